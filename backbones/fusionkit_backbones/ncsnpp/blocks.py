@@ -1,0 +1,178 @@
+"""The layers of NCSN++. Attribute names (`Conv_0`, `NIN_1` ...) are those of the published state dicts."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .resampling import FACTOR, FIRConv2d, downsample, fir_kernel, upsample
+
+SQRT2 = math.sqrt(2.0)
+
+
+def variance_scaling_(weight: Tensor, scale: float, fan_in: int, fan_out: int) -> Tensor:
+    """Uniform initialisation of variance 1/fan_avg, times `scale` (DDPM's `default_init`); 0 means 1e-10."""
+    limit = math.sqrt(3.0 * max(scale, 1e-10) / ((fan_in + fan_out) / 2))
+    with torch.no_grad():
+        return weight.uniform_(-limit, limit)
+
+
+def conv(in_ch: int, out_ch: int, size: int, *, stride: int = 1, padding: int | None = None,
+         init_scale: float = 1.0) -> nn.Conv2d:
+    """A convolution with DDPM's initialisation and zero bias."""
+    layer = nn.Conv2d(in_ch, out_ch, size, stride=stride, padding=size // 2 if padding is None else padding)
+    variance_scaling_(layer.weight, init_scale, in_ch * size**2, out_ch * size**2)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+def dense(in_ch: int, out_ch: int) -> nn.Linear:
+    """A linear layer with DDPM's initialisation and zero bias."""
+    layer = nn.Linear(in_ch, out_ch)
+    variance_scaling_(layer.weight, 1.0, in_ch, out_ch)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation over at most 32 groups of at least four channels."""
+    return nn.GroupNorm(min(channels // 4, 32), channels, eps=1e-6)
+
+
+class GaussianFourierProjection(nn.Module):
+    """Random Fourier features of a scalar: (B,) -> (B, 2 size). `W` is fixed, yet a parameter in checkpoints."""
+
+    def __init__(self, size: int, scale: float) -> None:
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(size) * scale, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # the order of the products matters: the phases reach several hundred radians
+        phase = x[:, None] * self.W[None, :] * 2 * math.pi
+        return torch.cat([phase.sin(), phase.cos()], dim=-1)
+
+
+def sinusoidal_embedding(t: Tensor, size: int) -> Tensor:
+    """The transformer's positional embedding of a time: (B,) -> (B, size)."""
+    half = size // 2
+    frequencies = torch.exp(torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(10000) / (half - 1)))
+    phase = t.float()[:, None] * frequencies[None, :]
+    return F.pad(torch.cat([phase.sin(), phase.cos()], dim=1), (0, size % 2))
+
+
+class NIN(nn.Module):
+    """"Network in network": a 1x1 convolution whose weight is stored as (in, out)."""
+
+    def __init__(self, in_ch: int, out_ch: int, init_scale: float = 0.1) -> None:
+        super().__init__()
+        self.W = nn.Parameter(variance_scaling_(torch.empty(in_ch, out_ch), init_scale, in_ch, out_ch))
+        self.b = nn.Parameter(torch.zeros(out_ch))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.W.t()[:, :, None, None], self.b)
+
+
+class AttnBlockpp(nn.Module):
+    """Self-attention over all positions, with a residual connection."""
+
+    def __init__(self, channels: int, *, init_scale: float, skip_rescale: bool) -> None:
+        super().__init__()
+        self.GroupNorm_0 = group_norm(channels)
+        self.NIN_0 = NIN(channels, channels)
+        self.NIN_1 = NIN(channels, channels)
+        self.NIN_2 = NIN(channels, channels)
+        self.NIN_3 = NIN(channels, channels, init_scale=init_scale)
+        self.scale = SQRT2 if skip_rescale else 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.GroupNorm_0(x)
+        q, k, v = (nin(h).flatten(2).transpose(1, 2).unsqueeze(1) for nin in (self.NIN_0, self.NIN_1, self.NIN_2))
+        h = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
+        return (x + self.NIN_3(h)) / self.scale
+
+
+class Combine(nn.Module):
+    """Brings the input pyramid into a level: a 1x1 convolution, then sum or concatenation."""
+
+    def __init__(self, pyramid_ch: int, channels: int, method: str) -> None:
+        super().__init__()
+        self.Conv_0 = conv(pyramid_ch, channels, 1)
+        self.method = method
+
+    def forward(self, pyramid: Tensor, h: Tensor) -> Tensor:
+        pyramid = self.Conv_0(pyramid)
+        return pyramid + h if self.method == "sum" else torch.cat([pyramid, h], dim=1)
+
+
+class Resample(nn.Module):
+    """Up- or downsampling by two: FIR, or nearest and mean; optionally with a 3x3 convolution."""
+
+    kernel: Tensor
+
+    def __init__(self, in_ch: int, out_ch: int, *, up: bool, with_conv: bool, fir: bool, taps: Sequence[float]) -> None:
+        super().__init__()
+        self.up, self.fir, self.with_conv = up, fir, with_conv
+        self.register_buffer("kernel", fir_kernel(taps, FACTOR**2 if up else 1.0), persistent=False)
+        if with_conv and fir:
+            self.Conv2d_0 = FIRConv2d(in_ch, out_ch, taps, up=up)
+            variance_scaling_(self.Conv2d_0.weight, 1.0, in_ch * 9, out_ch * 9)
+        elif with_conv:
+            self.Conv_0 = conv(in_ch, out_ch, 3) if up else conv(in_ch, out_ch, 3, stride=2, padding=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.with_conv and self.fir:
+            return self.Conv2d_0(x)  # type: ignore[no-any-return]
+        if self.with_conv and self.up:
+            return self.Conv_0(resample(x, None, up=True))  # type: ignore[no-any-return]
+        if self.with_conv:
+            return self.Conv_0(F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+        return resample(x, self.kernel if self.fir else None, up=self.up)
+
+
+def resample(x: Tensor, kernel: Tensor | None, *, up: bool) -> Tensor:
+    """Resampling by two with the FIR `kernel`, or, without one, by nearest neighbour (up) and mean (down)."""
+    if kernel is not None:
+        return upsample(x, kernel) if up else downsample(x, kernel)
+    return F.interpolate(x, scale_factor=2, mode="nearest") if up else F.avg_pool2d(x, 2)
+
+
+class ResnetBlock(nn.Module):
+    """The residual block of NCSN++: `biggan` resamples inside the block, `ddpm` never does.
+
+    The two differ in state-dict names only by the shortcut: `Conv_2` (biggan) or `NIN_0` (ddpm).
+    """
+
+    kernel: Tensor | None
+
+    def __init__(self, in_ch: int, out_ch: int, *, temb_ch: int, style: str, taps: Sequence[float] | None,
+                 dropout: float, skip_rescale: bool, init_scale: float, up: bool = False, down: bool = False) -> None:
+        super().__init__()
+        self.up, self.down = up, down
+        self.scale = SQRT2 if skip_rescale else 1.0
+        kernel = fir_kernel(taps, FACTOR**2 if up else 1.0) if taps and (up or down) else None
+        self.register_buffer("kernel", kernel, persistent=False)
+        self.GroupNorm_0 = group_norm(in_ch)
+        self.Conv_0 = conv(in_ch, out_ch, 3)
+        self.Dense_0 = dense(temb_ch, out_ch)  # unconditional checkpoints carry it too
+        self.GroupNorm_1 = group_norm(out_ch)
+        self.Dropout_0 = nn.Dropout(dropout)
+        self.Conv_1 = conv(out_ch, out_ch, 3, init_scale=init_scale)
+        self.shortcut = "identity"
+        if style == "biggan" and (in_ch != out_ch or up or down):
+            self.Conv_2, self.shortcut = conv(in_ch, out_ch, 1), "Conv_2"
+        elif style == "ddpm" and in_ch != out_ch:
+            self.NIN_0, self.shortcut = NIN(in_ch, out_ch), "NIN_0"
+
+    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
+        h = F.silu(self.GroupNorm_0(x))
+        if self.up or self.down:
+            h, x = (resample(z, self.kernel, up=self.up) for z in (h, x))
+        h = self.Conv_0(h)
+        if temb is not None:
+            h = h + self.Dense_0(F.silu(temb))[:, :, None, None]
+        h = self.Conv_1(self.Dropout_0(F.silu(self.GroupNorm_1(h))))
+        if self.shortcut != "identity":
+            x = getattr(self, self.shortcut)(x)
+        return (x + h) / self.scale

@@ -1,0 +1,49 @@
+"""The architecture of an NCSN++, field by field as in the score-SDE configuration files."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class NCSNppConfig(BaseModel):
+    """What `NCSNpp` is built from (Song et al., "Score-Based Generative Modeling through SDEs", appendix H).
+
+    Names and defaults are those of the published CelebA-HQ rectified-flow configuration, so that a
+    checkpoint's own configuration can be passed unchanged.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: int = Field(256, ge=1, description="nominal size; only its ratio to attn_resolutions matters")
+    num_channels: int = Field(3, ge=1, description="channels of input and output")
+    centered: bool = Field(False, description="input is already in [-1, 1]; otherwise the network applies 2x - 1")
+    nf: int = Field(128, ge=4, description="channels of the first level")
+    ch_mult: tuple[int, ...] = Field((1, 1, 2, 2, 2, 2, 2), min_length=1, description="channel factor of each level")
+    num_res_blocks: int = Field(2, ge=1, description="residual blocks a level")
+    attn_resolutions: tuple[int, ...] = Field((16,), description="nominal sizes at which a level has attention")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    resamp_with_conv: bool = Field(True, description="a convolution in the resampling of ddpm blocks")
+    conditional: bool = Field(True, description="condition on time")
+    fir: bool = Field(True, description="anti-aliased resampling")
+    fir_kernel: tuple[float, ...] = Field((1.0, 3.0, 3.0, 1.0), min_length=2)
+    skip_rescale: bool = Field(True, description="divide residual sums by sqrt(2)")
+    resblock_type: Literal["biggan", "ddpm"] = "biggan"
+    progressive: Literal["none", "output_skip", "residual"] = "output_skip"
+    progressive_input: Literal["none", "input_skip", "residual"] = "input_skip"
+    progressive_combine: Literal["sum", "cat"] = "sum"
+    embedding_type: Literal["fourier", "positional"] = "fourier"
+    fourier_scale: float = Field(16.0, gt=0.0)
+    init_scale: float = Field(0.0, ge=0.0)
+    scale_by_sigma: bool = Field(True, description="divide the output by the noise level")
+    sigma_min: float = Field(0.01, gt=0.0)
+    sigma_max: float = Field(380.0, gt=0.0)
+    num_scales: int = Field(2000, ge=1)
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be divisible by this."""
+        return int(2 ** (len(self.ch_mult) - 1))
+
+    def has_attention(self, level: int) -> bool:
+        """Attention belongs to a level of the network, whatever size of image runs through it."""
+        return self.image_size // 2**level in self.attn_resolutions

@@ -1,0 +1,79 @@
+"""FIR resampling by two (StyleGAN2's `upfirdn2d`) as depthwise convolutions.
+
+A separable kernel k = a aᵀ / sum is applied after zero insertion (up) or before decimation (down). One depthwise
+(transposed) convolution does both steps: no custom kernels, every device, exportable.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FACTOR = 2
+
+
+def fir_kernel(taps: Sequence[float], gain: float = 1.0) -> Tensor:
+    """The outer product of `taps`, normalised to sum to `gain`: shape (K, K)."""
+    a = torch.tensor(taps, dtype=torch.float32)
+    k = torch.outer(a, a)
+    return k * (gain / k.sum())
+
+
+def _depthwise(kernel: Tensor, x: Tensor) -> Tensor:
+    size = kernel.shape[-1]
+    return kernel.to(x.dtype).view(1, 1, size, size).expand(x.shape[1], 1, size, size)
+
+
+def upsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, 2H, 2W): zero insertion, then the FIR filter (`kernel` sums to 4)."""
+    size = kernel.shape[-1]
+    full = F.conv_transpose2d(x, _depthwise(kernel, x), stride=FACTOR, groups=x.shape[1])
+    # conv_transpose2d gives the full convolution; upfirdn2d pads by (p + 1) // 2 + 1 before it, p = size - 2
+    start = size - 1 - ((size - FACTOR + 1) // 2 + FACTOR - 1)
+    height, width = FACTOR * x.shape[-2], FACTOR * x.shape[-1]
+    return full[..., start : start + height, start : start + width]
+
+
+def downsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, H/2, W/2): the FIR filter (`kernel` sums to 1), then decimation."""
+    pad = kernel.shape[-1] - FACTOR
+    return _filter(x, kernel, pad, stride=FACTOR)
+
+
+def upsample_conv(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+    """A transposed 3x3 convolution by two followed by the FIR filter (`kernel` sums to 4)."""
+    pad = kernel.shape[-1] - FACTOR - (weight.shape[-1] - 1)
+    x = F.conv_transpose2d(x, weight.flip(-1, -2).transpose(0, 1), stride=FACTOR)
+    before, after = (pad + 1) // 2 + FACTOR - 1, pad // 2 + 1
+    return F.conv2d(F.pad(x, (before, after) * 2), _depthwise(kernel.flip(-1, -2), x), groups=x.shape[1])
+
+
+def conv_downsample(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+    """The FIR filter (`kernel` sums to 1) followed by a 3x3 convolution with stride two."""
+    pad = kernel.shape[-1] - FACTOR + weight.shape[-1] - 1
+    return F.conv2d(_filter(x, kernel, pad, stride=1), weight, stride=FACTOR)
+
+
+def _filter(x: Tensor, kernel: Tensor, pad: int, stride: int) -> Tensor:
+    before, after = (pad + 1) // 2, pad // 2
+    # upfirdn2d is a true convolution, conv2d a correlation: flip
+    kernel = _depthwise(kernel.flip(-1, -2), x)
+    return F.conv2d(F.pad(x, (before, after) * 2), kernel, stride=stride, groups=x.shape[1])
+
+
+class FIRConv2d(nn.Module):
+    """A 3x3 convolution that resamples by two through the FIR filter (`up` or down)."""
+
+    kernel: Tensor
+
+    def __init__(self, in_ch: int, out_ch: int, taps: Sequence[float], *, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.weight = nn.Parameter(torch.empty(out_ch, in_ch, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_ch))
+        self.register_buffer("kernel", fir_kernel(taps, FACTOR**2 if up else 1.0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        op = upsample_conv if self.up else conv_downsample
+        return op(x, self.weight, self.kernel) + self.bias.view(1, -1, 1, 1)

@@ -1,0 +1,58 @@
+"""The backbone `rf`: an NCSN++ as the contract wants it."""
+
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from fusionkit.contracts import Backbone, Options, pad_to_multiple
+from fusionkit.weights import find_weights, load_weights
+
+from .ncsnpp import NCSNpp, NCSNppConfig
+
+__all__ = ["RFOptions", "RectifiedFlow"]
+
+FALLBACK = "`--backbone identity` runs every prior without a flow"
+
+
+class RFOptions(Options):
+    """Options of the backbone `rf`."""
+
+    weights: str = Field("rf-small", description="name of shipped weights, or a .safetensors file with its .json")
+
+
+class RectifiedFlow(nn.Module, Backbone):
+    """v(x_t, t) by an NCSN++ (Liu et al., ICLR 2023; Song et al., ICLR 2021).
+
+    The network keeps the published convention, which runs the other way: data at s = 1, label 999 s with s in
+    [0.001, 1], output dx/ds = -v. This adapter turns it round (s = 1 - t) and pads sizes to what the network
+    divides by; nothing else knows.
+    """
+
+    Options = RFOptions
+    LABEL = 999.0
+    EPS = 1e-3
+
+    def __init__(self, options: RFOptions, network: NCSNpp | None = None, info: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.options = options
+        if network is None:
+            file = find_weights(options.weights, "fusionkit_backbones", FALLBACK)
+            network = NCSNpp(NCSNppConfig.model_validate(file.section("architecture")))
+            load_weights(network, file)
+            info = dict(file.info)
+            self.provenance = {"weights": file.path.name, "sha256": info.get("sha256")}
+        info = info or {}
+        self.network = network.eval()
+        self.channels = network.config.num_channels
+        self.multiple = network.config.multiple
+        self.domain = info.get("domain", "latent")
+        self.decoder = info.get("decoder", "vq")
+        self.decoder_options = info.get("decoder_options", {})
+
+    def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """v at x_t (B, channels, H, W), any size, and t (B,)."""
+        height, width = x_t.shape[-2:]
+        s = (1 - t).clamp(self.EPS, 1.0)
+        out = self.network(pad_to_multiple(x_t, self.multiple), self.LABEL * s)
+        return -out[..., :height, :width]

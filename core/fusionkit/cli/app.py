@@ -1,0 +1,53 @@
+"""The application: its commands and how errors end."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ..errors import FusionkitError
+from . import demo, plugins, run, train
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="fusionkit",
+    help="Fuse registered images of one scene into one. Every part is a plug-in: see `fusionkit plugins list`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.add_typer(plugins.app, name="plugins")
+
+
+def _version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version
+
+        print(f"fusionkit {version('fusionkit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: an error that a user can cause is one line on stderr and exit code 2."""
+    try:
+        app()
+    except FusionkitError as error:
+        print(f"fusionkit: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("fusionkit: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,53 @@
+"""`fusionkit demo`: see what fusion does, without any file of one's own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import OutputError
+
+__all__ = ["demo"]
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("fusionkit-demo"),
+    prior: Annotated[str, typer.Option(help="Fusion prior.")] = "em_tv",
+    backbone: Annotated[str, typer.Option(help="Flow model.")] = "rf",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes and of the sampler.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier demo.")] = False,
+) -> None:
+    """Make a pair for each of three tasks, fuse them, and write one comparison picture a task.
+
+    The scenes are made by code: infrared and visible, two exposures, two focus settings. Each comparison shows both
+    sources, their average, the chosen prior and the prior `laplacian`.
+    """
+    if output.exists() and any(output.iterdir()) and not force:
+        raise OutputError(f"{output}: exists already; --force overwrites it, -o FOLDER writes elsewhere")
+
+    from ..config import make_config
+    from ..contact import contact_sheet
+    from ..images import Picture, write_image
+    from ..pipeline import Pipeline
+    from ..scenes import SCENES
+
+    names = list(dict.fromkeys(["average", prior, "laplacian"]))
+    pipelines = {
+        name: Pipeline(make_config({"prior": name, "backbone": backbone if name == prior else "identity",
+                                    "seed": seed}))
+        for name in names
+    }  # fmt: skip
+    for task, (scene, roles) in SCENES.items():
+        images = [image.astype("float32") for image in scene(seed=seed)]
+        panels = list(zip(roles, images, strict=True))
+        sources = [Picture(image, "8", (0.0, 255.0), name=role) for role, image in panels]
+        for role, image in panels:
+            write_image(output / task / f"{role.replace(' ', '-')}.png", image, "8")
+        for name, pipeline in pipelines.items():
+            fused = pipeline.fuse_pictures(sources).picture.pixels
+            panels.append((f"{name} (this prior)" if name == prior else name, fused))
+            if name == prior:
+                write_image(output / task / "fused.png", fused, "8")
+        path = output / f"{task}.png"
+        write_image(path, contact_sheet(panels, columns=3), "8", png_level=6)
+        typer.echo(str(path))

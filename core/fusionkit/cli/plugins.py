@@ -1,0 +1,124 @@
+"""`fusionkit plugins`: what is installed, what it can be told, and what is broken."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import BrokenPlugin, UnknownPlugin
+
+if TYPE_CHECKING:
+    from ..registry import Registered
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List, describe and check plug-ins.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_plugins(kind: Annotated[str | None, typer.Option(help="Only one kind, such as prior.")] = None) -> None:
+    """List installed plug-ins: kind, name, distribution and version, summary; then what failed to load."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..records import KINDS
+    from ..registry import get_registry
+
+    if kind is not None and kind not in KINDS:
+        raise UnknownPlugin(f"no kind {kind!r}; kinds: {', '.join(KINDS)}")
+    registry = get_registry()
+    table = Table("kind", "name", "from", "summary", box=box.SIMPLE_HEAD)
+    for plugin in registry.plugins:
+        if kind in (None, plugin.record.kind):
+            table.add_row(plugin.record.kind, plugin.record.name, plugin.origin, plugin.record.summary)
+    Console().print(table)
+    for failure in registry.failures:
+        Console(stderr=True).print(f"failed to load: {failure}", style="red", markup=False, soft_wrap=True)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")]) -> None:
+    """Describe the plug-ins called NAME: options with type, default, range and help."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..records import KINDS
+    from ..registry import describe_field, get_registry
+
+    registry = get_registry()
+    kinds = [k for k in KINDS if name.rpartition(":")[2] in registry.names(k)]
+    if not kinds:
+        known = sorted({n for k in KINDS for n in registry.names(k)})
+        import difflib
+
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownPlugin(f"no plug-in {name!r}{hint} installed: {', '.join(known)}")
+    console = Console()
+    for kind in kinds:
+        plugin = registry.find(kind, name)
+        console.print(f"[bold]{plugin.record.name}[/] ({kind}, {plugin.origin})")
+        console.print(plugin.record.summary, markup=False)
+        implementation = registry.load(kind, name)
+        if implementation.__doc__:
+            import inspect
+
+            console.print("\n" + inspect.cleandoc(implementation.__doc__), markup=False, highlight=False)
+        fields = implementation.Options.model_fields
+        if not fields:
+            console.print("\nno options\n")
+            continue
+        table = Table("option", "type, range, default", "meaning", box=box.SIMPLE_HEAD)
+        for option, info in fields.items():
+            table.add_row(option, _plain(describe_field(info)), info.description or "")
+        console.print(table)
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+@app.command()
+def check(
+    distribution: Annotated[str | None, typer.Argument(help="Only this distribution.", show_default="all")] = None,
+) -> None:
+    """Import every plug-in and verify its contract; exit 2 when something is wrong."""
+    from ..registry import get_registry
+
+    registry = get_registry()
+    plugins = [p for p in registry.plugins if distribution in (None, p.distribution)]
+    failures = [f for f in registry.failures if distribution in (None, f.distribution)]
+    if not plugins and not failures:
+        known = ", ".join(sorted({p.distribution for p in registry.plugins}))
+        raise UnknownPlugin(f"no plug-ins from a distribution {distribution!r}; installed: {known}")
+    problems = [str(f) for f in failures]
+    for plugin in plugins:
+        problem = _check(plugin)
+        if problem:
+            problems.append(problem)
+        else:
+            typer.echo(f"ok: {plugin.record.kind} {plugin.record.name} ({plugin.origin})")
+    for problem in problems:
+        typer.echo(f"wrong: {problem}", err=True)
+    if problems:
+        raise typer.Exit(2)
+
+
+def _check(plugin: "Registered") -> str | None:
+    from ..errors import PluginError
+    from ..registry import get_registry, validate_options
+
+    record, registry = plugin.record, get_registry()
+    name = f"{plugin.distribution}:{record.name}"
+    try:
+        registry.find(record.kind, record.name)  # a clash is wrong, though each can still be chosen
+        implementation = registry.load(record.kind, name)
+        validate_options(implementation.Options, {}, f"{record.kind} {record.name}: default options")
+        if record.trainer is not None:
+            registry.trainer(record.kind, name)
+    except (PluginError, BrokenPlugin) as error:
+        return str(error)
+    return None

@@ -1,0 +1,195 @@
+"""What each kind of plug-in answers.
+
+Tensors are float32 (B, C, H, W); images are in [0, 1]; luma has C = 1. Time is stated once, in `fusionkit.flow.path`.
+A plug-in's class is called with its options model and nothing else, so that `Class(Class.Options())` works.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+__all__ = ["Backbone", "ColorSpace", "Decoder", "Metric", "Options", "Prior", "Sources", "noise_level"]
+
+
+class Options(BaseModel):
+    """Base of every plug-in's options: a key that does not exist is an error, and values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Plugin:
+    """What all kinds share: an options model, and a constructor that keeps the validated options.
+
+    provenance: what a manifest should record beside the options, such as the hash of loaded weights.
+    """
+
+    Options: ClassVar[type[BaseModel]] = Options
+    provenance: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+
+def noise_level(luma: Tensor) -> Tensor:
+    """Standard deviation of the noise in an image: (B, 1, H, W) -> (B,), in the image's units.
+
+    Median absolute deviation of the diagonal Haar coefficients (Donoho & Johnstone, 1994); 0 for images too
+    small to have any.
+    """
+    if min(luma.shape[-2:]) < 2:
+        return torch.zeros(luma.shape[0], device=luma.device)
+    a, b = luma[..., ::2, :], luma[..., 1::2, :]
+    a = a[..., : b.shape[-2], :]
+    width = luma.shape[-1] // 2 * 2
+    detail = (a[..., 0:width:2] - a[..., 1:width:2] - b[..., 0:width:2] + b[..., 1:width:2]) / 2
+    return detail.abs().flatten(1).median(dim=1).values / 0.6745
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The registered images of one scene, as every plug-in sees them.
+
+    images: each (B, 3, H, W) or (B, 1, H, W) in [0, 1], all of one size. luma: their (B, 1, H, W).
+    roles: what each shows ("ir", "visible" ...; free text). reference: index of the source whose look the result
+    takes where sources disagree (the visible image of an infrared pair).
+    """
+
+    images: tuple[Tensor, ...]
+    luma: tuple[Tensor, ...]
+    roles: tuple[str, ...] = field(default=())
+    reference: int = -1
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def noise(self) -> tuple[Tensor, ...]:
+        """Estimated noise level of each source's luma, (B,), in units of [0, 1]."""
+        return tuple(noise_level(y) for y in self.luma)
+
+    @property
+    def reference_luma(self) -> Tensor:
+        """Luma of the reference source."""
+        return self.luma[self.reference]
+
+    @property
+    def other_luma(self) -> tuple[Tensor, ...]:
+        """Luma of all sources but the reference, in order."""
+        reference = self.reference % len(self)
+        return tuple(y for i, y in enumerate(self.luma) if i != reference)
+
+
+class Backbone(Plugin, ABC):
+    """The flow model: a velocity field over images or latents.
+
+    domain: "latent" (works on what a decoder's `encode` gives), "pixel", or "any". channels: of x_t, None for any.
+    multiple: x_t's height and width are padded to a multiple of it by the backbone itself. decoder, decoder_options:
+    the decoder this backbone was trained with, used when the user names none.
+    """
+
+    domain: Literal["latent", "pixel", "any"]
+    channels: int | None
+    multiple: int = 1
+    decoder: str = "identity"
+    decoder_options: Mapping[str, Any] = MappingProxyType({})
+
+    @abstractmethod
+    def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """v = dx/dt at x_t (B, C, H, W) and t (B,) in [0, 1]; same shape as x_t."""
+
+
+class Prior(Plugin, ABC):
+    """The fusion prior: corrects a clean-image estimate so that it explains the sources.
+
+    reads_x0: False says that `correct` does not look at its `x0` argument, so that no network has to run.
+    max_sources: how many sources `correct` takes at once (None: any number); more are folded in one after another.
+    has_energy: `energy` is there, differentiable in x0, so that the prior can guide the velocity.
+    """
+
+    reads_x0: ClassVar[bool] = True
+    max_sources: ClassVar[int | None] = None
+    has_energy: ClassVar[bool] = False
+
+    def start(self, sources: Sources) -> Any:
+        """The state before the first step (any value; None when there is none)."""
+        return None
+
+    @abstractmethod
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, Any]:
+        """x0, the luma estimate (B, 1, H, W) -> (the corrected luma, the state for the next step).
+
+        sigma in [0, 1] is the share of noise in the x_t that x0 was estimated from: 0 means that x0 is certain.
+        Inputs are not changed in place; image b of the result depends on image b of the inputs alone.
+        """
+
+    def energy(self, x0: Tensor, sources: Sources) -> Tensor:
+        """E(x0) = -log p(sources | x0) up to a constant, summed over pixels: (B, 1, H, W) -> (B,)."""
+        raise TypeError(f"{type(self).__name__} states no energy (has_energy is False)")
+
+
+class ColorSpace(Plugin, ABC):
+    """Separates what is fused (luma) from what is carried over (chroma)."""
+
+    @abstractmethod
+    def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, 3, H, W) or (B, 1, H, W) in [0, 1] -> luma (B, 1, H, W), chroma (B, 2, H, W) or None for grey."""
+
+    @abstractmethod
+    def merge(self, luma: Tensor, chromas: Sequence[Tensor | None], sources: Sources) -> Tensor:
+        """Luma and the chroma of each source -> (B, 3, H, W), or (B, 1, H, W) when no source has chroma."""
+
+
+class Decoder(Plugin, ABC):
+    """The autoencoder between images and the backbone's domain.
+
+    factor: image size over latent size. overlap: how many image pixels around a tile influence it; tiles share as
+    many. channels: of the latent, None when it has the image's.
+    """
+
+    factor: int = 1
+    overlap: int = 0
+    channels: int | None = None
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> Tensor:
+        """Image (B, 3, H, W) in [0, 1] -> latent of zero mean and unit variance over natural images."""
+
+    @abstractmethod
+    def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        """Latent -> image (B, 3, *size), about [0, 1], not clamped."""
+
+
+class Metric(Plugin, ABC):
+    """One number a pair: how well `fused` keeps what the sources show.
+
+    definition, range and version say exactly which number this is: two metrics of one name and different
+    definitions are the field's oldest complaint.
+    """
+
+    definition: ClassVar[str]
+    range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    higher_is_better: ClassVar[bool] = True
+    version: ClassVar[str] = "1"
+
+    @abstractmethod
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """fused (B, 1, H, W) luma in [0, 1] -> (B,)."""
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """x (B, C, H, W) padded right and below to a multiple, by reflection where the size allows it."""
+    height, width = x.shape[-2:]
+    pad_h, pad_w = -height % multiple, -width % multiple
+    if not (pad_h or pad_w):
+        return x
+    mode = "reflect" if pad_h < height and pad_w < width else "replicate"
+    return F.pad(x, (0, pad_w, 0, pad_h), mode=mode)

@@ -1,0 +1,72 @@
+"""Errors that a user can cause. The CLI prints each as one line and exits with code 2.
+
+    FusionkitError
+    ├── PluginError          a plug-in is unknown, broken, ambiguous or breaks its contract
+    │   ├── UnknownPlugin
+    │   ├── PluginClash
+    │   └── BrokenPlugin
+    ├── OptionError          an option's name or value is wrong
+    ├── InputError           an image cannot be used
+    │   ├── ImageReadError
+    │   └── SizeMismatch
+    ├── OutputError          a result cannot be written
+    └── WeightsError         weights are missing, damaged or of another architecture
+"""
+
+__all__ = [
+    "BrokenPlugin",
+    "FusionkitError",
+    "ImageReadError",
+    "InputError",
+    "OptionError",
+    "OutputError",
+    "PluginClash",
+    "PluginError",
+    "SizeMismatch",
+    "UnknownPlugin",
+    "WeightsError",
+]
+
+
+class FusionkitError(Exception):
+    """What is wrong, what was expected, what to do: one line."""
+
+
+class PluginError(FusionkitError):
+    """A plug-in is unknown, broken, ambiguous or breaks its contract."""
+
+
+class UnknownPlugin(PluginError):
+    """No installed plug-in has this name."""
+
+
+class PluginClash(PluginError):
+    """Two distributions offer a plug-in of one name."""
+
+
+class BrokenPlugin(PluginError):
+    """A plug-in cannot be imported or does not keep its contract."""
+
+
+class OptionError(FusionkitError):
+    """An option's name or value is wrong."""
+
+
+class InputError(FusionkitError):
+    """An image cannot be used."""
+
+
+class ImageReadError(InputError):
+    """A file cannot be read as an image without guessing."""
+
+
+class SizeMismatch(InputError):
+    """The sources do not have one size."""
+
+
+class OutputError(FusionkitError):
+    """A result cannot be written."""
+
+
+class WeightsError(FusionkitError):
+    """Weights are missing, damaged or of another architecture."""

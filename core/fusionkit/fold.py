@@ -1,0 +1,48 @@
+"""More sources than a prior takes: they are folded in one after another."""
+
+from typing import Any
+
+from torch import Tensor
+
+from .contracts import Prior, Sources
+
+__all__ = ["FoldedPrior"]
+
+
+class FoldedPrior(Prior):
+    """Applies a prior of two sources to any number: the reference with the first other, the result with the next ...
+
+    Each fold has its own state. The estimate x̂₀ is the same for all; the running result takes the reference's place.
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        self.inner = prior
+        self.reads_x0 = prior.reads_x0  # type: ignore[misc]
+        self.has_energy = prior.has_energy  # type: ignore[misc]
+
+    def _pair(self, sources: Sources, other: int, reference: Tensor) -> Sources:
+        """Source `other` beside a reference luma, the reference last."""
+        images = (sources.luma[other], reference)
+        roles = tuple(sources.roles[i] for i in (other, sources.reference)) if sources.roles else ()
+        return Sources(images, images, roles, reference=1)
+
+    def _others(self, sources: Sources) -> list[int]:
+        return [i for i in range(len(sources)) if i != sources.reference % len(sources)]
+
+    def start(self, sources: Sources) -> Any:
+        """One state a fold."""
+        return [self.inner.start(self._pair(sources, i, sources.reference_luma)) for i in self._others(sources)]
+
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, Any]:
+        """Fold all sources in."""
+        result, states = sources.reference_luma, []
+        for i, inner_state in zip(self._others(sources), state, strict=True):
+            result, after = self.inner.correct(x0, self._pair(sources, i, result), inner_state, sigma)
+            states.append(after)
+        return result, states
+
+    def energy(self, x0: Tensor, sources: Sources) -> Tensor:
+        """Mean of the pairs' energies."""
+        others = self._others(sources)
+        terms = [self.inner.energy(x0, self._pair(sources, i, sources.reference_luma)) for i in others]
+        return sum(terms[1:], terms[0]) / len(terms)

@@ -1,0 +1,57 @@
+"""The five hooks. A plug-in module implements any of them with `@fusionkit.hookimpl` and is named by an entry point.
+
+    # pyproject.toml of a third party
+    [project.entry-points.fusionkit]
+    mine = "fusionkit_prior_mine"
+
+    # fusionkit_prior_mine/__init__.py
+    import fusionkit
+
+    @fusionkit.hookimpl
+    def fusionkit_priors():
+        yield fusionkit.PriorRecord(name="mine", summary="...", target="fusionkit_prior_mine.prior:Mine")
+"""
+
+from collections.abc import Iterable
+
+import pluggy
+
+from .records import BackboneRecord, ColorSpaceRecord, DecoderRecord, MetricRecord, PriorRecord
+
+PROJECT = "fusionkit"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+# A record class for each hook: what the hook may yield.
+HOOKS = {
+    "fusionkit_backbones": BackboneRecord,
+    "fusionkit_priors": PriorRecord,
+    "fusionkit_color_spaces": ColorSpaceRecord,
+    "fusionkit_decoders": DecoderRecord,
+    "fusionkit_metrics": MetricRecord,
+}
+
+
+@hookspec
+def fusionkit_backbones() -> Iterable[BackboneRecord]:  # type: ignore[empty-body]
+    """Yield a `BackboneRecord` for every velocity field the package offers."""
+
+
+@hookspec
+def fusionkit_priors() -> Iterable[PriorRecord]:  # type: ignore[empty-body]
+    """Yield a `PriorRecord` for every x0-correction prior the package offers."""
+
+
+@hookspec
+def fusionkit_color_spaces() -> Iterable[ColorSpaceRecord]:  # type: ignore[empty-body]
+    """Yield a `ColorSpaceRecord` for every colour space the package offers."""
+
+
+@hookspec
+def fusionkit_decoders() -> Iterable[DecoderRecord]:  # type: ignore[empty-body]
+    """Yield a `DecoderRecord` for every autoencoder the package offers."""
+
+
+@hookspec
+def fusionkit_metrics() -> Iterable[MetricRecord]:  # type: ignore[empty-body]
+    """Yield a `MetricRecord` for every metric the package offers."""

@@ -1,0 +1,178 @@
+"""Fusing files: one job from paths to a written result, and folders of them."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import FusionkitError, InputError, OutputError
+from .images import EXTENSIONS, MAX_PIXELS, Depth, check_output, read_image, write_image
+from .manifest import Manifest, file_record, sha256
+from .pipeline import Pipeline, output_depth
+from .timing import Stopwatch, peak_memory_mb
+
+__all__ = ["FileOptions", "Job", "Matching", "Outcome", "fuse_files", "fuse_folders", "match_folders"]
+
+MANIFEST = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How files are read and written.
+
+    depth: of the result; None keeps the reference's. spans: the stored values for black and white of data that do
+    not fill their type, one for all sources or one a source. force: overwrite and redo.
+    """
+
+    depth: Depth | None = None
+    spans: tuple[tuple[float, float], ...] = ()
+    png_level: int = 1
+    max_pixels: int = MAX_PIXELS
+    force: bool = False
+
+    def span(self, index: int) -> tuple[float, float] | None:
+        """The span of source `index`."""
+        return self.spans[min(index, len(self.spans) - 1)] if self.spans else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """Source files and the file their fusion goes to."""
+
+    key: str
+    sources: tuple[Path, ...]
+    output: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: "fused", "skipped" (was finished before) or "failed" with the reason."""
+
+    job: Job
+    status: str
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass
+class Matching:
+    """Files of several folders, matched by stem."""
+
+    jobs: list[Job] = field(default_factory=list)
+    unmatched: list[Path] = field(default_factory=list)
+    ambiguous: list[tuple[Path, Path]] = field(default_factory=list)
+
+
+def fuse_files(pipeline: Pipeline, job: Job, options: FileOptions, manifest: Manifest | None,
+               description: dict[str, Any] | None = None) -> Outcome:
+    """Read, fuse, write. The manifest's line is written just before the result appears under its name.
+
+    description: of the run, for the manifest of a single result; a folder's manifest has it in a line of its own.
+    """
+    if job.output.exists() and not options.force:
+        raise OutputError(f"{job.output}: exists already; --force overwrites it")
+    if any(job.output.resolve() == s.resolve() for s in job.sources):
+        raise OutputError(f"{job.output}: is one of the sources; choose another name")
+    watch = Stopwatch()
+    with watch.stage("total"):
+        with watch.stage("read"):
+            pictures = [read_image(p, options.span(i), options.max_pixels) for i, p in enumerate(job.sources)]
+        reference = pictures[pipeline.reference([p.has_color for p in pictures])]
+        depth, span = output_depth(reference, options.depth)
+        channels = max(p.pixels.shape[2] for p in pictures)
+        check_output(job.output, depth, channels, alpha=reference.alpha is not None)
+        fused = pipeline.fuse_pictures(pictures)
+        notes = [f"{p.name}: {n}" for p in pictures for n in p.notes if p is not reference] + list(fused.picture.notes)
+        with watch.stage("write"):
+            temporary = job.output.with_name(f".{job.output.stem}.{os.getpid()}.part{job.output.suffix}")
+            try:
+                notes += write_image(temporary, fused.picture.pixels, depth, span=span, alpha=fused.picture.alpha,
+                                     icc=fused.picture.icc, png_level=options.png_level)  # fmt: skip
+                record = {"sha256": sha256(temporary), "depth": depth, "size": list(fused.picture.size)}
+                if manifest is not None:
+                    manifest.append(
+                        "pair", key=job.key, status="ok", **{"config_digest": pipeline.config.digest(), **(description or {})},
+                        sources=[file_record(p) for p in job.sources], reference=fused.reference + 1,
+                        output={"path": str(job.output), **record}, notes=notes,
+                        seconds={**watch.rounded(), **fused.seconds}, peak_memory_mb=peak_memory_mb(),
+                    )  # fmt: skip
+                temporary.replace(job.output)
+            finally:
+                temporary.unlink(missing_ok=True)
+    return Outcome(job, "fused", notes=tuple(notes), seconds=watch.seconds["total"])
+
+
+def match_folders(folders: Sequence[Path], output: Path, extension: str) -> Matching:
+    """Jobs for every stem that all folders have, whatever extension and case; the rest is listed."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: not a folder; --pairs takes folders, single images go without it")
+    matching, tables = Matching(), []
+    for folder in folders:
+        table: dict[str, Path] = {}
+        for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file()):
+            if path.name.startswith("."):
+                continue
+            other = table.setdefault(path.stem.casefold(), path)
+            if other != path:
+                matching.ambiguous.append((other, path))
+        tables.append(table)
+    for first, second in matching.ambiguous:
+        for table in tables:
+            table.pop(first.stem.casefold(), None)
+    common = set.intersection(*(set(t) for t in tables))
+    for stem in sorted(common):
+        sources = tuple(t[stem] for t in tables)
+        matching.jobs.append(Job(sources[-1].stem, sources, output / f"{sources[-1].stem}{extension}"))
+    matching.unmatched = sorted(p for t in tables for s, p in t.items() if s not in common)
+    return matching
+
+
+def fuse_folders(pipeline: Pipeline, jobs: Sequence[Job], output: Path, options: FileOptions) -> Iterator[Outcome]:
+    """Fuse job after job, skipping what an earlier run with the same options and sources finished.
+
+    A job that fails is recorded and the next one starts. Nothing is overwritten unless `options.force`.
+    """
+    manifest = Manifest(output / MANIFEST)
+    digest = pipeline.config.digest()
+    done = {row["key"]: row for row in manifest.rows() if row.get("event") == "pair" and row.get("status") == "ok"}
+    stale = sorted(k for k, row in done.items() if row["config_digest"] != digest and (output / _name(row)).exists())
+    if stale and not options.force:
+        raise OutputError(
+            f"{output}: holds {len(stale)} result(s) made with other options ({stale[0]} ...); choose another folder, "
+            "or --force to redo them"
+        )
+    manifest.append("run", **pipeline.describe())
+    for job in jobs:
+        if not options.force and _finished(done.get(job.key), job):
+            yield Outcome(job, "skipped")
+            continue
+        mine = job.key in done and job.output.exists()  # sources changed since: redo what this folder's run made
+        try:
+            redo = replace(options, force=True) if mine else options
+            outcome = fuse_files(pipeline, job, redo, manifest)
+        except FusionkitError as error:
+            outcome = Outcome(job, "failed", str(error))
+        except MemoryError:
+            outcome = Outcome(job, "failed", "out of memory; a smaller --tile needs less")
+        if outcome.status == "failed":
+            manifest.append("pair", key=job.key, status="failed", config_digest=digest, error=outcome.reason)
+        yield outcome
+
+
+def _name(row: dict[str, Any]) -> str:
+    return Path(row["output"]["path"]).name
+
+
+def _finished(row: dict[str, Any] | None, job: Job) -> bool:
+    """Whether the manifest's row is this very job: same sources, unchanged since, and the result is there."""
+    if row is None or not job.output.exists() or _name(row) != job.output.name:
+        return False
+    try:
+        return [(s["path"], s["bytes"], s["modified_ns"]) for s in row["sources"]] == [
+            (str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in job.sources
+        ]
+    except OSError:
+        return False

@@ -1,0 +1,223 @@
+"""Sources in, one image out: builds the plug-ins once and fuses any number of times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import PipelineConfig
+from .contracts import Backbone, ColorSpace, Decoder, Plugin, Prior, Sources
+from .errors import InputError, OptionError, SizeMismatch
+from .fold import FoldedPrior
+from .images import Depth, Picture
+from .registry import get_registry
+from .sampler import Callback, Sampler
+from .tiling import TiledBackbone, TiledDecoder
+from .timing import Stopwatch
+
+__all__ = ["FusedPicture", "Pipeline"]
+
+TILE = 512
+WHOLE_PIXELS = 1_500_000  # up to here the networks see the whole image: under 2 GB with the shipped weights
+
+
+@dataclass(frozen=True)
+class FusedPicture:
+    """A result and where it comes from: index of the reference source, seconds a stage."""
+
+    picture: Picture
+    reference: int
+    seconds: dict[str, float]
+
+
+class Pipeline:
+    """A configured method, ready to fuse.
+
+    device: "auto" takes CUDA, then Apple's MPS, then the CPU. Same seed, machine and options: same bytes.
+    """
+
+    def __init__(self, config: PipelineConfig | None = None, *, device: str = "auto") -> None:
+        self.config = c = config or PipelineConfig()
+        self.device = _device(device)
+        registry = get_registry()
+        self.plugins: dict[str, Any] = {}
+        self.prior: Prior = self._create("prior", c.prior, c.prior_options)
+        self.color: ColorSpace = self._create("color-space", c.color, c.color_options)
+        self.backbone: Backbone = self._create("backbone", c.backbone, c.backbone_options)
+        decoder, options = c.decoder or self.backbone.decoder, c.decoder_options
+        if c.decoder is None:
+            options = {**self.backbone.decoder_options, **options}
+        self.decoder: Decoder = self._create("decoder", decoder, options)
+        self.origins = {kind: registry.find(kind, name).origin for kind, (name, _) in self.plugins.items()}
+        self._check_domains(decoder)
+        self._sampler(self.prior, tile=0, watch=None)  # refuses impossible combinations now, not at the first image
+
+    def _create(self, kind: str, name: str, options: dict[str, Any]) -> Any:
+        plugin = get_registry().create(kind, name, options)
+        if isinstance(plugin, nn.Module):
+            plugin = plugin.to(self.device).requires_grad_(False).eval()
+        self.plugins[kind] = (name, plugin)
+        return plugin
+
+    def _check_domains(self, decoder: str) -> None:
+        name, b, d = self.config.backbone, self.backbone, self.decoder
+        if b.domain == "latent" and d.channels is None:
+            raise OptionError(f"backbone {name} works on latents, decoder {decoder} gives none; use {b.decoder}")
+        if b.domain == "pixel" and d.channels is not None:
+            raise OptionError(f"backbone {name} works on pixels, decoder {decoder} gives latents; use identity")
+        if None not in (b.channels, d.channels) and b.channels != d.channels:
+            raise OptionError(
+                f"backbone {name} expects latents of {b.channels} channels, decoder {decoder} gives {d.channels}"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest records: versions, plug-ins with their distributions and options, conventions."""
+        return {
+            "versions": {name: version(name) for name in ("fusionkit", "torch", "numpy", "pillow", "tifffile")},
+            "plugins": {
+                kind: {"name": name, "from": self.origins[kind], "options": _dump(plugin), **plugin.provenance}
+                for kind, (name, plugin) in self.plugins.items()
+            },
+            "sampler": self.config.sampler.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json"),
+            "config_digest": self.config.digest(),
+            "device": str(self.device),
+            "conventions": "pixels in [0, 1], t = 0 data, t = 1 noise, rounded to the nearest stored value",
+        }
+
+    def fuse_tensors(self, images: Sequence[Tensor], *, reference: int | None = None, roles: Sequence[str] = (),
+                     callback: Callback | None = None, watch: Stopwatch | None = None) -> Tensor:
+        """Fuse (B, 1 or 3, H, W) tensors in [0, 1], all of one size; the result is in [0, 1].
+
+        Image b of the result depends on image b of the sources alone: one noise, drawn from the seed, serves every
+        image of a batch.
+        """
+        images = [self._checked(image, i) for i, image in enumerate(images)]
+        if not images:
+            raise InputError("nothing to fuse: give at least one image")
+        sizes = {tuple(image.shape[-2:]) for image in images}
+        if len(sizes) > 1 or len({image.shape[0] for image in images}) > 1:
+            raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in images)}")
+        if reference is None:
+            reference = self.reference([bool(_colorful(image)) for image in images])
+        sources = Sources(
+            images=tuple(images), luma=tuple(self.color.split(i)[0] for i in images), roles=tuple(roles),
+            reference=reference,
+        )  # fmt: skip
+        height, width = images[0].shape[-2:]
+        tile = self.config.tile or (TILE if height * width > WHOLE_PIXELS else 0)
+        prior = self.prior
+        if prior.max_sources is not None and len(images) > prior.max_sources:
+            prior = FoldedPrior(prior)
+        sampler = self._sampler(prior, tile, watch)
+        results = []
+        for b in range(images[0].shape[0]):
+            one = replace(
+                sources, images=tuple(i[b : b + 1] for i in sources.images),
+                luma=tuple(y[b : b + 1] for y in sources.luma),
+            )  # fmt: skip
+            generator = torch.Generator().manual_seed(self.config.seed)
+            results.append(sampler(one, generator, callback))
+        return self._finish(torch.cat(results))
+
+    def _checked(self, image: Tensor, index: int) -> Tensor:
+        if image.ndim != 4 or image.shape[1] not in (1, 3):
+            raise InputError(f"source {index + 1} has shape {tuple(image.shape)}, expected (B, 1 or 3, H, W)")
+        low, high = float(image.min()), float(image.max())
+        if not (low >= 0 and high <= 1):  # also catches NaN
+            raise InputError(f"source {index + 1} has values from {low:g} to {high:g}, expected [0, 1]")
+        return image.to(self.device, torch.float32)
+
+    def reference(self, colorful: Sequence[bool]) -> int:
+        """Index of the reference source: as configured, else the only one with colour, else the last."""
+        count = len(colorful)
+        if self.config.reference > count:
+            raise OptionError(f"reference={self.config.reference}, but there are only {count} sources")
+        if self.config.reference:
+            return self.config.reference - 1
+        return list(colorful).index(True) if sum(colorful) == 1 else count - 1
+
+    def _sampler(self, prior: Prior, tile: int, watch: Stopwatch | None) -> Sampler:
+        backbone, decoder = self.backbone, self.decoder
+        if tile:
+            overlap = max(decoder.overlap, tile // 8)
+            step = decoder.factor * backbone.multiple
+            tile, overlap = tile // step * step, overlap // step * step
+            backbone = TiledBackbone(backbone, tile // decoder.factor, overlap // decoder.factor)
+            decoder = TiledDecoder(decoder, tile, overlap)
+        return Sampler(backbone, prior, decoder, self.color, self.config.sampler, watch)
+
+    def _finish(self, image: Tensor) -> Tensor:
+        if self.config.stretch == "minmax":
+            luma = self.color.split(image)[0]
+            low, high = luma.amin((1, 2, 3), keepdim=True), luma.amax((1, 2, 3), keepdim=True)
+            image = (image - low) / (high - low).clamp_min(1e-6)
+        return image.clamp(0, 1)
+
+    def fuse_pictures(self, pictures: Sequence[Picture], callback: Callback | None = None) -> FusedPicture:
+        """Fuse images read from files; size, depth, colour profile and alpha are the reference's."""
+        if not pictures:
+            raise InputError("nothing to fuse: give at least one image")
+        watch = Stopwatch()
+        index = self.reference([p.has_color for p in pictures])
+        reference = pictures[index]
+        tensors, notes = [], list(reference.notes)
+        for picture in pictures:
+            tensor = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None]
+            if picture.size != reference.size:
+                tensor = self._resized(tensor, picture, reference)
+                notes.append(f"{picture.name} resized from {_size(picture)} to {_size(reference)}")
+            tensors.append(tensor)
+        fused = self.fuse_tensors(tensors, reference=index, callback=callback, watch=watch)
+        pixels = np.ascontiguousarray(fused[0].permute(1, 2, 0).cpu().numpy())
+        alpha = reference.alpha
+        if alpha is not None:
+            notes.append(f"alpha kept from {reference.name}")
+        elif any(p.alpha is not None for p in pictures):
+            notes.append("alpha of a source that is not the reference was ignored")
+        picture = replace(reference, pixels=pixels, alpha=alpha, notes=tuple(notes))
+        return FusedPicture(picture, index, watch.rounded())
+
+    def _resized(self, tensor: Tensor, picture: Picture, reference: Picture) -> Tensor:
+        if self.config.resize != "reference":
+            raise SizeMismatch(
+                f"{picture.name} is {_size(picture)} but {reference.name} is {_size(reference)}: sources must be "
+                "registered and of one size; --resize reference resizes the others to the reference"
+            )
+        size = (reference.size[1], reference.size[0])
+        return F.interpolate(tensor, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def _size(picture: Picture) -> str:
+    return f"{picture.size[0]}x{picture.size[1]}"
+
+
+def output_depth(picture: Picture, depth: Depth | None) -> tuple[Depth, tuple[float, float] | None]:
+    """Depth and span to write a result with: the reference's own, or the full range of the depth asked for."""
+    return (picture.depth, picture.span) if depth in (None, picture.depth) else (depth, None)  # type: ignore[return-value]
+
+
+def _colorful(image: Tensor) -> bool:
+    return image.shape[1] == 3 and bool((image.amax(1) - image.amin(1)).max() > 2.5 / 255)
+
+
+def _dump(plugin: Plugin) -> dict[str, Any]:
+    options = getattr(plugin, "options", None)
+    return options.model_dump(mode="json") if options is not None else {}
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(f"device {name!r} cannot be used ({reason}); use auto, cpu, cuda or cuda:N") from None
+    return device

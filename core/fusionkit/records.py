@@ -1,0 +1,81 @@
+"""What plug-ins hand to fusionkit: light, frozen records that name their implementation but do not import it.
+
+A record is found by listing entry points; its `target` is imported only when the plug-in is chosen. Nothing here may
+import torch.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = [
+    "KINDS",
+    "BackboneRecord",
+    "ColorSpaceRecord",
+    "DecoderRecord",
+    "MetricRecord",
+    "PluginRecord",
+    "PriorRecord",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PluginRecord:
+    """One plug-in.
+
+    name: how users choose it. summary: one line for `fusionkit plugins list`. target: "module:Class"; the class
+    keeps the contract of its kind and has its options model as the attribute `Options`. trainer: "module:Class" of a
+    `fusionkit.training.Trainer`, for `fusionkit train`, where there is one.
+    """
+
+    kind: ClassVar[str]
+    contract: ClassVar[str]
+
+    name: str
+    summary: str
+    target: str
+    trainer: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneRecord(PluginRecord):
+    """A velocity field: see `fusionkit.contracts.Backbone`."""
+
+    kind = "backbone"
+    contract = "Backbone"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PriorRecord(PluginRecord):
+    """A fusion prior: see `fusionkit.contracts.Prior`."""
+
+    kind = "prior"
+    contract = "Prior"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColorSpaceRecord(PluginRecord):
+    """A colour space: see `fusionkit.contracts.ColorSpace`."""
+
+    kind = "color-space"
+    contract = "ColorSpace"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderRecord(PluginRecord):
+    """An autoencoder: see `fusionkit.contracts.Decoder`."""
+
+    kind = "decoder"
+    contract = "Decoder"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricRecord(PluginRecord):
+    """A fusion metric: see `fusionkit.contracts.Metric`."""
+
+    kind = "metric"
+    contract = "Metric"
+
+
+KINDS: dict[str, type[PluginRecord]] = {
+    r.kind: r for r in (BackboneRecord, PriorRecord, ColorSpaceRecord, DecoderRecord, MetricRecord)
+}

@@ -1,0 +1,43 @@
+"""BT.601 YCbCr, full range."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fusionkit.contracts import ColorSpace, Sources
+
+from .chroma import ChromaOptions, mix_chroma
+
+__all__ = ["YCbCr"]
+
+RED, BLUE = 0.299, 0.114
+GREEN = 1 - RED - BLUE
+
+
+class YCbCr(ColorSpace):
+    """Y = 0.299 R + 0.587 G + 0.114 B, Cb = (B - Y) / 1.772, Cr = (R - Y) / 1.402 (ITU-R BT.601, as in JPEG).
+
+    Y is in [0, 1], Cb and Cr in [-0.5, 0.5] with 0 for neutral. The inverse is the algebraic one, without rounded
+    constants.
+    """
+
+    Options = ChromaOptions
+    options: ChromaOptions
+
+    def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Luma and chroma; a grey image is its own luma."""
+        if image.shape[1] == 1:
+            return image, None
+        r, g, b = image.split(1, dim=1)
+        y = RED * r + GREEN * g + BLUE * b
+        return y, torch.cat([(b - y) / (2 * (1 - BLUE)), (r - y) / (2 * (1 - RED))], dim=1)
+
+    def merge(self, luma: Tensor, chromas: Sequence[Tensor | None], sources: Sources) -> Tensor:
+        """RGB from the fused luma and the sources' chroma."""
+        chroma = mix_chroma(chromas, self.options.chroma_from)
+        if chroma is None:
+            return luma
+        cb, cr = chroma.split(1, dim=1)
+        r, b = luma + 2 * (1 - RED) * cr, luma + 2 * (1 - BLUE) * cb
+        return torch.cat([r, (luma - RED * r - BLUE * b) / GREEN, b], dim=1)

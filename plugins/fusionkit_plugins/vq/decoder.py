@@ -1,0 +1,70 @@
+"""The decoder `vq`: a VQ autoencoder as the contract wants it."""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fusionkit.contracts import Decoder, Options, pad_to_multiple
+from fusionkit.weights import find_weights, load_weights
+
+from .config import VQConfig
+from .network import VQModel
+
+__all__ = ["VQDecoder", "VQOptions"]
+
+FALLBACK = "`--backbone identity --decoder identity` fuses without any network"
+
+
+class VQOptions(Options):
+    """Options of the decoder `vq`."""
+
+    weights: str = Field("vq-small", description="name of shipped weights, or a .safetensors file with its .json")
+    quantize: Literal["auto", "none", "encode", "decode"] = Field(
+        "auto", description="where latents are snapped to the codebook; auto: as the weights' JSON says"
+    )
+
+
+class VQDecoder(nn.Module, Decoder):
+    """The VQ-f4 autoencoder of latent diffusion (Rombach et al., CVPR 2022, section 3.1).
+
+    The network works on images in [-1, 1]; this adapter owns that range, the latent's normalisation (mean and
+    standard deviation of each channel over natural images, from the weights' JSON) and the padding of odd sizes.
+    """
+
+    Options = VQOptions
+    overlap = 64
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, options: VQOptions, model: VQModel | None = None, info: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        if model is None:
+            file = find_weights(options.weights, "fusionkit_plugins", FALLBACK)
+            model = VQModel(VQConfig.model_validate(file.section("architecture")))
+            load_weights(model, file)
+            info = dict(file.info)
+            self.provenance = {"weights": str(file.path.name), "sha256": info.get("sha256")}
+        info = info or {}
+        self.model = model.eval()
+        self.factor = model.config.factor
+        self.channels = channels = model.config.embed_dim
+        latent = info.get("latent", {"mean": [0.0] * channels, "std": [1.0] * channels})
+        self.register_buffer("mean", torch.tensor(latent["mean"]).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(latent["std"]).view(1, -1, 1, 1))
+        self.quantize = info.get("quantize", "decode") if options.quantize == "auto" else options.quantize
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, channels, ceil(H / factor), ceil(W / factor))."""
+        z = self.model.encode_to_prequant(2 * pad_to_multiple(image, self.factor) - 1)
+        if self.quantize == "encode":
+            z = self.model.quantize(z)[0]
+        return (z - self.mean) / self.std
+
+    def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        """Latent -> (B, 3, *size), about [0, 1]."""
+        z = z * self.std + self.mean
+        if self.quantize == "decode":
+            z = self.model.quantize(z)[0]
+        return (self.model.decode(z)[..., : size[0], : size[1]] + 1) / 2

@@ -1,0 +1,43 @@
+"""The baselines that every table needs."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fusionkit.contracts import Prior, Sources
+
+__all__ = ["Average", "Keep", "Maximum"]
+
+
+class Average(Prior):
+    """F = mean of the sources. Has an energy: Σ_i |F - I_i|² / 2, whose minimum it is."""
+
+    reads_x0 = False
+    has_energy = True
+
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
+        """The mean of all sources' luma."""
+        return torch.stack(sources.luma).mean(0), None
+
+    def energy(self, x0: Tensor, sources: Sources) -> Tensor:
+        """Half the squared distance to every source, summed over pixels and sources: (B,)."""
+        return sum(((x0 - y).square() / 2).sum(dim=(1, 2, 3)) for y in sources.luma)  # type: ignore[return-value]
+
+
+class Maximum(Prior):
+    """F = the brightest source at each pixel."""
+
+    reads_x0 = False
+
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
+        """The maximum over all sources' luma."""
+        return torch.stack(sources.luma).amax(0), None
+
+
+class Keep(Prior):
+    """F = x̂₀: no fusion at all. Shows what backbone and decoder do to the start image by themselves."""
+
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
+        """x0 as it came."""
+        return x0, None
