@@ -3,9 +3,8 @@
 from typing import Literal
 
 import torch
-from torch import Tensor
-
 from fusionkit.contracts import Backbone
+from torch import Tensor
 
 __all__ = ["Identity"]
 

@@ -1,16 +1,16 @@
 """Errors that a user can cause. The CLI prints each as one line and exits with code 2.
 
-    FusionkitError
-    ├── PluginError          a plug-in is unknown, broken, ambiguous or breaks its contract
-    │   ├── UnknownPlugin
-    │   ├── PluginClash
-    │   └── BrokenPlugin
-    ├── OptionError          an option's name or value is wrong
-    ├── InputError           an image cannot be used
-    │   ├── ImageReadError
-    │   └── SizeMismatch
-    ├── OutputError          a result cannot be written
-    └── WeightsError         weights are missing, damaged or of another architecture
+FusionkitError
+├── PluginError          a plug-in is unknown, broken, ambiguous or breaks its contract
+│   ├── UnknownPlugin
+│   ├── PluginClash
+│   └── BrokenPlugin
+├── OptionError          an option's name or value is wrong
+├── InputError           an image cannot be used
+│   ├── ImageReadError
+│   └── SizeMismatch
+├── OutputError          a result cannot be written
+└── WeightsError         weights are missing, damaged or of another architecture
 """
 
 __all__ = [

@@ -1,11 +1,11 @@
 """Fusing files: one job from paths to a written result, and folders of them."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .atomic import atomic_write
 from .errors import FusionkitError, InputError, OutputError
 from .images import EXTENSIONS, MAX_PIXELS, Depth, check_output, read_image, write_image
 from .manifest import Manifest, file_record, sha256
@@ -65,8 +65,13 @@ class Matching:
     ambiguous: list[tuple[Path, Path]] = field(default_factory=list)
 
 
-def fuse_files(pipeline: Pipeline, job: Job, options: FileOptions, manifest: Manifest | None,
-               description: dict[str, Any] | None = None) -> Outcome:
+def fuse_files(
+    pipeline: Pipeline,
+    job: Job,
+    options: FileOptions,
+    manifest: Manifest | None,
+    description: dict[str, Any] | None = None,
+) -> Outcome:
     """Read, fuse, write. The manifest's line is written just before the result appears under its name.
 
     description: of the run, for the manifest of a single result; a folder's manifest has it in a line of its own.
@@ -85,22 +90,19 @@ def fuse_files(pipeline: Pipeline, job: Job, options: FileOptions, manifest: Man
         check_output(job.output, depth, channels, alpha=reference.alpha is not None)
         fused = pipeline.fuse_pictures(pictures)
         notes = [f"{p.name}: {n}" for p in pictures for n in p.notes if p is not reference] + list(fused.picture.notes)
-        with watch.stage("write"):
-            temporary = job.output.with_name(f".{job.output.stem}.{os.getpid()}.part{job.output.suffix}")
-            try:
-                notes += write_image(temporary, fused.picture.pixels, depth, span=span, alpha=fused.picture.alpha,
-                                     icc=fused.picture.icc, png_level=options.png_level)  # fmt: skip
-                record = {"sha256": sha256(temporary), "depth": depth, "size": list(fused.picture.size)}
-                if manifest is not None:
-                    manifest.append(
-                        "pair", key=job.key, status="ok", **{"config_digest": pipeline.config.digest(), **(description or {})},
-                        sources=[file_record(p) for p in job.sources], reference=fused.reference + 1,
-                        output={"path": str(job.output), **record}, notes=notes,
-                        seconds={**watch.rounded(), **fused.seconds}, peak_memory_mb=peak_memory_mb(),
-                    )  # fmt: skip
-                temporary.replace(job.output)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with watch.stage("write"), atomic_write(job.output) as temporary:
+            notes += write_image(
+                temporary, fused.picture.pixels, depth, span=span, alpha=fused.picture.alpha, icc=fused.picture.icc,
+                png_level=options.png_level,
+            )  # fmt: skip
+            if manifest is not None:
+                manifest.append(
+                    "pair", key=job.key, status="ok", config_digest=pipeline.config.digest(), **(description or {}),
+                    sources=[file_record(p) for p in job.sources], reference=fused.reference + 1, notes=notes,
+                    output={"path": str(job.output), "sha256": sha256(temporary), "depth": depth,
+                            "size": list(fused.picture.size)},
+                    seconds={**watch.rounded(), **fused.seconds}, peak_memory_mb=peak_memory_mb(),
+                )  # fmt: skip
     return Outcome(job, "fused", notes=tuple(notes), seconds=watch.seconds["total"])
 
 
@@ -119,7 +121,7 @@ def match_folders(folders: Sequence[Path], output: Path, extension: str) -> Matc
             if other != path:
                 matching.ambiguous.append((other, path))
         tables.append(table)
-    for first, second in matching.ambiguous:
+    for first, _second in matching.ambiguous:
         for table in tables:
             table.pop(first.stem.casefold(), None)
     common = set.intersection(*(set(t) for t in tables))

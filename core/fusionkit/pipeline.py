@@ -85,13 +85,19 @@ class Pipeline:
             },
             "sampler": self.config.sampler.model_dump(mode="json"),
             "config": self.config.model_dump(mode="json"),
-            "config_digest": self.config.digest(),
             "device": str(self.device),
             "conventions": "pixels in [0, 1], t = 0 data, t = 1 noise, rounded to the nearest stored value",
         }
 
-    def fuse_tensors(self, images: Sequence[Tensor], *, reference: int | None = None, roles: Sequence[str] = (),
-                     callback: Callback | None = None, watch: Stopwatch | None = None) -> Tensor:
+    def fuse_tensors(
+        self,
+        images: Sequence[Tensor],
+        *,
+        reference: int | None = None,
+        roles: Sequence[str] = (),
+        callback: Callback | None = None,
+        watch: Stopwatch | None = None,
+    ) -> Tensor:
         """Fuse (B, 1 or 3, H, W) tensors in [0, 1], all of one size; the result is in [0, 1].
 
         Image b of the result depends on image b of the sources alone: one noise, drawn from the seed, serves every
@@ -199,7 +205,7 @@ def _size(picture: Picture) -> str:
 
 def output_depth(picture: Picture, depth: Depth | None) -> tuple[Depth, tuple[float, float] | None]:
     """Depth and span to write a result with: the reference's own, or the full range of the depth asked for."""
-    return (picture.depth, picture.span) if depth in (None, picture.depth) else (depth, None)  # type: ignore[return-value]
+    return (picture.depth, picture.span) if depth in (None, picture.depth) else (depth, None)
 
 
 def _colorful(image: Tensor) -> bool:

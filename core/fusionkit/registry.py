@@ -7,12 +7,12 @@ reported only when it is listed or chosen.
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, cast
 
 import pluggy
 
@@ -212,7 +212,7 @@ def _records(manager: pluggy.PluginManager, module: Any, name: str) -> Iterator[
             if implementation.plugin_name != name:
                 continue
             try:
-                for record in implementation.function():
+                for record in cast(Iterable[object], implementation.function()):
                     if isinstance(record, expected):
                         yield record
                     else:

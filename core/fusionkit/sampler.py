@@ -1,5 +1,6 @@
 """The sampler: one loop, with the prior's correction inside it."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -83,8 +84,15 @@ class Sampler:
     A prior's state is carried from step to step; inside a heun step and for rk45 it is not advanced.
     """
 
-    def __init__(self, backbone: Backbone, prior: Prior, decoder: Decoder, color: ColorSpace,
-                 options: SamplerOptions, watch: Stopwatch | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        prior: Prior,
+        decoder: Decoder,
+        color: ColorSpace,
+        options: SamplerOptions,
+        watch: Stopwatch | None = None,
+    ) -> None:
         if options.guided and not prior.has_energy:
             raise OptionError(
                 f"inject={options.inject} needs a prior with an energy, and {type(prior).__name__} has none; "
@@ -99,8 +107,9 @@ class Sampler:
         """Whether the result depends on the backbone: not when the prior overwrites x̂₀ without reading it."""
         return self.prior.reads_x0 or self.options.inject not in ("x0", "both")
 
-    def __call__(self, sources: Sources, generator: torch.Generator | None = None,
-                 callback: Callback | None = None) -> Tensor:
+    def __call__(
+        self, sources: Sources, generator: torch.Generator | None = None, callback: Callback | None = None
+    ) -> Tensor:
         """sources -> the fused image (B, 3 or 1, H, W), not clamped. Noise comes from `generator` alone."""
         # inference mode is faster, but tensors made in it can never meet a gradient
         with torch.no_grad() if self.options.guided else torch.inference_mode():
@@ -118,15 +127,21 @@ class Sampler:
         with self.watch.stage("color"):
             return self.color.merge(luma, chromas, sources)
 
-    def _flow(self, sources: Sources, chromas: list[Tensor | None], state: Any, generator: torch.Generator | None,
-              callback: Callback) -> Tensor:
+    def _flow(
+        self,
+        sources: Sources,
+        chromas: list[Tensor | None],
+        state: Any,
+        generator: torch.Generator | None,
+        callback: Callback,
+    ) -> Tensor:
         o = self.options
         z = self._encode(sources.images[sources.reference])
         x = interpolate(z, _noise(z, generator), o.strength)
         if o.solver == "rk45":
             return self._rk45(x, sources, chromas, state, callback)
         times = make_schedule(o.strength, o.steps, o.spacing)
-        for index, (t, t_next) in enumerate(zip(times, times[1:], strict=False)):
+        for index, (t, t_next) in enumerate(itertools.pairwise(times)):
             now = self._estimate(x, t, sources, state)
             state = now.state
             callback(Step(index, t, t_next, now.luma, now.corrected))
@@ -143,8 +158,9 @@ class Sampler:
                 x = x + (t_next - t) * (slope + velocity_from_x0(ahead, end, t_next)) / 2
         return now.corrected
 
-    def _rk45(self, x: Tensor, sources: Sources, chromas: list[Tensor | None], state: Any,
-              callback: Callback) -> Tensor:
+    def _rk45(
+        self, x: Tensor, sources: Sources, chromas: list[Tensor | None], state: Any, callback: Callback
+    ) -> Tensor:
         from scipy.integrate import RK45
 
         def tensor(y: np.ndarray) -> Tensor:

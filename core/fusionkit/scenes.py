@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 __all__ = ["SCENES", "infrared_visible", "multi_exposure", "multi_focus"]
 
-Image = NDArray[np.float64]
+Image = NDArray[Any]
 Size = tuple[int, int]
 Random = np.random.Generator
 
@@ -131,7 +131,7 @@ def infrared_visible(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Ima
         figure, bare = c.person(cx, foot, height)
         vis = over(over(vis, np.array(coat) * (1 + 0.15 * grain)[..., None], figure), (0.42, 0.30, 0.24), bare)
         ir = over(over(ir, 0.74 + 0.03 * patches, figure), 0.93, bare)
-    lamp = np.exp(-np.hypot((c.x - 0.33) * 1.3, c.y - 0.60) ** 2 / 0.05)
+    lamp = np.exp(-(np.hypot((c.x - 0.33) * 1.3, c.y - 0.60) ** 2) / 0.05)
     vis = vis * (0.55 + 0.9 * lamp[..., None] * [1.0, 0.92, 0.72])
     smoke = np.exp(-(((c.x - 0.83) / 0.13) ** 2) - ((c.y - 0.72) / 0.16) ** 2) * np.clip(0.9 + 0.25 * patches, 0, 1)
     vis = over(vis, (0.46, 0.46, 0.47), np.clip(1.1 * smoke, 0, 0.97))
@@ -203,8 +203,8 @@ def multi_focus(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
 
     front, alpha = np.zeros((*size, 3)), np.zeros(size)
     for cx, cy, radius, color in ((0.27, 0.66, 0.21, (0.16, 0.36, 0.55)), (0.60, 0.80, 0.15, (0.72, 0.58, 0.18))):
-        pot = np.maximum(c.ellipse(cx, cy, radius, radius * 1.25), c.box(cx - 0.6 * radius, cy - 1.45 * radius,
-                                                                          cx + 0.6 * radius, cy - 0.8 * radius))  # fmt: skip
+        neck = c.box(cx - 0.6 * radius, cy - 1.45 * radius, cx + 0.6 * radius, cy - 0.8 * radius)
+        pot = np.maximum(c.ellipse(cx, cy, radius, radius * 1.25), neck)
         shade = np.clip(1.15 - 1.1 * (np.abs(c.x - cx + 0.3 * radius) / radius) ** 2, 0.25, 1.3)
         glaze = 1 + 0.10 * patches + 0.07 * grain
         ornament = (np.sin((c.x - cx) * 90) * np.sin((c.y - cy) * 70) > 0.25) * (np.abs(c.y - cy) < 0.5 * radius)

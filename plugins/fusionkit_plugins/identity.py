@@ -1,8 +1,7 @@
 """The decoder that does nothing: for pixel-space backbones and for baselines."""
 
-from torch import Tensor
-
 from fusionkit.contracts import Decoder
+from torch import Tensor
 
 __all__ = ["IdentityDecoder"]
 

@@ -4,9 +4,8 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import Tensor
-
 from fusionkit.contracts import Metric, Sources
+from torch import Tensor
 
 __all__ = [
     "Entropy",

@@ -3,9 +3,8 @@
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from fusionkit.contracts import Prior, Sources
+from torch import Tensor
 
 __all__ = ["Average", "Keep", "Maximum"]
 

@@ -3,10 +3,9 @@
 from typing import Any
 
 import torch
+from fusionkit.contracts import Options, Prior, Sources
 from pydantic import Field
 from torch import Tensor
-
-from fusionkit.contracts import Options, Prior, Sources
 
 from .pyramid import blur, collapse, laplacian_pyramid
 
@@ -42,9 +41,10 @@ class Laplacian(Prior):
         o = self.options
         levels = o.levels or default_levels(min(x0.shape[-2:]))
         pyramids = [laplacian_pyramid(y, levels) for y in sources.luma]
-        fused = []
-        for bands in zip(*(p[:-1] for p in pyramids), strict=True):
-            fused.append(_mix(bands, [self._energy(band) for band in bands], o.selectivity / 2))
+        fused = [
+            _mix(bands, [self._energy(band) for band in bands], o.selectivity / 2)
+            for bands in zip(*(p[:-1] for p in pyramids), strict=True)
+        ]
         bases = [p[-1] for p in pyramids]
         fused.append(_mix(bases, [global_contrast(b) for b in bases], o.base))
         return collapse(fused), None

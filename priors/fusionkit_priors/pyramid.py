@@ -1,5 +1,7 @@
 """Gaussian and Laplacian pyramids of any size (Burt & Adelson, IEEE Trans. Communications 1983)."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,7 +50,7 @@ def laplacian_pyramid(x: Tensor, levels: int) -> list[Tensor]:
     """`levels` detail bands, finest first, and the base; `collapse` inverts it exactly."""
     pyramid = gaussian_pyramid(x, levels)
     bands = [fine - expand(coarse, (fine.shape[-2], fine.shape[-1]))
-             for fine, coarse in zip(pyramid, pyramid[1:], strict=False)]  # fmt: skip
+             for fine, coarse in pairwise(pyramid)]  # fmt: skip
     return [*bands, pyramid[-1]]
 
 

@@ -19,8 +19,9 @@ def variance_scaling_(weight: Tensor, scale: float, fan_in: int, fan_out: int) -
         return weight.uniform_(-limit, limit)
 
 
-def conv(in_ch: int, out_ch: int, size: int, *, stride: int = 1, padding: int | None = None,
-         init_scale: float = 1.0) -> nn.Conv2d:
+def conv(
+    in_ch: int, out_ch: int, size: int, *, stride: int = 1, padding: int | None = None, init_scale: float = 1.0
+) -> nn.Conv2d:
     """A convolution with DDPM's initialisation and zero bias."""
     layer = nn.Conv2d(in_ch, out_ch, size, stride=stride, padding=size // 2 if padding is None else padding)
     variance_scaling_(layer.weight, init_scale, in_ch * size**2, out_ch * size**2)
@@ -63,7 +64,7 @@ def sinusoidal_embedding(t: Tensor, size: int) -> Tensor:
 
 
 class NIN(nn.Module):
-    """"Network in network": a 1x1 convolution whose weight is stored as (in, out)."""
+    """ "Network in network": a 1x1 convolution whose weight is stored as (in, out)."""
 
     def __init__(self, in_ch: int, out_ch: int, init_scale: float = 0.1) -> None:
         super().__init__()
@@ -123,11 +124,11 @@ class Resample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.with_conv and self.fir:
-            return self.Conv2d_0(x)  # type: ignore[no-any-return]
+            return self.Conv2d_0(x)
         if self.with_conv and self.up:
-            return self.Conv_0(resample(x, None, up=True))  # type: ignore[no-any-return]
+            return self.Conv_0(resample(x, None, up=True))
         if self.with_conv:
-            return self.Conv_0(F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+            return self.Conv_0(F.pad(x, (0, 1, 0, 1)))
         return resample(x, self.kernel if self.fir else None, up=self.up)
 
 
@@ -146,8 +147,20 @@ class ResnetBlock(nn.Module):
 
     kernel: Tensor | None
 
-    def __init__(self, in_ch: int, out_ch: int, *, temb_ch: int, style: str, taps: Sequence[float] | None,
-                 dropout: float, skip_rescale: bool, init_scale: float, up: bool = False, down: bool = False) -> None:
+    def __init__(
+        self,
+        in_ch: int,
+        out_ch: int,
+        *,
+        temb_ch: int,
+        style: str,
+        taps: Sequence[float] | None,
+        dropout: float,
+        skip_rescale: bool,
+        init_scale: float,
+        up: bool = False,
+        down: bool = False,
+    ) -> None:
         super().__init__()
         self.up, self.down = up, down
         self.scale = SQRT2 if skip_rescale else 1.0

@@ -1,5 +1,6 @@
 """NCSN++, the network of score-SDE and of the published rectified flows."""
 
+import math
 from functools import partial
 
 import torch
@@ -37,8 +38,8 @@ class NCSNpp(nn.Module):
     def __init__(self, config: NCSNppConfig) -> None:
         super().__init__()
         self.config = c = config
-        log_max, log_min = torch.tensor([c.sigma_max, c.sigma_min], dtype=torch.float64).log().tolist()
-        self.register_buffer("sigmas", torch.linspace(log_max, log_min, c.num_scales, dtype=torch.float64).exp())
+        sigmas = torch.linspace(math.log(c.sigma_max), math.log(c.sigma_min), c.num_scales, dtype=torch.float64).exp()
+        self.register_buffer("sigmas", sigmas)
 
         attention = partial(AttnBlockpp, init_scale=c.init_scale, skip_rescale=c.skip_rescale)
         resampler = partial(Resample, fir=c.fir, taps=c.fir_kernel)

@@ -25,72 +25,105 @@ def run(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="SOURCES are folders; files are matched by name without extension.")
     ] = False,
-    prior: Annotated[str | None, typer.Option(help="Fusion prior.", rich_help_panel=METHOD,
-                                              show_default="em_tv")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Flow model.", rich_help_panel=METHOD,
-                                                 show_default="rf")] = None,
-    decoder: Annotated[str | None, typer.Option(help="Autoencoder.", rich_help_panel=METHOD,
-                                                show_default="the backbone's")] = None,
-    color: Annotated[str | None, typer.Option(help="Colour space.", rich_help_panel=METHOD,
-                                              show_default="ycbcr")] = None,
-    prior_opt: Annotated[list[str], typer.Option(metavar="KEY=VALUE", rich_help_panel=METHOD,
-                                                 help="Option of the prior; repeatable.")] = [],  # noqa: B006
-    backbone_opt: Annotated[list[str], typer.Option(metavar="KEY=VALUE", rich_help_panel=METHOD,
-                                                    help="Option of the backbone.")] = [],  # noqa: B006
-    decoder_opt: Annotated[list[str], typer.Option(metavar="KEY=VALUE", rich_help_panel=METHOD,
-                                                   help="Option of the decoder.")] = [],  # noqa: B006
-    color_opt: Annotated[list[str], typer.Option(metavar="KEY=VALUE", rich_help_panel=METHOD,
-                                                 help="Option of the colour space.")] = [],  # noqa: B006
-    preset: Annotated[Path | None, typer.Option(help="TOML file of choices; options given here override it.",
-                                                rich_help_panel=METHOD)] = None,
+    prior: Annotated[
+        str | None, typer.Option(help="Fusion prior.", rich_help_panel=METHOD, show_default="em_tv")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="Flow model.", rich_help_panel=METHOD, show_default="rf")] = None,
+    decoder: Annotated[
+        str | None, typer.Option(help="Autoencoder.", rich_help_panel=METHOD, show_default="the backbone's")
+    ] = None,
+    color: Annotated[
+        str | None, typer.Option(help="Colour space.", rich_help_panel=METHOD, show_default="ycbcr")
+    ] = None,
+    prior_opt: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", rich_help_panel=METHOD, help="Option of the prior; repeatable.")
+    ] = [],  # noqa: B006
+    backbone_opt: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", rich_help_panel=METHOD, help="Option of the backbone.")
+    ] = [],  # noqa: B006
+    decoder_opt: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", rich_help_panel=METHOD, help="Option of the decoder.")
+    ] = [],  # noqa: B006
+    color_opt: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", rich_help_panel=METHOD, help="Option of the colour space.")
+    ] = [],  # noqa: B006
+    preset: Annotated[
+        Path | None, typer.Option(help="TOML file of choices; options given here override it.", rich_help_panel=METHOD)
+    ] = None,
     reference: Annotated[
         int | None,
-        typer.Option(help="Number of the reference source, from 1.", rich_help_panel=METHOD,
-                     show_default="the only one with colour, else the last"),
+        typer.Option(
+            help="Number of the reference source, from 1.",
+            rich_help_panel=METHOD,
+            show_default="the only one with colour, else the last",
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.", rich_help_panel=FLOW, show_default="1")] = None,
     strength: Annotated[
-        float | None, typer.Option(help="Share of noise the start image is taken to, (0, 1].", rich_help_panel=FLOW,
-                                   show_default="0.1")
+        float | None,
+        typer.Option(
+            help="Share of noise the start image is taken to, (0, 1].", rich_help_panel=FLOW, show_default="0.1"
+        ),
     ] = None,
-    solver: Annotated[str | None, typer.Option(help="euler, heun or rk45.", rich_help_panel=FLOW,
-                                               show_default="euler")] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="euler, heun or rk45.", rich_help_panel=FLOW, show_default="euler")
+    ] = None,
     inject: Annotated[
-        str | None, typer.Option(help="Where the prior acts: x0, velocity, both or none.", rich_help_panel=FLOW,
-                                 show_default="x0")
+        str | None,
+        typer.Option(help="Where the prior acts: x0, velocity, both or none.", rich_help_panel=FLOW, show_default="x0"),
     ] = None,
-    sampler_opt: Annotated[list[str], typer.Option(metavar="KEY=VALUE", rich_help_panel=FLOW,
-                                                   help="Any other option of the sampler.")] = [],  # noqa: B006
-    seed: Annotated[int | None, typer.Option(help="Seed of the noise.", rich_help_panel=FLOW,
-                                             show_default="0")] = None,
+    sampler_opt: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", rich_help_panel=FLOW, help="Any other option of the sampler.")
+    ] = [],  # noqa: B006
+    seed: Annotated[int | None, typer.Option(help="Seed of the noise.", rich_help_panel=FLOW, show_default="0")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=FLOW)] = "auto",
     tile: Annotated[
-        int | None, typer.Option(help="Side of the networks' tiles in pixels; less needs less memory.",
-                                 rich_help_panel=FLOW, show_default="512 above 1.5 megapixels")
+        int | None,
+        typer.Option(
+            help="Side of the networks' tiles in pixels; less needs less memory.",
+            rich_help_panel=FLOW,
+            show_default="512 above 1.5 megapixels",
+        ),
     ] = None,
     resize: Annotated[
-        str | None, typer.Option(metavar="reference", help="Resize the other sources to the reference.",
-                                 rich_help_panel=FILES, show_default="sizes must agree")
+        str | None,
+        typer.Option(
+            metavar="reference",
+            help="Resize the other sources to the reference.",
+            rich_help_panel=FILES,
+            show_default="sizes must agree",
+        ),
     ] = None,
-    depth: Annotated[str | None, typer.Option(help="8, 16 or float.", rich_help_panel=FILES,
-                                              show_default="the reference's")] = None,
-    stretch: Annotated[str | None, typer.Option(help="none or minmax: stretch the result to the full range.",
-                                                rich_help_panel=FILES, show_default="none")] = None,
+    depth: Annotated[
+        str | None, typer.Option(help="8, 16 or float.", rich_help_panel=FILES, show_default="the reference's")
+    ] = None,
+    stretch: Annotated[
+        str | None,
+        typer.Option(
+            help="none or minmax: stretch the result to the full range.", rich_help_panel=FILES, show_default="none"
+        ),
+    ] = None,
     value_range: Annotated[
         list[str],
-        typer.Option("--range", metavar="BLACK,WHITE", rich_help_panel=FILES,
-                     help="Stored values that mean black and white in 16-bit and float sources; once, or per source."),
+        typer.Option(
+            "--range",
+            metavar="BLACK,WHITE",
+            rich_help_panel=FILES,
+            help="Stored values that mean black and white in 16-bit and float sources; once, or per source.",
+        ),
     ] = [],  # noqa: B006
-    extension: Annotated[str, typer.Option("--ext", help="Extension of results with --pairs.",
-                                           rich_help_panel=FILES)] = ".png",
+    extension: Annotated[
+        str, typer.Option("--ext", help="Extension of results with --pairs.", rich_help_panel=FILES)
+    ] = ".png",
     png_level: Annotated[int, typer.Option(min=0, max=9, help="PNG compression.", rich_help_panel=FILES)] = 1,
-    max_pixels: Annotated[int | None, typer.Option(help="Refuse larger images.", rich_help_panel=FILES,
-                                                   show_default="150 million")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite; redo finished pairs.",
-                                        rich_help_panel=FILES)] = False,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Refuse larger images.", rich_help_panel=FILES, show_default="150 million")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite; redo finished pairs.", rich_help_panel=FILES)
+    ] = False,
     manifest: Annotated[
-        bool, typer.Option(help="Record options, versions, hashes and times beside the result.",
-                           rich_help_panel=FILES)
+        bool, typer.Option(help="Record options, versions, hashes and times beside the result.", rich_help_panel=FILES)
     ] = True,
 ) -> None:
     """Fuse images, or folders of them.
@@ -151,8 +184,9 @@ def _run_one(pipeline: "Pipeline", sources: list[Path], output: Path, files: "Fi
     typer.echo(f"{output} ({outcome.seconds:.1f} s)")
 
 
-def _run_folders(config: Any, device: str, folders: list[Path], output: Path, suffix: str,
-                 files: "FileOptions") -> None:
+def _run_folders(
+    config: Any, device: str, folders: list[Path], output: Path, suffix: str, files: "FileOptions"
+) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -12,16 +12,24 @@ __all__ = ["train"]
 
 
 def train(
-    target: Annotated[str, typer.Argument(help="What to train: `rf`, `decoder` (the default one), or any trainable "
-                                               "plug-in's name.")],
+    target: Annotated[
+        str, typer.Argument(help="What to train: `rf`, `decoder` (the default one), or any trainable plug-in's name.")
+    ],
     data: Annotated[list[Path], typer.Option("--data", help="Folder of training images; repeatable.")],
     out: Annotated[
         Path, typer.Option("--out", help="Folder for log, checkpoint and weights; its name names the weights.")
     ],
-    opt: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Option of the training loop: steps, batch, crop, "
-                                           "lr, warmup, ema, grey, held_out, validate_every, seed.")] = [],  # noqa: B006
-    trainer_opt: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Option of the plug-in's trainer; dotted "
-                                                   "keys nest.")] = [],  # noqa: B006
+    opt: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Option of the training loop: steps, batch, crop, "
+            "lr, warmup, ema, grey, held_out, validate_every, seed.",
+        ),
+    ] = [],  # noqa: B006
+    trainer_opt: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", help="Option of the plug-in's trainer; dotted keys nest.")
+    ] = [],  # noqa: B006
     decoder: Annotated[str, typer.Option(help="Decoder whose latents a backbone is trained on.")] = "vq",
     decoder_opt: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Option of that decoder.")] = [],  # noqa: B006
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,

@@ -37,8 +37,9 @@ def noise_share(t: float) -> float:
     return t / math.hypot(1 - t, t)
 
 
-def posterior_update(x_t: Tensor, x0: Tensor, t: float, t_next: float, eta: float = 0.0,
-                     fresh: Tensor | None = None) -> Tensor:
+def posterior_update(
+    x_t: Tensor, x0: Tensor, t: float, t_next: float, eta: float = 0.0, fresh: Tensor | None = None
+) -> Tensor:
     """From x_t and a (corrected) estimate x̂₀ to x at t_next < t, without asking the backbone again.
 
         ε̂   = (x_t - (1 - t) x̂₀) / t

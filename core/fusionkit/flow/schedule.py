@@ -18,4 +18,4 @@ def make_schedule(strength: float, steps: int, spacing: Spacing = "uniform") -> 
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     power = {"uniform": 1, "quadratic": 2}[spacing]
-    return tuple(strength * (1 - i / steps) ** power for i in range(steps)) + (0.0,)
+    return (*tuple(strength * (1 - i / steps) ** power for i in range(steps)), 0.0)

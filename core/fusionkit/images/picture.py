@@ -50,16 +50,17 @@ class Picture:
 def to_unit(values: Array, span: tuple[float, float]) -> Array:
     """Stored values -> float32 in [0, 1]."""
     low, high = span
-    scaled = (values.astype(np.float64) - low) / (high - low) if values.dtype.itemsize > 2 else None
-    if scaled is None:
-        scaled = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    # float32 is exact for integers of up to 16 bits, and half the memory
+    exact: Any = np.float64 if values.dtype.itemsize > 2 else np.float32
+    scaled: Array = (values.astype(exact) - exact(low)) / exact(high - low)
     return np.clip(scaled, 0.0, 1.0).astype(np.float32)
 
 
 def from_unit(pixels: Array, depth: Depth, span: tuple[float, float]) -> Array:
     """[0, 1] -> stored values: rounded to the nearest for integers, never wrapped."""
     low, high = span
-    values = np.clip(pixels, 0.0, 1.0).astype(np.float64 if depth == "float" else np.float32) * (high - low) + low
+    values: Array = np.clip(pixels, 0.0, 1.0).astype(np.float64 if depth == "float" else np.float32)
+    values = values * (high - low) + low
     if depth != "float":
         values = np.clip(np.floor(values + 0.5), 0, PEAK[depth])
     return values.astype(DTYPE[depth])

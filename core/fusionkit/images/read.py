@@ -24,6 +24,7 @@ TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 # EXIF orientation -> the operation that turns the stored array upright
 ORIENTATIONS: dict[int, Callable[[Array], Array]] = {
+    1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
@@ -69,8 +70,17 @@ def read_image(path: Path | str, span: tuple[float, float] | None = None, max_pi
         raise ImageReadError(f"{path}: cannot be read: {reason}; export or copy it again") from error
 
 
-def _picture(path: Path, values: Array, alpha: Array | None, span: tuple[float, float] | None, *,
-             icc: bytes | None, format_name: str, notes: list[str], top: float | None = None) -> Picture:
+def _picture(
+    path: Path,
+    values: Array,
+    alpha: Array | None,
+    span: tuple[float, float] | None,
+    *,
+    icc: bytes | None,
+    format_name: str,
+    notes: list[str],
+    top: float | None = None,
+) -> Picture:
     """Check stored values (H, W, C) and scale them. `top` is the white of integer data that say so themselves."""
     depth: Depth = "8" if values.dtype == np.uint8 else "16" if values.dtype == np.uint16 else "float"
     if depth == "float":
@@ -123,9 +133,7 @@ def _read_pillow(path: Path, span: tuple[float, float] | None, max_pixels: int) 
             with Image.open(path) as image:
                 frames = getattr(image, "n_frames", 1)
                 if frames > 1 and image.format != "MPO":
-                    raise ImageReadError(
-                        f"{path}: holds {frames} frames; save the one you want as a single image"
-                    )
+                    raise ImageReadError(f"{path}: holds {frames} frames; save the one you want as a single image")
                 format_name = image.format or ""
                 icc = image.info.get("icc_profile")
                 image.load()
@@ -159,7 +167,7 @@ def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | No
     elif mode not in ("L", "LA", "RGB", "RGBA", "F", "I") and not mode.startswith("I;16"):
         raise ImageReadError(f"{path}: colour mode {mode} is not supported; save it as RGB or grey")
     values = np.array(image)
-    if values.dtype == np.int32 and 0 <= values.min() and values.max() <= 65535:
+    if values.dtype == np.int32 and values.min() >= 0 and values.max() <= 65535:
         values = values.astype(np.uint16)
     elif values.dtype.kind == "u" and values.dtype.itemsize == 2:
         values = values.astype(np.uint16)  # native byte order
@@ -208,7 +216,7 @@ def _read_tiff(path: Path, span: tuple[float, float] | None, max_pixels: int) ->
         _check_pixels(path, page.imagewidth, page.imagelength, max_pixels)
         if page.imagedepth != 1:
             raise ImageReadError(f"{path}: a volume of {page.imagedepth} slices; save the slice you want")
-        kind = page.photometric.name if page.photometric is not None else "MINISBLACK"
+        kind = getattr(page.photometric, "name", str(page.photometric))
         bits = page.bitspersample
         if kind not in ("MINISBLACK", "MINISWHITE", "RGB"):
             if bits > 8:
@@ -221,18 +229,18 @@ def _read_tiff(path: Path, span: tuple[float, float] | None, max_pixels: int) ->
                 raise
             if bits <= 8 or (page.samplesperpixel == 1 and bits in (16, 32)):
                 return _read_pillow(path, span, max_pixels)  # exact for these
+            codec = getattr(page.compression, "name", page.compression)
             raise ImageReadError(
-                f"{path}: {page.compression.name} compression of {bits}-bit colour needs a codec; {CODECS}, or save "
-                "it uncompressed"
+                f"{path}: {codec} compression of {bits}-bit colour needs a codec; {CODECS}, or save it uncompressed"
             ) from None
         values, alpha, notes = _tiff_samples(path, page, values)
         if kind == "MINISWHITE":
             values = (np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1) - values
         top = page.tags.get("MaxSampleValue")
         white = float(np.max(top.value)) if top is not None and values.dtype == np.uint16 else None
-        orientation = page.tags.get("Orientation")
-        upright = ORIENTATIONS.get(int(orientation.value) if orientation is not None else 1, lambda a: a)
-        icc = page.tags.get(34675)
+        orientation: Any = page.tags.get("Orientation")
+        upright = ORIENTATIONS.get(int(orientation.value) if orientation is not None else 1, ORIENTATIONS[1])
+        icc: Any = page.tags.get(34675)
         return _picture(
             path, upright(values), None if alpha is None else upright(alpha), span, notes=notes, top=white,
             icc=bytes(icc.value) if icc is not None else None, format_name="TIFF",

@@ -47,8 +47,16 @@ def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False
         )
 
 
-def write_image(path: Path, pixels: Array, depth: Depth, *, span: tuple[float, float] | None = None,
-                alpha: Array | None = None, icc: bytes | None = None, png_level: int = 1) -> list[str]:
+def write_image(
+    path: Path,
+    pixels: Array,
+    depth: Depth,
+    *,
+    span: tuple[float, float] | None = None,
+    alpha: Array | None = None,
+    icc: bytes | None = None,
+    png_level: int = 1,
+) -> list[str]:
     """Write (H, W, 1 or 3) in [0, 1] atomically; returns notes on what the container could not keep.
 
     span: the stored values that 0 and 1 stand for (default: the type's full range). Values are rounded, not

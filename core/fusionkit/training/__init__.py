@@ -1,0 +1,1 @@
+"""Training: one loop, and what each trainable plug-in adds to it."""

@@ -41,7 +41,9 @@ class CropSampler:
         self._images = [self._load(p) for p in self.paths]
         for path, image in zip(self.paths, self._images, strict=True):
             if min(image.shape[:2]) < options.crop:
-                raise InputError(f"{path}: {image.shape[1]}x{image.shape[0]} is smaller than the crops ({options.crop})")
+                raise InputError(
+                    f"{path}: {image.shape[1]}x{image.shape[0]} is smaller than the crops ({options.crop})"
+                )
         self.held_out = [self._tensor(self._load(p))[None] for p in self.held_out_paths]
         area = np.array([image.shape[0] * image.shape[1] for image in self._images], dtype=np.float64)
         self._weights = torch.from_numpy(area / area.sum())

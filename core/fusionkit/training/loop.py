@@ -119,8 +119,15 @@ def _rounded(figures: dict[str, float]) -> dict[str, float]:
     return {k: float(f"{v:.5g}") for k, v in figures.items()}
 
 
-def _save(path: Path, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer,
-          generator: torch.Generator, settings: dict[str, Any], step: int) -> None:
+def _save(
+    path: Path,
+    module: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    settings: dict[str, Any],
+    step: int,
+) -> None:
     state = {"step": step, "settings": json.dumps(settings, sort_keys=True), "module": module.state_dict(),
              "average": average.state_dict(), "optimizer": optimizer.state_dict(),
              "generator": generator.get_state()}  # fmt: skip
@@ -128,8 +135,14 @@ def _save(path: Path, module: nn.Module, average: nn.Module, optimizer: torch.op
         torch.save(state, temporary)
 
 
-def _resume(path: Path, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer,
-            generator: torch.Generator, settings: dict[str, Any]) -> int:
+def _resume(
+    path: Path,
+    module: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    settings: dict[str, Any],
+) -> int:
     if not path.exists():
         return 0
     try:

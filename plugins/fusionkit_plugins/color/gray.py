@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from fusionkit.contracts import ColorSpace, Sources
+from torch import Tensor
 
 from .ycbcr import BLUE, GREEN, RED
 
@@ -18,7 +17,7 @@ class Gray(ColorSpace):
         """Luma (B, 1, H, W), no chroma."""
         if image.shape[1] == 1:
             return image, None
-        r, g, b = image.split(1, dim=1)
+        r, g, b = image.chunk(3, dim=1)
         return RED * r + GREEN * g + BLUE * b, None
 
     def merge(self, luma: Tensor, chromas: Sequence[Tensor | None], sources: Sources) -> Tensor:

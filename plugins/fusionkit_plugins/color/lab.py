@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-
 from fusionkit.contracts import ColorSpace, Sources
+from torch import Tensor
 
 from .chroma import ChromaOptions, mix_chroma
 
@@ -36,7 +35,7 @@ class Lab(ColorSpace):
         linear = _linear(image)
         if image.shape[1] == 1:
             return 1.16 * _f(linear) - 0.16, None
-        x, y, z = (_f(c) for c in _transform(RGB_TO_XYZ, linear).split(1, dim=1))
+        x, y, z = (_f(c) for c in _transform(RGB_TO_XYZ, linear).chunk(3, dim=1))
         return 1.16 * y - 0.16, torch.cat([5 * (x - y), 2 * (y - z)], dim=1)
 
     def merge(self, luma: Tensor, chromas: Sequence[Tensor | None], sources: Sources) -> Tensor:
@@ -45,7 +44,7 @@ class Lab(ColorSpace):
         y = (luma + 0.16) / 1.16
         if chroma is None:
             return _gamma(_f_inverse(y))
-        a, b = chroma.split(1, dim=1)
+        a, b = chroma.chunk(2, dim=1)
         xyz = torch.cat([_f_inverse(y + a / 5), _f_inverse(y), _f_inverse(y - b / 2)], dim=1)
         return _gamma(_transform(XYZ_TO_RGB, xyz))
 

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-
 from fusionkit.contracts import ColorSpace, Sources
+from torch import Tensor
 
 from .chroma import ChromaOptions, mix_chroma
 
@@ -29,7 +28,7 @@ class YCbCr(ColorSpace):
         """Luma and chroma; a grey image is its own luma."""
         if image.shape[1] == 1:
             return image, None
-        r, g, b = image.split(1, dim=1)
+        r, g, b = image.chunk(3, dim=1)
         y = RED * r + GREEN * g + BLUE * b
         return y, torch.cat([(b - y) / (2 * (1 - BLUE)), (r - y) / (2 * (1 - RED))], dim=1)
 
@@ -38,6 +37,6 @@ class YCbCr(ColorSpace):
         chroma = mix_chroma(chromas, self.options.chroma_from)
         if chroma is None:
             return luma
-        cb, cr = chroma.split(1, dim=1)
+        cb, cr = chroma.chunk(2, dim=1)
         r, b = luma + 2 * (1 - RED) * cr, luma + 2 * (1 - BLUE) * cb
         return torch.cat([r, (luma - RED * r - BLUE * b) / GREEN, b], dim=1)

@@ -19,7 +19,9 @@ class DDConfig(BaseModel):
     num_res_blocks: int = Field(2, ge=1)
     attn_resolutions: tuple[int, ...] = ()
     attn_type: Literal["vanilla", "none"] = Field("vanilla", description="attention at the bottom and in the levels")
-    norm_groups: int = Field(32, ge=1, description="groups of every group normalisation (32 in published weights)")
+    norm_groups: int = Field(
+        32, ge=0, description="groups of every group normalisation (32 in published weights); 0: no normalisation"
+    )
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     double_z: Literal[False] = False
 

@@ -3,11 +3,10 @@
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
-from torch import Tensor, nn
-
 from fusionkit.contracts import Decoder, Options, pad_to_multiple
 from fusionkit.weights import find_weights, load_weights
+from pydantic import Field
+from torch import Tensor, nn
 
 from .config import VQConfig
 from .network import VQModel

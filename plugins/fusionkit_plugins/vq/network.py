@@ -1,5 +1,7 @@
 """The VQ autoencoder of latent diffusion (Rombach et al., CVPR 2022; VQ-f4), with its state-dict names."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,8 +9,8 @@ from torch import Tensor, nn
 from .config import DDConfig, VQConfig
 
 
-def _norm(channels: int, c: DDConfig) -> nn.GroupNorm:
-    return nn.GroupNorm(c.norm_groups, channels, eps=1e-6)
+def _norm(channels: int, c: DDConfig) -> nn.Module:
+    return nn.GroupNorm(c.norm_groups, channels, eps=1e-6) if c.norm_groups else nn.Identity()
 
 
 class ResnetBlock(nn.Module):
@@ -26,7 +28,7 @@ class ResnetBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        return self.nin_shortcut(x) + h  # type: ignore[no-any-return]
+        return self.nin_shortcut(x) + h
 
 
 class AttnBlock(nn.Module):
@@ -44,7 +46,7 @@ class AttnBlock(nn.Module):
         h = self.norm(x)
         q, k, v = (layer(h).flatten(2).transpose(1, 2).unsqueeze(1) for layer in (self.q, self.k, self.v))
         h = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
-        return x + self.proj_out(h)  # type: ignore[no-any-return]
+        return x + self.proj_out(h)
 
 
 def _attention(channels: int, c: DDConfig) -> nn.Module:
@@ -59,7 +61,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
 class Upsample(nn.Module):
@@ -70,7 +72,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # type: ignore[no-any-return]
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 class Middle(nn.Module):
@@ -83,7 +85,7 @@ class Middle(nn.Module):
         self.block_2 = ResnetBlock(channels, channels, c)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.block_2(self.attn_1(self.block_1(x)))  # type: ignore[no-any-return]
+        return self.block_2(self.attn_1(self.block_1(x)))
 
 
 class Level(nn.Module):
@@ -92,7 +94,7 @@ class Level(nn.Module):
     def __init__(self, in_ch: int, out_ch: int, blocks: int, level: int, c: DDConfig) -> None:
         super().__init__()
         widths = [in_ch] + [out_ch] * blocks
-        self.block = nn.ModuleList(ResnetBlock(a, b, c) for a, b in zip(widths, widths[1:], strict=False))
+        self.block = nn.ModuleList(ResnetBlock(a, b, c) for a, b in itertools.pairwise(widths))
         has_attention = c.resolution // 2**level in c.attn_resolutions
         self.attn = nn.ModuleList(_attention(out_ch, c) for _ in range(blocks) if has_attention)
 
@@ -127,7 +129,7 @@ class Encoder(nn.Module):
         h = self.conv_in(x)
         for level in self.down:
             h = level(h)
-        return self.conv_out(F.silu(self.norm_out(self.mid(h))))  # type: ignore[no-any-return]
+        return self.conv_out(F.silu(self.norm_out(self.mid(h))))
 
 
 class Decoder(nn.Module):
@@ -139,9 +141,7 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(c.z_channels, widths[-1], 3, padding=1)
         self.mid = Middle(widths[-1], c)
         below = widths[1:] + widths[-1:]
-        self.up = nn.ModuleList(
-            Level(below[i], widths[i], c.num_res_blocks + 1, i, c) for i in range(len(c.ch_mult))
-        )
+        self.up = nn.ModuleList(Level(below[i], widths[i], c.num_res_blocks + 1, i, c) for i in range(len(c.ch_mult)))
         for i in range(1, len(c.ch_mult)):
             self.up[i].upsample = Upsample(widths[i])
         self.norm_out = _norm(widths[0], c)
@@ -151,7 +151,7 @@ class Decoder(nn.Module):
         h = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             h = level(h)
-        return self.conv_out(F.silu(self.norm_out(h)))  # type: ignore[no-any-return]
+        return self.conv_out(F.silu(self.norm_out(h)))
 
 
 class VectorQuantizer(nn.Module):
@@ -170,12 +170,12 @@ class VectorQuantizer(nn.Module):
         norms = codes.square().sum(dim=1)
         # argmin |z - e|² = argmin |e|² - 2 z·e, a chunk of positions at a time: N x entries never stands in memory
         return torch.cat([torch.addmm(norms, part, codes.t(), alpha=-2).argmin(dim=1)
-                          for part in flat.split(self.chunk)])  # fmt: skip
+                          for part in torch.split(flat, self.chunk)])  # fmt: skip
 
     def lookup(self, indices: Tensor, like: Tensor) -> Tensor:
         """Entries at `indices`, in the shape of the latent `like`."""
         b, _, h, w = like.shape
-        return self.embedding(indices).view(b, h, w, -1).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+        return self.embedding(indices).view(b, h, w, -1).permute(0, 3, 1, 2)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """z -> (the quantised z with a straight-through gradient, the codebook loss, the indices).
@@ -202,8 +202,8 @@ class VQModel(nn.Module):
 
     def encode_to_prequant(self, x: Tensor) -> Tensor:
         """Image (B, 3, H, W) -> latent (B, embed_dim, h, w) before quantisation."""
-        return self.quant_conv(self.encoder(x))  # type: ignore[no-any-return]
+        return self.quant_conv(self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
         """Latent (quantised or not) -> image."""
-        return self.decoder(self.post_quant_conv(z))  # type: ignore[no-any-return]
+        return self.decoder(self.post_quant_conv(z))

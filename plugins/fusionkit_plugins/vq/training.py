@@ -1,18 +1,18 @@
 """Training the autoencoder (`fusionkit train decoder`): reconstruction and codebook, no adversary."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
-from scipy.cluster.vq import kmeans2
-from torch import Tensor, nn
-
 from fusionkit.contracts import Options, pad_to_multiple
 from fusionkit.training.loop import Trainer
 from fusionkit.weights import save_weights
+from pydantic import Field
+from scipy.cluster.vq import kmeans2
+from torch import Tensor, nn
 
 from .config import DDConfig, VQConfig
 from .decoder import VQDecoder, VQOptions
@@ -21,8 +21,8 @@ from .network import VQModel
 __all__ = ["VQTrainer", "VQTrainerOptions"]
 
 SMALL = VQConfig(
-    embed_dim=4, n_embed=4096,
-    ddconfig=DDConfig(z_channels=4, ch=24, ch_mult=(1, 2, 4), num_res_blocks=1, norm_groups=8, attn_type="none"),
+    embed_dim=8, n_embed=4096,
+    ddconfig=DDConfig(z_channels=8, ch=24, ch_mult=(1, 2, 4), num_res_blocks=1, norm_groups=0, attn_type="none"),
 )  # fmt: skip
 
 
@@ -30,9 +30,23 @@ class VQTrainerOptions(Options):
     """Options of the `vq` trainer."""
 
     architecture: VQConfig = SMALL
-    quantize_from: int = Field(2500, ge=0, description="first step with the codebook, set by k-means at that moment")
-    gradient: float = Field(0.5, ge=0, description="weight of the L1 distance of image gradients")
+    quantize_from: int = Field(4000, ge=0, description="first step with the codebook, set by k-means at that moment")
+    gradient: float = Field(0.0, ge=0, description="weight of the L1 distance of image gradients")
     codebook: float = Field(1.0, ge=0, description="weight of the codebook loss")
+
+
+def preserve_variance_(model: VQModel) -> None:
+    """Initialise so that signals keep their size and every residual branch starts at zero (Zhang et al., Fixup).
+
+    PyTorch's default shrinks the signal at each convolution; without normalisation layers little would come out.
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith("conv2.weight"):
+            nn.init.zeros_(parameter)
+        elif parameter.ndim == 4:
+            nn.init.kaiming_normal_(parameter, nonlinearity="linear")
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
 
 
 class VQTrainer(Trainer):
@@ -48,6 +62,7 @@ class VQTrainer(Trainer):
     def __init__(self, options: VQTrainerOptions, decoder: None = None) -> None:
         self.options = options
         self.module: VQModel = VQModel(options.architecture)
+        preserve_variance_(self.module)
         self._recent: list[Tensor] = []
         self._unused = torch.ones(options.architecture.n_embed, dtype=torch.bool)
 
@@ -69,14 +84,20 @@ class VQTrainer(Trainer):
         gradient = sum(((y - x).diff(dim=d)).abs().mean() for d in (-1, -2))
         total = l1 + o.gradient * gradient + o.codebook * commitment
         mse = float((y - x).detach().square().mean()) / 4
-        return total, {"l1": float(l1.detach()) / 2, "psnr": -10 * float(np.log10(mse)), "codebook": float(commitment.detach())}
+        return total, {
+            "l1": float(l1.detach()) / 2,
+            "psnr": -10 * float(np.log10(mse)),
+            "codebook": float(commitment.detach()),
+        }
 
     def _place_codes(self, flat: Tensor) -> None:
         latents = torch.cat([*self._recent, flat]).numpy()
         entries = self.module.quantize.embedding.weight
         rng = np.random.default_rng(0)
         latents = latents[rng.permutation(len(latents))[: 16 * len(entries)]]
-        centres, _ = kmeans2(latents, len(entries), iter=8, minit="points", missing="warn", rng=rng)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # empty clusters: their entries are revived below
+            centres, _ = kmeans2(latents, len(entries), iter=8, minit="points", missing="warn", rng=rng)
         with torch.no_grad():
             entries.copy_(torch.from_numpy(centres))
         self._recent.clear()

@@ -1,0 +1,110 @@
+"""`fusionkit.fuse` on everything that holds an image."""
+
+import fusionkit
+import numpy as np
+import pytest
+import torch
+from conftest import load_image
+from fusionkit.errors import InputError, OptionError, SizeMismatch
+from PIL import Image
+
+
+def fuse(*images, **choices):
+    return fusionkit.fuse(*images, **{"prior": "average", "backbone": "identity", "device": "cpu", **choices})
+
+
+@pytest.fixture
+def arrays(pair_files):
+    return tuple(np.asarray(load_image(p)) for p in pair_files)
+
+
+def test_paths_arrays_tensors_and_pil_give_the_same_pixels(pair_files, arrays):
+    expected = fuse(*pair_files)
+    assert expected.dtype == np.uint8
+    assert expected.shape == (96, 128, 3)
+    assert np.array_equal(fuse(*map(str, pair_files)), expected)
+    assert np.array_equal(fuse(*arrays), expected)
+    pil = fuse(*(load_image(p) for p in pair_files))
+    assert isinstance(pil, Image.Image)
+    assert np.array_equal(np.asarray(pil), expected)
+    tensors = [torch.from_numpy(a.copy() if a.ndim == 3 else a[..., None].copy()).permute(2, 0, 1) for a in arrays]
+    tensor = fuse(*tensors)
+    assert tensor.dtype == torch.uint8
+    assert np.array_equal(tensor.permute(1, 2, 0).numpy(), expected)
+    floats = fuse(*(a.astype(np.float32) / 255 for a in arrays))
+    assert floats.dtype == np.float32
+    assert np.array_equal(np.floor(floats * 255 + 0.5).astype(np.uint8), expected)
+    assert np.array_equal(fuse(pair_files[0], arrays[1]), expected)
+
+
+def test_sixteen_bits_stay_sixteen(arrays):
+    wide = [a.astype(np.uint16) * 257 for a in arrays]
+    result = fuse(*wide)
+    assert result.dtype == np.uint16
+    assert np.abs(result.astype(float) / 257 - fuse(*arrays)).max() <= 0.51
+
+
+def test_grey_arrays_keep_their_shape(arrays):
+    assert fuse(arrays[0], arrays[0]).shape == (96, 128)
+    assert fuse(arrays[0][..., None], arrays[0][..., None]).shape == (96, 128, 1)
+
+
+def test_a_batch_is_fused_image_by_image(scene):
+    ir, vis = (x.repeat(2, 1, 1, 1) for x in scene)
+    ir[1], vis[1] = ir[1].flip(-1), vis[1].flip(-1)
+    for prior, backbone in (("em_tv", "rf"), ("laplacian", "identity")):
+        together = fuse(ir, vis, prior=prior, backbone=backbone)
+        assert together.shape == vis.shape
+        for b in range(2):
+            torch.testing.assert_close(
+                together[b], fuse(ir[b], vis[b], prior=prior, backbone=backbone), atol=1e-5, rtol=0
+            )
+
+
+def test_the_reference_is_the_coloured_source_or_the_last(scene):
+    ir, vis = scene
+    config = {"prior": "none", "backbone": "identity", "device": "cpu", "sampler": {"strength": 1e-6}}
+    torch.testing.assert_close(fusionkit.fuse(ir, vis, **config), vis, atol=1e-4, rtol=0)
+    torch.testing.assert_close(fusionkit.fuse(vis, ir, **config), vis, atol=1e-4, rtol=0)
+    torch.testing.assert_close(fusionkit.fuse(ir, 1 - ir, **config), 1 - ir, atol=1e-4, rtol=0)
+    torch.testing.assert_close(fusionkit.fuse(ir, 1 - ir, reference=1, **config), ir, atol=1e-4, rtol=0)
+
+
+def test_a_pipeline_is_reused_and_reports_steps(scene):
+    pipeline = fusionkit.Pipeline(device="cpu")
+    seen = []
+    first = pipeline.fuse_tensors(scene, callback=seen.append)
+    assert torch.equal(first, pipeline.fuse_tensors(scene))
+    assert [s.index for s in seen] == [0]
+    assert first.shape == scene[1].shape
+    assert float(first.min()) >= 0
+    assert float(first.max()) <= 1
+
+
+def test_the_default_is_no_blurrier_than_its_prior_alone(scene):
+    """Detail must come from the sources, not from the autoencoder."""
+
+    def sharpness(image):
+        return float(image.mean(1).diff(dim=-1).square().mean())
+
+    with_flow = fuse(*scene, prior="em_tv", backbone="rf")
+    alone = fuse(*scene, prior="em_tv", backbone="identity", sampler={"strength": 1e-6})
+    assert sharpness(with_flow) > 0.9 * sharpness(alone)
+
+
+@pytest.mark.parametrize(("images", "reason"), [
+    ((), "nothing to fuse"), ((3, 4), "source 1 is a int"), ((np.zeros((2, 2, 2, 2)),), r"array of shape \(2, 2, 2, 2\)"),
+    ((np.zeros((4, 4), np.int32),), "array of int32"), ((np.full((4, 4), 3.0),) * 2, r"values from 3 to 3, expected \[0, 1\]"),
+    ((np.full((4, 4), np.nan),) * 2, "values from nan"), ((torch.zeros(4, 4),), "tensor of shape"),
+    ((torch.zeros(1, 4, 4, dtype=torch.int64),), "tensor of torch.int64"),
+])  # fmt: skip
+def test_wrong_images_are_named(images, reason):
+    with pytest.raises(InputError, match=reason):
+        fuse(*images)
+
+
+def test_sizes_must_agree_and_options_must_exist(arrays):
+    with pytest.raises(SizeMismatch, match="differ in shape"):
+        fuse(arrays[0], arrays[1][:-1])
+    with pytest.raises(OptionError, match=r"configuration: no option 'prio'; did you mean 'prior'\?"):
+        fuse(*arrays, prio=3)

@@ -1,0 +1,81 @@
+"""Colour spaces invert exactly, agree with independent code, and mix chroma as stated."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_sources
+from fusionkit.contracts import Options
+from fusionkit_plugins.color.chroma import ChromaOptions, mix_chroma
+from fusionkit_plugins.color.gray import Gray
+from fusionkit_plugins.color.lab import Lab
+from fusionkit_plugins.color.ycbcr import YCbCr
+
+SPACES = {"ycbcr": YCbCr(ChromaOptions()), "lab": Lab(ChromaOptions())}
+
+
+@pytest.fixture
+def rgb(generator):
+    image = torch.rand(2, 3, 16, 16, generator=generator)
+    corners = torch.tensor([[r, g, b] for r in (0.0, 1.0) for g in (0.0, 1.0) for b in (0.0, 1.0)])
+    image[0, :, 0, :8] = corners.T
+    return image
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_inverse_is_exact(name, rgb):
+    space = SPACES[name]
+    luma, chroma = space.split(rgb)
+    assert luma.shape == (2, 1, 16, 16)
+    torch.testing.assert_close(space.merge(luma, [chroma], make_sources(luma)), rgb, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_grey_stays_grey_whether_stored_in_one_channel_or_three(name, rgb):
+    space, grey = SPACES[name], rgb[:, :1]
+    luma, chroma = space.split(grey)
+    assert chroma is None
+    torch.testing.assert_close(space.merge(luma, [None], make_sources(luma)), grey, atol=1e-5, rtol=0)
+    luma3, chroma3 = space.split(grey.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(luma3, luma, atol=1e-6, rtol=0)
+    assert float(chroma3.abs().max()) < 1e-5
+
+
+def test_ycbcr_is_the_one_of_jpeg(rgb):
+    from PIL import Image
+
+    levels = (rgb[0].permute(1, 2, 0) * 255).round().to(torch.uint8)
+    theirs = np.asarray(Image.fromarray(levels.numpy()).convert("YCbCr")).astype(float)
+    luma, chroma = SPACES["ycbcr"].split(levels.permute(2, 0, 1)[None].float() / 255)
+    assert np.abs(luma[0, 0].numpy() * 255 - theirs[..., 0]).max() <= 1
+    assert np.abs(chroma[0].permute(1, 2, 0).numpy() * 255 + 128 - theirs[..., 1:]).max() <= 1.5
+
+
+def test_lab_agrees_with_scikit_image(rgb):
+    rgb2lab = pytest.importorskip("skimage.color").rgb2lab
+    luma, chroma = SPACES["lab"].split(rgb)
+    theirs = rgb2lab(rgb[0].permute(1, 2, 0).numpy())
+    ours = torch.cat([luma, chroma], 1)[0].permute(1, 2, 0).numpy() * 100
+    assert np.abs(ours - theirs).max() < 0.05
+
+
+def test_gray_is_the_luma_of_ycbcr(rgb):
+    luma, chroma = Gray(Options()).split(rgb)
+    assert chroma is None
+    torch.testing.assert_close(luma, SPACES["ycbcr"].split(rgb)[0])
+
+
+def test_one_colour_source_gives_its_chroma(rgb):
+    chroma = SPACES["ycbcr"].split(rgb)[1]
+    assert mix_chroma([None, chroma], 0) is chroma
+    assert mix_chroma([None, None], 0) is None
+    assert mix_chroma([None, chroma], 1) is None
+    assert mix_chroma([0 * chroma, chroma], 1).abs().max() == 0
+
+
+def test_several_colour_sources_are_weighted_by_saturation():
+    strong, weak = torch.tensor([0.4, 0.0]).view(1, 2, 1, 1), torch.tensor([0.0, 0.1]).view(1, 2, 1, 1)
+    mixed = mix_chroma([strong, weak, None], 0)
+    torch.testing.assert_close(mixed, (0.4 * strong + 0.1 * weak) / 0.5, atol=1e-5, rtol=0)
+    neutral = torch.zeros_like(strong)
+    torch.testing.assert_close(mix_chroma([strong, neutral], 0), strong, atol=1e-5, rtol=0)
+    assert float(mix_chroma([neutral, neutral], 0).abs().max()) == 0

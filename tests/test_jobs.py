@@ -1,0 +1,189 @@
+"""Folders: matching, resuming, failing without stopping."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import load_image
+from fusionkit.config import make_config
+from fusionkit.errors import InputError, OutputError
+from fusionkit.images import read_image
+from fusionkit.jobs import FileOptions, Job, fuse_files, fuse_folders, match_folders
+from fusionkit.manifest import Manifest, sha256
+from fusionkit.pipeline import Pipeline
+from PIL import Image
+
+
+def pipeline(**choices):
+    return Pipeline(make_config({"prior": "average", "backbone": "identity", **choices}), device="cpu")
+
+
+@pytest.fixture
+def folders(tmp_path, pair_files):
+    a, b = tmp_path / "ir", tmp_path / "vi"
+    for folder, source in ((a, pair_files[0]), (b, pair_files[1])):
+        folder.mkdir()
+        for name in ("one.png", "two.PNG", "three.png"):
+            shutil.copy(source, folder / name)
+    (b / "two.PNG").rename(b / "TWO.png")
+    return a, b
+
+
+def run(folders, out, **choices):
+    files = FileOptions(force=choices.pop("force", False))
+    matching = match_folders(folders, out, ".png")
+    return {o.job.key: o for o in fuse_folders(pipeline(**choices), matching.jobs, out, files)}
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_files_match_by_stem_whatever_extension_and_case(folders, tmp_path):
+    a, b = folders
+    load_image(a / "one.png").save(a / "one.jpg")
+    load_image(a / "one.png").save(a / "alone.tif")
+    (a / "notes.txt").write_text("no image")
+    (a / ".hidden.png").write_bytes(b"")
+    matching = match_folders(folders, tmp_path / "out", ".png")
+    assert [j.key for j in matching.jobs] == ["three", "TWO"]
+    assert matching.ambiguous == [(a / "one.jpg", a / "one.png")]
+    assert matching.unmatched == [a / "alone.tif"]
+    with pytest.raises(InputError, match="not a folder"):
+        match_folders([a, tmp_path / "none"], tmp_path, ".png")
+
+
+def test_every_pair_is_fused_and_recorded(folders, tmp_path):
+    out = tmp_path / "out"
+    outcomes = run(folders, out)
+    assert {o.status for o in outcomes.values()} == {"fused"}
+    assert sorted(p.name for p in out.iterdir()) == ["TWO.png", "manifest.jsonl", "one.png", "three.png"]
+    start, *pairs = rows(out)
+    assert start["event"] == "run"
+    assert start["plugins"]["prior"] == {"name": "average", "from": start["plugins"]["prior"]["from"], "options": {}}
+    assert {"fusionkit", "torch", "numpy"} <= start["versions"].keys()
+    for row in pairs:
+        assert row["status"] == "ok"
+        assert row["output"]["sha256"] == sha256(out / f"{row['key']}.png")
+        assert [s["sha256"] for s in row["sources"]] == [sha256(folders[0] / "one.png"), sha256(folders[1] / "one.png")]
+        assert {"read", "prior", "color"} <= row["seconds"].keys()
+        assert row["peak_memory_mb"] > 10
+
+
+def test_a_second_run_skips_what_is_finished_and_redoes_what_changed(folders, tmp_path):
+    out = tmp_path / "out"
+    run(folders, out)
+    (out / "one.png").unlink()
+    os.utime(folders[0] / "two.PNG", (1, 1))
+    before = (out / "three.png").stat().st_mtime_ns
+    outcomes = run(folders, out)
+    assert {k: o.status for k, o in outcomes.items()} == {"one": "fused", "TWO": "fused", "three": "skipped"}
+    assert (out / "three.png").stat().st_mtime_ns == before
+    assert {o.status for o in run(folders, out, force=True).values()} == {"fused"}
+
+
+def test_a_manifest_cut_off_by_a_crash_is_read_and_continued(folders, tmp_path):
+    out = tmp_path / "out"
+    run(folders, out)
+    text = (out / "manifest.jsonl").read_text()
+    (out / "manifest.jsonl").write_text(text[:-40])
+    statuses = {k: o.status for k, o in run(folders, out, force=False).items()}
+    assert sorted(statuses.values()) == ["failed", "skipped", "skipped"]  # the cut-off one is not known to be ours
+    assert len(list(Manifest(out / "manifest.jsonl").rows())) == 3 + 1 + 1
+
+
+def test_results_of_other_options_are_never_mixed_or_overwritten(folders, tmp_path):
+    out = tmp_path / "out"
+    run(folders, out)
+    with pytest.raises(OutputError, match=r"3 result\(s\) made with other options.*--force"):
+        run(folders, out, prior="max")
+    assert {o.status for o in run(folders, out, prior="max", force=True).values()} == {"fused"}
+
+
+def test_a_foreign_file_in_the_way_fails_its_pair_only(folders, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "one.png").write_bytes(b"mine")
+    outcomes = run(folders, out)
+    assert outcomes["one"].status == "failed"
+    assert "exists already" in outcomes["one"].reason
+    assert (out / "one.png").read_bytes() == b"mine"
+    assert outcomes["three"].status == "fused"
+
+
+def test_a_broken_pair_is_reported_and_the_rest_go_on(folders, tmp_path):
+    (folders[1] / "one.png").write_bytes(b"")
+    load_image(folders[1] / "three.png").resize((50, 40)).save(folders[1] / "three.png")
+    out = tmp_path / "out"
+    outcomes = run(folders, out)
+    assert outcomes["one"].status == outcomes["three"].status == "failed"
+    assert "empty file" in outcomes["one"].reason
+    assert "50x40" in outcomes["three"].reason
+    assert outcomes["TWO"].status == "fused"
+    assert sorted(p.name for p in out.iterdir()) == ["TWO.png", "manifest.jsonl"]
+    failed = [r for r in rows(out) if r.get("status") == "failed"]
+    assert {r["key"] for r in failed} == {"one", "three"}
+
+
+def one(tmp_path, sources, output="out.png", **choices):
+    files = FileOptions(**choices.pop("files", {}))
+    return fuse_files(pipeline(**choices), Job("x", tuple(sources), tmp_path / output), files, None)
+
+
+def test_a_result_never_replaces_a_source(tmp_path, pair_files):
+    a, b = (Path(shutil.copy(p, tmp_path)) for p in pair_files)
+    with pytest.raises(OutputError, match="is one of the sources"):
+        fuse_files(pipeline(), Job("x", (a, b), b), FileOptions(force=True), None)
+
+
+@pytest.mark.parametrize(("grey", "color", "expected"), [
+    ("L", "RGB", ("RGB", "8")), ("L", "L", ("L", "8")), ("RGB", "L", ("RGB", "8")), ("I;16", "RGB", ("RGB", "8")),
+    ("L", "I;16", ("I;16", "16")), ("RGBA", "L", ("RGBA", "8")), ("L", "LA", ("LA", "8")), ("1", "P", ("RGB", "8")),
+])  # fmt: skip
+def test_size_depth_and_colour_follow_the_reference(tmp_path, pair_files, grey, color, expected):
+    paths = []
+    for index, mode in enumerate((grey, color)):
+        image = load_image(pair_files[1])
+        if mode == "I;16":
+            image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+        else:
+            image = image.convert(mode)
+        path = tmp_path / f"{index}.png"
+        image.save(path)
+        paths.append(path)
+    one(tmp_path, paths)
+    result = load_image(tmp_path / "out.png")
+    assert result.mode == expected[0]
+    assert result.size == (128, 96)
+    assert read_image(tmp_path / "out.png").depth == expected[1]
+
+
+def test_sizes_that_differ_are_an_error_that_offers_the_remedy(tmp_path, pair_files):
+    small = tmp_path / "small.png"
+    load_image(pair_files[0]).resize((64, 48)).save(small)
+    with pytest.raises(InputError, match=r"small\.png is 64x48 but vis\.png is 128x96.*--resize reference"):
+        one(tmp_path, (small, pair_files[1]))
+    outcome = one(tmp_path, (small, pair_files[1]), resize="reference")
+    assert "resized from 64x48 to 128x96" in " ".join(outcome.notes)
+    assert load_image(tmp_path / "out.png").size == (128, 96)
+
+
+def test_depth_can_be_asked_for(tmp_path, pair_files):
+    one(tmp_path, pair_files, "out.tif", files={"depth": "float"})
+    assert read_image(tmp_path / "out.tif").depth == "float"
+    with pytest.raises(OutputError, match="cannot hold 32-bit float"):
+        one(tmp_path, pair_files, "out2.png", files={"depth": "float"})
+
+
+def test_nothing_is_stretched_unless_asked(tmp_path):
+    for name, low, high in (("a", 60, 120), ("b", 80, 140)):
+        Image.fromarray(np.linspace(low, high, 64 * 64).reshape(64, 64).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    sources = (tmp_path / "a.png", tmp_path / "b.png")
+    one(tmp_path, sources)
+    assert np.asarray(load_image(tmp_path / "out.png")).max() <= 130
+    one(tmp_path, sources, "stretched.png", stretch="minmax")
+    stretched = np.asarray(load_image(tmp_path / "stretched.png"))
+    assert (stretched.min(), stretched.max()) == (0, 255)

@@ -1,0 +1,166 @@
+"""Training: resumes exactly, learns, writes what the plug-ins read."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import run_cli
+from fusionkit.errors import InputError, OptionError
+from fusionkit.scenes import fractal
+from fusionkit.training.data import CropSampler
+from fusionkit.training.loop import learning_rate, train
+from fusionkit.training.options import TrainOptions
+from fusionkit_backbones.ncsnpp import NCSNppConfig
+from fusionkit_backbones.rf import RectifiedFlow, RFOptions
+from fusionkit_backbones.rf_training import RFTrainer, RFTrainerOptions
+from fusionkit_plugins.identity import IdentityDecoder
+from fusionkit_plugins.vq import DDConfig, VQConfig
+from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
+from fusionkit_plugins.vq.training import VQTrainer, VQTrainerOptions
+from PIL import Image
+
+VQ = VQConfig(
+    embed_dim=3, n_embed=32, ddconfig=DDConfig(ch=8, ch_mult=(1, 2), num_res_blocks=1, norm_groups=4, attn_type="none")
+)
+NET = NCSNppConfig(num_channels=3, nf=16, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(), centered=True,
+                   scale_by_sigma=False)  # fmt: skip
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        image = np.stack([fractal((48, 64), rng) for _ in range(3)], -1)
+        Image.fromarray(np.clip(128 + 50 * image, 0, 255).astype(np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def options(**changes):
+    return TrainOptions(
+        **{"steps": 6, "batch": 4, "crop": 16, "held_out": 2, "validate_every": 3, "warmup": 2, **changes}
+    )
+
+
+def run(folder, photos, steps, settings=None, trainer=None):
+    o = options(steps=steps)
+    torch.manual_seed(0)
+    trainer = trainer or VQTrainer(VQTrainerOptions(architecture=VQ, quantize_from=2))
+    return train(trainer, CropSampler([photos], o), folder, o, settings or {"same": True})
+
+
+def test_an_interrupted_run_continues_to_the_same_weights(photos, tmp_path):
+    """Stop at step 3 of a six-step schedule, then go on."""
+    whole = run(tmp_path / "a" / "vq", photos, 6)
+
+    class Stop(Exception):
+        pass
+
+    def stop(row):
+        if row["step"] == 3:
+            raise Stop
+
+    o = options()
+    torch.manual_seed(0)
+    trainer = VQTrainer(VQTrainerOptions(architecture=VQ, quantize_from=2))
+    with pytest.raises(Stop):
+        train(trainer, CropSampler([photos], o), tmp_path / "b" / "vq", o, {"same": True}, stop)
+    continued = run(tmp_path / "b" / "vq", photos, 6)
+    a, b = (json.loads(p.with_suffix(".json").read_text()) for p in (whole, continued))
+    assert a["sha256"] == b["sha256"]
+    steps = [json.loads(line)["step"] for line in (tmp_path / "b" / "vq" / "log.jsonl").read_text().splitlines()]
+    assert steps == [3, 6]
+
+
+def test_other_settings_do_not_continue_a_run(photos, tmp_path):
+    run(tmp_path / "vq", photos, 3)
+    with pytest.raises(OptionError, match="made with other options"):
+        run(tmp_path / "vq", photos, 3, {"same": False})
+
+
+def test_the_schedule_rises_then_falls_to_zero():
+    o = options(steps=100, warmup=10, lr=1.0)
+    rates = [learning_rate(s, o) for s in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+def test_crops_come_from_training_images_only_and_are_reproducible(photos):
+    o = options(grey=1.0)
+    data = CropSampler([photos], o)
+    assert len(data.paths) == 4
+    assert len(data.held_out) == 2
+    assert not set(data.paths) & set(data.held_out_paths)
+    a, b = (data.batch(3, 16, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(a, b)
+    assert a.shape == (3, 3, 16, 16)
+    assert torch.equal(a[:, 0], a[:, 2])
+    with pytest.raises(InputError, match="smaller than the crops"):
+        CropSampler([photos], options(crop=50))
+
+
+def test_the_autoencoder_learns_and_its_weights_load(photos, tmp_path):
+    path = run(tmp_path / "mine", photos, 150)
+    rows = [json.loads(line) for line in (tmp_path / "mine" / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["held_out_psnr"] > rows[0]["held_out_psnr"] + 3
+    decoder = VQDecoder(VQOptions(weights=str(path)))
+    image = CropSampler([photos], options()).held_out[0]
+    with torch.no_grad():
+        z = decoder.encode(image)
+    assert float(z.mean().abs()) < 0.5
+    assert 0.5 < float(z.std()) < 2
+
+
+def test_the_flow_learns_the_velocity_of_a_gaussian(tmp_path, photos):
+    """Constant-colour images of one mean and spread: the trained field must come near the closed form."""
+
+    class Gaussian(RFTrainer):
+        def loss(self, images, step, generator):
+            z = 0.7 + 0.3 * torch.randn(16, 3, 1, 1, generator=generator).expand(-1, -1, 8, 8)
+            return super().loss(z, step, generator)
+
+    torch.manual_seed(0)
+    trainer = Gaussian(RFTrainerOptions(architecture=NET), IdentityDecoder(RFOptions()))
+    o = options(steps=250, validate_every=250, lr=2e-3, ema=0.9)
+    path = train(trainer, CropSampler([photos], o), tmp_path / "rf", o, {})
+    flow = RectifiedFlow(RFOptions(weights=str(path)))
+    generator = torch.Generator().manual_seed(1)
+    t = 0.5
+    z = 0.7 + 0.3 * torch.randn(64, 3, 1, 1, generator=generator).expand(-1, -1, 8, 8)
+    noise = torch.randn(64, 3, 8, 8, generator=generator)
+    x = (1 - t) * z + t * noise
+    with torch.no_grad():
+        x0 = x - t * flow.velocity(x, torch.full((64,), t))
+    error = float((x0 - z).square().mean())
+    assert error < 0.25 * 0.3**2, "knowing the spread alone leaves about 0.3²"
+
+
+def test_the_command_line_trains_both(photos, tmp_path):
+    loop = [
+        f"--opt={k}={v}"
+        for k, v in (("steps", 4), ("batch", 2), ("crop", 16), ("held_out", 2), ("validate_every", 2), ("warmup", 1))
+    ]
+    vq = ["architecture.ddconfig.ch=8", "architecture.ddconfig.norm_groups=4", "architecture.ddconfig.ch_mult=[1,2]",
+          "architecture.ddconfig.num_res_blocks=1", "architecture.n_embed=16", "quantize_from=2"]  # fmt: skip
+    out = tmp_path / "w" / "vq"
+    result = run_cli("train", "decoder", "--data", photos, "--out", out, *loop, *(f"--trainer-opt={o}" for o in vq))
+    assert result.returncode == 0, result.stderr
+    weights = out / "vq.safetensors"
+    assert weights.exists()
+    rf = [
+        "architecture.num_channels=3",
+        "architecture.nf=8",
+        "architecture.ch_mult=[1,2]",
+        "architecture.num_res_blocks=1",
+    ]
+    result = run_cli("train", "rf", "--data", photos, "--out", tmp_path / "w" / "rf", *loop,
+                     *(f"--trainer-opt={o}" for o in rf), f"--decoder-opt=weights={weights}")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    info = json.loads((tmp_path / "w" / "rf" / "rf.json").read_text())
+    assert info["decoder"] == "vq"
+    assert info["decoder_options"] == {"weights": str(weights)}
+    assert run_cli("train", "em_tv", "--data", photos, "--out", out).returncode == 2
