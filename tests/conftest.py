@@ -10,10 +10,11 @@ os.environ["FUSIONKIT_PLUGINS"] = "fusionkit"
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from fusionkit.contracts import Sources
 from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
-from PIL import Image
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """`fusionkit.fuse` on everything that holds an image."""
 
-import fusionkit
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+import fusionkit
 from conftest import load_image
 from fusionkit.errors import InputError, OptionError, SizeMismatch
-from PIL import Image
 
 
 def fuse(*images, **choices):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from conftest import make_sources
 from fusionkit.contracts import Options
 from fusionkit_plugins.color.chroma import ChromaOptions, mix_chroma

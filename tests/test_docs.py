@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
 from fusionkit import hookspecs
 from fusionkit.cli.app import app
 from fusionkit.registry import load_registry
-from typer.main import get_command
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -66,6 +67,7 @@ def test_the_example_package_works_as_printed(site):
     registry = load_registry(restriction="fusionkit-prior-softmax")
     assert registry.failures == []
     import torch
+
     from conftest import make_sources
 
     prior = registry.create("prior", "softmax", {"temperature": "0.02"})

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from fusionkit.flow.path import interpolate, noise_share, posterior_update, velocity_from_x0, x0_and_noise
 from fusionkit.flow.schedule import make_schedule
 

@@ -7,10 +7,11 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
+
 from fusionkit.errors import ImageReadError, OutputError
 from fusionkit.images import check_output, read_image, write_image
 from fusionkit.images.picture import PEAK, from_unit, to_unit
-from PIL import Image
 
 RNG = np.random.default_rng(0)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from conftest import load_image
 from fusionkit.config import make_config
 from fusionkit.errors import InputError, OutputError
@@ -14,7 +16,6 @@ from fusionkit.images import read_image
 from fusionkit.jobs import FileOptions, Job, fuse_files, fuse_folders, match_folders
 from fusionkit.manifest import Manifest, sha256
 from fusionkit.pipeline import Pipeline
-from PIL import Image
 
 
 def pipeline(**choices):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from conftest import make_sources
 from fusionkit.contracts import Options
 from fusionkit.registry import get_registry

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.signal import upfirdn
+
 from fusionkit.errors import WeightsError
 from fusionkit.flow.path import interpolate
 from fusionkit.weights import find_weights, load_weights, save_weights
@@ -16,7 +18,6 @@ from fusionkit_backbones.rf import RectifiedFlow, RFOptions
 from fusionkit_plugins.vq import DDConfig, VQConfig, VQModel
 from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
 from fusionkit_plugins.vq.network import VectorQuantizer
-from scipy.signal import upfirdn
 
 TINY = NCSNppConfig(image_size=32, nf=8, ch_mult=(1, 1, 2), num_res_blocks=1, attn_resolutions=(16,))
 TINY_VQ = VQConfig(embed_dim=3, n_embed=16, ddconfig=DDConfig(ch=8, ch_mult=(1, 1, 2), num_res_blocks=1, norm_groups=4))

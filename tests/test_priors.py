@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from conftest import make_sources
 from fusionkit.contracts import Options, Sources
 from fusionkit.fold import FoldedPrior

@@ -1,6 +1,7 @@
 """Plug-ins: good, broken, clashing and misspelt ones, installed side by side."""
 
 import pytest
+
 from conftest import run_cli
 from fusionkit.contracts import Prior
 from fusionkit.errors import BrokenPlugin, OptionError, PluginClash, UnknownPlugin

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from conftest import make_sources
 from fusionkit.contracts import Backbone, Decoder, Options, Prior
 from fusionkit.errors import OptionError

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from fusionkit.scenes import SCENES, infrared_visible, multi_exposure, multi_focus
 from scipy.ndimage import laplace
+
+from fusionkit.scenes import SCENES, infrared_visible, multi_exposure, multi_focus
 
 
 @pytest.mark.parametrize("task", SCENES)

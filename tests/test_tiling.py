@@ -4,6 +4,7 @@ import resource
 
 import pytest
 import torch
+
 from fusionkit.config import make_config
 from fusionkit.pipeline import Pipeline
 from fusionkit.scenes import infrared_visible

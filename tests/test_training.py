@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from conftest import run_cli
 from fusionkit.errors import InputError, OptionError
 from fusionkit.scenes import fractal
@@ -18,7 +20,6 @@ from fusionkit_plugins.identity import IdentityDecoder
 from fusionkit_plugins.vq import DDConfig, VQConfig
 from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
 from fusionkit_plugins.vq.training import VQTrainer, VQTrainerOptions
-from PIL import Image
 
 VQ = VQConfig(
     embed_dim=3, n_embed=32, ddconfig=DDConfig(ch=8, ch_mult=(1, 2), num_res_blocks=1, norm_groups=4, attn_type="none")

@@ -3,8 +3,9 @@
 from typing import Literal
 
 import torch
-from fusionkit.contracts import Backbone
 from torch import Tensor
+
+from fusionkit.contracts import Backbone
 
 __all__ = ["Identity"]
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from fusionkit.contracts import Backbone, Options, pad_to_multiple
-from fusionkit.weights import find_weights, load_weights
 from pydantic import Field
 from torch import Tensor, nn
+
+from fusionkit.contracts import Backbone, Options, pad_to_multiple
+from fusionkit.weights import find_weights, load_weights
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 

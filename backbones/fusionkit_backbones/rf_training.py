@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
+from torch import Tensor, nn
+
 from fusionkit.contracts import Decoder, Options
 from fusionkit.flow.path import interpolate, x0_and_noise
 from fusionkit.training.loop import Trainer
 from fusionkit.weights import save_weights
-from pydantic import Field
-from torch import Tensor, nn
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 from .rf import RectifiedFlow, RFOptions

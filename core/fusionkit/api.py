@@ -95,7 +95,7 @@ def _take_tensor(image: Tensor, number: int) -> tuple[Tensor, Restore]:
     unit = batched.float() / 255 if image.dtype == torch.uint8 else batched.float()
 
     def restore(t: Tensor) -> Tensor:
-        t = (t * 255).round() if image.dtype == torch.uint8 else t
+        t = (t * 255 + 0.5).floor() if image.dtype == torch.uint8 else t
         return (t if image.ndim == 4 else t[0]).to(image.device, image.dtype)
 
     return unit, restore

@@ -191,9 +191,11 @@ class Pipeline:
 
     def _resized(self, tensor: Tensor, picture: Picture, reference: Picture) -> Tensor:
         if self.config.resize != "reference":
+            turned = [p.name for p in (picture, reference) if p.turned]
             raise SizeMismatch(
-                f"{picture.name} is {_size(picture)} but {reference.name} is {_size(reference)}: sources must be "
-                "registered and of one size; --resize reference resizes the others to the reference"
+                f"{picture.name} is {_size(picture)} but {reference.name} is {_size(reference)}"
+                + (f" (EXIF orientation applied to {' and '.join(turned)})" if turned else "")
+                + ": sources must be registered and of one size; --resize reference resizes the others to the reference"
             )
         size = (reference.size[1], reference.size[0])
         return F.interpolate(tensor, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)

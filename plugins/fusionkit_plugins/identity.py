@@ -1,7 +1,8 @@
 """The decoder that does nothing: for pixel-space backbones and for baselines."""
 
-from fusionkit.contracts import Decoder
 from torch import Tensor
+
+from fusionkit.contracts import Decoder
 
 __all__ = ["IdentityDecoder"]
 

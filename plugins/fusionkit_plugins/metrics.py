@@ -4,8 +4,9 @@ import math
 from typing import ClassVar
 
 import torch
-from fusionkit.contracts import Metric, Sources
 from torch import Tensor
+
+from fusionkit.contracts import Metric, Sources
 
 __all__ = [
     "Entropy",

@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
-from fusionkit.contracts import Prior, Sources
 from torch import Tensor
+
+from fusionkit.contracts import Prior, Sources
 
 __all__ = ["Average", "Keep", "Maximum"]
 

@@ -3,9 +3,10 @@
 from typing import Any, Literal, NamedTuple
 
 import torch
-from fusionkit.contracts import Options, Prior, Sources
 from pydantic import Field
 from torch import Tensor
+
+from fusionkit.contracts import Options, Prior, Sources
 
 __all__ = ["EMTV", "EMState", "EMTVOptions"]
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
-from fusionkit.contracts import Options, Prior, Sources
 from pydantic import Field
 from torch import Tensor
+
+from fusionkit.contracts import Options, Prior, Sources
 
 from .pyramid import blur, collapse, laplacian_pyramid
 

@@ -22,7 +22,7 @@ class Picture:
 
     pixels: float32 (H, W, 1) or (H, W, 3) in [0, 1]. depth: how the file stores a sample. span: the stored values
     that 0 and 1 stand for. alpha: (H, W) in [0, 1], pixels are not premultiplied. icc: the colour profile, carried
-    to the output. notes: what reading had to decide, for the user.
+    to the output. notes: what reading had to decide, for the user. turned: an EXIF orientation was applied.
     """
 
     pixels: Array
@@ -33,6 +33,7 @@ class Picture:
     name: str = ""
     format: str = ""
     notes: tuple[str, ...] = field(default=())
+    turned: bool = False
 
     @property
     def size(self) -> tuple[int, int]:

@@ -22,6 +22,7 @@ CODECS = "pip install 'fusionkit[codecs]'"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
+ORIENTATION_TAG = 274
 # EXIF orientation -> the operation that turns the stored array upright
 ORIENTATIONS: dict[int, Callable[[Array], Array]] = {
     1: lambda a: a,
@@ -80,6 +81,7 @@ def _picture(
     format_name: str,
     notes: list[str],
     top: float | None = None,
+    turned: bool = False,
 ) -> Picture:
     """Check stored values (H, W, C) and scale them. `top` is the white of integer data that say so themselves."""
     depth: Depth = "8" if values.dtype == np.uint8 else "16" if values.dtype == np.uint16 else "float"
@@ -107,7 +109,9 @@ def _picture(
         )
     pixels = to_unit(values, span)
     unit_alpha = None if alpha is None else to_unit(alpha, (0.0, PEAK[depth]))
-    return Picture(np.ascontiguousarray(pixels), depth, span, unit_alpha, icc, path.name, format_name, tuple(notes))
+    return Picture(
+        np.ascontiguousarray(pixels), depth, span, unit_alpha, icc, path.name, format_name, tuple(notes), turned
+    )
 
 
 def _check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
@@ -141,9 +145,8 @@ def _read_pillow(path: Path, span: tuple[float, float] | None, max_pixels: int) 
         finally:
             Image.MAX_IMAGE_PIXELS = limit
         values, alpha = _values(path, upright, notes)
-    if upright.size != image.size:
-        notes.append(f"turned upright as its EXIF orientation says: {upright.width}x{upright.height}")
-    return _picture(path, values, alpha, span, icc=icc, format_name=format_name, notes=notes)
+    turned = image.getexif().get(ORIENTATION_TAG, 1) != 1
+    return _picture(path, values, alpha, span, icc=icc, format_name=format_name, notes=notes, turned=turned)
 
 
 def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | None]:
@@ -238,12 +241,13 @@ def _read_tiff(path: Path, span: tuple[float, float] | None, max_pixels: int) ->
             values = (np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1) - values
         top = page.tags.get("MaxSampleValue")
         white = float(np.max(top.value)) if top is not None and values.dtype == np.uint16 else None
-        orientation: Any = page.tags.get("Orientation")
-        upright = ORIENTATIONS.get(int(orientation.value) if orientation is not None else 1, ORIENTATIONS[1])
+        tag: Any = page.tags.get("Orientation")
+        orientation = int(tag.value) if tag is not None else 1
+        upright = ORIENTATIONS.get(orientation, ORIENTATIONS[1])
         icc: Any = page.tags.get(34675)
         return _picture(
             path, upright(values), None if alpha is None else upright(alpha), span, notes=notes, top=white,
-            icc=bytes(icc.value) if icc is not None else None, format_name="TIFF",
+            icc=bytes(icc.value) if icc is not None else None, format_name="TIFF", turned=orientation != 1,
         )  # fmt: skip
 
 

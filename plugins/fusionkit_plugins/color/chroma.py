@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from fusionkit.contracts import Options
 from pydantic import Field
 from torch import Tensor
+
+from fusionkit.contracts import Options
 
 __all__ = ["ChromaOptions", "mix_chroma"]
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from fusionkit.contracts import ColorSpace, Sources
 from torch import Tensor
+
+from fusionkit.contracts import ColorSpace, Sources
 
 from .ycbcr import BLUE, GREEN, RED
 

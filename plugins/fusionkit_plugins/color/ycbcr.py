@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from fusionkit.contracts import ColorSpace, Sources
 from torch import Tensor
+
+from fusionkit.contracts import ColorSpace, Sources
 
 from .chroma import ChromaOptions, mix_chroma
 

@@ -3,10 +3,11 @@
 from typing import Any, Literal
 
 import torch
-from fusionkit.contracts import Decoder, Options, pad_to_multiple
-from fusionkit.weights import find_weights, load_weights
 from pydantic import Field
 from torch import Tensor, nn
+
+from fusionkit.contracts import Decoder, Options, pad_to_multiple
+from fusionkit.weights import find_weights, load_weights
 
 from .config import VQConfig
 from .network import VQModel

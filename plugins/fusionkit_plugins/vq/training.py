@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from fusionkit.contracts import Options, pad_to_multiple
-from fusionkit.training.loop import Trainer
-from fusionkit.weights import save_weights
 from pydantic import Field
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
+
+from fusionkit.contracts import Options, pad_to_multiple
+from fusionkit.training.loop import Trainer
+from fusionkit.weights import save_weights
 
 from .config import DDConfig, VQConfig
 from .decoder import VQDecoder, VQOptions

@@ -1,0 +1,37 @@
+"""Peak memory and seconds of one large pair through the default method, files included."""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from fusionkit.images import write_image
+from fusionkit.scenes import infrared_visible
+
+# read, fuse and write in a process of its own, so that making the pair does not count
+RUN = "from fusionkit.cli.app import main; main()"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, nargs=2, default=(3000, 4000), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--prior", default="em_tv")
+    parser.add_argument("--backbone", default="rf")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, image in zip(("ir.png", "vis.png"), infrared_visible(tuple(arguments.size)), strict=True):
+            write_image(folder / file, image.astype(np.float32), "8")
+        command = ["run", "--prior", arguments.prior, "--backbone", arguments.backbone, "--device", "cpu"]
+        files = [str(folder / "ir.png"), str(folder / "vis.png"), "-o", str(folder / "fused.png")]
+        subprocess.run([sys.executable, "-c", RUN, *command, *files], check=True, stdout=subprocess.DEVNULL)
+        row = json.loads((folder / "fused.manifest.jsonl").read_text())
+        print(f"{arguments.size[1]}x{arguments.size[0]}  peak {row['peak_memory_mb'] / 1e3:.2f} GB  {row['seconds']}")
+
+
+if __name__ == "__main__":
+    main()
