@@ -9,6 +9,7 @@ from conftest import make_sources
 from fusionkit.contracts import Backbone, Decoder, Options, Prior
 from fusionkit.errors import OptionError
 from fusionkit.sampler import Sampler, SamplerOptions
+from fusionkit_backbones.identity import Identity
 from fusionkit_plugins.color.gray import Gray
 from fusionkit_plugins.identity import IdentityDecoder
 from fusionkit_priors.baselines import Average, Keep
@@ -221,7 +222,7 @@ def test_same_seed_same_bytes(eta):
 
 def test_the_estimate_is_encoded_again_only_when_a_step_follows_and_the_prior_changed_it():
     class Counting(Decoder):
-        channels = 1
+        lossless, channels = True, 1
         encoded = 0
 
         def encode(self, image):
@@ -240,3 +241,52 @@ def test_the_estimate_is_encoded_again_only_when_a_step_follows_and_the_prior_ch
     assert count(Recorder(0.5), 1) == 1
     assert count(Recorder(0.5), 3) == 3
     assert count(Keep(Options()), 3) == 1
+
+
+class Lossy(Decoder):
+    """Keeps the mean of 2x2 blocks."""
+
+    channels, factor = 3, 2
+
+    def encode(self, image):
+        return torch.nn.functional.avg_pool2d(image, 2)
+
+    def decode(self, z, size):
+        return z.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def test_what_the_autoencoder_loses_is_given_back(generator):
+    """With no flow at all the prior must see the reference itself, however poor the autoencoder."""
+    sources = make_sources(torch.rand(1, 1, 8, 8, generator=generator))
+
+    def estimate(detail):
+        run = Sampler(
+            Identity(Options()), Keep(Options()), Lossy(Options()), Gray(Options()),
+            SamplerOptions(strength=1e-6, detail=detail),
+        )  # fmt: skip
+        return run(sources, seeded())
+
+    torch.testing.assert_close(estimate("keep"), sources.luma[0], atol=1e-5, rtol=0)
+    assert float((estimate("drop") - sources.luma[0]).abs().mean()) > 0.1
+
+
+def test_after_a_correction_the_loss_is_that_of_the_corrected_image(generator):
+    target = torch.rand(1, 1, 8, 8, generator=generator)
+
+    class Sets(Prior):
+        seen = []
+
+        def correct(self, x0, sources, state, sigma):
+            self.seen.append(x0.clone())
+            return target.clone(), None
+
+    run = Sampler(
+        Identity(Options()), Sets(Options()), Lossy(Options()), Gray(Options()),
+        SamplerOptions(strength=1e-6, steps=2),
+    )  # fmt: skip
+    run(make_sources(torch.rand(1, 1, 8, 8, generator=generator)), seeded())
+
+    def fine(x):  # what the autoencoder cannot hold
+        return x - Lossy(Options()).decode(Lossy(Options()).encode(x), None)
+
+    torch.testing.assert_close(fine(Sets.seen[1]), fine(target), atol=1e-4, rtol=0)

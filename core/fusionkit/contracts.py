@@ -151,10 +151,11 @@ class ColorSpace(Plugin, ABC):
 class Decoder(Plugin, ABC):
     """The autoencoder between images and the backbone's domain.
 
-    factor: image size over latent size. overlap: how many image pixels around a tile influence it; tiles share as
-    many. channels: of the latent, None when it has the image's.
+    lossless: decode(encode(image)) is the image. factor: image size over latent size. overlap: how many image pixels
+    around a tile influence it; tiles share as many. channels: of the latent, None when it has the image's.
     """
 
+    lossless: bool = False
     factor: int = 1
     overlap: int = 0
     channels: int | None = None

@@ -32,6 +32,9 @@ class SamplerOptions(Options):
     inject: Literal["x0", "velocity", "both", "none"] = Field(
         "x0", description="where the prior acts: on the clean estimate, on the velocity through its energy, both, none"
     )
+    detail: Literal["keep", "drop"] = Field(
+        "keep", description="keep: what the autoencoder loses of an image is added to the estimate made from it"
+    )
     guidance_scale: float = Field(1.0, ge=0, description="factor of the energy's gradient")
     guidance_range: tuple[float, float] = Field((0.0, 0.95), description="times t at which the velocity is guided")
     tolerance: float = Field(1e-5, gt=0, description="relative and absolute tolerance of rk45")
@@ -75,6 +78,14 @@ class _Estimate:
     state: Any
 
 
+@dataclass(frozen=True)
+class _Encoded:
+    """An image in the backbone's domain, and the luma that the autoencoder cannot represent."""
+
+    latent: Tensor
+    lost: Tensor | float
+
+
 class Sampler:
     """Fuses by sampling a rectified flow whose clean-image estimate x̂₀ the prior corrects at every step.
 
@@ -113,66 +124,76 @@ class Sampler:
         """sources -> the fused image (B, 3 or 1, H, W), not clamped. Noise comes from `generator` alone."""
         # inference mode is faster, but tensors made in it can never meet a gradient
         with torch.no_grad() if self.options.guided else torch.inference_mode():
-            return self._run(sources, generator, callback or (lambda step: None))
-
-    def _run(self, sources: Sources, generator: torch.Generator | None, callback: Callback) -> Tensor:
-        chromas = [self.color.split(image)[1] for image in sources.images]
-        with self.watch.stage("prior"):
-            state = self.prior.start(sources)
-        if not self.runs_network:
+            chromas = [self.color.split(image)[1] for image in sources.images]
             with self.watch.stage("prior"):
-                luma, _ = self.prior.correct(sources.reference_luma, sources, state, 0.0)
-        else:
-            luma = self._flow(sources, chromas, state, generator, callback)
-        with self.watch.stage("color"):
-            return self.color.merge(luma, chromas, sources)
+                state = self.prior.start(sources)
+            if self.runs_network:
+                run = _Run(self, sources, chromas, generator, callback or (lambda step: None))
+                luma = run.rk45(state) if self.options.solver == "rk45" else run.steps(state)
+            else:
+                with self.watch.stage("prior"):
+                    luma, _ = self.prior.correct(sources.reference_luma, sources, state, 0.0)
+            with self.watch.stage("color"):
+                return self.color.merge(luma, chromas, sources)
 
-    def _flow(
-        self,
-        sources: Sources,
-        chromas: list[Tensor | None],
-        state: Any,
-        generator: torch.Generator | None,
-        callback: Callback,
-    ) -> Tensor:
-        o = self.options
-        z = self._encode(sources.images[sources.reference])
-        x = interpolate(z, _noise(z, generator), o.strength)
-        if o.solver == "rk45":
-            return self._rk45(x, sources, chromas, state, callback)
+
+@dataclass(frozen=True)
+class _Run:
+    """One call of the sampler: what stays the same through all its steps."""
+
+    sampler: Sampler
+    sources: Sources
+    chromas: list[Tensor | None]
+    generator: torch.Generator | None
+    callback: Callback
+
+    def start(self) -> tuple[Tensor, _Encoded]:
+        """x at t1, and the encoded reference that it was made from."""
+        encoded = self.encode(self.sources.images[self.sources.reference])
+        return interpolate(encoded.latent, self.noise(encoded.latent), self.sampler.options.strength), encoded
+
+    def noise(self, like: Tensor) -> Tensor:
+        """Standard normal noise, drawn on the CPU so that one seed means one image on every device."""
+        return torch.randn(like.shape, generator=self.generator, dtype=like.dtype).to(like.device)
+
+    def steps(self, state: Any) -> Tensor:
+        """euler and heun: the fused luma."""
+        o = self.sampler.options
+        x, encoded = self.start()
         times = make_schedule(o.strength, o.steps, o.spacing)
         for index, (t, t_next) in enumerate(itertools.pairwise(times)):
-            now = self._estimate(x, t, sources, state)
+            now = self.estimate(x, t, state, encoded)
             state = now.state
-            callback(Step(index, t, t_next, now.luma, now.corrected))
+            self.callback(Step(index, t, t_next, now.luma, now.corrected))
             if t_next == 0:
                 break
-            x0 = self._re_encode(now, sources, chromas)
+            encoded = self.re_encode(now, encoded)
             if o.solver == "euler":
-                fresh = _noise(x, generator) if o.eta > 0 else None
-                x = posterior_update(x, x0, t, t_next, o.eta, fresh)
+                fresh = self.noise(x) if o.eta > 0 else None
+                x = posterior_update(x, encoded.latent, t, t_next, o.eta, fresh)
             else:
-                slope = velocity_from_x0(x, x0, t)
+                slope = velocity_from_x0(x, encoded.latent, t)
                 ahead = x + (t_next - t) * slope
-                end = self._re_encode(self._estimate(ahead, t_next, sources, state), sources, chromas)
-                x = x + (t_next - t) * (slope + velocity_from_x0(ahead, end, t_next)) / 2
+                end = self.re_encode(self.estimate(ahead, t_next, state, encoded), encoded)
+                x = x + (t_next - t) * (slope + velocity_from_x0(ahead, end.latent, t_next)) / 2
         return now.corrected
 
-    def _rk45(
-        self, x: Tensor, sources: Sources, chromas: list[Tensor | None], state: Any, callback: Callback
-    ) -> Tensor:
+    def rk45(self, state: Any) -> Tensor:
+        """Adaptive steps down to RK45_END, then one estimate: the fused luma."""
         from scipy.integrate import RK45
+
+        o = self.sampler.options
+        x, encoded = self.start()
 
         def tensor(y: np.ndarray) -> Tensor:
             return torch.from_numpy(y).to(x).view_as(x)
 
         def slope(t: float, y: np.ndarray) -> np.ndarray:
             x_t = tensor(y)
-            x0 = self._re_encode(self._estimate(x_t, t, sources, state), sources, chromas)
+            x0 = self.re_encode(self.estimate(x_t, t, state, encoded), encoded).latent
             v: np.ndarray = velocity_from_x0(x_t, x0, t).double().flatten().cpu().numpy()
             return v
 
-        o = self.options
         if o.strength > RK45_END:
             start = x.double().flatten().cpu().numpy()
             solver = RK45(slope, o.strength, start, RK45_END, rtol=o.tolerance, atol=o.tolerance)
@@ -180,60 +201,60 @@ class Sampler:
             while solver.status == "running":
                 before = float(solver.t)
                 solver.step()
-                now = self._estimate(tensor(solver.y), float(solver.t), sources, state)
-                callback(Step(index, before, float(solver.t), now.luma, now.corrected))
+                now = self.estimate(tensor(solver.y), float(solver.t), state, encoded)
+                self.callback(Step(index, before, float(solver.t), now.luma, now.corrected))
                 index += 1
             x = tensor(solver.y)
-        return self._estimate(x, min(o.strength, RK45_END), sources, state).corrected
+        return self.estimate(x, min(o.strength, RK45_END), state, encoded).corrected
 
-    def _estimate(self, x: Tensor, t: float, sources: Sources, state: Any) -> _Estimate:
+    def estimate(self, x: Tensor, t: float, state: Any, encoded: _Encoded) -> _Estimate:
         """x̂₀ at (x, t), decoded, its luma corrected by the prior."""
-        x0, _ = x0_and_noise(x, self._velocity(x, t, sources), t)
-        luma = self._decoded_luma(x0, sources)
-        if self.options.inject not in ("x0", "both"):
+        x0, _ = x0_and_noise(x, self.velocity(x, t, encoded), t)
+        luma = self.luma(x0) + encoded.lost
+        if self.sampler.options.inject not in ("x0", "both"):
             return _Estimate(x0, luma, luma, state)
-        with self.watch.stage("prior"):
-            corrected, state = self.prior.correct(luma, sources, state, noise_share(t))
+        with self.sampler.watch.stage("prior"):
+            corrected, state = self.sampler.prior.correct(luma, self.sources, state, noise_share(t))
         return _Estimate(x0, luma, corrected, state)
 
-    def _velocity(self, x: Tensor, t: float, sources: Sources) -> Tensor:
+    def velocity(self, x: Tensor, t: float, encoded: _Encoded) -> Tensor:
         """The field, guided by the energy where that is asked for: v' = v + scale · t / (1 - t) · ∇ E(x̂₀(x))."""
-        o = self.options
+        o, backbone, watch = self.sampler.options, self.sampler.backbone, self.sampler.watch
         time = torch.full((x.shape[0],), t, dtype=x.dtype, device=x.device)
         if not (o.guided and o.guidance_range[0] <= t <= o.guidance_range[1]):
-            with self.watch.stage("velocity"):
-                return self.backbone.velocity(x, time)
-        with self.watch.stage("guidance"), torch.enable_grad():
+            with watch.stage("velocity"):
+                return backbone.velocity(x, time)
+        with watch.stage("guidance"), torch.enable_grad():
             x = x.detach().requires_grad_()
-            v = self.backbone.velocity(x, time)
-            luma = self._decoded_luma(x0_and_noise(x, v, t)[0], sources)
-            (gradient,) = torch.autograd.grad(self.prior.energy(luma, sources).sum(), x)
+            v = backbone.velocity(x, time)
+            luma = self.luma(x0_and_noise(x, v, t)[0]) + encoded.lost
+            (gradient,) = torch.autograd.grad(self.sampler.prior.energy(luma, self.sources).sum(), x)
         # from score -grad E: v = -(t score + x) / (1 - t)
         return v.detach() + o.guidance_scale * t / (1 - t) * gradient
 
-    def _decoded_luma(self, x0: Tensor, sources: Sources) -> Tensor:
-        size = sources.luma[0].shape[-2], sources.luma[0].shape[-1]
-        with self.watch.stage("decode"):
-            image = self.decoder.decode(x0, size)
-        return self.color.split(image)[0]
+    def luma(self, latent: Tensor) -> Tensor:
+        """Luma of the decoded latent."""
+        height, width = self.sources.luma[0].shape[-2:]
+        with self.sampler.watch.stage("decode"):
+            image = self.sampler.decoder.decode(latent, (height, width))
+        return self.sampler.color.split(image)[0]
 
-    def _encode(self, image: Tensor) -> Tensor:
+    def encode(self, image: Tensor) -> _Encoded:
         """An image in the backbone's domain; grey images are spread over the channels that it wants."""
-        channels = 3 if self.decoder.channels is not None else self.backbone.channels
+        decoder, color = self.sampler.decoder, self.sampler.color
+        channels = 3 if decoder.channels is not None else self.sampler.backbone.channels
         if image.shape[1] == 1 and channels is not None:
             image = image.expand(-1, channels, -1, -1)
         elif image.shape[1] == 3 and channels == 1:
-            image = self.color.split(image)[0]
-        with self.watch.stage("encode"):
-            return self.decoder.encode(image)
+            image = color.split(image)[0]
+        with self.sampler.watch.stage("encode"):
+            latent = decoder.encode(image)
+        if decoder.lossless or self.sampler.options.detail == "drop":
+            return _Encoded(latent, 0.0)
+        return _Encoded(latent, color.split(image)[0] - self.luma(latent))
 
-    def _re_encode(self, estimate: _Estimate, sources: Sources, chromas: list[Tensor | None]) -> Tensor:
-        """The corrected x̂₀ in the backbone's domain; untouched when the prior did not act on it."""
+    def re_encode(self, estimate: _Estimate, encoded: _Encoded) -> _Encoded:
+        """The corrected x̂₀ in the backbone's domain; the estimate itself when the prior did not act on it."""
         if estimate.corrected is estimate.luma:
-            return estimate.latent
-        return self._encode(self.color.merge(estimate.corrected, chromas, sources))
-
-
-def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal noise, drawn on the CPU so that one seed means one image on every device."""
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like.device)
+            return _Encoded(estimate.latent, encoded.lost)
+        return self.encode(self.sampler.color.merge(estimate.corrected, self.chromas, self.sources))

@@ -62,7 +62,7 @@ class TiledDecoder(Decoder):
     """An autoencoder run on tiles of `tile` image pixels that share `overlap`."""
 
     def __init__(self, inner: Decoder, tile: int, overlap: int) -> None:
-        self.inner, self.factor, self.channels = inner, inner.factor, inner.channels
+        self.inner, self.factor, self.channels, self.lossless = inner, inner.factor, inner.channels, inner.lossless
         self.tile, self.tile_overlap = tile // self.factor, overlap // self.factor
 
     def encode(self, image: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ __all__ = ["IdentityDecoder"]
 class IdentityDecoder(Decoder):
     """z = image."""
 
+    lossless = True
+
     def encode(self, image: Tensor) -> Tensor:
         """The image itself."""
         return image
