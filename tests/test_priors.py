@@ -125,11 +125,24 @@ class TestEMTV:
         torch.testing.assert_close(prox_tv(z, f1, f2).flatten(), expected)
         torch.testing.assert_close(prox_tv(z, None, None), prox_tv(z, 0 * f1, 0 * f2))
 
-    def test_forward_differences_keep_the_last_column_and_row(self):
+    def test_forward_differences_are_periodic(self):
         h = torch.arange(6.0).view(1, 1, 2, 3)
         gx, gy = forward_differences(h)
-        assert gx.tolist() == [[[[-1, -1, 2], [-1, -1, 5]]]]
-        assert gy.tolist() == [[[[-3, -3, -3], [3, 4, 5]]]]
+        assert gx.tolist() == [[[[-1, -1, 2], [-1, -1, 2]]]]
+        assert gy.tolist() == [[[[-3, -3, -3], [3, 3, 3]]]]
+
+    def test_a_constant_scene_stays_constant_over_carried_steps(self):
+        a, b = torch.full((1, 1, 8, 8), 0.9), torch.full((1, 1, 8, 8), 0.3)
+        prior, sources, y = EMTV(EMTVOptions(rho=10.0)), make_sources(a, b), b
+        state = prior.start(sources)
+        for _ in range(4):
+            y, state = prior.correct(y, sources, state, 0.1)
+            assert float(y.std()) < 1e-6
+
+    def test_the_energy_of_a_constant_residual_has_no_variation(self):
+        a, b = torch.full((1, 1, 6, 6), 0.6), torch.full((1, 1, 6, 6), 0.3)
+        prior = EMTV(EMTVOptions(lam=1.0, eps=1e-6))
+        assert float(prior.energy(b, make_sources(a, b))) == pytest.approx(36 * 0.3, rel=1e-3)
 
     def test_state_is_carried_unless_told_otherwise(self, generator):
         sources = random_sources(generator)

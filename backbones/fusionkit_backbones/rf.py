@@ -38,7 +38,7 @@ class RectifiedFlow(nn.Module, Backbone):
         self.options = options
         if network is None:
             file = find_weights(options.weights, "fusionkit_backbones", FALLBACK)
-            network = NCSNpp(NCSNppConfig.model_validate(file.section("architecture")))
+            network = NCSNpp(file.architecture(NCSNppConfig))
             load_weights(network, file)
             info = dict(file.info)
             self.provenance = {"weights": file.path.name, "sha256": info.get("sha256")}

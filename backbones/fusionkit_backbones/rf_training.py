@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from fusionkit.contracts import Decoder, Options
+from fusionkit.errors import OptionError
 from fusionkit.flow.path import interpolate, x0_and_noise
 from fusionkit.training.loop import Trainer
 from fusionkit.weights import save_weights
@@ -32,6 +33,12 @@ class RFTrainerOptions(Options):
     architecture: NCSNppConfig = SMALL
     time_power: float = Field(1.0, gt=0, description="t = u^power with u uniform; above 1 favours little noise")
 
+    @field_validator("architecture", mode="before")
+    @classmethod
+    def _change_small(cls, value: Any) -> Any:
+        """A partial architecture changes the small one."""
+        return {**SMALL.model_dump(), **value} if isinstance(value, dict) else value
+
 
 class RFTrainer(Trainer):
     """min E |v(x_t, t) - (ε - z)|² over latents z = encode(image), ε ~ N(0, I), t in (0, 1) (Liu et al., eq. 1)."""
@@ -40,6 +47,11 @@ class RFTrainer(Trainer):
     needs_decoder = True
 
     def __init__(self, options: RFTrainerOptions, decoder: Decoder) -> None:
+        channels = options.architecture.num_channels
+        if decoder.channels not in (None, channels):
+            raise OptionError(
+                f"architecture.num_channels={channels}, but the decoder's latents have {decoder.channels}"
+            )
         self.options, self.decoder = options, decoder
         self.module: NCSNpp = NCSNpp(options.architecture)
 
@@ -84,6 +96,8 @@ class RFTrainer(Trainer):
             "kind": "backbone rf",
             "architecture": module.config.model_dump(),
             "domain": "latent",
+            "decoder": provenance["training"]["decoder"],
+            "decoder_options": provenance["training"]["decoder_options"],
             "time": "label 999 s, s = 1 - t in [0.001, 1], output dx/ds",
             **provenance,
         }

@@ -23,7 +23,7 @@ __all__ = ["Backbone", "ColorSpace", "Decoder", "Metric", "Options", "Prior", "S
 class Options(BaseModel):
     """Base of every plug-in's options: a key that does not exist is an error, and values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Plugin:

@@ -1,15 +1,17 @@
 """The five hooks. A plug-in module implements any of them with `@fusionkit.hookimpl` and is named by an entry point.
 
-# pyproject.toml of a third party
-[project.entry-points.fusionkit]
-mine = "fusionkit_prior_mine"
+    # pyproject.toml of a third party
+    [project.entry-points.fusionkit]
+    mine = "fusionkit_prior_mine"
 
-# fusionkit_prior_mine/__init__.py
-import fusionkit
+    # fusionkit_prior_mine/__init__.py
+    import fusionkit
 
-@fusionkit.hookimpl
-def fusionkit_priors():
-yield fusionkit.PriorRecord(name="mine", summary="...", target="fusionkit_prior_mine.prior:Mine")
+    @fusionkit.hookimpl
+    def fusionkit_priors():
+        yield fusionkit.PriorRecord(name="mine", summary="...", target="fusionkit_prior_mine.prior:Mine")
+
+Importing that module must cost nothing: the class is imported when it is chosen.
 """
 
 from collections.abc import Iterable

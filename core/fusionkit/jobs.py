@@ -1,5 +1,8 @@
 """Fusing files: one job from paths to a written result, and folders of them."""
 
+import hashlib
+import json
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,8 +10,8 @@ from typing import Any
 
 from .atomic import atomic_write
 from .errors import FusionkitError, InputError, OutputError
-from .images import EXTENSIONS, MAX_PIXELS, Depth, check_output, read_image, write_image
-from .manifest import Manifest, file_record, sha256
+from .images import EXTENSIONS, MAX_PIXELS, Depth, check_output, read_image, store_image
+from .manifest import Manifest, file_record
 from .pipeline import Pipeline, output_depth
 from .timing import Stopwatch, peak_memory_mb
 
@@ -30,6 +33,10 @@ class FileOptions:
     png_level: int = 1
     max_pixels: int = MAX_PIXELS
     force: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        return {"depth": self.depth, "ranges": self.spans, "png_level": self.png_level}
 
     def span(self, index: int) -> tuple[float, float] | None:
         """The span of source `index`."""
@@ -76,10 +83,7 @@ def fuse_files(
 
     description: of the run, for the manifest of a single result; a folder's manifest has it in a line of its own.
     """
-    if job.output.exists() and not options.force:
-        raise OutputError(f"{job.output}: exists already; --force overwrites it")
-    if any(job.output.resolve() == s.resolve() for s in job.sources):
-        raise OutputError(f"{job.output}: is one of the sources; choose another name")
+    _check_place(job, options)
     watch = Stopwatch()
     with watch.stage("total"):
         with watch.stage("read"):
@@ -90,24 +94,42 @@ def fuse_files(
         check_output(job.output, depth, channels, alpha=reference.alpha is not None)
         fused = pipeline.fuse_pictures(pictures)
         notes = [f"{p.name}: {n}" for p in pictures for n in p.notes if p is not reference] + list(fused.picture.notes)
-        with watch.stage("write"), atomic_write(job.output) as temporary:
-            notes += write_image(
-                temporary, fused.picture.pixels, depth, span=span, alpha=fused.picture.alpha, icc=fused.picture.icc,
-                png_level=options.png_level,
-            )  # fmt: skip
+        with atomic_write(job.output) as temporary:
+            with watch.stage("write"):
+                notes += store_image(
+                    temporary, fused.picture.pixels, depth, span=span, alpha=fused.picture.alpha,
+                    icc=fused.picture.icc, png_level=options.png_level,
+                )  # fmt: skip
             if manifest is not None:
                 manifest.append(
-                    "pair", key=job.key, status="ok", config_digest=pipeline.config.digest(), **(description or {}),
+                    "pair", key=job.key, status="ok", method=method_digest(pipeline, options), **(description or {}),
                     sources=[file_record(p) for p in job.sources], reference=fused.reference + 1, notes=notes,
-                    output={"path": str(job.output), "sha256": sha256(temporary), "depth": depth,
+                    output={**file_record(temporary), "path": str(job.output), "depth": depth,
                             "size": list(fused.picture.size)},
                     seconds={**watch.rounded(), **fused.seconds}, peak_memory_mb=peak_memory_mb(),
                 )  # fmt: skip
     return Outcome(job, "fused", notes=tuple(notes), seconds=watch.seconds["total"])
 
 
+def _check_place(job: Job, options: FileOptions) -> None:
+    """Refuse, before any work, an output that is a folder, a source, or there already."""
+    try:
+        if job.output.is_dir():
+            raise OutputError(f"{job.output}: is a folder; name a file, such as {job.output / 'fused.png'}")
+        if job.output.exists() and not options.force:
+            raise OutputError(f"{job.output}: exists already; --force overwrites it")
+        if any(job.output.resolve() == s.resolve() for s in job.sources):
+            raise OutputError(f"{job.output}: is one of the sources; choose another name")
+    except OSError as error:
+        raise OutputError(f"{job.output}: cannot be written: {error.strerror}") from None
+
+
 def match_folders(folders: Sequence[Path], output: Path, extension: str) -> Matching:
     """Jobs for every stem that all folders have, whatever extension and case; the rest is listed."""
+    if len({f.resolve() for f in folders}) < len(folders):
+        raise InputError("--pairs names one folder twice")
+    if output.resolve() in {f.resolve() for f in folders}:
+        raise OutputError(f"{output}: is a folder of sources; choose another for the results")
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: not a folder; --pairs takes folders, single images go without it")
@@ -117,13 +139,13 @@ def match_folders(folders: Sequence[Path], output: Path, extension: str) -> Matc
         for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file()):
             if path.name.startswith("."):
                 continue
-            other = table.setdefault(path.stem.casefold(), path)
+            other = table.setdefault(_stem(path), path)
             if other != path:
                 matching.ambiguous.append((other, path))
         tables.append(table)
     for first, _second in matching.ambiguous:
         for table in tables:
-            table.pop(first.stem.casefold(), None)
+            table.pop(_stem(first), None)
     common = set.intersection(*(set(t) for t in tables))
     for stem in sorted(common):
         sources = tuple(t[stem] for t in tables)
@@ -132,45 +154,69 @@ def match_folders(folders: Sequence[Path], output: Path, extension: str) -> Matc
     return matching
 
 
-def fuse_folders(pipeline: Pipeline, jobs: Sequence[Job], output: Path, options: FileOptions) -> Iterator[Outcome]:
+def fuse_folders(
+    pipeline: Pipeline, jobs: Sequence[Job], output: Path, options: FileOptions, unmatched: Sequence[str] = ()
+) -> Iterator[Outcome]:
     """Fuse job after job, skipping what an earlier run with the same options and sources finished.
 
-    A job that fails is recorded and the next one starts. Nothing is overwritten unless `options.force`.
+    A job that fails is recorded and the next one starts. Nothing is overwritten unless `options.force`, but results
+    of this folder's own earlier runs whose sources have changed. `unmatched` is recorded.
     """
     manifest = Manifest(output / MANIFEST)
-    digest = pipeline.config.digest()
-    done = {row["key"]: row for row in manifest.rows() if row.get("event") == "pair" and row.get("status") == "ok"}
-    stale = sorted(k for k, row in done.items() if row["config_digest"] != digest and (output / _name(row)).exists())
-    if stale and not options.force:
+    digest = method_digest(pipeline, options)
+    done = {row["key"]: row for row in manifest.rows() if row.get("status") == "ok" and "output" in row}
+    stale = {k for k, row in done.items() if row.get("method") != digest and (output / _name(row)).exists()}
+    if stale and len(stale) == len(done) and not options.force:
         raise OutputError(
-            f"{output}: holds {len(stale)} result(s) made with other options ({stale[0]} ...); choose another folder, "
-            "or --force to redo them"
+            f"{output}: holds {len(stale)} result(s) made with other options ({min(stale)} ...); choose another "
+            "folder, or --force to redo them"
         )
-    manifest.append("run", **pipeline.describe())
+    manifest.append("run", method=digest, **pipeline.describe(), files=options.record(), unmatched=unmatched)
     for job in jobs:
-        if not options.force and _finished(done.get(job.key), job):
+        row = done.get(job.key)
+        if row is not None and job.key not in stale and not options.force and _finished(row, job):
             yield Outcome(job, "skipped")
             continue
-        mine = job.key in done and job.output.exists()  # sources changed since: redo what this folder's run made
+        # sources changed since: redo what an earlier run made here, and nothing else
+        mine = row is not None and job.key not in stale and _is_output(row, job.output)
         try:
-            redo = replace(options, force=True) if mine else options
-            outcome = fuse_files(pipeline, job, redo, manifest)
+            outcome = fuse_files(pipeline, job, replace(options, force=True) if mine else options, manifest)
         except FusionkitError as error:
             outcome = Outcome(job, "failed", str(error))
-        except MemoryError:
-            outcome = Outcome(job, "failed", "out of memory; a smaller --tile needs less")
+        except Exception as error:  # one pair may never stop the others, whatever a plug-in raises
+            reason = " ".join(str(error).split())[:500]
+            hint = (
+                "; a smaller --tile needs less memory" if "memory" in reason or isinstance(error, MemoryError) else ""
+            )
+            outcome = Outcome(job, "failed", f"{type(error).__name__}: {reason}{hint}")
         if outcome.status == "failed":
-            manifest.append("pair", key=job.key, status="failed", config_digest=digest, error=outcome.reason)
+            manifest.append("pair", key=job.key, status="failed", method=digest, error=outcome.reason)
         yield outcome
+
+
+def method_digest(pipeline: Pipeline, options: FileOptions) -> str:
+    """A hash of all that decides the pixels of a result but the sources: plug-ins, options, weights, depth, ranges."""
+    text = json.dumps([pipeline.method(), options.depth, options.spans], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _stem(path: Path) -> str:
+    """The name that files are matched by: composed and decomposed accents and both cases are one."""
+    return unicodedata.normalize("NFC", path.stem).casefold()
 
 
 def _name(row: dict[str, Any]) -> str:
     return Path(row["output"]["path"]).name
 
 
+def _is_output(row: dict[str, Any], path: Path) -> bool:
+    """Whether `path` is the file that the row tells of, not one that somebody put or changed there since."""
+    return _name(row) == path.name and path.is_file() and row["output"].get("bytes") == path.stat().st_size
+
+
 def _finished(row: dict[str, Any] | None, job: Job) -> bool:
     """Whether the manifest's row is this very job: same sources, unchanged since, and the result is there."""
-    if row is None or not job.output.exists() or _name(row) != job.output.name:
+    if row is None or not _is_output(row, job.output):
         return False
     try:
         return [(s["path"], s["bytes"], s["modified_ns"]) for s in row["sources"]] == [

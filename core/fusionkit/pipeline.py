@@ -15,14 +15,17 @@ from .contracts import Backbone, ColorSpace, Decoder, Plugin, Prior, Sources
 from .errors import InputError, OptionError, SizeMismatch
 from .fold import FoldedPrior
 from .images import Depth, Picture
+from .images.picture import GREY_SPREAD
+from .intake import take
 from .registry import get_registry
 from .sampler import Callback, Sampler
 from .tiling import TiledBackbone, TiledDecoder
 from .timing import Stopwatch
 
-__all__ = ["FusedPicture", "Pipeline"]
+__all__ = ["FusedPicture", "Pipeline", "is_colorful", "output_depth"]
 
 TILE = 512
+LUMA = torch.tensor([0.299, 0.587, 0.114])
 WHOLE_PIXELS = 1_500_000  # up to here the networks see the whole image: under 2 GB with the shipped weights
 
 
@@ -75,16 +78,22 @@ class Pipeline:
                 f"backbone {name} expects latents of {b.channels} channels, decoder {decoder} gives {d.channels}"
             )
 
-    def describe(self) -> dict[str, Any]:
-        """What a manifest records: versions, plug-ins with their distributions and options, conventions."""
+    def method(self) -> dict[str, Any]:
+        """All that decides the pixels apart from the sources, with every default filled in."""
+        config = self.config.model_dump(mode="json")
         return {
-            "versions": {name: version(name) for name in ("fusionkit", "torch", "numpy", "pillow", "tifffile")},
             "plugins": {
                 kind: {"name": name, "from": self.origins[kind], "options": _dump(plugin), **plugin.provenance}
                 for kind, (name, plugin) in self.plugins.items()
             },
-            "sampler": self.config.sampler.model_dump(mode="json"),
-            "config": self.config.model_dump(mode="json"),
+            **{name: config[name] for name in ("sampler", "seed", "reference", "resize", "stretch", "tile")},
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest records: the method, versions, device, conventions."""
+        return {
+            **self.method(),
+            "versions": {name: version(name) for name in ("fusionkit", "torch", "numpy", "pillow", "tifffile")},
             "device": str(self.device),
             "conventions": "pixels in [0, 1], t = 0 data, t = 1 noise, rounded to the nearest stored value",
         }
@@ -109,12 +118,7 @@ class Pipeline:
         sizes = {tuple(image.shape[-2:]) for image in images}
         if len(sizes) > 1 or len({image.shape[0] for image in images}) > 1:
             raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in images)}")
-        if reference is None:
-            reference = self.reference([bool(_colorful(image)) for image in images])
-        sources = Sources(
-            images=tuple(images), luma=tuple(self.color.split(i)[0] for i in images), roles=tuple(roles),
-            reference=reference,
-        )  # fmt: skip
+        lumas = [self.color.split(image)[0] for image in images]
         height, width = images[0].shape[-2:]
         tile = self.config.tile or (TILE if height * width > WHOLE_PIXELS else 0)
         prior = self.prior
@@ -123,17 +127,18 @@ class Pipeline:
         sampler = self._sampler(prior, tile, watch)
         results = []
         for b in range(images[0].shape[0]):
-            one = replace(
-                sources, images=tuple(i[b : b + 1] for i in sources.images),
-                luma=tuple(y[b : b + 1] for y in sources.luma),
-            )  # fmt: skip
+            one = tuple(image[b : b + 1] for image in images)
+            chosen = self.reference([is_colorful(image) for image in one]) if reference is None else reference
+            sources = Sources(one, tuple(y[b : b + 1] for y in lumas), tuple(roles), chosen)
             generator = torch.Generator().manual_seed(self.config.seed)
-            results.append(sampler(one, generator, callback))
+            results.append(sampler(sources, generator, callback))
         return self._finish(torch.cat(results))
 
     def _checked(self, image: Tensor, index: int) -> Tensor:
         if image.ndim != 4 or image.shape[1] not in (1, 3):
             raise InputError(f"source {index + 1} has shape {tuple(image.shape)}, expected (B, 1 or 3, H, W)")
+        if image.numel() == 0:
+            raise InputError(f"source {index + 1} is empty: shape {tuple(image.shape)}")
         low, high = float(image.min()), float(image.max())
         if not (low >= 0 and high <= 1):  # also catches NaN
             raise InputError(f"source {index + 1} has values from {low:g} to {high:g}, expected [0, 1]")
@@ -151,16 +156,16 @@ class Pipeline:
     def _sampler(self, prior: Prior, tile: int, watch: Stopwatch | None) -> Sampler:
         backbone, decoder = self.backbone, self.decoder
         if tile:
-            overlap = max(decoder.overlap, tile // 8)
-            step = decoder.factor * backbone.multiple
-            tile, overlap = tile // step * step, overlap // step * step
+            step = decoder.factor * backbone.multiple  # tiles and overlaps in whole cells of both networks
+            overlap = -(-max(decoder.overlap, tile // 8) // step) * step
+            tile = max(tile // step * step, 2 * overlap)
             backbone = TiledBackbone(backbone, tile // decoder.factor, overlap // decoder.factor)
             decoder = TiledDecoder(decoder, tile, overlap)
         return Sampler(backbone, prior, decoder, self.color, self.config.sampler, watch)
 
     def _finish(self, image: Tensor) -> Tensor:
         if self.config.stretch == "minmax":
-            luma = self.color.split(image)[0]
+            luma = image if image.shape[1] == 1 else torch.einsum("bchw,c->bhw", image, LUMA.to(image))[:, None]
             low, high = luma.amin((1, 2, 3), keepdim=True), luma.amax((1, 2, 3), keepdim=True)
             image = (image - low) / (high - low).clamp_min(1e-6)
         return image.clamp(0, 1)
@@ -176,7 +181,8 @@ class Pipeline:
         for picture in pictures:
             tensor = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None]
             if picture.size != reference.size:
-                tensor = self._resized(tensor, picture, reference)
+                self._may_resize(picture, reference)
+                tensor = _resized(tensor, reference.pixels.shape[:2])
                 notes.append(f"{picture.name} resized from {_size(picture)} to {_size(reference)}")
             tensors.append(tensor)
         fused = self.fuse_tensors(tensors, reference=index, callback=callback, watch=watch)
@@ -184,12 +190,11 @@ class Pipeline:
         alpha = reference.alpha
         if alpha is not None:
             notes.append(f"alpha kept from {reference.name}")
-        elif any(p.alpha is not None for p in pictures):
-            notes.append("alpha of a source that is not the reference was ignored")
+        notes += [f"alpha of {p.name} was ignored" for p in pictures if p.alpha is not None and p is not reference]
         picture = replace(reference, pixels=pixels, alpha=alpha, notes=tuple(notes))
         return FusedPicture(picture, index, watch.rounded())
 
-    def _resized(self, tensor: Tensor, picture: Picture, reference: Picture) -> Tensor:
+    def _may_resize(self, picture: Picture, reference: Picture) -> None:
         if self.config.resize != "reference":
             turned = [p.name for p in (picture, reference) if p.turned]
             raise SizeMismatch(
@@ -197,8 +202,24 @@ class Pipeline:
                 + (f" (EXIF orientation applied to {' and '.join(turned)})" if turned else "")
                 + ": sources must be registered and of one size; --resize reference resizes the others to the reference"
             )
-        size = (reference.size[1], reference.size[0])
-        return F.interpolate(tensor, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+    def fuse(self, *images: Any) -> Any:
+        """Fuse paths, PIL images, arrays or tensors: see `fusionkit.fuse`, which this does without building anew."""
+        if not images:
+            raise InputError("nothing to fuse: give at least one image")
+        taken = [take(image, number) for number, image in enumerate(images, 1)]
+        tensors = [tensor for tensor, _ in taken]
+        # one tensor per image of a batch may have a reference of its own; the first decides the kind of the result
+        index = self.reference([is_colorful(tensor[:1]) for tensor in tensors])
+        size = tensors[index].shape[-2:]
+        if self.config.resize == "reference":
+            tensors = [t if t.shape[-2:] == size else _resized(t, size) for t in tensors]
+        return taken[index][1](self.fuse_tensors(tensors))
+
+
+def _resized(tensor: Tensor, size: Sequence[int]) -> Tensor:
+    height, width = size
+    return F.interpolate(tensor, (height, width), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
 
 
 def _size(picture: Picture) -> str:
@@ -210,8 +231,9 @@ def output_depth(picture: Picture, depth: Depth | None) -> tuple[Depth, tuple[fl
     return (picture.depth, picture.span) if depth in (None, picture.depth) else (depth, None)
 
 
-def _colorful(image: Tensor) -> bool:
-    return image.shape[1] == 3 and bool((image.amax(1) - image.amin(1)).max() > 2.5 / 255)
+def is_colorful(image: Tensor) -> bool:
+    """`Picture.has_color` for a tensor (B, C, H, W)."""
+    return image.shape[1] == 3 and bool((image.amax(1) - image.amin(1)).max() > GREY_SPREAD)
 
 
 def _dump(plugin: Plugin) -> dict[str, Any]:
@@ -224,8 +246,8 @@ def _device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # each kind of device that is not there raises something of its own
         reason = str(error).splitlines()[0]
         raise OptionError(f"device {name!r} cannot be used ({reason}); use auto, cpu, cuda or cuda:N") from None
     return device

@@ -24,7 +24,7 @@ class PluginRecord:
 
     name: how users choose it. summary: one line for `fusionkit plugins list`. target: "module:Class"; the class
     keeps the contract of its kind and has its options model as the attribute `Options`. trainer: "module:Class" of a
-    `fusionkit.training.Trainer`, for `fusionkit train`, where there is one.
+    `fusionkit.training.loop.Trainer`, for `fusionkit train`, where there is one.
     """
 
     kind: ClassVar[str]
@@ -34,6 +34,13 @@ class PluginRecord:
     summary: str
     target: str
     trainer: str | None = None
+
+    def __post_init__(self) -> None:
+        """A record of wrong types is the package's error, found when it is listed."""
+        for field in ("name", "summary", "target"):
+            value = getattr(self, field)
+            if not (isinstance(value, str) and value):
+                raise TypeError(f"{type(self).__name__}.{field} must be a text, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

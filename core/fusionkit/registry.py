@@ -7,6 +7,7 @@ reported only when it is listed or chosen.
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -161,8 +162,9 @@ def validate_options(model: Any, options: dict[str, Any], owner: str) -> Any:
                 problems.append(f"no option {key!r}{hint} (options: {', '.join(known) or 'none'})")
             else:
                 text = item["msg"][:1].lower() + item["msg"][1:]
-                described = describe_field(known[str(item["loc"][0])]) if item["loc"] else ""
-                problems.append(f"{key}={item['input']!r}: {text} ({described})")
+                if item["loc"]:
+                    text = f"{key}={item['input']!r}: {text} ({describe_field(known[str(item['loc'][0])])})"
+                problems.append(text.removeprefix("value error, "))
         raise OptionError(f"{owner}: {'; '.join(problems)}") from None
 
 
@@ -191,8 +193,13 @@ def _import(plugin: Registered, target: str) -> Any:
 def _allowed(entry: EntryPoint, restriction: str | None) -> bool:
     if restriction is None:
         return True
-    wanted = {item.strip().lower() for item in restriction.split(",") if item.strip()}
-    return _distribution(entry)[0].lower() in wanted
+    wanted = {_canonical(item) for item in restriction.split(",") if item.strip()}
+    return _canonical(_distribution(entry)[0]) in wanted
+
+
+def _canonical(distribution: str) -> str:
+    """A distribution's name as pip compares it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
 
 
 def _distribution(entry: EntryPoint) -> tuple[str, str]:
@@ -217,7 +224,7 @@ def _records(manager: pluggy.PluginManager, module: Any, name: str) -> Iterator[
                         yield record
                     else:
                         yield f"{caller.name} yielded {type(record).__name__}, expected {expected.__name__}"
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 yield f"{caller.name} failed: {type(error).__name__}: {error}"
 
 
@@ -238,7 +245,7 @@ def load_registry(entries: Iterator[EntryPoint] | None = None, restriction: str 
         try:
             module = entry.load()
             manager.register(module, name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failed(f"{type(error).__name__}: {error}")
             continue
         found = list(_records(manager, module, name))

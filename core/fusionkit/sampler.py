@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from .contracts import Backbone, ColorSpace, Decoder, Options, Prior, Sources
-from .errors import OptionError
+from .errors import OptionError, PluginError
 from .flow.path import interpolate, noise_share, posterior_update, velocity_from_x0, x0_and_noise
 from .flow.schedule import Spacing, make_schedule
 from .timing import Stopwatch
@@ -24,7 +24,9 @@ RK45_END = 1e-3  # where the published solver stops; one estimate from there giv
 class SamplerOptions(Options):
     """How the flow is sampled."""
 
-    steps: int = Field(1, ge=1, description="evaluations of the flow (euler, heun)")
+    steps: int = Field(
+        1, ge=1, description="steps from strength to 0 (euler: one evaluation each; heun: two, last one)"
+    )
     strength: float = Field(0.1, gt=0, le=1, description="t1, the share of noise that the start image is taken to")
     spacing: Spacing = Field("uniform", description="how the times between strength and 0 are spread")
     solver: Literal["euler", "heun", "rk45"] = "euler"
@@ -37,7 +39,7 @@ class SamplerOptions(Options):
     )
     guidance_scale: float = Field(1.0, ge=0, description="factor of the energy's gradient")
     guidance_range: tuple[float, float] = Field((0.0, 0.95), description="times t at which the velocity is guided")
-    tolerance: float = Field(1e-5, gt=0, description="relative and absolute tolerance of rk45")
+    tolerance: float = Field(1e-5, ge=1e-7, description="relative and absolute tolerance of rk45")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -128,13 +130,28 @@ class Sampler:
             with self.watch.stage("prior"):
                 state = self.prior.start(sources)
             if self.runs_network:
-                run = _Run(self, sources, chromas, generator, callback or (lambda step: None))
+                run = _Run(self, sources, chromas, generator, callback)
                 luma = run.rk45(state) if self.options.solver == "rk45" else run.steps(state)
             else:
                 with self.watch.stage("prior"):
-                    luma, _ = self.prior.correct(sources.reference_luma, sources, state, 0.0)
+                    luma, _ = self.correct(sources.reference_luma, sources, state, 0.0)
             with self.watch.stage("color"):
                 return self.color.merge(luma, chromas, sources)
+
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, Any]:
+        """The prior's correction, checked."""
+        luma, state = self.prior.correct(x0, sources, state, sigma)
+        _check(luma, x0.shape, "correct", self.prior)
+        return luma, state
+
+
+def _check(result: Tensor, shape: tuple[int, ...] | None, what: str, plugin: object) -> None:
+    """Refuse what no image can be made of, naming the plug-in, instead of writing it."""
+    name = f"{type(plugin).__module__}.{type(plugin).__name__}.{what}"
+    if shape is not None and result.shape != tuple(shape):
+        raise PluginError(f"{name} returned shape {tuple(result.shape)}, expected {tuple(shape)}")
+    if not bool(result.isfinite().all()):
+        raise PluginError(f"{name} returned NaN or infinite values; check its options")
 
 
 @dataclass(frozen=True)
@@ -145,11 +162,13 @@ class _Run:
     sources: Sources
     chromas: list[Tensor | None]
     generator: torch.Generator | None
-    callback: Callback
+    callback: Callback | None
 
     def start(self) -> tuple[Tensor, _Encoded]:
         """x at t1, and the encoded reference that it was made from."""
-        encoded = self.encode(self.sources.images[self.sources.reference])
+        # merged like every later estimate, so that colour and channels do not change between steps
+        luma = self.sources.reference_luma
+        encoded = self.encode(self.sampler.color.merge(luma, self.chromas, self.sources))
         return interpolate(encoded.latent, self.noise(encoded.latent), self.sampler.options.strength), encoded
 
     def noise(self, like: Tensor) -> Tensor:
@@ -164,7 +183,8 @@ class _Run:
         for index, (t, t_next) in enumerate(itertools.pairwise(times)):
             now = self.estimate(x, t, state, encoded)
             state = now.state
-            self.callback(Step(index, t, t_next, now.luma, now.corrected))
+            if self.callback is not None:
+                self.callback(Step(index, t, t_next, now.luma, now.corrected))
             if t_next == 0:
                 break
             encoded = self.re_encode(now, encoded)
@@ -174,7 +194,7 @@ class _Run:
             else:
                 slope = velocity_from_x0(x, encoded.latent, t)
                 ahead = x + (t_next - t) * slope
-                end = self.re_encode(self.estimate(ahead, t_next, state, encoded), encoded)
+                end = self.re_encode(self.estimate(ahead, t_next, state, encoded), encoded, last=True)
                 x = x + (t_next - t) * (slope + velocity_from_x0(ahead, end.latent, t_next)) / 2
         return now.corrected
 
@@ -190,7 +210,7 @@ class _Run:
 
         def slope(t: float, y: np.ndarray) -> np.ndarray:
             x_t = tensor(y)
-            x0 = self.re_encode(self.estimate(x_t, t, state, encoded), encoded).latent
+            x0 = self.re_encode(self.estimate(x_t, t, state, encoded), encoded, last=True).latent
             v: np.ndarray = velocity_from_x0(x_t, x0, t).double().flatten().cpu().numpy()
             return v
 
@@ -200,9 +220,12 @@ class _Run:
             index = 0
             while solver.status == "running":
                 before = float(solver.t)
-                solver.step()
-                now = self.estimate(tensor(solver.y), float(solver.t), state, encoded)
-                self.callback(Step(index, before, float(solver.t), now.luma, now.corrected))
+                problem = solver.step()
+                if problem is not None:
+                    raise OptionError(f"solver rk45 stopped at t={before:.4g}: {problem}; use euler or more tolerance")
+                if self.callback is not None:
+                    now = self.estimate(tensor(solver.y), float(solver.t), state, encoded)
+                    self.callback(Step(index, before, float(solver.t), now.luma, now.corrected))
                 index += 1
             x = tensor(solver.y)
         return self.estimate(x, min(o.strength, RK45_END), state, encoded).corrected
@@ -214,7 +237,7 @@ class _Run:
         if self.sampler.options.inject not in ("x0", "both"):
             return _Estimate(x0, luma, luma, state)
         with self.sampler.watch.stage("prior"):
-            corrected, state = self.sampler.prior.correct(luma, self.sources, state, noise_share(t))
+            corrected, state = self.sampler.correct(luma, self.sources, state, noise_share(t))
         return _Estimate(x0, luma, corrected, state)
 
     def velocity(self, x: Tensor, t: float, encoded: _Encoded) -> Tensor:
@@ -223,7 +246,9 @@ class _Run:
         time = torch.full((x.shape[0],), t, dtype=x.dtype, device=x.device)
         if not (o.guided and o.guidance_range[0] <= t <= o.guidance_range[1]):
             with watch.stage("velocity"):
-                return backbone.velocity(x, time)
+                v = backbone.velocity(x, time)
+            _check(v, x.shape, "velocity", backbone)
+            return v
         with watch.stage("guidance"), torch.enable_grad():
             x = x.detach().requires_grad_()
             v = backbone.velocity(x, time)
@@ -237,9 +262,10 @@ class _Run:
         height, width = self.sources.luma[0].shape[-2:]
         with self.sampler.watch.stage("decode"):
             image = self.sampler.decoder.decode(latent, (height, width))
+        _check(image, (latent.shape[0], image.shape[1], height, width), "decode", self.sampler.decoder)
         return self.sampler.color.split(image)[0]
 
-    def encode(self, image: Tensor) -> _Encoded:
+    def encode(self, image: Tensor, *, last: bool = False) -> _Encoded:
         """An image in the backbone's domain; grey images are spread over the channels that it wants."""
         decoder, color = self.sampler.decoder, self.sampler.color
         channels = 3 if decoder.channels is not None else self.sampler.backbone.channels
@@ -249,12 +275,16 @@ class _Run:
             image = color.split(image)[0]
         with self.sampler.watch.stage("encode"):
             latent = decoder.encode(image)
-        if decoder.lossless or self.sampler.options.detail == "drop":
+        _check(latent, None, "encode", decoder)
+        if last or decoder.lossless or self.sampler.options.detail == "drop":
             return _Encoded(latent, 0.0)
         return _Encoded(latent, color.split(image)[0] - self.luma(latent))
 
-    def re_encode(self, estimate: _Estimate, encoded: _Encoded) -> _Encoded:
-        """The corrected x̂₀ in the backbone's domain; the estimate itself when the prior did not act on it."""
+    def re_encode(self, estimate: _Estimate, encoded: _Encoded, *, last: bool = False) -> _Encoded:
+        """The corrected x̂₀ in the backbone's domain; the estimate itself when the prior did not act on it.
+
+        last: no estimate is made from it, so that what is lost need not be known.
+        """
         if estimate.corrected is estimate.luma:
             return _Encoded(estimate.latent, encoded.lost)
-        return self.encode(self.sampler.color.merge(estimate.corrected, self.chromas, self.sources))
+        return self.encode(self.sampler.color.merge(estimate.corrected, self.chromas, self.sources), last=last)

@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .atomic import atomic_write
 from .errors import WeightsError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from torch import Tensor, nn
+
+    Model = TypeVar("Model", bound=BaseModel)
 
 __all__ = ["WeightsFile", "find_weights", "load_weights", "save_weights"]
 
@@ -37,6 +40,18 @@ class WeightsFile:
             raise WeightsError(f"{self.path.with_suffix('.json')}: has no {name!r}; it describes other weights")
         return self.info[name]
 
+    def architecture(self, model: "type[Model]") -> "Model":
+        """The architecture as a pydantic model, or an error that says that it is another network's."""
+        from pydantic import ValidationError
+
+        try:
+            return model.model_validate(self.section("architecture"))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            name = self.path.with_suffix(".json")
+            raise WeightsError(f"{name}: not the architecture of this plug-in ({where}: {first['msg']})") from None
+
 
 def user_folder() -> Path | None:
     """Where a user's own weights are looked for: $FUSIONKIT_HOME/weights, when the variable is set."""
@@ -49,6 +64,8 @@ def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
 
     `fallback` says what works without them, for the error.
     """
+    if Path(name).suffix in (".pth", ".pt", ".ckpt", ".bin"):
+        raise WeightsError(f"weights {name}: only .safetensors files with a .json beside them are read; convert it")
     candidates = [Path(name)] if name.endswith(".safetensors") else []
     if not candidates:
         folder = user_folder()

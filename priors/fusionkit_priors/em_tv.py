@@ -46,7 +46,7 @@ class EMTV(Prior):
         result   F = V + X
 
     V is the reference source, I the other one; all in [0, 1]. Means are taken over one image, never over the batch.
-    The noise share `sigma` is not used, as in the paper. Boundaries are periodic, as in the published code.
+    The noise share `sigma` is not used, as in the paper. H is solved with periodic boundaries, as is usual with FFTs.
     """
 
     Options = EMTVOptions
@@ -87,7 +87,9 @@ class EMTV(Prior):
         """sum |I - F| + |F - V| + lam |∇(I - F)|, absolute values rounded at zero by `eps`: (B,)."""
         visible, infrared = sources.reference_luma, _other(sources)
         residual = infrared - x0
-        gx, gy = forward_differences(residual)
+        # not periodic: opposite borders of an image have nothing to do with each other
+        gx = torch.diff(residual, dim=-1, append=residual[..., -1:])
+        gy = torch.diff(residual, dim=-2, append=residual[..., -1:, :])
         eps = self.options.eps
         gradient = torch.sqrt(gx.square() + gy.square() + eps**2)
         terms = _rounded_abs(residual, eps) + _rounded_abs(x0 - visible, eps) + self.options.lam * gradient
@@ -104,9 +106,8 @@ def _rounded_abs(x: Tensor, eps: float) -> Tensor:
 
 
 def forward_differences(h: Tensor) -> tuple[Tensor, Tensor]:
-    """h[i] - h[i + 1] along x and y; the last column and row keep h itself, as in the published code."""
-    zero_x, zero_y = torch.zeros_like(h[..., :1]), torch.zeros_like(h[..., :1, :])
-    return -torch.diff(h, dim=-1, append=zero_x), -torch.diff(h, dim=-2, append=zero_y)
+    """h[i] - h[i + 1] along x and y, periodic, as `prox_tv` has it."""
+    return h - h.roll(-1, -1), h - h.roll(-1, -2)
 
 
 def prox_tv(z: Tensor, f1: Tensor | None, f2: Tensor | None) -> Tensor:

@@ -73,8 +73,9 @@ def global_contrast(x: Tensor) -> Tensor:
     flat = x.flatten(1)
     count = flat.shape[1]
     ordered, order = flat.sort(dim=1)
-    below = torch.cumsum(ordered.double(), dim=1)
-    rank = torch.arange(1, count + 1, device=x.device, dtype=torch.float64)
+    wide = torch.float32 if x.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+    below = torch.cumsum(ordered.to(wide), dim=1)
+    rank = torch.arange(1, count + 1, device=x.device, dtype=wide)
     # Σ|s_k - u| = s_k (2k - n) + Σu - 2 Σ_{j<=k} s_j for the k-th smallest value
     contrast = (ordered * (2 * rank - count) + below[:, -1:] - 2 * below) / count
     return torch.empty_like(flat).scatter_(1, order, contrast.clamp_min(0).to(x.dtype)).view_as(x)

@@ -39,7 +39,7 @@ class NCSNpp(nn.Module):
         super().__init__()
         self.config = c = config
         sigmas = torch.linspace(math.log(c.sigma_max), math.log(c.sigma_min), c.num_scales, dtype=torch.float64).exp()
-        self.register_buffer("sigmas", sigmas)
+        self.register_buffer("sigmas", sigmas.float())
 
         attention = partial(AttnBlockpp, init_scale=c.init_scale, skip_rescale=c.skip_rescale)
         resampler = partial(Resample, fir=c.fir, taps=c.fir_kernel)
@@ -121,7 +121,7 @@ class NCSNpp(nn.Module):
             sigma = label
             temb = next(layers)(label.log())
         else:
-            sigma = self.sigmas[label.long()].to(x.dtype)
+            sigma = self.sigmas[label.long()]
             temb = sinusoidal_embedding(label, c.nf)
         if c.conditional:
             temb = next(layers)(temb)

@@ -48,6 +48,10 @@ def main() -> None:
     except FusionkitError as error:
         print(f"fusionkit: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # disks, permissions and names too long that nothing nearer has put into words
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"fusionkit: error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("fusionkit: interrupted", file=sys.stderr)
         sys.exit(130)

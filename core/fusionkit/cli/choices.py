@@ -1,5 +1,6 @@
 """Command-line text -> choices of `PipelineConfig`."""
 
+import math
 from typing import Any
 
 from ..errors import OptionError
@@ -29,6 +30,8 @@ def key_values(items: list[str], flag: str) -> dict[str, Any]:
         table = result
         for parent in parents:
             table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise OptionError(f"{flag} {key}: {parent} was given a value of its own")
         table[last] = value
     return result
 
@@ -41,7 +44,7 @@ def spans(items: list[str]) -> tuple[tuple[float, float], ...]:
             low, high = (float(part) for part in item.split(","))
         except ValueError:
             raise OptionError(f"--range {item!r}: expected BLACK,WHITE, as in --range 0,4095") from None
-        if not high > low:
-            raise OptionError(f"--range {item!r}: white must be above black")
+        if not (high > low and math.isfinite(high - low)):
+            raise OptionError(f"--range {item!r}: white must be above black, and both finite")
         result.append((low, high))
     return tuple(result)

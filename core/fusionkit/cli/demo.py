@@ -14,7 +14,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("fusionkit-demo"),
     prior: Annotated[str, typer.Option(help="Fusion prior.")] = "em_tv",
     backbone: Annotated[str, typer.Option(help="Flow model.")] = "rf",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes and of the sampler.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the scenes and of the sampler.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier demo.")] = False,
 ) -> None:
     """Make a pair for each of three tasks, fuse them, and write one comparison picture a task.
@@ -22,6 +22,8 @@ def demo(
     The scenes are made by code: infrared and visible, two exposures, two focus settings. Each comparison shows both
     sources, their average, the chosen prior and the prior `laplacian`.
     """
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output}: is a file; -o FOLDER writes elsewhere")
     if output.exists() and any(output.iterdir()) and not force:
         raise OutputError(f"{output}: exists already; --force overwrites it, -o FOLDER writes elsewhere")
 

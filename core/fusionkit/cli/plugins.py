@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import BrokenPlugin, UnknownPlugin
+from ..errors import FusionkitError, UnknownPlugin
 
 if TYPE_CHECKING:
     from ..registry import Registered
@@ -30,7 +30,8 @@ def list_plugins(kind: Annotated[str | None, typer.Option(help="Only one kind, s
     table = Table("kind", "name", "from", "summary", box=box.SIMPLE_HEAD)
     for plugin in registry.plugins:
         if kind in (None, plugin.record.kind):
-            table.add_row(plugin.record.kind, plugin.record.name, plugin.origin, plugin.record.summary)
+            texts = (plugin.record.kind, plugin.record.name, plugin.origin, plugin.record.summary)
+            table.add_row(*map(_plain, texts))
     Console().print(table)
     for failure in registry.failures:
         Console(stderr=True).print(f"failed to load: {failure}", style="red", markup=False, soft_wrap=True)
@@ -47,7 +48,13 @@ def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")
     from ..registry import describe_field, get_registry
 
     registry = get_registry()
-    kinds = [k for k in KINDS if name.rpartition(":")[2] in registry.names(k)]
+    distribution, _, short = name.rpartition(":")
+    kinds = [
+        kind
+        for kind in KINDS
+        if any(p.record.kind == kind and p.record.name == short and distribution in ("", p.distribution)
+               for p in registry.plugins)
+    ]  # fmt: skip
     if not kinds:
         known = sorted({n for k in KINDS for n in registry.names(k)})
         import difflib
@@ -58,7 +65,7 @@ def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")
     console = Console()
     for kind in kinds:
         plugin = registry.find(kind, name)
-        console.print(f"[bold]{plugin.record.name}[/] ({kind}, {plugin.origin})")
+        console.print(f"{plugin.record.name} ({kind}, {plugin.origin})", style="bold", markup=False)
         console.print(plugin.record.summary, markup=False)
         implementation = registry.load(kind, name)
         if implementation.__doc__:
@@ -71,7 +78,7 @@ def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")
             continue
         table = Table("option", "type, range, default", "meaning", box=box.SIMPLE_HEAD)
         for option, info in fields.items():
-            table.add_row(option, _plain(describe_field(info)), info.description or "")
+            table.add_row(option, _plain(describe_field(info)), _plain(info.description or ""))
         console.print(table)
 
 
@@ -108,7 +115,6 @@ def check(
 
 
 def _check(plugin: "Registered") -> str | None:
-    from ..errors import PluginError
     from ..registry import get_registry, validate_options
 
     record, registry = plugin.record, get_registry()
@@ -119,6 +125,6 @@ def _check(plugin: "Registered") -> str | None:
         validate_options(implementation.Options, {}, f"{record.kind} {record.name}: default options")
         if record.trainer is not None:
             registry.trainer(record.kind, name)
-    except (PluginError, BrokenPlugin) as error:
+    except FusionkitError as error:
         return str(error)
     return None

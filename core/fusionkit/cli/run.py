@@ -148,7 +148,7 @@ def run(
         "sampler": {**key_values(sampler_opt, "--sampler-opt"), **{k: v for k, v in sampler.items() if v is not None}},
     }
     value_spans = spans(value_range)
-    suffix = extension if extension.startswith(".") else f".{extension}"
+    suffix = f".{extension.lower().removeprefix('.')}"
 
     from ..config import load_preset, make_config
     from ..images import MAX_PIXELS
@@ -158,7 +158,10 @@ def run(
     merged = load_preset(preset) if preset else {}
     merged |= {k: v for k, v in choices.items() if v is not None}
     for name, table in tables.items():
-        merged[name] = {**merged.get(name, {}), **table}
+        preset_table = merged.get(name, {})
+        if not isinstance(preset_table, dict):
+            raise OptionError(f"preset {preset}: {name} must be a table")
+        merged[name] = {**preset_table, **table}
     files = FileOptions(
         depth=depth, spans=value_spans, png_level=png_level, force=force,  # type: ignore[arg-type]
         max_pixels=max_pixels or MAX_PIXELS,
@@ -174,9 +177,11 @@ def _run_one(pipeline: "Pipeline", sources: list[Path], output: Path, files: "Fi
     from ..jobs import Job, fuse_files
     from ..manifest import Manifest
 
-    record = Manifest(output.with_suffix(".manifest.jsonl")) if manifest else None
     if len(sources) < 2:
         raise OptionError("one source is nothing to fuse; give two or more images, or --pairs and folders")
+    if not output.name:
+        raise OptionError(f"--output {str(output)!r}: is a folder; name a file, such as fused.png")
+    record = Manifest(output.with_name(f"{output.stem}.manifest.jsonl")) if manifest else None
     outcome = fuse_files(pipeline, Job(output.stem, tuple(sources), output), files, record,
                          description=pipeline.describe())  # fmt: skip
     for note in outcome.notes:
@@ -210,7 +215,8 @@ def _run_folders(
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=len(matching.jobs), rate="")
         spent = 0.0
-        for outcome in fuse_folders(pipeline, matching.jobs, output, files):
+        unmatched = [str(path) for path in matching.unmatched]
+        for outcome in fuse_folders(pipeline, matching.jobs, output, files, unmatched):
             counts[outcome.status] += 1
             spent += outcome.seconds
             rate = f"{counts['fused'] / spent:.2f}/s" if spent else ""

@@ -65,6 +65,8 @@ def train(
     latent_space = None
     if trainer_class.needs_decoder:
         latent_space = registry.create("decoder", decoder, decoder_options)
+        if str(decoder_options.get("weights", "")).endswith(".safetensors"):  # found again from any folder
+            decoder_options["weights"] = str(Path(decoder_options["weights"]).resolve())
         settings |= {"decoder": decoder, "decoder_options": decoder_options}
     if threads:
         torch.set_num_threads(threads)

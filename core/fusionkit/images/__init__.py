@@ -2,6 +2,6 @@
 
 from .picture import EXTENSIONS, Depth, Picture
 from .read import MAX_PIXELS, read_image
-from .write import check_output, write_image
+from .write import check_output, store_image, write_image
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "Depth", "Picture", "check_output", "read_image", "write_image"]
+__all__ = ["EXTENSIONS", "MAX_PIXELS", "Depth", "Picture", "check_output", "read_image", "store_image", "write_image"]

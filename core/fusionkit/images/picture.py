@@ -11,6 +11,8 @@ __all__ = ["EXTENSIONS", "Array", "Depth", "Picture", "from_unit", "to_unit"]
 Array = NDArray[Any]
 Depth = Literal["8", "16", "float"]
 
+GREY_SPREAD = 2.5 / 255  # channels that agree to two 8-bit levels are grey: JPEG's rounding stays below
+
 PEAK: dict[Depth, float] = {"8": 255.0, "16": 65535.0, "float": 1.0}
 DTYPE: dict[Depth, Any] = {"8": np.uint8, "16": np.uint16, "float": np.float32}
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".pnm"})
@@ -42,10 +44,10 @@ class Picture:
 
     @property
     def has_color(self) -> bool:
-        """Whether any pixel differs between channels by more than two 8-bit levels (JPEG's rounding stays below)."""
+        """Whether the channels of any pixel differ by more than GREY_SPREAD."""
         if self.pixels.shape[2] == 1:
             return False
-        return bool((self.pixels.max(axis=2) - self.pixels.min(axis=2)).max() > 2.5 / 255)
+        return bool((self.pixels.max(axis=2) - self.pixels.min(axis=2)).max() > GREY_SPREAD)
 
 
 def to_unit(values: Array, span: tuple[float, float]) -> Array:

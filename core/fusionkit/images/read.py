@@ -200,11 +200,16 @@ def _read_png16(path: Path, span: tuple[float, float] | None, max_pixels: int) -
         raise ImageReadError(
             f"{path}: 16-bit colour PNG, which would lose its lower 8 bits here; {CODECS}, or save it as TIFF"
         ) from None
+    from PIL import Image
+
+    with warnings.catch_warnings(), Image.open(path) as header:  # metadata only: pixels would lose their depth
+        warnings.simplefilter("ignore")
+        orientation, icc = header.getexif().get(ORIENTATION_TAG, 1), header.info.get("icc_profile")
     values = np.asarray(png_decode(path.read_bytes()))
-    values = values if values.ndim == 3 else values[:, :, None]
+    values = ORIENTATIONS.get(orientation, ORIENTATIONS[1])(values if values.ndim == 3 else values[:, :, None])
     alpha = values[:, :, -1] if values.shape[2] in (2, 4) else None
     values = values[:, :, : 3 if values.shape[2] >= 3 else 1]
-    return _picture(path, values, alpha, span, icc=None, format_name="PNG", notes=[])
+    return _picture(path, values, alpha, span, icc=icc, format_name="PNG", notes=[], turned=orientation != 1)
 
 
 def _read_tiff(path: Path, span: tuple[float, float] | None, max_pixels: int) -> Picture:
@@ -214,7 +219,7 @@ def _read_tiff(path: Path, span: tuple[float, float] | None, max_pixels: int) ->
         full: list[Any] = [p for p in tiff.pages if not getattr(p, "is_reduced", False)]
         if len(full) != 1:
             raise ImageReadError(f"{path}: holds {len(full)} pages; save the one you want as a single image")
-        page = tiff.pages[0]
+        page = full[0]
         assert isinstance(page, tifffile.TiffPage)
         _check_pixels(path, page.imagewidth, page.imagelength, max_pixels)
         if page.imagedepth != 1:
@@ -237,10 +242,15 @@ def _read_tiff(path: Path, span: tuple[float, float] | None, max_pixels: int) ->
                 f"{path}: {codec} compression of {bits}-bit colour needs a codec; {CODECS}, or save it uncompressed"
             ) from None
         values, alpha, notes = _tiff_samples(path, page, values)
+        top: Any = page.tags.get("MaxSampleValue")
+        white = None
+        if values.dtype == np.uint16 and bits < 16:
+            white = float(2**bits - 1)
+        elif values.dtype == np.uint16 and top is not None:
+            white = float(np.max(top.value))
         if kind == "MINISWHITE":
-            values = (np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1) - values
-        top = page.tags.get("MaxSampleValue")
-        white = float(np.max(top.value)) if top is not None and values.dtype == np.uint16 else None
+            full_scale = span[1] if span and values.dtype != np.uint8 else white or _full_scale(values)
+            values = (full_scale - np.minimum(values, full_scale)).astype(values.dtype)
         tag: Any = page.tags.get("Orientation")
         orientation = int(tag.value) if tag is not None else 1
         upright = ORIENTATIONS.get(orientation, ORIENTATIONS[1])
@@ -249,6 +259,10 @@ def _read_tiff(path: Path, span: tuple[float, float] | None, max_pixels: int) ->
             path, upright(values), None if alpha is None else upright(alpha), span, notes=notes, top=white,
             icc=bytes(icc.value) if icc is not None else None, format_name="TIFF", turned=orientation != 1,
         )  # fmt: skip
+
+
+def _full_scale(values: Array) -> float:
+    return float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
 
 
 def _tiff_samples(path: Path, page: Any, values: Array) -> tuple[Array, Array | None, list[str]]:

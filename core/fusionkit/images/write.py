@@ -10,7 +10,7 @@ from ..atomic import atomic_write
 from ..errors import OutputError
 from .picture import PEAK, Array, Depth, from_unit
 
-__all__ = ["check_output", "write_image"]
+__all__ = ["check_output", "store_image", "write_image"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,14 @@ def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False
         )
 
 
-def write_image(
+def write_image(path: Path, pixels: Array, depth: Depth, **how: Any) -> list[str]:
+    """`store_image`, atomically: `path` appears whole or not at all."""
+    check_output(path, depth, pixels.shape[2], alpha=how.get("alpha") is not None)
+    with atomic_write(path) as temporary:
+        return store_image(temporary, pixels, depth, **how)
+
+
+def store_image(
     path: Path,
     pixels: Array,
     depth: Depth,
@@ -57,28 +64,34 @@ def write_image(
     icc: bytes | None = None,
     png_level: int = 1,
 ) -> list[str]:
-    """Write (H, W, 1 or 3) in [0, 1] atomically; returns notes on what the container could not keep.
+    """Write (H, W, 1 or 3) in [0, 1] in the format of the suffix; returns notes on what could not be kept.
 
     span: the stored values that 0 and 1 stand for (default: the type's full range). Values are rounded, not
     stretched. JPEG is written at quality 95 without chroma subsampling, WebP lossless, TIFF deflated.
     """
-    check_output(path, depth, pixels.shape[2], alpha=alpha is not None)
     suffix, notes = path.suffix.lower(), list[str]()
     if alpha is not None and not CONTAINERS[suffix].alpha:
         pixels = pixels * alpha[:, :, None] + (1 - alpha[:, :, None])
         alpha = None
         notes.append(f"{suffix} has no alpha: composited onto white")
     values = from_unit(pixels, depth, span or (0.0, PEAK[depth]))
+    if icc is not None and icc[16:20] != (b"GRAY" if values.shape[2] == 1 else b"RGB "):
+        icc = None
+        notes.append("the reference's colour profile does not fit the result's channels and was left out")
     if alpha is not None:
         values = np.concatenate([values, from_unit(alpha, depth, (0.0, PEAK[depth]))[:, :, None]], axis=2)
-    with atomic_write(path) as temporary:
+    try:
         if suffix in (".tif", ".tiff"):
-            _write_tiff(temporary, values, icc, alpha is not None)
+            _write_tiff(path, values, icc, alpha is not None)
         elif depth == "16" and values.shape[2] > 1:
             encode: Any = _png_encode()
-            temporary.write_bytes(encode(np.ascontiguousarray(values), level=png_level))
+            path.write_bytes(encode(np.ascontiguousarray(values), level=png_level))
+            if icc is not None:
+                notes.append("16-bit colour PNG is written without the colour profile; .tif keeps it")
         else:
-            _write_pillow(temporary, values, icc, png_level)
+            _write_pillow(path, values, icc, png_level)
+    except (ValueError, RuntimeError) as error:  # what an encoder says of an image that its format cannot hold
+        raise OutputError(f"{suffix} cannot hold this image: {error}; choose another format") from None
     return notes
 
 

@@ -5,6 +5,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ..atomic import atomic_write
-from ..errors import OptionError, WeightsError
+from ..errors import OptionError, OutputError, WeightsError
 from .data import CropSampler
 from .options import TrainOptions
 
@@ -32,6 +33,13 @@ class Trainer(ABC):
     @abstractmethod
     def loss(self, images: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """images (B, 3, H, W) in [0, 1] -> (the loss, named figures for the log)."""
+
+    def state(self) -> dict[str, Any]:
+        """What else a checkpoint must hold for the run to continue exactly: tensors, numbers, lists of them."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027  nothing to take up is a complete answer
+        """Take up `state` again."""
 
     @abstractmethod
     def validate(self, module: nn.Module, images: Sequence[Tensor]) -> dict[str, float]:
@@ -72,13 +80,18 @@ def train(
     `folder.name.safetensors`; a run that is interrupted and started again computes what an uninterrupted one
     would. `settings` are recorded, and must be the same when a run is continued. `report` receives each log row.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = folder / "checkpoint.pt", folder / "log.jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made a folder: {error.strerror}") from None
+    log = folder / "log.jsonl"
     module = trainer.module
     average = _averaged(module, options.ema)
     optimizer = torch.optim.Adam(module.parameters(), lr=options.lr)
     generator = torch.Generator().manual_seed(options.seed)
-    step = _resume(checkpoint, module, average, optimizer, generator, settings)
+    recorded = json.dumps(settings, sort_keys=True)
+    checkpoint = _Checkpoint(folder / "checkpoint.pt", recorded, trainer, average, optimizer, generator)
+    step = checkpoint.load()
 
     started, last, seen = time.monotonic(), step, dict[str, float]()
     while step < options.steps:
@@ -101,7 +114,7 @@ def train(
             rate = (step - last) / (time.monotonic() - started)
             row = {"step": step, **_rounded(seen), **{f"held_out_{k}": v for k, v in _rounded(held_out).items()},
                    "steps_per_second": round(rate, 3)}  # fmt: skip
-            _save(checkpoint, module, average, optimizer, generator, settings, step)
+            checkpoint.save(step)
             with log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
             report(row)
@@ -119,40 +132,41 @@ def _rounded(figures: dict[str, float]) -> dict[str, float]:
     return {k: float(f"{v:.5g}") for k, v in figures.items()}
 
 
-def _save(
-    path: Path,
-    module: nn.Module,
-    average: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    settings: dict[str, Any],
-    step: int,
-) -> None:
-    state = {"step": step, "settings": json.dumps(settings, sort_keys=True), "module": module.state_dict(),
-             "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-             "generator": generator.get_state()}  # fmt: skip
-    with atomic_write(path) as temporary:
-        torch.save(state, temporary)
+@dataclass(frozen=True)
+class _Checkpoint:
+    """Everything that a run continues from."""
 
+    path: Path
+    settings: str
+    trainer: Trainer
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
 
-def _resume(
-    path: Path,
-    module: nn.Module,
-    average: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    settings: dict[str, Any],
-) -> int:
-    if not path.exists():
-        return 0
-    try:
-        state = torch.load(path, weights_only=True)
-    except Exception as error:
-        raise WeightsError(f"{path}: cannot be read ({error}): remove it to start again") from None
-    if state["settings"] != json.dumps(settings, sort_keys=True):
-        raise OptionError(f"{path}: was made with other options; use the same ones, or another --out folder")
-    module.load_state_dict(state["module"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    generator.set_state(state["generator"])
-    return int(state["step"])
+    def save(self, step: int) -> None:
+        state = {
+            "step": step, "settings": self.settings, "trainer": self.trainer.state(),
+            "module": self.trainer.module.state_dict(), "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state(),
+        }  # fmt: skip
+        with atomic_write(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self) -> int:
+        """Restore and return the step; 0 when there is nothing to continue."""
+        if not self.path.exists():
+            return 0
+        try:
+            state = torch.load(self.path, weights_only=True)
+            settings, step = state["settings"], int(state["step"])
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise WeightsError(f"{self.path}: cannot be read ({reason}); remove it to start again") from None
+        if settings != self.settings:
+            raise OptionError(f"{self.path}: was made with other options; use the same ones, or another --out folder")
+        self.trainer.module.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.trainer.load_state(state["trainer"])
+        return step

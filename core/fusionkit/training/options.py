@@ -19,4 +19,4 @@ class TrainOptions(Options):
     grey: float = Field(0.15, ge=0, le=1, description="share of crops turned to grey")
     held_out: int = Field(12, ge=1, description="images kept out of training and validated on, chosen by file name")
     validate_every: int = Field(500, ge=1, description="steps between validations, each with a checkpoint")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)

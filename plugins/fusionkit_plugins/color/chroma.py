@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options
+from fusionkit.errors import OptionError
 
 __all__ = ["ChromaOptions", "mix_chroma"]
 
@@ -26,7 +27,9 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int) -> Tensor | N
     (Prabhakar et al., "DeepFuse", ICCV 2017, equation 3; here one weight for both channels, which keeps the hue).
     """
     if chroma_from:
-        return chromas[chroma_from - 1] if chroma_from <= len(chromas) else None
+        if chroma_from > len(chromas):
+            raise OptionError(f"chroma_from={chroma_from}, but there are only {len(chromas)} sources")
+        return chromas[chroma_from - 1]
     colored = [c for c in chromas if c is not None]
     if len(colored) < 2:
         return colored[0] if colored else None

@@ -42,7 +42,7 @@ class VQDecoder(nn.Module, Decoder):
         super().__init__()
         if model is None:
             file = find_weights(options.weights, "fusionkit_plugins", FALLBACK)
-            model = VQModel(VQConfig.model_validate(file.section("architecture")))
+            model = VQModel(file.architecture(VQConfig))
             load_weights(model, file)
             info = dict(file.info)
             self.provenance = {"weights": str(file.path.name), "sha256": info.get("sha256")}
@@ -50,9 +50,9 @@ class VQDecoder(nn.Module, Decoder):
         self.model = model.eval()
         self.factor = model.config.factor
         self.channels = channels = model.config.embed_dim
-        latent = info.get("latent", {"mean": [0.0] * channels, "std": [1.0] * channels})
-        self.register_buffer("mean", torch.tensor(latent["mean"]).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(latent["std"]).view(1, -1, 1, 1))
+        moments = {"mean": [0.0] * channels, "std": [1.0] * channels, **info.get("latent", {})}
+        self.register_buffer("mean", torch.tensor(moments["mean"]).view(1, channels, 1, 1))
+        self.register_buffer("std", torch.tensor(moments["std"]).view(1, channels, 1, 1))
         self.quantize = info.get("quantize", "decode") if options.quantize == "auto" else options.quantize
 
     def encode(self, image: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
 from fusionkit.contracts import Options, pad_to_multiple
+from fusionkit.errors import OptionError
 from fusionkit.training.loop import Trainer
 from fusionkit.weights import save_weights
 
@@ -34,6 +35,15 @@ class VQTrainerOptions(Options):
     quantize_from: int = Field(4000, ge=0, description="first step with the codebook, set by k-means at that moment")
     gradient: float = Field(0.0, ge=0, description="weight of the L1 distance of image gradients")
     codebook: float = Field(1.0, ge=0, description="weight of the codebook loss")
+
+    @field_validator("architecture", mode="before")
+    @classmethod
+    def _change_small(cls, value: Any) -> Any:
+        """A partial architecture changes the small one."""
+        if not isinstance(value, dict):
+            return value
+        base = SMALL.model_dump()
+        return {**base, **value, "ddconfig": {**base["ddconfig"], **value.get("ddconfig", {})}}
 
 
 def preserve_variance_(model: VQModel) -> None:
@@ -70,6 +80,8 @@ class VQTrainer(Trainer):
     def loss(self, images: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Reconstruction and codebook losses at `step`."""
         o, x = self.options, 2 * images - 1
+        if images.shape[-1] % self.module.config.factor:
+            raise OptionError(f"crop={images.shape[-1]} must be a multiple of {self.module.config.factor}")
         z = self.module.encode_to_prequant(x)
         flat = z.detach().permute(0, 2, 3, 1).reshape(-1, z.shape[1])
         commitment = torch.zeros(())
@@ -90,6 +102,14 @@ class VQTrainer(Trainer):
             "psnr": -10 * float(np.log10(mse)),
             "codebook": float(commitment.detach()),
         }
+
+    def state(self) -> dict[str, Any]:
+        """Which entries were used lately, and the latents that the codebook will be placed by."""
+        return {"unused": self._unused, "recent": list(self._recent)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up `state` again."""
+        self._unused, self._recent = state["unused"], state["recent"]
 
     def _place_codes(self, flat: Tensor) -> None:
         latents = torch.cat([*self._recent, flat]).numpy()
