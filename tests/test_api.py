@@ -71,6 +71,25 @@ def test_the_reference_is_the_coloured_source_or_the_last(scene):
     torch.testing.assert_close(fusionkit.fuse(ir, 1 - ir, reference=1, **config), ir, atol=1e-4, rtol=0)
 
 
+def test_each_image_of_a_batch_has_its_own_reference(scene):
+    """The first pair has colour in the second source, the second pair in none."""
+    ir, vis = (x.repeat(2, 1, 1, 1) for x in scene)
+    ir = ir.repeat(1, 3, 1, 1)
+    vis[1] = vis[1].mean(0, keepdim=True)
+    ir[1, 0] += 0.1 * (1 - ir[1, 0])  # colour in the first source of the second pair
+    config = {"prior": "em_tv", "backbone": "identity"}
+    together = fuse(ir, vis, **config)
+    for b in range(2):
+        torch.testing.assert_close(together[b], fuse(ir[b], vis[b], **config), atol=1e-5, rtol=0)
+
+
+def test_a_pipeline_fuses_whatever_fuse_does(pair_files, arrays):
+    pipeline = fusionkit.Pipeline(fusionkit.PipelineConfig(prior="average", backbone="identity"), device="cpu")
+    assert np.array_equal(pipeline.fuse(*pair_files), fuse(*arrays))
+    small = np.asarray(Image.fromarray(arrays[0]).resize((64, 48)))
+    assert fuse(small, arrays[1], resize="reference").shape == arrays[1].shape
+
+
 def test_a_pipeline_is_reused_and_reports_steps(scene):
     pipeline = fusionkit.Pipeline(device="cpu")
     seen = []

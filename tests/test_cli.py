@@ -92,6 +92,13 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
         ("--reference", "5", ir, vis): "there are only 2 sources",
         ("--device", "abacus", ir, vis): "device 'abacus' cannot be used",
         ("--range", "9", ir, vis): "expected BLACK,WHITE",
+        ("--range", "0,inf", ir, vis): "both finite",
+        ("--seed", "99999999999999999999", ir, vis): "seed=99999999999999999999",
+        ("--prior-opt", "a=1", "--prior-opt", "a.b=2", ir, vis): "was given a value of its own",
+        ("--prior", "laplacian", "--prior-opt", "selectivity=inf", ir, vis): "finite number",
+        ("--color-opt", "chroma_from=7", ir, vis): "there are only 2 sources",
+        ("--backbone-opt", "weights=a.pth", ir, vis): "only .safetensors files",
+        ("--sampler-opt", "eta=0.5", "--solver", "heun", ir, vis): "eta > 0 needs solver euler",
         ("--depth", "12", ir, vis): "expected 8, 16 or float",
         ("--tile", "3", ir, vis): "tile must be 0 or at least 128",
         ("--preset", tmp_path / "none.toml", ir, vis): "cannot be read",
@@ -114,6 +121,16 @@ def test_an_existing_result_needs_force(pair_files, tmp_path):
     assert "--force" in wrong("run", *FAST, *pair_files, "-o", out)
     assert out.read_bytes() == b"precious"
     assert run_cli("run", *FAST, *pair_files, "-o", out, "--force").returncode == 0
+
+
+@pytest.mark.parametrize("output", [".", "", "/", "blocked/x.png", "n" * 300 + ".png"])
+def test_outputs_that_cannot_be(pair_files, tmp_path, output):
+    (tmp_path / "blocked").write_text("a file")
+    result = run_cli("run", *FAST, *pair_files, "-o", output, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert ".tmp" not in result.stderr
 
 
 def test_folders_exit_1_when_a_pair_failed(pair_files, tmp_path):
@@ -142,8 +159,9 @@ def test_a_preset_is_a_toml_file_and_options_override_it(pair_files, tmp_path):
     out = tmp_path / "fused.png"
     result = run_cli("run", "--preset", preset, "--prior-opt", "base=0", *pair_files, "-o", out)
     assert result.returncode == 0, result.stderr
-    options = json.loads((tmp_path / "fused.manifest.jsonl").read_text())["config"]
-    assert (options["seed"], options["prior_options"]) == (3, {"levels": 2, "base": "0"})
+    row = json.loads((tmp_path / "fused.manifest.jsonl").read_text())
+    options = row["plugins"]["prior"]["options"]
+    assert (row["seed"], options["levels"], options["base"]) == (3, 2, 0.0)
     preset.write_text("prior = [")
     assert "not valid TOML" in wrong("run", "--preset", preset, *pair_files, "-o", tmp_path / "x.png")
 

@@ -250,6 +250,37 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_thumbnail_is_not_taken_for_the_image(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(np.zeros((5, 6), np.uint8), subfiletype=1)
+        tiff.write(np.full((50, 60), 200, np.uint8))
+    assert read_image(tmp_path / "a.tif").size == (60, 50)
+
+
+def test_16_bit_colour_png_is_turned_and_keeps_its_profile_when_read(tmp_path):
+    pytest.importorskip("imagecodecs")
+    values = RNG.integers(0, 65536, (6, 9, 3)).astype(np.uint16)
+    write_image(tmp_path / "a.png", (values / 65535).astype(np.float32), "16")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = (tmp_path / "a.png").read_bytes()
+    chunk = png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\x00\x00"))
+    (tmp_path / "b.png").write_bytes(data[:33] + chunk + data[33:])
+    picture = read_image(tmp_path / "b.png")
+    assert picture.size == (6, 9)
+    assert picture.turned
+    assert np.array_equal(np.round(picture.pixels.astype(np.float64) * 65535), np.rot90(values, -1))
+
+
+def test_a_profile_of_other_channels_is_left_out(tmp_path):
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    notes = write_image(tmp_path / "a.png", np.zeros((4, 4, 1), np.float32), "8", icc=profile)
+    assert "does not fit" in notes[0]
+    assert read_image(tmp_path / "a.png").icc is None
+
+
 def test_grey_stored_as_rgb_has_no_colour(tmp_path):
     grey = np.repeat(RNG.integers(0, 256, (16, 16, 1)), 3, axis=2).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "a.png")

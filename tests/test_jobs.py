@@ -70,7 +70,7 @@ def test_every_pair_is_fused_and_recorded(folders, tmp_path):
         assert row["status"] == "ok"
         assert row["output"]["sha256"] == sha256(out / f"{row['key']}.png")
         assert [s["sha256"] for s in row["sources"]] == [sha256(folders[0] / "one.png"), sha256(folders[1] / "one.png")]
-        assert {"read", "prior", "color"} <= row["seconds"].keys()
+        assert {"read", "prior", "color", "write"} <= row["seconds"].keys()
         assert row["peak_memory_mb"] > 10
 
 
@@ -102,6 +102,57 @@ def test_results_of_other_options_are_never_mixed_or_overwritten(folders, tmp_pa
     with pytest.raises(OutputError, match=r"3 result\(s\) made with other options.*--force"):
         run(folders, out, prior="max")
     assert {o.status for o in run(folders, out, prior="max", force=True).values()} == {"fused"}
+
+
+def test_depth_belongs_to_the_method_and_spelt_out_defaults_do_not(folders, tmp_path):
+    out = tmp_path / "out"
+    run(folders, out, prior="laplacian")
+    assert {o.status for o in run(folders, out, prior="laplacian", prior_options={"levels": "0"}).values()} == {
+        "skipped"
+    }
+    jobs = match_folders(folders, out, ".png").jobs
+    with pytest.raises(OutputError, match="other options"):
+        list(fuse_folders(pipeline(prior="laplacian"), jobs, out, FileOptions(depth="16")))
+
+
+def test_only_our_own_unchanged_results_are_ever_redone(folders, tmp_path):
+    out = tmp_path / "out"
+    run(folders, out)
+    (out / "one.png").write_bytes(b"edited by hand")
+    os.utime(folders[0] / "one.png", (1, 1))
+    (out / "three.tif").write_bytes(b"foreign")
+    assert run(folders, out)["one"].status == "failed"
+    assert (out / "one.png").read_bytes() == b"edited by hand"
+    jobs = match_folders(folders, out, ".tif").jobs
+    statuses = {o.job.key: o.status for o in fuse_folders(pipeline(), jobs, out, FileOptions())}
+    assert statuses == {"one": "fused", "TWO": "fused", "three": "failed"}
+    assert (out / "three.tif").read_bytes() == b"foreign"
+
+
+def test_a_plugin_that_raises_or_gives_nan_fails_its_pair_only(folders, tmp_path, monkeypatch):
+    from fusionkit_priors.baselines import Average
+
+    original, calls = Average.correct, []
+
+    def correct(self, x0, sources, state, sigma):
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("out of memory on device")
+        luma, state = original(self, x0, sources, state, sigma)
+        return (luma * float("nan"), state) if len(calls) == 2 else (luma, state)
+
+    monkeypatch.setattr(Average, "correct", correct)
+    outcomes = list(run(folders, tmp_path / "out").values())
+    assert [o.status for o in outcomes] == ["failed", "failed", "fused"]
+    assert "a smaller --tile" in outcomes[0].reason
+    assert "Average.correct returned NaN" in outcomes[1].reason
+
+
+def test_one_folder_twice_or_the_sources_as_output_are_refused(folders, tmp_path):
+    with pytest.raises(InputError, match="one folder twice"):
+        match_folders([folders[0], folders[0]], tmp_path, ".png")
+    with pytest.raises(OutputError, match="folder of sources"):
+        match_folders(folders, folders[1], ".png")
 
 
 def test_a_foreign_file_in_the_way_fails_its_pair_only(folders, tmp_path):

@@ -7,7 +7,7 @@ import torch
 
 from conftest import make_sources
 from fusionkit.contracts import Backbone, Decoder, Options, Prior
-from fusionkit.errors import OptionError
+from fusionkit.errors import OptionError, PluginError
 from fusionkit.sampler import Sampler, SamplerOptions
 from fusionkit_backbones.identity import Identity
 from fusionkit_plugins.color.gray import Gray
@@ -210,6 +210,30 @@ def test_a_callback_sees_every_step():
     sampler(strength=0.6, solver="rk45")(sources, seeded(), seen.append)
     assert [s.t for s in seen] == [0.6, *[s.t_next for s in seen[:-1]]]
     assert seen[-1].t_next == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "rk45"])
+def test_a_grey_reference_beside_a_coloured_source(solver, generator):
+    from fusionkit.contracts import Sources
+    from fusionkit_plugins.color.ycbcr import YCbCr
+    from fusionkit_priors.em_tv import EMTV
+
+    grey, color = torch.rand(1, 1, 8, 8, generator=generator), torch.rand(1, 3, 8, 8, generator=generator)
+    space = YCbCr(YCbCr.Options())
+    sources = Sources((grey, color), (grey, space.split(color)[0]), reference=0)
+    run = Sampler(GaussianFlow(Options()), EMTV(EMTV.Options()), IdentityDecoder(Options()), space,
+                  SamplerOptions(strength=0.2, steps=2, solver=solver, tolerance=1e-2))  # fmt: skip
+    assert run(sources, seeded()).shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("bad", ["shape", "nan"])
+def test_what_no_image_can_be_made_of_names_the_plugin(bad):
+    class Broken(Prior):
+        def correct(self, x0, sources, state, sigma):
+            return (x0[..., 1:] if bad == "shape" else x0 * float("nan")), None
+
+    with pytest.raises(PluginError, match=r"Broken\.correct returned"):
+        sampler(Broken(Options()))(start()[0], seeded())
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.7])

@@ -42,6 +42,22 @@ def test_a_constant_offset_between_tiles_becomes_a_ramp():
     assert float(result.diff(dim=-1).abs().max()) <= 1 / 16 + 1e-5
 
 
+@pytest.mark.parametrize("multiple", [1, 4, 64])
+@pytest.mark.parametrize("tile", [128, 512])
+def test_tiles_overlap_whatever_the_networks_divide_by(multiple, tile, generator):
+    """A published NCSN++ divides latents by 64, that is 256 pixels."""
+    pipeline = Pipeline(
+        make_config({"prior": "none", "backbone": "identity", "decoder": "vq", "tile": tile}), device="cpu"
+    )
+    pipeline.backbone.multiple = multiple
+    sampler = pipeline._sampler(pipeline.prior, tile, None)
+    for tiled in (sampler.backbone, sampler.decoder):
+        assert tiled.tile_overlap >= 16
+        assert tiled.tile >= 2 * tiled.tile_overlap
+        assert tiled.tile % multiple == 0
+        assert tiled.tile_overlap % multiple == 0
+
+
 @pytest.fixture(scope="module")
 def large():
     ir, vis = infrared_visible((672, 928), seed=1)

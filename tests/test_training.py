@@ -75,6 +75,25 @@ def test_an_interrupted_run_continues_to_the_same_weights(photos, tmp_path):
     assert steps == [3, 6]
 
 
+def test_the_codebook_survives_an_interruption(photos, tmp_path, monkeypatch):
+    """Which entries were used lately is part of the checkpoint: else all would be moved at the next revival."""
+    monkeypatch.setattr(VQTrainer, "REVIVE_EVERY", 4)
+    whole = run(tmp_path / "a" / "vq", photos, 6)
+    trainer = VQTrainer(VQTrainerOptions(architecture=VQ, quantize_from=2))
+    o = options()
+
+    def stop(row):
+        raise KeyboardInterrupt
+
+    torch.manual_seed(0)
+    trainer = VQTrainer(VQTrainerOptions(architecture=VQ, quantize_from=2))
+    with pytest.raises(KeyboardInterrupt):
+        train(trainer, CropSampler([photos], o), tmp_path / "b" / "vq", o, {"same": True}, stop)
+    continued = run(tmp_path / "b" / "vq", photos, 6)
+    a, b = (json.loads(p.with_suffix(".json").read_text())["sha256"] for p in (whole, continued))
+    assert a == b
+
+
 def test_other_settings_do_not_continue_a_run(photos, tmp_path):
     run(tmp_path / "vq", photos, 3)
     with pytest.raises(OptionError, match="made with other options"):
@@ -127,7 +146,7 @@ def test_the_flow_learns_the_velocity_of_a_gaussian(tmp_path, photos):
     torch.manual_seed(0)
     trainer = Gaussian(RFTrainerOptions(architecture=NET), IdentityDecoder(RFOptions()))
     o = options(steps=250, validate_every=250, lr=2e-3, ema=0.9)
-    path = train(trainer, CropSampler([photos], o), tmp_path / "rf", o, {})
+    path = train(trainer, CropSampler([photos], o), tmp_path / "rf", o, {"decoder": "identity", "decoder_options": {}})
     flow = RectifiedFlow(RFOptions(weights=str(path)))
     generator = torch.Generator().manual_seed(1)
     t = 0.5
@@ -153,7 +172,7 @@ def test_the_command_line_trains_both(photos, tmp_path):
     weights = out / "vq.safetensors"
     assert weights.exists()
     rf = [
-        "architecture.num_channels=3",
+        "architecture.num_channels=8",
         "architecture.nf=8",
         "architecture.ch_mult=[1,2]",
         "architecture.num_res_blocks=1",

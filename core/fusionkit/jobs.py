@@ -103,7 +103,7 @@ def fuse_files(
             if manifest is not None:
                 manifest.append(
                     "pair", key=job.key, status="ok", method=method_digest(pipeline, options), **(description or {}),
-                    sources=[file_record(p) for p in job.sources], reference=fused.reference + 1, notes=notes,
+                    sources=[file_record(p) for p in job.sources], reference_source=fused.reference + 1, notes=notes,
                     output={**file_record(temporary), "path": str(job.output), "depth": depth,
                             "size": list(fused.picture.size)},
                     seconds={**watch.rounded(), **fused.seconds}, peak_memory_mb=peak_memory_mb(),
