@@ -156,7 +156,9 @@ def test_the_flow_learns_the_velocity_of_a_gaussian(tmp_path, photos):
     with torch.no_grad():
         x0 = x - t * flow.velocity(x, torch.full((64,), t))
     error = float((x0 - z).square().mean())
-    assert error < 0.25 * 0.3**2, "knowing the spread alone leaves about 0.3²"
+    # a field that treats each pixel by itself leaves the posterior variance; the colour is constant, so less is possible
+    pixelwise = 0.3**2 * t**2 / ((1 - t) ** 2 * 0.3**2 + t**2)
+    assert error < 0.5 * pixelwise
 
 
 def test_the_command_line_trains_both(photos, tmp_path):
