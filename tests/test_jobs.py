@@ -13,7 +13,7 @@ from conftest import load_image
 from fusionkit.config import make_config
 from fusionkit.errors import InputError, OutputError
 from fusionkit.images import read_image
-from fusionkit.jobs import FileOptions, Job, fuse_files, fuse_folders, match_folders
+from fusionkit.jobs import FileOptions, Job, fuse_files, fuse_folders, match_folders, method_digest
 from fusionkit.manifest import Manifest, sha256
 from fusionkit.pipeline import Pipeline
 
@@ -113,6 +113,14 @@ def test_depth_belongs_to_the_method_and_spelt_out_defaults_do_not(folders, tmp_
     jobs = match_folders(folders, out, ".png").jobs
     with pytest.raises(OutputError, match="other options"):
         list(fuse_folders(pipeline(prior="laplacian"), jobs, out, FileOptions(depth="16")))
+
+
+def test_the_options_of_every_plugin_belong_to_the_method():
+    methods = [
+        method_digest(pipeline(backbone="rf", decoder_options=options), FileOptions())
+        for options in ({}, {"quantize": "auto"}, {"quantize": "decode"})
+    ]
+    assert methods[0] == methods[1] != methods[2]
 
 
 def test_only_our_own_unchanged_results_are_ever_redone(folders, tmp_path):

@@ -40,6 +40,7 @@ class VQDecoder(nn.Module, Decoder):
 
     def __init__(self, options: VQOptions, model: VQModel | None = None, info: dict[str, Any] | None = None) -> None:
         super().__init__()
+        self.options = options
         if model is None:
             file = find_weights(options.weights, "fusionkit_plugins", FALLBACK)
             model = VQModel(file.architecture(VQConfig))
