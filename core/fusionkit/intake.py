@@ -13,7 +13,7 @@ from .errors import InputError
 from .images import read_image
 from .images.picture import PEAK, from_unit
 
-__all__ = ["Restore", "take"]
+__all__ = ["Restore", "take", "to_array", "to_tensor"]
 
 Restore = Callable[[Tensor], Any]
 
@@ -23,12 +23,12 @@ def take(image: Any, number: int) -> tuple[Tensor, Restore]:
     match image:
         case str() | Path():
             picture = read_image(image)
-            return _from_array(picture.pixels), lambda t: _squeeze(from_unit(_array(t), picture.depth, picture.span))
+            return to_tensor(picture.pixels), lambda t: _squeeze(from_unit(to_array(t), picture.depth, picture.span))
         case Image.Image():
             mode = image.mode
             if mode not in ("L", "RGB"):
                 raise InputError(f"source {number}: PIL image of mode {mode}; convert it to L or RGB, or pass its path")
-            return _from_array(np.asarray(image, np.float32)[..., None] / 255 if mode == "L"
+            return to_tensor(np.asarray(image, np.float32)[..., None] / 255 if mode == "L"
                                else np.asarray(image, np.float32) / 255), _pil  # fmt: skip
         case np.ndarray():
             return _take_array(image, number)
@@ -49,11 +49,11 @@ def _take_array(image: "np.ndarray[Any, Any]", number: int) -> tuple[Tensor, Res
         raise InputError(f"source {number}: array of {image.dtype}; expected uint8, uint16 or float in [0, 1]")
 
     def restore(t: Tensor) -> Any:
-        result = _array(t)
+        result = to_array(t)
         result = from_unit(result, depth, (0.0, PEAK[depth])) if depth else result.astype(image.dtype)
         return result[..., 0] if image.ndim == 2 and result.shape[2] == 1 else result
 
-    return _from_array(pixels.astype(np.float32) / np.float32(PEAK[depth] if depth else 1.0)), restore
+    return to_tensor(pixels.astype(np.float32) / np.float32(PEAK[depth] if depth else 1.0)), restore
 
 
 def _take_tensor(image: Tensor, number: int) -> tuple[Tensor, Restore]:
@@ -71,11 +71,13 @@ def _take_tensor(image: Tensor, number: int) -> tuple[Tensor, Restore]:
     return unit, restore
 
 
-def _from_array(pixels: "np.ndarray[Any, Any]") -> Tensor:
+def to_tensor(pixels: "np.ndarray[Any, Any]") -> Tensor:
+    """(H, W, C) -> (1, C, H, W), float32."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
 
 
-def _array(t: Tensor) -> "np.ndarray[Any, Any]":
+def to_array(t: Tensor) -> "np.ndarray[Any, Any]":
+    """(B, C, H, W) -> (H, W, C) of the first image."""
     return t[0].permute(1, 2, 0).cpu().numpy()
 
 
@@ -84,4 +86,4 @@ def _squeeze(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
 
 
 def _pil(t: Tensor) -> Image.Image:
-    return Image.fromarray(_squeeze(from_unit(_array(t), "8", (0.0, 255.0))))
+    return Image.fromarray(_squeeze(from_unit(to_array(t), "8", (0.0, 255.0))))

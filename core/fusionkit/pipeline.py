@@ -16,7 +16,7 @@ from .errors import InputError, OptionError, SizeMismatch
 from .fold import FoldedPrior
 from .images import Depth, Picture
 from .images.picture import GREY_SPREAD
-from .intake import take
+from .intake import take, to_array, to_tensor
 from .registry import get_registry
 from .sampler import Callback, Sampler
 from .tiling import TiledBackbone, TiledDecoder
@@ -179,14 +179,14 @@ class Pipeline:
         reference = pictures[index]
         tensors, notes = [], list(reference.notes)
         for picture in pictures:
-            tensor = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None]
+            tensor = to_tensor(picture.pixels)
             if picture.size != reference.size:
                 self._may_resize(picture, reference)
                 tensor = _resized(tensor, reference.pixels.shape[:2])
                 notes.append(f"{picture.name} resized from {_size(picture)} to {_size(reference)}")
             tensors.append(tensor)
         fused = self.fuse_tensors(tensors, reference=index, callback=callback, watch=watch)
-        pixels = np.ascontiguousarray(fused[0].permute(1, 2, 0).cpu().numpy())
+        pixels = np.ascontiguousarray(to_array(fused))
         alpha = reference.alpha
         if alpha is not None:
             notes.append(f"alpha kept from {reference.name}")

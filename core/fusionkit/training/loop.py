@@ -93,7 +93,7 @@ def train(
     checkpoint = _Checkpoint(folder / "checkpoint.pt", recorded, trainer, average, optimizer, generator)
     step = checkpoint.load()
 
-    started, last, seen = time.monotonic(), step, dict[str, float]()
+    started, last, seen, held_out = time.monotonic(), step, dict[str, float](), dict[str, float]()
     while step < options.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, options)
@@ -123,7 +123,7 @@ def train(
     average.eval()
     path = folder / f"{folder.name}.safetensors"
     with torch.inference_mode():
-        figures = trainer.validate(average.module, data.held_out)
+        figures = held_out or trainer.validate(average.module, data.held_out)  # a finished run has none of its own
         trainer.export(average.module, data.held_out, path, {"training": settings, "held_out": _rounded(figures)})
     return path
 

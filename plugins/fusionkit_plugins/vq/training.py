@@ -148,7 +148,7 @@ class VQTrainer(Trainer):
         latents = torch.cat(
             [module.encode_to_prequant(2 * pad_to_multiple(x, factor) - 1).flatten(2)[0] for x in images], dim=1
         )
-        figures = self.validate(module, images)
+        figures = provenance["held_out"]
         info = {
             "kind": "decoder vq",
             "architecture": module.config.model_dump(),
