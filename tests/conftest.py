@@ -1,7 +1,6 @@
 """What all tests share: built-in plug-ins only, small sources, fake installed distributions."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,9 +9,7 @@ os.environ["FUSIONKIT_PLUGINS"] = "fusionkit"
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from fusionkit.contracts import Sources
 from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
 
@@ -20,10 +17,6 @@ from fusionkit.scenes import infrared_visible
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
-
-
-def make_sources(*lumas: torch.Tensor, reference: int = -1) -> Sources:
-    return Sources(images=lumas, luma=lumas, reference=reference)
 
 
 @pytest.fixture(scope="session")
@@ -64,25 +57,3 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDistributions:
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     return FakeDistributions(folder)
-
-
-def load_image(path: Path) -> Image.Image:
-    """A picture with its file closed."""
-    with Image.open(path) as image:
-        image.load()
-    return image
-
-
-def run_cli(
-    *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """The real program in a process of its own."""
-    command = [sys.executable, "-c", "from fusionkit.cli.app import main; main()", *map(str, arguments)]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200", **(env or {})},
-        cwd=cwd,
-        check=False,
-    )

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 import fusionkit
-from conftest import load_image
 from fusionkit.errors import InputError, OptionError, SizeMismatch
+from helpers import load_image
 
 
 def fuse(*images, **choices):

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import load_image, run_cli
+from helpers import load_image, run_cli
 
 FAST = ("--prior", "laplacian", "--backbone", "identity")
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import make_sources
 from fusionkit.contracts import Options
 from fusionkit_plugins.color.chroma import ChromaOptions, mix_chroma
 from fusionkit_plugins.color.gray import Gray
 from fusionkit_plugins.color.lab import Lab
 from fusionkit_plugins.color.ycbcr import YCbCr
+from helpers import make_sources
 
 SPACES = {"ycbcr": YCbCr(ChromaOptions()), "lab": Lab(ChromaOptions())}
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import load_image
 from fusionkit.config import make_config
 from fusionkit.errors import InputError, OutputError
 from fusionkit.images import read_image
 from fusionkit.jobs import FileOptions, Job, fuse_files, fuse_folders, match_folders, method_digest
 from fusionkit.manifest import Manifest, sha256
 from fusionkit.pipeline import Pipeline
+from helpers import load_image
 
 
 def pipeline(**choices):

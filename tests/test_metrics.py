@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import make_sources
 from fusionkit.contracts import Options
 from fusionkit.registry import get_registry
 from fusionkit_plugins.metrics import (
@@ -16,6 +15,7 @@ from fusionkit_plugins.metrics import (
     StandardDeviation,
     SumOfCorrelationsOfDifferences,
 )
+from helpers import make_sources
 
 
 @pytest.fixture

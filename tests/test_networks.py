@@ -170,7 +170,7 @@ class TestAdapters:
 
     def test_identity_has_no_velocity(self, generator):
         x = torch.randn(1, 3, 4, 4, generator=generator)
-        assert float(Identity(RFOptions()).velocity(x, torch.ones(1)).abs().max()) == 0
+        assert float(Identity(Identity.Options()).velocity(x, torch.ones(1)).abs().max()) == 0
 
 
 class TestWeights:

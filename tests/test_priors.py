@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import make_sources
 from fusionkit.contracts import Options, Sources
 from fusionkit.fold import FoldedPrior
 from fusionkit.registry import get_registry
@@ -12,6 +11,7 @@ from fusionkit_priors.baselines import Average, Keep, Maximum
 from fusionkit_priors.em_tv import EMTV, EMTVOptions, forward_differences, prox_tv
 from fusionkit_priors.laplacian import Laplacian, LaplacianOptions, global_contrast
 from fusionkit_priors.pyramid import collapse, laplacian_pyramid
+from helpers import make_sources
 
 PRIORS = get_registry().names("prior")
 SIZES = [(32, 48), (31, 37), (1, 20), (20, 1), (1, 1), (2, 3)]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from conftest import run_cli
 from fusionkit.contracts import Prior
 from fusionkit.errors import BrokenPlugin, OptionError, PluginClash, UnknownPlugin
 from fusionkit.registry import load_registry
+from helpers import run_cli
 
 GOOD = '''
 import fusionkit
@@ -97,10 +97,10 @@ def test_a_class_that_breaks_the_contract_is_refused_when_chosen(site, code, nam
 
 
 @pytest.mark.parametrize(("options", "reason"), [
-    ({"lan": 1}, r"no option 'lan'; did you mean 'lam'\? \(options: lam, rho, recompose"),
+    ({"lan": 1}, r"no option 'lan'; did you mean 'lam'\? \(options: lam, rho, form"),
     ({"lam": "much"}, r"lam='much': input should be a valid number.*\(float, > 0, default 0\.5\)"),
     ({"lam": -1}, r"lam=-1: input should be greater than 0"),
-    ({"recompose": "x"}, r"recompose='x': input should be 'v_plus_x' or 'i_minus_x'"),
+    ({"recompose": "x"}, r"recompose='x': input should be 'auto', 'v_plus_x' or 'i_minus_x'"),
 ])  # fmt: skip
 def test_a_wrong_option_says_what_is_possible(options, reason):
     with pytest.raises(OptionError, match=reason) as caught:

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from conftest import make_sources
 from fusionkit.contracts import Backbone, Decoder, Options, Prior
 from fusionkit.errors import OptionError, PluginError
 from fusionkit.sampler import Sampler, SamplerOptions
@@ -13,6 +12,7 @@ from fusionkit_backbones.identity import Identity
 from fusionkit_plugins.color.gray import Gray
 from fusionkit_plugins.identity import IdentityDecoder
 from fusionkit_priors.baselines import Average, Keep
+from helpers import make_sources
 
 MEAN, SPREAD = 0.4, 0.25
 
@@ -51,7 +51,7 @@ class Recorder(Prior):
 
 def sampler(prior=None, backbone=None, **options):
     return Sampler(
-        backbone or GaussianFlow(Options()), prior or Keep(Options()), IdentityDecoder(Options()), Gray(Options()),
+        backbone or GaussianFlow(Options()), prior or Keep(Options()), IdentityDecoder(IdentityDecoder.Options()), Gray(Options()),
         SamplerOptions(**options),
     )  # fmt: skip
 
@@ -221,7 +221,7 @@ def test_a_grey_reference_beside_a_coloured_source(solver, generator):
     grey, color = torch.rand(1, 1, 8, 8, generator=generator), torch.rand(1, 3, 8, 8, generator=generator)
     space = YCbCr(YCbCr.Options())
     sources = Sources((grey, color), (grey, space.split(color)[0]), reference=0)
-    run = Sampler(GaussianFlow(Options()), EMTV(EMTV.Options()), IdentityDecoder(Options()), space,
+    run = Sampler(GaussianFlow(Options()), EMTV(EMTV.Options()), IdentityDecoder(IdentityDecoder.Options()), space,
                   SamplerOptions(strength=0.2, steps=2, solver=solver, tolerance=1e-2))  # fmt: skip
     assert run(sources, seeded()).shape == (1, 3, 8, 8)
 
@@ -285,7 +285,7 @@ def test_what_the_autoencoder_loses_is_given_back(generator):
 
     def estimate(detail):
         run = Sampler(
-            Identity(Options()), Keep(Options()), Lossy(Options()), Gray(Options()),
+            Identity(Identity.Options()), Keep(Options()), Lossy(Options()), Gray(Options()),
             SamplerOptions(strength=1e-6, detail=detail),
         )  # fmt: skip
         return run(sources, seeded())
@@ -305,7 +305,7 @@ def test_after_a_correction_the_loss_is_that_of_the_corrected_image(generator):
             return target.clone(), None
 
     run = Sampler(
-        Identity(Options()), Sets(Options()), Lossy(Options()), Gray(Options()),
+        Identity(Identity.Options()), Sets(Options()), Lossy(Options()), Gray(Options()),
         SamplerOptions(strength=1e-6, steps=2),
     )  # fmt: skip
     run(make_sources(torch.rand(1, 1, 8, 8, generator=generator)), seeded())

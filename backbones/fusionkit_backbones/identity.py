@@ -1,21 +1,34 @@
-"""The backbone that leaves x alone: the baseline every ablation needs."""
+"""The backbone without a network: the baseline every ablation needs."""
 
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from fusionkit.contracts import Backbone
+from fusionkit.contracts import Backbone, Options
 
-__all__ = ["Identity"]
+__all__ = ["Identity", "IdentityOptions"]
+
+
+class IdentityOptions(Options):
+    """Options of the backbone `identity`."""
+
+    estimate: Literal["input", "zeros"] = Field(
+        "input", description="the clean estimate: x_t as it is, or zeros, for a method whose network is silenced"
+    )
 
 
 class Identity(Backbone):
-    """v = 0, so x̂₀ = x_t: what remains of a method when the flow is taken out of it."""
+    """v = 0, so x̂₀ = x_t: what remains of a method when the flow is taken out of it. Or v = x_t / t, so x̂₀ = 0."""
 
+    Options = IdentityOptions
     domain: Literal["any"] = "any"
     channels = None
+    options: IdentityOptions
 
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Zeros."""
+        """Zeros, or the velocity that leads to zeros."""
+        if self.options.estimate == "zeros":
+            return x_t / t.view(-1, 1, 1, 1)
         return torch.zeros_like(x_t)

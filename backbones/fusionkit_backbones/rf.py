@@ -1,11 +1,12 @@
 """The backbone `rf`: an NCSN++ as the contract wants it."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.contracts import Backbone, Options, pad_to_multiple
+from fusionkit.flow.path import velocity_from_x0
 from fusionkit.weights import find_weights, load_weights
 
 from .ncsnpp import NCSNpp, NCSNppConfig
@@ -18,7 +19,20 @@ FALLBACK = "`--backbone identity` runs every prior without a flow"
 class RFOptions(Options):
     """Options of the backbone `rf`."""
 
-    weights: str = Field("rf-small", description="name of shipped weights, or a .safetensors file with its .json")
+    weights: str = Field(
+        "rf-small", description="name of shipped or imported weights, or a .safetensors file with its .json"
+    )
+    output: Literal["velocity", "x0"] = Field(
+        "velocity",
+        description="what the network's output is taken for; x0: the clean image, as the released RFfusion does",
+    )
+    centered: bool | None = Field(
+        None, description="whether the network takes its input as it is, or applies 2x - 1; by default as trained"
+    )
+    time: Literal["exact", "shifted"] = Field(
+        "exact",
+        description="s = 1 - t, at least 0.001; shifted: s = 0.001 + 0.999 (1 - t), the published sampler's grid",
+    )
 
 
 class RectifiedFlow(nn.Module, Backbone):
@@ -38,7 +52,10 @@ class RectifiedFlow(nn.Module, Backbone):
         self.options = options
         if network is None:
             file = find_weights(options.weights, "fusionkit_backbones", FALLBACK)
-            network = NCSNpp(file.architecture(NCSNppConfig))
+            architecture = file.architecture(NCSNppConfig)
+            if options.centered is not None:
+                architecture = architecture.model_copy(update={"centered": options.centered})
+            network = NCSNpp(architecture)
             load_weights(network, file)
             info = dict(file.info)
             self.provenance = {"weights": file.path.name, "sha256": info.get("sha256")}
@@ -53,6 +70,6 @@ class RectifiedFlow(nn.Module, Backbone):
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
         """v at x_t (B, channels, H, W), any size, and t (B,)."""
         height, width = x_t.shape[-2:]
-        s = (1 - t).clamp(self.EPS, 1.0)
-        out = self.network(pad_to_multiple(x_t, self.multiple), self.LABEL * s)
-        return -out[..., :height, :width]
+        s = self.EPS + (1 - self.EPS) * (1 - t) if self.options.time == "shifted" else (1 - t).clamp(self.EPS, 1.0)
+        out = self.network(pad_to_multiple(x_t, self.multiple), self.LABEL * s)[..., :height, :width]
+        return velocity_from_x0(x_t, out, t.view(-1, 1, 1, 1)) if self.options.output == "x0" else -out

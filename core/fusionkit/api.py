@@ -2,23 +2,32 @@
 
 from typing import Any
 
-from .config import make_config
+from .config import load_preset, make_config, merge_choices
 from .pipeline import Pipeline
 
 __all__ = ["fuse"]
 
 
-def fuse(*images: Any, prior: str = "em_tv", backbone: str = "rf", device: str = "auto", **choices: Any) -> Any:
+def fuse(
+    *images: Any,
+    prior: str | None = None,
+    backbone: str | None = None,
+    preset: str | None = None,
+    device: str = "auto",
+    **choices: Any,
+) -> Any:
     """Fuse two or more registered images of one scene.
 
     images: paths, PIL images, numpy arrays (H, W) or (H, W, 3) of uint8, uint16 or float in [0, 1], or torch tensors
-    (C, H, W) or (B, C, H, W) of uint8 or float in [0, 1]; kinds may be mixed, sizes must agree. choices: any other
-    field of `fusionkit.PipelineConfig` (prior_options={"lam": 0.3}, sampler={"steps": 4}, seed=1 ...).
+    (C, H, W) or (B, C, H, W) of uint8 or float in [0, 1]; kinds may be mixed, sizes must agree. prior: "em_tv"
+    by default; backbone: "rf". preset: a TOML file or the name of a shipped one, which the other arguments override.
+    choices: any other field of `fusionkit.PipelineConfig` (prior_options={"lam": 0.3}, sampler={"steps": 4} ...).
 
     Returns the kind, size and type of the reference source (`reference`, by default the only one with colour, else
     the last); a path gives a numpy array of the file's depth. Raises `fusionkit.errors.FusionkitError`.
 
     Builds the method anew at each call: keep a `fusionkit.Pipeline` and call `Pipeline.fuse` for many images.
     """
-    pipeline = Pipeline(make_config({"prior": prior, "backbone": backbone, **choices}), device=device)
-    return pipeline.fuse(*images)
+    choices |= {k: v for k, v in (("prior", prior), ("backbone", backbone)) if v is not None}
+    config = make_config(merge_choices(load_preset(preset), choices) if preset else choices)
+    return Pipeline(config, device=device).fuse(*images)

@@ -1,17 +1,20 @@
 """One run's choices: which plug-ins with which options. Built from Python, a TOML preset or the command line."""
 
 import tomllib
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from .contracts import Options
 from .errors import OptionError
 from .registry import validate_options
 from .sampler import SamplerOptions
 
-__all__ = ["PipelineConfig", "load_preset", "make_config"]
+__all__ = ["PipelineConfig", "load_preset", "make_config", "merge_choices", "preset_names"]
+
+_PRESETS = resources.files("fusionkit") / "presets"
 
 
 class PipelineConfig(Options):
@@ -31,7 +34,18 @@ class PipelineConfig(Options):
         0, ge=0, description="number of the reference source, from 1; 0: the only one with colour, else the last"
     )
     resize: Literal["error", "reference"] = Field("error", description="what to do with sources of different sizes")
+    luma: Literal["exact", "rounded"] = Field(
+        "exact", description="rounded: the sources' luma is BT.601 in whole 8-bit levels, as OpenCV reads a grey image"
+    )
+    working_size: tuple[PositiveInt, PositiveInt] | None = Field(
+        None,
+        description="height and width that sources are resized to and the result back from (bicubic); by default none",
+    )
     stretch: Literal["none", "minmax"] = Field("none", description="stretch of the result's luma to the full range")
+    levels: Literal["all", "truncated"] = Field(
+        "all",
+        description="truncated: the result is cut down to whole 8-bit levels instead of being rounded when written",
+    )
     tile: int = Field(
         0, ge=0, description="side of the networks' tiles in pixels; 0: 512 for images over 1.5 megapixels, else none"
     )
@@ -43,14 +57,34 @@ class PipelineConfig(Options):
         return self
 
 
-def load_preset(path: Path) -> dict[str, Any]:
-    """The choices in a TOML file: keys and tables are the fields of `PipelineConfig`."""
+def preset_names() -> list[str]:
+    """Names of the shipped presets."""
+    return sorted(p.name.removesuffix(".toml") for p in _PRESETS.iterdir() if p.name.endswith(".toml"))
+
+
+def load_preset(name: str | Path) -> dict[str, Any]:
+    """The choices in a TOML file, or in the shipped preset of that name: the fields of `PipelineConfig`."""
+    path = Path(name) if str(name).endswith(".toml") else _PRESETS / f"{name}.toml"
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(preset_names())
+        raise OptionError(f"preset {str(name)!r}: not found; shipped: {known}; or give a .toml file") from None
     except OSError as error:
-        raise OptionError(f"preset {path}: cannot be read: {error.strerror or error}") from None
+        raise OptionError(f"preset {name}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
-        raise OptionError(f"preset {path}: not valid TOML: {error}") from None
+        raise OptionError(f"preset {name}: not valid TOML: {error}") from None
+
+
+def merge_choices(base: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
+    """`choices` over `base`: options are merged key by key, those of a plug-in that is replaced are dropped."""
+    replaced = (k for k in ("prior", "backbone", "decoder", "color") if choices.get(k, base.get(k)) != base.get(k))
+    base = {k: v for k, v in base.items() if k not in {f"{name}_options" for name in replaced}}
+    merged = {**base, **choices}
+    for name in base.keys() & choices.keys():
+        if isinstance(base[name], dict) and isinstance(choices[name], dict):
+            merged[name] = {**base[name], **choices[name]}
+    return merged
 
 
 def make_config(choices: dict[str, Any]) -> PipelineConfig:

@@ -17,6 +17,7 @@ from .fold import FoldedPrior
 from .images import Depth, Picture
 from .images.picture import GREY_SPREAD
 from .intake import take, to_array, to_tensor
+from .luma import luma, rounded_luma
 from .registry import get_registry
 from .sampler import Callback, Sampler
 from .tiling import TiledBackbone, TiledDecoder
@@ -25,7 +26,8 @@ from .timing import Stopwatch
 __all__ = ["FusedPicture", "Pipeline", "is_colorful", "output_depth"]
 
 TILE = 512
-LUMA = torch.tensor([0.299, 0.587, 0.114])
+# the choices beside the plug-ins that decide pixels
+DECIDING = ("sampler", "seed", "reference", "resize", "luma", "working_size", "stretch", "levels", "tile")
 WHOLE_PIXELS = 1_500_000  # up to here the networks see the whole image: under 2 GB with the shipped weights
 
 
@@ -86,7 +88,7 @@ class Pipeline:
                 kind: {"name": name, "from": self.origins[kind], "options": _dump(plugin), **plugin.provenance}
                 for kind, (name, plugin) in self.plugins.items()
             },
-            **{name: config[name] for name in ("sampler", "seed", "reference", "resize", "stretch", "tile")},
+            **{name: config[name] for name in DECIDING},
         }
 
     def describe(self) -> dict[str, Any]:
@@ -118,7 +120,11 @@ class Pipeline:
         sizes = {tuple(image.shape[-2:]) for image in images}
         if len(sizes) > 1 or len({image.shape[0] for image in images}) > 1:
             raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in images)}")
-        lumas = [self.color.split(image)[0] for image in images]
+        rounded = self.config.luma == "rounded"
+        lumas = [rounded_luma(image) if rounded else self.color.split(image)[0] for image in images]
+        size = images[0].shape[-2:]
+        if self.config.working_size is not None:
+            images, lumas = ([_bicubic(x, self.config.working_size) for x in xs] for xs in (images, lumas))
         height, width = images[0].shape[-2:]
         tile = self.config.tile or (TILE if height * width > WHOLE_PIXELS else 0)
         prior = self.prior
@@ -132,7 +138,8 @@ class Pipeline:
             sources = Sources(one, tuple(y[b : b + 1] for y in lumas), tuple(roles), chosen)
             generator = torch.Generator().manual_seed(self.config.seed)
             results.append(sampler(sources, generator, callback))
-        return self._finish(torch.cat(results))
+        fused = torch.cat(results)
+        return self._finish(fused if fused.shape[-2:] == size else _bicubic(fused, size))
 
     def _checked(self, image: Tensor, index: int) -> Tensor:
         if image.ndim != 4 or image.shape[1] not in (1, 3):
@@ -165,10 +172,10 @@ class Pipeline:
 
     def _finish(self, image: Tensor) -> Tensor:
         if self.config.stretch == "minmax":
-            luma = image if image.shape[1] == 1 else torch.einsum("bchw,c->bhw", image, LUMA.to(image))[:, None]
-            low, high = luma.amin((1, 2, 3), keepdim=True), luma.amax((1, 2, 3), keepdim=True)
+            low, high = (f(luma(image), (1, 2, 3), keepdim=True) for f in (torch.amin, torch.amax))
             image = (image - low) / (high - low).clamp_min(1e-6)
-        return image.clamp(0, 1)
+        image = image.clamp(0, 1)
+        return (image * 255).floor() / 255 if self.config.levels == "truncated" else image
 
     def fuse_pictures(self, pictures: Sequence[Picture], callback: Callback | None = None) -> FusedPicture:
         """Fuse images read from files; size, depth, colour profile and alpha are the reference's."""
@@ -215,6 +222,11 @@ class Pipeline:
         if self.config.resize == "reference":
             tensors = [t if t.shape[-2:] == size else _resized(t, size) for t in tensors]
         return taken[index][1](self.fuse_tensors(tensors))
+
+
+def _bicubic(tensor: Tensor, size: Sequence[int]) -> Tensor:
+    """Without a low-pass filter, and with its overshoots, as the field's codes resize to a network's size."""
+    return F.interpolate(tensor, tuple(size), mode="bicubic", align_corners=False)
 
 
 def _resized(tensor: Tensor, size: Sequence[int]) -> Tensor:

@@ -29,7 +29,14 @@ class SamplerOptions(Options):
     )
     strength: float = Field(0.1, gt=0, le=1, description="t1, the share of noise that the start image is taken to")
     spacing: Spacing = Field("uniform", description="how the times between strength and 0 are spread")
-    solver: Literal["euler", "heun", "rk45"] = "euler"
+    start: Literal["noised", "reference"] = Field(
+        "noised",
+        description="noised: the flow starts from the reference with a share of noise; reference: from it as is",
+    )
+    solver: Literal["euler", "heun", "rk45", "additive"] = Field(
+        "euler", description="how x advances; additive adds the corrected estimate to it, as the released RFfusion does"
+    )
+    gain: float = Field(1.0, gt=0, description="factor of what additive adds")
     eta: float = Field(0.0, ge=0, le=1, description="share of fresh noise in each posterior update (euler)")
     inject: Literal["x0", "velocity", "both", "none"] = Field(
         "x0", description="where the prior acts: on the clean estimate, on the velocity through its energy, both, none"
@@ -93,7 +100,8 @@ class Sampler:
 
     With the corrected x̂₀ the flow follows v = (x_t - x̂₀) / t. euler then is the posterior update of
     `flow.path` (they are equal for eta = 0); heun averages v at both ends of a step and takes the last step, whose
-    end is t = 0, as euler does; rk45 is scipy's adaptive pair down to t = 0.001, over the whole batch at once.
+    end is t = 0, as euler does; rk45 is scipy's adaptive pair down to t = 0.001, over the whole batch at once. additive
+    is no flow: x grows by gain (t - t') times what the corrected luma is above mid-grey, and the result is x itself.
     A prior's state is carried from step to step; inside a heun step and for rk45 it is not advanced.
     """
 
@@ -111,6 +119,11 @@ class Sampler:
                 f"inject={options.inject} needs a prior with an energy, and {type(prior).__name__} has none; "
                 "use inject=x0"
             )
+        if options.solver == "additive" and options.steps > 1 and not decoder.lossless:
+            raise OptionError(
+                "solver=additive leaves an image, not a latent, after one step (the released RFfusion fails in the "
+                "second); use steps=1, or solver euler, heun or rk45"
+            )
         self.backbone, self.prior, self.decoder, self.color = backbone, prior, decoder, color
         self.options = options
         self.watch = watch or Stopwatch()
@@ -118,7 +131,8 @@ class Sampler:
     @property
     def runs_network(self) -> bool:
         """Whether the result depends on the backbone: not when the prior overwrites x̂₀ without reading it."""
-        return self.prior.reads_x0 or self.options.inject not in ("x0", "both")
+        o = self.options
+        return self.prior.reads_x0 or o.inject not in ("x0", "both") or o.solver == "additive"
 
     def __call__(
         self, sources: Sources, generator: torch.Generator | None = None, callback: Callback | None = None
@@ -131,7 +145,13 @@ class Sampler:
                 state = self.prior.start(sources)
             if self.runs_network:
                 run = _Run(self, sources, chromas, generator, callback)
-                luma = run.rk45(state) if self.options.solver == "rk45" else run.steps(state)
+                match self.options.solver:
+                    case "rk45":
+                        luma = run.rk45(state)
+                    case "additive":
+                        luma = run.additive(state)
+                    case _:
+                        luma = run.steps(state)
             else:
                 with self.watch.stage("prior"):
                     luma, _ = self.correct(sources.reference_luma, sources, state, 0.0)
@@ -166,8 +186,11 @@ class _Run:
 
     def start(self) -> tuple[Tensor, _Encoded]:
         """x at t1, and the encoded reference that it was made from."""
-        # merged like every later estimate, so that colour and channels do not change between steps
         luma = self.sources.reference_luma
+        if self.sampler.options.start == "reference":
+            encoded = self.encode(self.sources.images[self.sources.reference])
+            return encoded.latent, encoded
+        # merged like every later estimate, so that colour and channels do not change between steps
         encoded = self.encode(self.sampler.color.merge(luma, self.chromas, self.sources))
         return interpolate(encoded.latent, self.noise(encoded.latent), self.sampler.options.strength), encoded
 
@@ -230,6 +253,23 @@ class _Run:
             x = tensor(solver.y)
         return self.estimate(x, min(o.strength, RK45_END), state, encoded).corrected
 
+    def additive(self, state: Any) -> Tensor:
+        """x <- decode(x) + gain (t - t') (y - 1/2), y the corrected luma: the luma of the last x.
+
+        The update of the released RFfusion (RF/sampling.py), whose images are in [-1, 1]: mid-grey adds nothing.
+        """
+        o = self.sampler.options
+        x, encoded = self.start()
+        for index, (t, t_next) in enumerate(itertools.pairwise(make_schedule(o.strength, o.steps, o.spacing))):
+            now = self.estimate(x, t, state, encoded)
+            state = now.state
+            if self.callback is not None:
+                self.callback(Step(index, t, t_next, now.luma, now.corrected))
+            image = self.image(x) + o.gain * (t - t_next) * (now.corrected - 0.5)
+            if t_next > 0:
+                x = self.encode(image, last=True).latent
+        return self.sampler.color.split(image)[0]
+
     def estimate(self, x: Tensor, t: float, state: Any, encoded: _Encoded) -> _Estimate:
         """x̂₀ at (x, t), decoded, its luma corrected by the prior."""
         x0, _ = x0_and_noise(x, self.velocity(x, t, encoded), t)
@@ -259,11 +299,15 @@ class _Run:
 
     def luma(self, latent: Tensor) -> Tensor:
         """Luma of the decoded latent."""
+        return self.sampler.color.split(self.image(latent))[0]
+
+    def image(self, latent: Tensor) -> Tensor:
+        """The decoded latent."""
         height, width = self.sources.luma[0].shape[-2:]
         with self.sampler.watch.stage("decode"):
             image = self.sampler.decoder.decode(latent, (height, width))
         _check(image, (latent.shape[0], image.shape[1], height, width), "decode", self.sampler.decoder)
-        return self.sampler.color.split(image)[0]
+        return image
 
     def encode(self, image: Tensor, *, last: bool = False) -> _Encoded:
         """An image in the backbone's domain; grey images are spread over the channels that it wants."""

@@ -3,12 +3,15 @@
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
 
-__all__ = ["EMTV", "EMState", "EMTVOptions"]
+__all__ = ["EMTV", "EMState", "EMTVOptions", "em_step", "prox_tv"]
+
+Form = Literal["corrected", "released"]
 
 
 class EMTVOptions(Options):
@@ -16,12 +19,19 @@ class EMTVOptions(Options):
 
     lam: float = Field(0.5, gt=0, description="weight of the total variation of I - F")
     rho: float = Field(0.01, gt=0, description="penalty that ties H to I - F")
-    recompose: Literal["v_plus_x", "i_minus_x"] = Field(
-        "v_plus_x", description="F = V + X, as the residuals' algebra says, or F = I - X, as the published code returns"
+    form: Form = Field(
+        "corrected", description="corrected: as the algebra has it; released: as DDFM's and RFfusion's code computes it"
+    )
+    recompose: Literal["auto", "v_plus_x", "i_minus_x"] = Field(
+        "auto", description="F = V + X, as the residuals' algebra says, or F = I - X; auto: I - X in the released form"
     )
     iterations: int = Field(1, ge=1, description="E- and M-steps a sampling step")
     carry: bool = Field(True, description="carry the scales and the splitting variables over the sampling steps")
-    eps: float = Field(1e-3, gt=0, description="rounding of |.| at zero: |r| counts as sqrt(r² + eps²)")
+    eps: float = Field(1e-3, gt=0, description="rounding of |.| at zero: |r| counts as sqrt(r² + eps²); corrected form")
+    signal: Literal["unit", "signed"] = Field(
+        "unit", description="range that the images are mapped to before the EM step: [0, 1] or [-1, 1]"
+    )
+    x0_gain: float = Field(1.0, ge=0, description="factor of the estimate, in the range above, before the EM step")
 
 
 class EMState(NamedTuple):
@@ -31,6 +41,16 @@ class EMState(NamedTuple):
     tau_b: Tensor
     f1: Tensor | None
     f2: Tensor | None
+
+
+class EMStep(NamedTuple):
+    """One EM step: the new residual X, the E-step's precisions C and D, TV's H, and the state after it."""
+
+    x: Tensor
+    c: Tensor
+    d: Tensor
+    h: Tensor
+    state: EMState
 
 
 class EMTV(Prior):
@@ -47,6 +67,10 @@ class EMTV(Prior):
 
     V is the reference source, I the other one; all in [0, 1]. Means are taken over one image, never over the batch.
     The noise share `sigma` is not used, as in the paper. H is solved with periodic boundaries, as is usual with FFTs.
+
+    `form=released` computes what the code of DDFM and RFfusion does (EM_onestep.py, equal in both): the result is
+    F = I - X, the gradient of H does not wrap round while its solution does, and the splitting variables enter with
+    the opposite sign. There the means run over the batch; here they do not, so that equality holds for batch 1.
     """
 
     Options = EMTVOptions
@@ -61,27 +85,19 @@ class EMTV(Prior):
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, EMState]:
         """One or more EM steps from the estimate x0 (B, 1, H, W)."""
+        o = self.options
         visible, infrared = sources.reference_luma, _other(sources)
-        if not self.options.carry:
+        if o.signal == "signed":
+            visible, infrared, x0 = 2 * visible - 1, 2 * infrared - 1, 2 * x0 - 1
+        if not o.carry:
             state = self.start(sources)
         y = infrared - visible
-        x = x0 - visible
-        for _ in range(self.options.iterations):
-            x, state = self._em_step(x, y, state)
-        return (visible + x if self.options.recompose == "v_plus_x" else infrared - x), state
-
-    def _em_step(self, x: Tensor, y: Tensor, s: EMState) -> tuple[Tensor, EMState]:
-        o = self.options
-        # E-step: precisions of the two residuals
-        c = torch.sqrt(2 / s.tau_a) / _rounded_abs(y - x, o.eps)
-        d = torch.minimum(torch.sqrt(2 / s.tau_b) / _rounded_abs(x, o.eps), 2 * c)
-        # M-step
-        h = prox_tv(y - x, s.f1, s.f2)
-        shrink = o.rho / (2 * o.lam + o.rho)
-        f1, f2 = (shrink * g for g in forward_differences(h))
-        x = (2 * c * y + o.rho * (y - h)) / (2 * c + 2 * d + o.rho)
-        tau_a, tau_b = ((1 / w).mean(dim=(1, 2, 3), keepdim=True) + tau / 2 for w, tau in ((c, s.tau_a), (d, s.tau_b)))
-        return x, EMState(tau_a, tau_b, f1, f2)
+        x = o.x0_gain * x0 - visible
+        for _ in range(o.iterations):
+            x, _, _, _, state = em_step(x, y, state, o.lam, o.rho, o.form, o.eps)
+        i_minus_x = o.recompose == "i_minus_x" or (o.recompose == "auto" and o.form == "released")
+        fused = infrared - x if i_minus_x else visible + x
+        return ((fused + 1) / 2 if o.signal == "signed" else fused), state
 
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
         """sum |I - F| + |F - V| + lam |∇(I - F)|, absolute values rounded at zero by `eps`: (B,)."""
@@ -105,20 +121,44 @@ def _rounded_abs(x: Tensor, eps: float) -> Tensor:
     return torch.sqrt(x.square() + eps**2)
 
 
-def forward_differences(h: Tensor) -> tuple[Tensor, Tensor]:
-    """h[i] - h[i + 1] along x and y, periodic, as `prox_tv` has it."""
+def em_step(
+    x: Tensor, y: Tensor, s: EMState, lam: float, rho: float, form: Form = "corrected", eps: float = 1e-3
+) -> EMStep:
+    """One E-step and one M-step from the residuals X = x̂₀ - V and Y = I - V, both (B, 1, H, W)."""
+    # E-step: precisions of the two residuals
+    if form == "released":
+        abs_a, abs_b, tiny = (y - x + 1e-6).abs(), torch.sqrt(x.square() + 1e-6), 1e-10
+    else:
+        abs_a, abs_b, tiny = _rounded_abs(y - x, eps), _rounded_abs(x, eps), 0.0
+    c = torch.sqrt(2 / s.tau_a) / abs_a
+    d = torch.minimum(torch.sqrt(2 / s.tau_b) / abs_b, 2 * c)
+    # M-step
+    h = prox_tv(y - x, s.f1, s.f2, form)
+    shrink = rho / (2 * lam + rho)
+    f1, f2 = (shrink * g for g in forward_differences(h, form))
+    x = (2 * c * y + rho * (y - h)) / (2 * c + 2 * d + rho)
+    means = ((1 / (w + tiny)).mean(dim=(1, 2, 3), keepdim=True) for w in (c, d))
+    tau_a, tau_b = (mean + tau / 2 for mean, tau in zip(means, (s.tau_a, s.tau_b), strict=True))
+    return EMStep(x, c, d, h, EMState(tau_a, tau_b, f1, f2))
+
+
+def forward_differences(h: Tensor, form: Form = "corrected") -> tuple[Tensor, Tensor]:
+    """h[i] - h[i + 1] along x and y; periodic, as `prox_tv` has it. Released: zero follows the last pixel."""
+    if form == "released":
+        return h - F.pad(h[..., 1:], (0, 1)), h - F.pad(h[..., 1:, :], (0, 0, 0, 1))
     return h - h.roll(-1, -1), h - h.roll(-1, -2)
 
 
-def prox_tv(z: Tensor, f1: Tensor | None, f2: Tensor | None) -> Tensor:
+def prox_tv(z: Tensor, f1: Tensor | None, f2: Tensor | None, form: Form = "corrected") -> Tensor:
     """argmin over H of |H - z|² + |∇x H - F1|² + |∇y H - F2|² with (∇H)[i] = H[i] - H[i + 1], periodic.
 
     In Fourier space H = (z + ∇xᵀ F1 + ∇yᵀ F2) / (1 + |kx|² + |ky|²), |k|² = 2 - 2 cos(2 pi f). The adjoint
-    (∇ᵀ F)[i] = F[i] - F[i - 1] is taken in space, so that one real FFT and its inverse do.
+    (∇ᵀ F)[i] = F[i] - F[i - 1] is taken in space, so that one real FFT and its inverse do. Released: -∇ᵀ.
     """
     height, width = z.shape[-2:]
     if f1 is not None and f2 is not None:
-        z = z + (f1 - f1.roll(1, -1)) + (f2 - f2.roll(1, -2))
+        adjoint = (f1 - f1.roll(1, -1)) + (f2 - f2.roll(1, -2))
+        z = z - adjoint if form == "released" else z + adjoint
     fx = torch.fft.rfftfreq(width, device=z.device, dtype=z.dtype)
     fy = torch.fft.fftfreq(height, device=z.device, dtype=z.dtype)
     power_x, power_y = (2 - 2 * torch.cos(2 * torch.pi * f) for f in (fx, fy))

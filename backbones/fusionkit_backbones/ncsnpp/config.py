@@ -1,8 +1,18 @@
 """The architecture of an NCSN++, field by field as in the score-SDE configuration files."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+# what score-SDE configurations can say and this network is built for
+FIXED = {
+    "name": "ncsnpp",
+    "normalization": "GroupNorm",
+    "nonlinearity": "swish",
+    "attention_type": "ddpm",
+    "conv_size": 3,
+}
 
 
 class NCSNppConfig(BaseModel):
@@ -38,6 +48,18 @@ class NCSNppConfig(BaseModel):
     sigma_min: float = Field(0.01, gt=0.0)
     sigma_max: float = Field(380.0, gt=0.0)
     num_scales: int = Field(2000, ge=1)
+
+    @classmethod
+    def from_published(cls, config: Mapping[str, Any]) -> Self:
+        """From a score-SDE or rectified-flow configuration file: its sections `data` and `model`.
+
+        Raises ValueError for what this network does not have; settings of training and sampling are passed over.
+        """
+        flat = {**config.get("data", {}), **config.get("model", {})}
+        for name, value in FIXED.items():
+            if flat.get(name, value) != value:
+                raise ValueError(f"{name}={flat[name]!r} is not supported, only {value!r}")
+        return cls.model_validate({k: v for k, v in flat.items() if k in cls.model_fields})
 
     @property
     def multiple(self) -> int:

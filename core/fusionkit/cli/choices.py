@@ -5,7 +5,7 @@ from typing import Any
 
 from ..errors import OptionError
 
-__all__ = ["key_values", "spans"]
+__all__ = ["key_values", "size", "spans"]
 
 
 def key_values(items: list[str], flag: str) -> dict[str, Any]:
@@ -48,3 +48,13 @@ def spans(items: list[str]) -> tuple[tuple[float, float], ...]:
             raise OptionError(f"--range {item!r}: white must be above black, and both finite")
         result.append((low, high))
     return tuple(result)
+
+
+def size(text: str | None, flag: str) -> tuple[int, int] | None:
+    """Text such as 768x1024 -> (768, 1024)."""
+    if text is None:
+        return None
+    height, separator, width = text.partition("x")
+    if not (separator and height.isdecimal() and width.isdecimal()):
+        raise OptionError(f"{flag} {text!r}: expected HEIGHTxWIDTH, as in {flag} 768x1024")
+    return int(height), int(width)

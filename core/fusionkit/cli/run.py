@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import OptionError
-from .choices import key_values, spans
+from .choices import key_values, size, spans
 
 if TYPE_CHECKING:
     from ..jobs import FileOptions, Matching, Outcome
@@ -48,7 +48,11 @@ def run(
         list[str], typer.Option(metavar="KEY=VALUE", rich_help_panel=METHOD, help="Option of the colour space.")
     ] = [],  # noqa: B006
     preset: Annotated[
-        Path | None, typer.Option(help="TOML file of choices; options given here override it.", rich_help_panel=METHOD)
+        str | None,
+        typer.Option(
+            help="Choices from a TOML file or a shipped preset (rffusion-released); options given here override them.",
+            rich_help_panel=METHOD,
+        ),
     ] = None,
     reference: Annotated[
         int | None,
@@ -66,7 +70,7 @@ def run(
         ),
     ] = None,
     solver: Annotated[
-        str | None, typer.Option(help="euler, heun or rk45.", rich_help_panel=FLOW, show_default="euler")
+        str | None, typer.Option(help="euler, heun, rk45 or additive.", rich_help_panel=FLOW, show_default="euler")
     ] = None,
     inject: Annotated[
         str | None,
@@ -92,6 +96,15 @@ def run(
             help="Resize the other sources to the reference.",
             rich_help_panel=FILES,
             show_default="sizes must agree",
+        ),
+    ] = None,
+    working_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHTxWIDTH",
+            help="Fuse at this size; the result has the reference's.",
+            rich_help_panel=FILES,
+            show_default="the reference's",
         ),
     ] = None,
     depth: Annotated[
@@ -139,6 +152,7 @@ def run(
     choices: dict[str, Any] = {
         "prior": prior, "backbone": backbone, "decoder": decoder, "color": color, "reference": reference,
         "seed": seed, "tile": tile, "resize": resize, "stretch": stretch,
+        "working_size": size(working_size, "--working-size"),
     }  # fmt: skip
     tables = {
         "prior_options": key_values(prior_opt, "--prior-opt"),
@@ -150,23 +164,17 @@ def run(
     value_spans = spans(value_range)
     suffix = f".{extension.lower().removeprefix('.')}"
 
-    from ..config import load_preset, make_config
+    from ..config import load_preset, make_config, merge_choices
     from ..images import MAX_PIXELS
     from ..jobs import FileOptions
     from ..pipeline import Pipeline
 
-    merged = load_preset(preset) if preset else {}
-    merged |= {k: v for k, v in choices.items() if v is not None}
-    for name, table in tables.items():
-        preset_table = merged.get(name, {})
-        if not isinstance(preset_table, dict):
-            raise OptionError(f"preset {preset}: {name} must be a table")
-        merged[name] = {**preset_table, **table}
+    given = {k: v for k, v in choices.items() if v is not None} | {k: v for k, v in tables.items() if v}
+    config = make_config(merge_choices(load_preset(preset) if preset else {}, given))
     files = FileOptions(
         depth=depth, spans=value_spans, png_level=png_level, force=force,  # type: ignore[arg-type]
         max_pixels=max_pixels or MAX_PIXELS,
     )  # fmt: skip
-    config = make_config(merged)
     if pairs:
         _run_folders(config, device, sources, output, suffix, files)
     else:

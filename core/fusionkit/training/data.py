@@ -9,11 +9,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..images import EXTENSIONS, read_image
+from ..luma import luma
 from .options import TrainOptions
 
 __all__ = ["CropSampler"]
-
-LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
 
 def list_images(folders: Sequence[Path]) -> list[Path]:
@@ -68,5 +67,5 @@ class CropSampler:
             part = image[top : top + crop, left : left + crop]
             part = part[:: -1 if flip_y < 0.5 else 1, :: -1 if flip_x < 0.5 else 1]
             tensor = self._tensor(part)[None]
-            crops.append((tensor * LUMA).sum(1, keepdim=True).expand(-1, 3, -1, -1) if grey < self.grey else tensor)
+            crops.append(luma(tensor).expand(-1, 3, -1, -1) if grey < self.grey else tensor)
         return torch.cat(crops)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fusionkit.contracts import ColorSpace, Sources
-
-from .ycbcr import BLUE, GREEN, RED
+from fusionkit.luma import luma
 
 __all__ = ["Gray"]
 
@@ -16,10 +15,7 @@ class Gray(ColorSpace):
 
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Luma (B, 1, H, W), no chroma."""
-        if image.shape[1] == 1:
-            return image, None
-        r, g, b = image.chunk(3, dim=1)
-        return RED * r + GREEN * g + BLUE * b, None
+        return luma(image), None
 
     def merge(self, luma: Tensor, chromas: Sequence[Tensor | None], sources: Sources) -> Tensor:
         """The luma itself."""

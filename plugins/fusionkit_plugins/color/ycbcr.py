@@ -6,13 +6,11 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts import ColorSpace, Sources
+from fusionkit.luma import BLUE, GREEN, RED, luma
 
 from .chroma import ChromaOptions, mix_chroma
 
 __all__ = ["YCbCr"]
-
-RED, BLUE = 0.299, 0.114
-GREEN = 1 - RED - BLUE
 
 
 class YCbCr(ColorSpace):
@@ -29,8 +27,8 @@ class YCbCr(ColorSpace):
         """Luma and chroma; a grey image is its own luma."""
         if image.shape[1] == 1:
             return image, None
-        r, g, b = image.chunk(3, dim=1)
-        y = RED * r + GREEN * g + BLUE * b
+        r, _, b = image.chunk(3, dim=1)
+        y = luma(image)
         return y, torch.cat([(b - y) / (2 * (1 - BLUE)), (r - y) / (2 * (1 - RED))], dim=1)
 
     def merge(self, luma: Tensor, chromas: Sequence[Tensor | None], sources: Sources) -> Tensor:

@@ -1,6 +1,7 @@
 """The architecture of a VQ autoencoder, field by field as in the latent-diffusion configuration files."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +35,16 @@ class VQConfig(BaseModel):
     embed_dim: int = Field(3, ge=1, description="channels of the latent")
     n_embed: int = Field(8192, ge=1, description="entries of the codebook")
     ddconfig: DDConfig = DDConfig()
+
+    @classmethod
+    def from_published(cls, config: Mapping[str, Any]) -> Self:
+        """From a latent-diffusion or RFfusion configuration file: `params` of its section `model` or `autoencoder`.
+
+        Settings of losses and training are passed over; so is `padding_mode`, which no published code reads.
+        """
+        params = next((config[k] for k in ("autoencoder", "model") if "params" in config.get(k, {})), config)["params"]
+        networks = {k: v for k, v in params["ddconfig"].items() if k != "padding_mode"}
+        return cls(embed_dim=params["embed_dim"], n_embed=params["n_embed"], ddconfig=DDConfig(**networks))
 
     @property
     def factor(self) -> int:

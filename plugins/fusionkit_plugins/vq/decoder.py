@@ -24,6 +24,9 @@ class VQOptions(Options):
     quantize: Literal["auto", "none", "encode", "decode"] = Field(
         "auto", description="where latents are snapped to the codebook; auto: as the weights' JSON says"
     )
+    scale: float | None = Field(
+        None, gt=0, description="factor of the latents, instead of the mean and deviation in the weights' JSON"
+    )
 
 
 class VQDecoder(nn.Module, Decoder):
@@ -51,7 +54,8 @@ class VQDecoder(nn.Module, Decoder):
         self.model = model.eval()
         self.factor = model.config.factor
         self.channels = channels = model.config.embed_dim
-        moments = {"mean": [0.0] * channels, "std": [1.0] * channels, **info.get("latent", {})}
+        fixed = {} if options.scale is None else {"mean": [0.0] * channels, "std": [1 / options.scale] * channels}
+        moments = {"mean": [0.0] * channels, "std": [1.0] * channels, **info.get("latent", {}), **fixed}
         self.register_buffer("mean", torch.tensor(moments["mean"]).view(1, channels, 1, 1))
         self.register_buffer("std", torch.tensor(moments["std"]).view(1, channels, 1, 1))
         self.quantize = info.get("quantize", "decode") if options.quantize == "auto" else options.quantize
