@@ -13,6 +13,7 @@ def fusionkit_backbones() -> Iterator[BackboneRecord]:
         summary="rectified flow with an NCSN++; small weights are shipped, published ones fit",
         target="fusionkit_backbones.rf:RectifiedFlow",
         trainer="fusionkit_backbones.rf_training:RFTrainer",
+        importer="fusionkit_backbones.rf_import:RFImporter",
     )
     yield BackboneRecord(name="identity", summary="no flow: zero velocity (baseline)",
                          target="fusionkit_backbones.identity:Identity")  # fmt: skip

@@ -24,7 +24,8 @@ class PluginRecord:
 
     name: how users choose it. summary: one line for `fusionkit plugins list`. target: "module:Class"; the class
     keeps the contract of its kind and has its options model as the attribute `Options`. trainer: "module:Class" of a
-    `fusionkit.training.loop.Trainer`, for `fusionkit train`, where there is one.
+    `fusionkit.training.loop.Trainer`, for `fusionkit train`, where there is one. importer: "module:Class" of a
+    `fusionkit.weights.CheckpointImporter`, for `fusionkit weights import`; the options then have a field `weights`.
     """
 
     kind: ClassVar[str]
@@ -34,6 +35,7 @@ class PluginRecord:
     summary: str
     target: str
     trainer: str | None = None
+    importer: str | None = None
 
     def __post_init__(self) -> None:
         """A record of wrong types is the package's error, found when it is listed."""

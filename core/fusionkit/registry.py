@@ -131,6 +131,12 @@ class Registry:
         trainer: type[Any] = _import(plugin, plugin.record.trainer)
         return trainer
 
+    def importer(self, plugin: Registered) -> type[Any]:
+        """Import the checkpoint importer of a plug-in."""
+        assert plugin.record.importer is not None
+        importer: type[Any] = _import(plugin, plugin.record.importer)
+        return importer
+
 
 def options_model(implementation: type[Any], plugin: Registered) -> Any:
     """The class's options model; a plug-in without options has an empty one."""

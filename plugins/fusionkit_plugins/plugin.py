@@ -24,6 +24,7 @@ def fusionkit_decoders() -> Iterator[DecoderRecord]:
         summary="VQ autoencoder of latent diffusion, factor 4; small weights are shipped, LDM's VQ-f4 fits",
         target="fusionkit_plugins.vq.decoder:VQDecoder",
         trainer="fusionkit_plugins.vq.training:VQTrainer",
+        importer="fusionkit_plugins.vq.importing:VQImporter",
     )
     yield DecoderRecord(name="identity", summary="no autoencoder: the flow works on pixels",
                         target="fusionkit_plugins.identity:IdentityDecoder")  # fmt: skip

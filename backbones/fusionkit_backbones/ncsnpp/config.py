@@ -56,6 +56,9 @@ class NCSNppConfig(BaseModel):
         Raises ValueError for what this network does not have; settings of training and sampling are passed over.
         """
         flat = {**config.get("data", {}), **config.get("model", {})}
+        missing = {"nf", "ch_mult", "image_size"} - flat.keys()
+        if missing:
+            raise ValueError(f"no {', '.join(sorted(missing))} in its sections model and data")
         for name, value in FIXED.items():
             if flat.get(name, value) != value:
                 raise ValueError(f"{name}={flat[name]!r} is not supported, only {value!r}")

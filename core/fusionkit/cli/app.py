@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import FusionkitError
-from . import demo, plugins, run, train
+from . import demo, plugins, run, train, weights
 
 __all__ = ["app", "main"]
 
@@ -22,6 +22,7 @@ app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(weights.app, name="weights")
 
 
 def _version(show: bool) -> None:

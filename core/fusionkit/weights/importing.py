@@ -1,0 +1,110 @@
+"""`fusionkit weights import`: a published checkpoint becomes weights in the user's folder."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..errors import OptionError, UnknownPlugin, WeightsError
+from ..registry import get_registry
+from .checkpoint import CheckpointImporter, Imported, read_checkpoint
+from .files import WeightsFile, read_tensors, save_weights, sha256
+from .store import Stored, check_name, list_weights, user_folder
+
+__all__ = ["import_weights", "verify_weights"]
+
+
+def import_weights(
+    checkpoint: Path, name: str, *, config: Path | None = None, plugin: str | None = None, force: bool = False
+) -> tuple[Path, Imported]:
+    """Convert `checkpoint`, verify it and store it as `name`; returns where, and what was made of it.
+
+    config: the configuration file published with it (.yaml, .json or .toml). plugin: "backbone:rf", when the file
+    alone does not say. Everything is read and verified before anything is written.
+    """
+    check_name(name)
+    path = user_folder() / f"{name}.safetensors"
+    if any(isinstance(s, Stored) and s.shipped and s.name == name for s in list_weights()):
+        raise WeightsError(f"weights {name!r} are shipped with a package; choose another name")
+    if path.exists() and not force:
+        raise WeightsError(f"weights {name!r} exist ({path}); choose another name, or pass --force to replace them")
+    settings = read_config(config) if config is not None else None
+    content = read_checkpoint(checkpoint)
+    kind, plugin_name, importer = _importer(content, checkpoint, plugin)
+    imported = _named(lambda: importer.convert(content, settings), checkpoint)
+    broken = [k for k, v in imported.tensors.items() if v.is_floating_point() and not bool(v.isfinite().all())]
+    if broken:
+        raise WeightsError(f"{checkpoint}: holds NaN or infinite values in {'; '.join(broken)}")
+    source = {"file": checkpoint.name, "sha256": sha256(checkpoint), "imported_by": f"fusionkit {version('fusionkit')}"}
+    info = {"kind": f"{kind} {plugin_name}", **imported.info, "source": {**source, "notes": list(imported.notes)}}
+    save_weights(path, imported.tensors, info)
+    return path, imported
+
+
+def read_config(path: Path) -> Mapping[str, Any]:
+    """A configuration file as nested tables. YAML is read without constructing objects."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        content = _parse(path.suffix.lower(), text)
+    except ValueError as error:
+        raise OptionError(f"{path}: not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, Mapping):
+        raise OptionError(f"{path}: expected tables such as `model:`, found {type(content).__name__}")
+    return content
+
+
+def _parse(suffix: str, text: str) -> Any:
+    match suffix:
+        case ".json":
+            import json
+
+            return json.loads(text)
+        case ".toml":
+            import tomllib
+
+            return tomllib.loads(text)
+        case ".yaml" | ".yml":
+            import yaml
+
+            try:
+                return yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise ValueError(str(error)) from None
+    raise ValueError("expected .yaml, .json or .toml")
+
+
+def _importer(content: Any, path: Path, wanted: str | None) -> tuple[str, str, CheckpointImporter]:
+    """Kind and name of the plug-in whose importer takes this checkpoint, and the importer."""
+    registry = get_registry()
+    offered = [p for p in registry.plugins if p.record.importer is not None]
+    labels = [f"{p.record.kind}:{p.record.name}" for p in offered]
+    if wanted is not None and wanted not in labels:
+        raise UnknownPlugin(f"no plug-in {wanted!r} imports checkpoints; there are: {', '.join(labels)}")
+    for plugin, label in zip(offered, labels, strict=True):
+        importer = registry.importer(plugin)()
+        if label == wanted or (wanted is None and importer.recognises(content)):
+            return plugin.record.kind, plugin.record.name, importer
+    raise WeightsError(
+        f"{path}: holds no weights that an installed plug-in knows (checkpoints are read by {', '.join(labels)})"
+    )
+
+
+def _named(convert: Any, path: Path) -> Imported:
+    try:
+        imported: Imported = convert()
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    return imported
+
+
+def verify_weights(stored: Stored) -> int:
+    """Read, compare the SHA-256, load strictly into the plug-in; the number of parameters. Raises WeightsError."""
+    tensors = read_tensors(WeightsFile(stored.file.path, stored.file.info))
+    broken = [k for k, v in tensors.items() if v.is_floating_point() and not bool(v.isfinite().all())]
+    if broken:
+        raise WeightsError(f"{stored.file.path}: holds NaN or infinite values in {'; '.join(broken)}")
+    get_registry().create(*stored.plugin, {"weights": str(stored.file.path)})
+    return sum(v.numel() for v in tensors.values())

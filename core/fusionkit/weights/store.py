@@ -1,0 +1,116 @@
+"""Where weights lie: the user's folder, and the folders `weights` of the packages that ship some."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from ..errors import WeightsError
+from ..registry import get_registry
+from .files import WeightsFile, open_weights
+
+__all__ = ["Stored", "check_name", "find_weights", "get_weights", "list_weights", "remove_weights", "user_folder"]
+
+HOME_VARIABLE = "FUSIONKIT_HOME"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Weights that can be chosen by name; `shipped` ones belong to an installed package."""
+
+    name: str
+    file: WeightsFile
+    shipped: bool
+
+    @property
+    def plugin(self) -> tuple[str, str]:
+        """Kind and name of the plug-in that they are for."""
+        kind, _, name = str(self.file.section("kind")).partition(" ")
+        return kind, name
+
+
+def user_folder() -> Path:
+    """Where imported weights are kept: $FUSIONKIT_HOME/weights, else the platform's folder for caches."""
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        return Path(home) / "weights"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("fusionkit", appauthor=False) / "weights"
+
+
+def check_name(name: str) -> None:
+    """Refuse names that are no file names on every platform."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name.endswith((".safetensors", ".json")):
+        raise WeightsError(f"{name!r} cannot name weights: letters, digits, '.', '_' and '-', without an extension")
+
+
+def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
+    """The weights called `name`: a path to a .safetensors file, or a name in the user's folder or in `package`.
+
+    `fallback` says what works without them, for the error.
+    """
+    if Path(name).suffix in (".pth", ".pt", ".ckpt", ".bin"):
+        raise WeightsError(
+            f"weights {name}: only .safetensors files with a .json beside them are read; "
+            f"`fusionkit weights import {name} --as NAME` converts it, then weights=NAME"
+        )
+    if name.endswith(".safetensors"):
+        candidates = [Path(name)]
+    else:
+        candidates = [folder / f"{name}.safetensors" for folder in (user_folder(), _shipped(package))]
+    for path in candidates:
+        if path.is_file():
+            return open_weights(path)
+    looked = ", ".join(str(p) for p in candidates)
+    raise WeightsError(
+        f"weights {name!r} not found (looked for {looked}): `fusionkit weights list` shows what there is, `fusionkit "
+        f"weights import FILE --as {Path(name).stem}` reads a published checkpoint; without them, {fallback}"
+    )
+
+
+def _shipped(package: str) -> Path:
+    return Path(str(resources.files(package))) / "weights"
+
+
+def list_weights() -> Iterator[Stored | WeightsError]:
+    """All weights that can be chosen by name, the user's first; a broken one is its error."""
+    packages = dict.fromkeys(p.record.target.partition(".")[0] for p in get_registry().plugins)
+    folders = [(user_folder(), False), *((_shipped(package), True) for package in packages)]
+    for folder, shipped in folders:
+        for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+            if path.name.startswith("."):
+                continue
+            try:
+                stored = Stored(path.stem, open_weights(path), shipped)
+                _ = stored.plugin
+                yield stored
+            except WeightsError as error:
+                yield error
+
+
+def get_weights(name: str) -> Stored:
+    """The weights called `name`."""
+    found = list(list_weights())
+    for stored in found:
+        if isinstance(stored, Stored) and stored.name == name:
+            return stored
+    broken = [str(e) for e in found if isinstance(e, WeightsError) and f"{name}." in str(e)]
+    if broken:
+        raise WeightsError(broken[0])
+    known = ", ".join(s.name for s in found if isinstance(s, Stored))
+    raise WeightsError(f"no weights {name!r} in {user_folder()} or among the shipped; there are: {known or 'none'}")
+
+
+def remove_weights(name: str) -> Path:
+    """Delete imported weights and their JSON; shipped ones are refused."""
+    check_name(name)
+    path = user_folder() / f"{name}.safetensors"
+    if not path.is_file():
+        stored = get_weights(name)  # an unknown name is an error there
+        raise WeightsError(f"weights {stored.name!r} are shipped with a package; only imported ones can be removed")
+    path.unlink()
+    path.with_suffix(".json").unlink(missing_ok=True)
+    return path
