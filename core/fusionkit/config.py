@@ -78,8 +78,9 @@ def load_preset(name: str | Path) -> dict[str, Any]:
 
 def merge_choices(base: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
     """`choices` over `base`: options are merged key by key, those of a plug-in that is replaced are dropped."""
-    replaced = (k for k in ("prior", "backbone", "decoder", "color") if choices.get(k, base.get(k)) != base.get(k))
-    base = {k: v for k, v in base.items() if k not in {f"{name}_options" for name in replaced}}
+    kinds = [k for k in ("prior", "backbone", "decoder", "color") if choices.get(k, base.get(k)) != base.get(k)]
+    stale = {f"{kind}_options" for kind in kinds}
+    base = {k: v for k, v in base.items() if k not in stale}
     merged = {**base, **choices}
     for name in base.keys() & choices.keys():
         if isinstance(base[name], dict) and isinstance(choices[name], dict):

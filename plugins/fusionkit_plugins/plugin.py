@@ -41,4 +41,7 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
          "MutualInformation"),
         ("scd", "SCD: sum of the correlations of differences", "SumOfCorrelationsOfDifferences"),
     ):  # fmt: skip
-        yield MetricRecord(name=name, summary=summary, target=f"fusionkit_plugins.metrics:{cls}")
+        yield MetricRecord(name=name, summary=summary, target=f"fusionkit_plugins.metrics.standard:{cls}")
+    for name in ("EN", "SD", "SF", "AG", "MI", "MSE", "CC", "PSNR", "SCD", "VIFF", "Qabf", "SSIM"):
+        summary = f"{name} as Evaluator.py of CDDFuse and RFfusion computes it"
+        yield MetricRecord(name=f"cddfuse.{name}", summary=summary, target=f"fusionkit_plugins.metrics.cddfuse:{name}")

@@ -89,7 +89,8 @@ class AttnBlockpp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.GroupNorm_0(x)
-        q, k, v = (nin(h).flatten(2).transpose(1, 2).unsqueeze(1) for nin in (self.NIN_0, self.NIN_1, self.NIN_2))
+        # contiguous: with other strides PyTorch falls back to a path that holds the N x N matrix
+        q, k, v = (nin(h).flatten(2).mT.contiguous().unsqueeze(1) for nin in (self.NIN_0, self.NIN_1, self.NIN_2))
         h = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
         return (x + self.NIN_3(h)) / self.scale
 

@@ -18,7 +18,7 @@ from ..errors import OptionError, OutputError, WeightsError
 from .data import CropSampler
 from .options import TrainOptions
 
-__all__ = ["Trainer", "train"]
+__all__ = ["Trainer", "averaged", "train"]
 
 
 class Trainer(ABC):
@@ -50,10 +50,12 @@ class Trainer(ABC):
         """Write the averaged weights where the plug-in finds them; `provenance` goes into the JSON."""
 
 
-def _averaged(module: nn.Module, decay: float) -> AveragedModel:
-    def update(averaged: Any, current: Any, count: Any) -> None:
-        n = int(count)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+def averaged(module: nn.Module, decay: float) -> AveragedModel:
+    """Exponential average of a module, decay min(decay, (1 + n) / (10 + n)) at the n-th update (Song et al., 2021)."""
+
+    def update(average: Any, current: Any, count: Any) -> None:
+        n = int(count) + 1  # the first update copies and does not come here
+        torch._foreach_lerp_(average, current, 1 - min(decay, (1 + n) / (10 + n)))
 
     return AveragedModel(module, multi_avg_fn=update, use_buffers=True)
 
@@ -86,7 +88,7 @@ def train(
         raise OutputError(f"{folder}: cannot be made a folder: {error.strerror}") from None
     log = folder / "log.jsonl"
     module = trainer.module
-    average = _averaged(module, options.ema)
+    average = averaged(module, options.ema)
     optimizer = torch.optim.Adam(module.parameters(), lr=options.lr)
     generator = torch.Generator().manual_seed(options.seed)
     recorded = json.dumps(settings, sort_keys=True)

@@ -3,10 +3,11 @@
 import math
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
+
+from .levels import correlation, entropy, gradient_energy, levels
 
 __all__ = [
     "Entropy",
@@ -17,26 +18,6 @@ __all__ = [
 ]
 
 
-def _levels(image: Tensor) -> Tensor:
-    """[0, 1] -> grey levels 0 to 255, rounded, as the written 8-bit file holds them; float64."""
-    return (image.double() * 255).round().clamp(0, 255)
-
-
-def _entropy(*levels: Tensor) -> Tensor:
-    """Joint entropy in bits of images (B, 1, H, W) of grey levels: (B,)."""
-    index = sum(x.flatten(1).long() * 256**i for i, x in enumerate(levels))
-    assert isinstance(index, Tensor)
-    counts = torch.stack([torch.bincount(row, minlength=256 ** len(levels)) for row in index]).double()
-    p = counts / index.shape[1]
-    return -torch.special.xlogy(p, p).sum(1) / math.log(2)
-
-
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's r over pixels, (B,); nan where either is constant."""
-    a, b = (x.flatten(1) - x.flatten(1).mean(1, keepdim=True) for x in (a, b))
-    return (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt()
-
-
 class Entropy(Metric):
     """EN (Roberts et al., 2008)."""
 
@@ -45,7 +26,7 @@ class Entropy(Metric):
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Bits, (B,)."""
-        return _entropy(_levels(fused))
+        return entropy(levels(fused))
 
 
 class StandardDeviation(Metric):
@@ -56,7 +37,7 @@ class StandardDeviation(Metric):
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Grey levels, (B,)."""
-        return _levels(fused).flatten(1).std(1, correction=0)
+        return levels(fused).flatten(1).std(1, correction=0)
 
 
 class SpatialFrequency(Metric):
@@ -67,8 +48,7 @@ class SpatialFrequency(Metric):
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Grey levels, (B,)."""
-        x = _levels(fused)
-        return sum(x.diff(dim=d).square().flatten(1).mean(1) for d in (-1, -2)).sqrt()  # type: ignore[union-attr]
+        return gradient_energy(levels(fused)).sqrt()
 
 
 class MutualInformation(Metric):
@@ -79,9 +59,9 @@ class MutualInformation(Metric):
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Bits, (B,)."""
-        f = _levels(fused)
-        lumas = [_levels(y) for y in sources.luma]
-        return sum(_entropy(f) + _entropy(s) - _entropy(f, s) for s in lumas)  # type: ignore[return-value]
+        f = levels(fused)
+        lumas = [levels(y) for y in sources.luma]
+        return sum(entropy(f) + entropy(s) - entropy(f, s) for s in lumas)  # type: ignore[return-value]
 
 
 class SumOfCorrelationsOfDifferences(Metric):
@@ -94,5 +74,5 @@ class SumOfCorrelationsOfDifferences(Metric):
         """(B,)."""
         if len(sources) != 2:
             raise ValueError(f"SCD is defined for two sources, got {len(sources)}")
-        f, a, b = _levels(fused), *(_levels(y) for y in sources.luma)
-        return _correlation(f - b, a) + _correlation(f - a, b)
+        f, a, b = levels(fused), *(levels(y) for y in sources.luma)
+        return correlation(f - b, a) + correlation(f - a, b)

@@ -1,0 +1,1 @@
+"""Fusion metrics: `standard` as the papers define them, and dialects as the field's codes compute them."""

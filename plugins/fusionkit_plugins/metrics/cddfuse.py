@@ -1,0 +1,250 @@
+"""The dialect `cddfuse`: metrics as Evaluator.py of CDDFuse (CVPR 2023) and RFfusion computes them, quirks included.
+
+All on grey levels 0 to 255 of the written 8-bit luma, in float64. A is the first source, B the second. Do not compare
+these numbers with those of another code: MI is in nats, PSNR takes the result's own maximum for its peak, SSIM runs
+with the constants of a range of 2 on levels of 0 to 255, and sums over sources stand beside means.
+"""
+
+import math
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fusionkit.contracts import Metric, Sources
+
+from .levels import correlation, entropy, gradient_energy, levels
+
+__all__ = ["AG", "CC", "EN", "MI", "MSE", "PSNR", "SCD", "SD", "SF", "SSIM", "VIFF", "Qabf"]
+
+
+class _Dialect(Metric):
+    """Turns images into grey levels and wants two sources."""
+
+    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """(B,), nan where the definition has none."""
+        if len(sources) != 2:
+            raise ValueError(f"cddfuse.{type(self).__name__} is defined for two sources, got {len(sources)}")
+        return self.measure(levels(fused), *(levels(y) for y in sources.luma))
+
+    @abstractmethod
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Of grey levels (B, 1, H, W) in float64."""
+
+
+class EN(_Dialect):
+    """Entropy."""
+
+    definition = "-sum p log2 p over the 256 grey levels"
+    range: ClassVar[tuple[float, float]] = (0.0, 8.0)
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Bits, (B,)."""
+        return entropy(f)
+
+
+class SD(_Dialect):
+    """Standard deviation."""
+
+    definition = "population standard deviation, grey levels"
+    range: ClassVar[tuple[float, float]] = (0.0, 127.5)
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Grey levels, (B,)."""
+        return f.flatten(1).std(1, correction=0)
+
+
+class SF(_Dialect):
+    """Spatial frequency."""
+
+    definition = "sqrt(mean squared row difference + mean squared column difference), grey levels"
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Grey levels, (B,)."""
+        return gradient_energy(f).sqrt()
+
+
+class AG(_Dialect):
+    """Average gradient."""
+
+    definition = "mean of sqrt((gx² + gy²) / 2), central differences, one-sided at the borders, grey levels"
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Grey levels, (B,)."""
+        gy, gx = torch.gradient(f, dim=(-2, -1))
+        return ((gx.square() + gy.square()) / 2).sqrt().flatten(1).mean(1)
+
+
+class MI(_Dialect):
+    """Mutual information."""
+
+    definition = "I(F, A) + I(F, B) over 256 levels each, nats"
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Nats, (B,)."""
+        return math.log(2) * (2 * entropy(f) + entropy(a) + entropy(b) - entropy(f, a) - entropy(f, b))
+
+
+class MSE(_Dialect):
+    """Mean squared error."""
+
+    definition = "mean of the two mean squared differences, squared grey levels"
+    higher_is_better = False
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Squared grey levels, (B,)."""
+        return _mse(f, a, b)
+
+
+class CC(_Dialect):
+    """Correlation coefficient."""
+
+    definition = "mean of r(A, F) and r(B, F), Pearson over pixels; nan where any image is constant"
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """(B,)."""
+        return (correlation(a, f) + correlation(b, f)) / 2
+
+
+class PSNR(_Dialect):
+    """Peak signal-to-noise ratio."""
+
+    definition = "10 log10(max(F)² / MSE): the peak is the result's own maximum, not 255"
+    range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Decibels, (B,)."""
+        return 10 * torch.log10(f.flatten(1).amax(1).square() / _mse(f, a, b))
+
+
+class SCD(_Dialect):
+    """Sum of the correlations of differences."""
+
+    definition = "r(F - B, A) + r(F - A, B), Pearson over pixels; nan where F equals a source up to a constant"
+    range: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """(B,)."""
+        return correlation(f - b, a) + correlation(f - a, b)
+
+
+class VIFF(_Dialect):
+    """Visual information fidelity; in truth two pixel-domain VIFs, not Han's VIFF."""
+
+    definition = "vifp(A, F) + vifp(B, F), four scales, 'valid' filters, noise variance 2; 1 for a constant source"
+    SCALES = 4
+    NOISE = 2.0
+    EPS = 1e-10
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """(B,); nan for images under 41 pixels a side, where the coarsest scale has no position left."""
+        if min(f.shape[-2:]) < 41:
+            return torch.full((len(f),), math.nan, dtype=torch.float64, device=f.device)
+        return self.vifp(a, f) + self.vifp(b, f)
+
+    def vifp(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        """VIF in the pixel domain (Sheikh & Bovik, 2006) of grey levels (B, 1, H, W): (B,)."""
+        kept = lost = torch.zeros(len(reference), dtype=torch.float64, device=reference.device)
+        r, d = reference, distorted
+        for scale in range(self.SCALES):
+            size = 2 ** (self.SCALES - scale) + 1
+            x = torch.arange(size, dtype=torch.float64, device=r.device) - (size - 1) / 2
+            window = torch.exp(-x.square() / (2 * (size / 5) ** 2))
+            window = window / window.sum()
+            if scale > 0:
+                r, d = (_filter(image, window)[..., ::2, ::2] for image in (r, d))
+            mean_r, mean_d = _filter(r, window), _filter(d, window)
+            var_r = (_filter(r * r, window) - mean_r.square()).clamp_min(0)
+            var_d = (_filter(d * d, window) - mean_d.square()).clamp_min(0)
+            covariance = _filter(r * d, window) - mean_r * mean_d
+            gain = covariance / (var_r + self.EPS)
+            residual = var_d - gain * covariance
+            flat_r, flat_d = var_r < self.EPS, var_d < self.EPS
+            gain, residual = gain.masked_fill(flat_r, 0), torch.where(flat_r, var_d, residual)
+            var_r = var_r.masked_fill(flat_r, 0)
+            gain, residual = gain.masked_fill(flat_d, 0), residual.masked_fill(flat_d, 0)
+            residual = torch.where(gain < 0, var_d, residual).clamp_min(self.EPS)
+            gain = gain.clamp_min(0)
+            passed = torch.log10(1 + gain.square() * var_r / (residual + self.NOISE))
+            kept = kept + passed.flatten(1).sum(1)
+            lost = lost + torch.log10(1 + var_r / self.NOISE).flatten(1).sum(1)
+        return (kept / lost).nan_to_num(nan=1.0)
+
+
+class Qabf(_Dialect):
+    """Gradient preservation (Xydeas & Petrovic, 2000)."""
+
+    definition = "Sobel strength and orientation kept of A and B, weighted by strength; equal strengths give g, not 1"
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """(B,)."""
+        of_f = self.edges(f)
+        kept = weight = torch.zeros(len(f), dtype=torch.float64, device=f.device)
+        for source in (a, b):
+            strength, angle = self.edges(source)
+            kept = kept + (self.preservation(strength, angle, *of_f) * strength).flatten(1).sum(1)
+            weight = weight + strength.flatten(1).sum(1)
+        return kept / weight
+
+    @staticmethod
+    def edges(x: Tensor) -> tuple[Tensor, Tensor]:
+        """Sobel strength, and orientation atan(gy / gx) with pi/2 where gx is 0; zero padding."""
+        kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=x.dtype, device=x.device)
+        # the published kernels: x to the right, y upwards, convolved
+        gx, gy = F.conv2d(x, -kernel[None, None], padding=1), F.conv2d(x, kernel.t()[None, None], padding=1)
+        angle = torch.where(gx == 0, math.pi / 2, torch.atan(gy / torch.where(gx == 0, 1.0, gx)))
+        return (gx.square() + gy.square()).sqrt(), angle
+
+    @staticmethod
+    def preservation(ga: Tensor, aa: Tensor, gf: Tensor, af: Tensor) -> Tensor:
+        """Sigmoids of the ratio of strengths and of the agreement of orientations, multiplied."""
+        large = torch.maximum(ga, gf)
+        ratio = torch.where(ga == gf, gf, torch.minimum(ga, gf) / torch.where(large > 0, large, 1.0))
+        agreement = 1 - (aa - af).abs() / (math.pi / 2)
+        strength = 0.9994 / (1 + torch.exp(-15 * (ratio - 0.5)))
+        orientation = 0.9879 / (1 + torch.exp(-22 * (agreement - 0.8)))
+        return strength * orientation
+
+
+class SSIM(_Dialect):
+    """Structural similarity with scikit-image 0.19's default range for floating images."""
+
+    definition = "SSIM(F, A) + SSIM(F, B), 7x7 mean, sample covariance, constants of a range of 2 on 0 to 255"
+    range: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+    SIZE = 7
+    DATA_RANGE = 2.0
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """(B,); images of at least 7 pixels a side."""
+        return self.ssim(f, a) + self.ssim(f, b)
+
+    def ssim(self, x: Tensor, y: Tensor) -> Tensor:
+        """Mean over positions whose window lies inside the image, (B,)."""
+
+        def mean(image: Tensor) -> Tensor:
+            return F.avg_pool2d(image, self.SIZE, stride=1)
+
+        samples = self.SIZE**2
+        unbiased = samples / (samples - 1)
+        mx, my = mean(x), mean(y)
+        vx, vy, vxy = (
+            unbiased * (mean(p * q) - mp * mq) for p, q, mp, mq in ((x, x, mx, mx), (y, y, my, my), (x, y, mx, my))
+        )
+        c1, c2 = (0.01 * self.DATA_RANGE) ** 2, (0.03 * self.DATA_RANGE) ** 2
+        value = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+        return value.flatten(1).mean(1)
+
+
+def _mse(f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return ((a - f).square() + (b - f).square()).flatten(1).mean(1) / 2
+
+
+def _filter(x: Tensor, window: Tensor) -> Tensor:
+    """Separable correlation without padding."""
+    across = window.view(1, 1, 1, -1)
+    return F.conv2d(F.conv2d(x, across), across.transpose(2, 3))
