@@ -52,7 +52,8 @@ def random_weights(folder: Path) -> dict[str, dict[str, str]]:
     """Small networks with large random weights, so that what they say is loud."""
     torch.manual_seed(0)
     network = NCSNpp(NCSNppConfig(image_size=256, nf=16, ch_mult=(1, 1, 2), num_res_blocks=1, attn_resolutions=(64,)))
-    autoencoder = VQModel(VQConfig(n_embed=64, ddconfig=DDConfig(ch=32, ch_mult=(1, 1, 2), num_res_blocks=1)))
+    networks = DDConfig(ch=32, ch_mult=(1, 1, 2), num_res_blocks=1, attn_type="none")
+    autoencoder = VQModel(VQConfig(n_embed=64, ddconfig=networks))
     for parameter in [*network.parameters(), *autoencoder.parameters()]:
         if parameter.ndim == 4:
             torch.nn.init.kaiming_normal_(parameter.data)

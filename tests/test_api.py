@@ -7,7 +7,7 @@ from PIL import Image
 
 import fusionkit
 from fusionkit.errors import InputError, OptionError, SizeMismatch
-from helpers import load_image
+from harness import load_image
 
 
 def fuse(*images, **choices):

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from helpers import load_image, run_cli
+from harness import load_image, run_cli
 
 FAST = ("--prior", "laplacian", "--backbone", "identity")
 

@@ -9,7 +9,7 @@ from fusionkit_plugins.color.chroma import ChromaOptions, mix_chroma
 from fusionkit_plugins.color.gray import Gray
 from fusionkit_plugins.color.lab import Lab
 from fusionkit_plugins.color.ycbcr import YCbCr
-from helpers import make_sources
+from harness import make_sources
 
 SPACES = {"ycbcr": YCbCr(ChromaOptions()), "lab": Lab(ChromaOptions())}
 

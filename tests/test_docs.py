@@ -68,7 +68,7 @@ def test_the_example_package_works_as_printed(site):
     assert registry.failures == []
     import torch
 
-    from helpers import make_sources
+    from harness import make_sources
 
     prior = registry.create("prior", "softmax", {"temperature": "0.02"})
     sources = make_sources(torch.zeros(1, 1, 8, 8), torch.rand(1, 1, 8, 8))

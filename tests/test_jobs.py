@@ -15,7 +15,7 @@ from fusionkit.images import read_image
 from fusionkit.jobs import FileOptions, Job, fuse_files, fuse_folders, match_folders, method_digest
 from fusionkit.manifest import Manifest, sha256
 from fusionkit.pipeline import Pipeline
-from helpers import load_image
+from harness import load_image
 
 
 def pipeline(**choices):

@@ -15,7 +15,7 @@ from fusionkit_plugins.metrics.standard import (
     StandardDeviation,
     SumOfCorrelationsOfDifferences,
 )
-from helpers import make_sources
+from harness import make_sources
 
 
 @pytest.fixture

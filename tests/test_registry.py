@@ -5,7 +5,7 @@ import pytest
 from fusionkit.contracts import Prior
 from fusionkit.errors import BrokenPlugin, OptionError, PluginClash, UnknownPlugin
 from fusionkit.registry import load_registry
-from helpers import run_cli
+from harness import run_cli
 
 GOOD = '''
 import fusionkit

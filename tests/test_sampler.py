@@ -12,7 +12,7 @@ from fusionkit_backbones.identity import Identity
 from fusionkit_plugins.color.gray import Gray
 from fusionkit_plugins.identity import IdentityDecoder
 from fusionkit_priors.baselines import Average, Keep
-from helpers import make_sources
+from harness import make_sources
 
 MEAN, SPREAD = 0.4, 0.25
 

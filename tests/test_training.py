@@ -19,7 +19,7 @@ from fusionkit_plugins.identity import IdentityDecoder
 from fusionkit_plugins.vq import DDConfig, VQConfig
 from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
 from fusionkit_plugins.vq.training import VQTrainer, VQTrainerOptions
-from helpers import run_cli
+from harness import run_cli
 
 VQ = VQConfig(
     embed_dim=3, n_embed=32, ddconfig=DDConfig(ch=8, ch_mult=(1, 2), num_res_blocks=1, norm_groups=4, attn_type="none")

@@ -26,7 +26,7 @@ from fusionkit_backbones.rf import RectifiedFlow, RFOptions
 from fusionkit_plugins.vq.config import DDConfig, VQConfig
 from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
 from fusionkit_plugins.vq.network import VQModel
-from helpers import run_cli
+from harness import run_cli
 
 NETWORK = NCSNppConfig(
     image_size=16, nf=8, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(8,), num_scales=20, centered=True

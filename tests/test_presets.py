@@ -1,0 +1,108 @@
+"""Presets, and the choices that the released RFfusion needs beside its plug-ins."""
+
+import numpy as np
+import pytest
+import torch
+
+import fusionkit
+from fusionkit.config import PipelineConfig, load_preset, make_config, merge_choices, preset_names
+from fusionkit.errors import OptionError
+from fusionkit.luma import luma, rounded_luma
+from fusionkit.pipeline import Pipeline
+from fusionkit_backbones.identity import Identity, IdentityOptions
+from harness import run_cli
+
+BASE = {"prior": "em_tv", "prior_options": {"lam": 0.3}, "sampler": {"steps": 2}, "seed": 1}
+PLAIN = {"prior": "average", "backbone": "identity"}
+
+
+class TestMerging:
+    def test_tables_are_merged_key_by_key(self):
+        merged = merge_choices(BASE, {"prior_options": {"rho": 0.1}, "sampler": {"strength": 0.5}, "seed": 2})
+        assert merged["prior_options"] == {"lam": 0.3, "rho": 0.1}
+        assert merged["sampler"] == {"steps": 2, "strength": 0.5}
+        assert merged["seed"] == 2
+        assert BASE["prior_options"] == {"lam": 0.3}
+
+    def test_a_plugin_that_is_replaced_takes_its_options_with_it(self):
+        merged = merge_choices(BASE, {"prior": "laplacian", "prior_options": {"window": 3}})
+        assert merged["prior_options"] == {"window": 3}
+        assert merge_choices(BASE, {"prior": "em_tv"})["prior_options"] == {"lam": 0.3}
+
+    def test_a_preset_on_the_command_line_and_in_python(self, pair_files, tmp_path):
+        preset = tmp_path / "mine.toml"
+        preset.write_text('prior = "max"\nbackbone = "identity"\n')
+        assert run_cli("run", "--preset", preset, *pair_files, "-o", tmp_path / "a.png").returncode == 0
+        expected = fusionkit.fuse(*pair_files, prior="max", backbone="identity")
+        np.testing.assert_array_equal(fusionkit.fuse(*pair_files, preset=str(preset)), expected)
+        np.testing.assert_array_equal(fusionkit.read_image(tmp_path / "a.png").pixels, (expected / np.float32(255)))
+        other = fusionkit.fuse(*pair_files, preset=str(preset), prior="average")
+        assert (other != expected).any()
+
+    @pytest.mark.parametrize("name", preset_names())
+    def test_every_shipped_preset_is_valid(self, name):
+        config = make_config(load_preset(name))
+        for kind in ("prior", "backbone", "decoder", "color"):
+            assert getattr(config, kind) is not None
+
+    def test_an_unknown_preset_lists_the_shipped_ones(self):
+        with pytest.raises(OptionError, match=r"preset 'nope': not found; shipped: .*rffusion-released"):
+            load_preset("nope")
+
+
+class TestWorkingSize:
+    def test_the_method_sees_that_size_and_the_result_has_the_sources_own(self, scene):
+        seen = []
+        config = make_config({**PLAIN, "prior": "em_tv", "working_size": [40, 56]})
+        pipeline = Pipeline(config, device="cpu")
+        fused = pipeline.fuse_tensors(scene, callback=lambda step: seen.append(step.corrected.shape[-2:]))
+        assert seen == [(40, 56)]
+        assert fused.shape[-2:] == scene[0].shape[-2:]
+
+    def test_at_the_sources_own_size_nothing_changes(self, scene):
+        results = [
+            Pipeline(make_config({**PLAIN, "working_size": size}), device="cpu").fuse_tensors(scene)
+            for size in (None, [96, 128])
+        ]
+        assert torch.equal(*results)
+
+    def test_the_command_line_refuses_what_is_no_size(self, pair_files, tmp_path):
+        for text in ("96", "96by128", "0x4", "x"):
+            done = run_cli("run", *pair_files, "-o", tmp_path / "a.png", "--working-size", text)
+            assert done.returncode == 2
+            assert "working" in done.stderr
+
+
+def test_truncated_levels_are_whole_and_never_above(scene):
+    exact, cut = (
+        Pipeline(make_config({**PLAIN, "levels": levels}), device="cpu").fuse_tensors(scene)
+        for levels in ("all", "truncated")
+    )
+    assert torch.equal((cut * 255).round() / 255, cut)
+    assert float((exact - cut).min()) > -1e-6
+    assert float((exact - cut).max()) < 1 / 255
+
+
+def test_rounded_luma_is_the_nearest_level_and_decides_ties_as_opencv():
+    colors = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).float()
+    rounded = rounded_luma(colors / 255) * 255
+    assert float((rounded - luma(colors)).abs().max()) < 0.5 + 1e-4
+    # halves, of which (0.299 R + 0.587 G) + 0.114 B in float32 makes the other neighbour; levels of OpenCV 4.11
+    ties = {(0, 138, 171): 101, (5, 113, 41): 73, (20, 8, 16): 12, (35, 157, 34): 106}
+    for color, level in ties.items():
+        assert float(rounded_luma(torch.tensor(color).view(1, 3, 1, 1) / 255)) * 255 == pytest.approx(level)
+    grey = torch.rand(1, 1, 8, 8)
+    assert torch.equal(rounded_luma(grey), (grey * 255).round() / 255)
+
+
+def test_the_silenced_backbone_estimates_zero():
+    x = torch.randn(2, 3, 4, 4)
+    t = torch.tensor([0.5, 1.0])
+    v = Identity(IdentityOptions(estimate="zeros")).velocity(x, t)
+    torch.testing.assert_close(x - t.view(-1, 1, 1, 1) * v, torch.zeros_like(x))
+
+
+def test_the_released_forms_are_off_by_default():
+    config = PipelineConfig()
+    assert (config.luma, config.levels, config.stretch, config.working_size) == ("exact", "all", "none", None)
+    assert config.sampler.solver == "euler"
