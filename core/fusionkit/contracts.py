@@ -112,12 +112,14 @@ class Prior(Plugin, ABC):
 
     reads_x0: False says that `correct` does not look at its `x0` argument, so that no network has to run.
     max_sources: how many sources `correct` takes at once (None: any number); more are folded in one after another.
-    has_energy: `energy` is there, differentiable in x0, so that the prior can guide the velocity.
+    has_energy: `energy` is there, differentiable in x0, so that the prior can guide the velocity. sampling: options of
+    the sampler that this prior wants where the user chose none.
     """
 
     reads_x0: ClassVar[bool] = True
     max_sources: ClassVar[int | None] = None
     has_energy: ClassVar[bool] = False
+    sampling: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def start(self, sources: Sources) -> Any:
         """The state before the first step (any value; None when there is none)."""
@@ -126,6 +128,8 @@ class Prior(Plugin, ABC):
     @abstractmethod
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, Any]:
         """x0, the luma estimate (B, 1, H, W) -> (the corrected luma, the state for the next step).
+
+        Called without gradients; a prior that differentiates does so under `torch.enable_grad()`.
 
         sigma in [0, 1] is the share of noise in the x_t that x0 was estimated from: 0 means that x0 is certain.
         Inputs are not changed in place; image b of the result depends on image b of the inputs alone.

@@ -19,7 +19,7 @@ from .images.picture import GREY_SPREAD
 from .intake import take, to_array, to_tensor
 from .luma import luma, rounded_luma
 from .registry import get_registry
-from .sampler import Callback, Sampler
+from .sampler import Callback, Sampler, SamplerOptions
 from .tiling import TiledBackbone, TiledDecoder
 from .timing import Stopwatch
 
@@ -60,6 +60,8 @@ class Pipeline:
         self.decoder: Decoder = self._create("decoder", decoder, options)
         self.origins = {kind: registry.find(kind, name).origin for kind, (name, _) in self.plugins.items()}
         self._check_domains(decoder)
+        chosen = {name: getattr(c.sampler, name) for name in c.sampler.model_fields_set}
+        self.sampling = SamplerOptions(**{**self.prior.sampling, **chosen})
         self._sampler(self.prior, tile=0, watch=None)  # refuses impossible combinations now, not at the first image
 
     def _create(self, kind: str, name: str, options: dict[str, Any]) -> Any:
@@ -82,7 +84,7 @@ class Pipeline:
 
     def method(self) -> dict[str, Any]:
         """All that decides the pixels apart from the sources, with every default filled in."""
-        config = self.config.model_dump(mode="json")
+        config = {**self.config.model_dump(mode="json"), "sampler": self.sampling.model_dump(mode="json")}
         return {
             "plugins": {
                 kind: {"name": name, "from": self.origins[kind], "options": _dump(plugin), **plugin.provenance}
@@ -168,7 +170,7 @@ class Pipeline:
             tile = max(tile // step * step, 2 * overlap)
             backbone = TiledBackbone(backbone, tile // decoder.factor, overlap // decoder.factor)
             decoder = TiledDecoder(decoder, tile, overlap)
-        return Sampler(backbone, prior, decoder, self.color, self.config.sampler, watch)
+        return Sampler(backbone, prior, decoder, self.color, self.sampling, watch)
 
     def _finish(self, image: Tensor) -> Tensor:
         if self.config.stretch == "minmax":

@@ -138,8 +138,7 @@ class Sampler:
         self, sources: Sources, generator: torch.Generator | None = None, callback: Callback | None = None
     ) -> Tensor:
         """sources -> the fused image (B, 3 or 1, H, W), not clamped. Noise comes from `generator` alone."""
-        # inference mode is faster, but tensors made in it can never meet a gradient
-        with torch.no_grad() if self.options.guided else torch.inference_mode():
+        with torch.no_grad():  # not inference mode, whose tensors could never meet a prior's gradient
             chromas = [self.color.split(image)[1] for image in sources.images]
             with self.watch.stage("prior"):
                 state = self.prior.start(sources)

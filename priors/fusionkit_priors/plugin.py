@@ -18,9 +18,21 @@ def fusionkit_priors() -> Iterator[PriorRecord]:
         summary="Laplacian pyramid: local energy picks the details, global contrast the base; any number of sources",
         target="fusionkit_priors.laplacian:Laplacian",
     )
-    yield PriorRecord(name="average", summary="mean of the sources (baseline)",
-                      target="fusionkit_priors.baselines:Average")  # fmt: skip
-    yield PriorRecord(name="max", summary="brightest source at each pixel (baseline)",
-                      target="fusionkit_priors.baselines:Maximum")  # fmt: skip
-    yield PriorRecord(name="none", summary="no correction: shows what backbone and decoder do alone (baseline)",
-                      target="fusionkit_priors.baselines:Keep")  # fmt: skip
+    for name, summary, target in (
+        ("gradient", "gradient domain: the strongest gradients of all sources, integrated (screened Poisson)",
+         "gradient:Gradient"),
+        ("tv", "gradient transfer by L1-TV: intensities of one source, edges of the reference", "tv:TotalVariation"),
+        ("saliency", "two scales: base by visual saliency, details by their energy", "saliency:Saliency"),
+        ("guided_filter", "guided filter: who is sharper, refined along edges; a good general choice",
+         "guided_filter:GuidedFilter"),
+        ("mertens", "exposure fusion: contrast, saturation and exposedness in a pyramid", "mertens:Mertens"),
+        ("focus", "multi-focus: one source per pixel by a decision map with consistency check", "focus:Focus"),
+        ("wavelet", "stationary wavelets: coefficients of the larger local energy (extra: wavelet)",
+         "wavelet:Wavelet"),
+        ("ddfm", "em_tv at each of 100 steps from pure noise, as in DDFM (baseline)", "ddfm:DDFM"),
+        ("ccf", "differentiable conditions weighted anew at each step, after CCF (baseline)", "ccf:CCF"),
+        ("average", "mean of the sources (baseline)", "baselines:Average"),
+        ("max", "brightest source at each pixel (baseline)", "baselines:Maximum"),
+        ("none", "no correction: shows what backbone and decoder do alone (baseline)", "baselines:Keep"),
+    ):  # fmt: skip
+        yield PriorRecord(name=name, summary=summary, target=f"fusionkit_priors.{target}")
