@@ -101,7 +101,7 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
         ("--sampler-opt", "eta=0.5", "--solver", "heun", ir, vis): "eta > 0 needs solver euler",
         ("--depth", "12", ir, vis): "expected 8, 16 or float",
         ("--tile", "3", ir, vis): "tile must be 0 or at least 128",
-        ("--preset", tmp_path / "none.toml", ir, vis): "cannot be read",
+        ("--preset", tmp_path / "none.toml", ir, vis): "not found",
         ("--decoder", "vq", "--backbone", "rf", "--decoder-opt", "weights=no", ir, vis): "weights 'no' not found",
         ("--decoder", "identity", ir, vis): "works on latents",
         (ir,): "one source is nothing to fuse",

@@ -1,0 +1,333 @@
+"""The promises of each kind of plug-in as tests. Needs pytest.
+
+A package subclasses the contract of its kind, names its plug-in, and gets the tests:
+
+    from fusionkit.testing import PriorContract
+
+    class TestMine(PriorContract):
+        name = "mine"
+        options = {"strength": 2.0}     # where the defaults are not what should be tested
+
+The plug-in is found as users find it, through its entry point: install the package first (`pip install -e .`).
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from .contracts import Backbone, ColorSpace, Decoder, Metric, Prior, Sources
+from .errors import OptionError
+from .registry import get_registry
+
+__all__ = ["BackboneContract", "ColorSpaceContract", "DecoderContract", "MetricContract", "PluginContract",
+           "PriorContract", "make_sources", "random_images"]  # fmt: skip
+
+SIZES = [(32, 48), (31, 37), (1, 20), (20, 1), (2, 3), (1, 1)]
+
+# what listing plug-ins may not do: it happens at every `fusionkit --help`
+LIST_ONLY = """
+import sys
+from fusionkit.registry import load_registry
+found = load_registry().find({kind!r}, {name!r})
+assert "torch" not in sys.modules, "importing " + found.distribution + " to list it imports torch"
+"""
+
+
+def random_images(*shape: int, count: int = 1, seed: int = 0) -> list[Tensor]:
+    """`count` images of uniform noise in [0, 1]: (B, C, H, W) each."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.rand(*shape, generator=generator) for _ in range(count)]
+
+
+def make_sources(*images: Tensor) -> Sources:
+    """Sources of images (B, 3 or 1, H, W); the last one is the reference."""
+    return Sources(images, tuple(image.mean(1, keepdim=True) for image in images))
+
+
+class PluginContract:
+    """What every plug-in promises: it is found, listed cheaply, and its options are strict and explained."""
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    options: ClassVar[dict[str, Any]] = {}
+    tolerance: ClassVar[float] = 2e-4  # of equal results computed in another batch
+
+    def make(self) -> Any:
+        """The plug-in, as the command line builds it."""
+        return get_registry().create(self.kind, self.name, dict(self.options))
+
+    def test_it_is_found_under_its_name(self) -> None:
+        """One distribution offers it, with a summary of one line."""
+        record = get_registry().find(self.kind, self.name).record
+        assert record.summary.strip()
+        assert "\n" not in record.summary
+
+    def test_listing_it_imports_no_torch(self) -> None:
+        """The module that the entry point names imports nothing heavy."""
+        code = LIST_ONLY.format(kind=self.kind, name=self.name)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def test_a_misspelt_option_is_refused(self) -> None:
+        """Options forbid what they do not know."""
+        with pytest.raises(OptionError, match="no_such_option"):
+            get_registry().create(self.kind, self.name, {**self.options, "no_such_option": 1})
+
+    def test_every_option_has_a_default_and_a_description(self) -> None:
+        """`fusionkit plugins show` is the reference that users have."""
+        fields = get_registry().load(self.kind, self.name).Options.model_fields
+        for key, field in fields.items():
+            assert not field.is_required(), f"option {key} has no default"
+            assert field.description or len(str(field.annotation)) > len("Literal[]"), f"option {key} is not described"
+
+    def test_options_can_be_recorded(self) -> None:
+        """A manifest holds them as JSON."""
+        assert isinstance(self.make().options.model_dump(mode="json"), dict)
+
+
+class PriorContract(PluginContract):
+    """What a fusion prior promises: see `fusionkit.contracts.Prior`."""
+
+    kind = "prior"
+
+    def correct(self, x0: Tensor, sources: Sources, steps: int = 1) -> Tensor:
+        """`steps` corrections in a row."""
+        prior: Prior = self.make()
+        state = prior.start(sources)
+        with torch.no_grad():
+            for _ in range(steps):
+                x0, state = prior.correct(x0, sources, state, 0.1)
+        return x0
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_any_size_is_kept_finite_and_inputs_untouched(self, size: tuple[int, int]) -> None:
+        """Shape, type and finiteness; nothing is changed in place."""
+        x0, *images = random_images(1, 1, *size, count=3)
+        sources = make_sources(*images)
+        inputs = (x0, *sources.images, *sources.luma)
+        copies = [t.clone() for t in inputs]
+        result = self.correct(x0, sources)
+        assert result.shape == x0.shape
+        assert result.dtype == torch.float32
+        assert bool(result.isfinite().all())
+        assert all(torch.equal(t, c) for t, c in zip(inputs, copies, strict=True)), "an input was changed in place"
+
+    @pytest.mark.parametrize("values", [(0.0, 0.0), (1.0, 1.0), (0.5, 0.5), (0.0, 1.0)])
+    def test_constant_sources_are_harmless(self, values: tuple[float, float]) -> None:
+        """No division by zero, nothing far outside [0, 1]."""
+        a, b = (torch.full((1, 1, 16, 16), v) for v in values)
+        result = self.correct(b, make_sources(a, b))
+        assert bool(result.isfinite().all())
+        assert -0.05 <= float(result.min()) <= float(result.max()) <= 1.05
+
+    def test_the_same_call_gives_the_same_result(self) -> None:
+        """No hidden state, no hidden randomness."""
+        x0, a, b = random_images(1, 1, 24, 40, count=3)
+        assert torch.equal(self.correct(x0, make_sources(a, b)), self.correct(x0, make_sources(a, b)))
+
+    def test_an_image_does_not_depend_on_its_neighbours(self) -> None:
+        """Image b of a batch is what it would be alone, over several steps with their state."""
+        x0, a, b = random_images(3, 1, 24, 40, count=3)
+        together = self.correct(x0, make_sources(a, b), steps=2)
+        for i in range(3):
+            one = slice(i, i + 1)
+            alone = self.correct(x0[one], make_sources(a[one], b[one]), steps=2)
+            torch.testing.assert_close(together[one], alone, atol=self.tolerance, rtol=0)
+
+    def test_it_says_truly_whether_it_reads_the_estimate(self) -> None:
+        """reads_x0 = False lets the networks rest, so the estimate must not matter."""
+        if not self.make().reads_x0:
+            first, second, a, b = random_images(1, 1, 24, 40, count=4)
+            sources = make_sources(a, b)
+            assert torch.equal(self.correct(first, sources), self.correct(second, sources))
+
+    def test_its_energy_has_the_right_gradient(self) -> None:
+        """An energy is (B,) and differentiable; a prior without one says so."""
+        prior: Prior = self.make()
+        x0, a, b = (t.double() for t in random_images(2, 1, 5, 6, count=3))
+        sources = make_sources(a, b)
+        if prior.has_energy:
+            assert prior.energy(x0, sources).shape == (2,)
+            assert torch.autograd.gradcheck(lambda x: prior.energy(x, sources), x0.requires_grad_())
+        else:
+            with pytest.raises(TypeError, match="no energy"):
+                prior.energy(x0, sources)
+
+    def test_it_fuses_three_sources_in_a_pipeline(self) -> None:
+        """As `fusionkit run` calls it, with more sources than two, in colour."""
+        from .config import make_config
+        from .pipeline import Pipeline
+
+        sampling = {"steps": 2} if self.make().sampling else {}
+        choices = {"prior": self.name, "prior_options": dict(self.options), "backbone": "identity", "sampler": sampling}
+        images = random_images(1, 3, 40, 52, count=3)
+        fused = Pipeline(make_config(choices), device="cpu").fuse_tensors(images)
+        assert fused.shape == images[0].shape
+
+
+class BackboneContract(PluginContract):
+    """What a velocity field promises: see `fusionkit.contracts.Backbone`."""
+
+    kind = "backbone"
+
+    def velocity(self, x: Tensor, t: Sequence[float]) -> Tensor:
+        """The field at x and t, without gradients."""
+        backbone: Backbone = self.make()
+        with torch.no_grad():
+            return backbone.velocity(x, torch.tensor(t))
+
+    def images(self, batch: int, size: tuple[int, int]) -> Tensor:
+        """Noise with the channels that the backbone wants."""
+        backbone: Backbone = self.make()
+        return random_images(batch, backbone.channels or 3, *size)[0]
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_any_size_is_kept(self, size: tuple[int, int]) -> None:
+        """The backbone pads to its own multiple; inputs are not changed in place."""
+        x = self.images(1, size)
+        copy = x.clone()
+        v = self.velocity(x, [0.5])
+        assert v.shape == x.shape
+        assert v.dtype == torch.float32
+        assert bool(v.isfinite().all())
+        assert torch.equal(x, copy), "the input was changed in place"
+
+    @pytest.mark.parametrize("t", [1.0, 0.999, 0.1, 1e-3])
+    def test_it_is_finite_at_every_time(self, t: float) -> None:
+        """From pure noise to nearly data."""
+        assert bool(self.velocity(self.images(1, (16, 16)), [t]).isfinite().all())
+
+    def test_an_image_does_not_depend_on_its_neighbours(self) -> None:
+        """Each image has a time of its own."""
+        x, times = self.images(3, (16, 24)), [0.9, 0.5, 0.1]
+        together = self.velocity(x, times)
+        for i, t in enumerate(times):
+            alone = self.velocity(x[i : i + 1], [t])
+            torch.testing.assert_close(together[i : i + 1], alone, atol=self.tolerance, rtol=1e-4)
+
+    def test_the_same_call_gives_the_same_result(self) -> None:
+        """No hidden randomness: dropout is off."""
+        x = self.images(1, (16, 16))
+        assert torch.equal(self.velocity(x, [0.5]), self.velocity(x, [0.5]))
+
+    def test_its_domain_is_one_that_exists(self) -> None:
+        """And the decoder that it was trained with is installed."""
+        backbone: Backbone = self.make()
+        assert backbone.domain in ("latent", "pixel", "any")
+        get_registry().find("decoder", backbone.decoder)
+
+
+class DecoderContract(PluginContract):
+    """What an autoencoder promises: see `fusionkit.contracts.Decoder`."""
+
+    kind = "decoder"
+
+    def round_trip(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The latent and what is decoded from it."""
+        decoder: Decoder = self.make()
+        with torch.no_grad():
+            z = decoder.encode(image)
+            return z, decoder.decode(z, (image.shape[-2], image.shape[-1]))
+
+    @pytest.mark.parametrize("size", [(32, 48), (31, 37), (9, 20), (1, 1)])
+    def test_any_size_comes_back(self, size: tuple[int, int]) -> None:
+        """Latents have the stated factor and channels; decoding gives the size that was asked for."""
+        image = random_images(1, 3, *size)[0]
+        decoder: Decoder = self.make()
+        z, again = self.round_trip(image)
+        assert z.shape[-2:] == tuple(-(-side // decoder.factor) for side in size)
+        if decoder.channels is not None:
+            assert z.shape[1] == decoder.channels
+        assert again.shape == image.shape
+        assert bool(again.isfinite().all())
+
+    def test_lossless_is_what_it_says(self) -> None:
+        """decode(encode(image)) is the image."""
+        decoder: Decoder = self.make()
+        if decoder.lossless:
+            image = random_images(1, 3, 24, 32)[0]
+            torch.testing.assert_close(self.round_trip(image)[1], image, atol=1e-6, rtol=0)
+
+    def test_an_image_does_not_depend_on_its_neighbours(self) -> None:
+        """Image b of a batch is what it would be alone."""
+        images = random_images(3, 3, 24, 32)[0]
+        together = self.round_trip(images)[1]
+        for i in range(3):
+            alone = self.round_trip(images[i : i + 1])[1]
+            torch.testing.assert_close(together[i : i + 1], alone, atol=self.tolerance, rtol=0)
+
+
+class ColorSpaceContract(PluginContract):
+    """What a colour space promises: see `fusionkit.contracts.ColorSpace`. exact: merge inverts split."""
+
+    kind = "color-space"
+    exact: ClassVar[bool] = True
+
+    def test_luma_is_in_range_and_of_one_channel(self) -> None:
+        """For colour and for grey."""
+        space: ColorSpace = self.make()
+        for channels in (1, 3):
+            luma, _ = space.split(random_images(2, channels, 9, 11)[0])
+            assert luma.shape == (2, 1, 9, 11)
+            assert -1e-4 <= float(luma.min()) <= float(luma.max()) <= 1 + 1e-4
+
+    def test_merge_inverts_split(self) -> None:
+        """Fusing nothing changes no colour."""
+        if self.exact:
+            space: ColorSpace = self.make()
+            image = random_images(2, 3, 9, 11)[0]
+            luma, chroma = space.split(image)
+            torch.testing.assert_close(space.merge(luma, [chroma], make_sources(image)), image, atol=1e-4, rtol=0)
+
+    def test_grey_stays_grey(self) -> None:
+        """Without chroma the result has one channel, and grey in three channels stays neutral."""
+        space: ColorSpace = self.make()
+        grey = random_images(1, 1, 9, 11)[0]
+        luma, chroma = space.split(grey)
+        assert chroma is None
+        merged = space.merge(luma, [None, None], make_sources(grey, grey))
+        torch.testing.assert_close(merged, grey, atol=1e-4, rtol=0)
+        luma, chroma = space.split(grey.expand(-1, 3, -1, -1))
+        merged = space.merge(luma, [chroma], make_sources(grey))
+        torch.testing.assert_close(merged, grey.expand_as(merged), atol=1e-4, rtol=0)
+
+
+class MetricContract(PluginContract):
+    """What a metric promises: see `fusionkit.contracts.Metric`."""
+
+    kind = "metric"
+
+    def measure(self, images: Sequence[Tensor]) -> Tensor:
+        """Of (fused, first source, second source)."""
+        metric: Metric = self.make()
+        fused, *sources = images
+        return metric(fused, make_sources(*sources))
+
+    def test_it_says_which_number_it_is(self) -> None:
+        """Definition, range, version."""
+        metric: Metric = self.make()
+        assert len(metric.definition) > 20, "state the definition: formula, logarithm, windows, sum or mean"
+        low, high = metric.range
+        assert low < high
+        assert metric.version
+
+    def test_values_are_one_per_image_and_in_range(self) -> None:
+        """nan is allowed where the definition has no value."""
+        metric: Metric = self.make()
+        values = self.measure(random_images(2, 1, 64, 72, count=3))
+        assert values.shape == (2,)
+        low, high = metric.range
+        assert all(bool(v.isnan()) or low <= float(v) <= high for v in values)
+
+    def test_an_image_does_not_depend_on_its_neighbours(self) -> None:
+        """Value b of a batch is what it would be alone."""
+        images = random_images(3, 1, 64, 72, count=3)
+        together = self.measure(images)
+        for i in range(3):
+            alone = self.measure([x[i : i + 1] for x in images])
+            torch.testing.assert_close(together[i : i + 1], alone, atol=self.tolerance, rtol=1e-5, equal_nan=True)

@@ -1,0 +1,93 @@
+"""Every built-in keeps the public contract of its kind."""
+
+import pytest
+
+from fusionkit import testing
+from fusionkit.registry import get_registry
+
+CONTRACTS = {
+    "prior": testing.PriorContract,
+    "backbone": testing.BackboneContract,
+    "decoder": testing.DecoderContract,
+    "color-space": testing.ColorSpaceContract,
+    "metric": testing.MetricContract,
+}
+# what a built-in needs to be told for its test
+SETTINGS = {("color-space", "gray"): {"exact": False}}
+
+
+def _contracts():
+    for plugin in get_registry().plugins:
+        kind, name = plugin.record.kind, plugin.record.name
+        title = f"Test_{kind}_{name}".replace("-", "_").replace(".", "_")
+        yield title, type(title, (CONTRACTS[kind],), {"name": name, **SETTINGS.get((kind, name), {})})
+
+
+globals().update(_contracts())
+
+
+def test_every_kind_has_a_contract():
+    from fusionkit.records import KINDS
+
+    assert set(CONTRACTS) == set(KINDS)
+    assert {c.kind for c in CONTRACTS.values()} == set(KINDS)
+
+
+class Bad:
+    """Plug-ins that break their promise, and the test that must notice."""
+
+    CODE = """
+import torch
+import fusionkit
+from fusionkit.contracts import Options, Prior
+
+class InPlace(Prior):
+    def correct(self, x0, sources, state, sigma):
+        sources.luma[0].mul_(0.5)
+        return x0, None
+
+class Coupled(Prior):
+    def correct(self, x0, sources, state, sigma):
+        return x0 - x0.mean(), None
+
+class Liar(Prior):
+    reads_x0 = False
+    def correct(self, x0, sources, state, sigma):
+        return x0, None
+
+class Divides(Prior):
+    def correct(self, x0, sources, state, sigma):
+        a, b = sources.luma[:2]
+        return (a - b) / (a - b).abs().amax((1, 2, 3), keepdim=True), None
+
+@fusionkit.hookimpl
+def fusionkit_priors():
+    for cls in (InPlace, Coupled, Liar, Divides):
+        yield fusionkit.PriorRecord(name=cls.__name__.lower(), summary="bad", target=f"{__name__}:{cls.__name__}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "test", "arguments"),
+    [
+        ("inplace", "test_any_size_is_kept_finite_and_inputs_untouched", [(32, 48)]),
+        ("coupled", "test_an_image_does_not_depend_on_its_neighbours", []),
+        ("liar", "test_it_says_truly_whether_it_reads_the_estimate", []),
+        ("divides", "test_constant_sources_are_harmless", [(0.5, 0.5)]),
+        ("liar", "test_listing_it_imports_no_torch", []),
+    ],
+)
+def test_a_broken_promise_is_noticed(site, monkeypatch, name, test, arguments):
+    from fusionkit import registry
+
+    site.add("bad-prior", Bad.CODE)
+    monkeypatch.setenv("PYTHONPATH", str(site.site))
+    monkeypatch.setenv("FUSIONKIT_PLUGINS", "fusionkit,bad-prior")
+    registry.get_registry.cache_clear()
+    try:
+        contract = type("Contract", (testing.PriorContract,), {"name": name})()
+        with pytest.raises(AssertionError):
+            getattr(contract, test)(*arguments)
+    finally:
+        monkeypatch.undo()
+        registry.get_registry.cache_clear()
