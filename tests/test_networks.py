@@ -16,7 +16,7 @@ from fusionkit_backbones.ncsnpp.blocks import GaussianFourierProjection, sinusoi
 from fusionkit_backbones.ncsnpp.resampling import conv_downsample, downsample, fir_kernel, upsample, upsample_conv
 from fusionkit_backbones.rf import RectifiedFlow, RFOptions
 from fusionkit_plugins.vq import DDConfig, VQConfig, VQModel
-from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
+from fusionkit_plugins.vq.decoder import VQConventions, VQDecoder, VQOptions
 from fusionkit_plugins.vq.network import VectorQuantizer
 
 TINY = NCSNppConfig(image_size=32, nf=8, ch_mult=(1, 1, 2), num_res_blocks=1, attn_resolutions=(16,))
@@ -160,7 +160,9 @@ class TestAdapters:
         image = torch.rand(1, 3, 16, 16, generator=generator)
         model = VQModel(TINY_VQ)
         plain = VQDecoder(VQOptions(quantize="none"), model)
-        moved = VQDecoder(VQOptions(quantize="none"), model, {"latent": {"mean": [1.0, 2.0, 3.0], "std": [2.0] * 3}})
+        moved = VQDecoder(
+            VQOptions(quantize="none"), model, VQConventions(latent={"mean": [1.0, 2.0, 3.0], "std": [2.0] * 3})
+        )
         with torch.no_grad():
             shift = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
             torch.testing.assert_close(moved.encode(image), (plain.encode(image) - shift) / 2)

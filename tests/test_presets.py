@@ -28,6 +28,13 @@ class TestMerging:
         merged = merge_choices(BASE, {"prior": "laplacian", "prior_options": {"window": 3}})
         assert merged["prior_options"] == {"window": 3}
         assert merge_choices(BASE, {"prior": "em_tv"})["prior_options"] == {"lam": 0.3}
+        silent = {"prior_options": {"lam": 0.3}}  # the default prior's
+        assert merge_choices(silent, {"prior": "em_tv"})["prior_options"] == {"lam": 0.3}
+        assert "prior_options" not in merge_choices(silent, {"prior": "max"})
+
+    def test_a_table_that_is_none_is_an_error(self):
+        with pytest.raises(OptionError, match="sampler must be a table"):
+            merge_choices({"sampler": 3}, {"sampler": {"steps": 2}})
 
     def test_a_preset_on_the_command_line_and_in_python(self, pair_files, tmp_path):
         preset = tmp_path / "mine.toml"
@@ -93,6 +100,11 @@ def test_rounded_luma_is_the_nearest_level_and_decides_ties_as_opencv():
         assert float(rounded_luma(torch.tensor(color).view(1, 3, 1, 1) / 255)) * 255 == pytest.approx(level)
     grey = torch.rand(1, 1, 8, 8)
     assert torch.equal(rounded_luma(grey), (grey * 255).round() / 255)
+
+
+def test_rounded_luma_needs_a_colour_space_of_that_luma():
+    with pytest.raises(OptionError, match="color lab has another"):
+        Pipeline(make_config({**PLAIN, "luma": "rounded", "color": "lab"}), device="cpu")
 
 
 def test_the_silenced_backbone_estimates_zero():

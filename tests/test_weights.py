@@ -259,6 +259,103 @@ class TestHostileFiles:
             import_weights(save([1, 2], tmp_path / "list.pth"), "mine")
 
 
+class TestOddFiles:
+    """What is neither hostile nor weights ends in one line, too."""
+
+    @pytest.mark.parametrize("ema", ["tuple", "bare list"])
+    def test_averages_come_in_several_shapes(self, flow, configs, tmp_path, ema):
+        shadow = flow[1]["ema"]["shadow_params"]
+        flow[1]["ema"] = {"shadow_params": tuple(shadow)} if ema == "tuple" else shadow
+        _, imported = import_weights(save(flow[1], tmp_path / "a.pth"), "mine", config=configs["rf"])
+        assert torch.equal(imported.tensors["all_modules.1.weight"], shadow[0])
+
+    @pytest.mark.parametrize("ema", [{"shadow_params": [1, 2]}, {"a": torch.zeros(1)}, 3])
+    def test_an_average_that_is_none_is_not_passed_over(self, flow, configs, tmp_path, ema):
+        flow[1]["ema"] = ema
+        with pytest.raises(WeightsError, match=r"a\.pth: its entry `ema` is not a list of averaged tensors"):
+            import_weights(save(flow[1], tmp_path / "a.pth"), "mine", config=configs["rf"])
+
+    @pytest.mark.parametrize("kind", ["sparse", "quantized", "meta", "whole", "complex"])
+    def test_tensors_that_are_no_weights(self, autoencoder, configs, tmp_path, kind):
+        odd = {
+            "sparse": lambda: torch.zeros(3).to_sparse(),
+            "quantized": lambda: torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8),
+            "meta": lambda: torch.zeros(3, device="meta"),
+            "whole": lambda: torch.zeros(3, dtype=torch.int8),
+            "complex": lambda: torch.zeros(3, dtype=torch.complex64),
+        }[kind]
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            autoencoder["quant_conv.bias"] = odd()
+            checkpoint = save({"state_dict": autoencoder}, tmp_path / "a.ckpt")
+        with pytest.raises(WeightsError, match=r"a\.ckpt: "):
+            import_weights(checkpoint, "mine", config=configs["vq"])
+
+    def test_two_names_for_one_memory(self, autoencoder, configs, tmp_path):
+        autoencoder["quant_conv.bias"] = autoencoder["post_quant_conv.bias"]
+        import_weights(save({"state_dict": autoencoder}, tmp_path / "a.ckpt"), "mine", config=configs["vq"])
+        verify_weights(get_weights("mine"))
+
+    @pytest.mark.parametrize("value", [b"", range(3), object()])
+    def test_harmless_builtins_do_not_accuse_the_file(self, autoencoder, configs, tmp_path, value):
+        checkpoint = save({"state_dict": autoencoder, "x": value}, tmp_path / "a.ckpt")
+        import_weights(checkpoint, "mine", config=configs["vq"])
+
+    @pytest.mark.parametrize(("old", "new"), [("ch: 32", "ch: 48"), ("[1, 1]", "[0, 1]"), ("ch: 32", "ch: many")])
+    def test_configurations_that_cannot_be_built(self, autoencoder, configs, tmp_path, old, new):
+        configs["vq"].write_text(VQ_YAML.replace(old, new))
+        with pytest.raises(WeightsError, match=r"a\.ckpt: (the configuration|not weights)"):
+            import_weights(save({"state_dict": autoencoder}, tmp_path / "a.ckpt"), "mine", config=configs["vq"])
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"latent": 5}, {"latent": {"mean": "x"}}, {"latent": {"mean": [1.0, 2.0]}}, {"quantize": "bogus"},
+            {"architecture": {"ddconfig": {"ch": 48}}},
+        ],
+    )  # fmt: skip
+    def test_a_json_that_was_edited_wrongly(self, autoencoder, configs, tmp_path, change):
+        path, _ = import_weights(save({"state_dict": autoencoder}, tmp_path / "a.ckpt"), "mine", config=configs["vq"])
+        described = path.with_suffix(".json")
+        described.write_text(json.dumps({**json.loads(described.read_text()), **change}))
+        with pytest.raises(WeightsError, match="mine"):
+            verify_weights(get_weights("mine"))
+
+    def test_a_plugin_in_a_module_of_its_own_and_a_broken_importer_harm_nobody(self, site, monkeypatch, autoencoder,
+                                                                               configs, tmp_path):  # fmt: skip
+        from fusionkit import registry
+
+        code = """
+import fusionkit
+@fusionkit.hookimpl
+def fusionkit_priors():
+    yield fusionkit.PriorRecord(name="lone", summary="x", target="lone_module:Lone")
+@fusionkit.hookimpl
+def fusionkit_decoders():
+    yield fusionkit.DecoderRecord(name="odd", summary="x", target="lone_module:Odd", importer="lone_module:None_")
+"""
+        site.add("lone-module", code)
+        monkeypatch.setattr("fusionkit.registry._allowed", lambda entry, restriction: True)
+        registry.get_registry.cache_clear()
+        try:
+            assert {"rf-small", "vq-small"} <= {s.name for s in list_weights() if not isinstance(s, WeightsError)}
+            import_weights(save({"state_dict": autoencoder}, tmp_path / "a.ckpt"), "mine", config=configs["vq"])
+            with pytest.raises(WeightsError, match="lone_module:None_"):
+                import_weights(save([1], tmp_path / "b.ckpt"), "other")
+        finally:
+            registry.get_registry.cache_clear()
+
+    def test_what_a_file_would_tell_the_terminal_is_shown(self, autoencoder, tmp_path, configs):
+        content = {**autoencoder, "x\x1b[31m": torch.zeros(1)}
+        checkpoint = save({"state_dict": content}, tmp_path / "a.ckpt")
+        done = run_cli("weights", "import", checkpoint, "--as", "mine", "--config", configs["vq"])
+        assert done.returncode == 2
+        assert "\x1b" not in done.stderr
+        assert "x\\x1b[31m" in done.stderr
+
+
 class TestStore:
     def test_the_whole_life_of_weights_on_the_command_line(self, autoencoder, configs, tmp_path, home):
         checkpoint = save({"state_dict": autoencoder}, tmp_path / "a.ckpt")
@@ -289,7 +386,7 @@ class TestStore:
         with pytest.raises(WeightsError, match="only imported ones"):
             remove_weights("vq-small")
 
-    @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x.safetensors", "a b", "x" * 200])
+    @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x.safetensors", "my.pt", "a.", "a b", "x" * 200])
     def test_names_that_are_no_file_names(self, name, tmp_path):
         with pytest.raises(WeightsError, match="cannot name weights"):
             import_weights(tmp_path / "any", name)

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from fusionkit.contracts import Backbone, Options, pad_to_multiple
@@ -11,7 +11,7 @@ from fusionkit.weights import find_weights, load_weights
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 
-__all__ = ["RFOptions", "RectifiedFlow"]
+__all__ = ["RFConventions", "RFOptions", "RectifiedFlow"]
 
 FALLBACK = "`--backbone identity` runs every prior without a flow"
 
@@ -35,6 +35,14 @@ class RFOptions(Options):
     )
 
 
+class RFConventions(BaseModel):
+    """What the JSON beside the weights says on how they are used."""
+
+    domain: Literal["latent", "pixel", "any"] = "latent"
+    decoder: str = "vq"
+    decoder_options: dict[str, Any] = {}
+
+
 class RectifiedFlow(nn.Module, Backbone):
     """v(x_t, t) by an NCSN++ (Liu et al., ICLR 2023; Song et al., ICLR 2021).
 
@@ -47,7 +55,9 @@ class RectifiedFlow(nn.Module, Backbone):
     LABEL = 999.0
     EPS = 1e-3
 
-    def __init__(self, options: RFOptions, network: NCSNpp | None = None, info: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, options: RFOptions, network: NCSNpp | None = None, conventions: RFConventions | None = None
+    ) -> None:
         super().__init__()
         self.options = options
         if network is None:
@@ -55,17 +65,17 @@ class RectifiedFlow(nn.Module, Backbone):
             architecture = file.architecture(NCSNppConfig)
             if options.centered is not None:
                 architecture = architecture.model_copy(update={"centered": options.centered})
-            network = NCSNpp(architecture)
+            conventions = file.conventions(RFConventions)
+            network = file.build(NCSNpp, architecture)
             load_weights(network, file)
-            info = dict(file.info)
-            self.provenance = {"weights": file.path.name, "sha256": info.get("sha256")}
-        info = info or {}
+            self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
+        conventions = conventions or RFConventions()
         self.network = network.eval()
         self.channels = network.config.num_channels
         self.multiple = network.config.multiple
-        self.domain = info.get("domain", "latent")
-        self.decoder = info.get("decoder", "vq")
-        self.decoder_options = info.get("decoder_options", {})
+        self.domain = conventions.domain
+        self.decoder = conventions.decoder
+        self.decoder_options = conventions.decoder_options
 
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
         """v at x_t (B, channels, H, W), any size, and t (B,)."""

@@ -7,7 +7,7 @@ import torch
 
 from fusionkit.errors import WeightsError
 from fusionkit.weights import CheckpointImporter, Imported, differences
-from fusionkit.weights.checkpoint import state_dict
+from fusionkit.weights.checkpoint import cast, described, on_meta, plain, state_dict
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 
@@ -30,9 +30,8 @@ class RFImporter(CheckpointImporter):
 
     def convert(self, checkpoint: Any, config: Mapping[str, Any] | None) -> Imported:
         """EMA weights where there are any, else those of `model`."""
-        architecture = _architecture(config)
-        with torch.device("meta"):
-            network = NCSNpp(architecture)
+        architecture = CELEBA_HQ if config is None else described(NCSNppConfig.from_published, config)
+        network = described(on_meta, NCSNpp, architecture)
         own = network.state_dict()
         tensors = state_dict(checkpoint)
         notes = [] if config is not None else ["architecture: rectified flow, CelebA-HQ 256, as published"]
@@ -59,21 +58,15 @@ class RFImporter(CheckpointImporter):
             "decoder_options": {"signal": "signed"},
             "time": "label 999 s, s = 1 - t in [0.001, 1], output dx/ds",
         }
-        return Imported({name: tensors[name].to(own[name].dtype) for name in own}, info, tuple(notes))
-
-
-def _architecture(config: Mapping[str, Any] | None) -> NCSNppConfig:
-    if config is None:
-        return CELEBA_HQ
-    try:
-        return NCSNppConfig.from_published(config)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"the configuration is not one of an NCSN++: {' '.join(str(error).split())}") from None
+        return Imported({name: cast(tensors[name], own[name], name) for name in own}, info, tuple(notes))
 
 
 def _average(checkpoint: Any) -> list[torch.Tensor] | None:
-    """The list of averaged parameters, or None."""
+    """The list of averaged parameters; None where the file has no entry `ema`."""
     ema = checkpoint.get("ema") if isinstance(checkpoint, Mapping) else None
-    if isinstance(ema, Mapping):
-        ema = ema.get("shadow_params")
-    return list(ema) if isinstance(ema, list) else None
+    if ema is None:
+        return None
+    shadow = ema.get("shadow_params") if isinstance(ema, Mapping) else ema
+    if not isinstance(shadow, list | tuple) or not all(isinstance(t, torch.Tensor) for t in shadow):
+        raise WeightsError("its entry `ema` is not a list of averaged tensors, nor has one called shadow_params")
+    return [plain(tensor) for tensor in shadow]

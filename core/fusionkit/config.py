@@ -64,7 +64,8 @@ def preset_names() -> list[str]:
 
 def load_preset(name: str | Path) -> dict[str, Any]:
     """The choices in a TOML file, or in the shipped preset of that name: the fields of `PipelineConfig`."""
-    path = Path(name) if str(name).endswith(".toml") else _PRESETS / f"{name}.toml"
+    own = Path(name)
+    path = own if own.suffix or own.parent.name or own.is_file() else _PRESETS / f"{name}.toml"
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -78,12 +79,14 @@ def load_preset(name: str | Path) -> dict[str, Any]:
 
 def merge_choices(base: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
     """`choices` over `base`: options are merged key by key, those of a plug-in that is replaced are dropped."""
-    kinds = [k for k in ("prior", "backbone", "decoder", "color") if choices.get(k, base.get(k)) != base.get(k)]
-    stale = {f"{kind}_options" for kind in kinds}
+    defaults = {kind: PipelineConfig.model_fields[kind].default for kind in ("prior", "backbone", "decoder", "color")}
+    stale = {f"{k}_options" for k, d in defaults.items() if k in choices and choices[k] != base.get(k, d)}
     base = {k: v for k, v in base.items() if k not in stale}
     merged = {**base, **choices}
     for name in base.keys() & choices.keys():
-        if isinstance(base[name], dict) and isinstance(choices[name], dict):
+        if isinstance(choices[name], dict):
+            if not isinstance(base[name], dict):
+                raise OptionError(f"preset: {name} must be a table, not {base[name]!r}")
             merged[name] = {**base[name], **choices[name]}
     return merged
 

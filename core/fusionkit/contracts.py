@@ -141,7 +141,12 @@ class Prior(Plugin, ABC):
 
 
 class ColorSpace(Plugin, ABC):
-    """Separates what is fused (luma) from what is carried over (chroma)."""
+    """Separates what is fused (luma) from what is carried over (chroma).
+
+    bt601: its luma is that of `fusionkit.luma`.
+    """
+
+    bt601: ClassVar[bool] = False
 
     @abstractmethod
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -60,6 +60,8 @@ class Pipeline:
         self.decoder: Decoder = self._create("decoder", decoder, options)
         self.origins = {kind: registry.find(kind, name).origin for kind, (name, _) in self.plugins.items()}
         self._check_domains(decoder)
+        if c.luma == "rounded" and not self.color.bt601:
+            raise OptionError(f"luma=rounded is BT.601's, color {c.color} has another; use ycbcr or gray")
         chosen = {name: getattr(c.sampler, name) for name in c.sampler.model_fields_set}
         self.sampling = SamplerOptions(**{**self.prior.sampling, **chosen})
         self._sampler(self.prior, tile=0, watch=None)  # refuses impossible combinations now, not at the first image

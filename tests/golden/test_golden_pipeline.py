@@ -17,7 +17,7 @@ from fusionkit.luma import luma
 from fusionkit.pipeline import Pipeline
 from fusionkit.sampler import Sampler
 from fusionkit.weights import save_weights
-from fusionkit_backbones.rf import RectifiedFlow, RFOptions
+from fusionkit_backbones.rf import RectifiedFlow, RFConventions, RFOptions
 from fusionkit_plugins.color.gray import Gray
 from fusionkit_plugins.identity import IdentityDecoder
 from fusionkit_priors.em_tv import EMTV
@@ -85,7 +85,7 @@ def test_sampler_without_autoencoder(golden: Golden, check) -> None:
     config = make_config(merge_choices(load_preset(PRESET), {"sampler": {"steps": golden.config["sample_N"]}}))
     network = ncsnpp(golden.config, golden.path.with_name(golden.info["weights"]))
     options = {k: v for k, v in config.backbone_options.items() if k in ("output", "time")}
-    backbone = RectifiedFlow(RFOptions(**options), network, {"domain": "any"})
+    backbone = RectifiedFlow(RFOptions(**options), network, RFConventions(domain="any"))
     prior = EMTV(EMTV.Options(**config.prior_options))
     decoder = IdentityDecoder(IdentityDecoder.Options(signal="signed"))
     labels = []

@@ -7,6 +7,7 @@ import typer
 
 from ..errors import FusionkitError
 from . import demo, new, plugins, run, train, weights
+from .choices import printable
 
 __all__ = ["app", "main"]
 
@@ -48,7 +49,7 @@ def main() -> None:
     try:
         app()
     except FusionkitError as error:
-        print(f"fusionkit: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"fusionkit: error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # disks, permissions and names too long that nothing nearer has put into words
         where = f"{error.filename}: " if error.filename else ""

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..errors import OptionError
 
-__all__ = ["key_values", "size", "spans"]
+__all__ = ["key_values", "printable", "size", "spans"]
 
 
 def key_values(items: list[str], flag: str) -> dict[str, Any]:
@@ -48,6 +48,12 @@ def spans(items: list[str]) -> tuple[tuple[float, float], ...]:
             raise OptionError(f"--range {item!r}: white must be above black, and both finite")
         result.append((low, high))
     return tuple(result)
+
+
+def printable(message: object) -> str:
+    """A message on one line; what a file's names could tell a terminal is shown, not obeyed."""
+    line = " ".join(str(message).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def size(text: str | None, flag: str) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import WeightsError
+from .choices import printable
 
 if TYPE_CHECKING:
     from ..weights.store import Stored
@@ -56,6 +57,7 @@ def list_all() -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from ..weights.store import list_weights, user_folder
 
@@ -65,7 +67,8 @@ def list_all() -> None:
             typer.echo(f"broken: {stored}", err=True)
             continue
         size = stored.file.path.stat().st_size / 1e6
-        table.add_row(stored.name, " ".join(stored.plugin), f"{size:.1f}", _origin(stored))
+        texts = (stored.name, " ".join(stored.plugin), f"{size:.1f}", _origin(stored))
+        table.add_row(*(Text(text) for text in texts))
     Console().print(table)
     typer.echo(f"imported weights are kept in {user_folder()}", err=True)
 
@@ -73,7 +76,8 @@ def list_all() -> None:
 def _origin(stored: "Stored") -> str:
     if stored.shipped:
         return "shipped"
-    return f"imported from {stored.file.info.get('source', {}).get('file', 'elsewhere')}"
+    source = stored.file.info.get("source")
+    return f"imported from {source['file']}" if isinstance(source, dict) and "file" in source else "the user's own"
 
 
 @app.command()
@@ -86,7 +90,7 @@ def show(name: Annotated[str, typer.Argument(help="Name, as in `weights list`.")
     stored = get_weights(name)
     typer.echo(f"file: {stored.file.path}")
     for key, value in stored.file.info.items():
-        typer.echo(f"{key}: {value if isinstance(value, str) else json.dumps(value)}")
+        typer.echo(f"{key}: {printable(value) if isinstance(value, str) else json.dumps(value)}")
 
 
 @app.command()
@@ -105,7 +109,7 @@ def verify(
                 raise stored
             count = verify_weights(stored)
         except FusionkitError as error:
-            typer.echo(f"wrong: {' '.join(str(error).split())}", err=True)
+            typer.echo(f"wrong: {printable(error)}", err=True)
             wrong += 1
         else:
             typer.echo(f"ok: {stored.name} ({' '.join(stored.plugin)}, {count:,} values)")

@@ -147,6 +147,6 @@ def _chroma(image: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sobel(grey: Tensor) -> tuple[Tensor, Tensor]:
     """|d/dx| and |d/dy|, borders replicated."""
-    kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=grey.device)[None, None]
+    kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).to(grey)[None, None]
     padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
     return F.conv2d(padded, kernel).abs(), F.conv2d(padded, kernel.transpose(2, 3)).abs()

@@ -11,19 +11,23 @@ import re
 import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import WeightsError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-__all__ = ["CheckpointImporter", "Imported", "read_checkpoint", "state_dict", "without_prefix"]
+    Built = TypeVar("Built")
+    Module = TypeVar("Module", bound=nn.Module)
+
+__all__ = ["CheckpointImporter", "Imported", "cast", "described", "on_meta", "plain", "read_checkpoint", "state_dict"]
 
 # containers and numbers, which some pickles name as classes: the real ones, they only hold values
+TOLERATED = frozenset({"builtins.bytes", "builtins.object", "builtins.range", "builtins.slice"})
 PLAIN = {f"builtins.{t.__name__}": t for t in (dict, list, tuple, set, frozenset, int, float, complex, bool, str)}
 # modules that a checkpoint names only to run code
 REFUSED = frozenset({
@@ -132,7 +136,7 @@ def _allow_more(message: str, allowed: dict[str, type], path: Path) -> bool:
     """Add what `message` complains of to `allowed`; False if that does not help."""
     if found := UNKNOWN.search(message):
         name = found[1] if "." in found[1] else f"builtins.{found[1]}"  # torch leaves that out
-        if name.partition(".")[0] in REFUSED and name not in PLAIN:
+        if name.partition(".")[0] in REFUSED and name not in PLAIN and name not in TOLERATED:
             raise WeightsError(f"{path}: asks for {name}, which can run code when it is read; refused, do not trust it")
         base: type = _Inert
     elif found := FILLED.search(message):
@@ -157,16 +161,51 @@ def _first(error: Exception) -> str:
 
 def state_dict(checkpoint: Any) -> dict[str, Any]:
     """The tensors of a checkpoint by name: unwraps `state_dict` or `model`, takes off `module.`; {} if it has none."""
-    for key in ("state_dict", "model"):
-        inner = checkpoint.get(key) if isinstance(checkpoint, Mapping) else None
-        checkpoint = inner if isinstance(inner, Mapping) else checkpoint
-    if not isinstance(checkpoint, Mapping):
-        return {}
     import torch
 
-    return without_prefix({k: v for k, v in checkpoint.items() if isinstance(v, torch.Tensor)}, "module.")
+    for key in ("state_dict", "model"):
+        inner = dict.get(checkpoint, key) if isinstance(checkpoint, dict) else None
+        checkpoint = inner if isinstance(inner, dict) else checkpoint
+    if not isinstance(checkpoint, dict):
+        return {}
+    # dict.items, since a pickle can have put something else in the place of an instance's own
+    tensors = {str(k): v for k, v in dict.items(checkpoint) if isinstance(v, torch.Tensor)}
+    return {name.removeprefix("module."): plain(tensor) for name, tensor in tensors.items()}
 
 
-def without_prefix(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Names without `prefix`, where they have it (DataParallel wraps every name of a network)."""
-    return {str(name).removeprefix(prefix): value for name, value in tensors.items()}
+def plain(tensor: "Tensor") -> "Tensor":
+    """A tensor that can be stored: dense, with memory of its own. Others are refused."""
+    import torch
+
+    odd = [
+        word
+        for word in ("is_meta", "is_nested", "is_quantized", "is_sparse", "is_sparse_csr")
+        if getattr(tensor, word, False)
+    ]
+    if odd or tensor.layout != torch.strided:
+        raise WeightsError(f"holds a tensor that is no plain array ({' '.join(odd) or tensor.layout})")
+    return torch.Tensor.detach(tensor).contiguous().as_subclass(torch.Tensor)
+
+
+def cast(tensor: "Tensor", own: "Tensor", name: str) -> "Tensor":
+    """A copy in the type of the network's `own` tensor; whole numbers do not become weights."""
+    if tensor.is_floating_point() != own.is_floating_point():
+        raise WeightsError(f"{name} is {tensor.dtype}, expected {own.dtype}")
+    return tensor.to(own.dtype, copy=True)
+
+
+def described(build: "Callable[..., Built]", *arguments: Any) -> "Built":
+    """Call `build` on a configuration; what it cannot build is the configuration's fault."""
+    try:
+        return build(*arguments)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"the configuration is not one that can be built: {reason}") from None
+
+
+def on_meta(module: "Callable[[Any], Module]", config: Any) -> "Module":
+    """A module without memory, for its names and shapes."""
+    import torch
+
+    with torch.device("meta"):
+        return module(config)

@@ -6,7 +6,7 @@ damaged one is noticed. Nothing is downloaded and no code is run from a file.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Model = TypeVar("Model", bound=BaseModel)
+    Built = TypeVar("Built")
 
 __all__ = ["WeightsFile", "differences", "load_weights", "open_weights", "read_tensors", "save_weights", "sha256"]
 
@@ -38,15 +39,32 @@ class WeightsFile:
 
     def architecture(self, model: "type[Model]") -> "Model":
         """The architecture as a pydantic model, or an error that says that it is another network's."""
+        return self._validated(model, self.section("architecture"), "the architecture of this plug-in")
+
+    def conventions(self, model: "type[Model]") -> "Model":
+        """Those fields of the JSON that `model` has, or an error that names what is wrong."""
+        known = {k: v for k, v in self.info.items() if k in model.model_fields}
+        return self._validated(model, known, "conventions of this plug-in")
+
+    def _validated(self, model: "type[Model]", values: Any, what: str) -> "Model":
         from pydantic import ValidationError
 
         try:
-            return model.model_validate(self.section("architecture"))
+            return model.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             name = self.path.with_suffix(".json")
-            raise WeightsError(f"{name}: not the architecture of this plug-in ({where}: {first['msg']})") from None
+            raise WeightsError(f"{name}: not {what} ({where}: {first['msg']})") from None
+
+    def build(self, module: "Callable[[Any], Built]", architecture: Any) -> "Built":
+        """The network of an architecture; what cannot be built is the JSON's fault."""
+        try:
+            return module(architecture)
+        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            name = self.path.with_suffix(".json")
+            raise WeightsError(f"{name}: its architecture cannot be built ({reason})") from None
 
 
 def open_weights(path: Path) -> WeightsFile:
@@ -56,7 +74,7 @@ def open_weights(path: Path) -> WeightsFile:
         info = json.loads(described.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WeightsError(f"{described}: missing; it must lie beside the weights and describe them") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{described}: cannot be read: {error}") from None
     if not isinstance(info, dict):
         raise WeightsError(f"{described}: must hold a JSON object")

@@ -1,11 +1,12 @@
 """`fusionkit weights import`: a published checkpoint becomes weights in the user's folder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..errors import OptionError, UnknownPlugin, WeightsError
+from ..errors import BrokenPlugin, FusionkitError, OptionError, UnknownPlugin, WeightsError
 from ..registry import get_registry
 from .checkpoint import CheckpointImporter, Imported, read_checkpoint
 from .files import WeightsFile, read_tensors, save_weights, sha256
@@ -31,7 +32,8 @@ def import_weights(
     settings = read_config(config) if config is not None else None
     content = read_checkpoint(checkpoint)
     kind, plugin_name, importer = _importer(content, checkpoint, plugin)
-    imported = _named(lambda: importer.convert(content, settings), checkpoint)
+    with _about(checkpoint):
+        imported = importer.convert(content, settings)
     broken = [k for k, v in imported.tensors.items() if v.is_floating_point() and not bool(v.isfinite().all())]
     if broken:
         raise WeightsError(f"{checkpoint}: holds NaN or infinite values in {'; '.join(broken)}")
@@ -49,7 +51,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
         raise OptionError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
         content = _parse(path.suffix.lower(), text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"{path}: not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}") from None
     if not isinstance(content, Mapping):
         raise OptionError(f"{path}: expected tables such as `model:`, found {type(content).__name__}")
@@ -83,21 +85,35 @@ def _importer(content: Any, path: Path, wanted: str | None) -> tuple[str, str, C
     labels = [f"{p.record.kind}:{p.record.name}" for p in offered]
     if wanted is not None and wanted not in labels:
         raise UnknownPlugin(f"no plug-in {wanted!r} imports checkpoints; there are: {', '.join(labels)}")
+    broken = []
     for plugin, label in zip(offered, labels, strict=True):
-        importer = registry.importer(plugin)()
-        if label == wanted or (wanted is None and importer.recognises(content)):
+        if wanted not in (None, label):
+            continue
+        try:
+            importer: CheckpointImporter = registry.importer(plugin)()
+        except BrokenPlugin as error:
+            if wanted is not None:
+                raise
+            broken.append(f"; {error}")
+            continue
+        with _about(path):
+            fits = wanted is not None or importer.recognises(content)
+        if fits:
             return plugin.record.kind, plugin.record.name, importer
-    raise WeightsError(
-        f"{path}: holds no weights that an installed plug-in knows (checkpoints are read by {', '.join(labels)})"
-    )
+    known = f"(checkpoints are read by {', '.join(labels)})"
+    raise WeightsError(f"{path}: holds no weights that an installed plug-in knows {known}{''.join(broken)}")
 
 
-def _named(convert: Any, path: Path) -> Imported:
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Whatever a file of odd content raises on the way is one line about the file."""
     try:
-        imported: Imported = convert()
-    except WeightsError as error:
+        yield
+    except FusionkitError as error:
         raise WeightsError(f"{path}: {error}") from None
-    return imported
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path}: cannot be converted ({type(error).__name__}: {reason})") from None
 
 
 def verify_weights(stored: Stored) -> int:

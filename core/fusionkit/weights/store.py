@@ -4,16 +4,18 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import WeightsError
+from ..records import KINDS
 from ..registry import get_registry
 from .files import WeightsFile, open_weights
 
 __all__ = ["Stored", "check_name", "find_weights", "get_weights", "list_weights", "remove_weights", "user_folder"]
 
 HOME_VARIABLE = "FUSIONKIT_HOME"
+FOREIGN = (".pth", ".pt", ".ckpt", ".bin")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,10 @@ class Stored:
     @property
     def plugin(self) -> tuple[str, str]:
         """Kind and name of the plug-in that they are for."""
-        kind, _, name = str(self.file.section("kind")).partition(" ")
+        text = self.file.section("kind")
+        kind, _, name = text.partition(" ") if isinstance(text, str) else ("", "", "")
+        if kind not in KINDS or not name.isprintable():
+            raise WeightsError(f"{self.file.path.with_suffix('.json')}: kind must be such as 'backbone rf'")
         return kind, name
 
 
@@ -42,8 +47,9 @@ def user_folder() -> Path:
 
 
 def check_name(name: str) -> None:
-    """Refuse names that are no file names on every platform."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name.endswith((".safetensors", ".json")):
+    """Refuse names that cannot be told from files."""
+    fits = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?", name)
+    if not fits or Path(name).suffix.lower() in (*FOREIGN, ".safetensors", ".json"):
         raise WeightsError(f"{name!r} cannot name weights: letters, digits, '.', '_' and '-', without an extension")
 
 
@@ -52,7 +58,7 @@ def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
 
     `fallback` says what works without them, for the error.
     """
-    if Path(name).suffix in (".pth", ".pt", ".ckpt", ".bin"):
+    if Path(name).suffix.lower() in FOREIGN:
         raise WeightsError(
             f"weights {name}: only .safetensors files with a .json beside them are read; "
             f"`fusionkit weights import {name} --as NAME` converts it, then weights=NAME"
@@ -60,7 +66,7 @@ def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
     if name.endswith(".safetensors"):
         candidates = [Path(name)]
     else:
-        candidates = [folder / f"{name}.safetensors" for folder in (user_folder(), _shipped(package))]
+        candidates = [folder / f"{name}.safetensors" for folder in (user_folder(), *_shipped(package))]
     for path in candidates:
         if path.is_file():
             return open_weights(path)
@@ -71,17 +77,20 @@ def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
     )
 
 
-def _shipped(package: str) -> Path:
-    return Path(str(resources.files(package))) / "weights"
+def _shipped(package: str) -> list[Path]:
+    """The folder `weights` of a package, which is not imported for it; none of a single module."""
+    spec = find_spec(package)
+    return [Path(place) / "weights" for place in (spec.submodule_search_locations or [] if spec else [])]
 
 
 def list_weights() -> Iterator[Stored | WeightsError]:
     """All weights that can be chosen by name, the user's first; a broken one is its error."""
-    packages = dict.fromkeys(p.record.target.partition(".")[0] for p in get_registry().plugins)
-    folders = [(user_folder(), False), *((_shipped(package), True) for package in packages)]
+    importing = [p.record for p in get_registry().plugins if p.record.importer is not None]
+    packages = dict.fromkeys(re.split("[.:]", record.target)[0] for record in importing)
+    folders = [(user_folder(), False), *((folder, True) for package in packages for folder in _shipped(package))]
     for folder, shipped in folders:
         for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
-            if path.name.startswith("."):
+            if path.name.startswith(".") or not path.is_file():
                 continue
             try:
                 stored = Stored(path.stem, open_weights(path), shipped)

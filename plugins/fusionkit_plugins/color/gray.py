@@ -13,6 +13,8 @@ __all__ = ["Gray"]
 class Gray(ColorSpace):
     """BT.601 luma only: the result is grey whatever the sources are."""
 
+    bt601 = True
+
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Luma (B, 1, H, W), no chroma."""
         return luma(image), None

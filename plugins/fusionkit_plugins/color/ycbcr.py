@@ -21,6 +21,7 @@ class YCbCr(ColorSpace):
     """
 
     Options = ChromaOptions
+    bt601 = True
     options: ChromaOptions
 
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -220,7 +220,9 @@ class SSIM(_Dialect):
     DATA_RANGE = 2.0
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,); images of at least 7 pixels a side."""
+        """(B,); nan for images under 7 pixels a side."""
+        if min(f.shape[-2:]) < self.SIZE:
+            return torch.full((len(f),), math.nan, dtype=torch.float64, device=f.device)
         return self.ssim(f, a) + self.ssim(f, b)
 
     def ssim(self, x: Tensor, y: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
 class DDConfig(BaseModel):
@@ -16,7 +16,7 @@ class DDConfig(BaseModel):
     in_channels: int = Field(3, ge=1)
     out_ch: int = Field(3, ge=1)
     ch: int = Field(128, ge=1, description="channels of the first level")
-    ch_mult: tuple[int, ...] = Field((1, 2, 4), min_length=1, description="channel factor of each level")
+    ch_mult: tuple[PositiveInt, ...] = Field((1, 2, 4), min_length=1, description="channel factor of each level")
     num_res_blocks: int = Field(2, ge=1)
     attn_resolutions: tuple[int, ...] = ()
     attn_type: Literal["vanilla", "none"] = Field("vanilla", description="attention at the bottom and in the levels")

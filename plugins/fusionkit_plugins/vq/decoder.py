@@ -1,18 +1,19 @@
 """The decoder `vq`: a VQ autoencoder as the contract wants it."""
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from fusionkit.contracts import Decoder, Options, pad_to_multiple
+from fusionkit.errors import WeightsError
 from fusionkit.weights import find_weights, load_weights
 
 from .config import VQConfig
 from .network import VQModel
 
-__all__ = ["VQDecoder", "VQOptions"]
+__all__ = ["LatentMoments", "VQConventions", "VQDecoder", "VQOptions"]
 
 FALLBACK = "`--backbone identity --decoder identity` fuses without any network"
 
@@ -20,13 +21,29 @@ FALLBACK = "`--backbone identity --decoder identity` fuses without any network"
 class VQOptions(Options):
     """Options of the decoder `vq`."""
 
-    weights: str = Field("vq-small", description="name of shipped weights, or a .safetensors file with its .json")
+    weights: str = Field(
+        "vq-small", description="name of shipped or imported weights, or a .safetensors file with its .json"
+    )
     quantize: Literal["auto", "none", "encode", "decode"] = Field(
         "auto", description="where latents are snapped to the codebook; auto: as the weights' JSON says"
     )
     scale: float | None = Field(
         None, gt=0, description="factor of the latents, instead of the mean and deviation in the weights' JSON"
     )
+
+
+class LatentMoments(BaseModel):
+    """Mean and standard deviation of each channel of the latent over natural images."""
+
+    mean: list[float] | None = None
+    std: list[Annotated[float, Field(gt=0)]] | None = None
+
+
+class VQConventions(BaseModel):
+    """What the JSON beside the weights says on how they are used."""
+
+    latent: LatentMoments = LatentMoments()
+    quantize: Literal["none", "encode", "decode"] = "decode"
 
 
 class VQDecoder(nn.Module, Decoder):
@@ -41,24 +58,29 @@ class VQDecoder(nn.Module, Decoder):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, options: VQOptions, model: VQModel | None = None, info: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, options: VQOptions, model: VQModel | None = None, conventions: VQConventions | None = None
+    ) -> None:
         super().__init__()
         self.options = options
+        conventions = conventions or VQConventions()
         if model is None:
             file = find_weights(options.weights, "fusionkit_plugins", FALLBACK)
-            model = VQModel(file.architecture(VQConfig))
+            conventions = file.conventions(VQConventions)
+            model = file.build(VQModel, file.architecture(VQConfig))
             load_weights(model, file)
-            info = dict(file.info)
-            self.provenance = {"weights": str(file.path.name), "sha256": info.get("sha256")}
-        info = info or {}
+            self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
         self.model = model.eval()
         self.factor = model.config.factor
         self.channels = channels = model.config.embed_dim
-        fixed = {} if options.scale is None else {"mean": [0.0] * channels, "std": [1 / options.scale] * channels}
-        moments = {"mean": [0.0] * channels, "std": [1.0] * channels, **info.get("latent", {}), **fixed}
-        self.register_buffer("mean", torch.tensor(moments["mean"]).view(1, channels, 1, 1))
-        self.register_buffer("std", torch.tensor(moments["std"]).view(1, channels, 1, 1))
-        self.quantize = info.get("quantize", "decode") if options.quantize == "auto" else options.quantize
+        mean, std = conventions.latent.mean or [0.0] * channels, conventions.latent.std or [1.0] * channels
+        if options.scale is not None:
+            mean, std = [0.0] * channels, [1 / options.scale] * channels
+        if not len(mean) == len(std) == channels:
+            raise WeightsError(f"weights {options.weights}: latent has {len(mean)} means for {channels} channels")
+        self.register_buffer("mean", torch.tensor(mean).view(1, channels, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, channels, 1, 1))
+        self.quantize = conventions.quantize if options.quantize == "auto" else options.quantize
 
     def encode(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, channels, ceil(H / factor), ceil(W / factor))."""

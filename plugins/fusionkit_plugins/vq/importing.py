@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from fusionkit.errors import WeightsError
 from fusionkit.weights import CheckpointImporter, Imported, differences
-from fusionkit.weights.checkpoint import state_dict
+from fusionkit.weights.checkpoint import cast, described, on_meta, state_dict
 
 from .config import VQConfig
 from .network import VQModel
@@ -31,9 +29,8 @@ class VQImporter(CheckpointImporter):
 
     def convert(self, checkpoint: Any, config: Mapping[str, Any] | None) -> Imported:
         """Encoder, decoder and codebook."""
-        architecture = _architecture(config)
-        with torch.device("meta"):
-            own = VQModel(architecture).state_dict()
+        architecture = VQConfig() if config is None else described(VQConfig.from_published, config)
+        own = described(on_meta, VQModel, architecture).state_dict()
         every = state_dict(checkpoint)
         averaged = {name: every[key] for name in own if (key := f"model_ema.{name.replace('.', '')}") in every}
         tensors = {k: v for k, v in every.items() if not k.startswith(("loss.", "model_ema."))} | averaged
@@ -48,15 +45,4 @@ class VQImporter(CheckpointImporter):
             hint = "" if config is not None else "; give the configuration published with it (--config)"
             raise WeightsError(f"not weights of this architecture: {'; '.join(problems)}{hint}")
         info = {"architecture": architecture.model_dump(), "quantize": "encode"}
-        return Imported({name: tensors[name].to(own[name].dtype) for name in own}, info, tuple(notes))
-
-
-def _architecture(config: Mapping[str, Any] | None) -> VQConfig:
-    if config is None:
-        return VQConfig()
-    try:
-        return VQConfig.from_published(config)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise WeightsError(
-            f"the configuration is not one of a VQ autoencoder: {' '.join(str(error).split())}"
-        ) from None
+        return Imported({name: cast(tensors[name], own[name], name) for name in own}, info, tuple(notes))

@@ -87,7 +87,9 @@ class VQLoss:
             reconstruction = reconstruction + self.perceptual_weight * perceptual
         nll = reconstruction.mean()
         adversarial = -self.discriminator(y).mean()
-        weight = self.adversarial_weight * _balance(nll, adversarial, last_layer)
+        # without gradients, for validation, there is nothing to balance
+        balance = _balance(nll, adversarial, last_layer) if torch.is_grad_enabled() else torch.zeros_like(nll)
+        weight = self.adversarial_weight * balance
         factor = float(step >= self.adversarial_start)
         frequency = frequency_loss(x, y, self.form)
         total = (
@@ -120,5 +122,5 @@ def frequency_loss(x: Tensor, y: Tensor, form: Form = "corrected") -> Tensor:
     """
     dims = (1, 2, 3) if form == "corrected" else (0, 1, 2, 3)
     spectra = (torch.log1p(torch.fft.fft2(image).abs()) for image in (x, y))
-    a, b = ((s - s.mean(dims, keepdim=True)) / (s.std(dims, keepdim=True)) for s in spectra)
+    a, b = ((s - s.mean(dims, keepdim=True)) / s.std(dims, keepdim=True).clamp_min(1e-12) for s in spectra)
     return F.mse_loss(a, b)
