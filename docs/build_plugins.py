@@ -8,8 +8,12 @@ import os
 
 os.environ["FUSIONKIT_PLUGINS"] = "fusionkit"
 
+from pydantic import BaseModel
+
+from fusionkit.config import PipelineConfig
 from fusionkit.records import KINDS
 from fusionkit.registry import describe_field, get_registry
+from fusionkit.sampler import SamplerOptions
 
 HEAD = """# Plug-ins and their options
 
@@ -21,19 +25,28 @@ them. This page is generated: `python docs/build_plugins.py > docs/plugins.md`.
 def page() -> str:
     """The page as Markdown."""
     registry, parts = get_registry(), [HEAD]
+    for title, text, model in (
+        ("The method", "Fields of a preset and of `fusionkit.PipelineConfig`.", PipelineConfig),
+        ("The sampler", "`--sampler-opt`, a preset's `[sampler]`.", SamplerOptions),
+    ):
+        parts += [f"\n## {title}\n\n{text}\n", *_table(model)]
     for kind in KINDS:
         parts.append(f"\n## {kind}\n")
         for plugin in (p for p in registry.plugins if p.record.kind == kind):
             implementation = registry.load(kind, plugin.record.name)
             parts.append(f"\n### `{plugin.record.name}`\n\n{plugin.record.summary}\n")
             parts.append(f"\n```text\n{inspect.cleandoc(implementation.__doc__ or '')}\n```\n")
-            fields = implementation.Options.model_fields
-            if fields:
-                parts.append("\n| option | type, range, default | meaning |\n|---|---|---|\n")
-            for name, info in fields.items():
-                described = describe_field(info).replace("|", "\\|")
-                parts.append(f"| `{name}` | {described} | {info.description or ''} |\n")
+            parts += _table(implementation.Options)
     return "".join(parts)
+
+
+def _table(model: type[BaseModel]) -> list[str]:
+    """An options model as a Markdown table; nothing for one without options."""
+    rows = []
+    for name, info in model.model_fields.items():
+        described = describe_field(info).replace("|", "\\|")
+        rows.append(f"| `{name}` | {described} | {info.description or ''} |\n")
+    return ["\n| option | type, range, default | meaning |\n|---|---|---|\n", *rows] if rows else []
 
 
 if __name__ == "__main__":

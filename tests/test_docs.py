@@ -1,15 +1,15 @@
 """The documentation cannot go stale: hooks, options, commands and links are checked against the code."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from fusionkit import hookspecs
+from fusionkit import hookspecs, testing
 from fusionkit.cli.app import app
-from fusionkit.registry import load_registry
+from fusionkit.registry import get_registry
+from harness import run_cli
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -18,7 +18,9 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 
 def test_every_hook_and_contract_is_described():
     text = (DOCS / "write-a-prior.md").read_text()
+    assert set(testing.__all__) >= {f"{record.contract}Contract" for record in hookspecs.HOOKS.values()}
     for hook, record in hookspecs.HOOKS.items():
+        assert f"`{record.contract}Contract`" in text
         assert f"`{hook}`" in text
         assert f"`{record.__name__}`" in text
         assert f"`{record.contract}`" in text
@@ -52,27 +54,47 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert command in (ROOT / ".ci" / "run").read_text()
 
 
-def test_the_example_package_works_as_printed(site):
+EXAMPLE = DOCS / "examples" / "fusionkit-prior-wls"
+
+
+def test_the_printed_example_is_the_package():
+    """Every block of the page stands in the package, word for word."""
+    files = [p.read_text() for p in (EXAMPLE / "pyproject.toml", *EXAMPLE.rglob("*.py"))]
     blocks = re.findall(r"```(?:python|toml)\n(.*?)```", (DOCS / "write-a-prior.md").read_text(), re.S)
-    files = {re.match(r"# (\S+)", b).group(1): b for b in blocks}  # type: ignore[union-attr]
-    package = site.site / "fusionkit_prior_softmax"
-    package.mkdir()
-    for name in ("__init__.py", "prior.py"):
-        (package / name).write_text(files[f"src/fusionkit_prior_softmax/{name}"])
-    info = site.site / "fusionkit_prior_softmax-0.1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fusionkit-prior-softmax\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text("[fusionkit]\nsoftmax = fusionkit_prior_softmax\n")
-    assert 'softmax = "fusionkit_prior_softmax"' in files["pyproject.toml"]
-    registry = load_registry(restriction="fusionkit-prior-softmax")
-    assert registry.failures == []
-    import torch
+    assert len(blocks) == 5
+    for block in blocks:
+        assert any(block.rstrip() in text for text in files), block
 
-    from harness import make_sources
 
-    prior = registry.create("prior", "softmax", {"temperature": "0.02"})
-    sources = make_sources(torch.zeros(1, 1, 8, 8), torch.rand(1, 1, 8, 8))
-    result, state = prior.correct(sources.luma[0], sources, prior.start(sources), 0.1)
-    assert result.shape == (1, 1, 8, 8)
-    assert state is None
-    sys.modules.pop("fusionkit_prior_softmax", None)
+def test_the_example_is_what_fusionkit_new_writes(tmp_path):
+    """Same files, same entry point: the example has not drifted from the template."""
+    assert run_cli("new", "prior", "wls", "--out", tmp_path / "new").returncode == 0
+    written = {p.relative_to(tmp_path / "new") for p in (tmp_path / "new").rglob("*") if p.is_file()}
+    kept = {p.relative_to(EXAMPLE) for p in EXAMPLE.rglob("*") if p.is_file()}
+    assert written <= kept
+    entry = '[project.entry-points.fusionkit]\nwls = "fusionkit_prior_wls"'
+    assert entry in (tmp_path / "new" / "pyproject.toml").read_text()
+    assert entry in (EXAMPLE / "pyproject.toml").read_text()
+
+
+def test_wrapping_another_library_takes_less_than_forty_lines():
+    example = DOCS / "examples" / "fusionkit-prior-deepinv" / "src" / "fusionkit_prior_deepinv" / "implementation.py"
+    assert len(example.read_text().splitlines()) < 40
+
+
+def test_the_reference_of_the_command_line_is_current(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    import build_cli
+
+    assert (DOCS / "cli.md").read_text() == build_cli.page(), "run docs/build_cli.py > docs/cli.md"
+    for name, command in build_cli.commands():
+        assert command.help, name
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), (name, parameter.name)
+
+
+def test_every_option_of_every_builtin_is_described():
+    for plugin in get_registry().plugins:
+        options = get_registry().load(plugin.record.kind, plugin.record.name).Options
+        for name, field in options.model_fields.items():
+            assert field.description, (plugin.record.name, name)

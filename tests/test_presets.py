@@ -5,10 +5,11 @@ import pytest
 import torch
 
 import fusionkit
-from fusionkit.config import PipelineConfig, load_preset, make_config, merge_choices, preset_names
+from fusionkit.config import PipelineConfig, choose, load_preset, make_config, merge_choices, preset_names
 from fusionkit.errors import OptionError
 from fusionkit.luma import luma, rounded_luma
 from fusionkit.pipeline import Pipeline
+from fusionkit.registry import get_registry
 from fusionkit_backbones.identity import Identity, IdentityOptions
 from harness import run_cli
 
@@ -49,8 +50,19 @@ class TestMerging:
     @pytest.mark.parametrize("name", preset_names())
     def test_every_shipped_preset_is_valid(self, name):
         config = make_config(load_preset(name))
-        for kind in ("prior", "backbone", "decoder", "color"):
-            assert getattr(config, kind) is not None
+        assert config.prior in get_registry().names("prior")
+
+    @pytest.mark.parametrize("task", ["ivif", "mef", "mff", "medical"])
+    def test_a_task_chooses_and_options_override(self, task, scene):
+        assert choose(task, None, {}).prior in ("laplacian", "gradient")
+        assert choose(task, None, {"prior": "focus"}).prior_options == {}
+        fused = fusionkit.fuse(*scene, task=task, backbone="identity", device="cpu")
+        assert fused.shape == scene[1].shape
+
+    def test_an_unknown_task_lists_the_known(self, pair_files, tmp_path):
+        done = run_cli("run", "--task", "video", *pair_files, "-o", tmp_path / "a.png")
+        assert done.returncode == 2
+        assert "tasks: ivif, medical, mef, mff" in done.stderr
 
     def test_an_unknown_preset_lists_the_shipped_ones(self):
         with pytest.raises(OptionError, match=r"preset 'nope': not found; shipped: .*rffusion-released"):

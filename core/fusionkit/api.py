@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .config import load_preset, make_config, merge_choices
+from .config import choose
 from .pipeline import Pipeline
 
 __all__ = ["fuse"]
@@ -12,6 +12,7 @@ def fuse(
     *images: Any,
     prior: str | None = None,
     backbone: str | None = None,
+    task: str | None = None,
     preset: str | None = None,
     device: str = "auto",
     **choices: Any,
@@ -20,7 +21,7 @@ def fuse(
 
     images: paths, PIL images, numpy arrays (H, W) or (H, W, 3) of uint8, uint16 or float in [0, 1], or torch tensors
     (C, H, W) or (B, C, H, W) of uint8 or float in [0, 1]; kinds may be mixed, sizes must agree. prior: "em_tv"
-    by default; backbone: "rf". preset: a TOML file or the name of a shipped one, which the other arguments override.
+    by default; backbone: "rf". task: "ivif", "mef", "mff" or "medical", what was measured best for it. preset: a TOML file or the name of a shipped one, which the other arguments override.
     choices: any other field of `fusionkit.PipelineConfig` (prior_options={"lam": 0.3}, sampler={"steps": 4} ...).
 
     Returns the kind, size and type of the reference source (`reference`, by default the only one with colour, else
@@ -29,5 +30,4 @@ def fuse(
     Builds the method anew at each call: keep a `fusionkit.Pipeline` and call `Pipeline.fuse` for many images.
     """
     choices |= {k: v for k, v in (("prior", prior), ("backbone", backbone)) if v is not None}
-    config = make_config(merge_choices(load_preset(preset), choices) if preset else choices)
-    return Pipeline(config, device=device).fuse(*images)
+    return Pipeline(choose(task, preset, choices), device=device).fuse(*images)

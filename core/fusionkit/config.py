@@ -12,9 +12,10 @@ from .errors import OptionError
 from .registry import validate_options
 from .sampler import SamplerOptions
 
-__all__ = ["PipelineConfig", "load_preset", "make_config", "merge_choices", "preset_names"]
+__all__ = ["PipelineConfig", "choose", "load_preset", "load_task", "make_config", "merge_choices", "preset_names"]
 
 _PRESETS = resources.files("fusionkit") / "presets"
+_TASK = "task-"
 
 
 class PipelineConfig(Options):
@@ -60,6 +61,22 @@ class PipelineConfig(Options):
 def preset_names() -> list[str]:
     """Names of the shipped presets."""
     return sorted(p.name.removesuffix(".toml") for p in _PRESETS.iterdir() if p.name.endswith(".toml"))
+
+
+def load_task(task: str) -> dict[str, Any]:
+    """The prior and options that were measured to be the best for a task: ivif, mef, mff or medical."""
+    tasks = [name.removeprefix(_TASK) for name in preset_names() if name.startswith(_TASK)]
+    if task not in tasks:
+        raise OptionError(f"no task {task!r}; tasks: {', '.join(tasks)}")
+    return load_preset(f"{_TASK}{task}")
+
+
+def choose(task: str | None, preset: str | Path | None, choices: dict[str, Any]) -> PipelineConfig:
+    """The configuration of a task, changed by a preset, changed by choices; any may be missing."""
+    merged = load_task(task) if task else {}
+    if preset is not None:
+        merged = merge_choices(merged, load_preset(preset))
+    return make_config(merge_choices(merged, choices))
 
 
 def load_preset(name: str | Path) -> dict[str, Any]:

@@ -28,7 +28,9 @@ class NCSNppConfig(BaseModel):
     num_channels: int = Field(3, ge=1, description="channels of input and output")
     centered: bool = Field(False, description="input is already in [-1, 1]; otherwise the network applies 2x - 1")
     nf: int = Field(128, ge=4, description="channels of the first level")
-    ch_mult: tuple[PositiveInt, ...] = Field((1, 1, 2, 2, 2, 2, 2), min_length=1, description="channel factor of each level")
+    ch_mult: tuple[PositiveInt, ...] = Field(
+        (1, 1, 2, 2, 2, 2, 2), min_length=1, description="channel factor of each level"
+    )
     num_res_blocks: int = Field(2, ge=1, description="residual blocks a level")
     attn_resolutions: tuple[int, ...] = Field((16,), description="nominal sizes at which a level has attention")
     dropout: float = Field(0.0, ge=0.0, lt=1.0)

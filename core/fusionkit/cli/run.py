@@ -25,6 +25,13 @@ def run(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="SOURCES are folders; files are matched by name without extension.")
     ] = False,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="ivif, mef, mff or medical: the prior and options measured best for it; options given here override.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
     prior: Annotated[
         str | None, typer.Option(help="Fusion prior.", rich_help_panel=METHOD, show_default="em_tv")
     ] = None,
@@ -142,6 +149,7 @@ def run(
     """Fuse images, or folders of them.
 
     fusionkit run --prior em_tv --backbone rf ir.png vis.png -o fused.png
+    fusionkit run --task mff near.png far.png -o fused.png
     fusionkit run --prior laplacian --pairs ir_dir vis_dir -o out_dir
 
     A folder run resumes where it stopped, goes on after a failed pair and exits with 1 if there was one.
@@ -164,13 +172,13 @@ def run(
     value_spans = spans(value_range)
     suffix = f".{extension.lower().removeprefix('.')}"
 
-    from ..config import load_preset, make_config, merge_choices
+    from ..config import choose
     from ..images import MAX_PIXELS
     from ..jobs import FileOptions
     from ..pipeline import Pipeline
 
     given = {k: v for k, v in choices.items() if v is not None} | {k: v for k, v in tables.items() if v}
-    config = make_config(merge_choices(load_preset(preset) if preset else {}, given))
+    config = choose(task, preset, given)
     files = FileOptions(
         depth=depth, spans=value_spans, png_level=png_level, force=force,  # type: ignore[arg-type]
         max_pixels=max_pixels or MAX_PIXELS,
