@@ -20,9 +20,10 @@ def fuse(
     """Fuse two or more registered images of one scene.
 
     images: paths, PIL images, numpy arrays (H, W) or (H, W, 3) of uint8, uint16 or float in [0, 1], or torch tensors
-    (C, H, W) or (B, C, H, W) of uint8 or float in [0, 1]; kinds may be mixed, sizes must agree. prior: "em_tv"
-    by default; backbone: "rf". task: "ivif", "mef", "mff" or "medical", what was measured best for it. preset: a TOML file or the name of a shipped one, which the other arguments override.
-    choices: any other field of `fusionkit.PipelineConfig` (prior_options={"lam": 0.3}, sampler={"steps": 4} ...).
+    (C, H, W) or (B, C, H, W) of uint8 or float in [0, 1]; kinds may be mixed, sizes must agree. prior: "em_tv" by
+    default; backbone: "rf". task: "ivif", "mef", "mff" or "medical" takes what was measured best for it. preset: a TOML
+    file or the name of a shipped one. Prior, backbone and choices override both. choices: any other field of
+    `fusionkit.PipelineConfig` (prior_options={"lam": 0.3}, sampler={"steps": 4} ...).
 
     Returns the kind, size and type of the reference source (`reference`, by default the only one with colour, else
     the last); a path gives a numpy array of the file's depth. Raises `fusionkit.errors.FusionkitError`.
