@@ -18,7 +18,7 @@ from .images import Depth, Picture
 from .images.picture import GREY_SPREAD
 from .intake import take, to_array, to_tensor
 from .luma import luma, rounded_luma
-from .registry import get_registry
+from .registry import get_registry, validate_options
 from .sampler import Callback, Sampler, SamplerOptions
 from .tiling import TiledBackbone, TiledDecoder
 from .timing import Stopwatch
@@ -62,8 +62,7 @@ class Pipeline:
         self._check_domains(decoder)
         if c.luma == "rounded" and not self.color.bt601:
             raise OptionError(f"luma=rounded is BT.601's, color {c.color} has another; use ycbcr or gray")
-        chosen = {name: getattr(c.sampler, name) for name in c.sampler.model_fields_set}
-        self.sampling = SamplerOptions(**{**self.prior.sampling, **chosen})
+        self.sampling = self._sampling()
         self._sampler(self.prior, tile=0, watch=None)  # refuses impossible combinations now, not at the first image
 
     def _create(self, kind: str, name: str, options: dict[str, Any]) -> Any:
@@ -72,6 +71,17 @@ class Pipeline:
             plugin = plugin.to(self.device).requires_grad_(False).eval()
         self.plugins[kind] = (name, plugin)
         return plugin
+
+    def _sampling(self) -> SamplerOptions:
+        """The sampler's options: the user's, and the prior's own where the user chose none."""
+        chosen = {name: getattr(self.config.sampler, name) for name in self.config.sampler.model_fields_set}
+        own = dict(self.prior.sampling)
+        if chosen.get("solver", "euler") != "euler":
+            own.pop("eta", None)  # fresh noise is euler's
+        sampling: SamplerOptions = validate_options(
+            SamplerOptions, {**own, **chosen}, f"sampling of prior {self.config.prior}"
+        )
+        return sampling
 
     def _check_domains(self, decoder: str) -> None:
         name, b, d = self.config.backbone, self.backbone, self.decoder

@@ -4,16 +4,29 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from .em_tv import EMTV
+from pydantic import Field
 
-__all__ = ["DDFM"]
+from .em_tv import EMTV, EMTVOptions, Form
+
+__all__ = ["DDFM", "DDFMOptions"]
+
+
+class DDFMOptions(EMTVOptions):
+    """Options of the prior `ddfm`: those of `em_tv`, in the published form."""
+
+    form: Form = Field("released", description="released: as DDFM's code computes it; corrected: as the algebra has it")
 
 
 class DDFM(EMTV):
     """The prior `em_tv` in the setting of DDFM (Zhao et al., ICCV 2023): many steps, all of the noise, fresh each time.
 
-    The sources reach the result through the corrections alone; the flow starts from noise. A baseline: one step of
-    `em_tv` from the reference costs a hundredth and keeps more detail.
+    The sources reach the result through the corrections alone; the flow starts from noise. EM is in the form of the
+    published code, F = I - X, because in the corrected one each step moves a pixel further towards the source it is
+    nearer to: from a grey beginning a hundred of them end in the source that is nearer to grey. A baseline: it costs a
+    hundred times what one step of `em_tv` from the reference does.
     """
 
-    sampling: ClassVar[Mapping[str, Any]] = MappingProxyType({"steps": 100, "strength": 1.0, "eta": 1.0})
+    Options = DDFMOptions
+    sampling: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"steps": 100, "strength": 1.0, "eta": 1.0, "detail": "drop"}
+    )

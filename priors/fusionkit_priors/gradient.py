@@ -17,7 +17,9 @@ __all__ = ["Gradient", "GradientOptions"]
 class GradientOptions(Options):
     """Options of the prior `gradient`."""
 
-    screen: float = Field(0.02, gt=0, description="pull towards the base; large scales above 1 / sqrt(screen) pixels")
+    screen: float = Field(
+        0.02, ge=1e-6, description="pull towards the base; large scales above 1 / sqrt(screen) pixels"
+    )
     base: Literal["contrast", "average", "estimate"] = Field(
         "contrast", description="what large scales follow: sources weighted by global contrast, their mean, or x0"
     )

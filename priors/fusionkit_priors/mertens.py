@@ -7,12 +7,15 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.images.picture import GREY_SPREAD
 
 from .guided_filter import laplacian
 from .laplacian import default_levels
 from .pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 
 __all__ = ["Mertens", "MertensOptions"]
+
+FLOOR = 1e-4  # of contrast and saturation: less than any 8-bit image can show
 
 
 class MertensOptions(Options):
@@ -31,6 +34,7 @@ class Mertens(Prior):
         W_i ∝ C_i^c  S_i^s  E_i^e,   Σ_i W_i = 1
         C = |Laplacian of luma|,  S = deviation of R, G, B,  E = Π over channels of exp(-(v - ½)² / (2 width²))
 
+    Where a source is grey, S is left out and E is taken of the luma, for all of them.
     The luma is fused; the colour space carries chroma over. For exposure brackets: it keeps what is well exposed.
     """
 
@@ -40,8 +44,12 @@ class Mertens(Prior):
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The fused luma (B, 1, H, W)."""
-        weights = torch.stack([self._weight(image, y) for image, y in zip(sources.images, sources.luma, strict=True)])
-        weights = weights / weights.sum(0)
+        # measured alike for all: in colour where every source has colour, else on luma, however the file stores grey
+        colored = all(image.shape[1] == 3 and bool((_spread(image) > GREY_SPREAD).any()) for image in sources.images)
+        measured = sources.images if colored else sources.luma
+        weights = torch.softmax(
+            torch.stack([self._log_weight(m, y) for m, y in zip(measured, sources.luma, strict=True)]), dim=0
+        )
         levels = self.options.levels or default_levels(min(x0.shape[-2:]))
         fused: list[Tensor] | None = None
         for weight, y in zip(weights, sources.luma, strict=True):
@@ -51,10 +59,14 @@ class Mertens(Prior):
         assert fused is not None
         return collapse(fused), None
 
-    def _weight(self, image: Tensor, y: Tensor) -> Tensor:
+    def _log_weight(self, measured: Tensor, y: Tensor) -> Tensor:
+        """Logarithm of C^c S^s E^e, so that no exponent overflows: (B, 1, H, W)."""
         o = self.options
-        weight = laplacian(y).abs() ** o.contrast
-        if image.shape[1] == 3:
-            weight = weight * image.std(1, correction=0, keepdim=True) ** o.saturation
-        exposed = torch.exp(-((image - 0.5) ** 2) / (2 * o.width**2)).prod(1, keepdim=True)
-        return weight * exposed**o.exposedness + 1e-12
+        weight = o.contrast * torch.log(laplacian(y).abs() + FLOOR)
+        if measured.shape[1] == 3:
+            weight = weight + o.saturation * torch.log(measured.std(1, correction=0, keepdim=True) + FLOOR)
+        return weight - o.exposedness * ((measured - 0.5) ** 2).sum(1, keepdim=True) / (2 * o.width**2)
+
+
+def _spread(image: Tensor) -> Tensor:
+    return image.amax(1) - image.amin(1)

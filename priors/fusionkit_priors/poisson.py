@@ -32,6 +32,6 @@ def screened_poisson(right: Tensor, screen: float) -> Tensor:
     mirrored = torch.cat([mirrored, mirrored.flip(-2)], dim=-2)
     fx = torch.arange(width + 1, device=right.device, dtype=right.dtype) / (2 * width)
     fy = torch.fft.fftfreq(2 * height, device=right.device, dtype=right.dtype)
-    power_x, power_y = (2 - 2 * torch.cos(2 * torch.pi * f) for f in (fx, fy))
+    power_x, power_y = (4 * torch.sin(torch.pi * f) ** 2 for f in (fx, fy))
     solved = torch.fft.rfft2(mirrored) / (screen + power_x[None, :] + power_y[:, None])
     return torch.fft.irfft2(solved, s=(2 * height, 2 * width))[..., :height, :width]

@@ -42,8 +42,11 @@ class Wavelet(Prior):
     def __init__(self, options: WaveletOptions) -> None:
         super().__init__(options)
         self.pywt = _pywavelets()
-        if options.wavelet not in self.pywt.wavelist(kind="discrete"):
-            raise OptionError(f"prior wavelet: wavelet={options.wavelet!r} is none of PyWavelets' discrete wavelets")
+        known = self.pywt.wavelist(kind="discrete")
+        if options.wavelet not in known or not self.pywt.Wavelet(options.wavelet).orthogonal:
+            raise OptionError(
+                f"prior wavelet: wavelet={options.wavelet!r} is no orthogonal wavelet of PyWavelets, such as db2"
+            )
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The fused luma (B, 1, H, W)."""
@@ -52,12 +55,13 @@ class Wavelet(Prior):
 
     def _fuse(self, images: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":
         o, (height, width) = self.options, images[0].shape
-        # sizes of a multiple of 2^levels, and a margin as wide as the coarsest filter, mirrored
-        block = 2**o.levels
-        margin = block * 2
+        # no coarser than the image, sizes of a multiple of 2^levels, a mirrored margin as wide as the coarsest filter
+        levels = max(1, min(o.levels, max(height, width).bit_length() - 1))
+        block = 2**levels
+        margin = block * (self.pywt.Wavelet(o.wavelet).dec_len // 2)
         pads = [(margin, margin + -size % block) for size in (height, width)]
         transforms = [
-            self.pywt.swt2(np.pad(image, pads, mode="symmetric"), o.wavelet, o.levels, trim_approx=True, norm=True)
+            self.pywt.swt2(np.pad(image, pads, mode="symmetric"), o.wavelet, levels, trim_approx=True, norm=True)
             for image in images
         ]
         details = [

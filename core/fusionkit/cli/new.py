@@ -33,7 +33,10 @@ SUMMARIES = {
     "metric": "share of neighbouring pixels that differ",
 }
 # what the templates import: a class of that name would hide it
-IMPORTED = {"Any", "Backbone", "Decoder", "F", "Field", "Metric", "Options", "Prior", "Sequence", "Sources", "Tensor"}
+IMPORTED = {
+    "Any", "ClassVar", "F", "Field", "Options", "Sequence", "Sources", "Tensor",
+    *(f"{record.contract}{suffix}" for record in KINDS.values() for suffix in ("", "Contract")),
+}  # fmt: skip
 # template -> where it goes in the package
 FILES = {
     "pyproject.toml.txt": "pyproject.toml",

@@ -42,6 +42,12 @@ def test_the_base_equals_a_dense_solution():
     np.testing.assert_allclose(prior.smooth(image)[0, 0].numpy(), expected, atol=1e-3)
 
 
+def test_a_result_beyond_the_range_can_be_folded_on():
+    images = [(image > 0.5).float() - 0.1 for image in random_images(1, 1, 32, 32, count=2)]
+    fused, _ = WLS(WLSOptions()).correct(images[0], make_sources(*images), None, 0.0)
+    assert bool(fused.isfinite().all())
+
+
 def test_an_image_fused_with_itself_is_itself():
     image = random_images(1, 1, 24, 32)[0]
     fused, _ = WLS(WLSOptions()).correct(image, make_sources(image, image), None, 0.0)

@@ -22,7 +22,7 @@ class WLSOptions(Options):
     lam: float = Field(1.0, gt=0, description="smoothness of the bases; large means that more counts as detail")
     alpha: float = Field(1.2, gt=0, description="how sharply edges stop the smoothing")
     mu: float = Field(0.01, ge=0, description="pull of the details to the reference's, where it has texture little")
-    iterations: int = Field(100, ge=1, description="most iterations of conjugate gradients for each base")
+    iterations: int = Field(400, ge=1, description="most iterations of conjugate gradients for each base")
 
 
 class WLS(Prior):
@@ -65,7 +65,7 @@ class WLS(Prior):
         """(I + lam L) u = image, L the Laplacian of the pixel grid weighted by a."""
         height, width = image.shape
         count = image.size
-        logarithm = np.log(image + 1e-2)
+        logarithm = np.log(image.clip(0) + 1e-2)
         right, down = (
             self.options.lam / (np.abs(np.diff(logarithm, axis=axis, append=0)) ** self.options.alpha + 1e-4)
             for axis in (1, 0)
