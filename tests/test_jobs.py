@@ -157,7 +157,7 @@ def test_a_plugin_that_raises_or_gives_nan_fails_its_pair_only(folders, tmp_path
 
 
 def test_one_folder_twice_or_the_sources_as_output_are_refused(folders, tmp_path):
-    with pytest.raises(InputError, match="one folder twice"):
+    with pytest.raises(InputError, match="one folder is named twice"):
         match_folders([folders[0], folders[0]], tmp_path, ".png")
     with pytest.raises(OutputError, match="folder of sources"):
         match_folders(folders, folders[1], ".png")

@@ -124,15 +124,20 @@ def _check_place(job: Job, options: FileOptions) -> None:
         raise OutputError(f"{job.output}: cannot be written: {error.strerror}") from None
 
 
-def match_folders(folders: Sequence[Path], output: Path, extension: str) -> Matching:
-    """Jobs for every stem that all folders have, whatever extension and case; the rest is listed."""
+def match_folders(folders: Sequence[Path], output: Path | None = None, extension: str = ".png") -> Matching:
+    """Jobs for every stem that all folders have, whatever extension and case; the rest is listed.
+
+    output: the folder for results; None when there will be none.
+    """
     if len({f.resolve() for f in folders}) < len(folders):
-        raise InputError("--pairs names one folder twice")
-    if output.resolve() in {f.resolve() for f in folders}:
+        raise InputError("one folder is named twice")
+    if output is not None and output.resolve() in {f.resolve() for f in folders}:
         raise OutputError(f"{output}: is a folder of sources; choose another for the results")
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"{folder}: not a folder; --pairs takes folders, single images go without it")
+            raise InputError(
+                f"{folder}: not a folder; folders are matched by file name, --pairs takes no single images"
+            )
     matching, tables = Matching(), []
     for folder in folders:
         table: dict[str, Path] = {}
@@ -149,7 +154,8 @@ def match_folders(folders: Sequence[Path], output: Path, extension: str) -> Matc
     common = set.intersection(*(set(t) for t in tables))
     for stem in sorted(common):
         sources = tuple(t[stem] for t in tables)
-        matching.jobs.append(Job(sources[-1].stem, sources, output / f"{sources[-1].stem}{extension}"))
+        name = f"{sources[-1].stem}{extension}"
+        matching.jobs.append(Job(sources[-1].stem, sources, (output or folders[-1]) / name))
     matching.unmatched = sorted(p for t in tables for s, p in t.items() if s not in common)
     return matching
 

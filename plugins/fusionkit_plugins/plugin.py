@@ -33,15 +33,22 @@ def fusionkit_decoders() -> Iterator[DecoderRecord]:
 @hookimpl
 def fusionkit_metrics() -> Iterator[MetricRecord]:
     """The built-in metrics."""
-    for name, summary, cls in (
-        ("entropy", "EN: entropy of the 256-level histogram, bits", "Entropy"),
-        ("standard_deviation", "SD: standard deviation, grey levels", "StandardDeviation"),
-        ("spatial_frequency", "SF: root mean square of row and column differences, grey levels", "SpatialFrequency"),
-        ("mutual_information", "MI: sum over sources of the mutual information with the result, bits",
-         "MutualInformation"),
-        ("scd", "SCD: sum of the correlations of differences", "SumOfCorrelationsOfDifferences"),
-    ):  # fmt: skip
-        yield MetricRecord(name=name, summary=summary, target=f"fusionkit_plugins.metrics.standard:{cls}")
+    for name, summary in (
+        ("EN", "entropy of the 256-level histogram, bits"),
+        ("SD", "standard deviation, grey levels"),
+        ("SF", "spatial frequency: root mean square of row and column differences, grey levels"),
+        ("AG", "average gradient, grey levels"),
+        ("MI", "sum over sources of the mutual information with the result, bits"),
+        ("NMI", "the same over the mean of the entropies"),
+        ("CC", "mean correlation with the sources"),
+        ("SCD", "sum of the correlations of differences"),
+        ("VIF", "visual information fidelity, mean over sources"),
+        ("Qabf", "edges of the sources that are kept"),
+        ("SSIM", "structural similarity, mean over sources"),
+        ("PSNR", "peak signal-to-noise ratio against both sources, dB"),
+        ("MSE", "mean squared difference to the sources, squared grey levels"),
+    ):
+        yield MetricRecord(name=name, summary=summary, target=f"fusionkit_plugins.metrics.standard:{name}")
     for name in ("EN", "SD", "SF", "AG", "MI", "MSE", "CC", "PSNR", "SCD", "VIFF", "Qabf", "SSIM"):
         summary = f"{name} as Evaluator.py of CDDFuse and RFfusion computes it"
         yield MetricRecord(name=f"cddfuse.{name}", summary=summary, target=f"fusionkit_plugins.metrics.cddfuse:{name}")

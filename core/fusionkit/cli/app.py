@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import FusionkitError
-from . import demo, new, plugins, run, train, weights
+from . import demo, evaluate, new, plugins, run, train, weights
 from .choices import printable
 
 __all__ = ["app", "main"]
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
+app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("new")(new.new)
 app.add_typer(plugins.app, name="plugins")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
 
-from .levels import correlation, entropy, gradient_energy, levels
+from .levels import correlation, entropy, gradient_energy, levels, sobel, vifp
 
 __all__ = ["AG", "CC", "EN", "MI", "MSE", "PSNR", "SCD", "SD", "SF", "SSIM", "VIFF", "Qabf"]
 
@@ -137,43 +137,12 @@ class VIFF(_Dialect):
     """Visual information fidelity; in truth two pixel-domain VIFs, not Han's VIFF."""
 
     definition = "vifp(A, F) + vifp(B, F), four scales, 'valid' filters, noise variance 2; 1 for a constant source"
-    SCALES = 4
-    NOISE = 2.0
-    EPS = 1e-10
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,); nan for images under 41 pixels a side, where the coarsest scale has no position left."""
         if min(f.shape[-2:]) < 41:
             return torch.full((len(f),), math.nan, dtype=torch.float64, device=f.device)
-        return self.vifp(a, f) + self.vifp(b, f)
-
-    def vifp(self, reference: Tensor, distorted: Tensor) -> Tensor:
-        """VIF in the pixel domain (Sheikh & Bovik, 2006) of grey levels (B, 1, H, W): (B,)."""
-        kept = lost = torch.zeros(len(reference), dtype=torch.float64, device=reference.device)
-        r, d = reference, distorted
-        for scale in range(self.SCALES):
-            size = 2 ** (self.SCALES - scale) + 1
-            x = torch.arange(size, dtype=torch.float64, device=r.device) - (size - 1) / 2
-            window = torch.exp(-x.square() / (2 * (size / 5) ** 2))
-            window = window / window.sum()
-            if scale > 0:
-                r, d = (_filter(image, window)[..., ::2, ::2] for image in (r, d))
-            mean_r, mean_d = _filter(r, window), _filter(d, window)
-            var_r = (_filter(r * r, window) - mean_r.square()).clamp_min(0)
-            var_d = (_filter(d * d, window) - mean_d.square()).clamp_min(0)
-            covariance = _filter(r * d, window) - mean_r * mean_d
-            gain = covariance / (var_r + self.EPS)
-            residual = var_d - gain * covariance
-            flat_r, flat_d = var_r < self.EPS, var_d < self.EPS
-            gain, residual = gain.masked_fill(flat_r, 0), torch.where(flat_r, var_d, residual)
-            var_r = var_r.masked_fill(flat_r, 0)
-            gain, residual = gain.masked_fill(flat_d, 0), residual.masked_fill(flat_d, 0)
-            residual = torch.where(gain < 0, var_d, residual).clamp_min(self.EPS)
-            gain = gain.clamp_min(0)
-            passed = torch.log10(1 + gain.square() * var_r / (residual + self.NOISE))
-            kept = kept + passed.flatten(1).sum(1)
-            lost = lost + torch.log10(1 + var_r / self.NOISE).flatten(1).sum(1)
-        return (kept / lost).nan_to_num(nan=1.0)
+        return vifp(a, f) + vifp(b, f)
 
 
 class Qabf(_Dialect):
@@ -183,22 +152,13 @@ class Qabf(_Dialect):
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""
-        of_f = self.edges(f)
+        of_f = sobel(f, "constant")
         kept = weight = torch.zeros(len(f), dtype=torch.float64, device=f.device)
         for source in (a, b):
-            strength, angle = self.edges(source)
+            strength, angle = sobel(source, "constant")
             kept = kept + (self.preservation(strength, angle, *of_f) * strength).flatten(1).sum(1)
             weight = weight + strength.flatten(1).sum(1)
         return kept / weight
-
-    @staticmethod
-    def edges(x: Tensor) -> tuple[Tensor, Tensor]:
-        """Sobel strength, and orientation atan(gy / gx) with pi/2 where gx is 0; zero padding."""
-        kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=x.dtype, device=x.device)
-        # the published kernels: x to the right, y upwards, convolved
-        gx, gy = F.conv2d(x, -kernel[None, None], padding=1), F.conv2d(x, kernel.t()[None, None], padding=1)
-        angle = torch.where(gx == 0, math.pi / 2, torch.atan(gy / torch.where(gx == 0, 1.0, gx)))
-        return (gx.square() + gy.square()).sqrt(), angle
 
     @staticmethod
     def preservation(ga: Tensor, aa: Tensor, gf: Tensor, af: Tensor) -> Tensor:
@@ -244,9 +204,3 @@ class SSIM(_Dialect):
 
 def _mse(f: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return ((a - f).square() + (b - f).square()).flatten(1).mean(1) / 2
-
-
-def _filter(x: Tensor, window: Tensor) -> Tensor:
-    """Separable correlation without padding."""
-    across = window.view(1, 1, 1, -1)
-    return F.conv2d(F.conv2d(x, across), across.transpose(2, 3))

@@ -3,22 +3,17 @@
 import math
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
 
-from .levels import correlation, entropy, gradient_energy, levels
+from .levels import correlation, entropy, filtered, gradient_energy, levels, sobel, vifp
 
-__all__ = [
-    "Entropy",
-    "MutualInformation",
-    "SpatialFrequency",
-    "StandardDeviation",
-    "SumOfCorrelationsOfDifferences",
-]
+__all__ = ["AG", "CC", "EN", "MI", "MSE", "NMI", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Qabf"]
 
 
-class Entropy(Metric):
+class EN(Metric):
     """EN (Roberts et al., 2008)."""
 
     definition = "-sum p log2 p over the 256 grey levels of the rounded 8-bit luma"
@@ -29,7 +24,7 @@ class Entropy(Metric):
         return entropy(levels(fused))
 
 
-class StandardDeviation(Metric):
+class SD(Metric):
     """SD (Rao, 1997)."""
 
     definition = "population standard deviation of the rounded 8-bit luma, in grey levels"
@@ -40,7 +35,7 @@ class StandardDeviation(Metric):
         return levels(fused).flatten(1).std(1, correction=0)
 
 
-class SpatialFrequency(Metric):
+class SF(Metric):
     """SF (Eskicioglu & Fisher, 1995)."""
 
     definition = "sqrt(mean squared row difference + mean squared column difference), 8-bit luma, in grey levels"
@@ -51,7 +46,7 @@ class SpatialFrequency(Metric):
         return gradient_energy(levels(fused)).sqrt()
 
 
-class MutualInformation(Metric):
+class MI(Metric):
     """MI (Qu et al., 2002)."""
 
     definition = "sum over sources of H(F) + H(S) - H(F, S), 256 levels each, bits"
@@ -64,7 +59,7 @@ class MutualInformation(Metric):
         return sum(entropy(f) + entropy(s) - entropy(f, s) for s in lumas)  # type: ignore[return-value]
 
 
-class SumOfCorrelationsOfDifferences(Metric):
+class SCD(Metric):
     """SCD (Aslantas & Bendes, 2015), for two sources."""
 
     definition = "r(F - B, A) + r(F - A, B), Pearson over pixels; nan where F equals a source up to a constant"
@@ -76,3 +71,135 @@ class SumOfCorrelationsOfDifferences(Metric):
             raise ValueError(f"SCD is defined for two sources, got {len(sources)}")
         f, a, b = levels(fused), *(levels(y) for y in sources.luma)
         return correlation(f - b, a) + correlation(f - a, b)
+
+
+class AG(Metric):
+    """AG (Cui et al., 2015)."""
+
+    definition = "mean of sqrt((gx² + gy²) / 2), central differences, 8-bit luma, in grey levels"
+    range: ClassVar[tuple[float, float]] = (0.0, 255.0)
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """Grey levels, (B,); nan for images one pixel wide or high."""
+        x = levels(fused)
+        if min(x.shape[-2:]) < 2:
+            return torch.full((len(x),), math.nan, dtype=torch.float64)
+        gy, gx = torch.gradient(x, dim=(-2, -1))
+        return ((gx.square() + gy.square()) / 2).sqrt().flatten(1).mean(1)
+
+
+class NMI(Metric):
+    """NMI (Hossny et al., 2008)."""
+
+    definition = "sum over sources of 2 I(F, S) / (H(F) + H(S)), 256 levels; nan where F and S are both constant"
+    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """(B,)."""
+        f = levels(fused)
+        of_f = entropy(f)
+        terms = []
+        for s in map(levels, sources.luma):
+            of_s = entropy(s)
+            terms.append(2 * (of_f + of_s - entropy(f, s)) / (of_f + of_s))
+        return torch.stack(terms).sum(0)
+
+
+class CC(Metric):
+    """CC (Deshmukh & Bhosale, 2010)."""
+
+    definition = "mean over sources of Pearson's r with the result; nan where an image is constant"
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """(B,)."""
+        return torch.stack([correlation(levels(fused), levels(s)) for s in sources.luma]).mean(0)
+
+
+class MSE(Metric):
+    """MSE."""
+
+    definition = "mean over sources of the mean squared difference, 8-bit luma, in squared grey levels"
+    range: ClassVar[tuple[float, float]] = (0.0, 255.0**2)
+    higher_is_better = False
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """Squared grey levels, (B,)."""
+        f = levels(fused)
+        return torch.stack([(f - levels(s)).square().flatten(1).mean(1) for s in sources.luma]).mean(0)
+
+
+class PSNR(Metric):
+    """PSNR."""
+
+    definition = "10 log10(255² / mean over sources of the MSE), dB; bounded above by the plain average's"
+    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """Decibels, (B,)."""
+        return 10 * torch.log10(255**2 / MSE(self.options)(fused, sources))
+
+
+class SSIM(Metric):
+    """SSIM (Wang et al., 2004)."""
+
+    definition = "mean over sources of SSIM(F, S), Gaussian 11x11 of deviation 1.5, no padding, L = 255"
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """(B,); nan for images under 11 pixels a side."""
+        f = levels(fused)
+        if min(f.shape[-2:]) < 11:
+            return torch.full((len(f),), math.nan, dtype=torch.float64)
+        return torch.stack([_ssim(f, levels(s)) for s in sources.luma]).mean(0)
+
+
+class VIF(Metric):
+    """VIF in the pixel domain (Sheikh & Bovik, 2006)."""
+
+    definition = "mean over sources of vifp(S, F), four scales, 'valid' filters, noise variance 2 on 0 to 255"
+    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """(B,); nan for images under 41 pixels a side."""
+        f = levels(fused)
+        if min(f.shape[-2:]) < 41:
+            return torch.full((len(f),), math.nan, dtype=torch.float64)
+        return torch.stack([vifp(levels(s), f) for s in sources.luma]).mean(0)
+
+
+class Qabf(Metric):
+    """Qabf (Xydeas & Petrovic, 2000)."""
+
+    definition = (
+        "Sobel strength and orientation (modulo pi) kept of each source, weighted by strength; borders replicated"
+    )
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """(B,); nan where no source has an edge."""
+        strength_f, angle_f = sobel(levels(fused))
+        kept = weight = torch.zeros(len(fused), dtype=torch.float64, device=fused.device)
+        for s in sources.luma:
+            strength, angle = sobel(levels(s))
+            large = torch.maximum(strength, strength_f)
+            # 0 / 0: neither has an edge, and the pixel has no weight
+            ratio = torch.minimum(strength, strength_f) / torch.where(large > 0, large, 1.0)
+            turn = (angle - angle_f).abs()
+            agreement = 1 - torch.minimum(turn, math.pi - turn) / (math.pi / 2)
+            quality = 0.9994 / (1 + torch.exp(-15 * (ratio - 0.5))) * 0.9879 / (1 + torch.exp(-22 * (agreement - 0.8)))
+            kept = kept + (quality * strength).flatten(1).sum(1)
+            weight = weight + strength.flatten(1).sum(1)
+        return kept / weight
+
+
+def _ssim(a: Tensor, b: Tensor) -> Tensor:
+    x = torch.arange(11, dtype=a.dtype, device=a.device) - 5
+    window = torch.exp(-x.square() / (2 * 1.5**2))
+    window = window / window.sum()
+    mean_a, mean_b = filtered(a, window), filtered(b, window)
+    var_a, var_b = filtered(a * a, window) - mean_a.square(), filtered(b * b, window) - mean_b.square()
+    covariance = filtered(a * b, window) - mean_a * mean_b
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    brightness = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
+    return (brightness * (2 * covariance + c2) / (var_a + var_b + c2)).flatten(1).mean(1)

@@ -1,0 +1,138 @@
+"""`fusionkit evaluate`: score folders of fused images."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import OptionError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..evaluation import Evaluation
+
+__all__ = ["evaluate"]
+
+SHOWN = 10  # failures on the terminal
+
+
+def evaluate(
+    fused: Annotated[
+        list[str],
+        typer.Option("--fused", metavar="[NAME=]FOLDER", help="Fused images; repeatable, one for each method."),
+    ],
+    pairs: Annotated[
+        tuple[Path, Path], typer.Option("--pairs", metavar="A B", help="Folders of the sources, infrared first.")
+    ],
+    metrics: Annotated[
+        str | None, typer.Option(help="Names, separated by commas.", show_default="all of the dialect")
+    ] = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(help="Compute as another project's code does, quirks included.", show_default="as defined"),
+    ] = None,
+    baselines: Annotated[bool, typer.Option(help="Score the average, the maximum, each source too.")] = True,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Report: .json with everything, or .csv with one row a value."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the report.")] = False,
+) -> None:
+    """Score fused images with metrics whose definitions are stated.
+
+    fusionkit evaluate --fused mine=out --fused other=theirs --pairs ir vis -o report.json
+
+    Files are matched by name; only pairs that every method has are scored. Means have bootstrap intervals, methods
+    are compared by paired Wilcoxon tests with Holm's correction, and every definition is in the report.
+    """
+    folders: dict[str, Path] = {}
+    for item in fused:
+        name, separator, folder = item.partition("=")
+        path = Path(folder if separator else name)
+        name = name if separator else path.name or str(path)
+        if name in folders:
+            raise OptionError(f"--fused names {name!r} twice; give NAME=FOLDER")
+        folders[name] = path
+    if output is not None:
+        if output.suffix.lower() not in (".json", ".csv"):
+            raise OptionError(f"--output {output}: expected .json or .csv")
+        if output.exists() and not force:
+            raise OptionError(f"--output {output}: exists already; --force overwrites it")
+
+    from rich.console import Console
+
+    from ..atomic import atomic_write
+    from ..evaluation import BASELINES, load_metrics
+    from ..evaluation import evaluate as score
+
+    taken = [name for name in folders if name in BASELINES]
+    if taken:
+        raise OptionError(f"--fused {taken[0]}: is the name of a baseline; give another, as NAME=FOLDER")
+    chosen = load_metrics([m.strip() for m in metrics.split(",")] if metrics else None, dialect)
+    console = Console(stderr=True)
+    with console.status("") as status:
+        result = score(
+            folders, list(pairs), chosen, baselines=baselines,
+            report=lambda pair, done, total: status.update(f"{done + 1} of {total}: {pair}"),
+        )  # fmt: skip
+    if output is not None:
+        text = result.to_csv() if output.suffix.lower() == ".csv" else json.dumps(_full(result), indent=2) + "\n"
+        with atomic_write(output) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    for failure in result.failures[:SHOWN]:
+        console.print(f"not scored: {failure}", style="yellow", markup=False, soft_wrap=True)
+    if len(result.failures) > SHOWN:
+        console.print(f"and {len(result.failures) - SHOWN} more, all in a .json report", style="yellow", markup=False)
+    _print(result, Console())
+
+
+def _full(result: "Evaluation") -> dict[str, object]:
+    record = result.record()
+    record["tests"] = {
+        "kind": "paired Wilcoxon, two-sided, Holm over the other methods, each metric a family of its own",
+        "p": {
+            method: {
+                other: {metric: None if math.isnan(p) else p for metric, p in row.items()}
+                for other, row in result.tests(method).items()
+            }
+            for method in result.values
+            if method not in result.baselines
+        },
+    }
+    return record
+
+
+def _print(result: "Evaluation", console: "Console") -> None:
+    """The table: methods by mean rank, the best and the second of each metric marked."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    names = list(result.metrics)
+    ranks = result.mean_ranks()
+    means = {method: {m: result.summary(method, m).mean for m in names} for method in result.values}
+    best: dict[str, list[str]] = {}
+    for name, metric in result.metrics.items():
+        known = [method for method in result.values if not math.isnan(means[method][name])]
+        sign = -1 if metric.higher_is_better else 1
+        best[name] = sorted(known, key=lambda method, n=name, s=sign: s * means[method][n])[:2]  # type: ignore[misc]
+    # a narrow terminal gets the metrics in several tables
+    each = max(3, (console.width - 2 - max(len(m) for m in result.values) - 13) // 10)
+    for start in range(0, len(names), each):
+        part = names[start : start + each]
+        arrows = [f"{n.rpartition('.')[2]} {'↑' if result.metrics[n].higher_is_better else '↓'}" for n in part]
+        table = Table("method", "mean rank", *arrows, box=box.SIMPLE_HEAD)
+        for method in sorted(result.values, key=lambda method: ranks[method]):
+            style = "italic" if method in result.baselines else ""
+            cells = [Text(method, style=style, no_wrap=True), Text(f"{ranks[method]:.2f}")]
+            for name in part:
+                value = means[method][name]
+                place = best[name].index(method) if method in best[name] else 2
+                cells.append(Text("-" if math.isnan(value) else f"{value:.4g}", style=("bold", "underline", "")[place]))
+            table.add_row(*cells)
+        console.print(table)
+    legend = "best bold, second underlined, baselines in italics; arrows say which way is better"
+    console.print(f"{len(result.pairs)} pairs; {legend}", markup=False)

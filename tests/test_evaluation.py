@@ -1,0 +1,156 @@
+"""The evaluator: tables over the same pairs, intervals, tests, baselines, reports."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusionkit.errors import InputError, OptionError
+from fusionkit.evaluation import BASELINES, Evaluation, _holm, evaluate, load_metrics
+from fusionkit.images import write_image
+from fusionkit.scenes import infrared_visible
+from harness import run_cli
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Eight pairs, their plain average as method `mean`, and the average with noise as method `noisy`."""
+    root = tmp_path_factory.mktemp("evaluation")
+    paths = {name: root / name for name in ("ir", "vis", "mean", "noisy")}
+    for path in paths.values():
+        path.mkdir()
+    rng = np.random.default_rng(0)
+    for seed in range(8):
+        ir, vis = (image.astype(np.float32) for image in infrared_visible((48, 64), seed=seed))
+        grey = (vis @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+        mean = (ir + grey) / 2
+        noisy = np.clip(mean + 0.1 * rng.standard_normal(mean.shape), 0, 1).astype(np.float32)
+        for name, image in (("ir", ir), ("vis", grey), ("mean", mean), ("noisy", noisy)):
+            write_image(paths[name] / f"{seed}.png", image, "8")
+    return paths
+
+
+@pytest.fixture(scope="module")
+def result(folders) -> Evaluation:
+    methods = {name: folders[name] for name in ("mean", "noisy")}
+    return evaluate(methods, [folders["ir"], folders["vis"]], load_metrics(None, None))
+
+
+def test_every_method_has_every_value_over_the_same_pairs(result):
+    assert len(result.pairs) == 8
+    assert set(result.values) == {"mean", "noisy", *BASELINES}
+    assert all(len(v) == 8 for table in result.values.values() for v in table.values())
+
+
+def test_a_baseline_equals_the_same_image_given_as_a_method(result):
+    for metric in result.metrics:
+        ours, baseline = (result.summary(method, metric).mean for method in ("mean", "average"))
+        assert ours == pytest.approx(baseline, rel=2e-2), metric  # the file is rounded once more
+    assert result.summary("mean", "PSNR").mean > result.summary("noisy", "PSNR").mean
+
+
+def test_undefined_values_are_counted_not_averaged(result):
+    summary = result.summary("first source", "SCD")
+    assert summary.defined == 0
+    assert math.isnan(summary.mean)
+    assert result.summary("mean", "SCD").defined == 8
+
+
+def test_intervals_hold_the_mean_and_repeat(result):
+    first, again = result.summary("mean", "EN"), result.summary("mean", "EN")
+    assert first == again
+    assert first.low < first.mean < first.high
+
+
+def test_ranks_are_means_of_ranks_and_respect_the_direction():
+    class Up:
+        higher_is_better = True
+
+    class Down:
+        higher_is_better = False
+
+    values = {"a": {"u": [2.0], "d": [1.0]}, "b": {"u": [1.0], "d": [2.0]}, "c": {"u": [math.nan], "d": [2.0]}}
+    table = Evaluation(["x"], {"u": Up(), "d": Down()}, values)
+    assert table.mean_ranks() == {"a": 1.0, "b": (2 + 2.5) / 2, "c": (3 + 2.5) / 2}
+
+
+def test_significance_is_paired_and_corrected(result):
+    p = result.tests("mean")
+    assert p["noisy"]["SSIM"] < 0.05  # eight of eight pairs: 0.0078 before correction for six others
+    assert "mean" not in p
+    raw = [0.01, 0.04, math.nan, 0.03]
+    corrected = _holm(raw)
+    assert corrected[:2] == pytest.approx([0.03, 0.06])
+    assert math.isnan(corrected[2])
+    assert corrected[3] == pytest.approx(0.06)
+
+
+def test_only_pairs_that_all_methods_have_count_and_the_rest_is_reported(folders, tmp_path):
+    partial = tmp_path / "partial"
+    partial.mkdir()
+    for seed in (0, 1, 2):
+        (partial / f"{seed}.png").write_bytes((folders["mean"] / f"{seed}.png").read_bytes())
+    write_image(partial / "2.png", np.zeros((10, 10, 1), np.float32), "8")
+    (partial / "1.png").write_bytes(b"broken")
+    methods = {"mean": folders["mean"], "partial": partial}
+    table = evaluate(methods, [folders["ir"], folders["vis"]], load_metrics(["EN"], None), baselines=False)
+    assert table.pairs == ["0"]
+    assert any("sizes of result and sources differ (10x10" in f for f in table.failures)
+    assert any(f.startswith("1: ") for f in table.failures)
+    assert any("not in every folder" in f for f in table.failures)
+    with pytest.raises(InputError, match="no file names in common"):
+        evaluate({"x": tmp_path}, [folders["ir"], folders["vis"]], load_metrics(["EN"], None))
+
+
+def test_a_dialect_is_all_its_metrics_and_an_unknown_one_lists_the_known():
+    assert set(load_metrics(None, "cddfuse")) >= {"cddfuse.SSIM", "cddfuse.VIFF"}
+    assert list(load_metrics(["SSIM"], "cddfuse")) == ["cddfuse.SSIM"]
+    with pytest.raises(OptionError, match="dialects: cddfuse"):
+        load_metrics(None, "nope")
+
+
+class TestCommand:
+    def run(self, folders, *more, cwd=None):
+        return run_cli(
+            "evaluate", "--fused", f"mine={folders['mean']}", "--fused", folders["noisy"],
+            "--pairs", folders["ir"], folders["vis"], *more, cwd=cwd,
+        )  # fmt: skip
+
+    def test_the_json_report_says_what_each_number_is(self, folders, tmp_path):
+        done = self.run(folders, "-o", tmp_path / "r.json")
+        assert done.returncode == 0, done.stderr
+        assert "mine" in done.stdout
+        report = json.loads((tmp_path / "r.json").read_text())
+        assert report["metrics"]["PSNR"]["definition"].startswith("10 log10(255²")
+        assert set(report["methods"]) == {"mine", "noisy", *BASELINES}
+        assert len(report["methods"]["mine"]["files"][0]["sha256"]) == 64
+        assert report["methods"]["first source"]["summary"]["SCD"]["mean"] is None
+        assert report["tests"]["p"]["mine"]["noisy"]["SSIM"] is not None
+        again = self.run(folders, "-o", tmp_path / "r.json")
+        assert again.returncode == 2
+        assert "--force" in again.stderr
+
+    def test_the_csv_report_has_one_row_a_value(self, folders, tmp_path):
+        assert self.run(folders, "--metrics", "EN,SD", "--no-baselines", "-o", tmp_path / "r.csv").returncode == 0
+        rows = list(csv.DictReader((tmp_path / "r.csv").read_text().splitlines()))
+        assert len(rows) == 2 * 2 * 8
+        assert {row["metric"] for row in rows} == {"EN", "SD"}
+
+    @pytest.mark.parametrize(
+        ("more", "reason"),
+        [
+            (("--metrics", "EM"), "no metric 'EM'; installed: AG"),
+            (("--dialect", "nope"), "no dialect 'nope'"),
+            (("-o", "report.pdf"), "expected .json or .csv"),
+            (("--fused", "average=."), "is the name of a baseline"),
+            (("--fused", "noisy=."), "twice"),
+        ],
+    )
+    def test_wrong_requests_are_one_line(self, folders, tmp_path, more, reason):
+        done = self.run(folders, *more, cwd=tmp_path)
+        assert done.returncode == 2
+        assert reason in done.stderr
+        assert list(tmp_path.iterdir()) == []
