@@ -119,3 +119,13 @@ class TestFidelity:
     def test_ag_of_a_ramp_is_its_slope(self):
         ramp = (torch.arange(64.0) / 255).expand(1, 1, 50, 64).contiguous()
         assert float(measure("AG", ramp, ramp, ramp)) == pytest.approx(math.sqrt(0.5))
+
+
+def test_the_dialect_linfeng_differs_by_its_scales(generator):
+    images = [torch.rand(1, 1, 40, 50, generator=generator) for _ in range(3)]
+    ratio = {"EN": 1, "CC": 1, "SCD": 1, "SF": 1 / 255, "MSE": 1 / 255**2, "AG": 40 * 50 / (39 * 49)}
+    for name, factor in ratio.items():
+        ours, theirs = (float(measure(prefix + name, *images)) for prefix in ("", "linfeng."))
+        assert theirs == pytest.approx(ours * factor), name
+    shift = float(measure("linfeng.PSNR", *images)) - float(measure("PSNR", *images))
+    assert shift == pytest.approx(48.13, abs=0.01)

@@ -52,3 +52,6 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
     for name in ("EN", "SD", "SF", "AG", "MI", "MSE", "CC", "PSNR", "SCD", "VIFF", "Qabf", "SSIM"):
         summary = f"{name} as Evaluator.py of CDDFuse and RFfusion computes it"
         yield MetricRecord(name=f"cddfuse.{name}", summary=summary, target=f"fusionkit_plugins.metrics.cddfuse:{name}")
+    for name in ("EN", "SF", "AG", "MSE", "CC", "PSNR", "SCD"):
+        summary = f"{name} as Evaluation-for-Image-Fusion's table of TNO has it"
+        yield MetricRecord(name=f"linfeng.{name}", summary=summary, target=f"fusionkit_plugins.metrics.linfeng:{name}")
