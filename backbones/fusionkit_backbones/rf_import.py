@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from fusionkit.errors import WeightsError
-from fusionkit.weights import CheckpointImporter, Imported, differences
-from fusionkit.weights.checkpoint import cast, described, on_meta, plain, state_dict
+from fusionkit.weights import CheckpointImporter, Imported
+from fusionkit.weights.checkpoint import CONFIG_HINT, described, fitted, on_meta, plain, state_dict
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 
@@ -32,7 +32,6 @@ class RFImporter(CheckpointImporter):
         """EMA weights where there are any, else those of `model`."""
         architecture = CELEBA_HQ if config is None else described(NCSNppConfig.from_published, config)
         network = described(on_meta, NCSNpp, architecture)
-        own = network.state_dict()
         tensors = state_dict(checkpoint)
         notes = [] if config is not None else ["architecture: rectified flow, CelebA-HQ 256, as published"]
         average = _average(checkpoint)
@@ -42,15 +41,11 @@ class RFImporter(CheckpointImporter):
             trained = [name for name, p in network.named_parameters() if p.requires_grad]
             if len(average) != len(trained):
                 raise WeightsError(
-                    f"its averaged weights are {len(average)} tensors, this architecture trains {len(trained)}; give "
-                    "the configuration published with it (--config)"
+                    f"its averaged weights are {len(average)} tensors, this architecture trains {len(trained)}"
+                    f"{CONFIG_HINT}"
                 )
             tensors |= dict(zip(trained, average, strict=True))
             notes.append(f"averaged weights (EMA): {len(average)} tensors; from the last step: the rest")
-        problems = differences(tensors, own)
-        if problems:
-            hint = "" if config is not None else "; give the configuration published with it (--config)"
-            raise WeightsError(f"not weights of this architecture: {'; '.join(problems)}{hint}")
         info = {
             "architecture": architecture.model_dump(),
             "domain": "any",  # trained on pixels in [-1, 1]; the released RFfusion gives it latents
@@ -58,7 +53,7 @@ class RFImporter(CheckpointImporter):
             "decoder_options": {"signal": "signed"},
             "time": "label 999 s, s = 1 - t in [0.001, 1], output dx/ds",
         }
-        return Imported({name: cast(tensors[name], own[name], name) for name in own}, info, tuple(notes))
+        return Imported(fitted(tensors, network.state_dict(), config), info, tuple(notes))
 
 
 def _average(checkpoint: Any) -> list[torch.Tensor] | None:

@@ -87,6 +87,11 @@ class Sources:
         reference = self.reference % len(self)
         return tuple(y for i, y in enumerate(self.luma) if i != reference)
 
+    @property
+    def first_other_luma(self) -> Tensor:
+        """Luma of the first source beside the reference; a single source is its own."""
+        return self.other_luma[0] if len(self) > 1 else self.reference_luma
+
 
 class Backbone(Plugin, ABC):
     """The flow model: a velocity field over images or latents.

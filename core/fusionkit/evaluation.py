@@ -68,10 +68,18 @@ class Evaluation:
     files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
+    def _defined(self, method: str, metric: str) -> "np.ndarray[Any, Any]":
+        values = np.array(self.values[method][metric])
+        return values[np.isfinite(values)]
+
+    def mean(self, method: str, metric: str) -> float:
+        """Mean over the pairs where the metric is defined; nan where there is none."""
+        values = self._defined(method, metric)
+        return float(values.mean()) if values.size else math.nan
+
     def summary(self, method: str, metric: str) -> Summary:
         """Mean and its bootstrap interval (percentile, 95 %, 2000 resamples of the pairs, fixed seed)."""
-        values = np.array(self.values[method][metric])
-        values = values[np.isfinite(values)]
+        values = self._defined(method, metric)
         if values.size == 0:
             return Summary(math.nan, math.nan, math.nan, 0)
         picks = np.random.default_rng(SEED).integers(0, values.size, (RESAMPLES, values.size))
@@ -86,7 +94,7 @@ class Evaluation:
         methods = list(self.values)
         ranks = np.zeros(len(methods))
         for name, metric in self.metrics.items():
-            means = np.array([self.summary(method, name).mean for method in methods])
+            means = np.array([self.mean(method, name) for method in methods])
             signed = np.where(np.isnan(means), -np.inf, means if metric.higher_is_better else -means)
             ranks += rankdata(-signed)
         return dict(zip(methods, (ranks / max(1, len(self.metrics))).tolist(), strict=True))
@@ -140,6 +148,14 @@ class Evaluation:
                 for method, table in self.values.items()
             },
             "failures": self.failures,
+            "tests": {
+                "kind": "paired Wilcoxon, two-sided, Holm over the other methods, each metric a family of its own",
+                "p": {
+                    method: {other: _finite(row) for other, row in self.tests(method).items()}
+                    for method in self.values
+                    if method not in self.baselines
+                },
+            },
         }  # fmt: skip
 
     def to_csv(self) -> str:

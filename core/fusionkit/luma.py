@@ -3,10 +3,17 @@
 import torch
 from torch import Tensor
 
-__all__ = ["BLUE", "GREEN", "RED", "luma", "rounded_luma"]
+from .images.picture import GREY_SPREAD
+
+__all__ = ["BLUE", "GREEN", "RED", "colorful", "luma", "rounded_luma"]
 
 RED, BLUE = 0.299, 0.114
 GREEN = 1 - RED - BLUE
+
+
+def colorful(image: Tensor) -> Tensor:
+    """Whether the channels of any pixel differ by more than GREY_SPREAD, image by image: (B, C, H, W) -> (B,)."""
+    return (image.amax(1) - image.amin(1)).flatten(1).amax(1) > GREY_SPREAD
 
 
 def luma(image: Tensor) -> Tensor:

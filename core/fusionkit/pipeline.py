@@ -15,9 +15,8 @@ from .contracts import Backbone, ColorSpace, Decoder, Plugin, Prior, Sources
 from .errors import InputError, OptionError, SizeMismatch
 from .fold import FoldedPrior
 from .images import Depth, Picture
-from .images.picture import GREY_SPREAD
 from .intake import take, to_array, to_tensor
-from .luma import luma, rounded_luma
+from .luma import colorful, luma, rounded_luma
 from .registry import get_registry, validate_options
 from .sampler import Callback, Sampler, SamplerOptions
 from .tiling import TiledBackbone, TiledDecoder
@@ -259,7 +258,7 @@ def output_depth(picture: Picture, depth: Depth | None) -> tuple[Depth, tuple[fl
 
 def is_colorful(image: Tensor) -> bool:
     """`Picture.has_color` for a tensor (B, C, H, W)."""
-    return image.shape[1] == 3 and bool((image.amax(1) - image.amin(1)).max() > GREY_SPREAD)
+    return bool(colorful(image).any())
 
 
 def _dump(plugin: Plugin) -> dict[str, Any]:

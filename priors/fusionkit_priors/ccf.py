@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.ssim import ssim_map
 
 from .poisson import gradient
 from .window import gaussian_blur
@@ -137,9 +138,4 @@ def _spectrum(x: Tensor) -> Tensor:
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:
     """SSIM with a Gaussian of deviation 1.5, borders replicated, range 1: (B,)."""
-    mean_a, mean_b = gaussian_blur(a, 1.5), gaussian_blur(b, 1.5)
-    var_a, var_b = gaussian_blur(a * a, 1.5) - mean_a.square(), gaussian_blur(b * b, 1.5) - mean_b.square()
-    covariance = gaussian_blur(a * b, 1.5) - mean_a * mean_b
-    c1, c2 = 0.01**2, 0.03**2
-    brightness = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
-    return _mean(brightness * (2 * covariance + c2) / (var_a + var_b + c2))
+    return _mean(ssim_map(a, b, lambda x: gaussian_blur(x, 1.5), data_range=1.0))

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
 
+from .poisson import gradient as spatial_gradient
+
 __all__ = ["EMTV", "EMState", "EMTVOptions", "em_step", "prox_tv"]
 
 Form = Literal["corrected", "released"]
@@ -86,7 +88,7 @@ class EMTV(Prior):
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, EMState]:
         """One or more EM steps from the estimate x0 (B, 1, H, W)."""
         o = self.options
-        visible, infrared = sources.reference_luma, _other(sources)
+        visible, infrared = sources.reference_luma, sources.first_other_luma
         if o.signal == "signed":
             visible, infrared, x0 = 2 * visible - 1, 2 * infrared - 1, 2 * x0 - 1
         if not o.carry:
@@ -101,20 +103,14 @@ class EMTV(Prior):
 
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
         """sum |I - F| + |F - V| + lam |∇(I - F)|, absolute values rounded at zero by `eps`: (B,)."""
-        visible, infrared = sources.reference_luma, _other(sources)
+        visible, infrared = sources.reference_luma, sources.first_other_luma
         residual = infrared - x0
         # not periodic: opposite borders of an image have nothing to do with each other
-        gx = torch.diff(residual, dim=-1, append=residual[..., -1:])
-        gy = torch.diff(residual, dim=-2, append=residual[..., -1:, :])
+        gx, gy = spatial_gradient(residual)
         eps = self.options.eps
         gradient = torch.sqrt(gx.square() + gy.square() + eps**2)
         terms = _rounded_abs(residual, eps) + _rounded_abs(x0 - visible, eps) + self.options.lam * gradient
         return terms.sum(dim=(1, 2, 3))
-
-
-def _other(sources: Sources) -> Tensor:
-    """The source that is not the reference; a single source explains itself."""
-    return sources.other_luma[0] if len(sources) > 1 else sources.reference_luma
 
 
 def _rounded_abs(x: Tensor, eps: float) -> Tensor:

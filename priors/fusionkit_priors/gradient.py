@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
 
-from .laplacian import global_contrast
+from .laplacian import contrast_mean
 from .poisson import divergence, gradient, screened_poisson
 
 __all__ = ["Gradient", "GradientOptions"]
@@ -58,11 +58,9 @@ class Gradient(Prior):
     def _base(self, x0: Tensor, sources: Sources) -> Tensor:
         if self.options.base == "estimate":
             return x0
-        lumas = torch.stack(sources.luma)
         if self.options.base == "average":
-            return lumas.mean(0)
-        contrast = torch.stack([global_contrast(y) for y in sources.luma]) + 1e-6
-        return (contrast * lumas).sum(0) / contrast.sum(0)
+            return torch.stack(sources.luma).mean(0)
+        return contrast_mean(sources.luma)
 
 
 def dominant_gradient(images: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Laplacian-pyramid fusion: local energy decides the details, global contrast the base."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from fusionkit.contracts import Options, Prior, Sources
 
 from .pyramid import blur, collapse, laplacian_pyramid
 
-__all__ = ["Laplacian", "LaplacianOptions", "global_contrast"]
+__all__ = ["Laplacian", "LaplacianOptions", "contrast_mean", "global_contrast"]
 
 
 class LaplacianOptions(Options):
@@ -66,6 +67,12 @@ def _mix(bands: "list[Tensor] | tuple[Tensor, ...]", saliences: list[Tensor], po
     """Σ w_i band_i with w_i proportional to salience_i^power; a softmax of logarithms, so that nothing overflows."""
     logits = torch.stack([power * torch.log(s + 1e-8) for s in saliences])
     return (torch.softmax(logits, dim=0) * torch.stack(list(bands))).sum(0)
+
+
+def contrast_mean(images: Sequence[Tensor]) -> Tensor:
+    """Mean of images (B, 1, H, W) weighted by their global contrast, the plain one where none has any."""
+    weights = torch.stack([global_contrast(image) for image in images]) + 1e-6
+    return (weights * torch.stack(list(images))).sum(0) / weights.sum(0)
 
 
 def global_contrast(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-from fusionkit.images.picture import GREY_SPREAD
+from fusionkit.luma import colorful
 
 from .guided_filter import laplacian
 from .laplacian import default_levels
@@ -45,11 +45,12 @@ class Mertens(Prior):
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The fused luma (B, 1, H, W)."""
         # measured alike for all: in colour where every source has colour, else on luma, however the file stores grey
-        colored = all(image.shape[1] == 3 and bool((_spread(image) > GREY_SPREAD).any()) for image in sources.images)
-        measured = sources.images if colored else sources.luma
-        weights = torch.softmax(
-            torch.stack([self._log_weight(m, y) for m, y in zip(measured, sources.luma, strict=True)]), dim=0
+        colored = torch.stack([colorful(image) for image in sources.images]).all(0).view(-1, 1, 1, 1)
+        in_color, on_luma = (
+            torch.stack([self._log_weight(m, y) for m, y in zip(measured, sources.luma, strict=True)])
+            for measured in (sources.images, sources.luma)
         )
+        weights = torch.softmax(torch.where(colored, in_color, on_luma), dim=0)
         levels = self.options.levels or default_levels(min(x0.shape[-2:]))
         fused: list[Tensor] | None = None
         for weight, y in zip(weights, sources.luma, strict=True):
@@ -66,7 +67,3 @@ class Mertens(Prior):
         if measured.shape[1] == 3:
             weight = weight + o.saturation * torch.log(measured.std(1, correction=0, keepdim=True) + FLOOR)
         return weight - o.exposedness * ((measured - 0.5) ** 2).sum(1, keepdim=True) / (2 * o.width**2)
-
-
-def _spread(image: Tensor) -> Tensor:
-    return image.amax(1) - image.amin(1)

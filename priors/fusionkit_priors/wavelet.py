@@ -10,7 +10,7 @@ from torch import Tensor
 from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.errors import BrokenPlugin, OptionError
 
-from .laplacian import global_contrast
+from .laplacian import contrast_mean
 from .window import box_mean
 
 __all__ = ["Wavelet", "WaveletOptions"]
@@ -77,11 +77,9 @@ class Wavelet(Prior):
         return stacked.gather(0, energy.argmax(0, keepdim=True))[0].numpy()
 
     def _base(self, approximations: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":
-        stacked = torch.from_numpy(np.stack(approximations))[:, None]
         if self.options.base == "average":
-            return stacked.mean(0)[0].numpy()
-        weights = global_contrast(stacked) + 1e-6
-        return ((weights * stacked).sum(0) / weights.sum(0))[0].numpy()
+            return np.stack(approximations).mean(0)
+        return contrast_mean([torch.from_numpy(a)[None, None] for a in approximations])[0, 0].numpy()
 
 
 def _pywavelets() -> Any:

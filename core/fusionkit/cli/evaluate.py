@@ -79,7 +79,7 @@ def evaluate(
             report=lambda pair, done, total: status.update(f"{done + 1} of {total}: {pair}"),
         )  # fmt: skip
     if output is not None:
-        text = result.to_csv() if output.suffix.lower() == ".csv" else json.dumps(_full(result), indent=2) + "\n"
+        text = result.to_csv() if output.suffix.lower() == ".csv" else json.dumps(result.record(), indent=2) + "\n"
         with atomic_write(output) as temporary:
             temporary.write_text(text, encoding="utf-8")
     for failure in result.failures[:SHOWN]:
@@ -87,22 +87,6 @@ def evaluate(
     if len(result.failures) > SHOWN:
         console.print(f"and {len(result.failures) - SHOWN} more, all in a .json report", style="yellow", markup=False)
     _print(result, Console())
-
-
-def _full(result: "Evaluation") -> dict[str, object]:
-    record = result.record()
-    record["tests"] = {
-        "kind": "paired Wilcoxon, two-sided, Holm over the other methods, each metric a family of its own",
-        "p": {
-            method: {
-                other: {metric: None if math.isnan(p) else p for metric, p in row.items()}
-                for other, row in result.tests(method).items()
-            }
-            for method in result.values
-            if method not in result.baselines
-        },
-    }
-    return record
 
 
 def _print(result: "Evaluation", console: "Console") -> None:
@@ -113,7 +97,7 @@ def _print(result: "Evaluation", console: "Console") -> None:
 
     names = list(result.metrics)
     ranks = result.mean_ranks()
-    means = {method: {m: result.summary(method, m).mean for m in names} for method in result.values}
+    means = {method: {m: result.mean(method, m) for m in names} for method in result.values}
     best: dict[str, list[str]] = {}
     for name, metric in result.metrics.items():
         known = [method for method in result.values if not math.isnan(means[method][name])]

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..luma import BLUE, RED, luma
+from ..ssim import ssim_map
 
 __all__ = ["Form", "FusionLoss", "FusionTerms", "saliency_weights", "ssim", "stage_two_input"]
 
@@ -118,12 +119,7 @@ def ssim(a: Tensor, b: Tensor, form: Form = "corrected") -> Tensor:
     def mean(x: Tensor) -> Tensor:
         return F.conv2d(x, kernel, groups=channels)
 
-    mean_a, mean_b = mean(a), mean(b)
-    var_a, var_b = mean(a * a) - mean_a.square(), mean(b * b) - mean_b.square()
-    covariance = mean(a * b) - mean_a * mean_b
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    brightness = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
-    return (brightness * (2 * covariance + c2) / (var_a + var_b + c2)).mean()
+    return ssim_map(a, b, mean, data_range).mean()
 
 
 def stage_two_input(decoded: Tensor, fused: Tensor, form: Form = "corrected") -> Tensor:

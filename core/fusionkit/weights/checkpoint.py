@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import WeightsError
+from .files import differences
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +25,17 @@ if TYPE_CHECKING:
     Built = TypeVar("Built")
     Module = TypeVar("Module", bound=nn.Module)
 
-__all__ = ["CheckpointImporter", "Imported", "cast", "described", "on_meta", "plain", "read_checkpoint", "state_dict"]
+__all__ = [
+    "CONFIG_HINT",
+    "CheckpointImporter",
+    "Imported",
+    "described",
+    "fitted",
+    "on_meta",
+    "plain",
+    "read_checkpoint",
+    "state_dict",
+]
 
 # containers and numbers, which some pickles name as classes: the real ones, they only hold values
 TOLERATED = frozenset({"builtins.bytes", "builtins.object", "builtins.range", "builtins.slice"})
@@ -38,6 +49,7 @@ REFUSED = frozenset({
 })  # fmt: skip
 UNKNOWN = re.compile(r"\bGLOBAL ([\w.]+)")
 FILLED = re.compile(r"Can only (SETITEM|append|extend).*but got <class '([\w.]+)'>")
+CONFIG_HINT = "; give the configuration published with it (--config)"
 LIMIT = 1000  # names in one file
 
 
@@ -187,11 +199,21 @@ def plain(tensor: "Tensor") -> "Tensor":
     return torch.Tensor.detach(tensor).contiguous().as_subclass(torch.Tensor)
 
 
-def cast(tensor: "Tensor", own: "Tensor", name: str) -> "Tensor":
-    """A copy in the type of the network's `own` tensor; whole numbers do not become weights."""
-    if tensor.is_floating_point() != own.is_floating_point():
-        raise WeightsError(f"{name} is {tensor.dtype}, expected {own.dtype}")
-    return tensor.to(own.dtype, copy=True)
+def fitted(
+    tensors: "Mapping[str, Tensor]", own: "Mapping[str, Tensor]", config: Mapping[str, Any] | None
+) -> "dict[str, Tensor]":
+    """Copies of `tensors` in the order and types of a network's state dict `own`, or an error that names every misfit.
+
+    Whole numbers do not become weights. Without a configuration the error says that one can be given.
+    """
+    problems = differences(tensors, own)
+    if problems:
+        hint = "" if config is not None else CONFIG_HINT
+        raise WeightsError(f"not weights of this architecture: {'; '.join(problems)}{hint}")
+    for name, expected in own.items():
+        if tensors[name].is_floating_point() != expected.is_floating_point():
+            raise WeightsError(f"{name} is {tensors[name].dtype}, expected {expected.dtype}")
+    return {name: tensors[name].to(expected.dtype, copy=True) for name, expected in own.items()}
 
 
 def described(build: "Callable[..., Built]", *arguments: Any) -> "Built":

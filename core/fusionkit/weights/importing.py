@@ -4,13 +4,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BrokenPlugin, FusionkitError, OptionError, UnknownPlugin, WeightsError
 from ..registry import get_registry
 from .checkpoint import CheckpointImporter, Imported, read_checkpoint
-from .files import WeightsFile, read_tensors, save_weights, sha256
+from .files import read_tensors, save_weights, sha256
 from .store import Stored, check_name, list_weights, user_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["import_weights", "verify_weights"]
 
@@ -34,9 +37,7 @@ def import_weights(
     kind, plugin_name, importer = _importer(content, checkpoint, plugin)
     with _about(checkpoint):
         imported = importer.convert(content, settings)
-    broken = [k for k, v in imported.tensors.items() if v.is_floating_point() and not bool(v.isfinite().all())]
-    if broken:
-        raise WeightsError(f"{checkpoint}: holds NaN or infinite values in {'; '.join(broken)}")
+    _check_finite(imported.tensors, checkpoint)
     source = {"file": checkpoint.name, "sha256": sha256(checkpoint), "imported_by": f"fusionkit {version('fusionkit')}"}
     info = {"kind": f"{kind} {plugin_name}", **imported.info, "source": {**source, "notes": list(imported.notes)}}
     save_weights(path, imported.tensors, info)
@@ -116,11 +117,15 @@ def _about(path: Path) -> Iterator[None]:
         raise WeightsError(f"{path}: cannot be converted ({type(error).__name__}: {reason})") from None
 
 
-def verify_weights(stored: Stored) -> int:
-    """Read, compare the SHA-256, load strictly into the plug-in; the number of parameters. Raises WeightsError."""
-    tensors = read_tensors(WeightsFile(stored.file.path, stored.file.info))
+def _check_finite(tensors: "Mapping[str, Tensor]", path: Path) -> None:
     broken = [k for k, v in tensors.items() if v.is_floating_point() and not bool(v.isfinite().all())]
     if broken:
-        raise WeightsError(f"{stored.file.path}: holds NaN or infinite values in {'; '.join(broken)}")
+        raise WeightsError(f"{path}: holds NaN or infinite values in {'; '.join(broken)}")
+
+
+def verify_weights(stored: Stored) -> int:
+    """Read, compare the SHA-256, load strictly into the plug-in; the number of parameters. Raises WeightsError."""
+    tensors = read_tensors(stored.file)
+    _check_finite(tensors, stored.file.path)
     get_registry().create(*stored.plugin, {"weights": str(stored.file.path)})
     return sum(v.numel() for v in tensors.values())

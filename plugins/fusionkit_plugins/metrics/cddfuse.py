@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
+from fusionkit.ssim import ssim_map
 
-from .levels import correlation, entropy, gradient_energy, levels, sobel, vifp
+from .levels import correlation, entropy, gradient_energy, levels, sobel, undefined, vifp
 
 __all__ = ["AG", "CC", "EN", "MI", "MSE", "PSNR", "SCD", "SD", "SF", "SSIM", "VIFF", "Qabf"]
 
@@ -141,7 +142,7 @@ class VIFF(_Dialect):
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,); nan for images under 41 pixels a side, where the coarsest scale has no position left."""
         if min(f.shape[-2:]) < 41:
-            return torch.full((len(f),), math.nan, dtype=torch.float64, device=f.device)
+            return undefined(f)
         return vifp(a, f) + vifp(b, f)
 
 
@@ -182,23 +183,15 @@ class SSIM(_Dialect):
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,); nan for images under 7 pixels a side."""
         if min(f.shape[-2:]) < self.SIZE:
-            return torch.full((len(f),), math.nan, dtype=torch.float64, device=f.device)
+            return undefined(f)
         return self.ssim(f, a) + self.ssim(f, b)
 
     def ssim(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean over positions whose window lies inside the image, (B,)."""
-
-        def mean(image: Tensor) -> Tensor:
-            return F.avg_pool2d(image, self.SIZE, stride=1)
-
         samples = self.SIZE**2
-        unbiased = samples / (samples - 1)
-        mx, my = mean(x), mean(y)
-        vx, vy, vxy = (
-            unbiased * (mean(p * q) - mp * mq) for p, q, mp, mq in ((x, x, mx, mx), (y, y, my, my), (x, y, mx, my))
+        value = ssim_map(
+            x, y, lambda image: F.avg_pool2d(image, self.SIZE, stride=1), self.DATA_RANGE, samples / (samples - 1)
         )
-        c1, c2 = (0.01 * self.DATA_RANGE) ** 2, (0.03 * self.DATA_RANGE) ** 2
-        value = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
         return value.flatten(1).mean(1)
 
 

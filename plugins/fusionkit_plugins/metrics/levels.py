@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["correlation", "entropy", "filtered", "gradient_energy", "levels", "sobel", "vifp"]
+__all__ = ["correlation", "entropy", "filtered", "gradient_energy", "levels", "sobel", "undefined", "vifp"]
 
 # of vifp: scales of the pyramid, variance of the visual noise in squared grey levels, and what counts as zero
 SCALES, NOISE, EPS = 4, 2.0, 1e-10
@@ -15,6 +15,11 @@ SCALES, NOISE, EPS = 4, 2.0, 1e-10
 def levels(image: Tensor) -> Tensor:
     """[0, 1] -> grey levels 0 to 255, rounded, as the written 8-bit file holds them; float64."""
     return (image.double() * 255).round().clamp(0, 255)
+
+
+def undefined(images: Tensor) -> Tensor:
+    """nan for each image (B, ...), where a definition has no value: (B,)."""
+    return torch.full((len(images),), math.nan, dtype=torch.float64, device=images.device)
 
 
 def entropy(*images: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
+from fusionkit.ssim import ssim_map
 
-from .levels import correlation, entropy, filtered, gradient_energy, levels, sobel, vifp
+from .levels import correlation, entropy, filtered, gradient_energy, levels, sobel, undefined, vifp
 
 __all__ = ["AG", "CC", "EN", "MI", "MSE", "NMI", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Qabf"]
 
@@ -83,7 +84,7 @@ class AG(Metric):
         """Grey levels, (B,); nan for images one pixel wide or high."""
         x = levels(fused)
         if min(x.shape[-2:]) < 2:
-            return torch.full((len(x),), math.nan, dtype=torch.float64)
+            return undefined(x)
         gy, gx = torch.gradient(x, dim=(-2, -1))
         return ((gx.square() + gy.square()) / 2).sqrt().flatten(1).mean(1)
 
@@ -150,7 +151,7 @@ class SSIM(Metric):
         """(B,); nan for images under 11 pixels a side."""
         f = levels(fused)
         if min(f.shape[-2:]) < 11:
-            return torch.full((len(f),), math.nan, dtype=torch.float64)
+            return undefined(f)
         return torch.stack([_ssim(f, levels(s)) for s in sources.luma]).mean(0)
 
 
@@ -164,7 +165,7 @@ class VIF(Metric):
         """(B,); nan for images under 41 pixels a side."""
         f = levels(fused)
         if min(f.shape[-2:]) < 41:
-            return torch.full((len(f),), math.nan, dtype=torch.float64)
+            return undefined(f)
         return torch.stack([vifp(levels(s), f) for s in sources.luma]).mean(0)
 
 
@@ -197,9 +198,4 @@ def _ssim(a: Tensor, b: Tensor) -> Tensor:
     x = torch.arange(11, dtype=a.dtype, device=a.device) - 5
     window = torch.exp(-x.square() / (2 * 1.5**2))
     window = window / window.sum()
-    mean_a, mean_b = filtered(a, window), filtered(b, window)
-    var_a, var_b = filtered(a * a, window) - mean_a.square(), filtered(b * b, window) - mean_b.square()
-    covariance = filtered(a * b, window) - mean_a * mean_b
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    brightness = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
-    return (brightness * (2 * covariance + c2) / (var_a + var_b + c2)).flatten(1).mean(1)
+    return ssim_map(a, b, lambda image: filtered(image, window), data_range=255.0).flatten(1).mean(1)

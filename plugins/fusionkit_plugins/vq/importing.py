@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fusionkit.errors import WeightsError
-from fusionkit.weights import CheckpointImporter, Imported, differences
-from fusionkit.weights.checkpoint import cast, described, on_meta, state_dict
+from fusionkit.weights import CheckpointImporter, Imported
+from fusionkit.weights.checkpoint import described, fitted, on_meta, state_dict
 
 from .config import VQConfig
 from .network import VQModel
@@ -40,9 +39,5 @@ class VQImporter(CheckpointImporter):
         left_out = sum(k.startswith("loss.") for k in every)
         if left_out:
             notes.append(f"left out: {left_out} tensors of the training loss")
-        problems = differences(tensors, own)
-        if problems:
-            hint = "" if config is not None else "; give the configuration published with it (--config)"
-            raise WeightsError(f"not weights of this architecture: {'; '.join(problems)}{hint}")
         info = {"architecture": architecture.model_dump(), "quantize": "encode"}
-        return Imported({name: cast(tensors[name], own[name], name) for name in own}, info, tuple(notes))
+        return Imported(fitted(tensors, own, config), info, tuple(notes))
