@@ -187,17 +187,19 @@ class Metric(Plugin, ABC):
     """One number a pair: how well `fused` keeps what the sources show.
 
     definition, range and version say exactly which number this is: two metrics of one name and different
-    definitions are the field's oldest complaint.
+    definitions are the field's oldest complaint. color: True asks for the images as their files have them, one or
+    three channels, instead of luma.
     """
 
     definition: ClassVar[str]
     range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     higher_is_better: ClassVar[bool] = True
     version: ClassVar[str] = "1"
+    color: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """fused (B, 1, H, W) luma in [0, 1] -> (B,)."""
+        """fused (B, 1, H, W), luma in [0, 1], or (B, 3, H, W) where `color` is set -> (B,)."""
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .contracts import Metric, Sources
-from .errors import FusionkitError, InputError, OptionError
+from .errors import BrokenPlugin, FusionkitError, InputError, OptionError
 from .images import read_image
 from .intake import to_tensor
 from .jobs import match_folders
@@ -186,9 +186,15 @@ def _holm(p: Sequence[float]) -> list[float]:
 
 
 def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, Metric]:
-    """The metrics to score with: those named, else all of a dialect, else the standard ones."""
+    """The metrics to score with: those named, else all of a dialect, else the usual ones.
+
+    The one name "all" means every metric that belongs to no dialect and whose packages are installed.
+    """
     registry = get_registry()
     known = registry.names("metric")
+    if dialect is None and names is not None and list(names) == ["all"]:
+        every = {name: _create_if_installed(name) for name in known if "." not in name}
+        return {name: metric for name, metric in every.items() if metric is not None}
     if dialect is not None:
         offered = [name for name in known if name.startswith(f"{dialect}.")]
         if not offered:
@@ -198,6 +204,13 @@ def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, 
     else:
         chosen = list(names) if names else [name for name in DEFAULT if name in known]
     return {name: registry.create("metric", name) for name in chosen}
+
+
+def _create_if_installed(name: str) -> Metric | None:
+    try:
+        return get_registry().create("metric", name)
+    except BrokenPlugin:
+        return None
 
 
 def evaluate(
@@ -225,8 +238,9 @@ def evaluate(
     for number, job in enumerate(jobs):
         report(job.key, number, len(jobs))
         try:
-            lumas = tuple(luma(to_tensor(read_image(path).pixels)) for path in job.sources)
-            originals, fused = lumas[: len(sources)], dict(zip(methods, lumas[len(sources) :], strict=True))
+            images = tuple(to_tensor(read_image(path).pixels) for path in job.sources)
+            originals = Sources(images[: len(sources)], tuple(luma(image) for image in images[: len(sources)]))
+            fused = dict(zip(methods, images[len(sources) :], strict=True))
             row = dict(_score(fused, originals, metrics, baselines))
         except FusionkitError as error:
             result.failures.append(f"{job.key}: {error}")
@@ -243,14 +257,18 @@ def evaluate(
 
 
 def _score(
-    fused: Mapping[str, Tensor], originals: tuple[Tensor, ...], metrics: Mapping[str, Metric], baselines: bool
+    fused: Mapping[str, Tensor], sources: Sources, metrics: Mapping[str, Metric], baselines: bool
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Values of every method for one pair."""
-    sources = Sources(originals, originals)
-    every = {**fused, **({name: f(originals) for name, f in BASELINES.items()} if baselines else {})}
+    every = {**fused, **({name: f(sources.luma) for name, f in BASELINES.items()} if baselines else {})}
     for method, image in every.items():
-        if any(image.shape != original.shape for original in originals):
-            sizes = ", ".join(f"{y.shape[-1]}x{y.shape[-2]}" for y in (image, *originals))
+        shapes = [x.shape[-2:] for x in (image, *sources.luma)]
+        if len(set(shapes)) > 1:
+            sizes = ", ".join(f"{shape[1]}x{shape[0]}" for shape in shapes)
             raise InputError(f"{method}: sizes of result and sources differ ({sizes}); nothing is resized to compare")
+        grey = luma(image)
         with torch.inference_mode():
-            yield method, {name: float(metric(image, sources)) for name, metric in metrics.items()}
+            yield (
+                method,
+                {name: float(metric(image if metric.color else grey, sources)) for name, metric in metrics.items()},
+            )

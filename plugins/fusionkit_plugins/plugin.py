@@ -49,9 +49,27 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
         ("MSE", "mean squared difference to the sources, squared grey levels"),
     ):
         yield MetricRecord(name=name, summary=summary, target=f"fusionkit_plugins.metrics.standard:{name}")
-    for name in ("EN", "SD", "SF", "AG", "MI", "MSE", "CC", "PSNR", "SCD", "VIFF", "Qabf", "SSIM"):
-        summary = f"{name} as Evaluator.py of CDDFuse and RFfusion computes it"
-        yield MetricRecord(name=f"cddfuse.{name}", summary=summary, target=f"fusionkit_plugins.metrics.cddfuse:{name}")
-    for name in ("EN", "SF", "AG", "MSE", "CC", "PSNR", "SCD"):
-        summary = f"{name} as Evaluation-for-Image-Fusion's table of TNO has it"
-        yield MetricRecord(name=f"linfeng.{name}", summary=summary, target=f"fusionkit_plugins.metrics.linfeng:{name}")
+    for name, summary in (
+        ("Nabf", "edges that no source has: artefacts"),
+        ("MS_SSIM", "structural similarity over five scales, mean over sources"),
+        ("FMI", "feature mutual information of 3x3 windows; slow"),
+        ("Qcb", "contrast preserved for human vision (Chen and Blum)"),
+        ("Qcv", "visible difference to the sources (Chen and Varshney)"),
+        ("Qw", "weighted quality index (Piella and Heijmans)"),
+        ("Qy", "similarity to the more alike source (Yang)"),
+    ):
+        yield MetricRecord(name=name, summary=summary, target=f"fusionkit_plugins.metrics.structure:{name}")
+    yield MetricRecord(name="PIQE", summary="the result as a photograph, no reference; off-domain on thermal",
+                       target="fusionkit_plugins.metrics.noreference:PIQE")  # fmt: skip
+    for dialect, code, names in (
+        ("cddfuse", "Evaluator.py of CDDFuse and RFfusion computes it",
+         "EN SD SF AG MI MSE CC PSNR SCD VIFF Qabf SSIM"),
+        ("linfeng", "Evaluation-for-Image-Fusion's table of TNO has it",
+         "EN SD SF AG MI MSE CC PSNR SCD VIF Qabf SSIM"),
+        ("vifb", "the benchmark VIFB computes it", "EN CE MI SD SF AG EI PSNR RMSE SSIM Qabf Qcb Qcv"),
+        ("ivif_zoo", "IVIF_ZOO's eval_torch.py computes it",
+         "EN MI SF AG SD CC SCD VIF MSE PSNR Qabf Nabf SSIM MS_SSIM"),
+    ):  # fmt: skip
+        for name in names.split():
+            yield MetricRecord(name=f"{dialect}.{name}", summary=f"{name} as {code}",
+                               target=f"fusionkit_plugins.metrics.{dialect}:{name}")  # fmt: skip

@@ -28,7 +28,8 @@ def evaluate(
         tuple[Path, Path], typer.Option("--pairs", metavar="A B", help="Folders of the sources, infrared first.")
     ],
     metrics: Annotated[
-        str | None, typer.Option(help="Names, separated by commas.", show_default="all of the dialect")
+        str | None,
+        typer.Option(help="Names, separated by commas, or `all`.", show_default="the usual ones, or a dialect's"),
     ] = None,
     dialect: Annotated[
         str | None,

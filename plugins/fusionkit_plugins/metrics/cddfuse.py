@@ -6,38 +6,19 @@ with the constants of a range of 2 on levels of 0 to 255, and sums over sources 
 """
 
 import math
-from abc import abstractmethod
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from fusionkit.contracts import Metric, Sources
 from fusionkit.ssim import ssim_map
 
-from .levels import correlation, entropy, gradient_energy, levels, sobel, undefined, vifp
+from .levels import PairMetric, correlation, entropy, filtered, gradient_energy, sobel, undefined, vifp
 
 __all__ = ["AG", "CC", "EN", "MI", "MSE", "PSNR", "SCD", "SD", "SF", "SSIM", "VIFF", "Qabf"]
 
 
-class _Dialect(Metric):
-    """Turns images into grey levels and wants two sources."""
-
-    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """(B,), nan where the definition has none."""
-        if len(sources) != 2:
-            raise ValueError(f"cddfuse.{type(self).__name__} is defined for two sources, got {len(sources)}")
-        return self.measure(levels(fused), *(levels(y) for y in sources.luma))
-
-    @abstractmethod
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Of grey levels (B, 1, H, W) in float64."""
-
-
-class EN(_Dialect):
+class EN(PairMetric):
     """Entropy."""
 
     definition = "-sum p log2 p over the 256 grey levels"
@@ -48,7 +29,7 @@ class EN(_Dialect):
         return entropy(f)
 
 
-class SD(_Dialect):
+class SD(PairMetric):
     """Standard deviation."""
 
     definition = "population standard deviation, grey levels"
@@ -59,7 +40,7 @@ class SD(_Dialect):
         return f.flatten(1).std(1, correction=0)
 
 
-class SF(_Dialect):
+class SF(PairMetric):
     """Spatial frequency."""
 
     definition = "sqrt(mean squared row difference + mean squared column difference), grey levels"
@@ -69,7 +50,7 @@ class SF(_Dialect):
         return gradient_energy(f).sqrt()
 
 
-class AG(_Dialect):
+class AG(PairMetric):
     """Average gradient."""
 
     definition = "mean of sqrt((gx² + gy²) / 2), central differences, one-sided at the borders, grey levels"
@@ -80,7 +61,7 @@ class AG(_Dialect):
         return ((gx.square() + gy.square()) / 2).sqrt().flatten(1).mean(1)
 
 
-class MI(_Dialect):
+class MI(PairMetric):
     """Mutual information."""
 
     definition = "I(F, A) + I(F, B) over 256 levels each, nats"
@@ -90,7 +71,7 @@ class MI(_Dialect):
         return math.log(2) * (2 * entropy(f) + entropy(a) + entropy(b) - entropy(f, a) - entropy(f, b))
 
 
-class MSE(_Dialect):
+class MSE(PairMetric):
     """Mean squared error."""
 
     definition = "mean of the two mean squared differences, squared grey levels"
@@ -101,7 +82,7 @@ class MSE(_Dialect):
         return _mse(f, a, b)
 
 
-class CC(_Dialect):
+class CC(PairMetric):
     """Correlation coefficient."""
 
     definition = "mean of r(A, F) and r(B, F), Pearson over pixels; nan where any image is constant"
@@ -112,7 +93,7 @@ class CC(_Dialect):
         return (correlation(a, f) + correlation(b, f)) / 2
 
 
-class PSNR(_Dialect):
+class PSNR(PairMetric):
     """Peak signal-to-noise ratio."""
 
     definition = "10 log10(max(F)² / MSE): the peak is the result's own maximum, not 255"
@@ -123,7 +104,7 @@ class PSNR(_Dialect):
         return 10 * torch.log10(f.flatten(1).amax(1).square() / _mse(f, a, b))
 
 
-class SCD(_Dialect):
+class SCD(PairMetric):
     """Sum of the correlations of differences."""
 
     definition = "r(F - B, A) + r(F - A, B), Pearson over pixels; nan where F equals a source up to a constant"
@@ -134,7 +115,7 @@ class SCD(_Dialect):
         return correlation(f - b, a) + correlation(f - a, b)
 
 
-class VIFF(_Dialect):
+class VIFF(PairMetric):
     """Visual information fidelity; in truth two pixel-domain VIFs, not Han's VIFF."""
 
     definition = "vifp(A, F) + vifp(B, F), four scales, 'valid' filters, noise variance 2; 1 for a constant source"
@@ -146,18 +127,21 @@ class VIFF(_Dialect):
         return vifp(a, f) + vifp(b, f)
 
 
-class Qabf(_Dialect):
+class Qabf(PairMetric):
     """Gradient preservation (Xydeas & Petrovic, 2000)."""
 
     definition = "Sobel strength and orientation kept of A and B, weighted by strength; equal strengths give g, not 1"
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""
-        of_f = sobel(f, "constant")
-        kept = weight = torch.zeros(len(f), dtype=torch.float64, device=f.device)
-        for source in (a, b):
-            strength, angle = sobel(source, "constant")
-            kept = kept + (self.preservation(strength, angle, *of_f) * strength).flatten(1).sum(1)
+        return self.of_edges(*(sobel(x, "constant") for x in (f, a, b)))
+
+    @classmethod
+    def of_edges(cls, of_f: tuple[Tensor, Tensor], *of_sources: tuple[Tensor, Tensor]) -> Tensor:
+        """Of strengths and orientations (B, 1, H, W) each: (B,)."""
+        kept = weight = torch.zeros(len(of_f[0]), dtype=torch.float64, device=of_f[0].device)
+        for strength, angle in of_sources:
+            kept = kept + (cls.preservation(strength, angle, *of_f) * strength).flatten(1).sum(1)
             weight = weight + strength.flatten(1).sum(1)
         return kept / weight
 
@@ -172,7 +156,7 @@ class Qabf(_Dialect):
         return strength * orientation
 
 
-class SSIM(_Dialect):
+class SSIM(PairMetric):
     """Structural similarity with scikit-image 0.19's default range for floating images."""
 
     definition = "SSIM(F, A) + SSIM(F, B), 7x7 mean, sample covariance, constants of a range of 2 on 0 to 255"
@@ -188,9 +172,9 @@ class SSIM(_Dialect):
 
     def ssim(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean over positions whose window lies inside the image, (B,)."""
-        samples = self.SIZE**2
+        samples, window = self.SIZE**2, torch.ones(self.SIZE)  # exact sums
         value = ssim_map(
-            x, y, lambda image: F.avg_pool2d(image, self.SIZE, stride=1), self.DATA_RANGE, samples / (samples - 1)
+            x, y, lambda image: filtered(image, window) / samples, self.DATA_RANGE, samples / (samples - 1)
         )
         return value.flatten(1).mean(1)
 

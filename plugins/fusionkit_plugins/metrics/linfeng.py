@@ -1,19 +1,26 @@
 """The dialect `linfeng`: Evaluation-for-Image-Fusion (Linfeng Tang), as its published table of 42 TNO pairs has it.
 
-Only what reproduces that table exactly is here. Its images are divided by 255 for some metrics and not for others,
-so that PSNR comes out 48.13 dB above the true value. EN, CC and SCD agree with the standard definitions.
+That table was made with images as 8-bit integers for SD, MI and VIF, whose arithmetic in MATLAB rounds and saturates
+at 0 and 255; divided by 255 for Qabf, SF, MSE and PSNR; as grey levels for the others. SD and VIF are therefore other
+quantities than their names say, and PSNR comes out 48.13 dB above the true value. EN, CC and SCD agree with the
+standard definitions. SSIM is in the code but not in the table: MATLAB's `ssim` of doubles.
 """
 
+import math
 from typing import ClassVar
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
+from fusionkit.ssim import ssim_map
 
-from . import standard
+from . import cddfuse, standard
+from .levels import PairMetric, entropy, filtered, gaussian, levels, undefined, vifp
 
-__all__ = ["AG", "CC", "EN", "MSE", "PSNR", "SCD", "SF"]
+__all__ = ["AG", "CC", "EN", "MI", "MSE", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Qabf"]
 
 
 class EN(standard.EN):
@@ -69,3 +76,96 @@ class PSNR(Metric):
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Decibels, (B,)."""
         return 10 * torch.log10(255**2 / MSE(self.options)(fused, sources))
+
+
+class SD(Metric):
+    """Of the positive deviations, cut at the square root of 255: 8-bit integers saturate."""
+
+    definition = "sqrt(mean of min((F - mean F)², 255)), F - mean F rounded, negative ones 0, in grey levels"
+    range: ClassVar[tuple[float, float]] = (0.0, math.sqrt(255))
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """Grey levels, (B,)."""
+        f = levels(fused).flatten(1)
+        deviation = (f - f.mean(1, keepdim=True) + 0.5).floor().clamp_min(0)
+        return deviation.square().clamp_max(255).mean(1).sqrt()
+
+
+class MI(PairMetric):
+    """Mutual information whose joint histogram takes levels 254 and 255 for one."""
+
+    definition = "I(F, A) + I(F, B), bits, 256 levels each, of which the joint histogram counts 254 and 255 together"
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Bits, (B,)."""
+        merged = [x.clamp_max(254) for x in (f, a, b)]
+        joint = sum(entropy(merged[0], x) for x in merged[1:])
+        return 2 * entropy(f) + entropy(a) + entropy(b) - joint
+
+
+class VIF(PairMetric):
+    """Two pixel-domain VIFs whose finest scale saturates."""
+
+    definition = (
+        "vifp(A, F) + vifp(B, F), four scales, 'valid' filters, noise variance 2; the finest scale's products of 8-bit "
+        "integers saturate at 255"
+    )
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """(B,); nan for images under 41 pixels a side."""
+        if min(f.shape[-2:]) < 41:
+            return undefined(f)
+        a_f, b_f = (vifp(x, f, first_product=lambda x, y: (x * y).clamp_max(255)) for x in (a, b))
+        return a_f + b_f
+
+
+class Qabf(PairMetric):
+    """Gradient preservation of images in [0, 1], where rounding decides what is flat."""
+
+    definition = (
+        "Sobel strength and orientation kept of A and B, weighted by strength, 8-bit luma over 255, zero borders; "
+        "equal strengths give g, not 1, compared after sums in the order of MATLAB's conv2"
+    )
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """(B,)."""
+        return cddfuse.Qabf.of_edges(*(self._edges(x / 255) for x in (f, a, b)))
+
+    @staticmethod
+    def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
+        padded, (height, width) = F.pad(x, (1, 1, 1, 1)), x.shape[-2:]
+
+        def convolved(kernel: tuple[tuple[float, ...], ...]) -> Tensor:
+            total = torch.zeros_like(x)
+            for j in range(3):
+                for i in range(3):
+                    # multiplied, then added: one operation would round once less
+                    term = kernel[i][j] * padded[..., 2 - i : 2 - i + height, 2 - j : 2 - j + width]
+                    total = total + term
+            return total
+
+        gx = convolved(((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)))
+        gy = convolved(((1, 2, 1), (0, 0, 0), (-1, -2, -1)))
+        angle = torch.where(gx == 0, math.pi / 2, torch.atan(gy / torch.where(gx == 0, 1.0, gx)))
+        # torch's square root of float64 is not always the nearest number, numpy's is; equality hangs on it
+        strength = np.sqrt((gx.square() + gy.square()).cpu().numpy())
+        return torch.from_numpy(strength).to(x.device), angle
+
+
+class SSIM(PairMetric):
+    """MATLAB's `ssim` of doubles, which takes their range to be 1."""
+
+    definition = (
+        "mean of SSIM(F, A) and SSIM(F, B), Gaussian 11x11 of deviation 1.5, borders replicated, grey levels, L = 1"
+    )
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """(B,)."""
+        window = gaussian(11, 1.5, f.device)
+
+        def mean(x: Tensor) -> Tensor:
+            return filtered(F.pad(x, (5, 5, 5, 5), mode="replicate"), window)
+
+        return torch.stack([ssim_map(f, x, mean, 1.0).flatten(1).mean(1) for x in (a, b)]).mean(0)

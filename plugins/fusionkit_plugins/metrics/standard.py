@@ -9,7 +9,18 @@ from torch import Tensor
 from fusionkit.contracts import Metric, Sources
 from fusionkit.ssim import ssim_map
 
-from .levels import correlation, entropy, filtered, gradient_energy, levels, sobel, undefined, vifp
+from .levels import (
+    PairMetric,
+    correlation,
+    entropy,
+    filtered,
+    gaussian,
+    gradient_energy,
+    levels,
+    sobel,
+    undefined,
+    vifp,
+)
 
 __all__ = ["AG", "CC", "EN", "MI", "MSE", "NMI", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Qabf"]
 
@@ -60,17 +71,14 @@ class MI(Metric):
         return sum(entropy(f) + entropy(s) - entropy(f, s) for s in lumas)  # type: ignore[return-value]
 
 
-class SCD(Metric):
+class SCD(PairMetric):
     """SCD (Aslantas & Bendes, 2015), for two sources."""
 
     definition = "r(F - B, A) + r(F - A, B), Pearson over pixels; nan where F equals a source up to a constant"
     range: ClassVar[tuple[float, float]] = (-2.0, 2.0)
 
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""
-        if len(sources) != 2:
-            raise ValueError(f"SCD is defined for two sources, got {len(sources)}")
-        f, a, b = levels(fused), *(levels(y) for y in sources.luma)
         return correlation(f - b, a) + correlation(f - a, b)
 
 
@@ -195,7 +203,5 @@ class Qabf(Metric):
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:
-    x = torch.arange(11, dtype=a.dtype, device=a.device) - 5
-    window = torch.exp(-x.square() / (2 * 1.5**2))
-    window = window / window.sum()
+    window = gaussian(11, 1.5, a.device)
     return ssim_map(a, b, lambda image: filtered(image, window), data_range=255.0).flatten(1).mean(1)

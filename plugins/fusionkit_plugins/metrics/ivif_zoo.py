@@ -1,0 +1,140 @@
+"""The dialect `ivif_zoo`: the metrics that IVIF_ZOO's eval_torch.py writes, quirks included, in float64.
+
+The code divides by 255 for PSNR and MSE, and multiplies by 255 for SSIM and MS-SSIM what is already in 0 to 255.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fusionkit.contracts import Metric, Sources
+from fusionkit.ssim import ssim_map
+
+from . import cddfuse, linfeng, standard, structure
+from .levels import PairMetric, filtered, gaussian, levels, undefined, vifp
+
+__all__ = ["AG", "CC", "EN", "MI", "MSE", "MS_SSIM", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Nabf", "Qabf"]
+
+
+class EN(Metric):
+    """Entropy, kept off log 0 by a constant."""
+
+    definition = "-sum p log2(p + 1e-7) over the 256 grey levels"
+    range: ClassVar[tuple[float, float]] = (-1e-6, 8.0)
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """Bits, (B,)."""
+        rows = levels(fused).flatten(1).long()
+        p = torch.stack([torch.bincount(row, minlength=256) for row in rows]).double() / rows.shape[1]
+        return -(p * torch.log2(p + 1e-7)).sum(1)
+
+
+class MI(standard.MI):
+    """Mutual information, as the standard one."""
+
+
+class SD(standard.SD):
+    """Standard deviation, as the standard one."""
+
+
+class SF(standard.SF):
+    """Spatial frequency, as the standard one."""
+
+
+class AG(standard.AG):
+    """Average gradient, as the standard one."""
+
+
+class CC(standard.CC):
+    """Correlation, as the standard one."""
+
+
+class SCD(standard.SCD):
+    """Sum of the correlations of differences, as the standard one."""
+
+
+class MSE(linfeng.MSE):
+    """Mean squared error of images in [0, 1]."""
+
+
+class PSNR(linfeng.PSNR):
+    """PSNR with the peak of one range and the error of another."""
+
+
+class Qabf(cddfuse.Qabf):
+    """Gradient preservation, as CDDFuse's code has it."""
+
+
+class Nabf(structure.Nabf):
+    """Fusion artefacts; weak edges have no weight at all."""
+
+    definition = (
+        "edges stronger in F than in both sources, times what is not kept of A and B, weighted by source strength^1.5 "
+        "where it is 2 or more, else 0; Sobel / 8, borders reflected"
+    )
+    WEAK = 0.0
+
+
+class VIF(PairMetric):
+    """Two pixel-domain VIFs on a grid that lies off centre."""
+
+    definition = (
+        "vifp(A, F) + vifp(B, F), zero borders, noise variance 2; Gaussians sampled at linspace(-(n + 1) / 2, "
+        "(n - 1) / 2, n), off centre"
+    )
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """(B,)."""
+        a_f, b_f = (vifp(x, f, window=self._window, mean=self._mean) for x in (a, b))
+        return a_f + b_f
+
+    @staticmethod
+    def _window(size: int, deviation: float, device: torch.device) -> Tensor:
+        at = torch.linspace(-size // 2, size // 2, size, dtype=torch.float64, device=device)
+        window = torch.exp(-at.square() / (2 * deviation**2))
+        return window / window.sum()
+
+    @staticmethod
+    def _mean(x: Tensor, window: Tensor) -> Tensor:
+        half = len(window) // 2
+        return filtered(F.pad(x, (half, half, half, half)), window)
+
+
+class SSIM(PairMetric):
+    """Structural similarity of grey levels times 255."""
+
+    definition = "SSIM(F, A) + SSIM(F, B), Gaussian 11x11 of deviation 1.5, no padding, grey levels times 255, L = 255"
+    range: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """(B,); nan for images under 11 pixels a side."""
+        if min(f.shape[-2:]) < 11:
+            return undefined(f)
+        window = gaussian(11, 1.5, f.device)
+        return sum(  # type: ignore[return-value]
+            ssim_map(f * 255, x * 255, lambda y: filtered(y, window), 255.0).flatten(1).mean(1) for x in (a, b)
+        )
+
+
+class MS_SSIM(structure.MS_SSIM):  # noqa: N801
+    """Multi-scale SSIM of grey levels times 255."""
+
+    definition = (
+        "sum over sources of MS-SSIM on five scales, Gaussian 11x11 of deviation 1.5, no padding, odd sizes padded by "
+        "zeros before halving, grey levels times 255, L = 255"
+    )
+    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """(B,); nan for images under 161 pixels a side."""
+        f = levels(fused)
+        if min(f.shape[-2:]) <= 160:
+            return undefined(f)
+        return torch.stack([self.similarity(255 * f, 255 * levels(s)) for s in sources.luma]).sum(0)
+
+    def halved(self, x: Tensor) -> Tensor:
+        """Means of 2x2; an odd size is padded on both sides, the zeros counted."""
+        return F.avg_pool2d(x, 2, padding=(x.shape[-2] % 2, x.shape[-1] % 2))

@@ -1,0 +1,37 @@
+"""Metrics of the result alone that judge it as a photograph. Off-domain for thermal mixtures: read them with care."""
+
+from importlib import import_module
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fusionkit.contracts import Metric, Sources
+from fusionkit.errors import BrokenPlugin
+
+from .levels import levels
+
+__all__ = ["PIQE"]
+
+
+class PIQE(Metric):
+    """Perception-based image quality (Venkatanath et al., 2015), by the package pypiqe; it needs no training."""
+
+    definition = (
+        "PIQE of the 8-bit luma by pypiqe: distortion of active 16x16 blocks, 0 to 100; made for photographs, "
+        "off-domain for thermal mixtures"
+    )
+    range: ClassVar[tuple[float, float]] = (0.0, 100.0)
+    higher_is_better = False
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        try:
+            self._piqe = import_module("pypiqe").piqe
+        except ImportError:
+            raise BrokenPlugin("metric PIQE needs pypiqe: pip install 'fusionkit[iqa]'") from None
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """(B,)."""
+        images = levels(fused)[:, 0].byte().cpu().numpy()
+        return torch.tensor([float(self._piqe(image)[0]) for image in images], dtype=torch.float64)
