@@ -22,7 +22,7 @@ from .luma import luma
 from .manifest import file_record
 from .registry import get_registry
 
-__all__ = ["BASELINES", "Evaluation", "Summary", "evaluate", "load_metrics"]
+__all__ = ["BASELINES", "Evaluation", "Summary", "bootstrap", "evaluate", "load_metrics", "score_images"]
 
 DEFAULT = ("EN", "SD", "SF", "AG", "MI", "NMI", "CC", "SCD", "VIF", "Qabf", "SSIM", "PSNR", "MSE")
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
@@ -57,6 +57,16 @@ class Summary:
     defined: int
 
 
+def bootstrap(values: "np.ndarray[Any, Any]") -> Summary:
+    """Mean of defined values (n,) and its percentile interval."""
+    if values.size == 0:
+        return Summary(math.nan, math.nan, math.nan, 0)
+    picks = np.random.default_rng(SEED).integers(0, values.size, (RESAMPLES, values.size))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values[picks].mean(axis=1), (tail, 1 - tail))
+    return Summary(float(values.mean()), float(low), float(high), int(values.size))
+
+
 @dataclass
 class Evaluation:
     """Values by method, metric and pair; what they mean; what could not be scored."""
@@ -79,13 +89,7 @@ class Evaluation:
 
     def summary(self, method: str, metric: str) -> Summary:
         """Mean and its bootstrap interval (percentile, 95 %, 2000 resamples of the pairs, fixed seed)."""
-        values = self._defined(method, metric)
-        if values.size == 0:
-            return Summary(math.nan, math.nan, math.nan, 0)
-        picks = np.random.default_rng(SEED).integers(0, values.size, (RESAMPLES, values.size))
-        tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(values[picks].mean(axis=1), (tail, 1 - tail))
-        return Summary(float(values.mean()), float(low), float(high), int(values.size))
+        return bootstrap(self._defined(method, metric))
 
     def mean_ranks(self) -> dict[str, float]:
         """Mean over metrics of each method's rank by mean value; 1 is best, ties share, undefined is last."""
@@ -241,7 +245,7 @@ def evaluate(
             images = tuple(to_tensor(read_image(path).pixels) for path in job.sources)
             originals = Sources(images[: len(sources)], tuple(luma(image) for image in images[: len(sources)]))
             fused = dict(zip(methods, images[len(sources) :], strict=True))
-            row = dict(_score(fused, originals, metrics, baselines))
+            row = dict(score_images(fused, originals, metrics, baselines=baselines))
         except FusionkitError as error:
             result.failures.append(f"{job.key}: {error}")
             continue
@@ -256,10 +260,10 @@ def evaluate(
     return result
 
 
-def _score(
-    fused: Mapping[str, Tensor], sources: Sources, metrics: Mapping[str, Metric], baselines: bool
+def score_images(
+    fused: Mapping[str, Tensor], sources: Sources, metrics: Mapping[str, Metric], *, baselines: bool
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    """Values of every method for one pair."""
+    """Values of every method for one pair: results (1, 1 or 3, H, W) in [0, 1], and the baselines if asked for."""
     every = {**fused, **({name: f(sources.luma) for name, f in BASELINES.items()} if baselines else {})}
     for method, image in every.items():
         shapes = [x.shape[-2:] for x in (image, *sources.luma)]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import FusionkitError
-from . import demo, evaluate, new, plugins, run, train, weights
+from . import ablate, demo, evaluate, new, plugins, run, train, weights
 from .choices import printable
 
 __all__ = ["app", "main"]
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("evaluate")(evaluate.evaluate)
+app.command("ablate")(ablate.ablate)
 app.command("train")(train.train)
 app.command("new")(new.new)
 app.add_typer(plugins.app, name="plugins")

@@ -1,0 +1,234 @@
+"""The TOML grid of an ablation -> cells, each a whole configuration."""
+
+import itertools
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ..config import PipelineConfig, choose, merge_choices
+from ..contracts import Options
+from ..errors import FusionkitError, OptionError
+from ..registry import get_registry, validate_options
+from ..sampler import SamplerOptions
+from .degrade import parse_degradation
+
+__all__ = ["Cell", "Grid", "load_grid"]
+
+KINDS = {"prior": "prior", "backbone": "backbone", "decoder": "decoder", "color": "color-space"}
+SAMPLER = ("steps", "strength", "solver", "inject")  # may be written without `sampler.`
+WHOLE = "degradation"
+
+
+class _Data(Options):
+    """Where the pairs come from."""
+
+    pairs: list[str] = Field([], description="folders of the sources, one for each source")
+    scenes: str | None = Field(None, description="procedural scenes instead: infrared-visible, multi-exposure ...")
+    count: int = Field(4, ge=1, description="how many scenes")
+    size: tuple[int, int] = Field((240, 320), description="height and width of scenes")
+    limit: int | None = Field(None, ge=1, description="at most so many pairs, spread evenly over the folder")
+
+
+class _Report(Options):
+    """What is reported."""
+
+    metrics: list[str] = Field([], description="names of metrics; by default the usual ones")
+    dialect: str | None = Field(None, description="compute as another project's code does")
+    images: int = Field(3, ge=0, description="pairs whose images are in the report")
+    attribution: Literal["base", "all", "none"] = Field(
+        "base", description="methods from which parts are removed: the first cell, every cell, or none"
+    )
+
+
+class _File(Options):
+    """The tables of a grid file."""
+
+    base: dict[str, Any] = {}
+    grid: dict[str, list[Any]] = {}
+    data: _Data = _Data()
+    report: _Report = _Report()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one kind of input. removed: the part of `parent`, another cell's label, that it lacks."""
+
+    label: str
+    choices: dict[str, Any]
+    config: PipelineConfig
+    degradation: str = "none"
+    removed: str = ""
+    parent: str = ""
+
+
+@dataclass
+class Grid:
+    """A parsed grid file: cells not yet validated against plug-ins and data."""
+
+    cells: list[Cell]
+    data: _Data
+    report: _Report
+    axes: dict[str, list[Any]] = field(default_factory=dict)
+
+
+def load_grid(path: Path) -> Grid:
+    """Read a grid; the first thing that is wrong with it is an OptionError of one line.
+
+    [base] holds choices as a preset does, `task` and `preset` included. [grid] holds lists: of any of these choices, of
+    the sampler's options (`steps`, `sampler.eta`), of a plug-in's (`prior.em_tv.lam`, in cells that use it), or of
+    `degradation`. [data] and [report] are optional.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise OptionError(f"{path}: not valid TOML: {error}") from None
+    if isinstance(table.get("grid"), dict):
+        table["grid"] = dict(_flat(table["grid"]))
+    file: _File = validate_options(_File, table, str(path))
+    for key, values in file.grid.items():
+        if not values:
+            raise OptionError(f"{path}: grid.{key} is empty")
+    try:
+        cells = list(_cells(file))
+    except FusionkitError as error:
+        raise OptionError(f"{path}: {error}") from None
+    if not cells:
+        raise OptionError(f"{path}: the grid has no cell")
+    return Grid([*cells, *_removals(cells, file.report.attribution)], file.data, file.report, file.grid)
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """{"prior": {"em_tv": {"lam": [..]}}} and {"prior.em_tv.lam": [..]} are the same."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _cells(file: _File) -> Iterator[Cell]:
+    """The product of all axes; an option of a plug-in multiplies only the cells that use the plug-in."""
+    axes = {("seed" if key == "seeds" else key): values for key, values in file.grid.items()}
+    conditional = {key: _plugin_option(key) for key in axes if key.partition(".")[0] in KINDS and "." in key}
+    free = [key for key in axes if key not in conditional]
+    used, seen = set(), set()
+    for values in itertools.product(*(axes[key] for key in free)):
+        chosen = dict(zip(free, values, strict=True))
+        names = _names(_configured(file.base, chosen))
+        applicable = [key for key, (kind, name, _) in conditional.items() if names[kind] == name]
+        used |= set(applicable)
+        for more in itertools.product(*(axes[key] for key in applicable)):
+            choices = _in_order({**chosen, **dict(zip(applicable, more, strict=True))}, axes)
+            label = ", ".join(f"{_short(k, axes)}={_text(v)}" for k, v in choices.items() if len(axes[k]) > 1) or "base"
+            if label in seen:
+                raise OptionError(f"grid: {label} stands there twice")
+            seen.add(label)
+            degradation = str(choices.get(WHOLE, "none"))
+            parse_degradation(degradation)
+            yield Cell(label, choices, _configured(file.base, choices), degradation)
+    idle = sorted(set(conditional) - used)
+    if idle:
+        raise OptionError(f"grid: {idle[0]} is an option of a plug-in that no cell uses")
+
+
+def _in_order(choices: dict[str, Any], axes: Iterable[str]) -> dict[str, Any]:
+    """In the file's order, a plug-in's options right after the plug-in."""
+    heads = list(dict.fromkeys(key.partition(".")[0] for key in axes))
+    return dict(sorted(choices.items(), key=lambda item: heads.index(item[0].partition(".")[0])))
+
+
+def _plugin_option(key: str) -> tuple[str, str, str]:
+    parts = key.split(".")
+    if len(parts) != 3:
+        raise OptionError(f"grid: {key}: expected {parts[0]}.NAME.OPTION, as in prior.em_tv.lam")
+    kind, name, option = parts
+    get_registry().find(KINDS[kind], name)
+    return kind, name, option
+
+
+def _configured(base: dict[str, Any], choices: dict[str, Any]) -> PipelineConfig:
+    """The configuration of a cell: base, changed by its choices."""
+    base = dict(base)
+    task, preset = (choices.get(key, base.pop(key, None)) for key in ("task", "preset"))
+    given: dict[str, Any] = {}
+    for key, value in choices.items():
+        if key in ("task", "preset", WHOLE):
+            continue
+        head, _, rest = key.partition(".")
+        if key in SAMPLER or head == "sampler":
+            given.setdefault("sampler", {})[rest or key] = value
+        elif head in KINDS and rest:
+            given.setdefault(f"{head}_options", {})[rest.partition(".")[2]] = value
+        elif key in PipelineConfig.model_fields and key != "sampler" and not key.endswith("_options"):
+            given[key] = value
+        else:
+            known = ", ".join(["task", "preset", *KINDS, "KIND.NAME.OPTION", *SAMPLER, "sampler.OPTION", "seed", WHOLE])
+            raise OptionError(f"grid: {key}: not a choice; known: {known} and the fields of a preset")
+    return choose(task, preset, merge_choices(base, given))
+
+
+def _names(config: PipelineConfig) -> dict[str, str]:
+    """The plug-ins of a configuration by kind."""
+    names = {kind: getattr(config, kind) for kind in KINDS}
+    names["decoder"] = names["decoder"] or get_registry().load("backbone", config.backbone).decoder
+    return names
+
+
+def _short(key: str, axes: dict[str, list[Any]]) -> str:
+    """The last part of a key where no other axis has it."""
+    last = key.rpartition(".")[2]
+    return last if sum(other.rpartition(".")[2] == last for other in axes) == 1 else key
+
+
+def _text(value: Any) -> str:
+    return (
+        "x".join(map(str, value))
+        if isinstance(value, list)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _removals(cells: list[Cell], attribution: str) -> Iterator[Cell]:
+    """For methods that are to be taken apart: the method without each of its parts."""
+    whole = [] if attribution == "none" else cells[:1] if attribution == "base" else cells
+    for cell in whole:
+        for removed, config in without_parts(cell.config):
+            yield replace(
+                cell, label=f"{cell.label}, without {removed}", config=config, removed=removed, parent=cell.label
+            )
+
+
+def without_parts(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]]:
+    """The configuration without each part that it has; everything else, the autoencoder included, stays."""
+    backbone = get_registry().load("backbone", config.backbone)
+    kept = {
+        "decoder": config.decoder or backbone.decoder,
+        "decoder_options": {**({} if config.decoder else backbone.decoder_options), **config.decoder_options},
+    }
+    if config.backbone != "identity":
+        silent = {"backbone": "identity", **kept}
+        yield "network (its input instead)", config.model_copy(update={**silent, "backbone_options": {}})
+        zeros = {**silent, "backbone_options": {"estimate": "zeros"}}
+        yield "network (zeros instead)", config.model_copy(update=zeros)
+    if kept["decoder"] != "identity":
+        bare = {"backbone": "identity", "backbone_options": {}, "decoder": "identity", "decoder_options": {}}
+        yield "network and autoencoder", config.model_copy(update=bare)
+    own = get_registry().load("prior", config.prior).sampling
+    sampler = SamplerOptions(**{**own, **config.sampler.model_dump(exclude_unset=True)})
+    if config.prior != "none":
+        free = sampler.model_copy(update={"inject": "none"})
+        yield "prior", config.model_copy(update={"prior": "none", "prior_options": {}, "sampler": free})
+    if sampler.steps > 1:
+        yield "steps but one", config.model_copy(update={"sampler": sampler.model_copy(update={"steps": 1})})
+    if config.stretch != "none":
+        yield "stretch", config.model_copy(update={"stretch": "none"})
+    if config.color != "gray":
+        yield "colour", config.model_copy(update={"color": "gray", "color_options": {}})

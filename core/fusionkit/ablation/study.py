@@ -1,0 +1,228 @@
+"""Running an ablation: every cell over every pair, resumable, one folder a cell."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..contracts import Metric, Sources
+from ..errors import FusionkitError, InputError, OptionError
+from ..evaluation import BASELINES, Evaluation, load_metrics, score_images
+from ..images import Picture, read_image, write_image
+from ..intake import to_tensor
+from ..jobs import match_folders
+from ..luma import luma
+from ..manifest import Manifest, sha256
+from ..pipeline import Pipeline
+from ..timing import Stopwatch
+from .degrade import degrade
+from .grid import Cell, Grid
+
+__all__ = ["Case", "CellState", "Study", "load_pairs", "load_scenes"]
+
+CELLS, ROWS = "cells", "pairs.jsonl"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pair: its name, what identifies its pixels, how to get them."""
+
+    key: str
+    identity: tuple[str, ...]
+    read: Callable[[], list[Picture]]
+
+
+@dataclass
+class CellState:
+    """A cell with its id, where it is kept, and what became of it: "done", "new", "running" or "failed"."""
+
+    cell: Cell
+    id: str
+    folder: Path
+    method: dict[str, Any]
+    status: str = "new"
+    reason: str = ""
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Rows of its pairs."""
+        return Manifest(self.folder / ROWS)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The last successful row of each pair whose image is still there."""
+        rows = {row["key"]: row for row in self.manifest.rows() if row.get("status") == "ok"}
+        return {key: row for key, row in rows.items() if (self.folder / row["image"]).is_file()}
+
+
+def load_pairs(folders: Sequence[Path], limit: int | None = None) -> list[Case]:
+    """Pairs of folders, matched by name; `limit` of them, spread evenly."""
+    jobs = match_folders(folders).jobs
+    if not jobs:
+        raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
+    if limit is not None and limit < len(jobs):
+        jobs = [jobs[i * len(jobs) // limit] for i in range(limit)]
+    return [
+        Case(job.key, tuple(sha256(p) for p in job.sources), lambda job=job: [read_image(p) for p in job.sources])  # type: ignore[misc]
+        for job in jobs
+    ]
+
+
+def load_scenes(name: str, count: int, size: tuple[int, int]) -> list[Case]:
+    """Procedural scenes: seeds 0 to count - 1."""
+    from ..scenes import SCENES
+
+    if name not in SCENES:
+        raise OptionError(f"data.scenes {name!r}: unknown; known: {', '.join(SCENES)}")
+    scene, roles = SCENES[name]
+
+    def read(seed: int) -> list[Picture]:
+        images = (image.astype("float32") for image in scene(size, seed=seed))
+        return [Picture(image, "8", (0.0, 255.0), name=role) for role, image in zip(roles, images, strict=True)]
+
+    made = f"fusionkit {version('fusionkit')} {name} {size[0]}x{size[1]}"
+    return [Case(f"{name}-{seed}", (f"{made} {seed}",), lambda seed=seed: read(seed)) for seed in range(count)]  # type: ignore[misc]
+
+
+class Study:
+    """A grid over cases, in a folder of its own."""
+
+    def __init__(self, grid: Grid, cases: Sequence[Case], output: Path, *, device: str = "auto") -> None:
+        """Builds every cell's method, so that a wrong one is refused before the first runs."""
+        if len({case.key for case in cases}) < len(cases):
+            raise InputError("two pairs have one name")
+        self.grid, self.cases, self.output, self.device = grid, list(cases), output, device
+        self.metrics: dict[str, Metric] = load_metrics(grid.report.metrics or None, grid.report.dialect)
+        self.cells = self._validated()
+
+    def _validated(self) -> list[CellState]:
+        states, problems = [], []
+        for cell in self.grid.cells:
+            try:
+                method = Pipeline(cell.config, device=self.device).method()
+            except FusionkitError as error:
+                problems.append(f"{cell.label}: {error}")
+                continue
+            identity = [
+                method,
+                cell.degradation,
+                version("fusionkit"),
+                sorted((c.key, *c.identity) for c in self.cases),
+            ]
+            digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+            state = CellState(cell, digest, self.output / CELLS / digest, method)
+            if self._finished(state):
+                state.status = "done"
+            states.append(state)
+        if problems:
+            more = f"; and {len(problems) - 1} more cells" if len(problems) > 1 else ""
+            raise OptionError(f"nothing was run: {problems[0]}{more}")
+        return states
+
+    def _finished(self, state: CellState) -> bool:
+        rows = state.rows()
+        return all(c.key in rows and set(self.metrics) <= set(rows[c.key]["values"]) for c in self.cases)
+
+    def run(self) -> Iterator[tuple[CellState, Case, str]]:
+        """Run what is not done yet; yields before each pair with "run", or "failed" once a cell has failed.
+
+        A cell that fails is recorded and the others go on. Cells of one id are one.
+        """
+        done: dict[str, CellState] = {}
+        for state in self.cells:
+            if state.id in done:
+                state.status, state.reason = done[state.id].status, done[state.id].reason
+                continue
+            done[state.id] = state
+            if state.status == "done":
+                continue
+            state.status, case = "running", self.cases[0]
+            try:
+                pipeline = Pipeline(state.cell.config, device=self.device)
+                known = state.rows()
+                for case in self.cases:
+                    row = known.get(case.key)
+                    if row is None or not set(self.metrics) <= set(row["values"]):
+                        yield state, case, "run"
+                        self._run_case(state, pipeline, case, row)
+                state.status = "done"
+            except Exception as error:  # one cell may never stop the others, whatever a plug-in raises
+                named = "" if isinstance(error, FusionkitError) else f"{type(error).__name__}: "
+                state.status, state.reason = "failed", named + " ".join(str(error).split())[:500]
+                state.manifest.append("pair", key=case.key, status="failed", error=state.reason)
+                yield state, case, "failed"
+
+    def _run_case(self, state: CellState, pipeline: Pipeline, case: Case, known: dict[str, Any] | None) -> None:
+        """Fuse one pair, unless its image is there already, and score the file as it is read back."""
+        pictures = case.read()
+        image = known["image"] if known else f"{_safe(case.key)}.png"
+        seconds = known["seconds"] if known else None
+        if known is None:
+            degraded = [_degraded(p, state.cell.degradation, i, case.key) for i, p in enumerate(pictures)]
+            watch = Stopwatch()
+            with watch.stage("fuse"):
+                fused = pipeline.fuse_pictures(degraded).picture
+            seconds = watch.seconds["fuse"]
+            write_image(state.folder / image, fused.pixels, "8")
+        result = to_tensor(read_image(state.folder / image).pixels)
+        [(_, values)] = score_images({"": result}, _sources(pictures), self.metrics, baselines=False)
+        state.manifest.append("pair", key=case.key, status="ok", image=image, seconds=seconds, values=_nullable(values))
+
+    def evaluation(self) -> Evaluation:
+        """Values of every finished cell of the grid and of the baselines, over all pairs."""
+        result = Evaluation([c.key for c in self.cases], self.metrics)
+        for state in self.finished():
+            if state.cell.removed:
+                continue
+            rows = state.rows()
+            result.values[state.cell.label] = {
+                name: [_number(rows[c.key]["values"][name]) for c in self.cases] for name in self.metrics
+            }
+        for name in BASELINES:
+            result.values[name] = {metric: [] for metric in self.metrics}
+            result.baselines.add(name)
+        for case in self.cases:
+            for name, values in score_images({}, _sources(case.read()), self.metrics, baselines=True):
+                for metric, value in values.items():
+                    result.values[name][metric].append(value)
+        result.failures = [f"{s.cell.label}: {s.reason}" for s in self.cells if s.status == "failed"]
+        return result
+
+    def finished(self) -> list[CellState]:
+        """Cells whose every pair is there."""
+        return [state for state in self.cells if state.status == "done"]
+
+    def seconds(self, state: CellState) -> float:
+        """Mean seconds of a fusion."""
+        rows = state.rows()
+        return float(sum(rows[c.key]["seconds"] for c in self.cases) / len(self.cases))
+
+    def image(self, state: CellState, case: Case) -> Path:
+        """A cell's result for a pair."""
+        return state.folder / str(state.rows()[case.key]["image"])
+
+
+def _sources(pictures: Sequence[Picture]) -> Sources:
+    images = tuple(to_tensor(p.pixels) for p in pictures)
+    return Sources(images, tuple(luma(image) for image in images))
+
+
+def _degraded(picture: Picture, text: str, index: int, key: str) -> Picture:
+    return replace(picture, pixels=degrade(picture.pixels, text, index, key))
+
+
+def _safe(key: str) -> str:
+    """A key as a file name of its own."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in key)
+    return safe if safe == key else f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+def _nullable(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if abs(value) < float("inf") else None for name, value in values.items()}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

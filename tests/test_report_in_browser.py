@@ -1,0 +1,116 @@
+"""The ablation's report in a real browser. Skipped where playwright or Chromium is missing."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusionkit.ablation import Study, load_grid, load_scenes
+from fusionkit.ablation.report import write_reports
+from fusionkit.images import read_image
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the browser's tests need playwright")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser's tests need Chromium")
+
+GRID = """
+[base]
+backbone = "identity"
+[grid]
+prior = ["laplacian", "average", "max"]
+[report]
+metrics = ["EN", "SSIM", "MSE"]
+images = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "grid.toml").write_text(GRID)
+    cases = load_scenes("infrared-visible", 2, (60, 80))
+    study = Study(load_grid(folder / "grid.toml"), cases, folder / "out", device="cpu")
+    list(study.run())
+    write_reports(study)
+    return study
+
+
+@pytest.fixture(scope="module")
+def page(study) -> Iterator[Any]:
+    """The report, opened offline; `page.problems` are errors and requests that left the file."""
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
+        page, problems = context.new_page(), []
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda r: r.url.startswith(("file:", "data:")) or problems.append(r.url))
+        page.goto((study.output / "report.html").as_uri())
+        page.wait_for_function("document.getElementById('difference-value').textContent !== ''")
+        page.problems = problems
+        yield page
+        browser.close()
+
+
+def test_nothing_goes_wrong_and_nothing_is_fetched(page):
+    assert page.problems == []
+
+
+def test_the_table_is_ranked_marked_and_sortable(page, study):
+    def names() -> list[str]:
+        return page.locator("#table tbody tr td:first-child").all_inner_texts()
+
+    ranks = study.evaluation().mean_ranks()
+    assert sorted(names()) == sorted(ranks)
+    assert [ranks[name] for name in names()] == sorted(ranks.values())
+    assert page.locator("#table td.best").count() >= 4
+    page.get_by_role("button", name=re.compile("MSE")).click()
+    means = [study.evaluation().mean(name, "MSE") for name in names()]
+    assert means == sorted(means)
+
+
+def test_the_plot_has_a_point_for_each_cell(page):
+    assert page.locator("#pareto circle").count() == 3
+    page.select_option("#quality", label="EN")
+    assert "EN, higher is better" in page.locator("#pareto").text_content()
+
+
+def test_zooming_one_image_zooms_all(page):
+    view = page.locator("#grid .view").first
+    view.scroll_into_view_if_needed()
+    view.hover()
+    page.mouse.wheel(0, -600)
+    page.wait_for_function("document.querySelector('#grid img').style.transform.includes('scale(4')")
+    transforms = page.evaluate("[...document.querySelectorAll('.view img, .view canvas')].map(e => e.style.transform)")
+    assert len(transforms) == 2 + 3 + 2 + 3
+    assert len(set(transforms)) == 1
+    view.dblclick()
+    assert "scale(1)" in page.evaluate("document.querySelector('#grid img').style.transform")
+
+
+def test_the_slider_moves_the_edge_and_the_difference_is_that_of_the_files(page, study):
+    page.locator("#slider").fill("20")
+    assert "20%" in page.locator("#over").get_attribute("style")
+    page.select_option("#left", label="prior=laplacian")
+    page.select_option("#right", label="prior=max")
+    states = {s.cell.label: s for s in study.cells}
+    a, b = (255 * read_image(study.image(states[f"prior={n}"], study.cases[0])).pixels for n in ("laplacian", "max"))
+    mean, largest = np.abs(a - b).mean(), round(float(np.abs(a - b).max()))
+    expected = f"mean {mean:.3f}, largest {largest} grey levels"
+    page.wait_for_function(f"document.getElementById('difference-value').textContent === {json.dumps(expected)}")
+
+
+def test_another_pair_shows_other_images(page):
+    before = page.locator("#grid img").first.get_attribute("src")
+    page.select_option("#pair", index=1)
+    assert page.locator("#grid img").first.get_attribute("src") != before
+
+
+def test_it_fits_a_phone(page, tmp_path: Path):
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
