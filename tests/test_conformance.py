@@ -1,5 +1,7 @@
 """Every built-in keeps the public contract of its kind."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from fusionkit import testing
@@ -11,16 +13,25 @@ CONTRACTS = {
     "decoder": testing.DecoderContract,
     "color-space": testing.ColorSpaceContract,
     "metric": testing.MetricContract,
+    "detector": testing.DetectorContract,
 }
 # what a built-in needs to be told for its test
 SETTINGS = {("color-space", "gray"): {"exact": False}}
+
+
+# plug-ins whose packages are extras
+EXTRAS = {"PIQE": "pypiqe", "hog_people": "cv2", "wavelet": "pywt"}
 
 
 def _contracts():
     for plugin in get_registry().plugins:
         kind, name = plugin.record.kind, plugin.record.name
         title = f"Test_{kind}_{name}".replace("-", "_").replace(".", "_")
-        yield title, type(title, (CONTRACTS[kind],), {"name": name, **SETTINGS.get((kind, name), {})})
+        package = EXTRAS.get(name)
+        missing = package is not None and find_spec(package) is None
+        marks = [pytest.mark.skipif(missing, reason=f"{name} needs {package}")]
+        body = {"name": name, "pytestmark": marks, **SETTINGS.get((kind, name), {})}
+        yield title, type(title, (CONTRACTS[kind],), body)
 
 
 globals().update(_contracts())

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .hookspecs import hookimpl
-from .records import BackboneRecord, ColorSpaceRecord, DecoderRecord, MetricRecord, PriorRecord
+from .records import BackboneRecord, ColorSpaceRecord, DecoderRecord, DetectorRecord, MetricRecord, PriorRecord
 
 if TYPE_CHECKING:
     from .api import fuse
@@ -23,6 +23,7 @@ __all__ = [
     "BackboneRecord",
     "ColorSpaceRecord",
     "DecoderRecord",
+    "DetectorRecord",
     "MetricRecord",
     "Pipeline",
     "PipelineConfig",

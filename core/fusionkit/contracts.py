@@ -17,7 +17,18 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-__all__ = ["Backbone", "ColorSpace", "Decoder", "Metric", "Options", "Prior", "Sources", "noise_level"]
+__all__ = [
+    "Backbone",
+    "ColorSpace",
+    "Decoder",
+    "Detection",
+    "Detector",
+    "Metric",
+    "Options",
+    "Prior",
+    "Sources",
+    "noise_level",
+]
 
 
 class Options(BaseModel):
@@ -200,6 +211,29 @@ class Metric(Plugin, ABC):
     @abstractmethod
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """fused (B, 1, H, W), luma in [0, 1], or (B, 3, H, W) where `color` is set -> (B,)."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object: box (left, top, right, bottom) in pixels from the upper left corner; score grows with certainty."""
+
+    box: tuple[float, float, float, float]
+    score: float
+    label: str
+
+
+class Detector(Plugin, ABC):
+    """Finds objects in an image; the evaluator compares what it finds in a result and in its sources.
+
+    definition, version: which detector this is, so that its numbers can be made again.
+    """
+
+    definition: ClassVar[str]
+    version: ClassVar[str] = "1"
+
+    @abstractmethod
+    def __call__(self, image: Tensor) -> Sequence[Detection]:
+        """image (1, 3, H, W) in [0, 1], grey as three equal channels -> its objects, in any order."""
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

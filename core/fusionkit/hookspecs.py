@@ -1,4 +1,4 @@
-"""The five hooks. A plug-in module implements any of them with `@fusionkit.hookimpl` and is named by an entry point.
+"""The six hooks. A plug-in module implements any of them with `@fusionkit.hookimpl` and is named by an entry point.
 
     # pyproject.toml of a third party
     [project.entry-points.fusionkit]
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from .records import BackboneRecord, ColorSpaceRecord, DecoderRecord, MetricRecord, PriorRecord
+from .records import BackboneRecord, ColorSpaceRecord, DecoderRecord, DetectorRecord, MetricRecord, PriorRecord
 
 PROJECT = "fusionkit"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -31,6 +31,7 @@ HOOKS = {
     "fusionkit_color_spaces": ColorSpaceRecord,
     "fusionkit_decoders": DecoderRecord,
     "fusionkit_metrics": MetricRecord,
+    "fusionkit_detectors": DetectorRecord,
 }
 
 
@@ -57,3 +58,8 @@ def fusionkit_decoders() -> Iterable[DecoderRecord]:  # type: ignore[empty-body]
 @hookspec
 def fusionkit_metrics() -> Iterable[MetricRecord]:  # type: ignore[empty-body]
     """Yield a `MetricRecord` for every metric the package offers."""
+
+
+@hookspec
+def fusionkit_detectors() -> Iterable[DetectorRecord]:  # type: ignore[empty-body]
+    """Yield a `DetectorRecord` for every detector of objects the package offers."""

@@ -12,6 +12,7 @@ __all__ = [
     "BackboneRecord",
     "ColorSpaceRecord",
     "DecoderRecord",
+    "DetectorRecord",
     "MetricRecord",
     "PluginRecord",
     "PriorRecord",
@@ -85,6 +86,14 @@ class MetricRecord(PluginRecord):
     contract = "Metric"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectorRecord(PluginRecord):
+    """A detector of objects: see `fusionkit.contracts.Detector`."""
+
+    kind = "detector"
+    contract = "Detector"
+
+
 KINDS: dict[str, type[PluginRecord]] = {
-    r.kind: r for r in (BackboneRecord, PriorRecord, ColorSpaceRecord, DecoderRecord, MetricRecord)
+    r.kind: r for r in (BackboneRecord, PriorRecord, ColorSpaceRecord, DecoderRecord, MetricRecord, DetectorRecord)
 }

@@ -11,6 +11,7 @@ A package subclasses the contract of its kind, names its plug-in, and gets the t
 The plug-in is found as users find it, through its entry point: install the package first (`pip install -e .`).
 """
 
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,12 +21,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from .contracts import Backbone, ColorSpace, Decoder, Metric, Prior, Sources
+from .contracts import Backbone, ColorSpace, Decoder, Detector, Metric, Prior, Sources
 from .errors import OptionError
 from .registry import get_registry
 
-__all__ = ["BackboneContract", "ColorSpaceContract", "DecoderContract", "MetricContract", "PluginContract",
-           "PriorContract", "make_sources", "random_images"]  # fmt: skip
+__all__ = ["BackboneContract", "ColorSpaceContract", "DecoderContract", "DetectorContract", "MetricContract",
+           "PluginContract", "PriorContract", "make_sources", "random_images"]  # fmt: skip
 
 SIZES = [(32, 48), (31, 37), (1, 20), (20, 1), (2, 3), (1, 1)]
 
@@ -345,3 +346,43 @@ class MetricContract(PluginContract):
         for i in range(3):
             alone = self.measure([x[i : i + 1] for x in images])
             torch.testing.assert_close(together[i : i + 1], alone, atol=self.tolerance, rtol=1e-5, equal_nan=True)
+
+
+class DetectorContract(PluginContract):
+    """What a detector promises: see `fusionkit.contracts.Detector`."""
+
+    kind = "detector"
+
+    def test_it_says_which_detector_it_is(self) -> None:
+        """Definition and version."""
+        detector: Detector = self.make()
+        assert len(detector.definition) > 20, "state the definition: method, model, thresholds"
+        assert detector.version
+
+    @pytest.mark.parametrize("size", [*SIZES, (160, 120)])
+    def test_any_size_is_taken_and_boxes_touch_the_image(self, size: tuple[int, int]) -> None:
+        """A box has an area; it may reach over the border."""
+        height, width = size
+        for detection in self.make()(random_images(1, 3, *size)[0]):
+            left, top, right, bottom = detection.box
+            assert left < right
+            assert top < bottom
+            assert left < width
+            assert right > 0
+            assert top < height
+            assert bottom > 0
+            assert math.isfinite(detection.score)
+            assert detection.label
+
+    def test_the_same_image_gives_the_same_objects(self) -> None:
+        """And the image stays as it is."""
+        detector: Detector = self.make()
+        image = random_images(1, 3, 160, 120)[0]
+        before = image.clone()
+        assert list(detector(image)) == list(detector(image))
+        torch.testing.assert_close(image, before, rtol=0, atol=0)
+
+    def test_a_flat_image_holds_nothing_or_something_finite(self) -> None:
+        """Constant images are harmless."""
+        for level in (0.0, 0.5, 1.0):
+            assert all(math.isfinite(d.score) for d in self.make()(torch.full((1, 3, 160, 120), level)))

@@ -1,8 +1,8 @@
-"""Registers the built-in colour spaces, decoders and metrics, exactly as a third party's package would."""
+"""Registers the built-in colour spaces, decoders, metrics and detectors, exactly as a third party's package would."""
 
 from collections.abc import Iterator
 
-from fusionkit import ColorSpaceRecord, DecoderRecord, MetricRecord, hookimpl
+from fusionkit import ColorSpaceRecord, DecoderRecord, DetectorRecord, MetricRecord, hookimpl
 
 
 @hookimpl
@@ -73,3 +73,10 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
         for name in names.split():
             yield MetricRecord(name=f"{dialect}.{name}", summary=f"{name} as {code}",
                                target=f"fusionkit_plugins.metrics.{dialect}:{name}")  # fmt: skip
+
+
+@hookimpl
+def fusionkit_detectors() -> Iterator[DetectorRecord]:
+    """The built-in detectors."""
+    yield DetectorRecord(name="hog_people", summary="people by histograms of oriented gradients (OpenCV)",
+                         target="fusionkit_plugins.detectors.hog:HOGPeople")  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import OptionError
+from .choices import key_values
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +37,13 @@ def evaluate(
         typer.Option(help="Compute as another project's code does, quirks included.", show_default="as defined"),
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Score the average, the maximum, each source too.")] = True,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="Also compare what a detector finds in results and in sources, as in hog_people."),
+    ] = None,
+    detector_opt: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", help="Option of the detector; repeatable.")
+    ] = [],  # noqa: B006
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Report: .json with everything, or .csv with one row a value."),
@@ -66,6 +74,7 @@ def evaluate(
     from rich.console import Console
 
     from ..atomic import atomic_write
+    from ..detection import consistency_metrics
     from ..evaluation import BASELINES, load_metrics
     from ..evaluation import evaluate as score
 
@@ -73,6 +82,10 @@ def evaluate(
     if taken:
         raise OptionError(f"--fused {taken[0]}: is the name of a baseline; give another, as NAME=FOLDER")
     chosen = load_metrics([m.strip() for m in metrics.split(",")] if metrics else None, dialect)
+    if detector is not None:
+        chosen |= consistency_metrics(detector, key_values(detector_opt, "--detector-opt"))
+    elif detector_opt:
+        raise OptionError("--detector-opt: no detector is chosen; --detector NAME chooses one")
     console = Console(stderr=True)
     with console.status("") as status:
         result = score(

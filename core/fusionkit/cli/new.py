@@ -23,18 +23,23 @@ HOOKS = {
     "decoder": "fusionkit_decoders",
     "color-space": "fusionkit_color_spaces",
     "metric": "fusionkit_metrics",
+    "detector": "fusionkit_detectors",
 }
-FLAGS = {"prior": "--prior", "backbone": "--backbone", "decoder": "--decoder", "color-space": "--color", "metric": ""}
+FLAGS = {
+    "prior": "--prior", "backbone": "--backbone", "decoder": "--decoder", "color-space": "--color", "metric": "",
+    "detector": "--detector",
+}  # fmt: skip
 SUMMARIES = {
     "prior": "sources weighted by local contrast",
     "backbone": "exact flow of Gaussian pixels",
     "decoder": "2x2 blocks of pixels as channels, lossless",
     "color-space": "YCoCg",
     "metric": "share of neighbouring pixels that differ",
+    "detector": "bright blobs",
 }
 # what the templates import: a class of that name would hide it
 IMPORTED = {
-    "Any", "ClassVar", "F", "Field", "Options", "Sequence", "Sources", "Tensor",
+    "Any", "ClassVar", "Detection", "F", "Field", "Options", "Sequence", "Sources", "Tensor",
     *(f"{record.contract}{suffix}" for record in KINDS.values() for suffix in ("", "Contract")),
 }  # fmt: skip
 # template -> where it goes in the package

@@ -1,0 +1,1 @@
+"""Detectors of objects, for the consistency of a result with its sources."""

@@ -1,0 +1,68 @@
+"""People by histograms of oriented gradients. Needs OpenCV: pip install 'fusionkit[detect]'."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+
+from fusionkit.contracts import Detection, Detector, Options
+from fusionkit.detection import union
+from fusionkit.errors import BrokenPlugin
+
+__all__ = ["HOGPeople", "HOGPeopleOptions"]
+
+WINDOW = (64, 128)  # width and height that the shipped classifier of OpenCV was trained on
+
+
+class HOGPeopleOptions(Options):
+    """Options of the detector `hog_people`."""
+
+    threshold: float = Field(0.3, description="least score; 0 takes all that the classifier accepts")
+    enlarge: float = Field(
+        1.0, ge=1, le=4, description="the image is enlarged so much first; people under 100 pixels need 2"
+    )
+    step: float = Field(1.05, gt=1, le=2, description="ratio of neighbouring sizes that are looked for")
+
+
+class HOGPeople(Detector):
+    """Standing people (Dalal & Triggs, CVPR 2005), OpenCV's shipped linear classifier, overlaps suppressed.
+
+    Old and weak beside trained networks, but the same everywhere, on any CPU, without a download: good for comparing
+    methods on the same pairs, not for saying how many people there are.
+    """
+
+    Options = HOGPeopleOptions
+    definition = "OpenCV's HOGDescriptor with its default people detector, stride 8, padding 8, 8-bit colour"
+    options: HOGPeopleOptions
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        try:
+            self._cv2 = import_module("cv2")
+            self._hog = self._cv2.HOGDescriptor()
+        except (ImportError, AttributeError):
+            raise BrokenPlugin(
+                "detector hog_people needs OpenCV 4, which has HOG: pip install 'fusionkit[detect]'"
+            ) from None
+        self._hog.setSVMDetector(self._cv2.HOGDescriptor_getDefaultPeopleDetector())
+        self.version = f"OpenCV {self._cv2.__version__}, {options.model_dump()}"  # type: ignore[misc]
+
+    def __call__(self, image: Tensor) -> Sequence[Detection]:
+        """People in an image (1, 3, H, W), the surest first."""
+        o = self.options
+        pixels = (image[0] * 255).round().byte().permute(1, 2, 0).flip(-1).contiguous().cpu().numpy()
+        if o.enlarge > 1:
+            size = [round(side * o.enlarge) for side in (pixels.shape[1], pixels.shape[0])]
+            pixels = self._cv2.resize(pixels, size, interpolation=self._cv2.INTER_CUBIC)
+        if pixels.shape[1] < WINDOW[0] or pixels.shape[0] < WINDOW[1]:
+            return []
+        boxes, scores = self._hog.detectMultiScale(pixels, winStride=(8, 8), padding=(8, 8), scale=o.step)
+        found = [
+            Detection((x / o.enlarge, y / o.enlarge, (x + w) / o.enlarge, (y + h) / o.enlarge), float(score), "person")
+            for (x, y, w, h), score in zip(boxes, np.ravel(scores), strict=True)
+            if score >= o.threshold
+        ]
+        return union([found])
