@@ -17,7 +17,10 @@ __all__ = ["Laplacian", "LaplacianOptions", "contrast_mean", "global_contrast"]
 class LaplacianOptions(Options):
     """Options of the prior `laplacian`."""
 
-    levels: int = Field(0, ge=0, description="detail bands; 0: as many as leave a base of about ten pixels across")
+    levels: int = Field(0, ge=0, description="detail bands; 0: as many as leave a base of base_size")
+    base_size: int = Field(
+        8, ge=1, description="samples of the base along the shorter side, at least; up to twice that"
+    )
     selectivity: float = Field(8.0, gt=0, description="exponent of the details' weights; large means choose-max")
     window: int = Field(2, ge=0, description="binomial smoothings of the local energy")
     base: float = Field(3.0, ge=0, description="exponent of the base's weights; 0 is the plain average")
@@ -41,7 +44,7 @@ class Laplacian(Prior):
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The fused luma (B, 1, H, W)."""
         o = self.options
-        levels = o.levels or default_levels(min(x0.shape[-2:]))
+        levels = o.levels or default_levels(min(x0.shape[-2:]), o.base_size)
         pyramids = [laplacian_pyramid(y, levels) for y in sources.luma]
         fused = [
             _mix(bands, [self._energy(band) for band in bands], o.selectivity / 2)
@@ -58,9 +61,9 @@ class Laplacian(Prior):
         return energy
 
 
-def default_levels(side: int) -> int:
-    """Bands that leave a base of 8 to 15 samples along the shorter side; at least one."""
-    return max(1, side.bit_length() - 4)
+def default_levels(side: int, base_size: int) -> int:
+    """Bands that leave a base of `base_size` to twice as many samples along the shorter side; at least one."""
+    return max(1, (side // base_size).bit_length() - 1)
 
 
 def _mix(bands: "list[Tensor] | tuple[Tensor, ...]", saliences: list[Tensor], power: float) -> Tensor:

@@ -17,6 +17,8 @@ __all__ = ["Mertens", "MertensOptions"]
 
 FLOOR = 1e-4  # of contrast and saturation: less than any 8-bit image can show
 
+BASE_SIZE = 8  # least samples of the coarsest band along the shorter side
+
 
 class MertensOptions(Options):
     """Options of the prior `mertens`; exponents of 0 switch a measure off."""
@@ -51,7 +53,7 @@ class Mertens(Prior):
             for measured in (sources.images, sources.luma)
         )
         weights = torch.softmax(torch.where(colored, in_color, on_luma), dim=0)
-        levels = self.options.levels or default_levels(min(x0.shape[-2:]))
+        levels = self.options.levels or default_levels(min(x0.shape[-2:]), BASE_SIZE)
         fused: list[Tensor] | None = None
         for weight, y in zip(weights, sources.luma, strict=True):
             bands = zip(gaussian_pyramid(weight, levels), laplacian_pyramid(y, levels), strict=True)
