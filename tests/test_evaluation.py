@@ -154,3 +154,24 @@ class TestCommand:
         assert done.returncode == 2
         assert reason in done.stderr
         assert list(tmp_path.iterdir()) == []
+
+
+def test_all_means_every_metric_of_no_dialect_or_of_one():
+    every, usual = load_metrics(["all"], None), load_metrics(None, None)
+    assert set(usual) < set(every)
+    assert not any("." in name for name in every)
+    assert set(load_metrics(["all"], "vifb")) == set(load_metrics(None, "vifb"))
+
+
+def test_a_colour_metric_gets_the_channels_of_the_files(tmp_path):
+    rng = np.random.default_rng(0)
+    ir, vis = rng.random((48, 64, 1), dtype=np.float32), rng.random((48, 64, 3), dtype=np.float32)
+    for folder, image in (("ir", ir), ("vis", vis), ("f", vis)):
+        write_image(tmp_path / folder / "x.png", image, "8")
+    folders = [tmp_path / n for n in ("ir", "vis")]
+    scored = evaluate({"f": tmp_path / "f"}, folders, load_metrics(["EN"], "vifb"), baselines=True)
+    levels = np.round(vis * 255).astype(int)
+    p = [np.bincount(levels[..., k].ravel(), minlength=256) / levels[..., k].size for k in range(3)]
+    expected = np.mean([-(q[q > 0] * np.log2(q[q > 0])).sum() for q in p])
+    assert scored.values["f"]["vifb.EN"] == [pytest.approx(expected)]
+    assert scored.values["average"]["vifb.EN"] != scored.values["f"]["vifb.EN"]

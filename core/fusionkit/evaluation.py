@@ -128,7 +128,8 @@ class Evaluation:
         ranks = self.mean_ranks()
         return {
             "fusionkit": version("fusionkit"),
-            "conventions": "luma BT.601 of the files read back, rounded to 8-bit levels; no stretch, no resizing",
+            "conventions": "luma BT.601 of the files read back, or R, G, B where a definition says so, "
+            "rounded to 8-bit levels; no resizing, no stretch but where a definition says so",
             "pairs": self.pairs,
             "metrics": {
                 name: {
@@ -196,7 +197,9 @@ def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, 
     """
     registry = get_registry()
     known = registry.names("metric")
-    if dialect is None and names is not None and list(names) == ["all"]:
+    if names is not None and list(names) == ["all"]:
+        if dialect is not None:
+            return load_metrics(None, dialect)
         every = {name: _create_if_installed(name) for name in known if "." not in name}
         return {name: metric for name, metric in every.items() if metric is not None}
     if dialect is not None:
