@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from ..contracts import Metric, Sources
@@ -196,9 +197,9 @@ class Study:
         return [state for state in self.cells if state.status == "done"]
 
     def seconds(self, state: CellState) -> float:
-        """Mean seconds of a fusion."""
+        """Median seconds of a fusion: the first one may be slow."""
         rows = state.rows()
-        return float(sum(rows[c.key]["seconds"] for c in self.cases) / len(self.cases))
+        return float(median(rows[c.key]["seconds"] for c in self.cases))
 
     def image(self, state: CellState, case: Case) -> Path:
         """A cell's result for a pair."""
