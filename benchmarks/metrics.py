@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.signal import convolve2d
 
 from fusionkit.contracts import Sources
-from fusionkit.evaluation import load_metrics
+from fusionkit.scoring.metrics import load_metrics
 
 
 def vifp(reference: Any, distorted: Any) -> float:

@@ -70,8 +70,12 @@ def main() -> None:
     x = torch.randn(1, 64, 96, 128, generator=generator)
     up, down = fir_kernel((1, 3, 3, 1), 4.0), fir_kernel((1, 3, 3, 1))
     with torch.inference_mode():
-        compare("prox_tv, first step", lambda: prox_tv(z, None, None), lambda: prox_tv_textbook(z, zero, zero),
-                arguments.runs)  # fmt: skip
+        compare(
+            "prox_tv, first step",
+            lambda: prox_tv(z, None, None),
+            lambda: prox_tv_textbook(z, zero, zero),
+            arguments.runs,
+        )
         compare("prox_tv, with state", lambda: prox_tv(z, f1, f2), lambda: prox_tv_textbook(z, f1, f2), arguments.runs)
         compare("FIR up by 2", lambda: upsample(x, up), lambda: upsample_textbook(x, up), arguments.runs)
         compare("FIR down by 2", lambda: downsample(x, down), lambda: downsample_textbook(x, down), arguments.runs)

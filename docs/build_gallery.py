@@ -5,10 +5,10 @@ python docs/build_gallery.py
 
 from pathlib import Path
 
-from fusionkit.config import choose
-from fusionkit.contact import contact_sheet
 from fusionkit.images import Picture, write_image
-from fusionkit.pipeline import Pipeline
+from fusionkit.images.sheet import contact_sheet
+from fusionkit.method.config import choose
+from fusionkit.method.pipeline import Pipeline
 from fusionkit.scenes import SCENES
 
 FOLDER = Path(__file__).with_name("gallery")

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-os.environ["FUSIONKIT_PLUGINS"] = "fusionkit"
+os.environ["FUSIONKIT_PLUGINS"] = "imagefusionkit"
 
 import numpy as np
 import pytest

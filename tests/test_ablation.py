@@ -84,11 +84,14 @@ class TestGrid:
     def test_an_option_multiplies_only_the_cells_that_use_its_plugin(self, tmp_path):
         cells = [c for c in load_grid(write_grid(tmp_path / "g.toml")).cells if not c.removed]
         assert [c.label for c in cells] == [
-            "prior=em_tv, form=corrected, seed=0", "prior=em_tv, form=released, seed=0",
-            "prior=em_tv, form=corrected, seed=1", "prior=em_tv, form=released, seed=1",
-            "prior=laplacian, seed=0", "prior=laplacian, seed=1",
-        ]  # fmt: skip
-        assert cells[1].config.prior_options == {"form": "released"}
+            "prior=em_tv, form=corrected, seed=0",
+            "prior=em_tv, form=released, seed=0",
+            "prior=em_tv, form=corrected, seed=1",
+            "prior=em_tv, form=released, seed=1",
+            "prior=laplacian, seed=0",
+            "prior=laplacian, seed=1",
+        ]
+        assert cells[1].config.prior.options == {"form": "released"}
         assert cells[5].config.seed == 1
 
     def test_nested_tables_are_the_same_as_dotted_keys(self, tmp_path):
@@ -104,7 +107,7 @@ class TestGrid:
     def test_tasks_and_presets_can_be_varied(self, tmp_path):
         text = '[grid]\ntask = ["ivif", "mff"]'
         cells = [c for c in load_grid(write_grid(tmp_path / "g.toml", text)).cells if not c.removed]
-        assert [c.config.prior_options["base"] for c in cells] == [4.0, 1.0]
+        assert [c.config.prior.options["base"] for c in cells] == [4.0, 1.0]
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -142,7 +145,8 @@ class TestRun:
         assert all(len(v) == 2 for table in evaluation.values.values() for v in table.values())
 
     def test_values_are_those_of_the_file(self, done, tmp_path):
-        from fusionkit.evaluation import evaluate, load_metrics
+        from fusionkit.scoring.evaluation import evaluate
+        from fusionkit.scoring.metrics import load_metrics
 
         state, case = done.cells[0], done.cases[0]
         folders = [tmp_path / n for n in ("a", "b", "f")]

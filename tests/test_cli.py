@@ -62,8 +62,9 @@ def test_the_default_method_runs_with_what_is_shipped(pair_files, tmp_path):
 def test_three_sources(pair_files, tmp_path):
     for prior in ("em_tv", "laplacian"):
         out = tmp_path / f"{prior}.png"
-        result = run_cli("run", "--prior", prior, "--backbone", "identity", pair_files[0], pair_files[1], pair_files[0],
-                         "-o", out)  # fmt: skip
+        result = run_cli(
+            "run", "--prior", prior, "--backbone", "identity", pair_files[0], pair_files[1], pair_files[0], "-o", out
+        )
         assert result.returncode == 0, result.stderr
         assert load_image(out).size == (128, 96)
 
@@ -93,13 +94,13 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
         ("--device", "abacus", ir, vis): "device 'abacus' cannot be used",
         ("--range", "9", ir, vis): "expected BLACK,WHITE",
         ("--range", "0,inf", ir, vis): "both finite",
-        ("--seed", "99999999999999999999", ir, vis): "seed=99999999999999999999",
+        ("--seed", "99999999999999999999", ir, vis): "seed='99999999999999999999'",
         ("--prior-opt", "a=1", "--prior-opt", "a.b=2", ir, vis): "was given a value of its own",
         ("--prior", "laplacian", "--prior-opt", "selectivity=inf", ir, vis): "finite number",
         ("--color-opt", "chroma_from=7", ir, vis): "there are only 2 sources",
         ("--backbone-opt", "weights=a.pth", ir, vis): "only .safetensors files",
         ("--sampler-opt", "eta=0.5", "--solver", "heun", ir, vis): "eta > 0 needs solver euler",
-        ("--depth", "12", ir, vis): "expected 8, 16 or float",
+        ("--depth", "12", ir, vis): "depth='12': input should be '8', '16' or 'float'",
         ("--tile", "3", ir, vis): "tile must be 0 or at least 128",
         ("--preset", tmp_path / "none.toml", ir, vis): "not found",
         ("--decoder", "vq", "--backbone", "rf", "--decoder-opt", "weights=no", ir, vis): "weights 'no' not found",

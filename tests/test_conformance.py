@@ -1,35 +1,21 @@
 """Every built-in keeps the public contract of its kind."""
 
-from importlib.util import find_spec
-
 import pytest
 
 from fusionkit import testing
-from fusionkit.registry import get_registry
+from fusionkit.registry.kinds import KINDS
+from fusionkit.registry.loading import get_registry
 
-CONTRACTS = {
-    "prior": testing.PriorContract,
-    "backbone": testing.BackboneContract,
-    "decoder": testing.DecoderContract,
-    "color-space": testing.ColorSpaceContract,
-    "metric": testing.MetricContract,
-    "detector": testing.DetectorContract,
-}
+CONTRACTS = {name: getattr(testing, kind.conformance) for name, kind in KINDS.items()}
 # what a built-in needs to be told for its test
 SETTINGS = {("color-space", "gray"): {"exact": False}}
 
 
-# plug-ins whose packages are extras
-EXTRAS = {"PIQE": "pypiqe", "hog_people": "cv2", "wavelet": "pywt"}
-
-
 def _contracts():
     for plugin in get_registry().plugins:
-        kind, name = plugin.record.kind, plugin.record.name
+        kind, name = plugin.kind, plugin.record.name
         title = f"Test_{kind}_{name}".replace("-", "_").replace(".", "_")
-        package = EXTRAS.get(name)
-        missing = package is not None and find_spec(package) is None
-        marks = [pytest.mark.skipif(missing, reason=f"{name} needs {package}")]
+        marks = [pytest.mark.skipif(not plugin.installed, reason=f"{name} needs {', '.join(plugin.record.modules)}")]
         body = {"name": name, "pytestmark": marks, **SETTINGS.get((kind, name), {})}
         yield title, type(title, (CONTRACTS[kind],), body)
 
@@ -38,8 +24,6 @@ globals().update(_contracts())
 
 
 def test_every_kind_has_a_contract():
-    from fusionkit.records import KINDS
-
     assert set(CONTRACTS) == set(KINDS)
     assert {c.kind for c in CONTRACTS.values()} == set(KINDS)
 
@@ -89,16 +73,15 @@ def fusionkit_priors():
     ],
 )
 def test_a_broken_promise_is_noticed(site, monkeypatch, name, test, arguments):
-    from fusionkit import registry
 
     site.add("bad-prior", Bad.CODE)
     monkeypatch.setenv("PYTHONPATH", str(site.site))
-    monkeypatch.setenv("FUSIONKIT_PLUGINS", "fusionkit,bad-prior")
-    registry.get_registry.cache_clear()
+    monkeypatch.setenv("FUSIONKIT_PLUGINS", "imagefusionkit,bad-prior")
+    get_registry.cache_clear()
     try:
         contract = type("Contract", (testing.PriorContract,), {"name": name})()
         with pytest.raises(AssertionError):
             getattr(contract, test)(*arguments)
     finally:
         monkeypatch.undo()
-        registry.get_registry.cache_clear()
+        get_registry.cache_clear()

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fusionkit.contracts import Detection, Detector, Options, Sources
-from fusionkit.detection import _F1, _Counts, _Kept, _Supported, consistency_metrics, iou, matches, union
 from fusionkit.images import write_image
+from fusionkit.scoring.detection import _F1, _Counts, _Kept, _Supported, consistency_metrics, iou, matches, union
 from harness import run_cli
 
 
@@ -120,9 +120,23 @@ class TestHOG:
             write_image(tmp_path / folder / "x.png", picture, "8")
         report = tmp_path / "r.json"
         done = run_cli(
-            "evaluate", "--fused", tmp_path / "good", "--fused", tmp_path / "bad", "--pairs", tmp_path / "a",
-            tmp_path / "b", "--metrics", "EN", "--detector", "hog_people", "--detector-opt", "threshold=0", "-o", report,
-        )  # fmt: skip
+            "evaluate",
+            "--fused",
+            tmp_path / "good",
+            "--fused",
+            tmp_path / "bad",
+            "--pairs",
+            tmp_path / "a",
+            tmp_path / "b",
+            "--metrics",
+            "EN",
+            "--detector",
+            "hog_people",
+            "--detector-opt",
+            "threshold=0",
+            "-o",
+            report,
+        )
         assert done.returncode == 0, done.stderr
         record = json.loads(report.read_text())
         means = {name: record["methods"][name]["summary"]["hog_people.kept"]["mean"] for name in ("good", "bad")}

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from fusionkit import hookspecs, testing
+from fusionkit import testing
 from fusionkit.cli.app import app
-from fusionkit.registry import get_registry
+from fusionkit.registry.kinds import KINDS
+from fusionkit.registry.loading import get_registry
 from harness import run_cli
 
 ROOT = Path(__file__).parents[1]
@@ -17,13 +18,11 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def test_every_hook_and_contract_is_described():
-    text = (DOCS / "write-a-prior.md").read_text()
-    assert set(testing.__all__) >= {f"{record.contract}Contract" for record in hookspecs.HOOKS.values()}
-    for hook, record in hookspecs.HOOKS.items():
-        assert f"`{record.contract}Contract`" in text
-        assert f"`{hook}`" in text
-        assert f"`{record.__name__}`" in text
-        assert f"`{record.contract}`" in text
+    text = (DOCS / "plugins.md").read_text()
+    assert set(testing.__all__) >= {kind.conformance for kind in KINDS.values()}
+    for kind in KINDS.values():
+        for name in (kind.conformance, kind.hook, kind.record.__name__, kind.contract):
+            assert f"`{name}`" in text
 
 
 def test_the_reference_of_plugins_is_current(monkeypatch):
@@ -95,6 +94,6 @@ def test_the_reference_of_the_command_line_is_current(monkeypatch):
 
 def test_every_option_of_every_builtin_is_described():
     for plugin in get_registry().plugins:
-        options = get_registry().load(plugin.record.kind, plugin.record.name).Options
+        options = get_registry().load(plugin.kind, plugin.record.name).Options
         for name, field in options.model_fields.items():
             assert field.description, (plugin.record.name, name)

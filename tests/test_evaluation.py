@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from fusionkit.errors import InputError, OptionError
-from fusionkit.evaluation import BASELINES, Evaluation, _holm, evaluate, load_metrics
 from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
+from fusionkit.scoring.baselines import BASELINES
+from fusionkit.scoring.evaluation import Evaluation, evaluate
+from fusionkit.scoring.metrics import load_metrics
+from fusionkit.scoring.statistics import holm
 from harness import run_cli
 
 
@@ -82,7 +85,7 @@ def test_significance_is_paired_and_corrected(result):
     assert p["noisy"]["SSIM"] < 0.05  # eight of eight pairs: 0.0078 before correction for six others
     assert "mean" not in p
     raw = [0.01, 0.04, math.nan, 0.03]
-    corrected = _holm(raw)
+    corrected = holm(raw)
     assert corrected[:2] == pytest.approx([0.03, 0.06])
     assert math.isnan(corrected[2])
     assert corrected[3] == pytest.approx(0.06)
@@ -115,9 +118,17 @@ def test_a_dialect_is_all_its_metrics_and_an_unknown_one_lists_the_known():
 class TestCommand:
     def run(self, folders, *more, cwd=None):
         return run_cli(
-            "evaluate", "--fused", f"mine={folders['mean']}", "--fused", folders["noisy"],
-            "--pairs", folders["ir"], folders["vis"], *more, cwd=cwd,
-        )  # fmt: skip
+            "evaluate",
+            "--fused",
+            f"mine={folders['mean']}",
+            "--fused",
+            folders["noisy"],
+            "--pairs",
+            folders["ir"],
+            folders["vis"],
+            *more,
+            cwd=cwd,
+        )
 
     def test_the_json_report_says_what_each_number_is(self, folders, tmp_path):
         done = self.run(folders, "-o", tmp_path / "r.json")

@@ -59,7 +59,7 @@ def test_16_bit_round_trip_is_exact(tmp_path, suffix, channels, alpha):
 def test_float_tiff_round_trip_and_range(tmp_path):
     values = RNG.uniform(280, 310, (9, 11)).astype(np.float32)
     tifffile.imwrite(tmp_path / "kelvin.tif", values)
-    with pytest.raises(ImageReadError, match=r"--range 28\d.*31\d|--range"):
+    with pytest.raises(ImageReadError, match=r"range=28\d.*,30\d"):
         read_image(tmp_path / "kelvin.tif")
     picture = read_image(tmp_path / "kelvin.tif", (280.0, 310.0))
     np.testing.assert_allclose(picture.pixels[..., 0] * 30 + 280, values, atol=1e-4)
@@ -84,7 +84,7 @@ def test_16_bit_colour_png_without_a_codec_is_refused_not_truncated(tmp_path, mo
 def test_12_bits_in_16_are_named_and_can_be_told(tmp_path):
     values = RNG.integers(0, 4096, (8, 8)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", values)
-    assert "--range 0,4095" in read_image(tmp_path / "a.tif").notes[0]
+    assert "`range=0,4095`" in read_image(tmp_path / "a.tif").notes[0]
     picture = read_image(tmp_path / "a.tif", (0.0, 4095.0))
     assert picture.notes == ()
     write_image(tmp_path / "b.tif", picture.pixels, "16", span=picture.span)
@@ -197,12 +197,12 @@ BAD = {
     "truncated.png": (_truncated, "export or copy it again"),
     "truncated.jpg": (_truncated, "truncated"),
     "crc.png": (_bad_crc, "checksum"),
-    "bomb.png": (_bomb, "40000x40000 is over the limit"),
+    "bomb.png": (_bomb, "1600000000 pixels is over the limit"),
     "bomb16.png": (_bomb16, "40000x40000 is over the limit"),
     "frames.gif": (_animated, "2 frames"),
     "pages.tif": (_pages, "2 pages"),
     "nan.tif": (_nan, "NaN"),
-    "signed.tif": (_signed, "--range"),
+    "signed.tif": (_signed, "`range="),
 }
 
 
@@ -224,10 +224,15 @@ def test_missing_file_and_folder(tmp_path):
         read_image(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "depth", "reason"), [
-    ("a.jpg", "16", "cannot hold 16-bit"), ("a.png", "float", "cannot hold 32-bit float"),
-    ("a.xyz", "8", "cannot write '.xyz'"), ("a", "8", "without extension"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "depth", "reason"),
+    [
+        ("a.jpg", "16", "cannot hold 16-bit"),
+        ("a.png", "float", "cannot hold 32-bit float"),
+        ("a.xyz", "8", "cannot write '.xyz'"),
+        ("a", "8", "without extension"),
+    ],
+)
 def test_impossible_outputs_are_refused_before_work(tmp_path, name, depth, reason):
     with pytest.raises(OutputError, match=reason):
         check_output(tmp_path / name, depth, 1)

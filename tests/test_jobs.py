@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusionkit.config import make_config
+from fusionkit.batch.options import FileOptions
+from fusionkit.batch.plan import Job, plan_folders
+from fusionkit.batch.run import fuse_files, fuse_folders, method_digest
 from fusionkit.errors import InputError, OutputError
 from fusionkit.images import read_image
-from fusionkit.jobs import FileOptions, Job, fuse_files, fuse_folders, match_folders, method_digest
-from fusionkit.manifest import Manifest, sha256
-from fusionkit.pipeline import Pipeline
+from fusionkit.images.matching import match_folders
+from fusionkit.method.config import make_config
+from fusionkit.method.pipeline import Pipeline
+from fusionkit.storage.manifest import Manifest, sha256
 from harness import load_image
 
 
@@ -35,7 +38,7 @@ def folders(tmp_path, pair_files):
 
 def run(folders, out, **choices):
     files = FileOptions(force=choices.pop("force", False))
-    matching = match_folders(folders, out, ".png")
+    matching = plan_folders(folders, out, ".png")
     return {o.job.key: o for o in fuse_folders(pipeline(**choices), matching.jobs, out, files)}
 
 
@@ -49,12 +52,12 @@ def test_files_match_by_stem_whatever_extension_and_case(folders, tmp_path):
     load_image(a / "one.png").save(a / "alone.tif")
     (a / "notes.txt").write_text("no image")
     (a / ".hidden.png").write_bytes(b"")
-    matching = match_folders(folders, tmp_path / "out", ".png")
+    matching = plan_folders(folders, tmp_path / "out", ".png")
     assert [j.key for j in matching.jobs] == ["three", "TWO"]
     assert matching.ambiguous == [(a / "one.jpg", a / "one.png")]
     assert matching.unmatched == [a / "alone.tif"]
     with pytest.raises(InputError, match="not a folder"):
-        match_folders([a, tmp_path / "none"], tmp_path, ".png")
+        match_folders([a, tmp_path / "none"])
 
 
 def test_every_pair_is_fused_and_recorded(folders, tmp_path):
@@ -65,7 +68,7 @@ def test_every_pair_is_fused_and_recorded(folders, tmp_path):
     start, *pairs = rows(out)
     assert start["event"] == "run"
     assert start["plugins"]["prior"] == {"name": "average", "from": start["plugins"]["prior"]["from"], "options": {}}
-    assert {"fusionkit", "torch", "numpy"} <= start["versions"].keys()
+    assert {"imagefusionkit", "torch", "numpy"} <= start["versions"].keys()
     for row in pairs:
         assert row["status"] == "ok"
         assert row["output"]["sha256"] == sha256(out / f"{row['key']}.png")
@@ -99,7 +102,7 @@ def test_a_manifest_cut_off_by_a_crash_is_read_and_continued(folders, tmp_path):
 def test_results_of_other_options_are_never_mixed_or_overwritten(folders, tmp_path):
     out = tmp_path / "out"
     run(folders, out)
-    with pytest.raises(OutputError, match=r"3 result\(s\) made with other options.*--force"):
+    with pytest.raises(OutputError, match=r"3 result\(s\) made with other options.*`force`"):
         run(folders, out, prior="max")
     assert {o.status for o in run(folders, out, prior="max", force=True).values()} == {"fused"}
 
@@ -110,7 +113,7 @@ def test_depth_belongs_to_the_method_and_spelt_out_defaults_do_not(folders, tmp_
     assert {o.status for o in run(folders, out, prior="laplacian", prior_options={"levels": "0"}).values()} == {
         "skipped"
     }
-    jobs = match_folders(folders, out, ".png").jobs
+    jobs = plan_folders(folders, out, ".png").jobs
     with pytest.raises(OutputError, match="other options"):
         list(fuse_folders(pipeline(prior="laplacian"), jobs, out, FileOptions(depth="16")))
 
@@ -131,7 +134,7 @@ def test_only_our_own_unchanged_results_are_ever_redone(folders, tmp_path):
     (out / "three.tif").write_bytes(b"foreign")
     assert run(folders, out)["one"].status == "failed"
     assert (out / "one.png").read_bytes() == b"edited by hand"
-    jobs = match_folders(folders, out, ".tif").jobs
+    jobs = plan_folders(folders, out, ".tif").jobs
     statuses = {o.job.key: o.status for o in fuse_folders(pipeline(), jobs, out, FileOptions())}
     assert statuses == {"one": "fused", "TWO": "fused", "three": "failed"}
     assert (out / "three.tif").read_bytes() == b"foreign"
@@ -152,15 +155,15 @@ def test_a_plugin_that_raises_or_gives_nan_fails_its_pair_only(folders, tmp_path
     monkeypatch.setattr(Average, "correct", correct)
     outcomes = list(run(folders, tmp_path / "out").values())
     assert [o.status for o in outcomes] == ["failed", "failed", "fused"]
-    assert "a smaller --tile" in outcomes[0].reason
+    assert "a smaller `tile`" in outcomes[0].reason
     assert "Average.correct returned NaN" in outcomes[1].reason
 
 
 def test_one_folder_twice_or_the_sources_as_output_are_refused(folders, tmp_path):
     with pytest.raises(InputError, match="one folder is named twice"):
-        match_folders([folders[0], folders[0]], tmp_path, ".png")
+        match_folders([folders[0], folders[0]])
     with pytest.raises(OutputError, match="folder of sources"):
-        match_folders(folders, folders[1], ".png")
+        plan_folders(folders, folders[1], ".png")
 
 
 def test_a_foreign_file_in_the_way_fails_its_pair_only(folders, tmp_path):
@@ -199,10 +202,19 @@ def test_a_result_never_replaces_a_source(tmp_path, pair_files):
         fuse_files(pipeline(), Job("x", (a, b), b), FileOptions(force=True), None)
 
 
-@pytest.mark.parametrize(("grey", "color", "expected"), [
-    ("L", "RGB", ("RGB", "8")), ("L", "L", ("L", "8")), ("RGB", "L", ("RGB", "8")), ("I;16", "RGB", ("RGB", "8")),
-    ("L", "I;16", ("I;16", "16")), ("RGBA", "L", ("RGBA", "8")), ("L", "LA", ("LA", "8")), ("1", "P", ("RGB", "8")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("grey", "color", "expected"),
+    [
+        ("L", "RGB", ("RGB", "8")),
+        ("L", "L", ("L", "8")),
+        ("RGB", "L", ("RGB", "8")),
+        ("I;16", "RGB", ("RGB", "8")),
+        ("L", "I;16", ("I;16", "16")),
+        ("RGBA", "L", ("RGBA", "8")),
+        ("L", "LA", ("LA", "8")),
+        ("1", "P", ("RGB", "8")),
+    ],
+)
 def test_size_depth_and_colour_follow_the_reference(tmp_path, pair_files, grey, color, expected):
     paths = []
     for index, mode in enumerate((grey, color)):
@@ -224,7 +236,7 @@ def test_size_depth_and_colour_follow_the_reference(tmp_path, pair_files, grey, 
 def test_sizes_that_differ_are_an_error_that_offers_the_remedy(tmp_path, pair_files):
     small = tmp_path / "small.png"
     load_image(pair_files[0]).resize((64, 48)).save(small)
-    with pytest.raises(InputError, match=r"small\.png is 64x48 but vis\.png is 128x96.*--resize reference"):
+    with pytest.raises(InputError, match=r"small\.png is 64x48 but vis\.png is 128x96.*`resize=reference`"):
         one(tmp_path, (small, pair_files[1]))
     outcome = one(tmp_path, (small, pair_files[1]), resize="reference")
     assert "resized from 64x48 to 128x96" in " ".join(outcome.notes)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fusionkit.errors import WeightsError
-from fusionkit.training.losses import FusionLoss, saliency, saliency_weights, ssim, stage_two_input
+from fusionkit.numerics.contrast import level_contrast
+from fusionkit.training.losses import FusionLoss, saliency_weights, ssim, stage_two_input
 from fusionkit_plugins.vq.losses import PatchDiscriminator, VQLoss, discriminator_loss, frequency_loss
 from fusionkit_plugins.vq.lpips import LPIPS
 
@@ -16,7 +17,7 @@ def pair(generator) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_saliency_is_the_mean_distance_to_all_other_levels():
     levels = torch.tensor([[[[0.0, 0.0, 0.0, 100.0]]]])
-    assert saliency(levels).flatten().tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1.0])
+    assert level_contrast(levels).flatten().tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1.0])
 
 
 def test_corrected_weights_favour_what_stands_out_and_released_ones_the_opposite():

@@ -9,8 +9,8 @@ from scipy.ndimage import correlate1d
 from scipy.signal import convolve2d, correlate2d
 
 from fusionkit.contracts import Sources
-from fusionkit.luma import luma
-from fusionkit.registry import get_registry
+from fusionkit.numerics.luma import luma
+from fusionkit.registry.loading import get_registry
 from harness import make_sources
 
 HEIGHT, WIDTH = 45, 58  # neither even nor a multiple of 16
@@ -166,10 +166,14 @@ class TestStandard:
             return 2 * (entropy(p) + entropy(q) - entropy(joint)) / (entropy(p) + entropy(q))
 
         found = [
-            (information(a[y : y + 3, x : x + 3], f[y : y + 3, x : x + 3])
-             + information(b[y : y + 3, x : x + 3], f[y : y + 3, x : x + 3])) / 2
-            for y in range(f.shape[0] - 2) for x in range(f.shape[1] - 2)
-        ]  # fmt: skip
+            (
+                information(a[y : y + 3, x : x + 3], f[y : y + 3, x : x + 3])
+                + information(b[y : y + 3, x : x + 3], f[y : y + 3, x : x + 3])
+            )
+            / 2
+            for y in range(f.shape[0] - 2)
+            for x in range(f.shape[1] - 2)
+        ]
         check("FMI", (f, a, b), np.mean(found), rel=1e-6)
         assert value("FMI", tensor(a), tensor(a), tensor(a)) == pytest.approx(1)
 
@@ -265,8 +269,11 @@ class TestVifb:
         check("vifb.EN", colour, self.by_channel(colour, entropy))
         check("vifb.SD", colour, self.by_channel(colour, lambda f, a, b: f.std()))
         w = gauss(11, 1.5)
-        check("vifb.SSIM", colour, self.by_channel(
-            colour, lambda f, a, b: sum(ssim(f, x, w, C1, C2).mean() for x in (a, b))))  # fmt: skip
+        check(
+            "vifb.SSIM",
+            colour,
+            self.by_channel(colour, lambda f, a, b: sum(ssim(f, x, w, C1, C2).mean() for x in (a, b))),
+        )
 
     def test_qcb(self, colour):
         def one(f, a, b):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fusionkit.contracts import Options
-from fusionkit.registry import get_registry
+from fusionkit.registry.loading import get_registry
 from fusionkit_plugins.metrics.standard import (
     EN,
     MI,

@@ -66,11 +66,22 @@ def test_embeddings():
 
 
 VARIANTS = [
-    {}, {"resblock_type": "ddpm"}, {"resblock_type": "ddpm", "fir": False}, {"fir": False}, {"progressive": "none"},
-    {"progressive": "residual"}, {"progressive_input": "residual"}, {"progressive_input": "none"},
-    {"progressive_combine": "cat"}, {"embedding_type": "positional"}, {"conditional": False},
-    {"skip_rescale": False}, {"centered": True}, {"attn_resolutions": ()}, {"scale_by_sigma": False},
-]  # fmt: skip
+    {},
+    {"resblock_type": "ddpm"},
+    {"resblock_type": "ddpm", "fir": False},
+    {"fir": False},
+    {"progressive": "none"},
+    {"progressive": "residual"},
+    {"progressive_input": "residual"},
+    {"progressive_input": "none"},
+    {"progressive_combine": "cat"},
+    {"embedding_type": "positional"},
+    {"conditional": False},
+    {"skip_rescale": False},
+    {"centered": True},
+    {"attn_resolutions": ()},
+    {"scale_by_sigma": False},
+]
 
 
 @pytest.mark.parametrize("change", VARIANTS, ids=str)
@@ -90,12 +101,28 @@ def test_every_variant_runs_at_any_multiple_and_is_conditioned_on_time(change, s
 
 def test_parameters_have_the_published_names_and_order():
     names = [name for name, _ in NCSNpp(TINY).named_parameters()]
-    assert names[:7] == ["all_modules.0.W", "all_modules.1.weight", "all_modules.1.bias", "all_modules.2.weight",
-                         "all_modules.2.bias", "all_modules.3.weight", "all_modules.3.bias"]  # fmt: skip
+    assert names[:7] == [
+        "all_modules.0.W",
+        "all_modules.1.weight",
+        "all_modules.1.bias",
+        "all_modules.2.weight",
+        "all_modules.2.bias",
+        "all_modules.3.weight",
+        "all_modules.3.bias",
+    ]
     block = [n.removeprefix("all_modules.4.") for n in names if n.startswith("all_modules.4.")]
-    assert block == ["GroupNorm_0.weight", "GroupNorm_0.bias", "Conv_0.weight", "Conv_0.bias", "Dense_0.weight",
-                     "Dense_0.bias", "GroupNorm_1.weight", "GroupNorm_1.bias", "Conv_1.weight",
-                     "Conv_1.bias"]  # fmt: skip
+    assert block == [
+        "GroupNorm_0.weight",
+        "GroupNorm_0.bias",
+        "Conv_0.weight",
+        "Conv_0.bias",
+        "Dense_0.weight",
+        "Dense_0.bias",
+        "GroupNorm_1.weight",
+        "GroupNorm_1.bias",
+        "Conv_1.weight",
+        "Conv_1.bias",
+    ]
     assert next(iter(NCSNpp(TINY).state_dict())) == "sigmas"
     assert not dict(NCSNpp(TINY).named_parameters())["all_modules.0.W"].requires_grad
     # counted from the published CelebA-HQ rectified flow
@@ -109,9 +136,15 @@ def test_vq_has_the_published_size_and_names():
         full = VQModel(VQConfig())
     assert sum(p.numel() for p in full.parameters()) == 55_322_782
     keys = full.state_dict().keys()
-    for key in ("encoder.down.1.block.0.nin_shortcut.weight", "encoder.down.0.downsample.conv.weight",
-                "encoder.mid.attn_1.proj_out.bias", "decoder.up.2.upsample.conv.weight", "quantize.embedding.weight",
-                "quant_conv.weight", "post_quant_conv.bias"):  # fmt: skip
+    for key in (
+        "encoder.down.1.block.0.nin_shortcut.weight",
+        "encoder.down.0.downsample.conv.weight",
+        "encoder.mid.attn_1.proj_out.bias",
+        "decoder.up.2.upsample.conv.weight",
+        "quantize.embedding.weight",
+        "quant_conv.weight",
+        "post_quant_conv.bias",
+    ):
         assert key in keys
 
 
@@ -199,7 +232,7 @@ class TestWeights:
         assert find_weights("mine", "fusionkit_backbones", "").path == tmp_path / "weights" / "mine.safetensors"
 
     def test_missing_weights_say_which_file_and_what_works_without(self):
-        with pytest.raises(WeightsError, match=r"weights 'none-such' not found.*--backbone identity"):
+        with pytest.raises(WeightsError, match=r"weights 'none-such' not found.*`backbone=identity`"):
             RectifiedFlow(RFOptions(weights="none-such"))
 
     def test_another_architecture_names_every_difference(self, saved):

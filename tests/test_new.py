@@ -32,11 +32,9 @@ def test_the_package_passes_its_tests_and_is_found(kind, tmp_path):
     made = run_cli("new", kind, "my-thing_2", "--out", package)
     assert made.returncode == 0, made.stderr
     install(package, site)
-    env = {"PYTHONPATH": str(site), "FUSIONKIT_PLUGINS": f"fusionkit,fusionkit-{kind}-my-thing-2"}
+    env = {"PYTHONPATH": str(site), "FUSIONKIT_PLUGINS": f"imagefusionkit,fusionkit-{kind}-my-thing-2"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        command, cwd=package, env={**os.environ, **env}, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    done = subprocess.run(command, cwd=package, env={**os.environ, **env}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "my-thing_2" in run_cli("plugins", "list", env=env).stdout
     assert run_cli("plugins", "check", f"fusionkit-{kind}-my-thing-2", env=env).returncode == 0
@@ -52,7 +50,7 @@ def test_a_name_that_the_template_imports_gets_a_class_of_another(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("prior", "em_tv"), "is fusionkit"),
+        (("prior", "em_tv"), "is imagefusionkit"),
         (("prior", "My Thing"), "cannot name a plug-in"),
         (("prior", "class"), "cannot name a plug-in"),
         (("filter", "mine"), "no kind 'filter'; kinds: backbone, color-space"),

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from fusionkit.config import make_config
 from fusionkit.errors import BrokenPlugin, OptionError
-from fusionkit.pipeline import Pipeline
-from fusionkit.registry import get_registry
+from fusionkit.method.config import make_config
+from fusionkit.method.pipeline import Pipeline
+from fusionkit.numerics.poisson import divergence, gradient, screened_poisson
+from fusionkit.numerics.window import box_mean, gaussian_blur, guided_filter
+from fusionkit.registry.loading import get_registry
 from fusionkit.scenes import infrared_visible
 from fusionkit_priors.ccf import CCF
 from fusionkit_priors.focus import Focus, remove_small_regions
 from fusionkit_priors.gradient import Gradient, GradientOptions, dominant_gradient
 from fusionkit_priors.guided_filter import GuidedFilter
 from fusionkit_priors.mertens import Mertens, MertensOptions
-from fusionkit_priors.poisson import divergence, gradient, screened_poisson
 from fusionkit_priors.saliency import Saliency
 from fusionkit_priors.tv import TotalVariation, TVOptions
-from fusionkit_priors.wavelet import Wavelet, WaveletOptions
-from fusionkit_priors.window import box_mean, gaussian_blur, guided_filter
+from fusionkit_priors.wavelet import Wavelet
 from harness import make_sources
 
 CLOSED = ["gradient", "saliency", "guided_filter", "mertens", "focus", "wavelet", "laplacian"]
@@ -219,24 +219,24 @@ class TestWavelet:
 
     def test_without_the_package_the_extra_is_named(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "pywt", None)
-        with pytest.raises(BrokenPlugin, match=r"pip install 'fusionkit\[wavelet\]'"):
-            Wavelet(WaveletOptions())
+        with pytest.raises(BrokenPlugin, match=r"pip install 'imagefusionkit\[wavelet\]'"):
+            get_registry().create("prior", "wavelet")
 
 
 class TestBaselinesOfThePaper:
     def test_a_priors_sampling_is_used_where_the_user_chose_none(self):
         choices = {"prior": "ddfm", "backbone": "identity"}
-        sampling = Pipeline(make_config(choices), device="cpu").sampling
+        sampling = Pipeline(make_config(choices), device="cpu").sampler.options
         assert (sampling.steps, sampling.strength, sampling.eta) == (100, 1.0, 1.0)
         pipeline = Pipeline(make_config({**choices, "sampler": {"steps": 3}}), device="cpu")
-        assert (pipeline.sampling.steps, pipeline.sampling.strength) == (3, 1.0)
+        assert (pipeline.sampler.options.steps, pipeline.sampler.options.strength) == (3, 1.0)
         assert pipeline.method()["sampler"]["steps"] == 3
-        assert Pipeline(make_config({"backbone": "identity"}), device="cpu").sampling.steps == 1
+        assert Pipeline(make_config({"backbone": "identity"}), device="cpu").sampler.options.steps == 1
 
     @pytest.mark.parametrize("solver", ["heun", "rk45"])
     def test_another_solver_does_without_the_priors_fresh_noise(self, solver):
         choices = {"prior": "ddfm", "backbone": "identity", "sampler": {"solver": solver}}
-        assert Pipeline(make_config(choices), device="cpu").sampling.eta == 0
+        assert Pipeline(make_config(choices), device="cpu").sampler.options.eta == 0
 
     def test_options_that_contradict_the_priors_are_one_line(self):
         choices = {"prior": "ddfm", "backbone": "identity", "sampler": {"solver": "heun", "eta": 0.5}}

@@ -4,7 +4,7 @@ import pytest
 
 from fusionkit.contracts import Prior
 from fusionkit.errors import BrokenPlugin, OptionError, PluginClash, UnknownPlugin
-from fusionkit.registry import load_registry
+from fusionkit.registry.loading import load_registry
 from harness import run_cli
 
 GOOD = '''
@@ -38,7 +38,7 @@ INCOMPLETE = GOOD.replace("def correct", "def corect").replace('"good"', '"half"
 def load(site, **dists):
     for dist, code in dists.items():
         site.add(dist.replace("_", "-"), code)
-    return load_registry(restriction=",".join(["fusionkit", *(d.replace("_", "-") for d in dists)]))
+    return load_registry(restriction=",".join(["imagefusionkit", *(d.replace("_", "-") for d in dists)]))
 
 
 def test_a_third_partys_prior_is_found_built_and_attributed(site):
@@ -51,13 +51,16 @@ def test_a_third_partys_prior_is_found_built_and_attributed(site):
     assert registry.failures == []
 
 
-@pytest.mark.parametrize(("code", "cause"), [
-    (IMPORT_ERROR, "No module named 'a_package_that_does_not_exist'"),
-    (TYPO, "fusionkit_prior is no hook; did you mean fusionkit_priors?"),
-    (WRONG_RECORD, "fusionkit_priors yielded MetricRecord, expected PriorRecord"),
-    (RAISES, "RuntimeError: no licence"),
-    ("", "implements no hook"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (IMPORT_ERROR, "No module named 'a_package_that_does_not_exist'"),
+        (TYPO, "fusionkit_prior is no hook; did you mean fusionkit_priors?"),
+        (WRONG_RECORD, "fusionkit_priors yielded MetricRecord, expected PriorRecord"),
+        (RAISES, "RuntimeError: no licence"),
+        ("", "implements no hook"),
+    ],
+)
 def test_a_broken_package_is_named_with_its_cause_and_harms_nobody(site, code, cause):
     registry = load(site, fk_broken=code, fk_good=GOOD)
     (failure,) = registry.failures
@@ -85,32 +88,38 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(site):
     assert "fk-broken 1.0" in message
 
 
-@pytest.mark.parametrize(("code", "name", "reason"), [
-    (BROKEN_TARGET, "lost", "cannot be imported from fk_target:Missing"),
-    (NOT_A_PRIOR, "odd", "must be a class derived from fusionkit.contracts.Prior"),
-    (INCOMPLETE, "half", "does not implement correct"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "name", "reason"),
+    [
+        (BROKEN_TARGET, "lost", "cannot be imported from fk_target:Missing"),
+        (NOT_A_PRIOR, "odd", "must be a class derived from fusionkit.contracts.Prior"),
+        (INCOMPLETE, "half", "does not implement correct"),
+    ],
+)
 def test_a_class_that_breaks_the_contract_is_refused_when_chosen(site, code, name, reason):
     registry = load(site, **{f"fk_{ {'lost': 'target', 'odd': 'odd', 'half': 'half'}[name] }": code})
     with pytest.raises(BrokenPlugin, match=reason):
         registry.create("prior", name)
 
 
-@pytest.mark.parametrize(("options", "reason"), [
-    ({"lan": 1}, r"no option 'lan'; did you mean 'lam'\? \(options: lam, rho, form"),
-    ({"lam": "much"}, r"lam='much': input should be a valid number.*\(float, > 0, default 0\.5\)"),
-    ({"lam": -1}, r"lam=-1: input should be greater than 0"),
-    ({"recompose": "x"}, r"recompose='x': input should be 'auto', 'v_plus_x' or 'i_minus_x'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"lan": 1}, r"no option 'lan'; did you mean 'lam'\? \(options: lam, rho, form"),
+        ({"lam": "much"}, r"lam='much': input should be a valid number.*\(number, > 0, default 0\.5\)"),
+        ({"lam": -1}, r"lam=-1: input should be greater than 0"),
+        ({"recompose": "x"}, r"recompose='x': input should be 'auto', 'v_plus_x' or 'i_minus_x'"),
+    ],
+)
 def test_a_wrong_option_says_what_is_possible(options, reason):
     with pytest.raises(OptionError, match=reason) as caught:
-        load_registry(restriction="fusionkit").create("prior", "em_tv", options)
+        load_registry(restriction="imagefusionkit").create("prior", "em_tv", options)
     assert str(caught.value).startswith("prior em_tv: ")
 
 
 def test_the_environment_restricts_what_is_loaded(site):
     site.add("fk-good", GOOD)
-    assert "good" not in load_registry(restriction="fusionkit").names("prior")
+    assert "good" not in load_registry(restriction="imagefusionkit").names("prior")
     assert "good" in load_registry(restriction="fusionkit, FK-Good").names("prior")
     assert load_registry(restriction="").plugins == []
 
@@ -118,19 +127,30 @@ def test_the_environment_restricts_what_is_loaded(site):
 def test_the_command_line_lists_shows_checks_and_runs_it(site, pair_files, tmp_path):
     site.add("fk-good", GOOD)
     site.add("fk-broken", IMPORT_ERROR)
-    env = {"PYTHONPATH": str(site.site), "FUSIONKIT_PLUGINS": "fusionkit,fk-good,fk-broken"}
+    env = {"PYTHONPATH": str(site.site), "FUSIONKIT_PLUGINS": "imagefusionkit,fk-good,fk-broken"}
     listed = run_cli("plugins", "list", env=env)
     assert listed.returncode == 0
     assert "fk-good 1.0" in listed.stdout
     assert "failed to load: fk-broken 1.0 (main)" in listed.stderr
     shown = run_cli("plugins", "show", "good", env=env)
     assert "gain" in shown.stdout
-    assert "float, default 1.0" in shown.stdout
+    assert "number, default 1.0" in shown.stdout
     assert run_cli("plugins", "check", "fk-good", env=env).returncode == 0
     checked = run_cli("plugins", "check", env=env)
     assert checked.returncode == 2
     assert "fk-broken" in checked.stderr
-    result = run_cli("run", "--prior", "good", "--backbone", "identity", "--prior-opt", "gain=0.5", *pair_files,
-                     "-o", tmp_path / "out.png", env=env)  # fmt: skip
+    result = run_cli(
+        "run",
+        "--prior",
+        "good",
+        "--backbone",
+        "identity",
+        "--prior-opt",
+        "gain=0.5",
+        *pair_files,
+        "-o",
+        tmp_path / "out.png",
+        env=env,
+    )
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out.png").exists()

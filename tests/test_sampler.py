@@ -7,7 +7,8 @@ import torch
 
 from fusionkit.contracts import Backbone, Decoder, Options, Prior
 from fusionkit.errors import OptionError, PluginError
-from fusionkit.sampler import Sampler, SamplerOptions
+from fusionkit.method.config import SamplerOptions
+from fusionkit.method.sampler import Sampler
 from fusionkit_backbones.identity import Identity
 from fusionkit_plugins.color.gray import Gray
 from fusionkit_plugins.identity import IdentityDecoder
@@ -51,9 +52,12 @@ class Recorder(Prior):
 
 def sampler(prior=None, backbone=None, **options):
     return Sampler(
-        backbone or GaussianFlow(Options()), prior or Keep(Options()), IdentityDecoder(IdentityDecoder.Options()), Gray(Options()),
+        backbone or GaussianFlow(Options()),
+        prior or Keep(Options()),
+        IdentityDecoder(IdentityDecoder.Options()),
+        Gray(Options()),
         SamplerOptions(**options),
-    )  # fmt: skip
+    )
 
 
 def start(shape=(1, 1, 16, 16), value=0.5, strength=0.1):
@@ -83,7 +87,7 @@ def euler_factor(times):
 
 def test_one_step_is_the_posterior_mean():
     sources, x = start(strength=0.6)
-    result = sampler(strength=0.6)(sources, seeded())
+    result = sampler(strength=0.6)(sources, seeded()).image
     expected = MEAN + 0.4 * SPREAD**2 * (x - 0.4 * MEAN) / scale(0.6) ** 2
     torch.testing.assert_close(result, expected)
 
@@ -92,7 +96,7 @@ def test_one_step_is_the_posterior_mean():
 def test_euler_of_n_steps_is_its_closed_product(steps):
     sources, x = start(strength=0.8)
     times = [0.8 * (1 - i / steps) for i in range(steps)] + [0.0]
-    result = sampler(strength=0.8, steps=steps)(sources, seeded())
+    result = sampler(strength=0.8, steps=steps)(sources, seeded()).image
     torch.testing.assert_close(result, MEAN + euler_factor(times) * (x - 0.2 * MEAN), rtol=1e-4, atol=1e-5)
 
 
@@ -101,7 +105,7 @@ def test_heun_is_of_second_order_and_euler_of_first():
     exact = exact_flow(x, 0.8)
 
     def error(solver, steps):
-        result = sampler(strength=0.8, steps=steps, solver=solver)(sources, seeded())
+        result = sampler(strength=0.8, steps=steps, solver=solver)(sources, seeded()).image
         return float((result - exact).abs().max())
 
     assert error("euler", 20) / error("euler", 40) == pytest.approx(2, rel=0.25)
@@ -111,7 +115,7 @@ def test_heun_is_of_second_order_and_euler_of_first():
 
 def test_rk45_follows_the_flow():
     sources, x = start(strength=0.9)
-    result = sampler(strength=0.9, solver="rk45")(sources, seeded())
+    result = sampler(strength=0.9, solver="rk45")(sources, seeded()).image
     torch.testing.assert_close(result, exact_flow(x, 0.9), atol=2e-4, rtol=0)
 
 
@@ -133,7 +137,7 @@ def test_the_exact_field_samples_the_right_mean_and_covariance(solver):
 
     sources = make_sources(torch.zeros(images, 1, size, size))
     run = sampler(backbone=Correlated(Options()), strength=1.0, steps=64, solver=solver, spacing="quadratic")
-    samples = run(sources, seeded()).double()
+    samples = run(sources, seeded()).image.double()
     assert float(samples.mean()) == pytest.approx(MEAN, abs=0.01)
     spectrum = (torch.fft.fft2(samples - MEAN).abs() ** 2).mean(dim=(0, 1)).sqrt() / size
     # Euler's own error at 64 steps is under 6 %; 2000 samples leave 1.6 %
@@ -143,7 +147,7 @@ def test_the_exact_field_samples_the_right_mean_and_covariance(solver):
 def test_the_prior_has_the_last_word_and_sees_state_and_noise_share():
     prior = Recorder(0.7)
     sources, _ = start(strength=0.5)
-    result = sampler(prior, strength=0.5, steps=2)(sources, seeded())
+    result = sampler(prior, strength=0.5, steps=2)(sources, seeded()).image
     assert bool((result == 0.7).all())
     assert [state for _, state, _ in prior.seen] == [0, 1]
     assert [sigma for *_, sigma in prior.seen] == pytest.approx([0.5**0.5, 0.25 / math.hypot(0.25, 0.75)])
@@ -162,8 +166,8 @@ def test_the_corrected_estimate_steers_the_next_step():
 def test_injection_none_leaves_the_flow_alone():
     prior = Recorder(0.7)
     sources, _ = start()
-    flow = sampler(strength=0.5, steps=3)(sources, seeded())
-    torch.testing.assert_close(sampler(prior, strength=0.5, steps=3, inject="none")(sources, seeded()), flow)
+    flow = sampler(strength=0.5, steps=3)(sources, seeded()).image
+    torch.testing.assert_close(sampler(prior, strength=0.5, steps=3, inject="none")(sources, seeded()).image, flow)
     assert prior.seen == []
 
 
@@ -177,9 +181,9 @@ def test_guidance_adds_the_energys_gradient_with_its_weight():
     x0 = MEAN + slope * (x - (1 - t) * MEAN)
     expected = x0 - t * (t / (1 - t)) * 0.3 * slope * (x0 - y)
     run = sampler(Average(Options()), strength=t, inject="velocity", guidance_scale=0.3)
-    torch.testing.assert_close(run(sources, seeded()), expected)
+    torch.testing.assert_close(run(sources, seeded()).image, expected)
     outside = sampler(Average(Options()), strength=t, inject="velocity", guidance_range=(0.0, 0.4))
-    torch.testing.assert_close(outside(sources, seeded()), x0)
+    torch.testing.assert_close(outside(sources, seeded()).image, x0)
 
 
 def test_guidance_needs_an_energy_and_eta_needs_euler():
@@ -197,17 +201,17 @@ def test_a_prior_that_ignores_the_estimate_costs_no_network():
             raise AssertionError("the network ran")
 
     sources = make_sources(torch.full((1, 1, 4, 4), 0.2), torch.full((1, 1, 4, 4), 0.6))
-    result = sampler(Average(Options()), backbone=Fails(Options()))(sources)
+    result = sampler(Average(Options()), backbone=Fails(Options()))(sources).image
     torch.testing.assert_close(result, torch.full((1, 1, 4, 4), 0.4))
 
 
 def test_a_callback_sees_every_step():
     seen = []
     sources, _ = start()
-    sampler(strength=0.6, steps=3)(sources, seeded(), seen.append)
+    sampler(strength=0.6, steps=3)(sources, seeded(), callback=seen.append)
     assert [(s.index, round(s.t, 6), round(s.t_next, 6)) for s in seen] == [(0, 0.6, 0.4), (1, 0.4, 0.2), (2, 0.2, 0.0)]
     seen.clear()
-    sampler(strength=0.6, solver="rk45")(sources, seeded(), seen.append)
+    sampler(strength=0.6, solver="rk45")(sources, seeded(), callback=seen.append)
     assert [s.t for s in seen] == [0.6, *[s.t_next for s in seen[:-1]]]
     assert seen[-1].t_next == pytest.approx(1e-3)
 
@@ -221,9 +225,14 @@ def test_a_grey_reference_beside_a_coloured_source(solver, generator):
     grey, color = torch.rand(1, 1, 8, 8, generator=generator), torch.rand(1, 3, 8, 8, generator=generator)
     space = YCbCr(YCbCr.Options())
     sources = Sources((grey, color), (grey, space.split(color)[0]), reference=0)
-    run = Sampler(GaussianFlow(Options()), EMTV(EMTV.Options()), IdentityDecoder(IdentityDecoder.Options()), space,
-                  SamplerOptions(strength=0.2, steps=2, solver=solver, tolerance=1e-2))  # fmt: skip
-    assert run(sources, seeded()).shape == (1, 3, 8, 8)
+    run = Sampler(
+        GaussianFlow(Options()),
+        EMTV(EMTV.Options()),
+        IdentityDecoder(IdentityDecoder.Options()),
+        space,
+        SamplerOptions(strength=0.2, steps=2, solver=solver, tolerance=1e-2),
+    )
+    assert run(sources, seeded()).image.shape == (1, 3, 8, 8)
 
 
 @pytest.mark.parametrize("bad", ["shape", "nan"])
@@ -240,8 +249,8 @@ def test_what_no_image_can_be_made_of_names_the_plugin(bad):
 def test_same_seed_same_bytes(eta):
     sources, _ = start()
     run = sampler(strength=0.6, steps=3, eta=eta)
-    assert torch.equal(run(sources, seeded()), run(sources, seeded()))
-    assert not torch.equal(run(sources, seeded()), run(sources, torch.Generator().manual_seed(1)))
+    assert torch.equal(run(sources, seeded()).image, run(sources, seeded()).image)
+    assert not torch.equal(run(sources, seeded()).image, run(sources, torch.Generator().manual_seed(1)).image)
 
 
 def test_the_estimate_is_encoded_again_only_when_a_step_follows_and_the_prior_changed_it():
@@ -285,10 +294,13 @@ def test_what_the_autoencoder_loses_is_given_back(generator):
 
     def estimate(detail):
         run = Sampler(
-            Identity(Identity.Options()), Keep(Options()), Lossy(Options()), Gray(Options()),
+            Identity(Identity.Options()),
+            Keep(Options()),
+            Lossy(Options()),
+            Gray(Options()),
             SamplerOptions(strength=1e-6, detail=detail),
-        )  # fmt: skip
-        return run(sources, seeded())
+        )
+        return run(sources, seeded()).image
 
     torch.testing.assert_close(estimate("keep"), sources.luma[0], atol=1e-5, rtol=0)
     assert float((estimate("drop") - sources.luma[0]).abs().mean()) > 0.1
@@ -305,9 +317,12 @@ def test_after_a_correction_the_loss_is_that_of_the_corrected_image(generator):
             return target.clone(), None
 
     run = Sampler(
-        Identity(Identity.Options()), Sets(Options()), Lossy(Options()), Gray(Options()),
+        Identity(Identity.Options()),
+        Sets(Options()),
+        Lossy(Options()),
+        Gray(Options()),
         SamplerOptions(strength=1e-6, steps=2),
-    )  # fmt: skip
+    )
     run(make_sources(torch.rand(1, 1, 8, 8, generator=generator)), seeded())
 
     def fine(x):  # what the autoencoder cannot hold

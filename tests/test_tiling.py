@@ -5,10 +5,10 @@ import resource
 import pytest
 import torch
 
-from fusionkit.config import make_config
-from fusionkit.pipeline import Pipeline
+from fusionkit.method.config import make_config
+from fusionkit.method.pipeline import Pipeline
+from fusionkit.method.tiling import blend_tiles, tile_starts, tiled
 from fusionkit.scenes import infrared_visible
-from fusionkit.tiling import blend_tiles, tile_starts
 
 
 @pytest.mark.parametrize(
@@ -46,16 +46,13 @@ def test_a_constant_offset_between_tiles_becomes_a_ramp():
 @pytest.mark.parametrize("tile", [128, 512])
 def test_tiles_overlap_whatever_the_networks_divide_by(multiple, tile, generator):
     """A published NCSN++ divides latents by 64, that is 256 pixels."""
-    pipeline = Pipeline(
-        make_config({"prior": "none", "backbone": "identity", "decoder": "vq", "tile": tile}), device="cpu"
-    )
+    pipeline = Pipeline(prior="none", backbone="identity", decoder="vq", device="cpu")
     pipeline.backbone.multiple = multiple
-    sampler = pipeline._sampler(pipeline.prior, tile, None)
-    for tiled in (sampler.backbone, sampler.decoder):
-        assert tiled.tile_overlap >= 16
-        assert tiled.tile >= 2 * tiled.tile_overlap
-        assert tiled.tile % multiple == 0
-        assert tiled.tile_overlap % multiple == 0
+    for part in tiled(pipeline.backbone, pipeline.decoder, tile):
+        assert part.tile_overlap >= 16
+        assert part.tile >= 2 * part.tile_overlap
+        assert part.tile % multiple == 0
+        assert part.tile_overlap % multiple == 0
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +67,13 @@ def test_tiled_and_whole_results_agree_and_no_tile_edge_shows(large):
             large
         )
 
-    whole, tiled = fuse(4096), fuse(256)
-    difference = (tiled - whole).abs().mean(dim=(0, 1))
+    whole, in_tiles = fuse(4096), fuse(256)
+    difference = (in_tiles - whole).abs().mean(dim=(0, 1))
     assert float(difference.max()) < 0.1, "largest difference"
     assert float(difference.mean()) < 1 / 255, "mean difference, under one grey level"
     # a seam would be a jump of the difference along a tile's edge: compare with jumps elsewhere
     step = 256 - 64
-    signed = (tiled - whole).mean(dim=(0, 1))
+    signed = (in_tiles - whole).mean(dim=(0, 1))
     for axis, size in ((0, 672), (1, 928)):
         jumps = signed.diff(dim=axis).abs().mean(dim=1 - axis)
         edges = torch.zeros(len(jumps), dtype=torch.bool)

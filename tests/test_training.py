@@ -24,8 +24,9 @@ from harness import run_cli
 VQ = VQConfig(
     embed_dim=3, n_embed=32, ddconfig=DDConfig(ch=8, ch_mult=(1, 2), num_res_blocks=1, norm_groups=4, attn_type="none")
 )
-NET = NCSNppConfig(num_channels=3, nf=16, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(), centered=True,
-                   scale_by_sigma=False)  # fmt: skip
+NET = NCSNppConfig(
+    num_channels=3, nf=16, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(), centered=True, scale_by_sigma=False
+)
 
 
 @pytest.fixture
@@ -49,7 +50,8 @@ def run(folder, photos, steps, settings=None, trainer=None):
     o = options(steps=steps)
     torch.manual_seed(0)
     trainer = trainer or VQTrainer(VQTrainerOptions(architecture=VQ, quantize_from=2))
-    return train(trainer, CropSampler([photos], o), folder, o, settings or {"same": True})
+    trainer.open([photos], o)
+    return train(trainer, folder, o, settings or {"same": True})
 
 
 def test_an_interrupted_run_continues_to_the_same_weights(photos, tmp_path):
@@ -66,8 +68,9 @@ def test_an_interrupted_run_continues_to_the_same_weights(photos, tmp_path):
     o = options()
     torch.manual_seed(0)
     trainer = VQTrainer(VQTrainerOptions(architecture=VQ, quantize_from=2))
+    trainer.open([photos], o)
     with pytest.raises(Stop):
-        train(trainer, CropSampler([photos], o), tmp_path / "b" / "vq", o, {"same": True}, stop)
+        train(trainer, tmp_path / "b" / "vq", o, {"same": True}, stop)
     continued = run(tmp_path / "b" / "vq", photos, 6)
     a, b = (json.loads(p.with_suffix(".json").read_text()) for p in (whole, continued))
     assert a["sha256"] == b["sha256"]
@@ -87,8 +90,9 @@ def test_the_codebook_survives_an_interruption(photos, tmp_path, monkeypatch):
 
     torch.manual_seed(0)
     trainer = VQTrainer(VQTrainerOptions(architecture=VQ, quantize_from=2))
+    trainer.open([photos], o)
     with pytest.raises(KeyboardInterrupt):
-        train(trainer, CropSampler([photos], o), tmp_path / "b" / "vq", o, {"same": True}, stop)
+        train(trainer, tmp_path / "b" / "vq", o, {"same": True}, stop)
     continued = run(tmp_path / "b" / "vq", photos, 6)
     a, b = (json.loads(p.with_suffix(".json").read_text())["sha256"] for p in (whole, continued))
     assert a == b
@@ -146,7 +150,8 @@ def test_the_flow_learns_the_velocity_of_a_gaussian(tmp_path, photos):
     torch.manual_seed(0)
     trainer = Gaussian(RFTrainerOptions(architecture=NET), IdentityDecoder(IdentityDecoder.Options()))
     o = options(steps=250, validate_every=250, lr=2e-3, ema=0.9)
-    path = train(trainer, CropSampler([photos], o), tmp_path / "rf", o, {"decoder": "identity", "decoder_options": {}})
+    trainer.open([photos], o)
+    path = train(trainer, tmp_path / "rf", o, {"decoder": "identity", "decoder_options": {}})
     flow = RectifiedFlow(RFOptions(weights=str(path)))
     generator = torch.Generator().manual_seed(1)
     t = 0.5
@@ -166,8 +171,14 @@ def test_the_command_line_trains_both(photos, tmp_path):
         f"--opt={k}={v}"
         for k, v in (("steps", 4), ("batch", 2), ("crop", 16), ("held_out", 2), ("validate_every", 2), ("warmup", 1))
     ]
-    vq = ["architecture.ddconfig.ch=8", "architecture.ddconfig.norm_groups=4", "architecture.ddconfig.ch_mult=[1,2]",
-          "architecture.ddconfig.num_res_blocks=1", "architecture.n_embed=16", "quantize_from=2"]  # fmt: skip
+    vq = [
+        "architecture.ddconfig.ch=8",
+        "architecture.ddconfig.norm_groups=4",
+        "architecture.ddconfig.ch_mult=[1,2]",
+        "architecture.ddconfig.num_res_blocks=1",
+        "architecture.n_embed=16",
+        "quantize_from=2",
+    ]
     out = tmp_path / "w" / "vq"
     result = run_cli("train", "decoder", "--data", photos, "--out", out, *loop, *(f"--trainer-opt={o}" for o in vq))
     assert result.returncode == 0, result.stderr
@@ -179,8 +190,17 @@ def test_the_command_line_trains_both(photos, tmp_path):
         "architecture.ch_mult=[1,2]",
         "architecture.num_res_blocks=1",
     ]
-    result = run_cli("train", "rf", "--data", photos, "--out", tmp_path / "w" / "rf", *loop,
-                     *(f"--trainer-opt={o}" for o in rf), f"--decoder-opt=weights={weights}")  # fmt: skip
+    result = run_cli(
+        "train",
+        "rf",
+        "--data",
+        photos,
+        "--out",
+        tmp_path / "w" / "rf",
+        *loop,
+        *(f"--trainer-opt={o}" for o in rf),
+        f"--decoder-opt=weights={weights}",
+    )
     assert result.returncode == 0, result.stderr
     info = json.loads((tmp_path / "w" / "rf" / "rf.json").read_text())
     assert info["decoder"] == "vq"

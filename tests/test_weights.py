@@ -17,6 +17,7 @@ import torch
 
 from fusionkit.contracts import Options
 from fusionkit.errors import OptionError, WeightsError
+from fusionkit.registry.loading import get_registry
 from fusionkit.weights import differences, open_weights
 from fusionkit.weights.checkpoint import read_checkpoint
 from fusionkit.weights.importing import import_weights, read_config, verify_weights
@@ -132,7 +133,7 @@ class TestRectifiedFlow:
 
     def test_another_architecture_is_refused_by_count_or_by_name(self, flow, configs, tmp_path):
         checkpoint = save(flow[1], tmp_path / "a.pth")
-        with pytest.raises(WeightsError, match=r"a\.pth: its averaged weights are \d+ tensors.*--config"):
+        with pytest.raises(WeightsError, match=r"a\.pth: its averaged weights are \d+ tensors.*`config`"):
             import_weights(checkpoint, "mine")
         configs["rf"].write_text(RF_YAML.replace("nf: 8", "nf: 12"))
         with pytest.raises(WeightsError, match=r"all_modules\.1\.weight is \(32, 16\), expected \(48, 24\)"):
@@ -312,10 +313,13 @@ class TestOddFiles:
     @pytest.mark.parametrize(
         "change",
         [
-            {"latent": 5}, {"latent": {"mean": "x"}}, {"latent": {"mean": [1.0, 2.0]}}, {"quantize": "bogus"},
+            {"latent": 5},
+            {"latent": {"mean": "x"}},
+            {"latent": {"mean": [1.0, 2.0]}},
+            {"quantize": "bogus"},
             {"architecture": {"ddconfig": {"ch": 48}}},
         ],
-    )  # fmt: skip
+    )
     def test_a_json_that_was_edited_wrongly(self, autoencoder, configs, tmp_path, change):
         path, _ = import_weights(save({"state_dict": autoencoder}, tmp_path / "a.ckpt"), "mine", config=configs["vq"])
         described = path.with_suffix(".json")
@@ -323,9 +327,9 @@ class TestOddFiles:
         with pytest.raises(WeightsError, match="mine"):
             verify_weights(get_weights("mine"))
 
-    def test_a_plugin_in_a_module_of_its_own_and_a_broken_importer_harm_nobody(self, site, monkeypatch, autoencoder,
-                                                                               configs, tmp_path):  # fmt: skip
-        from fusionkit import registry
+    def test_a_plugin_in_a_module_of_its_own_and_a_broken_importer_harm_nobody(
+        self, site, monkeypatch, autoencoder, configs, tmp_path
+    ):
 
         code = """
 import fusionkit
@@ -337,15 +341,15 @@ def fusionkit_decoders():
     yield fusionkit.DecoderRecord(name="odd", summary="x", target="lone_module:Odd", importer="lone_module:None_")
 """
         site.add("lone-module", code)
-        monkeypatch.setattr("fusionkit.registry._allowed", lambda entry, restriction: True)
-        registry.get_registry.cache_clear()
+        monkeypatch.setattr("fusionkit.registry.loading._allowed", lambda entry, restriction: True)
+        get_registry.cache_clear()
         try:
             assert {"rf-small", "vq-small"} <= {s.name for s in list_weights() if not isinstance(s, WeightsError)}
             import_weights(save({"state_dict": autoencoder}, tmp_path / "a.ckpt"), "mine", config=configs["vq"])
             with pytest.raises(WeightsError, match="lone_module:None_"):
                 import_weights(save([1], tmp_path / "b.ckpt"), "other")
         finally:
-            registry.get_registry.cache_clear()
+            get_registry.cache_clear()
 
     def test_what_a_file_would_tell_the_terminal_is_shown(self, autoencoder, tmp_path, configs):
         content = {**autoencoder, "x\x1b[31m": torch.zeros(1)}
@@ -413,7 +417,7 @@ class TestStore:
             get_weights("odd")
 
     def test_a_published_file_given_as_weights_says_how_to_import_it(self):
-        with pytest.raises(WeightsError, match=r"fusionkit weights import model\.pth --as NAME"):
+        with pytest.raises(WeightsError, match=r"fusionkit weights import` converts it"):
             find_weights("model.pth", "fusionkit_backbones", "")
 
     def test_the_folder_follows_the_platform_unless_told(self, monkeypatch, tmp_path):
@@ -440,17 +444,19 @@ class TestStore:
     def test_differences_are_all_named(self):
         own = {"a": torch.zeros(2), "b": torch.zeros(2)}
         assert differences({"b": torch.zeros(3), "c": torch.zeros(1)}, own) == [
-            "missing a", "unexpected c", "b is (3,), expected (2,)",
-        ]  # fmt: skip
+            "missing a",
+            "unexpected c",
+            "b is (3,), expected (2,)",
+        ]
 
 
 def test_records_with_an_importer_have_an_option_for_weights() -> None:
-    from fusionkit.registry import get_registry
+    from fusionkit.registry.loading import get_registry
 
     registry = get_registry()
     importing = [p for p in registry.plugins if p.record.importer]
     assert {p.record.name for p in importing} == {"rf", "vq"}
     for plugin in importing:
-        options: type[Options] = registry.load(plugin.record.kind, plugin.record.name).Options
+        options: type[Options] = registry.load(plugin.kind, plugin.record.name).Options
         assert "weights" in options.model_fields
         json.dumps(options().model_dump())

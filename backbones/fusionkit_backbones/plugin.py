@@ -15,5 +15,6 @@ def fusionkit_backbones() -> Iterator[BackboneRecord]:
         trainer="fusionkit_backbones.rf_training:RFTrainer",
         importer="fusionkit_backbones.rf_import:RFImporter",
     )
-    yield BackboneRecord(name="identity", summary="no flow: zero velocity (baseline)",
-                         target="fusionkit_backbones.identity:Identity")  # fmt: skip
+    yield BackboneRecord(
+        name="identity", summary="no flow: zero velocity (baseline)", target="fusionkit_backbones.identity:Identity"
+    )

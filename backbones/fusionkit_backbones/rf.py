@@ -13,7 +13,7 @@ from .ncsnpp import NCSNpp, NCSNppConfig
 
 __all__ = ["RFConventions", "RFOptions", "RectifiedFlow"]
 
-FALLBACK = "`--backbone identity` runs every prior without a flow"
+FALLBACK = "`backbone=identity` runs every prior without a flow"
 
 
 class RFOptions(Options):

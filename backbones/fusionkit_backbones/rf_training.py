@@ -21,9 +21,15 @@ from .rf import RectifiedFlow, RFOptions
 __all__ = ["RFTrainer", "RFTrainerOptions"]
 
 SMALL = NCSNppConfig(
-    image_size=32, num_channels=8, centered=True, nf=64, ch_mult=(1, 1, 2), num_res_blocks=2, attn_resolutions=(),
+    image_size=32,
+    num_channels=8,
+    centered=True,
+    nf=64,
+    ch_mult=(1, 1, 2),
+    num_res_blocks=2,
+    attn_resolutions=(),
     scale_by_sigma=False,
-)  # fmt: skip
+)
 VALIDATION_TIMES = (0.05, 0.1, 0.2, 0.4, 0.7)
 
 

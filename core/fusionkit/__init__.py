@@ -9,37 +9,35 @@ Names are imported when they are first used, so that `import fusionkit` costs no
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .hookspecs import hookimpl
-from .records import BackboneRecord, ColorSpaceRecord, DecoderRecord, DetectorRecord, MetricRecord, PriorRecord
+from .registry import records
+from .registry.hookspecs import hookimpl
+from .registry.kinds import DISTRIBUTION
+from .registry.records import *  # noqa: F403  all of them
 
 if TYPE_CHECKING:
     from .api import fuse
-    from .config import PipelineConfig
     from .images import read_image, write_image
-    from .pipeline import Pipeline
-    from .sampler import SamplerOptions
+    from .method.config import Choice, PipelineConfig, SamplerOptions
+    from .method.pipeline import Pipeline
 
 __all__ = [
-    "BackboneRecord",
-    "ColorSpaceRecord",
-    "DecoderRecord",
-    "DetectorRecord",
-    "MetricRecord",
+    "Choice",
     "Pipeline",
     "PipelineConfig",
-    "PriorRecord",
     "SamplerOptions",
-    "__version__",
+    "__version__",  # noqa: F405
     "fuse",
     "hookimpl",
     "read_image",
     "write_image",
 ]
+__all__ += records.__all__
 
 _LAZY = {
-    "Pipeline": ".pipeline",
-    "PipelineConfig": ".config",
-    "SamplerOptions": ".sampler",
+    "Choice": ".method.config",
+    "Pipeline": ".method.pipeline",
+    "PipelineConfig": ".method.config",
+    "SamplerOptions": ".method.config",
     "fuse": ".api",
     "read_image": ".images",
     "write_image": ".images",
@@ -50,7 +48,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("fusionkit")
+        return version(DISTRIBUTION)
     if name in _LAZY:
         return getattr(import_module(_LAZY[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

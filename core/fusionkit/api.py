@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from .config import choose
-from .pipeline import Pipeline
+from .method.config import choose
+from .method.pipeline import Pipeline
 
 __all__ = ["fuse"]
 

@@ -6,16 +6,19 @@ A plug-in's class is called with its options model and nothing else, so that `Cl
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor
+
+from .numerics.luma import luma as bt601
+from .options import Options
 
 __all__ = [
     "Backbone",
@@ -27,14 +30,10 @@ __all__ = [
     "Options",
     "Prior",
     "Sources",
+    "Stage",
     "noise_level",
+    "pad_to_multiple",
 ]
-
-
-class Options(BaseModel):
-    """Base of every plug-in's options: a key that does not exist is an error, and values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Plugin:
@@ -69,15 +68,48 @@ def noise_level(luma: Tensor) -> Tensor:
 class Sources:
     """The registered images of one scene, as every plug-in sees them.
 
-    images: each (B, 3, H, W) or (B, 1, H, W) in [0, 1], all of one size. luma: their (B, 1, H, W).
-    roles: what each shows ("ir", "visible" ...; free text). reference: index of the source whose look the result
-    takes where sources disagree (the visible image of an infrared pair).
+    images: each (B, 3, H, W) or (B, 1, H, W) in [0, 1], all of one size (stages may be given several sizes and must
+    leave one). luma: their (B, 1, H, W). roles: what each shows ("ir", "visible" ...; free text). reference: index of
+    the source whose look the result takes where sources disagree (the visible image of an infrared pair). names: what
+    messages call each source. to_luma: how luma is made of an image. notes: what the user is told afterwards; stages
+    append to it.
     """
 
     images: tuple[Tensor, ...]
     luma: tuple[Tensor, ...]
-    roles: tuple[str, ...] = field(default=())
+    roles: tuple[str, ...] = ()
     reference: int = -1
+    names: tuple[str, ...] = ()
+    to_luma: Callable[[Tensor], Tensor] = bt601
+    notes: list[str] = field(default_factory=list, compare=False)
+
+    @classmethod
+    def of(cls, images: Sequence[Tensor], to_luma: Callable[[Tensor], Tensor] = bt601, **fields: Any) -> Self:
+        """Sources of these images; their luma is made by `to_luma`."""
+        return cls(tuple(images), tuple(to_luma(image) for image in images), to_luma=to_luma, **fields)
+
+    def with_images(self, images: Sequence[Tensor]) -> Self:
+        """The same sources showing other images; luma is made anew."""
+        return replace(self, images=tuple(images), luma=tuple(self.to_luma(image) for image in images))
+
+    def select(self, indices: Sequence[int]) -> Self:
+        """These images of the batch; the sources themselves where that is all."""
+        if list(indices) == list(range(len(self.images[0]))):
+            return self
+        return replace(
+            self,
+            images=tuple(image[list(indices)] for image in self.images),
+            luma=tuple(y[list(indices)] for y in self.luma),
+        )
+
+    def name(self, index: int) -> str:
+        """What messages call source `index`."""
+        return self.names[index] if self.names else f"source {index + 1}"
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each source."""
+        return tuple((image.shape[-2], image.shape[-1]) for image in self.images)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -132,9 +164,9 @@ class Prior(Plugin, ABC):
     the sampler that this prior wants where the user chose none.
     """
 
-    reads_x0: ClassVar[bool] = True
-    max_sources: ClassVar[int | None] = None
-    has_energy: ClassVar[bool] = False
+    reads_x0: bool = True
+    max_sources: int | None = None
+    has_energy: bool = False
     sampling: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def start(self, sources: Sources) -> Any:
@@ -159,10 +191,10 @@ class Prior(Plugin, ABC):
 class ColorSpace(Plugin, ABC):
     """Separates what is fused (luma) from what is carried over (chroma).
 
-    bt601: its luma is that of `fusionkit.luma`.
+    bt601: its luma is that of `fusionkit.numerics.luma`.
     """
 
-    bt601: ClassVar[bool] = False
+    bt601: bool = False
 
     @abstractmethod
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -194,6 +226,25 @@ class Decoder(Plugin, ABC):
         """Latent -> image (B, 3, *size), about [0, 1], not clamped."""
 
 
+class Stage(Plugin, ABC):
+    """Something done to the sources before the fusion, to the result after it, or both.
+
+    A method has any number of stages: `before` is called in their order, `after` in the reverse one, so that the first
+    stage sees the sources as they came and has the last word on the result. What either has to tell the user is
+    appended to `sources.notes`. bt601: it needs a colour space of BT.601's luma.
+    """
+
+    bt601: bool = False
+
+    def before(self, sources: Sources) -> Sources:
+        """The sources that the next stage, and in the end the fusion, sees; nothing is changed in place."""
+        return sources
+
+    def after(self, image: Tensor, sources: Sources) -> Tensor:
+        """The result (B, 3 or 1, H, W), about [0, 1] -> the result; `sources` are those that `before` was given."""
+        return image
+
+
 class Metric(Plugin, ABC):
     """One number a pair: how well `fused` keeps what the sources show.
 
@@ -202,11 +253,11 @@ class Metric(Plugin, ABC):
     three channels, instead of luma.
     """
 
-    definition: ClassVar[str]
-    range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
-    higher_is_better: ClassVar[bool] = True
-    version: ClassVar[str] = "1"
-    color: ClassVar[bool] = False
+    definition: str
+    range: tuple[float, float] = (-math.inf, math.inf)
+    higher_is_better: bool = True
+    version: str = "1"
+    color: bool = False
 
     @abstractmethod
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
@@ -228,8 +279,8 @@ class Detector(Plugin, ABC):
     definition, version: which detector this is, so that its numbers can be made again.
     """
 
-    definition: ClassVar[str]
-    version: ClassVar[str] = "1"
+    definition: str
+    version: str = "1"
 
     @abstractmethod
     def __call__(self, image: Tensor) -> Sequence[Detection]:

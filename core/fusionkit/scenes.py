@@ -56,12 +56,18 @@ class Canvas:
         w = height * 0.16 * aspect
         head = self.ellipse(cx, foot - 0.91 * height, 0.42 * w, 0.09 * height)
         torso = self.ellipse(cx, foot - 0.64 * height, 0.85 * w, 0.21 * height)
-        legs = np.maximum(self.box(cx - 0.62 * w, foot - 0.48 * height, cx - 0.08 * w, foot),
-                          self.box(cx + 0.08 * w, foot - 0.48 * height, cx + 0.62 * w, foot))  # fmt: skip
-        hands = np.maximum(self.ellipse(cx - 0.95 * w, foot - 0.5 * height, 0.16 * w, 0.035 * height),
-                           self.ellipse(cx + 0.95 * w, foot - 0.5 * height, 0.16 * w, 0.035 * height))  # fmt: skip
-        arms = np.maximum(self.box(cx - 1.08 * w, foot - 0.78 * height, cx - 0.8 * w, foot - 0.5 * height),
-                          self.box(cx + 0.8 * w, foot - 0.78 * height, cx + 1.08 * w, foot - 0.5 * height))  # fmt: skip
+        legs = np.maximum(
+            self.box(cx - 0.62 * w, foot - 0.48 * height, cx - 0.08 * w, foot),
+            self.box(cx + 0.08 * w, foot - 0.48 * height, cx + 0.62 * w, foot),
+        )
+        hands = np.maximum(
+            self.ellipse(cx - 0.95 * w, foot - 0.5 * height, 0.16 * w, 0.035 * height),
+            self.ellipse(cx + 0.95 * w, foot - 0.5 * height, 0.16 * w, 0.035 * height),
+        )
+        arms = np.maximum(
+            self.box(cx - 1.08 * w, foot - 0.78 * height, cx - 0.8 * w, foot - 0.5 * height),
+            self.box(cx + 0.8 * w, foot - 0.78 * height, cx + 1.08 * w, foot - 0.5 * height),
+        )
         bare = np.maximum(head, hands)
         return np.maximum.reduce([bare, torso, legs, arms]), bare
 
@@ -126,8 +132,11 @@ def infrared_visible(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Ima
     vis = over(vis, (0.16, 0.20, 0.24), c.ellipse(0.63, 0.655, 0.043, 0.027))
     ir = over(over(ir, 0.40, body), 0.62, wheels)
     ir = over(ir, 0.80, c.ellipse(0.695, 0.69, 0.022, 0.03))  # the engine
-    for cx, foot, height, coat in ((0.43, 0.90, 0.34, (0.11, 0.12, 0.15)), (0.82, 0.88, 0.30, (0.20, 0.13, 0.08)),
-                                   (0.17, 0.80, 0.20, (0.10, 0.16, 0.12))):  # fmt: skip
+    for cx, foot, height, coat in (
+        (0.43, 0.90, 0.34, (0.11, 0.12, 0.15)),
+        (0.82, 0.88, 0.30, (0.20, 0.13, 0.08)),
+        (0.17, 0.80, 0.20, (0.10, 0.16, 0.12)),
+    ):
         figure, bare = c.person(cx, foot, height)
         vis = over(over(vis, np.array(coat) * (1 + 0.15 * grain)[..., None], figure), (0.42, 0.30, 0.24), bare)
         ir = over(over(ir, 0.74 + 0.03 * patches, figure), 0.93, bare)
@@ -165,8 +174,9 @@ def multi_exposure(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image
         room = over(room, np.array([0.03, 0.02, 0.012]), c.box(x0 - 0.012, y0 - 0.016, x0 + 0.132, y0 + 0.196))
         painting = np.array(color) * (1 + 0.5 * fractal(size, rng, 1.5))[..., None]
         room = over(room, np.clip(painting, 0.004, None), c.box(x0, y0, x0 + 0.12, y0 + 0.18))
-    table = np.maximum(c.box(0.10, 0.70, 0.46, 0.73), np.maximum(c.box(0.13, 0.73, 0.15, 0.95),
-                                                                 c.box(0.41, 0.73, 0.43, 0.95)))  # fmt: skip
+    table = np.maximum(
+        c.box(0.10, 0.70, 0.46, 0.73), np.maximum(c.box(0.13, 0.73, 0.15, 0.95), c.box(0.41, 0.73, 0.43, 0.95))
+    )
     room = over(room, np.array([0.030, 0.016, 0.008]) * (1 + 0.2 * grain)[..., None], table)
     for i, color in enumerate(((0.12, 0.02, 0.02), (0.02, 0.07, 0.04), (0.10, 0.08, 0.02), (0.02, 0.03, 0.09))):
         x0 = 0.15 + 0.034 * i

@@ -21,20 +21,31 @@ import pytest
 import torch
 from torch import Tensor
 
-from .contracts import Backbone, ColorSpace, Decoder, Detector, Metric, Prior, Sources
+from .contracts import Backbone, ColorSpace, Decoder, Detector, Metric, Prior, Sources, Stage
 from .errors import OptionError
-from .registry import get_registry
+from .registry.loading import get_registry
+from .registry.records import MetricRecord
 
-__all__ = ["BackboneContract", "ColorSpaceContract", "DecoderContract", "DetectorContract", "MetricContract",
-           "PluginContract", "PriorContract", "make_sources", "random_images"]  # fmt: skip
+__all__ = [
+    "BackboneContract",
+    "ColorSpaceContract",
+    "DecoderContract",
+    "DetectorContract",
+    "MetricContract",
+    "PluginContract",
+    "PriorContract",
+    "StageContract",
+    "make_sources",
+    "random_images",
+]
 
 SIZES = [(32, 48), (31, 37), (1, 20), (20, 1), (2, 3), (1, 1)]
 
 # what listing plug-ins may not do: it happens at every `fusionkit --help`
 LIST_ONLY = """
 import sys
-from fusionkit.registry import load_registry
-load_registry(restriction="fusionkit," + {distribution!r}).find({kind!r}, {name!r})
+from fusionkit.registry.loading import load_registry
+load_registry(restriction="imagefusionkit," + {distribution!r}).find({kind!r}, {name!r})
 assert "torch" not in sys.modules, "importing " + {distribution!r} + " to list it imports torch"
 """
 
@@ -47,7 +58,7 @@ def random_images(*shape: int, count: int = 1, seed: int = 0) -> list[Tensor]:
 
 def make_sources(*images: Tensor) -> Sources:
     """Sources of images (B, 3 or 1, H, W); the last one is the reference."""
-    return Sources(images, tuple(image.mean(1, keepdim=True) for image in images))
+    return Sources.of(images, lambda image: image.mean(1, keepdim=True))
 
 
 class PluginContract:
@@ -165,8 +176,8 @@ class PriorContract(PluginContract):
 
     def test_it_fuses_three_sources_in_a_pipeline(self) -> None:
         """As `fusionkit run` calls it, with more sources than two, in colour."""
-        from .config import make_config
-        from .pipeline import Pipeline
+        from .method.config import make_config
+        from .method.pipeline import Pipeline
 
         sampling = {"steps": 2} if self.make().sampling else {}
         choices = {"prior": self.name, "prior_options": dict(self.options), "backbone": "identity", "sampler": sampling}
@@ -312,6 +323,54 @@ class ColorSpaceContract(PluginContract):
         torch.testing.assert_close(merged, grey.expand_as(merged), atol=1e-4, rtol=0)
 
 
+class StageContract(PluginContract):
+    """What a stage promises: see `fusionkit.contracts.Stage`."""
+
+    kind = "stage"
+
+    def sources(self, *shape: int) -> Sources:
+        """Two colour sources."""
+        return Sources.of(random_images(*shape, count=2))
+
+    def around(self, sources: Sources) -> Tensor:
+        """The stage around a fusion that takes the mean."""
+        stage: Stage = self.make()
+        seen = stage.before(sources)
+        return stage.after(torch.stack(seen.images).mean(0), sources)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_sources_stay_sources(self, size: tuple[int, int]) -> None:
+        """As many as before, of one size, finite, each with its luma; nothing is changed in place."""
+        stage, sources = self.make(), self.sources(1, 3, *size)
+        inputs = (*sources.images, *sources.luma)
+        copies = [t.clone() for t in inputs]
+        seen = stage.before(sources)
+        assert len(seen) == len(sources)
+        assert len(set(seen.sizes)) == 1
+        assert [tuple(y.shape[-2:]) for y in seen.luma] == list(seen.sizes)
+        assert all(bool(t.isfinite().all()) for t in (*seen.images, *seen.luma))
+        assert all(torch.equal(t, c) for t, c in zip(inputs, copies, strict=True)), "an input was changed in place"
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_the_result_has_the_sources_size_again(self, size: tuple[int, int]) -> None:
+        """Whatever size the fusion worked at."""
+        result = self.around(self.sources(1, 3, *size))
+        assert result.shape == (1, 3, *size)
+        assert bool(result.isfinite().all())
+
+    def test_the_same_call_gives_the_same_result(self) -> None:
+        """No hidden state, no hidden randomness."""
+        assert torch.equal(self.around(self.sources(1, 3, 24, 40)), self.around(self.sources(1, 3, 24, 40)))
+
+    def test_an_image_does_not_depend_on_its_neighbours(self) -> None:
+        """Image b of a batch is what it would be alone."""
+        sources = self.sources(3, 3, 24, 40)
+        together = self.around(sources)
+        for i in range(3):
+            alone = self.around(sources.select([i]))
+            torch.testing.assert_close(together[i : i + 1], alone, atol=self.tolerance, rtol=0)
+
+
 class MetricContract(PluginContract):
     """What a metric promises: see `fusionkit.contracts.Metric`."""
 
@@ -330,6 +389,12 @@ class MetricContract(PluginContract):
         low, high = metric.range
         assert low < high
         assert metric.version
+
+    def test_its_record_says_which_way_is_better(self) -> None:
+        """As the class does."""
+        record = get_registry().find(self.kind, self.name).record
+        assert isinstance(record, MetricRecord)
+        assert record.higher_is_better == self.make().higher_is_better
 
     def test_values_are_one_per_image_and_in_range(self) -> None:
         """nan is allowed where the definition has no value."""

@@ -1,6 +1,5 @@
 """Where the time of a run goes, and how much memory it took."""
 
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -29,7 +28,11 @@ class Stopwatch:
         return {name: round(value, 3) for name, value in self.seconds.items()}
 
 
-def peak_memory_mb() -> float:
-    """Largest resident size of this process so far, in MB (1e6 bytes)."""
+def peak_memory_mb() -> float | None:
+    """Largest resident size of this process so far, in MB (1e6 bytes); None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(size * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)

@@ -1,19 +1,24 @@
-"""Registers the built-in colour spaces, decoders, metrics and detectors, exactly as a third party's package would."""
+"""Registers the built-in plug-ins beside priors and backbones, exactly as a third party's package would."""
 
 from collections.abc import Iterator
 
-from fusionkit import ColorSpaceRecord, DecoderRecord, DetectorRecord, MetricRecord, hookimpl
+from fusionkit import ColorSpaceRecord, DecoderRecord, DetectorRecord, MetricRecord, StageRecord, hookimpl
 
 
 @hookimpl
 def fusionkit_color_spaces() -> Iterator[ColorSpaceRecord]:
     """The built-in colour spaces."""
-    yield ColorSpaceRecord(name="ycbcr", summary="BT.601 YCbCr, full range; colour from the sources, luma fused",
-                           target="fusionkit_plugins.color.ycbcr:YCbCr")  # fmt: skip
-    yield ColorSpaceRecord(name="lab", summary="CIELAB of sRGB (D65): fuses perceived lightness",
-                           target="fusionkit_plugins.color.lab:Lab")  # fmt: skip
-    yield ColorSpaceRecord(name="gray", summary="BT.601 luma only: a grey result",
-                           target="fusionkit_plugins.color.gray:Gray")  # fmt: skip
+    yield ColorSpaceRecord(
+        name="ycbcr",
+        summary="BT.601 YCbCr, full range; colour from the sources, luma fused",
+        target="fusionkit_plugins.color.ycbcr:YCbCr",
+    )
+    yield ColorSpaceRecord(
+        name="lab", summary="CIELAB of sRGB (D65): fuses perceived lightness", target="fusionkit_plugins.color.lab:Lab"
+    )
+    yield ColorSpaceRecord(
+        name="gray", summary="BT.601 luma only: a grey result", target="fusionkit_plugins.color.gray:Gray"
+    )
 
 
 @hookimpl
@@ -26,13 +31,30 @@ def fusionkit_decoders() -> Iterator[DecoderRecord]:
         trainer="fusionkit_plugins.vq.training:VQTrainer",
         importer="fusionkit_plugins.vq.importing:VQImporter",
     )
-    yield DecoderRecord(name="identity", summary="no autoencoder: the flow works on pixels",
-                        target="fusionkit_plugins.identity:IdentityDecoder")  # fmt: skip
+    yield DecoderRecord(
+        name="identity",
+        summary="no autoencoder: the flow works on pixels",
+        target="fusionkit_plugins.identity:IdentityDecoder",
+    )
+
+
+@hookimpl
+def fusionkit_stages() -> Iterator[StageRecord]:
+    """The built-in stages."""
+    for name, summary, target in (
+        ("resize", "sources of another size are resized to the reference", "sizes:Resize"),
+        ("working_size", "fuses at a stated size; the result has the sources'", "sizes:WorkingSize"),
+        ("rounded_luma", "luma of the sources in whole 8-bit levels, as OpenCV reads grey", "levels:RoundedLuma"),
+        ("stretch", "the result's luma stretched to the full range", "levels:Stretch"),
+        ("truncate", "the result cut down to whole 8-bit levels", "levels:Truncate"),
+    ):
+        yield StageRecord(name=name, summary=summary, target=f"fusionkit_plugins.stages.{target}")
 
 
 @hookimpl
 def fusionkit_metrics() -> Iterator[MetricRecord]:
     """The built-in metrics."""
+    lower = {"MSE", "RMSE", "CE", "Nabf", "Qcv"}  # is better
     for name, summary in (
         ("EN", "entropy of the 256-level histogram, bits"),
         ("SD", "standard deviation, grey levels"),
@@ -48,7 +70,12 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
         ("PSNR", "peak signal-to-noise ratio against both sources, dB"),
         ("MSE", "mean squared difference to the sources, squared grey levels"),
     ):
-        yield MetricRecord(name=name, summary=summary, target=f"fusionkit_plugins.metrics.standard:{name}")
+        yield MetricRecord(
+            name=name,
+            summary=summary,
+            target=f"fusionkit_plugins.metrics.standard:{name}",
+            higher_is_better=name not in lower,
+        )
     for name, summary in (
         ("Nabf", "edges that no source has: artefacts"),
         ("MS_SSIM", "structural similarity over five scales, mean over sources"),
@@ -58,25 +85,55 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
         ("Qw", "weighted quality index (Piella and Heijmans)"),
         ("Qy", "similarity to the more alike source (Yang)"),
     ):
-        yield MetricRecord(name=name, summary=summary, target=f"fusionkit_plugins.metrics.structure:{name}")
-    yield MetricRecord(name="PIQE", summary="the result as a photograph, no reference; off-domain on thermal",
-                       target="fusionkit_plugins.metrics.noreference:PIQE")  # fmt: skip
+        yield MetricRecord(
+            name=name,
+            summary=summary,
+            target=f"fusionkit_plugins.metrics.structure:{name}",
+            higher_is_better=name not in lower,
+        )
+    yield MetricRecord(
+        name="PIQE",
+        summary="the result as a photograph, no reference; off-domain on thermal",
+        target="fusionkit_plugins.metrics.noreference:PIQE",
+        higher_is_better=False,
+        modules=("pypiqe",),
+        extra="iqa",
+    )
     for dialect, code, names in (
-        ("cddfuse", "Evaluator.py of CDDFuse and RFfusion computes it",
-         "EN SD SF AG MI MSE CC PSNR SCD VIFF Qabf SSIM"),
-        ("linfeng", "Evaluation-for-Image-Fusion's table of TNO has it",
-         "EN SD SF AG MI MSE CC PSNR SCD VIF Qabf SSIM"),
+        (
+            "cddfuse",
+            "Evaluator.py of CDDFuse and RFfusion computes it",
+            "EN SD SF AG MI MSE CC PSNR SCD VIFF Qabf SSIM",
+        ),
+        (
+            "linfeng",
+            "Evaluation-for-Image-Fusion's table of TNO has it",
+            "EN SD SF AG MI MSE CC PSNR SCD VIF Qabf SSIM",
+        ),
         ("vifb", "the benchmark VIFB computes it", "EN CE MI SD SF AG EI PSNR RMSE SSIM Qabf Qcb Qcv"),
-        ("ivif_zoo", "IVIF_ZOO's eval_torch.py computes it",
-         "EN MI SF AG SD CC SCD VIF MSE PSNR Qabf Nabf SSIM MS_SSIM"),
-    ):  # fmt: skip
+        (
+            "ivif_zoo",
+            "IVIF_ZOO's eval_torch.py computes it",
+            "EN MI SF AG SD CC SCD VIF MSE PSNR Qabf Nabf SSIM MS_SSIM",
+        ),
+    ):
         for name in names.split():
-            yield MetricRecord(name=f"{dialect}.{name}", summary=f"{name} as {code}",
-                               target=f"fusionkit_plugins.metrics.{dialect}:{name}")  # fmt: skip
+            yield MetricRecord(
+                name=f"{dialect}.{name}",
+                summary=f"{name} as {code}",
+                dialect=dialect,
+                target=f"fusionkit_plugins.metrics.{dialect}:{name}",
+                higher_is_better=name not in lower,
+            )
 
 
 @hookimpl
 def fusionkit_detectors() -> Iterator[DetectorRecord]:
     """The built-in detectors."""
-    yield DetectorRecord(name="hog_people", summary="people by histograms of oriented gradients (OpenCV)",
-                         target="fusionkit_plugins.detectors.hog:HOGPeople")  # fmt: skip
+    yield DetectorRecord(
+        name="hog_people",
+        summary="people by histograms of oriented gradients (OpenCV)",
+        target="fusionkit_plugins.detectors.hog:HOGPeople",
+        modules=("cv2",),
+        extra="detect",
+    )

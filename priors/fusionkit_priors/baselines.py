@@ -3,11 +3,13 @@
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from fusionkit.contracts import Prior, Sources
+from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.errors import OptionError
 
-__all__ = ["Average", "Keep", "Maximum"]
+__all__ = ["Average", "Keep", "Maximum", "ReleasedRFfusion", "Source", "SourceOptions"]
 
 
 class Average(Prior):
@@ -41,3 +43,42 @@ class Keep(Prior):
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """x0 as it came."""
         return x0, None
+
+
+class SourceOptions(Options):
+    """Options of the prior `source`."""
+
+    number: int = Field(0, ge=0, description="number of the source, from 1; 0: the last one")
+
+
+class Source(Prior):
+    """F = one of the sources."""
+
+    Options = SourceOptions
+    reads_x0 = False
+    options: SourceOptions
+
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
+        """That source's luma."""
+        if self.options.number > len(sources):
+            raise OptionError(f"prior source: number={self.options.number}, but there are only {len(sources)} sources")
+        return sources.luma[self.options.number - 1].clone(), None
+
+
+class ReleasedRFfusion(Prior):
+    """The closed form of what the released RFfusion computes on images in [-1, 1]: docs/rffusion.md.
+
+        F = (|I| I + |V| V) / (|I| + |V|) where |I| <= 2 |V|, else (2 I + V) / 3,  stretched to the full range
+
+    I is the first source, V the last.
+    """
+
+    reads_x0 = False
+
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
+        """The fused luma, from its minimum to its maximum in [0, 1]."""
+        i, v = (2 * y - 1 for y in (sources.luma[0], sources.luma[-1]))
+        total = (i.abs() + v.abs()).clamp_min(1e-6)
+        fused = torch.where(i.abs() <= 2 * v.abs(), (i.abs() * i + v.abs() * v) / total, (2 * i + v) / 3)
+        low, high = (f(fused, (1, 2, 3), keepdim=True) for f in (torch.amin, torch.amax))
+        return (fused - low) / (high - low).clamp_min(1e-6), None

@@ -10,10 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-from fusionkit.ssim import ssim_map
-
-from .poisson import gradient
-from .window import gaussian_blur
+from fusionkit.numerics.poisson import gradient
+from fusionkit.numerics.ssim import ssim_map
+from fusionkit.numerics.window import gaussian_blur
 
 __all__ = ["CCF", "CCFOptions"]
 
@@ -102,13 +101,15 @@ class CCF(Prior):
         """c_k for each image, (K, B), all >= 0 and zero where F has what the sources offer."""
         lumas = torch.stack(sources.luma)
         deviation = torch.stack([_deviation(y) for y in lumas]).amax(0)
-        return torch.stack([
-            _mean(_abs(f - lumas.amax(0))),
-            torch.stack([1 - _ssim(f, y) for y in lumas]).mean(0),
-            _mean(_abs(_slope(f) - torch.stack([_slope(y) for y in lumas]).amax(0))),
-            _mean(_abs(_spectrum(f) - torch.stack([_spectrum(y) for y in lumas]).amax(0))),
-            torch.relu(deviation - _deviation(f)),
-        ])  # fmt: skip
+        return torch.stack(
+            [
+                _mean(_abs(f - lumas.amax(0))),
+                torch.stack([1 - _ssim(f, y) for y in lumas]).mean(0),
+                _mean(_abs(_slope(f) - torch.stack([_slope(y) for y in lumas]).amax(0))),
+                _mean(_abs(_spectrum(f) - torch.stack([_spectrum(y) for y in lumas]).amax(0))),
+                torch.relu(deviation - _deviation(f)),
+            ]
+        )
 
 
 def _mean(x: Tensor) -> Tensor:

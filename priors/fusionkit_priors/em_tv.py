@@ -8,8 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-
-from .poisson import gradient as spatial_gradient
+from fusionkit.numerics.poisson import gradient as spatial_gradient
 
 __all__ = ["EMTV", "EMState", "EMTVOptions", "em_step", "prox_tv"]
 

@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-
-from .window import box_mean, guided_filter
+from fusionkit.numerics.window import box_mean, guided_filter
 
 __all__ = ["Focus", "FocusOptions", "remove_small_regions", "sum_modified_laplacian"]
 

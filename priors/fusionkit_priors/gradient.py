@@ -7,9 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-
-from .laplacian import contrast_mean
-from .poisson import divergence, gradient, screened_poisson
+from fusionkit.numerics.contrast import contrast_mean
+from fusionkit.numerics.poisson import divergence, gradient, screened_poisson
 
 __all__ = ["Gradient", "GradientOptions"]
 
@@ -40,7 +39,7 @@ class Gradient(Prior):
 
     def __init__(self, options: GradientOptions) -> None:
         super().__init__(options)
-        self.reads_x0 = options.base == "estimate"  # type: ignore[misc]
+        self.reads_x0 = options.base == "estimate"
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The exact minimiser."""

@@ -8,8 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-
-from .window import box_mean, gaussian_blur, guided_filter
+from fusionkit.numerics.window import box_mean, gaussian_blur, guided_filter
 
 __all__ = ["GuidedFilter", "GuidedFilterOptions"]
 

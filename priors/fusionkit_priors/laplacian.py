@@ -1,6 +1,5 @@
 """Laplacian-pyramid fusion: local energy decides the details, global contrast the base."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,10 +7,10 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.numerics.contrast import global_contrast
+from fusionkit.numerics.pyramid import blur, collapse, laplacian_pyramid
 
-from .pyramid import blur, collapse, laplacian_pyramid
-
-__all__ = ["Laplacian", "LaplacianOptions", "contrast_mean", "global_contrast"]
+__all__ = ["Laplacian", "LaplacianOptions"]
 
 
 class LaplacianOptions(Options):
@@ -70,22 +69,3 @@ def _mix(bands: "list[Tensor] | tuple[Tensor, ...]", saliences: list[Tensor], po
     """Σ w_i band_i with w_i proportional to salience_i^power; a softmax of logarithms, so that nothing overflows."""
     logits = torch.stack([power * torch.log(s + 1e-8) for s in saliences])
     return (torch.softmax(logits, dim=0) * torch.stack(list(bands))).sum(0)
-
-
-def contrast_mean(images: Sequence[Tensor]) -> Tensor:
-    """Mean of images (B, 1, H, W) weighted by their global contrast, the plain one where none has any."""
-    weights = torch.stack([global_contrast(image) for image in images]) + 1e-6
-    return (weights * torch.stack(list(images))).sum(0) / weights.sum(0)
-
-
-def global_contrast(x: Tensor) -> Tensor:
-    """S(x) = mean over all u of |x - u|, by sorting, exactly and image by image: (B, 1, H, W) -> (B, 1, H, W)."""
-    flat = x.flatten(1)
-    count = flat.shape[1]
-    ordered, order = flat.sort(dim=1)
-    wide = torch.float32 if x.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-    below = torch.cumsum(ordered.to(wide), dim=1)
-    rank = torch.arange(1, count + 1, device=x.device, dtype=wide)
-    # Σ|s_k - u| = s_k (2k - n) + Σu - 2 Σ_{j<=k} s_j for the k-th smallest value
-    contrast = (ordered * (2 * rank - count) + below[:, -1:] - 2 * below) / count
-    return torch.empty_like(flat).scatter_(1, order, contrast.clamp_min(0).to(x.dtype)).view_as(x)

@@ -7,11 +7,11 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-from fusionkit.luma import colorful
+from fusionkit.numerics.luma import colorful
+from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 
 from .guided_filter import laplacian
 from .laplacian import default_levels
-from .pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 
 __all__ = ["Mertens", "MertensOptions"]
 

@@ -19,20 +19,37 @@ def fusionkit_priors() -> Iterator[PriorRecord]:
         target="fusionkit_priors.laplacian:Laplacian",
     )
     for name, summary, target in (
-        ("gradient", "gradient domain: the strongest gradients of all sources, integrated (screened Poisson)",
-         "gradient:Gradient"),
+        (
+            "gradient",
+            "gradient domain: the strongest gradients of all sources, integrated (screened Poisson)",
+            "gradient:Gradient",
+        ),
         ("tv", "gradient transfer by L1-TV: intensities of one source, edges of the reference", "tv:TotalVariation"),
         ("saliency", "two scales: base by visual saliency, details by their energy", "saliency:Saliency"),
-        ("guided_filter", "guided filter: who is sharper, refined along edges; a good general choice",
-         "guided_filter:GuidedFilter"),
+        (
+            "guided_filter",
+            "guided filter: who is sharper, refined along edges; a good general choice",
+            "guided_filter:GuidedFilter",
+        ),
         ("mertens", "exposure fusion: contrast, saturation and exposedness in a pyramid", "mertens:Mertens"),
         ("focus", "multi-focus: one source per pixel by a decision map with consistency check", "focus:Focus"),
-        ("wavelet", "stationary wavelets: coefficients of the larger local energy (extra: wavelet)",
-         "wavelet:Wavelet"),
         ("ddfm", "em_tv at each of 100 steps from pure noise, as in DDFM (baseline)", "ddfm:DDFM"),
         ("ccf", "differentiable conditions weighted anew at each step, after CCF (baseline)", "ccf:CCF"),
         ("average", "mean of the sources (baseline)", "baselines:Average"),
         ("max", "brightest source at each pixel (baseline)", "baselines:Maximum"),
+        ("source", "one source as it is (baseline)", "baselines:Source"),
+        (
+            "released_rffusion",
+            "closed form of what the released RFfusion computes (baseline)",
+            "baselines:ReleasedRFfusion",
+        ),
         ("none", "no correction: shows what backbone and decoder do alone (baseline)", "baselines:Keep"),
-    ):  # fmt: skip
+    ):
         yield PriorRecord(name=name, summary=summary, target=f"fusionkit_priors.{target}")
+    yield PriorRecord(
+        name="wavelet",
+        summary="stationary wavelets: coefficients of the larger local energy (extra: wavelet)",
+        target="fusionkit_priors.wavelet:Wavelet",
+        modules=("pywt",),
+        extra="wavelet",
+    )

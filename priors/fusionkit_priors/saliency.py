@@ -7,9 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-
-from .laplacian import global_contrast
-from .window import box_mean, gaussian_blur
+from fusionkit.numerics.contrast import global_contrast
+from fusionkit.numerics.window import box_mean, gaussian_blur
 
 __all__ = ["Saliency", "SaliencyOptions"]
 

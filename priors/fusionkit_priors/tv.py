@@ -7,8 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-
-from .poisson import divergence, gradient
+from fusionkit.numerics.poisson import divergence, gradient
 
 __all__ = ["TVOptions", "TotalVariation"]
 

@@ -1,5 +1,6 @@
-"""Wavelet fusion. Needs PyWavelets: pip install 'fusionkit[wavelet]'."""
+"""Wavelet fusion. Needs PyWavelets."""
 
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -8,10 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-from fusionkit.errors import BrokenPlugin, OptionError
-
-from .laplacian import contrast_mean
-from .window import box_mean
+from fusionkit.errors import OptionError
+from fusionkit.numerics.contrast import contrast_mean
+from fusionkit.numerics.window import box_mean
 
 __all__ = ["Wavelet", "WaveletOptions"]
 
@@ -41,7 +41,7 @@ class Wavelet(Prior):
 
     def __init__(self, options: WaveletOptions) -> None:
         super().__init__(options)
-        self.pywt = _pywavelets()
+        self.pywt: Any = import_module("pywt")
         known = self.pywt.wavelist(kind="discrete")
         if options.wavelet not in known or not self.pywt.Wavelet(options.wavelet).orthogonal:
             raise OptionError(
@@ -80,11 +80,3 @@ class Wavelet(Prior):
         if self.options.base == "average":
             return np.stack(approximations).mean(0)
         return contrast_mean([torch.from_numpy(a)[None, None] for a in approximations])[0, 0].numpy()
-
-
-def _pywavelets() -> Any:
-    try:
-        import pywt
-    except ImportError:
-        raise BrokenPlugin("prior wavelet needs PyWavelets: pip install 'fusionkit[wavelet]'") from None
-    return pywt

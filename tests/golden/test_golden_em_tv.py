@@ -29,9 +29,15 @@ def test_every_variable_of_every_call(golden: Golden, check) -> None:
         # there, tau is a mean over the batch; here, over each image
         state = state._replace(tau_a=state.tau_a.mean(0, True) * ones, tau_b=state.tau_b.mean(0, True) * ones)
         ours = {
-            "F": infrared - step.x, "C": step.c, "D": step.d, "H": step.h, "F1": state.f1, "F2": state.f2,
-            "tau_a": state.tau_a[0, 0, 0, 0], "tau_b": state.tau_b[0, 0, 0, 0],
-        }  # fmt: skip
+            "F": infrared - step.x,
+            "C": step.c,
+            "D": step.d,
+            "H": step.h,
+            "F1": state.f1,
+            "F2": state.f2,
+            "tau_a": state.tau_a[0, 0, 0, 0],
+            "tau_b": state.tau_b[0, 0, 0, 0],
+        }
         for name, value in ours.items():
             check(f"em_tv {name}", deviation(value, golden[prefix + name]), BOUND)
 

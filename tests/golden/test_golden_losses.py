@@ -8,7 +8,7 @@ import torch
 from golden_data import FOLDER, Golden, cases, deviation
 from torch import nn
 
-from fusionkit.luma import luma
+from fusionkit.numerics.luma import luma
 from fusionkit.training.loop import averaged
 from fusionkit.training.losses import FusionLoss, saliency_weights, ssim
 from fusionkit_plugins.vq.losses import PatchDiscriminator, VQLoss, discriminator_loss, frequency_loss
@@ -71,9 +71,14 @@ def test_stage_one(golden: Golden, check) -> None:
     rec.retain_grad()
     lpips = perceptual(golden)
     loss = VQLoss(
-        discriminator, lpips, "released", c["perceptual_weight"], c["disc_weight"], c["codebook_weight"],
+        discriminator,
+        lpips,
+        "released",
+        c["perceptual_weight"],
+        c["disc_weight"],
+        c["codebook_weight"],
         adversarial_start=c["disc_start"],
-    )  # fmt: skip
+    )
     terms = loss(golden["inputs"], rec, golden["codebook_loss"], last_layer, c["global_step"])
     expect("g_total", terms.total)
     expect("g_log_nll_loss", terms.nll)

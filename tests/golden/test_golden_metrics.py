@@ -7,7 +7,7 @@ import torch
 from golden_data import Golden, cases
 
 from fusionkit.contracts import Sources
-from fusionkit.registry import get_registry
+from fusionkit.registry.loading import get_registry
 
 BOUND = 1e-6
 NAMES = ("EN", "SD", "SF", "AG", "MI", "MSE", "CC", "PSNR", "SCD", "VIFF", "Qabf")

@@ -10,12 +10,12 @@ from golden_data import FOLDER, Golden, cases, deviation, ncsnpp, vq_model
 from PIL import Image
 
 import fusionkit
-from fusionkit.config import load_preset, make_config, merge_choices
 from fusionkit.contracts import Sources
 from fusionkit.errors import OptionError
-from fusionkit.luma import luma
-from fusionkit.pipeline import Pipeline
-from fusionkit.sampler import Sampler
+from fusionkit.method.config import load_preset, make_config, merge_choices
+from fusionkit.method.pipeline import Pipeline
+from fusionkit.method.sampler import Sampler
+from fusionkit.numerics.luma import luma
 from fusionkit.weights import save_weights
 from fusionkit_backbones.rf import RectifiedFlow, RFConventions, RFOptions
 from fusionkit_plugins.color.gray import Gray
@@ -84,15 +84,15 @@ def test_sampler_without_autoencoder(golden: Golden, check) -> None:
     """The released update runs any number of steps on pixels."""
     config = make_config(merge_choices(load_preset(PRESET), {"sampler": {"steps": golden.config["sample_N"]}}))
     network = ncsnpp(golden.config, golden.path.with_name(golden.info["weights"]))
-    options = {k: v for k, v in config.backbone_options.items() if k in ("output", "time")}
+    options = {k: v for k, v in config.backbone.options.items() if k in ("output", "time")}
     backbone = RectifiedFlow(RFOptions(**options), network, RFConventions(domain="any"))
-    prior = EMTV(EMTV.Options(**config.prior_options))
+    prior = EMTV(EMTV.Options(**config.prior.options))
     decoder = IdentityDecoder(IdentityDecoder.Options(signal="signed"))
     labels = []
     network.register_forward_hook(lambda module, inputs, out: labels.append((inputs[1], out)))
     sampler = Sampler(backbone, prior, decoder, Gray(Gray.Options()), config.sampler)
     infrared, visible, z = ((golden[k] + 1) / 2 for k in ("infrared", "visible", "z"))
-    fused = sampler(Sources((infrared.expand_as(z), z), (infrared, visible)))
+    fused = sampler(Sources((infrared.expand_as(z), z), (infrared, visible))).image
     check("released sampler, out", deviation(2 * fused - 1, luma(golden["out"])), BOUND)
     for step, (label, out) in enumerate(labels):
         check("released sampler, label", deviation(label, golden[f"step{step}_model_t"]), 1e-6)

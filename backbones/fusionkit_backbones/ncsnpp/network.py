@@ -44,9 +44,14 @@ class NCSNpp(nn.Module):
         attention = partial(AttnBlockpp, init_scale=c.init_scale, skip_rescale=c.skip_rescale)
         resampler = partial(Resample, fir=c.fir, taps=c.fir_kernel)
         block = partial(
-            ResnetBlock, temb_ch=4 * c.nf, style=c.resblock_type, taps=c.fir_kernel if c.fir else None,
-            dropout=c.dropout, skip_rescale=c.skip_rescale, init_scale=c.init_scale,
-        )  # fmt: skip
+            ResnetBlock,
+            temb_ch=4 * c.nf,
+            style=c.resblock_type,
+            taps=c.fir_kernel if c.fir else None,
+            dropout=c.dropout,
+            skip_rescale=c.skip_rescale,
+            init_scale=c.init_scale,
+        )
         last = len(c.ch_mult) - 1
         layers: list[nn.Module] = []
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation import Summary, bootstrap
 from ..images import read_image
+from ..scoring.statistics import Summary, bootstrap
 from .study import CellState, Study
 
 __all__ = ["Removal", "removals"]

@@ -7,19 +7,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 
-from ..config import PipelineConfig, choose, merge_choices
 from ..contracts import Options
 from ..errors import FusionkitError, OptionError
-from ..registry import get_registry, validate_options
-from ..sampler import SamplerOptions
+from ..method.config import Choice, PipelineConfig, SamplerOptions, choose, merge_choices
+from ..method.parts import build
+from ..options import validate_options
+from ..registry.kinds import DISTRIBUTION, METHOD
+from ..registry.loading import get_registry
 from .degrade import parse_degradation
 
 __all__ = ["Cell", "Grid", "load_grid"]
 
-KINDS = {"prior": "prior", "backbone": "backbone", "decoder": "decoder", "color": "color-space"}
-SAMPLER = ("steps", "strength", "solver", "inject")  # may be written without `sampler.`
 WHOLE = "degradation"
 
 
@@ -115,7 +116,7 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _cells(file: _File) -> Iterator[Cell]:
     """The product of all axes; an option of a plug-in multiplies only the cells that use the plug-in."""
     axes = {("seed" if key == "seeds" else key): values for key, values in file.grid.items()}
-    conditional = {key: _plugin_option(key) for key in axes if key.partition(".")[0] in KINDS and "." in key}
+    conditional = {key: _plugin_option(key) for key in axes if key.partition(".")[0] in METHOD and "." in key}
     free = [key for key in axes if key not in conditional]
     used, seen = set(), set()
     for values in itertools.product(*(axes[key] for key in free)):
@@ -148,7 +149,7 @@ def _plugin_option(key: str) -> tuple[str, str, str]:
     if len(parts) != 3:
         raise OptionError(f"grid: {key}: expected {parts[0]}.NAME.OPTION, as in prior.em_tv.lam")
     kind, name, option = parts
-    get_registry().find(KINDS[kind], name)
+    get_registry().find(METHOD[kind].name, name)
     return kind, name, option
 
 
@@ -161,22 +162,22 @@ def _configured(base: dict[str, Any], choices: dict[str, Any]) -> PipelineConfig
         if key in ("task", "preset", WHOLE):
             continue
         head, _, rest = key.partition(".")
-        if key in SAMPLER or head == "sampler":
+        if key in SamplerOptions.model_fields or head == "sampler":
             given.setdefault("sampler", {})[rest or key] = value
-        elif head in KINDS and rest:
+        elif head in METHOD and rest:
             given.setdefault(f"{head}_options", {})[rest.partition(".")[2]] = value
         elif key in PipelineConfig.model_fields and key != "sampler" and not key.endswith("_options"):
             given[key] = value
         else:
-            known = ", ".join(["task", "preset", *KINDS, "KIND.NAME.OPTION", *SAMPLER, "sampler.OPTION", "seed", WHOLE])
-            raise OptionError(f"grid: {key}: not a choice; known: {known} and the fields of a preset")
+            known = ["task", "preset", *METHOD, "KIND.NAME.OPTION", *SamplerOptions.model_fields, "seed", WHOLE]
+            raise OptionError(f"grid: {key}: not a choice; known: {', '.join(known)} and the fields of a preset")
     return choose(task, preset, merge_choices(base, given))
 
 
 def _names(config: PipelineConfig) -> dict[str, str]:
     """The plug-ins of a configuration by kind."""
-    names = {kind: getattr(config, kind) for kind in KINDS}
-    names["decoder"] = names["decoder"] or get_registry().load("backbone", config.backbone).decoder
+    names = {key: str(choice) for key in METHOD if (choice := getattr(config, key)) is not None}
+    names["decoder"] = names.get("decoder") or str(_decoder(config))
     return names
 
 
@@ -208,27 +209,40 @@ def _removals(cells: list[Cell], attribution: str) -> Iterator[Cell]:
 
 def without_parts(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]]:
     """The configuration without each part that it has; everything else, the autoencoder included, stays."""
-    backbone = get_registry().load("backbone", config.backbone)
-    kept = {
-        "decoder": config.decoder or backbone.decoder,
-        "decoder_options": {**({} if config.decoder else backbone.decoder_options), **config.decoder_options},
-    }
-    if config.backbone != "identity":
-        silent = {"backbone": "identity", **kept}
-        yield "network (its input instead)", config.model_copy(update={**silent, "backbone_options": {}})
-        zeros = {**silent, "backbone_options": {"estimate": "zeros"}}
-        yield "network (zeros instead)", config.model_copy(update=zeros)
-    if kept["decoder"] != "identity":
-        bare = {"backbone": "identity", "backbone_options": {}, "decoder": "identity", "decoder_options": {}}
-        yield "network and autoencoder", config.model_copy(update=bare)
-    own = get_registry().load("prior", config.prior).sampling
+
+    def without(**parts: Any) -> PipelineConfig:
+        return config.model_copy(update=parts)
+
+    decoder = _decoder(config)
+    if str(config.backbone) != "identity":
+        yield "network (its input instead)", without(backbone=_built_in("identity"), decoder=decoder)
+        zeros = _built_in("identity", estimate="zeros")
+        yield "network (zeros instead)", without(backbone=zeros, decoder=decoder)
+    if str(decoder) != "identity":
+        identity = _built_in("identity")
+        yield "network and autoencoder", without(backbone=identity, decoder=identity)
+    own = get_registry().load("prior", config.prior.name).sampling
     sampler = SamplerOptions(**{**own, **config.sampler.model_dump(exclude_unset=True)})
-    if config.prior != "none":
-        free = sampler.model_copy(update={"inject": "none"})
-        yield "prior", config.model_copy(update={"prior": "none", "prior_options": {}, "sampler": free})
+    if str(config.prior) != "none":
+        yield "prior", without(prior=_built_in("none"), sampler=sampler.model_copy(update={"inject": "none"}))
     if sampler.steps > 1:
-        yield "steps but one", config.model_copy(update={"sampler": sampler.model_copy(update={"steps": 1})})
+        yield "steps but one", without(sampler=sampler.model_copy(update={"steps": 1}))
     if config.stretch != "none":
-        yield "stretch", config.model_copy(update={"stretch": "none"})
-    if config.color != "gray":
-        yield "colour", config.model_copy(update={"color": "gray", "color_options": {}})
+        yield "stretch", without(stretch="none")
+    for i, stage in enumerate(config.stages):
+        yield f"stage {stage}", without(stages=config.stages[:i] + config.stages[i + 1 :])
+    if str(config.color) != "gray":
+        yield "colour", without(color=_built_in("gray"))
+
+
+def _built_in(name: str, **options: Any) -> Choice:
+    return Choice(name=f"{DISTRIBUTION}:{name}", options=options)
+
+
+def _decoder(config: PipelineConfig) -> Choice:
+    """The decoder of a method: by default the one that the backbone's weights name."""
+    chosen: Choice | None = config.decoder
+    if chosen is not None and chosen.name:
+        return chosen
+    backbone = build("backbone", config.backbone, torch.device("cpu")).plugin
+    return Choice(name=backbone.decoder, options={**backbone.decoder_options, **(chosen.options if chosen else {})})

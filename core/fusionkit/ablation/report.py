@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..atomic import atomic_write
 from ..images import Picture, write_image
+from ..registry.kinds import DISTRIBUTION
+from ..storage.atomic import atomic_write
 from .attribution import removals
 from .degrade import degrade
 from .study import Case, Study
@@ -41,16 +42,22 @@ def _record(study: Study) -> dict[str, Any]:
     record = evaluation.record()
     cells = [
         {
-            "label": state.cell.label, "id": state.id, "status": state.status, "reason": state.reason,
-            "choices": state.cell.choices, "degradation": state.cell.degradation, "removed": state.cell.removed,
-            "of": state.cell.parent, "method": state.method,
+            "label": state.cell.label,
+            "id": state.id,
+            "status": state.status,
+            "reason": state.reason,
+            "choices": state.cell.choices,
+            "degradation": state.cell.degradation,
+            "removed": state.cell.removed,
+            "of": state.cell.parent,
+            "method": state.method,
             "seconds": study.seconds(state) if state.status == "done" else None,
         }
         for state in study.cells
-    ]  # fmt: skip
+    ]
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "fusionkit": version("fusionkit"),
+        "fusionkit": version(DISTRIBUTION),
         "axes": study.grid.axes,
         "cells": cells,
         "attribution": [_finite(asdict(removal)) for removal in removals(study)],
@@ -87,9 +94,12 @@ def _html(study: Study, record: dict[str, Any]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("fusionkit.ablation", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("fusionkit.ablation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     images = [_images(study, case) for case in study.cases[: study.grid.report.images]]
     return environment.get_template("report.html.jinja").render(record=record, images=images)

@@ -12,13 +12,15 @@ from typing import Any
 
 from ..contracts import Metric, Sources
 from ..errors import FusionkitError, InputError, OptionError
-from ..evaluation import BASELINES, Evaluation, load_metrics, score_images
 from ..images import Picture, read_image, write_image
-from ..intake import to_tensor
-from ..jobs import match_folders
-from ..luma import luma
-from ..manifest import Manifest, sha256
-from ..pipeline import Pipeline
+from ..images.convert import to_tensor
+from ..images.matching import match_folders
+from ..method.pipeline import Pipeline
+from ..registry.kinds import DISTRIBUTION
+from ..scoring.baselines import BASELINES
+from ..scoring.evaluation import Evaluation, score_images
+from ..scoring.metrics import load_metrics
+from ..storage.manifest import Manifest, sha256
 from ..timing import Stopwatch
 from .degrade import degrade
 from .grid import Cell, Grid
@@ -61,14 +63,14 @@ class CellState:
 
 def load_pairs(folders: Sequence[Path], limit: int | None = None) -> list[Case]:
     """Pairs of folders, matched by name; `limit` of them, spread evenly."""
-    jobs = match_folders(folders).jobs
-    if not jobs:
+    groups = match_folders(folders).groups
+    if not groups:
         raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
-    if limit is not None and limit < len(jobs):
-        jobs = [jobs[i * len(jobs) // limit] for i in range(limit)]
+    if limit is not None and limit < len(groups):
+        groups = [groups[i * len(groups) // limit] for i in range(limit)]
     return [
-        Case(job.key, tuple(sha256(p) for p in job.sources), lambda job=job: [read_image(p) for p in job.sources])  # type: ignore[misc]
-        for job in jobs
+        Case(paths[-1].stem, tuple(sha256(p) for p in paths), lambda paths=paths: [read_image(p) for p in paths])  # type: ignore[misc]
+        for paths in groups
     ]
 
 
@@ -84,7 +86,7 @@ def load_scenes(name: str, count: int, size: tuple[int, int]) -> list[Case]:
         images = (image.astype("float32") for image in scene(size, seed=seed))
         return [Picture(image, "8", (0.0, 255.0), name=role) for role, image in zip(roles, images, strict=True)]
 
-    made = f"fusionkit {version('fusionkit')} {name} {size[0]}x{size[1]}"
+    made = f"fusionkit {version(DISTRIBUTION)} {name} {size[0]}x{size[1]}"
     return [Case(f"{name}-{seed}", (f"{made} {seed}",), lambda seed=seed: read(seed)) for seed in range(count)]  # type: ignore[misc]
 
 
@@ -110,7 +112,7 @@ class Study:
             identity = [
                 method,
                 cell.degradation,
-                version("fusionkit"),
+                version(DISTRIBUTION),
                 sorted((c.key, *c.identity) for c in self.cases),
             ]
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -208,7 +210,7 @@ class Study:
 
 def _sources(pictures: Sequence[Picture]) -> Sources:
     images = tuple(to_tensor(p.pixels) for p in pictures)
-    return Sources(images, tuple(luma(image) for image in images))
+    return Sources.of(images)
 
 
 def _degraded(picture: Picture, text: str, index: int, key: str) -> Picture:

@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from ..errors import FusionkitError
+from ..registry.kinds import DISTRIBUTION
 from . import ablate, demo, evaluate, new, plugins, run, train, weights
 from .choices import printable
+from .fields import in_flags
 
 __all__ = ["app", "main"]
 
@@ -33,7 +35,7 @@ def _version(show: bool) -> None:
     if show:
         from importlib.metadata import version
 
-        print(f"fusionkit {version('fusionkit')}")
+        print(f"fusionkit {version(DISTRIBUTION)}")
         raise typer.Exit
 
 
@@ -51,7 +53,7 @@ def main() -> None:
     try:
         app()
     except FusionkitError as error:
-        print(f"fusionkit: error: {printable(error)}", file=sys.stderr)
+        print(f"fusionkit: error: {printable(in_flags(str(error)))}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # disks, permissions and names too long that nothing nearer has put into words
         where = f"{error.filename}: " if error.filename else ""

@@ -1,11 +1,10 @@
 """Command-line text -> choices of `PipelineConfig`."""
 
-import math
 from typing import Any
 
 from ..errors import OptionError
 
-__all__ = ["key_values", "printable", "size", "spans"]
+__all__ = ["key_values", "printable"]
 
 
 def key_values(items: list[str], flag: str) -> dict[str, Any]:
@@ -36,31 +35,7 @@ def key_values(items: list[str], flag: str) -> dict[str, Any]:
     return result
 
 
-def spans(items: list[str]) -> tuple[tuple[float, float], ...]:
-    """["0,4095"] -> ((0.0, 4095.0),)."""
-    result = []
-    for item in items:
-        try:
-            low, high = (float(part) for part in item.split(","))
-        except ValueError:
-            raise OptionError(f"--range {item!r}: expected BLACK,WHITE, as in --range 0,4095") from None
-        if not (high > low and math.isfinite(high - low)):
-            raise OptionError(f"--range {item!r}: white must be above black, and both finite")
-        result.append((low, high))
-    return tuple(result)
-
-
 def printable(message: object) -> str:
     """A message on one line; what a file's names could tell a terminal is shown, not obeyed."""
     line = " ".join(str(message).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-
-
-def size(text: str | None, flag: str) -> tuple[int, int] | None:
-    """Text such as 768x1024 -> (768, 1024)."""
-    if text is None:
-        return None
-    height, separator, width = text.partition("x")
-    if not (separator and height.isdecimal() and width.isdecimal()):
-        raise OptionError(f"{flag} {text!r}: expected HEIGHTxWIDTH, as in {flag} 768x1024")
-    return int(height), int(width)

@@ -6,14 +6,18 @@ from typing import Annotated
 import typer
 
 from ..errors import OutputError
+from ..registry.kinds import DISTRIBUTION, METHOD
+from ..registry.loading import short_name
 
 __all__ = ["demo"]
 
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("fusionkit-demo"),
-    prior: Annotated[str, typer.Option(help="Fusion prior.")] = "em_tv",
-    backbone: Annotated[str, typer.Option(help="Flow model.")] = "rf",
+    prior: Annotated[str | None, typer.Option(help="Fusion prior.", show_default=METHOD["prior"].default or "")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Flow model.", show_default=METHOD["backbone"].default or "")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the scenes and of the sampler.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier demo.")] = False,
 ) -> None:
@@ -27,18 +31,20 @@ def demo(
     if output.exists() and any(output.iterdir()) and not force:
         raise OutputError(f"{output}: exists already; --force overwrites it, -o FOLDER writes elsewhere")
 
-    from ..config import make_config
-    from ..contact import contact_sheet
     from ..images import Picture, write_image
-    from ..pipeline import Pipeline
+    from ..images.sheet import contact_sheet
+    from ..method.config import make_config
+    from ..method.pipeline import Pipeline
     from ..scenes import SCENES
 
-    names = list(dict.fromkeys(["average", prior, "laplacian"]))
-    pipelines = {
-        name: Pipeline(make_config({"prior": name, "backbone": backbone if name == prior else "identity",
-                                    "seed": seed}))
-        for name in names
-    }  # fmt: skip
+    prior = prior or f"{DISTRIBUTION}:{METHOD['prior'].default}"
+    chosen = {"prior": prior} | ({"backbone": backbone} if backbone else {})
+    methods = {
+        short_name(name): {"prior": f"{DISTRIBUTION}:{name}", "backbone": f"{DISTRIBUTION}:identity"}
+        for name in ("average", "laplacian")
+    } | {short_name(prior): chosen}
+    names = dict.fromkeys(["average", short_name(prior), "laplacian"])
+    pipelines = {name: Pipeline(make_config({**methods[name], "seed": seed})) for name in names}
     for task, (scene, roles) in SCENES.items():
         images = [image.astype("float32") for image in scene(seed=seed)]
         panels = list(zip(roles, images, strict=True))
@@ -47,8 +53,8 @@ def demo(
             write_image(output / task / f"{role.replace(' ', '-')}.png", image, "8")
         for name, pipeline in pipelines.items():
             fused = pipeline.fuse_pictures(sources).picture.pixels
-            panels.append((f"{name} (this prior)" if name == prior else name, fused))
-            if name == prior:
+            panels.append((f"{name} (this prior)" if name == short_name(prior) else name, fused))
+            if name == short_name(prior):
                 write_image(output / task / "fused.png", fused, "8")
         path = output / f"{task}.png"
         write_image(path, contact_sheet(panels, columns=3), "8", png_level=6)

@@ -13,7 +13,7 @@ from .choices import key_values
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..evaluation import Evaluation
+    from ..scoring.evaluation import Evaluation
 
 __all__ = ["evaluate"]
 
@@ -73,10 +73,11 @@ def evaluate(
 
     from rich.console import Console
 
-    from ..atomic import atomic_write
-    from ..detection import consistency_metrics
-    from ..evaluation import BASELINES, load_metrics
-    from ..evaluation import evaluate as score
+    from ..scoring.baselines import BASELINES
+    from ..scoring.detection import consistency_metrics
+    from ..scoring.evaluation import evaluate as score
+    from ..scoring.metrics import load_metrics
+    from ..storage.atomic import atomic_write
 
     taken = [name for name in folders if name in BASELINES]
     if taken:
@@ -89,9 +90,12 @@ def evaluate(
     console = Console(stderr=True)
     with console.status("") as status:
         result = score(
-            folders, list(pairs), chosen, baselines=baselines,
+            folders,
+            list(pairs),
+            chosen,
+            baselines=baselines,
             report=lambda pair, done, total: status.update(f"{done + 1} of {total}: {pair}"),
-        )  # fmt: skip
+        )
     if output is not None:
         text = result.to_csv() if output.suffix.lower() == ".csv" else json.dumps(result.record(), indent=2) + "\n"
         with atomic_write(output) as temporary:

@@ -13,35 +13,23 @@ from typing import Annotated
 import typer
 
 from ..errors import OptionError, OutputError
-from ..records import KINDS
+from ..registry.kinds import DISTRIBUTION, KINDS, kind_named
 
 __all__ = ["new"]
 
-HOOKS = {
-    "prior": "fusionkit_priors",
-    "backbone": "fusionkit_backbones",
-    "decoder": "fusionkit_decoders",
-    "color-space": "fusionkit_color_spaces",
-    "metric": "fusionkit_metrics",
-    "detector": "fusionkit_detectors",
-}
-FLAGS = {
-    "prior": "--prior", "backbone": "--backbone", "decoder": "--decoder", "color-space": "--color", "metric": "",
-    "detector": "--detector",
-}  # fmt: skip
-SUMMARIES = {
-    "prior": "sources weighted by local contrast",
-    "backbone": "exact flow of Gaussian pixels",
-    "decoder": "2x2 blocks of pixels as channels, lossless",
-    "color-space": "YCoCg",
-    "metric": "share of neighbouring pixels that differ",
-    "detector": "bright blobs",
-}
 # what the templates import: a class of that name would hide it
 IMPORTED = {
-    "Any", "ClassVar", "Detection", "F", "Field", "Options", "Sequence", "Sources", "Tensor",
-    *(f"{record.contract}{suffix}" for record in KINDS.values() for suffix in ("", "Contract")),
-}  # fmt: skip
+    "Any",
+    "ClassVar",
+    "Detection",
+    "F",
+    "Field",
+    "Options",
+    "Sequence",
+    "Sources",
+    "Tensor",
+    *(name for kind in KINDS.values() for name in (kind.contract, kind.conformance)),
+}
 # template -> where it goes in the package
 FILES = {
     "pyproject.toml.txt": "pyproject.toml",
@@ -67,10 +55,9 @@ def new(
 
     It installs and passes its tests as written; put your method in the place of the example.
     """
-    from ..registry import get_registry
+    from ..registry.loading import get_registry
 
-    if kind not in KINDS:
-        raise OptionError(f"no kind {kind!r}; kinds: {', '.join(sorted(KINDS))}")
+    row = kind_named(kind)
     if not re.fullmatch(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise OptionError(f"{name!r} cannot name a plug-in: lower-case letters, digits, single '-' or '_' between them")
     if name in get_registry().names(kind):
@@ -83,12 +70,21 @@ def new(
     cls = "".join(part.capitalize() for part in re.split("[-_]", name))
     cls += kind.title().replace("-", "") if cls in IMPORTED else ""
     words = {
-        "kind": kind, "name": name, "identifier": identifier, "distribution": distribution,
-        "package": distribution.replace("-", "_"), "title": name.replace("_", " ").replace("-", " "),
-        "cls": cls, "flag": FLAGS[kind],
-        "hook": HOOKS[kind], "record": KINDS[kind].__name__, "contract": f"{KINDS[kind].contract}Contract",
-        "summary": SUMMARIES[kind], "version": version("fusionkit"),
-    }  # fmt: skip
+        "kind": kind,
+        "name": name,
+        "identifier": identifier,
+        "distribution": distribution,
+        "package": distribution.replace("-", "_"),
+        "title": name.replace("_", " ").replace("-", " "),
+        "cls": cls,
+        "flag": row.flag,
+        "hook": row.hook,
+        "record": row.record.__name__,
+        "contract": row.conformance,
+        "summary": row.scaffold,
+        "framework": DISTRIBUTION,
+        "version": version(DISTRIBUTION),
+    }
     _write(folder, kind, words)
     typer.echo(f"{folder}: a {kind} that works as it is")
     typer.echo(f"  cd {folder} && pip install -e '.[test]' && pytest")

@@ -7,7 +7,7 @@ import typer
 from ..errors import FusionkitError, UnknownPlugin
 
 if TYPE_CHECKING:
-    from ..registry import Registered
+    from ..registry.loading import Registered
 
 __all__ = ["app"]
 
@@ -21,17 +21,13 @@ def list_plugins(kind: Annotated[str | None, typer.Option(help="Only one kind, s
     from rich.console import Console
     from rich.table import Table
 
-    from ..records import KINDS
-    from ..registry import get_registry
+    from ..registry.loading import get_registry
 
-    if kind is not None and kind not in KINDS:
-        raise UnknownPlugin(f"no kind {kind!r}; kinds: {', '.join(KINDS)}")
     registry = get_registry()
     table = Table("kind", "name", "from", "summary", box=box.SIMPLE_HEAD)
-    for plugin in registry.plugins:
-        if kind in (None, plugin.record.kind):
-            texts = (plugin.record.kind, plugin.record.name, plugin.origin, plugin.record.summary)
-            table.add_row(*map(_plain, texts))
+    for plugin in registry.plugins if kind is None else registry.of_kind(kind):
+        texts = (plugin.kind, plugin.record.name, plugin.origin, plugin.record.summary)
+        table.add_row(*map(_plain, texts))
     Console().print(table)
     for failure in registry.failures:
         Console(stderr=True).print(f"failed to load: {failure}", style="red", markup=False, soft_wrap=True)
@@ -44,17 +40,17 @@ def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")
     from rich.console import Console
     from rich.table import Table
 
-    from ..records import KINDS
-    from ..registry import describe_field, get_registry
+    from ..options import describe_field
+    from ..registry.kinds import KINDS
+    from ..registry.loading import get_registry
 
     registry = get_registry()
     distribution, _, short = name.rpartition(":")
     kinds = [
         kind
         for kind in KINDS
-        if any(p.record.kind == kind and p.record.name == short and distribution in ("", p.distribution)
-               for p in registry.plugins)
-    ]  # fmt: skip
+        if any(p.record.name == short and distribution in ("", p.distribution) for p in registry.of_kind(kind))
+    ]
     if not kinds:
         known = sorted({n for k in KINDS for n in registry.names(k)})
         import difflib
@@ -93,7 +89,7 @@ def check(
     distribution: Annotated[str | None, typer.Argument(help="Only this distribution.", show_default="all")] = None,
 ) -> None:
     """Import every plug-in and verify its contract; exit 2 when something is wrong."""
-    from ..registry import get_registry
+    from ..registry.loading import get_registry
 
     registry = get_registry()
     plugins = [p for p in registry.plugins if distribution in (None, p.distribution)]
@@ -107,7 +103,7 @@ def check(
         if problem:
             problems.append(problem)
         else:
-            typer.echo(f"ok: {plugin.record.kind} {plugin.record.name} ({plugin.origin})")
+            typer.echo(f"ok: {plugin.kind} {plugin.record.name} ({plugin.origin})")
     for problem in problems:
         typer.echo(f"wrong: {problem}", err=True)
     if problems:
@@ -115,16 +111,17 @@ def check(
 
 
 def _check(plugin: "Registered") -> str | None:
-    from ..registry import get_registry, validate_options
+    from ..options import validate_options
+    from ..registry.loading import get_registry
 
     record, registry = plugin.record, get_registry()
     name = f"{plugin.distribution}:{record.name}"
     try:
-        registry.find(record.kind, record.name)  # a clash is wrong, though each can still be chosen
-        implementation = registry.load(record.kind, name)
-        validate_options(implementation.Options, {}, f"{record.kind} {record.name}: default options")
+        registry.find(plugin.kind, record.name)  # a clash is wrong, though each can still be chosen
+        implementation = registry.load(plugin.kind, name)
+        validate_options(implementation.Options, {}, f"{plugin.kind} {record.name}: default options")
         if record.trainer is not None:
-            registry.trainer(record.kind, name)
+            registry.trainer(plugin.kind, name)
     except FusionkitError as error:
         return str(error)
     return None

@@ -13,7 +13,8 @@ __all__ = ["train"]
 
 def train(
     target: Annotated[
-        str, typer.Argument(help="What to train: `rf`, `decoder` (the default one), or any trainable plug-in's name.")
+        str,
+        typer.Argument(help="What to train: a trainable plug-in's name, such as rf, KIND:NAME, or a KIND."),
     ],
     data: Annotated[list[Path], typer.Option("--data", help="Folder of training images; repeatable.")],
     out: Annotated[
@@ -30,8 +31,12 @@ def train(
     trainer_opt: Annotated[
         list[str], typer.Option(metavar="KEY=VALUE", help="Option of the plug-in's trainer; dotted keys nest.")
     ] = [],  # noqa: B006
-    decoder: Annotated[str, typer.Option(help="Decoder whose latents a backbone is trained on.")] = "vq",
+    decoder: Annotated[
+        str | None,
+        typer.Option(help="Decoder whose latents a backbone is trained on.", show_default="the trainable one"),
+    ] = None,
     decoder_opt: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Option of that decoder.")] = [],  # noqa: B006
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
 ) -> None:
     """Train a plug-in's weights on folders of images. Started again with the same options, it continues.
@@ -48,22 +53,25 @@ def train(
 
     import torch
 
-    from ..registry import get_registry, validate_options
-    from ..training.data import CropSampler
+    from ..options import validate_options
+    from ..registry.loading import get_registry
     from ..training.loop import train as run_training
     from ..training.options import TrainOptions
 
     registry = get_registry()
-    kind, name = ("decoder", "vq") if target == "decoder" else _trainable(target)
+    kind, name = _trainable(target)
     trainer_class = registry.trainer(kind, name)
     options = validate_options(TrainOptions, loop_options, "training")
     trainer_options = validate_options(trainer_class.Options, trainer_options, f"trainer of {kind} {name}")
     settings: dict[str, Any] = {
-        "target": f"{kind} {name}", "loop": options.model_dump(mode="json"),
-        "trainer": trainer_options.model_dump(mode="json"), "data": [folder.name for folder in data],
-    }  # fmt: skip
+        "target": f"{kind} {name}",
+        "loop": options.model_dump(mode="json"),
+        "trainer": trainer_options.model_dump(mode="json"),
+        "data": [folder.name for folder in data],
+    }
     latent_space = None
     if trainer_class.needs_decoder:
+        decoder = decoder or _trainable("decoder")[1]
         latent_space = registry.create("decoder", decoder, decoder_options)
         if str(decoder_options.get("weights", "")).endswith(".safetensors"):  # found again from any folder
             decoder_options["weights"] = str(Path(decoder_options["weights"]).resolve())
@@ -71,20 +79,24 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(options.seed)
-    crops = CropSampler(data, options)
-    settings["images"] = len(crops.paths)
-    typer.echo(f"{len(crops.paths)} images to train on, {len(crops.held_out)} held out")
-    path = run_training(trainer_class(trainer_options, latent_space), crops, out, options, settings,
-                        report=lambda row: typer.echo("  ".join(f"{k} {v}" for k, v in row.items())))  # fmt: skip
+    trainer = trainer_class(trainer_options, latent_space)
+    trainer.open(data, options)
+    trainer.to(torch.device(device))
+    settings["images"] = len(trainer.data.paths)
+    typer.echo(f"{len(trainer.data.paths)} images to train on, {len(trainer.data.held_out_paths)} held out")
+    path = run_training(
+        trainer, out, options, settings, report=lambda row: typer.echo("  ".join(f"{k} {v}" for k, v in row.items()))
+    )
     typer.echo(str(path))
 
 
-def _trainable(name: str) -> tuple[str, str]:
-    from ..registry import get_registry
+def _trainable(target: str) -> tuple[str, str]:
+    """Kind and name of a plug-in that can be trained: NAME, KIND:NAME, or a KIND of which there is one."""
+    from ..registry.loading import get_registry
 
-    plugins = get_registry().plugins
-    found = [p for p in plugins if p.record.name == name and p.record.trainer is not None]
-    if not found:
-        known = sorted({p.record.name for p in plugins if p.record.trainer is not None})
-        raise UnknownPlugin(f"no trainable plug-in {name!r}; trainable: {', '.join(known)}")
-    return found[0].record.kind, name
+    trainable = [p for p in get_registry().plugins if p.record.trainer is not None]
+    found = [p for p in trainable if target in (p.record.name, p.kind, f"{p.kind}:{p.record.name}")]
+    if len(found) != 1:
+        known = ", ".join(sorted(f"{p.kind}:{p.record.name}" for p in trainable))
+        raise UnknownPlugin(f"no single trainable plug-in {target!r}; trainable: {known}")
+    return found[0].kind, found[0].record.name

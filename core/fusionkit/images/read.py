@@ -4,6 +4,7 @@ Two traps are handled here: Pillow silently turns 16-bit colour PNG and TIFF int
 a file that has several.
 """
 
+import re
 import struct
 import warnings
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from .picture import PEAK, Array, Depth, Picture, to_unit
 __all__ = ["MAX_PIXELS", "read_image"]
 
 MAX_PIXELS = 150_000_000
-CODECS = "pip install 'fusionkit[codecs]'"
+CODECS = "pip install 'imagefusionkit[codecs]'"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
@@ -45,7 +46,7 @@ def read_image(path: Path | str, span: tuple[float, float] | None = None, max_pi
     """
     path = Path(path)
     if path.is_dir():
-        raise ImageReadError(f"{path}: is a folder, not an image; use --pairs for folders")
+        raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
     try:
         with path.open("rb") as stream:
             head = stream.read(32)
@@ -93,7 +94,7 @@ def _picture(
         if span is None and (values.dtype.kind != "f" or low < -1e-6 or high > 1 + 1e-6):
             raise ImageReadError(
                 f"{path}: {values.dtype} values from {low:g} to {high:g}: say which stand for black and white with "
-                f"--range {low:g},{high:g}"
+                f"`range={low:g},{high:g}`"
             )
     if span is None:
         span = (0.0, top or PEAK[depth])
@@ -105,7 +106,7 @@ def _picture(
             notes.append(f"{outside:.2%} of the values lie outside the range {span[0]:g},{span[1]:g} and were clipped")
     if depth == "16" and span[1] == PEAK["16"] and 0 < values.max() < 4096:
         notes.append(
-            f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give --range 0,4095"
+            f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give `range=0,4095`"
         )
     pixels = to_unit(values, span)
     unit_alpha = None if alpha is None else to_unit(alpha, (0.0, PEAK[depth]))
@@ -116,10 +117,14 @@ def _picture(
 
 def _check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ImageReadError(
-            f"{path}: {width}x{height} is over the limit of {max_pixels} pixels (decompression bomb?); "
-            "if it is genuine, pass --max-pixels"
-        )
+        raise ImageReadError(_too_large(path, f"{width}x{height}", max_pixels))
+
+
+def _too_large(path: Path, size: str, max_pixels: int) -> str:
+    return (
+        f"{path}: {size} is over the limit of {max_pixels} pixels (decompression bomb?); if it is genuine, raise "
+        "`max_pixels`"
+    )
 
 
 def _read_pillow(path: Path, span: tuple[float, float] | None, max_pixels: int) -> Picture:
@@ -128,22 +133,24 @@ def _read_pillow(path: Path, span: tuple[float, float] | None, max_pixels: int) 
     notes: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own bomb warning and metadata complaints; sizes are checked below
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        # Pillow's own limit is the process's: it only ever rises, to what a caller allows, and never falls meanwhile
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or max_pixels, max_pixels)
         try:
             with Image.open(path) as image:
                 _check_pixels(path, *image.size, max_pixels)
                 if image.format == "PNG":
                     image.verify()  # checks every chunk's CRC, which loading does not
-            with Image.open(path) as image:
-                frames = getattr(image, "n_frames", 1)
-                if frames > 1 and image.format != "MPO":
-                    raise ImageReadError(f"{path}: holds {frames} frames; save the one you want as a single image")
-                format_name = image.format or ""
-                icc = image.info.get("icc_profile")
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+        except Image.DecompressionBombError as error:  # over twice its limit
+            pixels = next(iter(re.findall(r"\d+", str(error))), "the image")
+            raise ImageReadError(_too_large(path, f"{pixels} pixels", max_pixels)) from None
+        with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":
+                raise ImageReadError(f"{path}: holds {frames} frames; save the one you want as a single image")
+            format_name = image.format or ""
+            icc = image.info.get("icc_profile")
+            image.load()
+            upright = ImageOps.exif_transpose(image)
         values, alpha = _values(path, upright, notes)
     turned = image.getexif().get(ORIENTATION_TAG, 1) != 1
     return _picture(path, values, alpha, span, icc=icc, format_name=format_name, notes=notes, turned=turned)
@@ -256,9 +263,16 @@ def _read_tiff(path: Path, span: tuple[float, float] | None, max_pixels: int) ->
         upright = ORIENTATIONS.get(orientation, ORIENTATIONS[1])
         icc: Any = page.tags.get(34675)
         return _picture(
-            path, upright(values), None if alpha is None else upright(alpha), span, notes=notes, top=white,
-            icc=bytes(icc.value) if icc is not None else None, format_name="TIFF", turned=orientation != 1,
-        )  # fmt: skip
+            path,
+            upright(values),
+            None if alpha is None else upright(alpha),
+            span,
+            notes=notes,
+            top=white,
+            icc=bytes(icc.value) if icc is not None else None,
+            format_name="TIFF",
+            turned=orientation != 1,
+        )
 
 
 def _full_scale(values: Array) -> float:

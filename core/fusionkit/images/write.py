@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import atomic_write
 from ..errors import OutputError
+from ..storage.atomic import atomic_write
 from .picture import PEAK, Array, Depth, from_unit
 
 __all__ = ["check_output", "store_image", "write_image"]
@@ -34,16 +34,17 @@ def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False
     """Raise OutputError, before anything is computed, when `path` cannot hold such an image."""
     container = CONTAINERS.get(path.suffix.lower())
     if container is None:
-        raise OutputError(f"{path}: cannot write {path.suffix or 'a name without extension'!r}; use one of "
-                          f"{', '.join(CONTAINERS)}")  # fmt: skip
+        raise OutputError(
+            f"{path}: cannot write {path.suffix or 'a name without extension'!r}; use one of {', '.join(CONTAINERS)}"
+        )
     what = "32-bit float" if depth == "float" else f"{depth}-bit"
     if depth not in container.depths:
         better = ".tif" if depth == "float" else ".png or .tif"
-        raise OutputError(f"{path}: {path.suffix} cannot hold {what} images; write {better}, or pass --depth 8")
+        raise OutputError(f"{path}: {path.suffix} cannot hold {what} images; write {better}, or pass `depth=8`")
     if path.suffix.lower() == ".png" and depth == "16" and (channels > 1 or alpha) and _png_encode() is None:
         raise OutputError(
-            f"{path}: writing 16-bit colour PNG needs a codec; pip install 'fusionkit[codecs]', write .tif, or pass "
-            "--depth 8"
+            f"{path}: writing 16-bit colour PNG needs a codec; pip install 'imagefusionkit[codecs]', write .tif, or "
+            "pass `depth=8`"
         )
 
 
@@ -100,10 +101,15 @@ def _write_tiff(path: Path, values: Array, icc: bytes | None, alpha: bool) -> No
 
     colors = values.shape[2] - alpha
     tifffile.imwrite(
-        path, values[:, :, 0] if values.shape[2] == 1 else values, compression="zlib", iccprofile=icc, metadata=None,
-        photometric="rgb" if colors == 3 else "minisblack", extrasamples=["unassalpha"] if alpha else None,
+        path,
+        values[:, :, 0] if values.shape[2] == 1 else values,
+        compression="zlib",
+        iccprofile=icc,
+        metadata=None,
+        photometric="rgb" if colors == 3 else "minisblack",
+        extrasamples=["unassalpha"] if alpha else None,
         planarconfig="contig" if values.shape[2] > 1 else None,
-    )  # fmt: skip
+    )
 
 
 def _write_pillow(path: Path, values: Array, icc: bytes | None, png_level: int) -> None:

@@ -1,4 +1,4 @@
-"""Random crops from folders of images."""
+"""Random crops from folders of images, single ones or registered pairs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..images import EXTENSIONS, read_image
-from ..luma import luma
+from ..images.matching import match_folders
+from ..numerics.luma import luma
 from .options import TrainOptions
 
-__all__ = ["CropSampler"]
+__all__ = ["CropSampler", "PairSampler", "list_images"]
 
 
 def list_images(folders: Sequence[Path]) -> list[Path]:
@@ -23,49 +24,86 @@ def list_images(folders: Sequence[Path]) -> list[Path]:
     return paths
 
 
-class CropSampler:
-    """Keeps the images as bytes in memory and cuts crops from them: position, flips and grey at random.
+class _Scenes:
+    """Scenes as bytes in memory, each of one or more images of one size; some are held out, spread over the names.
+
+    held_out_paths, paths: the last image of each scene, which names it.
+    """
+
+    def __init__(self, scenes: Sequence[tuple[Path, ...]], options: TrainOptions) -> None:
+        every = max(2, len(scenes) // options.held_out)
+        held_out = scenes[every // 2 :: every][: options.held_out]
+        training = [scene for scene in scenes if scene not in set(held_out)]
+        if not training:
+            raise InputError(f"only {len(scenes)} image(s): too few to hold one out and train on the rest")
+        self.held_out_paths, self.paths = [s[-1] for s in held_out], [s[-1] for s in training]
+        self._scenes = [_load(scene) for scene in training]
+        for path, images in zip(self.paths, self._scenes, strict=True):
+            if min(images[0].shape[:2]) < options.crop:
+                size = f"{images[0].shape[1]}x{images[0].shape[0]}"
+                raise InputError(f"{path}: {size} is smaller than the crops ({options.crop})")
+        self._held_out = [tuple(_tensor(image)[None] for image in _load(scene)) for scene in held_out]
+        area = np.array([images[0].shape[0] * images[0].shape[1] for images in self._scenes], dtype=np.float64)
+        self._weights = torch.from_numpy(area / area.sum())
+
+    def crops(self, count: int, crop: int, generator: torch.Generator) -> tuple[list[tuple[Tensor, ...]], list[float]]:
+        """`count` times the same part of a scene's images, flipped alike, larger scenes more often; and a draw each."""
+        chosen = torch.multinomial(self._weights, count, replacement=True, generator=generator).tolist()
+        draws = torch.rand(count, 5, generator=generator).tolist()
+        found = []
+        for i, (y, x, flip_y, flip_x, _) in zip(chosen, draws, strict=True):
+            height, width = self._scenes[i][0].shape[:2]
+            top, left = int(y * (height - crop + 1)), int(x * (width - crop + 1))
+            steps = (-1 if flip_y < 0.5 else 1, -1 if flip_x < 0.5 else 1)
+            parts = (image[top : top + crop, left : left + crop] for image in self._scenes[i])
+            found.append(tuple(_tensor(part[:: steps[0], :: steps[1]])[None] for part in parts))
+        return found, [draw[4] for draw in draws]
+
+
+class CropSampler(_Scenes):
+    """Crops of single images: position, flips and grey at random.
 
     held_out: full images that no crop comes from, spread evenly over the sorted file names.
     """
 
     def __init__(self, folders: Sequence[Path], options: TrainOptions) -> None:
-        paths = list_images(folders)
-        every = max(2, len(paths) // options.held_out)
-        self.held_out_paths = paths[every // 2 :: every][: options.held_out]
-        self.paths = [p for p in paths if p not in set(self.held_out_paths)]
-        if not self.paths:
-            raise InputError(f"only {len(paths)} image(s): too few to hold one out and train on the rest")
+        super().__init__([(path,) for path in list_images(folders)], options)
         self.grey = options.grey
-        self._images = [self._load(p) for p in self.paths]
-        for path, image in zip(self.paths, self._images, strict=True):
-            if min(image.shape[:2]) < options.crop:
-                raise InputError(
-                    f"{path}: {image.shape[1]}x{image.shape[0]} is smaller than the crops ({options.crop})"
-                )
-        self.held_out = [self._tensor(self._load(p))[None] for p in self.held_out_paths]
-        area = np.array([image.shape[0] * image.shape[1] for image in self._images], dtype=np.float64)
-        self._weights = torch.from_numpy(area / area.sum())
-
-    @staticmethod
-    def _load(path: Path) -> np.ndarray:
-        pixels = read_image(path).pixels
-        return np.round(np.broadcast_to(pixels, (*pixels.shape[:2], 3)) * 255).astype(np.uint8)
-
-    @staticmethod
-    def _tensor(image: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+        self.held_out = [images[0] for images in self._held_out]
 
     def batch(self, count: int, crop: int, generator: torch.Generator) -> Tensor:
         """(count, 3, crop, crop) in [0, 1]; larger images are drawn more often, by area."""
-        chosen = torch.multinomial(self._weights, count, replacement=True, generator=generator).tolist()
-        draws = torch.rand(count, 5, generator=generator).tolist()
-        crops = []
-        for i, (y, x, flip_y, flip_x, grey) in zip(chosen, draws, strict=True):
-            image = self._images[i]
-            top, left = int(y * (image.shape[0] - crop + 1)), int(x * (image.shape[1] - crop + 1))
-            part = image[top : top + crop, left : left + crop]
-            part = part[:: -1 if flip_y < 0.5 else 1, :: -1 if flip_x < 0.5 else 1]
-            tensor = self._tensor(part)[None]
-            crops.append(luma(tensor).expand(-1, 3, -1, -1) if grey < self.grey else tensor)
-        return torch.cat(crops)
+        found, draws = self.crops(count, crop, generator)
+        return torch.cat(
+            [luma(t).expand(-1, 3, -1, -1) if d < self.grey else t for (t,), d in zip(found, draws, strict=True)]
+        )
+
+
+class PairSampler(_Scenes):
+    """Crops of registered images of one scene, matched over the folders by name."""
+
+    def __init__(self, folders: Sequence[Path], options: TrainOptions) -> None:
+        groups = match_folders(folders).groups
+        if not groups:
+            raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
+        super().__init__(groups, options)
+        self.held_out = self._held_out
+
+    def batch(self, count: int, crop: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """For each folder (count, 3, crop, crop) in [0, 1], cut alike."""
+        found, _ = self.crops(count, crop, generator)
+        return tuple(torch.cat(images) for images in zip(*found, strict=True))
+
+
+def _load(scene: tuple[Path, ...]) -> tuple[np.ndarray, ...]:
+    images = []
+    for path in scene:
+        pixels = read_image(path).pixels
+        images.append(np.round(np.broadcast_to(pixels, (*pixels.shape[:2], 3)) * 255).astype(np.uint8))
+    if len({image.shape for image in images}) > 1:
+        raise InputError(f"{', '.join(map(str, scene))}: images of one scene differ in size")
+    return tuple(images)
+
+
+def _tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255

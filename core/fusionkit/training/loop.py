@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ..atomic import atomic_write
 from ..errors import OptionError, OutputError, WeightsError
+from ..storage.atomic import atomic_write
 from .data import CropSampler
 from .options import TrainOptions
 
@@ -22,17 +22,41 @@ __all__ = ["Trainer", "averaged", "train"]
 
 
 class Trainer(ABC):
-    """What a plug-in adds to the loop: its module, its loss, its validation and its file format.
+    """What a plug-in adds to the loop: its module, what it learns from, its loss, its validation, its file format.
 
-    Constructed with (options, decoder); `decoder` is None unless `needs_decoder`.
+    Constructed with (options, decoder); `decoder` is None unless `needs_decoder`. A trainer owns its data and its
+    device: `open` reads the data, `to` moves what computes.
     """
 
     needs_decoder: bool = False
     module: nn.Module
+    device: torch.device = torch.device("cpu")
+    data: Any = None
+
+    def open(self, folders: Sequence[Path], options: TrainOptions) -> None:
+        """Read the data: single images, unless a trainer takes `PairSampler` or something of its own.
+
+        `data` has the paths to train on and `held_out_paths` for the record.
+        """
+        self.data = CropSampler(folders, options)
+
+    def to(self, device: torch.device) -> None:
+        """Compute on `device`."""
+        self.device = device
+        self.module.to(device)
+
+    def batch(self, options: TrainOptions, generator: torch.Generator) -> Any:
+        """What `loss` is given at one step."""
+        return self.data.batch(options.batch, options.crop, generator).to(self.device)
+
+    @property
+    def held_out(self) -> Any:
+        """What `validate` and `export` are given."""
+        return [image.to(self.device) for image in self.data.held_out]
 
     @abstractmethod
-    def loss(self, images: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """images (B, 3, H, W) in [0, 1] -> (the loss, named figures for the log)."""
+    def loss(self, batch: Any, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """A batch, by default images (B, 3, H, W) in [0, 1] -> (the loss, named figures for the log)."""
 
     def state(self) -> dict[str, Any]:
         """What else a checkpoint must hold for the run to continue exactly: tensors, numbers, lists of them."""
@@ -42,11 +66,11 @@ class Trainer(ABC):
         """Take up `state` again."""
 
     @abstractmethod
-    def validate(self, module: nn.Module, images: Sequence[Tensor]) -> dict[str, float]:
-        """Figures of `module` (the averaged weights) on held-out images, each (1, 3, H, W) in [0, 1]."""
+    def validate(self, module: nn.Module, held_out: Any) -> dict[str, float]:
+        """Figures of `module` (the averaged weights) on what was held out, by default images (1, 3, H, W) in [0, 1]."""
 
     @abstractmethod
-    def export(self, module: nn.Module, images: Sequence[Tensor], path: Path, provenance: dict[str, Any]) -> None:
+    def export(self, module: nn.Module, held_out: Any, path: Path, provenance: dict[str, Any]) -> None:
         """Write the averaged weights where the plug-in finds them; `provenance` goes into the JSON."""
 
 
@@ -70,13 +94,12 @@ def learning_rate(step: int, options: TrainOptions) -> float:
 
 def train(
     trainer: Trainer,
-    data: CropSampler,
     folder: Path,
     options: TrainOptions,
     settings: dict[str, Any],
     report: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> Path:
-    """Train until `options.steps`, continuing from `folder/checkpoint.pt` if there is one.
+    """Train on the trainer's data until `options.steps`, continuing from `folder/checkpoint.pt` if there is one.
 
     Writes `log.jsonl`, `checkpoint.pt` (module, average, optimiser, random state) and at the end
     `folder.name.safetensors`; a run that is interrupted and started again computes what an uninterrupted one
@@ -100,7 +123,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, options)
         module.train()
-        loss, figures = trainer.loss(data.batch(options.batch, options.crop, generator), step, generator)
+        loss, figures = trainer.loss(trainer.batch(options, generator), step, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -112,10 +135,14 @@ def train(
         if step % options.validate_every == 0 or step == options.steps:
             average.eval()
             with torch.inference_mode():
-                held_out = trainer.validate(average.module, data.held_out)
+                held_out = trainer.validate(average.module, trainer.held_out)
             rate = (step - last) / (time.monotonic() - started)
-            row = {"step": step, **_rounded(seen), **{f"held_out_{k}": v for k, v in _rounded(held_out).items()},
-                   "steps_per_second": round(rate, 3)}  # fmt: skip
+            row = {
+                "step": step,
+                **_rounded(seen),
+                **{f"held_out_{k}": v for k, v in _rounded(held_out).items()},
+                "steps_per_second": round(rate, 3),
+            }
             checkpoint.save(step)
             with log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
@@ -125,8 +152,8 @@ def train(
     average.eval()
     path = folder / f"{folder.name}.safetensors"
     with torch.inference_mode():
-        figures = held_out or trainer.validate(average.module, data.held_out)  # a finished run has none of its own
-        trainer.export(average.module, data.held_out, path, {"training": settings, "held_out": _rounded(figures)})
+        figures = held_out or trainer.validate(average.module, trainer.held_out)  # a finished run has none of its own
+        trainer.export(average.module, trainer.held_out, path, {"training": settings, "held_out": _rounded(figures)})
     return path
 
 
@@ -147,10 +174,14 @@ class _Checkpoint:
 
     def save(self, step: int) -> None:
         state = {
-            "step": step, "settings": self.settings, "trainer": self.trainer.state(),
-            "module": self.trainer.module.state_dict(), "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state(),
-        }  # fmt: skip
+            "step": step,
+            "settings": self.settings,
+            "trainer": self.trainer.state(),
+            "module": self.trainer.module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
         with atomic_write(self.path) as temporary:
             torch.save(state, temporary)
 
@@ -159,16 +190,16 @@ class _Checkpoint:
         if not self.path.exists():
             return 0
         try:
-            state = torch.load(self.path, weights_only=True)
+            state = torch.load(self.path, weights_only=True, map_location=self.trainer.device)
             settings, step = state["settings"], int(state["step"])
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise WeightsError(f"{self.path}: cannot be read ({reason}); remove it to start again") from None
         if settings != self.settings:
-            raise OptionError(f"{self.path}: was made with other options; use the same ones, or another --out folder")
+            raise OptionError(f"{self.path}: was made with other options; use the same ones, or another `out` folder")
         self.trainer.module.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
         self.trainer.load_state(state["trainer"])
         return step

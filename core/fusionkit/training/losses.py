@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..luma import BLUE, RED, luma
-from ..ssim import ssim_map
+from ..numerics.contrast import level_contrast
+from ..numerics.luma import BLUE, RED, luma
+from ..numerics.ssim import ssim_map
 
 __all__ = ["Form", "FusionLoss", "FusionTerms", "saliency_weights", "ssim", "stage_two_input"]
 
@@ -73,32 +74,16 @@ class FusionLoss:
 
 
 def saliency_weights(infrared: Tensor, visible: Tensor, form: Form = "corrected") -> Tensor:
-    """Weight of the infrared image, (B, 1, H, W), from both images' `saliency`.
+    """Weight of the infrared image, (B, 1, H, W), from both images' global contrast.
 
     corrected: 1/2 + (S_ir - S_vis) / 2, in [0, 1] (Ma et al., Infrared Physics & Technology 2017, eq. 10).
     released: 1 - (0.4 + S_ir - 0.4 S_vis), in [-0.4, 1]: the more salient the infrared image, the less it weighs.
     """
     levels = 255.0 if form == "corrected" else 1.0  # released: images in [0, 1] are rounded to two levels
-    of_infrared, of_visible = (saliency(luma(image) * levels) for image in (infrared, visible))
+    of_infrared, of_visible = (level_contrast(luma(image) * levels) for image in (infrared, visible))
     if form == "released":
         return 1 - (0.4 + (of_infrared - 0.4 * of_visible))
     return 0.5 + (of_infrared - of_visible) / 2
-
-
-def saliency(levels: Tensor) -> Tensor:
-    """Histogram contrast of each pixel's grey level, (B, 1, H, W) in 0 to 255 -> [0, 1].
-
-    S(g) = sum over levels h of n(h) |g - h|, divided by its largest value in the image (Zhai & Shah, 2006). Values
-    are rounded; those outside 0 to 255 wrap round, as an unsigned byte does.
-    """
-    byte = levels.detach().round().long() % 256
-    grey = torch.arange(256, device=levels.device)
-    distance = (grey[:, None] - grey).abs().double().cpu()
-    result = torch.empty(levels.shape, dtype=torch.float64)
-    for image, out in zip(byte.cpu(), result, strict=True):
-        contrast = distance @ torch.bincount(image.flatten(), minlength=256).double()
-        out.copy_(contrast[image])
-    return (result / result.amax((1, 2, 3), keepdim=True).clamp_min(1e-12)).to(levels)
 
 
 def ssim(a: Tensor, b: Tensor, form: Form = "corrected") -> Tensor:

@@ -49,7 +49,7 @@ REFUSED = frozenset({
 })  # fmt: skip
 UNKNOWN = re.compile(r"\bGLOBAL ([\w.]+)")
 FILLED = re.compile(r"Can only (SETITEM|append|extend).*but got <class '([\w.]+)'>")
-CONFIG_HINT = "; give the configuration published with it (--config)"
+CONFIG_HINT = "; give the configuration published with it (`config`)"
 LIMIT = 1000  # names in one file
 
 

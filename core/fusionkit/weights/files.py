@@ -4,15 +4,15 @@ The JSON holds the architecture, the conventions and the SHA-256 of the tensors,
 damaged one is noticed. Nothing is downloaded and no code is run from a file.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..atomic import atomic_write
 from ..errors import WeightsError
+from ..storage.atomic import atomic_write
+from ..storage.manifest import sha256
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=BaseModel)
     Built = TypeVar("Built")
 
-__all__ = ["WeightsFile", "differences", "load_weights", "open_weights", "read_tensors", "save_weights", "sha256"]
+__all__ = ["WeightsFile", "differences", "load_weights", "open_weights", "read_tensors", "save_weights"]
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,3 @@ def save_weights(path: Path, tensors: "Mapping[str, Tensor]", info: Mapping[str,
         temporary.write_bytes(save(stored))
         text = json.dumps({**info, "sha256": sha256(temporary)}, indent=2)
         temporary_json.write_text(text + "\n", encoding="utf-8")
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BrokenPlugin, FusionkitError, OptionError, UnknownPlugin, WeightsError
-from ..registry import get_registry
+from ..registry.kinds import DISTRIBUTION
+from ..registry.loading import get_registry
+from ..storage.manifest import sha256
 from .checkpoint import CheckpointImporter, Imported, read_checkpoint
-from .files import read_tensors, save_weights, sha256
+from .files import read_tensors, save_weights
 from .store import Stored, check_name, list_weights, user_folder
 
 if TYPE_CHECKING:
@@ -31,14 +33,18 @@ def import_weights(
     if any(isinstance(s, Stored) and s.shipped and s.name == name for s in list_weights()):
         raise WeightsError(f"weights {name!r} are shipped with a package; choose another name")
     if path.exists() and not force:
-        raise WeightsError(f"weights {name!r} exist ({path}); choose another name, or pass --force to replace them")
+        raise WeightsError(f"weights {name!r} exist ({path}); choose another name, or pass `force` to replace them")
     settings = read_config(config) if config is not None else None
     content = read_checkpoint(checkpoint)
     kind, plugin_name, importer = _importer(content, checkpoint, plugin)
     with _about(checkpoint):
         imported = importer.convert(content, settings)
     _check_finite(imported.tensors, checkpoint)
-    source = {"file": checkpoint.name, "sha256": sha256(checkpoint), "imported_by": f"fusionkit {version('fusionkit')}"}
+    source = {
+        "file": checkpoint.name,
+        "sha256": sha256(checkpoint),
+        "imported_by": f"fusionkit {version(DISTRIBUTION)}",
+    }
     info = {"kind": f"{kind} {plugin_name}", **imported.info, "source": {**source, "notes": list(imported.notes)}}
     save_weights(path, imported.tensors, info)
     return path, imported
@@ -83,7 +89,7 @@ def _importer(content: Any, path: Path, wanted: str | None) -> tuple[str, str, C
     """Kind and name of the plug-in whose importer takes this checkpoint, and the importer."""
     registry = get_registry()
     offered = [p for p in registry.plugins if p.record.importer is not None]
-    labels = [f"{p.record.kind}:{p.record.name}" for p in offered]
+    labels = [f"{p.kind}:{p.record.name}" for p in offered]
     if wanted is not None and wanted not in labels:
         raise UnknownPlugin(f"no plug-in {wanted!r} imports checkpoints; there are: {', '.join(labels)}")
     broken = []
@@ -100,7 +106,7 @@ def _importer(content: Any, path: Path, wanted: str | None) -> tuple[str, str, C
         with _about(path):
             fits = wanted is not None or importer.recognises(content)
         if fits:
-            return plugin.record.kind, plugin.record.name, importer
+            return plugin.kind, plugin.record.name, importer
     known = f"(checkpoints are read by {', '.join(labels)})"
     raise WeightsError(f"{path}: holds no weights that an installed plug-in knows {known}{''.join(broken)}")
 

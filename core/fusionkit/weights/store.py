@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import WeightsError
-from ..records import KINDS
-from ..registry import get_registry
+from ..registry.kinds import KINDS
+from ..registry.loading import get_registry
 from .files import WeightsFile, open_weights
 
 __all__ = ["Stored", "check_name", "find_weights", "get_weights", "list_weights", "remove_weights", "user_folder"]
@@ -61,7 +61,7 @@ def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
     if Path(name).suffix.lower() in FOREIGN:
         raise WeightsError(
             f"weights {name}: only .safetensors files with a .json beside them are read; "
-            f"`fusionkit weights import {name} --as NAME` converts it, then weights=NAME"
+            f"`fusionkit weights import` converts it and gives it a name"
         )
     if name.endswith(".safetensors"):
         candidates = [Path(name)]
@@ -73,7 +73,7 @@ def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
     looked = ", ".join(str(p) for p in candidates)
     raise WeightsError(
         f"weights {name!r} not found (looked for {looked}): `fusionkit weights list` shows what there is, `fusionkit "
-        f"weights import FILE --as {Path(name).stem}` reads a published checkpoint; without them, {fallback}"
+        f"weights import` reads a published checkpoint; without them, {fallback}"
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fusionkit.contracts import ColorSpace, Sources
-from fusionkit.luma import luma
+from fusionkit.numerics.luma import luma
 
 __all__ = ["Gray"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts import ColorSpace, Sources
-from fusionkit.luma import BLUE, GREEN, RED, luma
+from fusionkit.numerics.luma import BLUE, GREEN, RED, luma
 
 from .chroma import ChromaOptions, mix_chroma
 

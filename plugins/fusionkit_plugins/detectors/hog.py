@@ -1,4 +1,4 @@
-"""People by histograms of oriented gradients. Needs OpenCV: pip install 'fusionkit[detect]'."""
+"""People by histograms of oriented gradients. Needs OpenCV 4."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Detection, Detector, Options
-from fusionkit.detection import union
 from fusionkit.errors import BrokenPlugin
+from fusionkit.scoring.detection import union
 
 __all__ = ["HOGPeople", "HOGPeopleOptions"]
 
@@ -40,15 +40,15 @@ class HOGPeople(Detector):
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        try:
-            self._cv2 = import_module("cv2")
-            self._hog = self._cv2.HOGDescriptor()
-        except (ImportError, AttributeError):
+        self._cv2: Any = import_module("cv2")
+        if not hasattr(self._cv2, "HOGDescriptor"):
             raise BrokenPlugin(
-                "detector hog_people needs OpenCV 4, which has HOG: pip install 'fusionkit[detect]'"
-            ) from None
+                f"detector hog_people needs OpenCV 4, which has HOG, not {self._cv2.__version__}: pip install "
+                "'imagefusionkit[detect]'"
+            )
+        self._hog = self._cv2.HOGDescriptor()
         self._hog.setSVMDetector(self._cv2.HOGDescriptor_getDefaultPeopleDetector())
-        self.version = f"OpenCV {self._cv2.__version__}, {options.model_dump()}"  # type: ignore[misc]
+        self.version = f"OpenCV {self._cv2.__version__}, {options.model_dump()}"
 
     def __call__(self, image: Tensor) -> Sequence[Detection]:
         """People in an image (1, 3, H, W), the surest first."""

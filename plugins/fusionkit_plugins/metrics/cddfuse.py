@@ -6,12 +6,11 @@ with the constants of a range of 2 on levels of 0 to 255, and sums over sources 
 """
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from fusionkit.ssim import ssim_map
+from fusionkit.numerics.ssim import ssim_map
 
 from .levels import PairMetric, correlation, entropy, filtered, gradient_energy, sobel, undefined, vifp
 
@@ -22,7 +21,7 @@ class EN(PairMetric):
     """Entropy."""
 
     definition = "-sum p log2 p over the 256 grey levels"
-    range: ClassVar[tuple[float, float]] = (0.0, 8.0)
+    range = (0.0, 8.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """Bits, (B,)."""
@@ -33,7 +32,7 @@ class SD(PairMetric):
     """Standard deviation."""
 
     definition = "population standard deviation, grey levels"
-    range: ClassVar[tuple[float, float]] = (0.0, 127.5)
+    range = (0.0, 127.5)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """Grey levels, (B,)."""
@@ -86,7 +85,7 @@ class CC(PairMetric):
     """Correlation coefficient."""
 
     definition = "mean of r(A, F) and r(B, F), Pearson over pixels; nan where any image is constant"
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    range = (-1.0, 1.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""
@@ -97,7 +96,7 @@ class PSNR(PairMetric):
     """Peak signal-to-noise ratio."""
 
     definition = "10 log10(max(F)² / MSE): the peak is the result's own maximum, not 255"
-    range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    range = (-math.inf, math.inf)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """Decibels, (B,)."""
@@ -108,7 +107,7 @@ class SCD(PairMetric):
     """Sum of the correlations of differences."""
 
     definition = "r(F - B, A) + r(F - A, B), Pearson over pixels; nan where F equals a source up to a constant"
-    range: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+    range = (-2.0, 2.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""
@@ -160,7 +159,7 @@ class SSIM(PairMetric):
     """Structural similarity with scikit-image 0.19's default range for floating images."""
 
     definition = "SSIM(F, A) + SSIM(F, B), 7x7 mean, sample covariance, constants of a range of 2 on 0 to 255"
-    range: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+    range = (-2.0, 2.0)
     SIZE = 7
     DATA_RANGE = 2.0
 

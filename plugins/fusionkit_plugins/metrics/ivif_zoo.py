@@ -4,14 +4,13 @@ The code divides by 255 for PSNR and MSE, and multiplies by 255 for SSIM and MS-
 """
 
 import math
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-from fusionkit.ssim import ssim_map
+from fusionkit.numerics.ssim import ssim_map
 
 from . import cddfuse, linfeng, standard, structure
 from .levels import PairMetric, filtered, gaussian, levels, undefined, vifp
@@ -23,7 +22,7 @@ class EN(Metric):
     """Entropy, kept off log 0 by a constant."""
 
     definition = "-sum p log2(p + 1e-7) over the 256 grey levels"
-    range: ClassVar[tuple[float, float]] = (-1e-6, 8.0)
+    range = (-1e-6, 8.0)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Bits, (B,)."""
@@ -107,7 +106,7 @@ class SSIM(PairMetric):
     """Structural similarity of grey levels times 255."""
 
     definition = "SSIM(F, A) + SSIM(F, B), Gaussian 11x11 of deviation 1.5, no padding, grey levels times 255, L = 255"
-    range: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+    range = (-2.0, 2.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,); nan for images under 11 pixels a side."""
@@ -126,7 +125,7 @@ class MS_SSIM(structure.MS_SSIM):  # noqa: N801
         "sum over sources of MS-SSIM on five scales, Gaussian 11x11 of deviation 1.5, no padding, odd sizes padded by "
         "zeros before halving, grey levels times 255, L = 255"
     )
-    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    range = (0.0, math.inf)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,); nan for images under 161 pixels a side."""

@@ -3,7 +3,6 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +10,18 @@ from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
 
-__all__ = ["PairMetric", "correlation", "entropy", "filtered", "gaussian", "gradient_energy", "levels", "sobel",
-           "undefined", "vifp"]  # fmt: skip
+__all__ = [
+    "PairMetric",
+    "correlation",
+    "entropy",
+    "filtered",
+    "gaussian",
+    "gradient_energy",
+    "levels",
+    "sobel",
+    "undefined",
+    "vifp",
+]
 
 # of vifp: scales of the pyramid, variance of the visual noise in squared grey levels, and what counts as zero
 SCALES, NOISE, EPS = 4, 2.0, 1e-10
@@ -22,7 +31,7 @@ STRIP = 2**17  # pixels that are filtered at once
 class PairMetric(Metric):
     """A metric of two sources that is computed on grey levels."""
 
-    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    range = (0.0, math.inf)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,), nan where the definition has none."""

@@ -7,7 +7,6 @@ standard definitions. SSIM is in the code but not in the table: MATLAB's `ssim` 
 """
 
 import math
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-from fusionkit.ssim import ssim_map
+from fusionkit.numerics.ssim import ssim_map
 
 from . import cddfuse, standard
 from .levels import PairMetric, entropy, filtered, gaussian, levels, undefined, vifp
@@ -39,7 +38,7 @@ class SF(standard.SF):
     """Spatial frequency of images in [0, 1]."""
 
     definition = "sqrt(mean squared row difference + mean squared column difference), 8-bit luma divided by 255"
-    range: ClassVar[tuple[float, float]] = (0.0, 2**0.5)
+    range = (0.0, 2**0.5)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,)."""
@@ -61,7 +60,7 @@ class MSE(standard.MSE):
     """Mean squared error of images in [0, 1]."""
 
     definition = "mean over sources of the mean squared difference, 8-bit luma divided by 255"
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    range = (0.0, 1.0)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,)."""
@@ -82,7 +81,7 @@ class SD(Metric):
     """Of the positive deviations, cut at the square root of 255: 8-bit integers saturate."""
 
     definition = "sqrt(mean of min((F - mean F)², 255)), F - mean F rounded, negative ones 0, in grey levels"
-    range: ClassVar[tuple[float, float]] = (0.0, math.sqrt(255))
+    range = (0.0, math.sqrt(255))
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Grey levels, (B,)."""
@@ -126,7 +125,7 @@ class Qabf(PairMetric):
         "Sobel strength and orientation kept of A and B, weighted by strength, 8-bit luma over 255, zero borders; "
         "equal strengths give g, not 1, compared after sums in the order of MATLAB's conv2"
     )
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    range = (0.0, 1.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""
@@ -159,7 +158,7 @@ class SSIM(PairMetric):
     definition = (
         "mean of SSIM(F, A) and SSIM(F, B), Gaussian 11x11 of deviation 1.5, borders replicated, grey levels, L = 1"
     )
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    range = (-1.0, 1.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""

@@ -1,13 +1,12 @@
 """Metrics of the result alone that judge it as a photograph. Off-domain for thermal mixtures: read them with care."""
 
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-from fusionkit.errors import BrokenPlugin
 
 from .levels import levels
 
@@ -21,15 +20,12 @@ class PIQE(Metric):
         "PIQE of the 8-bit luma by pypiqe: distortion of active 16x16 blocks, 0 to 100; made for photographs, "
         "off-domain for thermal mixtures"
     )
-    range: ClassVar[tuple[float, float]] = (0.0, 100.0)
+    range = (0.0, 100.0)
     higher_is_better = False
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        try:
-            self._piqe = import_module("pypiqe").piqe
-        except ImportError:
-            raise BrokenPlugin("metric PIQE needs pypiqe: pip install 'fusionkit[iqa]'") from None
+        self._piqe: Any = import_module("pypiqe").piqe
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,)."""

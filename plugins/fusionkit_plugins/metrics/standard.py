@@ -1,13 +1,12 @@
 """Fusion metrics with stated definitions, on the 8-bit luma of the result."""
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-from fusionkit.ssim import ssim_map
+from fusionkit.numerics.ssim import ssim_map
 
 from .levels import (
     PairMetric,
@@ -29,7 +28,7 @@ class EN(Metric):
     """EN (Roberts et al., 2008)."""
 
     definition = "-sum p log2 p over the 256 grey levels of the rounded 8-bit luma"
-    range: ClassVar[tuple[float, float]] = (0.0, 8.0)
+    range = (0.0, 8.0)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Bits, (B,)."""
@@ -40,7 +39,7 @@ class SD(Metric):
     """SD (Rao, 1997)."""
 
     definition = "population standard deviation of the rounded 8-bit luma, in grey levels"
-    range: ClassVar[tuple[float, float]] = (0.0, 127.5)
+    range = (0.0, 127.5)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Grey levels, (B,)."""
@@ -51,7 +50,7 @@ class SF(Metric):
     """SF (Eskicioglu & Fisher, 1995)."""
 
     definition = "sqrt(mean squared row difference + mean squared column difference), 8-bit luma, in grey levels"
-    range: ClassVar[tuple[float, float]] = (0.0, 255 * math.sqrt(2))
+    range = (0.0, 255 * math.sqrt(2))
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Grey levels, (B,)."""
@@ -62,7 +61,7 @@ class MI(Metric):
     """MI (Qu et al., 2002)."""
 
     definition = "sum over sources of H(F) + H(S) - H(F, S), 256 levels each, bits"
-    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    range = (0.0, math.inf)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Bits, (B,)."""
@@ -75,7 +74,7 @@ class SCD(PairMetric):
     """SCD (Aslantas & Bendes, 2015), for two sources."""
 
     definition = "r(F - B, A) + r(F - A, B), Pearson over pixels; nan where F equals a source up to a constant"
-    range: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+    range = (-2.0, 2.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""
@@ -86,7 +85,7 @@ class AG(Metric):
     """AG (Cui et al., 2015)."""
 
     definition = "mean of sqrt((gx² + gy²) / 2), central differences, 8-bit luma, in grey levels"
-    range: ClassVar[tuple[float, float]] = (0.0, 255.0)
+    range = (0.0, 255.0)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Grey levels, (B,); nan for images one pixel wide or high."""
@@ -101,7 +100,7 @@ class NMI(Metric):
     """NMI (Hossny et al., 2008)."""
 
     definition = "sum over sources of 2 I(F, S) / (H(F) + H(S)), 256 levels; nan where F and S are both constant"
-    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    range = (0.0, math.inf)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,)."""
@@ -118,7 +117,7 @@ class CC(Metric):
     """CC (Deshmukh & Bhosale, 2010)."""
 
     definition = "mean over sources of Pearson's r with the result; nan where an image is constant"
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    range = (-1.0, 1.0)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,)."""
@@ -129,7 +128,7 @@ class MSE(Metric):
     """MSE."""
 
     definition = "mean over sources of the mean squared difference, 8-bit luma, in squared grey levels"
-    range: ClassVar[tuple[float, float]] = (0.0, 255.0**2)
+    range = (0.0, 255.0**2)
     higher_is_better = False
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
@@ -142,7 +141,7 @@ class PSNR(Metric):
     """PSNR."""
 
     definition = "10 log10(255² / mean over sources of the MSE), dB; bounded above by the plain average's"
-    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    range = (0.0, math.inf)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Decibels, (B,)."""
@@ -153,7 +152,7 @@ class SSIM(Metric):
     """SSIM (Wang et al., 2004)."""
 
     definition = "mean over sources of SSIM(F, S), Gaussian 11x11 of deviation 1.5, no padding, L = 255"
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    range = (-1.0, 1.0)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,); nan for images under 11 pixels a side."""
@@ -167,7 +166,7 @@ class VIF(Metric):
     """VIF in the pixel domain (Sheikh & Bovik, 2006)."""
 
     definition = "mean over sources of vifp(S, F), four scales, 'valid' filters, noise variance 2 on 0 to 255"
-    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    range = (0.0, math.inf)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,); nan for images under 41 pixels a side."""
@@ -183,7 +182,7 @@ class Qabf(Metric):
     definition = (
         "Sobel strength and orientation (modulo pi) kept of each source, weighted by strength; borders replicated"
     )
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    range = (0.0, 1.0)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,); nan where no source has an edge."""

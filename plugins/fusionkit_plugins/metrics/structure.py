@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-from fusionkit.ssim import ssim_map, ssim_parts
+from fusionkit.numerics.ssim import ssim_map, ssim_parts
 
 from .levels import PairMetric, filtered, gaussian, levels, sobel, undefined
 
@@ -23,7 +22,7 @@ class Nabf(PairMetric):
         "edges stronger in F than in both sources, times what is not kept of A and B, weighted by source strength^1.5 "
         "where it is 2 or more, else 0.001; Sobel / 8, borders reflected"
     )
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    range = (0.0, 1.0)
     higher_is_better = False
     WEAK = 0.001  # weight of edges below the threshold
 
@@ -57,7 +56,7 @@ class MS_SSIM(Metric):  # noqa: N801 - the name that papers print
         "mean over sources of the product of five scales, exponents 0.0448 0.2856 0.3001 0.2363 0.1333, Gaussian "
         "11x11 of deviation 1.5, no padding, halved by 2x2 means, negative structure counted as 0, L = 255"
     )
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    range = (0.0, 1.0)
     EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
     SMALLEST = 11 * 2**4
 
@@ -92,7 +91,7 @@ class Qy(PairMetric):
         "mean of: where SSIM(A, B) >= 0.75, variance-weighted SSIM of F with A and B; elsewhere the larger; Gaussian "
         "7x7 of deviation 1.5, no padding, SSIM's constants of L = 255"
     )
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    range = (-1.0, 1.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,); nan for images under 7 pixels a side."""
@@ -116,7 +115,7 @@ class Qw(PairMetric):
         "sum of c (s Q0(A, F) + (1 - s) Q0(B, F)): Wang and Bovik's index Q0 in 8x8 windows, s and c from the "
         "variances of A and B"
     )
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    range = (-1.0, 1.0)
     SIZE = 8
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -143,7 +142,7 @@ class Qcb(PairMetric):
         "mean of the preserved masked contrast: difference-of-Gaussians contrast sensitivity, local contrast of "
         "Gaussians 2 and 4 wide (31x31), exponents 3 and 2, Z = 0.0001; borders replicated, images not stretched"
     )
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    range = (0.0, 1.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""
@@ -217,7 +216,7 @@ class FMI(PairMetric):
         "mean over 3x3 windows and both sources of 2 I / (H + H), windows as densities (column by column), joint "
         "density by Nelsen's simplified Fréchet bounds, bits"
     )
-    range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    range = (-math.inf, math.inf)
     ROWS = 16  # of windows at once: 81 joint values each
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -225,9 +224,8 @@ class FMI(PairMetric):
         if min(f.shape[-2:]) < 3:
             return undefined(f)
         values = [
-            torch.stack([self._information(s, w) for s in sources]).mean(0)
-            for w, *sources in self._windows(f, a, b)
-        ]  # fmt: skip
+            torch.stack([self._information(s, w) for s in sources]).mean(0) for w, *sources in self._windows(f, a, b)
+        ]
         return torch.cat(values, dim=1).mean(1)
 
     def _windows(self, *images: Tensor) -> Iterator[list[Tensor]]:

@@ -5,7 +5,6 @@ three), and the mean is taken; a grey result against luma. What the benchmark ca
 """
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +40,7 @@ class EN(_ByChannel):
     """Entropy."""
 
     definition = "-sum p log2 p over 256 levels, mean over R, G, B"
-    range: ClassVar[tuple[float, float]] = (0.0, 8.0)
+    range = (0.0, 8.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """Bits, (B,)."""
@@ -70,7 +69,7 @@ class MI(_ByChannel):
     """Mutual information."""
 
     definition = "I(F, A) + I(F, B), each image stretched to 0 to 255 first, 256 levels, nats, mean over R, G, B"
-    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    range = (0.0, float("inf"))
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """Nats, (B,)."""
@@ -81,7 +80,7 @@ class SD(_ByChannel):
     """What the benchmark's table calls variance."""
 
     definition = "population standard deviation, grey levels, mean over R, G, B"
-    range: ClassVar[tuple[float, float]] = (0.0, 127.5)
+    range = (0.0, 127.5)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """Grey levels, (B,)."""
@@ -117,7 +116,7 @@ class SF(Metric):
         "sqrt((sum of squared row differences + of column differences) / pixels), R, G and B side by side, so that "
         "differences across their seams count, grey levels"
     )
-    range: ClassVar[tuple[float, float]] = (0.0, 255 * 2**0.5)
+    range = (0.0, 255 * 2**0.5)
     color = True
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
@@ -152,7 +151,7 @@ class SSIM(_ByChannel):
     """Structural similarity."""
 
     definition = "SSIM(F, A) + SSIM(F, B), Gaussian 11x11 of deviation 1.5, no padding, L = 255, mean over R, G, B"
-    range: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+    range = (-2.0, 2.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,); nan for images under 11 pixels a side."""
@@ -183,7 +182,7 @@ class Qcb(_ByChannel):
     """Contrast preservation of human vision."""
 
     definition = "Chen and Blum's, images stretched to 0 to 255 first, zero borders, windows cut at 31x31, over R, G, B"
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    range = (0.0, 1.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""

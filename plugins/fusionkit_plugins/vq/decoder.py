@@ -15,7 +15,7 @@ from .network import VQModel
 
 __all__ = ["LatentMoments", "VQConventions", "VQDecoder", "VQOptions"]
 
-FALLBACK = "`--backbone identity --decoder identity` fuses without any network"
+FALLBACK = "`backbone=identity` fuses without any network"
 
 
 class VQOptions(Options):

@@ -170,8 +170,9 @@ class VectorQuantizer(nn.Module):
         codes = self.embedding.weight.float()
         norms = codes.square().sum(dim=1)
         # argmin |z - e|² = argmin |e|² - 2 z·e, a chunk of positions at a time: N x entries never stands in memory
-        return torch.cat([torch.addmm(norms, part, codes.t(), alpha=-2).argmin(dim=1)
-                          for part in torch.split(flat, self.chunk)])  # fmt: skip
+        return torch.cat(
+            [torch.addmm(norms, part, codes.t(), alpha=-2).argmin(dim=1) for part in torch.split(flat, self.chunk)]
+        )
 
     def lookup(self, indices: Tensor, like: Tensor) -> Tensor:
         """Entries at `indices`, in the shape of the latent `like`."""

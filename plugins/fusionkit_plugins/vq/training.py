@@ -23,9 +23,10 @@ from .network import VQModel
 __all__ = ["VQTrainer", "VQTrainerOptions"]
 
 SMALL = VQConfig(
-    embed_dim=8, n_embed=4096,
+    embed_dim=8,
+    n_embed=4096,
     ddconfig=DDConfig(z_channels=8, ch=24, ch_mult=(1, 2, 4), num_res_blocks=1, norm_groups=0, attn_type="none"),
-)  # fmt: skip
+)
 
 
 class VQTrainerOptions(Options):

@@ -1,0 +1,172 @@
+"""Fusing files: one job from paths to a written result, and folders of them."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..errors import FusionkitError, OutputError
+from ..images import check_output, read_image, store_image
+from ..method.pipeline import Pipeline, output_depth
+from ..storage.atomic import Staged, stage
+from ..storage.ledger import Ledger
+from ..storage.manifest import Manifest, file_record
+from ..timing import Stopwatch, peak_memory_mb
+from .engine import Engine, SerialEngine
+from .options import FileOptions
+from .plan import Job
+
+__all__ = ["Outcome", "fuse_files", "fuse_folders", "method_digest"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: "fused", "skipped" (was finished before) or "failed" with the reason.
+
+    staged: the result, written whole under a temporary name. record: what the manifest says of it.
+    """
+
+    job: Job
+    status: str
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    staged: Staged | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def fuse_files(
+    pipeline: Pipeline,
+    job: Job,
+    options: FileOptions,
+    manifest: Manifest | None,
+    description: dict[str, Any] | None = None,
+) -> Outcome:
+    """Read, fuse, write. The manifest's line is written just before the result appears under its name.
+
+    description: of the run, for the manifest of a single result.
+    """
+    outcome = _fuse(pipeline, options, job, owned=False)
+    assert outcome.staged is not None
+    try:
+        if manifest is not None:
+            digest = method_digest(pipeline, options)
+            manifest.append("pair", key=job.key, status="ok", method=digest, **(description or {}), **outcome.record)
+    except FusionkitError:
+        outcome.staged.discard()
+        raise
+    outcome.staged.commit()
+    return outcome
+
+
+def fuse_folders(
+    pipeline: Pipeline,
+    jobs: Sequence[Job],
+    output: Path,
+    options: FileOptions,
+    unmatched: Sequence[str] = (),
+    engine: Engine | None = None,
+) -> Iterator[Outcome]:
+    """Fuse job after job, skipping what an earlier run with the same options and sources finished.
+
+    A job that fails is recorded and the next one starts. Nothing is overwritten unless `options.force`, but results
+    of this folder's own earlier runs whose sources have changed. `unmatched` is recorded.
+    """
+    ledger = Ledger(output, method_digest(pipeline, options), force=options.force)
+    ledger.run(**pipeline.describe(), files=options.record(), unmatched=unmatched)
+    for outcome in (engine or SerialEngine()).map(partial(_attempt, pipeline, options, ledger), jobs):
+        yield _settle(outcome, ledger)
+
+
+def _attempt(pipeline: Pipeline, options: FileOptions, ledger: Ledger, job: Job) -> Outcome:
+    """One job; whatever goes wrong is in the outcome, since one pair may never stop the others."""
+    if ledger.finished(job.key, job.sources, job.output):
+        return Outcome(job, "skipped")
+    try:
+        return _fuse(pipeline, options, job, owned=ledger.owns(job.key, job.output))
+    except FusionkitError as error:
+        return Outcome(job, "failed", str(error))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:500]
+        hint = "; a smaller `tile` needs less memory" if "memory" in reason or isinstance(error, MemoryError) else ""
+        return Outcome(job, "failed", f"{type(error).__name__}: {reason}{hint}")
+
+
+def _settle(outcome: Outcome, ledger: Ledger) -> Outcome:
+    """Enter an outcome into the ledger, and let its result appear."""
+    if outcome.staged is not None:
+        try:
+            ledger.done(outcome.job.key, outcome.record)
+        except FusionkitError:
+            outcome.staged.discard()
+            raise
+        try:
+            outcome.staged.commit()
+        except FusionkitError as error:
+            outcome = Outcome(outcome.job, "failed", str(error))
+    if outcome.status == "failed":
+        ledger.failed(outcome.job.key, outcome.reason)
+    return outcome
+
+
+def _fuse(pipeline: Pipeline, options: FileOptions, job: Job, *, owned: bool) -> Outcome:
+    """Read, fuse, and write under a temporary name. owned: what lies at the result's place may be replaced."""
+    _check_place(job, replaceable=options.force or owned)
+    watch = Stopwatch()
+    with watch.stage("total"):
+        with watch.stage("read"):
+            pictures = [read_image(p, options.span(i), options.max_pixels) for i, p in enumerate(job.sources)]
+        index = pipeline.reference([p.has_color for p in pictures])
+        reference = pictures[index]
+        depth, span = output_depth(reference, options.depth)
+        channels = max(p.pixels.shape[2] for p in pictures)
+        check_output(job.output, depth, channels, alpha=reference.alpha is not None)
+        fused = pipeline.fuse_pictures(pictures, reference=index)
+        notes = [f"{p.name}: {n}" for p in pictures for n in p.notes if p is not reference] + list(fused.picture.notes)
+        with stage(job.output) as staged, watch.stage("write"):
+            notes += store_image(
+                staged.temporary,
+                fused.picture.pixels,
+                depth,
+                span=span,
+                alpha=fused.picture.alpha,
+                icc=fused.picture.icc,
+                png_level=options.png_level,
+            )
+    record = {
+        "sources": [file_record(p) for p in job.sources],
+        "reference_source": fused.reference + 1,
+        "notes": notes,
+        "output": {
+            **file_record(staged.temporary),
+            "path": str(job.output),
+            "depth": depth,
+            "size": list(fused.picture.size),
+        },
+        "evaluations": fused.evaluations,
+        "seconds": {**watch.rounded(), **fused.seconds},
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    return Outcome(job, "fused", notes=tuple(notes), seconds=watch.seconds["total"], staged=staged, record=record)
+
+
+def _check_place(job: Job, *, replaceable: bool) -> None:
+    """Refuse, before any work, an output that is a folder, a source, or there already."""
+    try:
+        if job.output.is_dir():
+            raise OutputError(f"{job.output}: is a folder; name a file, such as {job.output / 'fused.png'}")
+        if job.output.exists() and not replaceable:
+            raise OutputError(f"{job.output}: exists already; `force` overwrites it")
+        if any(job.output.resolve() == s.resolve() for s in job.sources):
+            raise OutputError(f"{job.output}: is one of the sources; choose another name")
+    except OSError as error:
+        raise OutputError(f"{job.output}: cannot be written: {error.strerror}") from None
+
+
+def method_digest(pipeline: Pipeline, options: FileOptions) -> str:
+    """A hash of all that decides the pixels of a result but the sources: plug-ins, options, weights, depth, ranges."""
+    text = json.dumps([pipeline.method(), options.depth, options.range], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

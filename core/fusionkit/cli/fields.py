@@ -1,0 +1,164 @@
+"""Fields of options models <-> options of the command line.
+
+A field becomes `--field`, with its description, type, range and default; its text is validated by the model, so that
+Python, TOML and the command line know the same values. Messages of the core name fields in backquotes,
+`resize=reference`; `in_flags` says them as the command line does.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+
+from ..errors import OptionError
+from ..options import describe_limits, describe_type
+from ..registry.kinds import METHOD
+from .choices import key_values
+
+__all__ = ["chosen", "flag_of", "in_flags", "model_options", "part_options", "with_options"]
+
+FLAGS = {"span": "--range", "config": "--config", "output": "--output", "weights_name": "--as", "pairs": "--pairs"}
+
+
+def flag_of(field: str) -> str:
+    """The option of the command line for a field."""
+    return FLAGS.get(field, f"--{field.replace('_', '-')}")
+
+
+def in_flags(message: str) -> str:
+    """A message of the core with its fields, `name` or `name=value`, as options."""
+
+    def flag(match: re.Match[str]) -> str:
+        field, value = match[1], match[2]
+        return flag_of(field) + (f" {value}" if value else "")
+
+    return re.sub(r"`([a-z][a-z_]*)(?:=([^`]*))?`", flag, message)
+
+
+def part_options(panel: str) -> Iterator[inspect.Parameter]:
+    """--prior, --prior-opt and so on, for each kind of which a method has exactly one."""
+    for key, kind in METHOD.items():
+        default = kind.default if kind.default else False
+        yield _parameter(
+            key,
+            str | None,
+            None,
+            typer.Option(
+                kind.flag,
+                help=_sentence(kind.help),
+                rich_help_panel=panel,
+                metavar="NAME",
+                show_default=default,
+            ),
+        )
+        yield _parameter(
+            f"{key}_opt",
+            list[str],
+            [],
+            typer.Option(
+                f"{kind.flag}-opt",
+                help=f"Option of {_the(kind.help)}; repeatable.",
+                rich_help_panel=panel,
+                metavar="KEY=VALUE",
+                show_default=False,
+            ),
+        )
+
+
+def model_options(model: type[BaseModel], panel: str, skip: tuple[str, ...] = ()) -> Iterator[inspect.Parameter]:
+    """An option for each field of a model."""
+    for name, info in model.model_fields.items():
+        if name in skip:
+            continue
+        default = info.get_default(call_default_factory=True)
+        limits = " ".join(describe_limits(info))
+        text = _sentence(info.description or "") + (f" [{limits}]" if limits else "")
+        how: dict[str, Any] = {"help": text, "rich_help_panel": panel}
+        if info.annotation is bool:
+            yield _parameter(name, bool | None, None, typer.Option(flag_of(name), show_default=False, **how))
+        elif _repeats(info.annotation):
+            how |= {"metavar": "VALUE", "show_default": False}
+            yield _parameter(name, list[str], [], typer.Option(flag_of(name), **how))
+        else:
+            shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+            how |= {"metavar": describe_type(info.annotation).upper(), "show_default": default is not None and shown}
+            yield _parameter(name, str | None, None, typer.Option(flag_of(name), **how))
+
+
+def _parameter(name: str, annotation: Any, default: Any, option: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
+    )
+
+
+def _repeats(annotation: Any) -> bool:
+    """Whether a field holds any number of values: tuple[X, ...]."""
+    return get_origin(annotation) is tuple and Ellipsis in get_args(annotation)
+
+
+def _sentence(text: str) -> str:
+    """A description as help text; a value or a symbol at its beginning stays as it is written."""
+    first = text.partition(" ")[0]
+    return (text if not first.isalpha() else text[:1].upper() + text[1:]).rstrip(".") + "."
+
+
+def _the(text: str) -> str:
+    return text.partition(";")[0].partition(" whose ")[0]
+
+
+def with_options(*parameters: inspect.Parameter) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command's `**given` these parameters."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        command.__signature__ = signature.replace(parameters=[*own, *parameters])  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def chosen(given: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """The fields of a model that the command line set, for its validation."""
+    return {
+        name: _value(given[name], model.model_fields[name].annotation, name)
+        for name in model.model_fields
+        if given.get(name) not in (None, [])
+    }
+
+
+def parts_chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """--prior and --prior-opt ... as fields of a configuration."""
+    result: dict[str, Any] = {}
+    for key, kind in METHOD.items():
+        if given.get(key) is not None:
+            result[key] = given[key]
+        options = key_values(given.get(f"{key}_opt") or [], f"{kind.flag}-opt")
+        if options:
+            result[f"{key}_options"] = options
+    return result
+
+
+def stage_choice(text: str) -> dict[str, Any]:
+    """NAME or NAME:KEY=VALUE,KEY=VALUE; a name may have its distribution before it, as in package:NAME."""
+    *name, options = text.split(":") if "=" in text else [text, ""]
+    pairs = re.split(r",(?=[\w.]+=)", options) if options else []
+    return {"name": ":".join(name), "options": key_values(pairs, "--stage")}
+
+
+def _value(value: Any, annotation: Any, name: str) -> Any:
+    """Text as the model takes it: JSON for what starts like it, several values where the field holds several."""
+    if isinstance(value, list):
+        return [_value(item, None, name) for item in value]
+    if not isinstance(value, str):
+        return value
+    if value[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise OptionError(f"`{name}`: not valid JSON: {error}") from None
+    return value.split(",") if get_origin(annotation) is tuple and "," in value else value

@@ -1,0 +1,58 @@
+"""More sources than a prior takes: they are folded in one after another."""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from ..contracts import ColorSpace, Prior, Sources
+
+__all__ = ["FoldedPrior"]
+
+
+class FoldedPrior(Prior):
+    """Applies a prior of two sources to any number: the reference with the first other, the result with the next ...
+
+    Each fold has its own state. The estimate x̂₀ is the same for all; the running result takes the reference's place,
+    in the reference's colour.
+    """
+
+    def __init__(self, prior: Prior, color: ColorSpace) -> None:
+        self.inner, self.color = prior, color
+        self.reads_x0, self.has_energy = prior.reads_x0, prior.has_energy
+
+    def _pair(self, sources: Sources, other: int, reference: Tensor) -> Sources:
+        """Source `other` beside the reference with another luma, the reference last."""
+        image = sources.images[sources.reference]
+        if reference is not sources.reference_luma:
+            image = self.color.merge(reference, [self.color.split(image)[1]] * len(sources), sources)
+        indices = (other, sources.reference)
+        return replace(
+            sources,
+            images=(sources.images[other], image),
+            luma=(sources.luma[other], reference),
+            roles=tuple(sources.roles[i] for i in indices) if sources.roles else (),
+            names=tuple(sources.name(i) for i in indices),
+            reference=1,
+        )
+
+    def _others(self, sources: Sources) -> list[int]:
+        return [i for i in range(len(sources)) if i != sources.reference % len(sources)]
+
+    def start(self, sources: Sources) -> Any:
+        """One state a fold."""
+        return [self.inner.start(self._pair(sources, i, sources.reference_luma)) for i in self._others(sources)]
+
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, Any]:
+        """Fold all sources in."""
+        result, states = sources.reference_luma, []
+        for i, inner_state in zip(self._others(sources), state, strict=True):
+            result, after = self.inner.correct(x0, self._pair(sources, i, result), inner_state, sigma)
+            states.append(after)
+        return result, states
+
+    def energy(self, x0: Tensor, sources: Sources) -> Tensor:
+        """Mean of the pairs' energies."""
+        others = self._others(sources)
+        terms = [self.inner.energy(x0, self._pair(sources, i, sources.reference_luma)) for i in others]
+        return sum(terms[1:], terms[0]) / len(terms)

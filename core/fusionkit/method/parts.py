@@ -1,0 +1,56 @@
+"""From a choice to the plug-in that a method is built from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import contracts
+from ..errors import PluginError
+from ..registry.kinds import KINDS
+from ..registry.loading import create, get_registry
+from .config import Choice
+
+__all__ = ["Part", "build"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A plug-in of a method: what it is called, where it comes from, its class's object."""
+
+    kind: str
+    name: str
+    origin: str
+    plugin: Any
+    distribution: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """What a manifest says of it: every option with its default filled in, and what the plug-in adds."""
+        options = getattr(self.plugin, "options", None)
+        dumped = options.model_dump(mode="json") if options is not None else {}
+        return {"name": self.name, "from": self.origin, "options": dumped, **self.plugin.provenance}
+
+
+def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str] = ()) -> Part:
+    """The plug-in that a choice means, on a device, frozen.
+
+    prefer: distributions that win where several offer an unqualified name that the user did not type.
+    """
+    if choice.instance is not None:
+        plugin, name = choice.instance, choice.name
+        origin, distribution = f"{type(plugin).__module__}, an object", ""
+        contract = getattr(contracts, KINDS[kind].contract)
+        if not isinstance(plugin, contract):
+            raise PluginError(
+                f"{kind} {name}: expected a name or an object of a class derived from "
+                f"fusionkit.contracts.{KINDS[kind].contract}, got {plugin!r:.100}"
+            )
+    else:
+        registered = get_registry().find(kind, choice.name, prefer)
+        plugin = create(registered, choice.options)
+        name, origin, distribution = registered.record.name, registered.origin, registered.distribution
+    if isinstance(plugin, nn.Module):
+        plugin = plugin.to(device).requires_grad_(False).eval()
+    return Part(kind, name, origin, plugin, distribution)

@@ -1,0 +1,311 @@
+"""Sources in, one image out: builds the plug-ins once and fuses any number of times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
+from ..errors import InputError, OptionError, SizeMismatch
+from ..images.convert import take, to_array, to_tensor
+from ..images.picture import Depth, Picture
+from ..numerics.luma import colorful
+from ..options import validate_options
+from ..registry.kinds import DISTRIBUTION, METHOD
+from ..timing import Stopwatch
+from .config import Choice, PipelineConfig, SamplerOptions
+from .folding import FoldedPrior
+from .parts import Part, build
+from .sampler import Callback, Sampler
+from .tiling import tiled
+
+__all__ = ["Fused", "FusedPicture", "Pipeline", "output_depth"]
+
+TILE = 512
+WHOLE_PIXELS = 1_500_000  # up to here the networks see the whole image: under 2 GB with the shipped weights
+# the choices beside the plug-ins that decide pixels
+DECIDING = ("sampler", "seed", "reference", "resize", "luma", "working_size", "stretch", "levels", "tile")
+
+
+@dataclass
+class Fused:
+    """A result (B, 3 or 1, H, W) in [0, 1], what the user should know of it, how often the backbone was asked."""
+
+    image: Tensor
+    notes: list[str] = field(default_factory=list)
+    evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class FusedPicture:
+    """A result and where it comes from: index of the reference source, seconds a stage, evaluations of the backbone."""
+
+    picture: Picture
+    reference: int
+    seconds: dict[str, float]
+    evaluations: int
+
+
+class Pipeline:
+    """A configured method, ready to fuse.
+
+    Made from a `PipelineConfig`, or from its fields: Pipeline(prior="laplacian"), Pipeline(prior=MyPrior(options)).
+    device: "auto" takes CUDA, then Apple's MPS, then the CPU. Same seed, machine and options: same bytes.
+    """
+
+    def __init__(self, config: PipelineConfig | None = None, *, device: str = "auto", **choices: Any) -> None:
+        if config is not None and choices:
+            raise OptionError(f"give a configuration, or {', '.join(choices)}, not both")
+        self.config = c = config or PipelineConfig(**choices)
+        self.device = _device(device)
+        self.parts = {key: self._build(key) for key in METHOD if key != "decoder"}
+        self.parts["decoder"] = self._decoder()
+        self.stages = [build("stage", choice, self.device) for choice in c.all_stages()]
+        self._check_domains()
+        for stage in self.stages:
+            if stage.plugin.bt601 and not self.color.bt601:
+                raise OptionError(
+                    f"stage {stage.name} needs BT.601's luma, color {c.color} has another; use ycbcr or gray"
+                )
+        # refuses impossible combinations now, not at the first image
+        self.sampler = Sampler(self.backbone, self.prior, self.decoder, self.color, self._sampling())
+
+    def _build(self, key: str) -> Part:
+        return build(METHOD[key].name, getattr(self.config, key), self.device)
+
+    def _decoder(self) -> Part:
+        """The decoder chosen, or the one that the backbone was trained with."""
+        chosen: Choice | None = self.config.decoder
+        if chosen is not None and chosen.name:
+            return self._build("decoder")
+        backbone = self.parts["backbone"]
+        options = {**backbone.plugin.decoder_options, **(chosen.options if chosen else {})}
+        choice = Choice(name=backbone.plugin.decoder, options=options)
+        return build("decoder", choice, self.device, prefer=(backbone.distribution, DISTRIBUTION))
+
+    @property
+    def prior(self) -> Prior:
+        """The fusion prior."""
+        return self.parts["prior"].plugin
+
+    @property
+    def backbone(self) -> Backbone:
+        """The flow model."""
+        return self.parts["backbone"].plugin
+
+    @property
+    def decoder(self) -> Decoder:
+        """The autoencoder."""
+        return self.parts["decoder"].plugin
+
+    @property
+    def color(self) -> ColorSpace:
+        """The colour space."""
+        return self.parts["color"].plugin
+
+    def _sampling(self) -> SamplerOptions:
+        """The sampler's options: the user's, and the prior's own where the user chose none."""
+        chosen = {name: getattr(self.config.sampler, name) for name in self.config.sampler.model_fields_set}
+        own = dict(self.prior.sampling)
+        if chosen.get("solver", "euler") != "euler":
+            own.pop("eta", None)  # fresh noise is euler's
+        return validate_options(SamplerOptions, {**own, **chosen}, f"sampling of prior {self.config.prior}")
+
+    def _check_domains(self) -> None:
+        name, decoder = self.parts["backbone"].name, self.parts["decoder"].name
+        b, d = self.backbone, self.decoder
+        if b.domain == "latent" and d.channels is None:
+            raise OptionError(f"backbone {name} works on latents, decoder {decoder} gives none; use {b.decoder}")
+        if b.domain == "pixel" and d.channels is not None:
+            raise OptionError(f"backbone {name} works on pixels, decoder {decoder} gives latents; use identity")
+        if None not in (b.channels, d.channels) and b.channels != d.channels:
+            raise OptionError(
+                f"backbone {name} expects latents of {b.channels} channels, decoder {decoder} gives {d.channels}"
+            )
+
+    def method(self) -> dict[str, Any]:
+        """All that decides the pixels apart from the sources, with every default filled in."""
+        config = {**self.config.model_dump(mode="json"), "sampler": self.sampler.options.model_dump(mode="json")}
+        return {
+            "plugins": {part.kind: part.record() for part in self.parts.values()},
+            "stages": [stage.record() for stage in self.stages],
+            **{name: config[name] for name in DECIDING},
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest records: the method, versions, device, conventions."""
+        return {
+            **self.method(),
+            "versions": {name: version(name) for name in (DISTRIBUTION, "torch", "numpy", "pillow", "tifffile")},
+            "device": str(self.device),
+            "conventions": "pixels in [0, 1], t = 0 data, t = 1 noise, rounded to the nearest stored value",
+        }
+
+    def fuse_tensors(self, images: Sequence[Tensor], **how: Any) -> Tensor:
+        """Fuse (B, 1 or 3, H, W) tensors in [0, 1]: the image of `run`, which takes the same."""
+        return self.run(images, **how).image
+
+    def run(
+        self,
+        images: Sequence[Tensor],
+        *,
+        reference: int | None = None,
+        roles: Sequence[str] = (),
+        names: Sequence[str] = (),
+        callback: Callback | None = None,
+        watch: Stopwatch | None = None,
+    ) -> Fused:
+        """Fuse (B, 1 or 3, H, W) tensors in [0, 1], all of one size unless a stage makes them so.
+
+        Image b of the result depends on image b of the sources alone. reference: index of the reference source; by
+        default as configured, chosen for each image. names: what messages call the sources.
+        """
+        sources = self._sources(images, roles, names)
+        result = Fused(torch.empty(0), sources.notes)
+        done: dict[int, Tensor] = {}
+        for index, batch in self._batches(sources, reference):
+            fused = self._fuse(replace(sources.select(batch), reference=index), result, callback, watch or Stopwatch())
+            done |= dict(zip(batch, fused, strict=True))
+        result.image = torch.stack([done[b] for b in range(len(done))])
+        return result
+
+    def _fuse(self, sources: Sources, result: Fused, callback: Callback | None, watch: Stopwatch) -> Tensor:
+        """Images of one reference: stages, the sampler, stages."""
+        given = []
+        for stage in self.stages:
+            given.append(sources)
+            with watch.stage(f"stage {stage.name}"):
+                sources = stage.plugin.before(sources)
+        _check_sizes(sources)
+        noise = [torch.Generator().manual_seed(self.config.seed) for _ in range(len(sources.images[0]))]
+        sample = self._sampler(sources)(sources, noise, callback=callback, watch=watch)
+        image = sample.image
+        for stage, before in zip(reversed(self.stages), reversed(given), strict=True):
+            with watch.stage(f"stage {stage.name}"):
+                image = stage.plugin.after(image, before)
+        result.evaluations += sample.evaluations
+        return image.clamp(0, 1)
+
+    def _sources(self, images: Sequence[Tensor], roles: Sequence[str], names: Sequence[str]) -> Sources:
+        checked = [self._checked(image, i) for i, image in enumerate(images)]
+        if not checked:
+            raise InputError("nothing to fuse: give at least one image")
+        if len({len(image) for image in checked}) > 1:
+            raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in checked)}")
+        return Sources.of(checked, lambda image: self.color.split(image)[0], roles=tuple(roles), names=tuple(names))
+
+    def _checked(self, image: Tensor, index: int) -> Tensor:
+        if image.ndim != 4 or image.shape[1] not in (1, 3):
+            raise InputError(f"source {index + 1} has shape {tuple(image.shape)}, expected (B, 1 or 3, H, W)")
+        if image.numel() == 0:
+            raise InputError(f"source {index + 1} is empty: shape {tuple(image.shape)}")
+        low, high = float(image.min()), float(image.max())
+        if not (low >= 0 and high <= 1):  # also catches NaN
+            raise InputError(f"source {index + 1} has values from {low:g} to {high:g}, expected [0, 1]")
+        return image.to(self.device, torch.float32)
+
+    def _batches(self, sources: Sources, reference: int | None) -> list[tuple[int, list[int]]]:
+        """Which images go through together, and the index of their reference; rk45 fits its steps to each alone."""
+        count = len(sources.images[0])
+        if reference is None:
+            coloured = [colorful(image).tolist() for image in sources.images]
+            references = [self.reference([c[b] for c in coloured]) for b in range(count)]
+        else:
+            references = [reference] * count
+        if self.sampler.options.solver == "rk45":
+            return [(index, [b]) for b, index in enumerate(references)]
+        return [(i, [b for b in range(count) if references[b] == i]) for i in dict.fromkeys(references)]
+
+    def reference(self, colorful: Sequence[bool]) -> int:
+        """Index of the reference source: as configured, else the only one with colour, else the last."""
+        count = len(colorful)
+        if self.config.reference > count:
+            raise OptionError(f"`reference={self.config.reference}`, but there are only {count} sources")
+        if self.config.reference:
+            return self.config.reference - 1
+        return list(colorful).index(True) if sum(colorful) == 1 else count - 1
+
+    def _sampler(self, sources: Sources) -> Sampler:
+        """The sampler for sources of this number and size: a prior of fewer sources folds, large images are tiled."""
+        sampler, (height, width) = self.sampler, sources.sizes[0]
+        if self.prior.max_sources is not None and len(sources) > self.prior.max_sources:
+            sampler = replace(sampler, prior=FoldedPrior(self.prior, self.color))
+        tile = self.config.tile or (TILE if height * width > WHOLE_PIXELS else 0)
+        if tile:
+            backbone, decoder = tiled(self.backbone, self.decoder, tile)
+            sampler = replace(sampler, backbone=backbone, decoder=decoder)
+        return sampler
+
+    def fuse_pictures(
+        self, pictures: Sequence[Picture], callback: Callback | None = None, reference: int | None = None
+    ) -> FusedPicture:
+        """Fuse images read from files; size, depth, colour profile and alpha are the reference's.
+
+        reference: its index, where the caller has chosen it.
+        """
+        if not pictures:
+            raise InputError("nothing to fuse: give at least one image")
+        watch = Stopwatch()
+        index = self.reference([p.has_color for p in pictures]) if reference is None else reference
+        main = pictures[index]
+        try:
+            fused = self.run(
+                [to_tensor(p.pixels) for p in pictures],
+                reference=index,
+                names=[p.name for p in pictures],
+                callback=callback,
+                watch=watch,
+            )
+        except SizeMismatch as error:
+            turned = [p.name for p in pictures if p.turned]
+            raise SizeMismatch(
+                f"{error}; EXIF orientation was applied to {' and '.join(turned)}" if turned else str(error)
+            ) from None
+        notes = [*main.notes, *fused.notes]
+        if main.alpha is not None:
+            notes.append(f"alpha kept from {main.name}")
+        notes += [f"alpha of {p.name} was ignored" for p in pictures if p.alpha is not None and p is not main]
+        picture = replace(main, pixels=np.ascontiguousarray(to_array(fused.image)), notes=tuple(notes))
+        return FusedPicture(picture, index, watch.rounded(), fused.evaluations)
+
+    def fuse(self, *images: Any) -> Any:
+        """Fuse paths, PIL images, arrays or tensors: see `fusionkit.fuse`, which this does without building anew."""
+        if not images:
+            raise InputError("nothing to fuse: give at least one image")
+        taken = [take(image, number) for number, image in enumerate(images, 1)]
+        # one tensor per image of a batch may have a reference of its own; the first decides the kind of the result
+        index = self.reference([bool(colorful(tensor[:1]).any()) for tensor, _ in taken])
+        return taken[index][1](self.fuse_tensors([tensor for tensor, _ in taken]))
+
+
+def _check_sizes(sources: Sources) -> None:
+    """Refuse sources that the stages left in several sizes."""
+    reference = sources.sizes[sources.reference]
+    for i, size in enumerate(sources.sizes):
+        if size != reference:
+            raise SizeMismatch(
+                f"{sources.name(i)} is {size[1]}x{size[0]} but {sources.name(sources.reference)} is "
+                f"{reference[1]}x{reference[0]}: sources must be registered and of one size; `resize=reference` "
+                "resizes the others to the reference"
+            )
+
+
+def output_depth(picture: Picture, depth: Depth | None) -> tuple[Depth, tuple[float, float] | None]:
+    """Depth and span to write a result with: the reference's own, or the full range of the depth asked for."""
+    return (picture.depth, picture.span) if depth in (None, picture.depth) else (depth, None)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # each kind of device that is not there raises something of its own
+        reason = str(error).splitlines()[0]
+        raise OptionError(f"device {name!r} cannot be used ({reason}); use auto, cpu, cuda or cuda:N") from None
+    return device

@@ -1,0 +1,249 @@
+"""The sampler: the flow's clean-image estimates, corrected by the prior, handed to a solver."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
+from ..errors import OptionError, PluginError
+from ..flow import solvers
+from ..flow.path import interpolate, noise_share, x0_and_noise
+from ..flow.schedule import make_schedule
+from ..timing import Stopwatch
+from .config import SamplerOptions
+
+__all__ = ["Callback", "Sample", "Sampler", "Step"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a callback sees: the step's number, its times, the luma estimate before and after the prior."""
+
+    index: int
+    t: float
+    t_next: float
+    estimate: Tensor
+    corrected: Tensor
+
+
+Callback = Callable[[Step], None]
+Noise = torch.Generator | Sequence[torch.Generator]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What sampling gives: the fused image (B, 3 or 1, H, W), not clamped; the prior's last state; evaluations of v."""
+
+    image: Tensor
+    state: Any
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Fuses by sampling a rectified flow whose clean-image estimate x̂₀ the prior corrects at every step.
+
+    The solvers are those of `fusionkit.flow.solvers`. A prior's state is carried from step to step; where a solver
+    looks ahead (inside a heun step, for rk45) it is not advanced. Raises OptionError for parts that do not go together.
+    """
+
+    backbone: Backbone
+    prior: Prior
+    decoder: Decoder
+    color: ColorSpace
+    options: SamplerOptions
+
+    def __post_init__(self) -> None:
+        """Refuse now what would fail at the first image."""
+        o = self.options
+        if o.guided and not self.prior.has_energy:
+            raise OptionError(
+                f"`inject={o.inject}` needs a prior with an energy, and {type(self.prior).__name__} has none; "
+                "use `inject=x0`"
+            )
+        if o.solver == "additive" and o.steps > 1 and not self.decoder.lossless:
+            raise OptionError(
+                "`solver=additive` leaves an image, not a latent, after one step (the released RFfusion fails in the "
+                "second); use `steps=1`, or solver euler, heun or rk45"
+            )
+
+    @property
+    def runs_network(self) -> bool:
+        """Whether the result depends on the backbone: not when the prior overwrites x̂₀ without reading it."""
+        o = self.options
+        return self.prior.reads_x0 or o.inject not in ("x0", "both") or o.solver == "additive"
+
+    def __call__(
+        self,
+        sources: Sources,
+        noise: Noise | None = None,
+        *,
+        state: Any = None,
+        callback: Callback | None = None,
+        watch: Stopwatch | None = None,
+    ) -> Sample:
+        """Fuse.
+
+        noise: the one generator that all noise is drawn from, or one for each image of the batch, so that image b does
+        not depend on its neighbours. state: of the prior, to go on from; by default it starts anew.
+        """
+        with torch.no_grad():  # not inference mode, whose tensors could never meet a prior's gradient
+            field = _CorrectedFlow(self, sources, noise, state, watch or Stopwatch())
+            luma = field.solve(callback) if self.runs_network else field.correct(sources.reference_luma, 0.0)
+            return Sample(field.merge(luma), field.state, field.evaluations)
+
+
+class _CorrectedFlow:
+    """The field that solvers ask, over one call's sources; knows the prior's state and what was evaluated."""
+
+    def __init__(self, sampler: Sampler, sources: Sources, noise: Noise | None, state: Any, watch: Stopwatch) -> None:
+        self.sampler, self.sources, self.generators, self.watch = sampler, sources, noise, watch
+        self.chromas = [sampler.color.split(image)[1] for image in sources.images]
+        self.evaluations = 0
+        self.lost: Tensor | float = 0.0  # luma that the autoencoder cannot represent of the image x was made from
+        with watch.stage("prior"):
+            self.state = sampler.prior.start(sources) if state is None else state
+
+    def solve(self, callback: Callback | None) -> Tensor:
+        """The fused luma."""
+        o = self.sampler.options
+        times = make_schedule(o.strength, o.steps, o.spacing)
+        x = self.start()
+
+        def report(i: int, t: float, t_next: float, estimate: solvers.Estimate) -> None:
+            assert callback is not None
+            assert isinstance(estimate, _Estimate)
+            callback(Step(i, t, t_next, estimate.uncorrected, estimate.luma))
+
+        told = None if callback is None else report
+        match o.solver:
+            case "heun":
+                return solvers.heun(self, x, times, told)
+            case "rk45":
+                return solvers.rk45(self, x, times, told, o.tolerance)
+            case "additive":
+                return solvers.additive(self, x, times, told, o.gain)
+            case _:
+                return solvers.euler(self, x, times, told, o.eta, self.noise)
+
+    def start(self) -> Tensor:
+        """x at t₁: the reference, with its share of noise or as it is."""
+        if self.sampler.options.start == "reference":
+            return self.take_up(self.sources.images[self.sources.reference])
+        # merged like every later estimate, so that colour and channels do not change between steps
+        x0 = self.take_up(self.merge(self.sources.reference_luma))
+        return interpolate(x0, self.noise(x0), self.sampler.options.strength)
+
+    def noise(self, like: Tensor) -> Tensor:
+        """Standard normal noise, drawn on the CPU so that one seed means one image on every device."""
+        if self.generators is None or isinstance(self.generators, torch.Generator):
+            return torch.randn(like.shape, generator=self.generators, dtype=like.dtype).to(like.device)
+        drawn = [torch.randn(like.shape[1:], generator=g, dtype=like.dtype) for g in self.generators]
+        return torch.stack(drawn).to(like.device)
+
+    def __call__(self, x: Tensor, t: float, *, advance: bool = True) -> "_Estimate":
+        """x̂₀ at (x, t), decoded, its luma corrected by the prior."""
+        x0, _ = x0_and_noise(x, self.velocity(x, t), t)
+        luma = self.to_luma(self.decode(x0)) + self.lost
+        if self.sampler.options.inject in ("x0", "both"):
+            corrected = self.correct(luma, noise_share(t), advance=advance)
+        else:
+            corrected = luma
+        return _Estimate(self, x0, luma, corrected, advance)
+
+    def correct(self, x0: Tensor, sigma: float, *, advance: bool = True) -> Tensor:
+        """The prior's correction of a luma, checked."""
+        prior = self.sampler.prior
+        with self.watch.stage("prior"):
+            luma, state = prior.correct(x0, self.sources, self.state, sigma)
+        _check(luma, x0.shape, "correct", prior)
+        if advance:
+            self.state = state
+        return luma
+
+    def velocity(self, x: Tensor, t: float) -> Tensor:
+        """The field, guided by the energy where that is asked for: v' = v + scale · t / (1 - t) · ∇ E(x̂₀(x))."""
+        o, backbone = self.sampler.options, self.sampler.backbone
+        time = torch.full((x.shape[0],), t, dtype=x.dtype, device=x.device)
+        self.evaluations += 1
+        if not (o.guided and o.guidance_range[0] <= t <= o.guidance_range[1]):
+            with self.watch.stage("velocity"):
+                v = backbone.velocity(x, time)
+            _check(v, x.shape, "velocity", backbone)
+            return v
+        with self.watch.stage("guidance"), torch.enable_grad():
+            x = x.detach().requires_grad_()
+            v = backbone.velocity(x, time)
+            luma = self.to_luma(self.decode(x0_and_noise(x, v, t)[0])) + self.lost
+            (gradient,) = torch.autograd.grad(self.sampler.prior.energy(luma, self.sources).sum(), x)
+        # from score -grad E: v = -(t score + x) / (1 - t)
+        return v.detach() + o.guidance_scale * t / (1 - t) * gradient
+
+    def to_luma(self, image: Tensor) -> Tensor:
+        """Luma of an image."""
+        return self.sampler.color.split(image)[0]
+
+    def merge(self, luma: Tensor) -> Tensor:
+        """A luma with the sources' colour."""
+        with self.watch.stage("color"):
+            return self.sampler.color.merge(luma, self.chromas, self.sources)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """x as an image."""
+        height, width = self.sources.luma[0].shape[-2:]
+        with self.watch.stage("decode"):
+            image = self.sampler.decoder.decode(x, (height, width))
+        _check(image, (x.shape[0], image.shape[1], height, width), "decode", self.sampler.decoder)
+        return image
+
+    def encode(self, image: Tensor) -> Tensor:
+        """An image in the backbone's domain; grey images are spread over the channels that it wants."""
+        decoder = self.sampler.decoder
+        with self.watch.stage("encode"):
+            x = decoder.encode(self.in_channels(image))
+        _check(x, None, "encode", decoder)
+        return x
+
+    def in_channels(self, image: Tensor) -> Tensor:
+        """The image with the channels that decoder and backbone want."""
+        channels = 3 if self.sampler.decoder.channels is not None else self.sampler.backbone.channels
+        if image.shape[1] == 1 and channels is not None:
+            return image.expand(-1, channels, -1, -1)
+        return self.to_luma(image) if image.shape[1] == 3 and channels == 1 else image
+
+    def take_up(self, image: Tensor) -> Tensor:
+        """`encode`, and remember what the autoencoder loses of the image, to give it back to what is made of it."""
+        image = self.in_channels(image)
+        x = self.encode(image)
+        whole = self.sampler.decoder.lossless or self.sampler.options.detail == "drop"
+        self.lost = 0.0 if whole else self.to_luma(image) - self.to_luma(self.decode(x))
+        return x
+
+
+class _Estimate:
+    """The clean image at one (x, t): `luma` as the prior left it, `uncorrected` as the flow had it."""
+
+    def __init__(self, flow: _CorrectedFlow, latent: Tensor, luma: Tensor, corrected: Tensor, advance: bool) -> None:
+        self._flow, self._latent, self._advance = flow, latent, advance
+        self.uncorrected, self.luma = luma, corrected
+
+    @cached_property
+    def x0(self) -> Tensor:
+        """The corrected x̂₀ in the backbone's domain; the estimate itself when the prior did not act on it."""
+        if self.luma is self.uncorrected:
+            return self._latent
+        image = self._flow.merge(self.luma)
+        return self._flow.take_up(image) if self._advance else self._flow.encode(image)
+
+
+def _check(result: Tensor, shape: tuple[int, ...] | None, what: str, plugin: object) -> None:
+    """Refuse what no image can be made of, naming the plug-in, instead of writing it."""
+    name = f"{type(plugin).__module__}.{type(plugin).__name__}.{what}"
+    if shape is not None and result.shape != tuple(shape):
+        raise PluginError(f"{name} returned shape {tuple(result.shape)}, expected {tuple(shape)}")
+    if not bool(result.isfinite().all()):
+        raise PluginError(f"{name} returned NaN or infinite values; check its options")

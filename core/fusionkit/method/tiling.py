@@ -1,0 +1,104 @@
+"""Networks on tiles, so that memory does not grow with the image. The prior still sees the whole image.
+
+Tiles overlap and are blended with linear ramps that sum to one, so there is no edge between them.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..contracts import Backbone, Decoder, pad_to_multiple
+
+__all__ = ["TiledBackbone", "TiledDecoder", "blend_tiles", "tile_starts", "tiled"]
+
+
+def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles begin along one axis: steps of tile - overlap, the last one flush with the end."""
+    if size <= tile:
+        return [0]
+    step = tile - overlap
+    return [*range(0, size - tile, step), size - tile]
+
+
+def _ramp(starts: list[int], index: int, length: int, scale: float) -> Tensor:
+    """Weights of one tile along one axis: rises where it overlaps its predecessor, falls towards its successor."""
+    weights = torch.ones(round(length * scale))
+    if index > 0:
+        shared = round((starts[index - 1] + length - starts[index]) * scale)
+        weights[:shared] *= (torch.arange(shared) + 0.5) / shared
+    if index + 1 < len(starts):
+        shared = round((starts[index] + length - starts[index + 1]) * scale)
+        weights[len(weights) - shared :] *= 1 - (torch.arange(shared) + 0.5) / shared
+    return weights
+
+
+def blend_tiles(x: Tensor, function: Callable[[Tensor], Tensor], tile: int, overlap: int, scale: float = 1.0) -> Tensor:
+    """`function` on overlapping tiles of x (B, C, H, W), blended; `scale` is its output size over its input size.
+
+    Tile, overlap and the size of x must keep whole numbers when multiplied by scale.
+    """
+    height, width = x.shape[-2:]
+    if height <= tile and width <= tile:
+        return function(x)
+    rows, columns = tile_starts(height, tile, overlap), tile_starts(width, tile, overlap)
+    tile_h, tile_w = min(tile, height), min(tile, width)
+    result: Tensor | None = None
+    total = torch.zeros(1, 1, round(height * scale), round(width * scale), device=x.device)
+    for i, top in enumerate(rows):
+        for j, left in enumerate(columns):
+            part = function(x[..., top : top + tile_h, left : left + tile_w])
+            weight = torch.outer(_ramp(rows, i, tile_h, scale), _ramp(columns, j, tile_w, scale)).to(part)
+            if result is None:
+                result = part.new_zeros(*part.shape[:2], *total.shape[-2:])
+            y, z = round(top * scale), round(left * scale)
+            result[..., y : y + part.shape[-2], z : z + part.shape[-1]] += part * weight
+            total[..., y : y + part.shape[-2], z : z + part.shape[-1]] += weight
+    assert result is not None
+    return result / total
+
+
+class TiledDecoder(Decoder):
+    """An autoencoder run on tiles of `tile` image pixels that share `overlap`."""
+
+    def __init__(self, inner: Decoder, tile: int, overlap: int) -> None:
+        self.inner, self.factor, self.channels, self.lossless = inner, inner.factor, inner.channels, inner.lossless
+        self.tile, self.tile_overlap = tile // self.factor, overlap // self.factor
+
+    def encode(self, image: Tensor) -> Tensor:
+        """As the inner decoder's."""
+        f = self.factor
+        return blend_tiles(pad_to_multiple(image, f), self.inner.encode, self.tile * f, self.tile_overlap * f, 1 / f)
+
+    def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        """As the inner decoder's."""
+        f = self.factor
+
+        def decode(part: Tensor) -> Tensor:
+            return self.inner.decode(part, (part.shape[-2] * f, part.shape[-1] * f))
+
+        return blend_tiles(z, decode, self.tile, self.tile_overlap, f)[..., : size[0], : size[1]]
+
+
+class TiledBackbone(Backbone):
+    """A velocity field run on tiles, sizes in its own domain."""
+
+    def __init__(self, inner: Backbone, tile: int, overlap: int) -> None:
+        self.inner, self.domain, self.channels = inner, inner.domain, inner.channels
+        self.multiple, self.decoder = inner.multiple, inner.decoder
+        self.tile, self.tile_overlap = tile, overlap
+
+    def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """As the inner backbone's."""
+        return blend_tiles(x_t, lambda part: self.inner.velocity(part, t), self.tile, self.tile_overlap)
+
+
+def tiled(backbone: Backbone, decoder: Decoder, tile: int) -> tuple[Backbone, Decoder]:
+    """Both on tiles of about `tile` image pixels that share at least what influences a pixel."""
+    step = decoder.factor * backbone.multiple  # tiles and overlaps in whole cells of both networks
+    overlap = -(-max(decoder.overlap, tile // 8) // step) * step
+    tile = max(tile // step * step, 2 * overlap)
+    return (
+        TiledBackbone(backbone, tile // decoder.factor, overlap // decoder.factor),
+        TiledDecoder(decoder, tile, overlap),
+    )

@@ -1,0 +1,1 @@
+"""What several plug-ins compute with: luma, SSIM, pyramids, windows, Poisson's equation, contrast."""

@@ -1,0 +1,40 @@
+"""BT.601 luma: the one place where its weights are stated."""
+
+import torch
+from torch import Tensor
+
+from ..images.picture import GREY_SPREAD
+
+__all__ = ["BLUE", "GREEN", "RED", "colorful", "luma", "rounded_luma"]
+
+RED, BLUE = 0.299, 0.114
+GREEN = 1 - RED - BLUE
+
+
+def colorful(image: Tensor) -> Tensor:
+    """Whether the channels of any pixel differ by more than GREY_SPREAD, image by image: (B, C, H, W) -> (B,)."""
+    return (image.amax(1) - image.amin(1)).flatten(1).amax(1) > GREY_SPREAD
+
+
+def luma(image: Tensor) -> Tensor:
+    """0.299 R + 0.587 G + 0.114 B (ITU-R BT.601): (B, 3 or 1, H, W) -> (B, 1, H, W); grey is its own luma."""
+    if image.shape[1] == 1:
+        return image
+    r, g, b = image.chunk(3, dim=1)
+    return RED * r + GREEN * g + BLUE * b
+
+
+def rounded_luma(image: Tensor) -> Tensor:
+    """Luma rounded to 8-bit levels, (B, 3 or 1, H, W) in [0, 1] -> k / 255, to the last bit as OpenCV's BGR2GRAY.
+
+    One colour in some ten thousand lies so near to a half that the order of float32 operations decides. OpenCV fuses
+    multiplication and addition: fma(R, r, fma(B, b, G g)). Products of levels are exact in float64, so that rounding
+    each sum to float32 gives the same; float64 is taken on the CPU, not every device has it.
+    """
+    levels = (image.cpu() * 255).round()
+    if image.shape[1] == 3:
+        red, green, blue = torch.tensor([RED, GREEN, BLUE], dtype=torch.float32).double()
+        r, g, b = levels.double().chunk(3, dim=1)
+        inner = (b * blue + (g * green).float().double()).float()
+        levels = (r * red + inner.double()).float().round()
+    return (levels / 255).to(image.device)

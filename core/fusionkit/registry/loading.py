@@ -1,0 +1,271 @@
+"""Finding plug-ins: our own loading of entry points around pluggy.
+
+pluggy's loader stops at the first broken package, skips the second of two entry points with one name, and accepts
+misspelt hooks. Here each entry point is loaded by itself; what fails is kept with its distribution and cause, and
+reported only when it is listed or chosen.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from typing import Any, cast
+
+import pluggy
+
+from ..errors import BrokenPlugin, PluginClash, UnknownPlugin
+from . import hookspecs
+from .kinds import KINDS, Kind, kind_named
+from .records import PluginRecord
+
+__all__ = ["Failure", "Registered", "Registry", "get_registry", "load_registry", "short_name"]
+
+GROUP = "fusionkit"
+RESTRICT_VARIABLE = "FUSIONKIT_PLUGINS"
+HOOKS = {kind.hook: kind for kind in KINDS.values()}
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """A distribution and its version."""
+
+    distribution: str
+    version: str
+
+    @property
+    def origin(self) -> str:
+        """As error messages name it."""
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Registered(_Origin):
+    """A record and where it comes from."""
+
+    record: PluginRecord
+    kind: str
+
+    @property
+    def title(self) -> str:
+        """Kind, name and origin, as error messages name the plug-in."""
+        return f"{self.kind} {self.record.name!r} of {self.origin}"
+
+    @property
+    def installed(self) -> bool:
+        """Whether what its record says it needs is there."""
+        return all(find_spec(module) is not None for module in self.record.modules)
+
+
+@dataclass(frozen=True)
+class Failure(_Origin):
+    """An entry point, or one hook of it, that did not load."""
+
+    entry_point: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.origin} ({self.entry_point}): {self.cause}"
+
+
+@dataclass
+class Registry:
+    """Everything that loaded, and everything that did not."""
+
+    plugins: list[Registered] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def of_kind(self, kind: str) -> list[Registered]:
+        """The plug-ins of one kind, sorted by name."""
+        return [p for p in self.plugins if p.kind == kind_named(kind).name]
+
+    def names(self, kind: str) -> list[str]:
+        """Sorted names of one kind."""
+        return sorted({p.record.name for p in self.of_kind(kind)})
+
+    def find(self, kind: str, name: str, prefer: Sequence[str] = ()) -> Registered:
+        """The plug-in `name` of `kind`; "distribution:name" chooses between two distributions.
+
+        prefer: distributions that win, in this order, where several offer an unqualified name.
+        """
+        distribution, _, short = name.rpartition(":")
+        found = [p for p in self.of_kind(kind) if p.record.name == short and distribution in ("", p.distribution)]
+        if not found:
+            raise UnknownPlugin(self._unknown(kind, name))
+        if len(found) == 1:
+            return found[0]
+        for preferred in prefer:
+            chosen = [p for p in found if p.distribution == preferred]
+            if len(chosen) == 1:
+                return chosen[0]
+        origins = " and ".join(p.origin for p in found)
+        choices = " or ".join(sorted({f"{p.distribution}:{short}" for p in found}))
+        hint = f"choose {choices}" if len({p.distribution for p in found}) > 1 else "the package must rename one"
+        raise PluginClash(f"{kind} {short!r} is offered by {origins}: {hint}")
+
+    def _unknown(self, kind: str, name: str) -> str:
+        known = self.names(kind)
+        near = difflib.get_close_matches(short_name(name), known, n=1)
+        message = f"no {kind} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ";")
+        message += f" installed: {', '.join(known) or 'none'}"
+        restriction = os.environ.get(RESTRICT_VARIABLE)
+        if restriction is not None:
+            message += f" ({RESTRICT_VARIABLE}={restriction!r} restricts what is loaded)"
+        if self.failures:
+            message += f"; failed to load: {'; '.join(map(str, self.failures))}"
+        return message
+
+    def load(self, kind: str, name: str, prefer: Sequence[str] = ()) -> type[Any]:
+        """Import the class of a plug-in and check that it keeps the contract of its kind."""
+        return load_class(self.find(kind, name, prefer))
+
+    def create(self, kind: str, name: str, options: Mapping[str, Any] | None = None) -> Any:
+        """A plug-in built from its options; values may be strings, as the command line gives them."""
+        return create(self.find(kind, name), options)
+
+    def trainer(self, kind: str, name: str) -> type[Any]:
+        """Import the trainer of a plug-in."""
+        plugin = self.find(kind, name)
+        if plugin.record.trainer is None:
+            raise UnknownPlugin(f"{plugin.title} cannot be trained: it offers no trainer")
+        trainer: type[Any] = _import(plugin, plugin.record.trainer)
+        return trainer
+
+    def importer(self, plugin: Registered) -> type[Any]:
+        """Import the checkpoint importer of a plug-in."""
+        assert plugin.record.importer is not None
+        importer: type[Any] = _import(plugin, plugin.record.importer)
+        return importer
+
+
+def create(plugin: Registered, options: Mapping[str, Any] | None = None) -> Any:
+    """Build a plug-in from its options."""
+    from ..options import validate_options
+
+    missing = [module for module in plugin.record.modules if find_spec(module) is None]
+    if missing:
+        needed = f"{plugin.distribution}[{plugin.record.extra}]" if plugin.record.extra else " ".join(missing)
+        raise BrokenPlugin(f"{plugin.kind} {plugin.record.name} needs {', '.join(missing)}: pip install '{needed}'")
+    implementation = load_class(plugin)
+    return implementation(
+        validate_options(implementation.Options, options or {}, f"{plugin.kind} {plugin.record.name}")
+    )
+
+
+def load_class(plugin: Registered) -> type[Any]:
+    """Import the class of a plug-in and check that it keeps the contract of its kind."""
+    from pydantic import BaseModel
+
+    from .. import contracts
+
+    implementation = _import(plugin, plugin.record.target)
+    contract = KINDS[plugin.kind].contract
+    if not (isinstance(implementation, type) and issubclass(implementation, getattr(contracts, contract))):
+        raise BrokenPlugin(
+            f"{plugin.title}: {plugin.record.target} must be a class derived from fusionkit.contracts.{contract}"
+        )
+    abstract = sorted(getattr(implementation, "__abstractmethods__", ()))
+    if abstract:
+        raise BrokenPlugin(f"{plugin.title}: does not implement {', '.join(abstract)}")
+    model = getattr(implementation, "Options", None)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise BrokenPlugin(
+            f"{plugin.title}: {implementation.__name__}.Options must be a subclass of fusionkit.contracts.Options"
+        )
+    return implementation
+
+
+def short_name(name: str) -> str:
+    """The name without the distribution before it."""
+    return name.rpartition(":")[2]
+
+
+def _import(plugin: Registered, target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except Exception as error:
+        raise BrokenPlugin(
+            f"{plugin.title} cannot be imported from {target}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _allowed(entry: EntryPoint, restriction: str | None) -> bool:
+    if restriction is None:
+        return True
+    wanted = {_canonical(item) for item in restriction.split(",") if item.strip()}
+    return _canonical(_distribution(entry)[0]) in wanted
+
+
+def _canonical(distribution: str) -> str:
+    """A distribution's name as pip compares it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
+
+
+def _distribution(entry: EntryPoint) -> tuple[str, str]:
+    dist = entry.dist
+    return (dist.name, dist.version) if dist is not None else ("unknown distribution", "?")
+
+
+def _records(manager: pluggy.PluginManager, module: Any, name: str) -> Iterator[tuple[Kind, PluginRecord] | str]:
+    """Records of one registered module with their kinds; a string is what is wrong with one hook or record."""
+    for caller in manager.get_hookcallers(module) or []:
+        if caller.name not in HOOKS:
+            near = difflib.get_close_matches(caller.name, HOOKS, n=1)
+            yield f"{caller.name} is no hook" + (f"; did you mean {near[0]}?" if near else "")
+            continue
+        kind = HOOKS[caller.name]
+        for implementation in caller.get_hookimpls():
+            if implementation.plugin_name != name:
+                continue
+            try:
+                for record in cast(Iterable[object], implementation.function()):
+                    if isinstance(record, kind.record):
+                        yield kind, record
+                    else:
+                        yield f"{caller.name} yielded {type(record).__name__}, expected {kind.record.__name__}"
+            except (Exception, SystemExit) as error:
+                yield f"{caller.name} failed: {type(error).__name__}: {error}"
+
+
+def load_registry(entries: Iterator[EntryPoint] | None = None, restriction: str | None = None) -> Registry:
+    """Load every entry point of the group `fusionkit` that `restriction` (names of distributions) lets through."""
+    registry = Registry()
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    for number, entry in enumerate(entry_points(group=GROUP) if entries is None else entries):
+        if not _allowed(entry, restriction):
+            continue
+        distribution, version = _distribution(entry)
+
+        def failed(cause: str, entry: EntryPoint = entry) -> None:
+            registry.failures.append(Failure(*_distribution(entry), entry.name, cause))
+
+        name = f"{number}:{distribution}:{entry.name}"
+        try:
+            module = entry.load()
+            manager.register(module, name)
+        except (Exception, SystemExit) as error:
+            failed(f"{type(error).__name__}: {error}")
+            continue
+        found = list(_records(manager, module, name))
+        if not found:
+            failed("implements no hook that yields anything")
+        for item in found:
+            if isinstance(item, str):
+                failed(item)
+            else:
+                kind, record = item
+                registry.plugins.append(Registered(distribution, version, record, kind.name))
+    registry.plugins.sort(key=lambda p: (p.kind, p.record.name, p.distribution))
+    return registry
+
+
+@cache
+def get_registry() -> Registry:
+    """The registry of this process, loaded on first use."""
+    return load_registry(restriction=os.environ.get(RESTRICT_VARIABLE))

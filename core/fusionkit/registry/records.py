@@ -1,0 +1,87 @@
+"""What plug-ins hand to fusionkit: light, frozen records that name their implementation but do not import it.
+
+A record is found by listing entry points; its `target` is imported only when the plug-in is chosen. Nothing here may
+import torch.
+"""
+
+from dataclasses import dataclass
+
+__all__ = [
+    "BackboneRecord",
+    "ColorSpaceRecord",
+    "DecoderRecord",
+    "DetectorRecord",
+    "MetricRecord",
+    "PluginRecord",
+    "PriorRecord",
+    "StageRecord",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PluginRecord:
+    """One plug-in.
+
+    name: how users choose it. summary: one line for `fusionkit plugins list`. target: "module:Class"; the class
+    keeps the contract of its kind and has its options model as the attribute `Options`. modules: what must be
+    importable for it, and extra: the optional dependency of its distribution that brings them. trainer: "module:Class"
+    of a `fusionkit.training.loop.Trainer`, for `fusionkit train`, where there is one. importer: "module:Class" of a
+    `fusionkit.weights.CheckpointImporter`, for `fusionkit weights import`; the options then have a field `weights`.
+    """
+
+    name: str
+    summary: str
+    target: str
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+    trainer: str | None = None
+    importer: str | None = None
+
+    def __post_init__(self) -> None:
+        """A record of wrong types is the package's error, found when it is listed."""
+        for field in ("name", "summary", "target"):
+            value = getattr(self, field)
+            if not (isinstance(value, str) and value):
+                raise TypeError(f"{type(self).__name__}.{field} must be a text, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneRecord(PluginRecord):
+    """A velocity field: see `fusionkit.contracts.Backbone`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PriorRecord(PluginRecord):
+    """A fusion prior: see `fusionkit.contracts.Prior`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColorSpaceRecord(PluginRecord):
+    """A colour space: see `fusionkit.contracts.ColorSpace`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderRecord(PluginRecord):
+    """An autoencoder: see `fusionkit.contracts.Decoder`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricRecord(PluginRecord):
+    """A fusion metric: see `fusionkit.contracts.Metric`.
+
+    dialect: the project whose code it follows, quirks included; "" for one as its paper defines it.
+    higher_is_better: which way is better.
+    """
+
+    dialect: str = ""
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectorRecord(PluginRecord):
+    """A detector of objects: see `fusionkit.contracts.Detector`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRecord(PluginRecord):
+    """A stage around the fusion: see `fusionkit.contracts.Stage`."""

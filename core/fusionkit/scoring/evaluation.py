@@ -1,0 +1,197 @@
+"""Scoring fused images: metrics over folders, with intervals, baselines and tests that can be reproduced."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contracts import Metric, Sources
+from ..errors import FusionkitError, InputError
+from ..images import read_image
+from ..images.convert import to_tensor
+from ..images.matching import match_folders
+from ..numerics.luma import luma
+from ..registry.kinds import DISTRIBUTION
+from ..storage.manifest import file_record
+from .baselines import BASELINES, baseline_images
+from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, paired_tests
+
+__all__ = ["Evaluation", "evaluate", "score_images"]
+
+
+@dataclass
+class Evaluation:
+    """Values by method, metric and pair; what they mean; what could not be scored."""
+
+    pairs: list[str]
+    metrics: dict[str, Metric]
+    values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    baselines: set[str] = field(default_factory=set)
+    files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def _defined(self, method: str, metric: str) -> "np.ndarray[Any, Any]":
+        values = np.array(self.values[method][metric])
+        return values[np.isfinite(values)]
+
+    def mean(self, method: str, metric: str) -> float:
+        """Mean over the pairs where the metric is defined; nan where there is none."""
+        values = self._defined(method, metric)
+        return float(values.mean()) if values.size else math.nan
+
+    def summary(self, method: str, metric: str) -> Summary:
+        """Mean and its bootstrap interval (percentile, 95 %, 2000 resamples of the pairs, fixed seed)."""
+        return bootstrap(self._defined(method, metric))
+
+    def mean_ranks(self) -> dict[str, float]:
+        """Mean over metrics of each method's rank by mean value; 1 is best, ties share, undefined is last."""
+        from scipy.stats import rankdata
+
+        methods = list(self.values)
+        ranks = np.zeros(len(methods))
+        for name, metric in self.metrics.items():
+            means = np.array([self.mean(method, name) for method in methods])
+            signed = np.where(np.isnan(means), -np.inf, means if metric.higher_is_better else -means)
+            ranks += rankdata(-signed)
+        return dict(zip(methods, (ranks / max(1, len(self.metrics))).tolist(), strict=True))
+
+    def tests(self, method: str) -> dict[str, dict[str, float]]:
+        """p of `method` against each other one, by metric: paired Wilcoxon, two-sided, Holm over the others.
+
+        Each metric is a family of its own. nan where fewer than six pairs differ: no p below 0.05 is possible then.
+        """
+        others = [other for other in self.values if other != method]
+        result: dict[str, dict[str, float]] = {other: {} for other in others}
+        for metric in self.metrics:
+            found = paired_tests(self.values[method][metric], [self.values[other][metric] for other in others])
+            for other, p in zip(others, found, strict=True):
+                result[other][metric] = p
+        return result
+
+    def record(self) -> dict[str, Any]:
+        """Everything, as JSON holds it; undefined values are null."""
+        ranks = self.mean_ranks()
+        return {
+            "fusionkit": version(DISTRIBUTION),
+            "conventions": "luma BT.601 of the files read back, or R, G, B where a definition says so, "
+            "rounded to 8-bit levels; no resizing, no stretch but where a definition says so",
+            "pairs": self.pairs,
+            "metrics": {
+                name: {
+                    "definition": metric.definition,
+                    "version": metric.version,
+                    "range": [v if math.isfinite(v) else None for v in metric.range],
+                    "higher_is_better": metric.higher_is_better,
+                }
+                for name, metric in self.metrics.items()
+            },
+            "interval": {
+                "kind": "bootstrap percentile",
+                "confidence": CONFIDENCE,
+                "resamples": RESAMPLES,
+                "seed": SEED,
+            },
+            "methods": {
+                method: {
+                    "baseline": method in self.baselines,
+                    "mean_rank": ranks[method],
+                    "summary": {m: _finite(vars(self.summary(method, m))) for m in self.metrics},
+                    "values": {m: [v if math.isfinite(v) else None for v in values] for m, values in table.items()},
+                    "files": self.files.get(method, []),
+                }
+                for method, table in self.values.items()
+            },
+            "failures": self.failures,
+            "tests": {
+                "kind": "paired Wilcoxon, two-sided, Holm over the other methods, each metric a family of its own",
+                "p": {
+                    method: {other: _finite(row) for other, row in self.tests(method).items()}
+                    for method in self.values
+                    if method not in self.baselines
+                },
+            },
+        }
+
+    def to_csv(self) -> str:
+        """One row for each method, pair and metric; an undefined value is empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("method", "pair", "metric", "value"))
+        for method, table in self.values.items():
+            for metric, values in table.items():
+                for pair, value in zip(self.pairs, values, strict=True):
+                    writer.writerow((method, pair, metric, repr(value) if math.isfinite(value) else ""))
+        return text.getvalue()
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def evaluate(
+    methods: Mapping[str, Path],
+    sources: Sequence[Path],
+    metrics: Mapping[str, Metric],
+    *,
+    baselines: bool = True,
+    report: Callable[[str, int, int], None] = lambda pair, done, total: None,
+) -> Evaluation:
+    """Score folders of fused images against folders of sources, files matched by name without extension.
+
+    Only pairs that every method has are scored, so that all means are over the same pairs; what is missing or cannot
+    be read is in `failures`. Sizes must agree. `report` is called before each pair.
+    """
+    matching = match_folders([*sources, *methods.values()])
+    if not matching.groups:
+        raise InputError(f"no file names in common between {', '.join(map(str, [*sources, *methods.values()]))}")
+    result = Evaluation([], dict(metrics), failures=[f"{path}: not in every folder" for path in matching.unmatched])
+    for method in [*methods, *(BASELINES if baselines else ())]:
+        result.values[method] = {name: [] for name in metrics}
+        if method not in methods:
+            result.baselines.add(method)
+    for number, paths in enumerate(matching.groups):
+        key = paths[-1].stem
+        report(key, number, len(matching.groups))
+        try:
+            images = tuple(to_tensor(read_image(path).pixels) for path in paths)
+            originals = Sources.of(images[: len(sources)])
+            fused = dict(zip(methods, images[len(sources) :], strict=True))
+            row = dict(score_images(fused, originals, metrics, baselines=baselines))
+        except FusionkitError as error:
+            result.failures.append(f"{key}: {error}")
+            continue
+        result.pairs.append(key)
+        for method, values in row.items():
+            for name, value in values.items():
+                result.values[method][name].append(value)
+        for method, path in zip(methods, paths[len(sources) :], strict=True):
+            result.files.setdefault(method, []).append(file_record(path))
+    if not result.pairs:
+        raise InputError(f"no pair could be scored: {result.failures[0]}")
+    return result
+
+
+def score_images(
+    fused: Mapping[str, Tensor], sources: Sources, metrics: Mapping[str, Metric], *, baselines: bool
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Values of every method for one pair: results (1, 1 or 3, H, W) in [0, 1], and the baselines if asked for."""
+    every = {**fused, **(baseline_images(sources) if baselines else {})}
+    for method, image in every.items():
+        shapes = [x.shape[-2:] for x in (image, *sources.luma)]
+        if len(set(shapes)) > 1:
+            sizes = ", ".join(f"{shape[1]}x{shape[0]}" for shape in shapes)
+            raise InputError(f"{method}: sizes of result and sources differ ({sizes}); nothing is resized to compare")
+        grey = luma(image)
+        with torch.inference_mode():
+            yield (
+                method,
+                {name: float(metric(image if metric.color else grey, sources)) for name, metric in metrics.items()},
+            )

@@ -1,0 +1,1 @@
+"""Files that appear whole, and the record of what was done."""

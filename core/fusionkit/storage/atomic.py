@@ -1,0 +1,64 @@
+"""Files that appear whole or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import OutputError
+
+__all__ = ["Staged", "atomic_write", "stage"]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A file written whole under a temporary name, on its way to `path`."""
+
+    temporary: Path
+    path: Path
+
+    def commit(self) -> None:
+        """Let it appear under its name, replacing what was there."""
+        try:
+            self.temporary.replace(self.path)
+        except OSError as error:
+            self.discard()
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+
+    def discard(self) -> None:
+        """Remove it."""
+        with suppress(OSError):
+            self.temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def stage(path: Path) -> Iterator[Staged]:
+    """Yield a temporary name beside `path` (same suffix); what is written there is on the disk when the block ends.
+
+    A block that fails leaves nothing.
+    """
+    staged = Staged(path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}"), path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield staged
+        with staged.temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+    except OSError as error:
+        staged.discard()
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except BaseException:
+        staged.discard()
+        raise
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that replaces it when the block ends, and is removed when it fails.
+
+    The temporary file is flushed to disk before the rename, so that a crash leaves the old file or the new one.
+    """
+    with stage(path) as staged:
+        yield staged.temporary
+    staged.commit()

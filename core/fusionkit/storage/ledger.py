@@ -1,0 +1,69 @@
+"""Which results of a folder are whose: what earlier runs finished, and what this one does.
+
+The manifest is the ledger's memory. A result's line is written just before the result appears under its name, so that
+a crash between the two leaves a line without its file, which counts for nothing.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError
+from .manifest import Manifest
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """The results in a folder, by the method (a digest of all that decides pixels) that made them.
+
+    force: what another method made may be done anew. Raises OutputError, before anything is written, where the folder
+    holds only what another method made.
+    """
+
+    def __init__(self, folder: Path, method: str, *, force: bool) -> None:
+        self.folder, self.method, self.force = folder, method, force
+        self.manifest = Manifest(folder / "manifest.jsonl")
+        done = {row["key"]: row for row in self.manifest.rows() if row.get("status") == "ok" and "output" in row}
+        # made by another method, and still there
+        stale = {k for k, row in done.items() if row.get("method") != method and (folder / _name(row)).exists()}
+        if stale and len(stale) == len(done) and not force:
+            raise OutputError(
+                f"{folder}: holds {len(stale)} result(s) made with other options ({min(stale)} ...); choose another "
+                "folder, or `force` to redo them"
+            )
+        self._mine = {k: row for k, row in done.items() if k not in stale}
+
+    def finished(self, key: str, sources: Iterable[Path], output: Path) -> bool:
+        """Whether this very result was made before: same method, sources unchanged since, and the file is there."""
+        if self.force or not self.owns(key, output):
+            return False
+        try:
+            return [(s["path"], s["bytes"], s["modified_ns"]) for s in self._mine[key]["sources"]] == [
+                (str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in sources
+            ]
+        except OSError:
+            return False
+
+    def owns(self, key: str, output: Path) -> bool:
+        """Whether `output` is what this method made for `key`, not what somebody put or changed there since."""
+        row = self._mine.get(key)
+        if row is None or _name(row) != output.name or not output.is_file():
+            return False
+        return row["output"].get("bytes") == output.stat().st_size
+
+    def run(self, **description: Any) -> None:
+        """A run begins."""
+        self.manifest.append("run", method=self.method, **description)
+
+    def done(self, key: str, record: dict[str, Any]) -> None:
+        """A result is finished, and is about to appear under its name."""
+        self.manifest.append("pair", key=key, status="ok", method=self.method, **record)
+
+    def failed(self, key: str, reason: str) -> None:
+        """A result could not be made."""
+        self.manifest.append("pair", key=key, status="failed", method=self.method, error=reason)
+
+
+def _name(row: dict[str, Any]) -> str:
+    return Path(row["output"]["path"]).name

@@ -1,0 +1,64 @@
+"""Stages that change sizes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from fusionkit.contracts import Options, Sources, Stage
+
+__all__ = ["Resize", "WorkingSize", "WorkingSizeOptions"]
+
+
+class Resize(Stage):
+    """Sources of another size than the reference are resized to it: bicubic with a low-pass filter, clamped."""
+
+    def before(self, sources: Sources) -> Sources:
+        """All sources in the reference's size; a note for each that was resized."""
+        size = sources.sizes[sources.reference]
+        odd = [i for i in range(len(sources)) if sources.sizes[i] != size]
+        images = list(sources.images)
+        for i in odd:
+            sources.notes.append(f"{sources.name(i)} resized from {_text(sources.sizes[i])} to {_text(size)}")
+            images[i] = F.interpolate(images[i], size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+        return sources.with_images(images) if odd else sources
+
+
+class WorkingSizeOptions(Options):
+    """Options of the stage `working_size`."""
+
+    size: tuple[PositiveInt, PositiveInt] = Field((768, 1024), description="height and width that the method sees")
+
+
+class WorkingSize(Stage):
+    """The method sees sources of a stated size; the result is resized back.
+
+    Bicubic without a low-pass filter, and with its overshoots, as the field's codes resize to a network's size.
+    """
+
+    Options = WorkingSizeOptions
+    options: WorkingSizeOptions
+
+    def before(self, sources: Sources) -> Sources:
+        """Images and lumas in the working size."""
+        size = self.options.size
+        return replace(
+            sources,
+            images=tuple(_bicubic(image, size) for image in sources.images),
+            luma=tuple(_bicubic(y, size) for y in sources.luma),
+        )
+
+    def after(self, image: Tensor, sources: Sources) -> Tensor:
+        """The result in the size that the sources came in."""
+        size = sources.sizes[sources.reference]
+        return image if image.shape[-2:] == size else _bicubic(image, size)
+
+
+def _bicubic(image: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(image, tuple(size), mode="bicubic", align_corners=False)
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"
