@@ -27,6 +27,13 @@ def scene() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
+def photo() -> torch.Tensor:
+    """A textured luma, (1, 1, 96, 128)."""
+    _, visible = infrared_visible((96, 128), seed=5)
+    return torch.from_numpy(visible).float().mean(-1)[None, None]
+
+
+@pytest.fixture(scope="session")
 def pair_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """ir.png (grey) and vis.png (colour), 128x96, 8 bits."""
     folder = tmp_path_factory.mktemp("pair")

@@ -1,4 +1,4 @@
-"""The backbone `rf`: an NCSN++ as the contract wants it."""
+"""The backbone `rf`: a rectified flow as the contract wants it, whichever network computes it."""
 
 from typing import Any, Literal
 
@@ -6,21 +6,24 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from fusionkit.contracts import Backbone, Options, pad_to_multiple
-from fusionkit.flow.path import velocity_from_x0
-from fusionkit.weights import find_weights, load_weights
+from fusionkit.errors import OptionError
+from fusionkit.flow.path import velocity_from_noise, velocity_from_x0
+from fusionkit.weights import WeightsFile, find_weights, load_weights
 
 from .ncsnpp import NCSNpp, NCSNppConfig
+from .unet import UNet, UNetConfig
 
 __all__ = ["RFConventions", "RFOptions", "RectifiedFlow"]
 
 FALLBACK = "`backbone=identity` runs every prior without a flow"
+Network = NCSNpp | UNet
 
 
 class RFOptions(Options):
-    """Options of the backbone `rf`."""
+    """Options of the backbone `rf`; all but the weights are for networks of the published kind (NCSN++)."""
 
     weights: str = Field(
-        "rf-small", description="name of shipped or imported weights, or a .safetensors file with its .json"
+        "rf-luma", description="name of shipped or imported weights, or a .safetensors file with its .json"
     )
     output: Literal["velocity", "x0"] = Field(
         "velocity",
@@ -41,14 +44,16 @@ class RFConventions(BaseModel):
     domain: Literal["latent", "pixel", "any"] = "latent"
     decoder: str = "vq"
     decoder_options: dict[str, Any] = {}
+    restores: float = Field(0.0, ge=0, lt=1)
 
 
 class RectifiedFlow(nn.Module, Backbone):
-    """v(x_t, t) by an NCSN++ (Liu et al., ICLR 2023; Song et al., ICLR 2021).
+    """v(x_t, t) by one of two networks, which the weights name.
 
-    The network keeps the published convention, which runs the other way: data at s = 1, label 999 s with s in
-    [0.001, 1], output dx/ds = -v. This adapter turns it round (s = 1 - t) and pads sizes to what the network
-    divides by; nothing else knows.
+    NCSN++ (Liu et al., ICLR 2023; Song et al., ICLR 2021) keeps the published convention, which runs the other way:
+    data at s = 1, label 999 s with s in [0.001, 1], output dx/ds = -v. The U-Net predicts the noise of x_t / (1 - t),
+    whose deviation is t / (1 - t); then v = (ε̂ - x_t) / (1 - t). This adapter turns both round and pads sizes to what
+    the network divides by; nothing else knows. Weights are read when the field is first asked.
     """
 
     Options = RFOptions
@@ -56,30 +61,68 @@ class RectifiedFlow(nn.Module, Backbone):
     EPS = 1e-3
 
     def __init__(
-        self, options: RFOptions, network: NCSNpp | None = None, conventions: RFConventions | None = None
+        self, options: RFOptions, network: Network | None = None, conventions: RFConventions | None = None
     ) -> None:
         super().__init__()
         self.options = options
+        self._network = network
+        self._file: WeightsFile | None = None
         if network is None:
-            file = find_weights(options.weights, "fusionkit_backbones", FALLBACK)
-            architecture = file.architecture(NCSNppConfig)
-            if options.centered is not None:
-                architecture = architecture.model_copy(update={"centered": options.centered})
+            self._file = file = find_weights(options.weights, "fusionkit_backbones", FALLBACK)
+            self.architecture = self._described(file)
             conventions = file.conventions(RFConventions)
-            network = file.build(NCSNpp, architecture)
-            load_weights(network, file)
             self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
+        else:
+            self.architecture = network.config
+            network.eval()
         conventions = conventions or RFConventions()
-        self.network = network.eval()
-        self.channels = network.config.num_channels
-        self.multiple = network.config.multiple
+        self.channels = self.architecture.num_channels
+        self.multiple = self.architecture.multiple
         self.domain = conventions.domain
         self.decoder = conventions.decoder
         self.decoder_options = conventions.decoder_options
+        self.restores = conventions.restores
+        self.overlap = 64 if isinstance(self.architecture, UNetConfig) else 0
+
+    def _described(self, file: WeightsFile) -> NCSNppConfig | UNetConfig:
+        """The architecture that the JSON names, changed by the options."""
+        described = file.section("architecture")
+        if isinstance(described, dict) and described.get("name") == "unet":
+            odd = [name for name in ("output", "centered", "time") if name in self.options.model_fields_set]
+            if odd:
+                raise OptionError(
+                    f"backbone rf: {odd[0]} is for networks of the published kind, {file.path.name} is none"
+                )
+            return file.architecture(UNetConfig)
+        architecture = file.architecture(NCSNppConfig)
+        centered = self.options.centered
+        return architecture if centered is None else architecture.model_copy(update={"centered": centered})
+
+    @property
+    def network(self) -> Network:
+        """The network; its weights are read at the first call, strictly."""
+        if self._network is None:
+            assert self._file is not None
+            kind: Any = UNet if isinstance(self.architecture, UNetConfig) else NCSNpp
+            network: Network = self._file.build(kind, self.architecture)
+            load_weights(network, self._file)
+            network.requires_grad_(False).eval()
+            self._network = network
+        return self._network
+
+    def prepare(self) -> None:
+        """Read the weights now."""
+        self.network  # noqa: B018
 
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
         """v at x_t (B, channels, H, W), any size, and t (B,)."""
         height, width = x_t.shape[-2:]
+        network = self.network.to(x_t.device)
+        padded, time = pad_to_multiple(x_t, self.multiple), t.view(-1, 1, 1, 1)
+        if isinstance(network, UNet):
+            signal = (1 - time).clamp_min(self.EPS)
+            noise = network(padded / signal, t / signal.view(-1))[..., :height, :width]
+            return velocity_from_noise(x_t, noise, 1 - signal)
         s = self.EPS + (1 - self.EPS) * (1 - t) if self.options.time == "shifted" else (1 - t).clamp(self.EPS, 1.0)
-        out = self.network(pad_to_multiple(x_t, self.multiple), self.LABEL * s)[..., :height, :width]
-        return velocity_from_x0(x_t, out, t.view(-1, 1, 1, 1)) if self.options.output == "x0" else -out
+        out = network(padded, self.LABEL * s)[..., :height, :width]
+        return velocity_from_x0(x_t, out, time) if self.options.output == "x0" else -out

@@ -8,11 +8,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
-import torch
 import torch.nn.functional as F
 from pydantic import BaseModel
 from torch import Tensor
@@ -31,7 +29,6 @@ __all__ = [
     "Prior",
     "Sources",
     "Stage",
-    "noise_level",
     "pad_to_multiple",
 ]
 
@@ -48,20 +45,8 @@ class Plugin:
     def __init__(self, options: Any) -> None:
         self.options = options
 
-
-def noise_level(luma: Tensor) -> Tensor:
-    """Standard deviation of the noise in an image: (B, 1, H, W) -> (B,), in the image's units.
-
-    Median absolute deviation of the diagonal Haar coefficients (Donoho & Johnstone, 1994); 0 for images too
-    small to have any.
-    """
-    if min(luma.shape[-2:]) < 2:
-        return torch.zeros(luma.shape[0], device=luma.device)
-    a, b = luma[..., ::2, :], luma[..., 1::2, :]
-    a = a[..., : b.shape[-2], :]
-    width = luma.shape[-1] // 2 * 2
-    detail = (a[..., 0:width:2] - a[..., 1:width:2] - b[..., 0:width:2] + b[..., 1:width:2]) / 2
-    return detail.abs().flatten(1).median(dim=1).values / 0.6745
+    def prepare(self) -> None:
+        """Load now what would be loaded when it is first needed, such as a network's weights."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +56,9 @@ class Sources:
     images: each (B, 3, H, W) or (B, 1, H, W) in [0, 1], all of one size (stages may be given several sizes and must
     leave one). luma: their (B, 1, H, W). roles: what each shows ("ir", "visible" ...; free text). reference: index of
     the source whose look the result takes where sources disagree (the visible image of an infrared pair). names: what
-    messages call each source. to_luma: how luma is made of an image. notes: what the user is told afterwards; stages
-    append to it.
+    messages call each source. noise: the deviation of the noise that each source's luma still has, (B,) in units of
+    [0, 1]; empty where nothing is known. to_luma: how luma is made of an image. notes: what the user is told
+    afterwards; stages append to it.
     """
 
     images: tuple[Tensor, ...]
@@ -80,6 +66,7 @@ class Sources:
     roles: tuple[str, ...] = ()
     reference: int = -1
     names: tuple[str, ...] = ()
+    noise: tuple[Tensor, ...] = ()
     to_luma: Callable[[Tensor], Tensor] = bt601
     notes: list[str] = field(default_factory=list, compare=False)
 
@@ -100,6 +87,7 @@ class Sources:
             self,
             images=tuple(image[list(indices)] for image in self.images),
             luma=tuple(y[list(indices)] for y in self.luma),
+            noise=tuple(level[list(indices)] for level in self.noise),
         )
 
     def name(self, index: int) -> str:
@@ -114,10 +102,15 @@ class Sources:
     def __len__(self) -> int:
         return len(self.images)
 
-    @cached_property
-    def noise(self) -> tuple[Tensor, ...]:
-        """Estimated noise level of each source's luma, (B,), in units of [0, 1]."""
-        return tuple(noise_level(y) for y in self.luma)
+    def noise_of(self, index: int) -> Tensor:
+        """Noise of source `index` as it multiplies against its images: (B, 1, 1, 1), zeros where nothing is known."""
+        luma = self.luma[index]
+        return self.noise[index].view(-1, 1, 1, 1) if self.noise else luma.new_zeros(len(luma), 1, 1, 1)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether any source is known to have noise."""
+        return any(bool((level > 0).any()) for level in self.noise)
 
     @property
     def reference_luma(self) -> Tensor:
@@ -141,7 +134,9 @@ class Backbone(Plugin, ABC):
 
     domain: "latent" (works on what a decoder's `encode` gives), "pixel", or "any". channels: of x_t, None for any.
     multiple: x_t's height and width are padded to a multiple of it by the backbone itself. decoder, decoder_options:
-    the decoder this backbone was trained with, used when the user names none.
+    the decoder this backbone was trained with, used when the user names none. restores: the largest t at which one
+    evaluation cleans an image of its own noise, 0 for a field that was not made for it. overlap: how many samples of
+    x_t around a tile influence it; tiles share at least as many.
     """
 
     domain: Literal["latent", "pixel", "any"]
@@ -149,6 +144,8 @@ class Backbone(Plugin, ABC):
     multiple: int = 1
     decoder: str = "identity"
     decoder_options: Mapping[str, Any] = MappingProxyType({})
+    restores: float = 0.0
+    overlap: int = 0
 
     @abstractmethod
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:

@@ -148,6 +148,18 @@ def infrared_visible(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Ima
     return _sensor(ir + columns, rng, 1.3, 0.012), _sensor(np.clip(vis, 0, 1), rng, 0.6, 0.010)
 
 
+def noisy_night(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
+    """The same street at night, at high gain: (infrared grey, visible colour), both with a camera's noise.
+
+    The visible image has noise whose variance grows with light, 0.012 x + 0.0008, the infrared one noise of 9 levels.
+    """
+    rng = np.random.default_rng(seed + 3)
+    ir, vis = infrared_visible(size, seed)
+    dim = 0.55 * vis
+    noisy = dim + np.sqrt(0.012 * dim + 0.0008) * rng.standard_normal(vis.shape)
+    return np.clip(ir + 9 / 255 * rng.standard_normal(ir.shape), 0, 1), np.clip(noisy, 0, 1)
+
+
 def multi_exposure(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
     """A dim room with a bright window: (under-exposed, over-exposed), both colour."""
     rng = np.random.default_rng(seed + 1)
@@ -236,6 +248,7 @@ def multi_focus(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
 # task -> (scene, the names of its two sources)
 SCENES = {
     "infrared-visible": (infrared_visible, ("infrared", "visible")),
+    "noisy-night": (noisy_night, ("infrared", "visible")),
     "multi-exposure": (multi_exposure, ("under-exposed", "over-exposed")),
     "multi-focus": (multi_focus, ("near focus", "far focus")),
 }

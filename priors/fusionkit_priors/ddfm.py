@@ -23,7 +23,8 @@ class DDFM(EMTV):
     The sources reach the result through the corrections alone; the flow starts from noise. EM is in the form of the
     published code, F = I - X, because in the corrected one each step moves a pixel further towards the source it is
     nearer to: from a grey beginning a hundred of them end in the source that is nearer to grey. A baseline: it costs a
-    hundred times what one step of `em_tv` from the reference does.
+    hundred times what one step of `em_tv` from the reference does. A flow that knows only a part of the path, as the
+    shipped one does, is started where its part ends.
     """
 
     Options = DDFMOptions

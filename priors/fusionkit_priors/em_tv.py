@@ -95,10 +95,19 @@ class EMTV(Prior):
         y = infrared - visible
         x = o.x0_gain * x0 - visible
         for _ in range(o.iterations):
-            x, _, _, _, state = em_step(x, y, state, o.lam, o.rho, o.form, o.eps)
+            x, _, _, _, state = em_step(x, y, state, o.lam, o.rho, o.form, self._rounding(sources))
         i_minus_x = o.recompose == "i_minus_x" or (o.recompose == "auto" and o.form == "released")
         fused = infrared - x if i_minus_x else visible + x
         return ((fused + 1) / 2 if o.signal == "signed" else fused), state
+
+    def _rounding(self, sources: Sources) -> float | Tensor:
+        """At which residuals |.| is rounded: `eps`, or what the noise of both sources alone would make of them."""
+        if not sources.noisy:
+            return self.options.eps
+        pair = (sources.reference % len(sources), 0 if sources.reference % len(sources) else len(sources) - 1)
+        gain = 2.0 if self.options.signal == "signed" else 1.0
+        variance = sum(((gain * sources.noise_of(i)).square() for i in pair), torch.zeros(()))
+        return torch.sqrt(self.options.eps**2 + variance)
 
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
         """sum |I - F| + |F - V| + lam |∇(I - F)|, absolute values rounded at zero by `eps`: (B,)."""
@@ -112,12 +121,12 @@ class EMTV(Prior):
         return terms.sum(dim=(1, 2, 3))
 
 
-def _rounded_abs(x: Tensor, eps: float) -> Tensor:
+def _rounded_abs(x: Tensor, eps: float | Tensor) -> Tensor:
     return torch.sqrt(x.square() + eps**2)
 
 
 def em_step(
-    x: Tensor, y: Tensor, s: EMState, lam: float, rho: float, form: Form = "corrected", eps: float = 1e-3
+    x: Tensor, y: Tensor, s: EMState, lam: float, rho: float, form: Form = "corrected", eps: float | Tensor = 1e-3
 ) -> EMStep:
     """One E-step and one M-step from the residuals X = x̂₀ - V and Y = I - V, both (B, 1, H, W)."""
     # E-step: precisions of the two residuals

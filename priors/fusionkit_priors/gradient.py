@@ -44,12 +44,12 @@ class Gradient(Prior):
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The exact minimiser."""
         screen = self.options.screen
-        vx, vy = dominant_gradient(sources.luma)
+        vx, vy = dominant_gradient(sources)
         return screened_poisson(screen * self._base(x0, sources) - divergence(vx, vy), screen), None
 
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
         """The functional above at F = x0, summed over pixels: (B,)."""
-        fields = zip(gradient(x0), dominant_gradient(sources.luma), strict=True)
+        fields = zip(gradient(x0), dominant_gradient(sources), strict=True)
         terms = [(g - v).square() for g, v in fields]
         terms.append(self.options.screen * (x0 - self._base(x0, sources).detach()).square())
         return torch.stack(terms).sum(dim=(0, 2, 3, 4)) / 2
@@ -62,9 +62,17 @@ class Gradient(Prior):
         return contrast_mean(sources.luma)
 
 
-def dominant_gradient(images: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """The field v above, x and y components: (B, 1, H, W) each."""
-    gx, gy = (torch.stack(parts) for parts in zip(*(gradient(image) for image in images), strict=True))
+def dominant_gradient(sources: Sources) -> tuple[Tensor, Tensor]:
+    """The field v above, x and y components: (B, 1, H, W) each.
+
+    Gradients of a source with noise of deviation s, whose squares it raises by 4 s², shrink as Wiener's filter has it.
+    """
+    gx, gy = (torch.stack(parts) for parts in zip(*(gradient(image) for image in sources.luma), strict=True))
+    if sources.noisy:
+        noise = torch.stack([4 * sources.noise_of(i).square() for i in range(len(sources))])
+        square = gx.square() + gy.square()
+        kept = ((square - noise) / square.clamp_min(1e-12)).clamp(0, 1)
+        gx, gy = kept * gx, kept * gy
     xx, yy, xy = gx.square().sum(0), gy.square().sum(0), (gx * gy).sum(0)
     angle = torch.atan2(2 * xy, xx - yy) / 2  # of the first eigenvector
     ex, ey = torch.cos(angle), torch.sin(angle)

@@ -1,5 +1,6 @@
 """Laplacian-pyramid fusion: local energy decides the details, global contrast the base."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,7 +34,8 @@ class Laplacian(Prior):
 
     S is the global contrast of Zhai & Shah (ACM Multimedia 2006): a hot object on a cold scene, or a lit window in
     a dark one, keeps its brightness instead of being averaged away. A closed form of the sources: the estimate x0
-    is not read.
+    is not read. Where a source is known to have noise, E_i is what exceeds three times the energy that its noise has in
+    that band, so that noise is averaged, not chosen.
     """
 
     Options = LaplacianOptions
@@ -45,10 +47,15 @@ class Laplacian(Prior):
         o = self.options
         levels = o.levels or default_levels(min(x0.shape[-2:]), o.base_size)
         pyramids = [laplacian_pyramid(y, levels) for y in sources.luma]
-        fused = [
-            _mix(bands, [self._energy(band) for band in bands], o.selectivity / 2)
-            for bands in zip(*(p[:-1] for p in pyramids), strict=True)
-        ]
+        variances = [sources.noise_of(i).square() for i in range(len(sources))]
+        fused = []
+        for level, bands in enumerate(zip(*(p[:-1] for p in pyramids), strict=True)):
+            energies = [self._energy(band) for band in bands]
+            if sources.noisy:  # what noise alone would give is no detail
+                share = band_noise(levels)[level]
+                even = 0.5 * share * torch.stack(variances).mean(0)  # where nothing exceeds noise: the mean
+                energies = [(e - 3 * share * v).clamp_min(0) + even for e, v in zip(energies, variances, strict=True)]
+            fused.append(_mix(bands, energies, o.selectivity / 2))
         bases = [p[-1] for p in pyramids]
         fused.append(_mix(bases, [global_contrast(b) for b in bases], o.base))
         return collapse(fused), None
@@ -58,6 +65,13 @@ class Laplacian(Prior):
         for _ in range(self.options.window):
             energy = blur(energy)
         return energy
+
+
+@cache
+def band_noise(levels: int) -> tuple[float, ...]:
+    """Variance in each detail band of white noise of variance one: measured on a fixed field of noise."""
+    noise = torch.randn(1, 1, 512, 512, generator=torch.Generator().manual_seed(0))
+    return tuple(float(band.var()) for band in laplacian_pyramid(noise, levels)[:-1])
 
 
 def default_levels(side: int, base_size: int) -> int:

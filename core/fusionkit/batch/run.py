@@ -146,6 +146,7 @@ def _fuse(pipeline: Pipeline, options: FileOptions, job: Job, *, owned: bool) ->
             "depth": depth,
             "size": list(fused.picture.size),
         },
+        "restored": [r.record() for r in fused.restored],
         "evaluations": fused.evaluations,
         "seconds": {**watch.rounded(), **fused.seconds},
         "peak_memory_mb": peak_memory_mb(),

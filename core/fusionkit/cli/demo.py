@@ -21,9 +21,10 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the scenes and of the sampler.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier demo.")] = False,
 ) -> None:
-    """Make a pair for each of three tasks, fuse them, and write one comparison picture a task.
+    """Make a pair for each of four tasks, fuse them, and write one comparison picture a task.
 
-    The scenes are made by code: infrared and visible, two exposures, two focus settings. Each comparison shows both
+    The scenes are made by code: infrared and visible by day and, with noise, at night; two exposures; two
+    focus settings. Each comparison shows both
     sources, their average, the chosen prior and the prior `laplacian`.
     """
     if output.exists() and not output.is_dir():
@@ -38,11 +39,12 @@ def demo(
     from ..scenes import SCENES
 
     prior = prior or f"{DISTRIBUTION}:{METHOD['prior'].default}"
-    chosen = {"prior": prior} | ({"backbone": backbone} if backbone else {})
+    flow = {"backbone": backbone} if backbone else {}
     methods = {
-        short_name(name): {"prior": f"{DISTRIBUTION}:{name}", "backbone": f"{DISTRIBUTION}:identity"}
-        for name in ("average", "laplacian")
-    } | {short_name(prior): chosen}
+        "average": {"prior": f"{DISTRIBUTION}:average", "backbone": f"{DISTRIBUTION}:identity"},
+        "laplacian": {"prior": f"{DISTRIBUTION}:laplacian", **flow},
+        short_name(prior): {"prior": prior, **flow},
+    }
     names = dict.fromkeys(["average", short_name(prior), "laplacian"])
     pipelines = {name: Pipeline(make_config({**methods[name], "seed": seed})) for name in names}
     for task, (scene, roles) in SCENES.items():

@@ -14,27 +14,32 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from pydantic import BaseModel
 
+from ..batch.options import FileOptions
 from ..errors import OptionError
+from ..method.config import PipelineConfig, SamplerOptions
 from ..options import describe_limits, describe_type
 from ..registry.kinds import METHOD
 from .choices import key_values
 
 __all__ = ["chosen", "flag_of", "in_flags", "model_options", "part_options", "with_options"]
 
-FLAGS = {"span": "--range", "config": "--config", "output": "--output", "weights_name": "--as", "pairs": "--pairs"}
+# what messages of the core may name beside the fields of the models below
+NAMED = frozenset({"config", "out", "output", "pairs"})
+MODELS = (SamplerOptions, PipelineConfig, FileOptions)
 
 
 def flag_of(field: str) -> str:
     """The option of the command line for a field."""
-    return FLAGS.get(field, f"--{field.replace('_', '-')}")
+    return f"--{field.replace('_', '-')}"
 
 
 def in_flags(message: str) -> str:
     """A message of the core with its fields, `name` or `name=value`, as options."""
+    known = NAMED.union(*(model.model_fields for model in MODELS))
 
     def flag(match: re.Match[str]) -> str:
         field, value = match[1], match[2]
-        return flag_of(field) + (f" {value}" if value else "")
+        return match[0] if field not in known else flag_of(field) + (f" {value}" if value else "")
 
     return re.sub(r"`([a-z][a-z_]*)(?:=([^`]*))?`", flag, message)
 

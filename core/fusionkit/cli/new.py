@@ -17,6 +17,7 @@ from ..registry.kinds import DISTRIBUTION, KINDS, kind_named
 
 __all__ = ["new"]
 
+SCAFFOLDS = sorted(kind.name for kind in KINDS.values() if kind.scaffold)
 # what the templates import: a class of that name would hide it
 IMPORTED = {
     "Any",
@@ -43,7 +44,7 @@ FILES = {
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(sorted(KINDS))}.")],
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(SCAFFOLDS)}.")],
     name: Annotated[str, typer.Argument(help="How users will choose it: lower case, digits, '-' and '_'.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to make.", show_default="fusionkit-KIND-NAME")
@@ -58,6 +59,8 @@ def new(
     from ..registry.loading import get_registry
 
     row = kind_named(kind)
+    if kind not in SCAFFOLDS:
+        raise OptionError(f"no example for {kind} yet; there are: {', '.join(SCAFFOLDS)}")
     if not re.fullmatch(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise OptionError(f"{name!r} cannot name a plug-in: lower-case letters, digits, single '-' or '_' between them")
     if name in get_registry().names(kind):

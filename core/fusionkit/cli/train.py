@@ -25,7 +25,7 @@ def train(
         typer.Option(
             metavar="KEY=VALUE",
             help="Option of the training loop: steps, batch, crop, "
-            "lr, warmup, ema, grey, held_out, validate_every, seed.",
+            "optimizer, lr, warmup, schedule, ema, grey, held_out, validate_every, seed.",
         ),
     ] = [],  # noqa: B006
     trainer_opt: Annotated[
@@ -70,7 +70,7 @@ def train(
         "data": [folder.name for folder in data],
     }
     latent_space = None
-    if trainer_class.needs_decoder:
+    if trainer_class.wants_decoder(trainer_options):
         decoder = decoder or _trainable("decoder")[1]
         latent_space = registry.create("decoder", decoder, decoder_options)
         if str(decoder_options.get("weights", "")).endswith(".safetensors"):  # found again from any folder

@@ -12,7 +12,7 @@ import math
 
 from torch import Tensor
 
-__all__ = ["interpolate", "noise_share", "posterior_update", "velocity_from_x0", "x0_and_noise"]
+__all__ = ["interpolate", "noise_share", "posterior_update", "velocity_from_noise", "velocity_from_x0", "x0_and_noise"]
 
 Time = float | Tensor
 
@@ -30,6 +30,11 @@ def x0_and_noise(x_t: Tensor, v: Tensor, t: Time) -> tuple[Tensor, Tensor]:
 def velocity_from_x0(x_t: Tensor, x0: Tensor, t: Time) -> Tensor:
     """v = (x_t - x̂₀) / t, the velocity that points from the estimate to x_t; t > 0."""
     return (x_t - x0) / t
+
+
+def velocity_from_noise(x_t: Tensor, noise: Tensor, t: Time) -> Tensor:
+    """v = (ε̂ - x_t) / (1 - t), the velocity of x_t whose noise is ε̂; t < 1."""
+    return (noise - x_t) / (1 - t)
 
 
 def noise_share(t: float) -> float:

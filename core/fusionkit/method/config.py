@@ -38,7 +38,18 @@ class SamplerOptions(Options):
     steps: int = Field(
         1, ge=1, description="steps from strength to 0 (euler: one evaluation each; heun: two, last one)"
     )
-    strength: float = Field(0.1, gt=0, le=1, description="t1, the share of noise that the start image is taken to")
+    restore: str = Field(
+        "auto",
+        description="noise of the sources that the flow takes away first: auto estimates it and leaves clean sources "
+        "alone; none; or LEVEL, or LEVEL,LEVEL for one a source, in levels of 255",
+    )
+    strength: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="t1, the share of noise that the start image is taken to; 0: nothing is added, the prior works on "
+        "the sources as they are, restored",
+    )
     spacing: Spacing = Field("uniform", description="how the times between strength and 0 are spread")
     start: Literal["noised", "reference"] = Field(
         "noised",
@@ -58,6 +69,18 @@ class SamplerOptions(Options):
     guidance_scale: float = Field(1.0, ge=0, description="factor of the energy's gradient")
     guidance_range: tuple[float, float] = Field((0.0, 0.95), description="times t at which the velocity is guided")
     tolerance: float = Field(1e-5, ge=1e-7, description="relative and absolute tolerance of rk45")
+
+    @field_validator("restore")
+    @classmethod
+    def _levels(cls, value: str) -> str:
+        if value not in ("auto", "none"):
+            try:
+                good = all(0 <= float(level) <= 255 for level in value.split(","))
+            except ValueError:
+                good = False
+            if not good:
+                raise ValueError("expected auto, none, or levels of 255 such as 12 or 8,20")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -20,6 +20,7 @@ from ..timing import Stopwatch
 from .config import Choice, PipelineConfig, SamplerOptions
 from .folding import FoldedPrior
 from .parts import Part, build
+from .restore import Restored
 from .sampler import Callback, Sampler
 from .tiling import tiled
 
@@ -33,21 +34,25 @@ DECIDING = ("sampler", "seed", "reference", "resize", "luma", "working_size", "s
 
 @dataclass
 class Fused:
-    """A result (B, 3 or 1, H, W) in [0, 1], what the user should know of it, how often the backbone was asked."""
+    """A result (B, 3 or 1, H, W) in [0, 1]: what the user should know, evaluations of the backbone, noise found."""
 
     image: Tensor
     notes: list[str] = field(default_factory=list)
     evaluations: int = 0
+    restored: list[Restored] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class FusedPicture:
-    """A result and where it comes from: index of the reference source, seconds a stage, evaluations of the backbone."""
+    """A result and where it comes from: index of the reference source, seconds a stage, evaluations of the
+    backbone, noise found in the sources.
+    """
 
     picture: Picture
     reference: int
     seconds: dict[str, float]
     evaluations: int
+    restored: list[Restored]
 
 
 class Pipeline:
@@ -111,6 +116,8 @@ class Pipeline:
         """The sampler's options: the user's, and the prior's own where the user chose none."""
         chosen = {name: getattr(self.config.sampler, name) for name in self.config.sampler.model_fields_set}
         own = dict(self.prior.sampling)
+        if "strength" in own and self.backbone.restores > 0:
+            own["strength"] = min(own["strength"], self.backbone.restores)  # as far as this flow knows
         if chosen.get("solver", "euler") != "euler":
             own.pop("eta", None)  # fresh noise is euler's
         return validate_options(SamplerOptions, {**own, **chosen}, f"sampling of prior {self.config.prior}")
@@ -188,6 +195,8 @@ class Pipeline:
             with watch.stage(f"stage {stage.name}"):
                 image = stage.plugin.after(image, before)
         result.evaluations += sample.evaluations
+        result.restored += sample.restored
+        result.notes += [r.note() for r in sample.restored]
         return image.clamp(0, 1)
 
     def _sources(self, images: Sequence[Tensor], roles: Sequence[str], names: Sequence[str]) -> Sources:
@@ -270,7 +279,7 @@ class Pipeline:
             notes.append(f"alpha kept from {main.name}")
         notes += [f"alpha of {p.name} was ignored" for p in pictures if p.alpha is not None and p is not main]
         picture = replace(main, pixels=np.ascontiguousarray(to_array(fused.image)), notes=tuple(notes))
-        return FusedPicture(picture, index, watch.rounded(), fused.evaluations)
+        return FusedPicture(picture, index, watch.rounded(), fused.evaluations, fused.restored)
 
     def fuse(self, *images: Any) -> Any:
         """Fuse paths, PIL images, arrays or tensors: see `fusionkit.fuse`, which this does without building anew."""

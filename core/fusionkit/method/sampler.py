@@ -15,6 +15,7 @@ from ..flow.path import interpolate, noise_share, x0_and_noise
 from ..flow.schedule import make_schedule
 from ..timing import Stopwatch
 from .config import SamplerOptions
+from .restore import Restored, Restorer
 
 __all__ = ["Callback", "Sample", "Sampler", "Step"]
 
@@ -36,11 +37,12 @@ Noise = torch.Generator | Sequence[torch.Generator]
 
 @dataclass(frozen=True)
 class Sample:
-    """What sampling gives: the fused image (B, 3 or 1, H, W), not clamped; the prior's last state; evaluations of v."""
+    """The fused image (B, 3 or 1, H, W), not clamped; the prior's last state; evaluations of v; the sources' noise."""
 
     image: Tensor
     state: Any
     evaluations: int
+    restored: list[Restored]
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,31 @@ class Sampler:
                 "second); use `steps=1`, or solver euler, heun or rk45"
             )
 
+        moves = [
+            name
+            for name, on in {
+                f"steps={o.steps}": o.steps > 1,
+                f"solver={o.solver}": o.solver != "euler",
+                f"inject={o.inject}": o.inject in ("velocity", "both"),
+                "start=reference": o.start == "reference",
+            }.items()
+            if on
+        ]
+        if o.strength == 0 and moves:
+            raise OptionError(f"`{moves[0]}` needs a flow that moves: give `strength` above 0, as in `strength=0.1`")
+        limit = self.backbone.restores
+        if 0 < limit < o.strength:
+            raise OptionError(
+                f"`strength={o.strength:g}`: this flow was trained for t up to {limit:g}; use less, or others"
+            )
+        Restorer(self.backbone, self.decoder, self.color, o.restore)
+
     @property
-    def runs_network(self) -> bool:
-        """Whether the result depends on the backbone: not when the prior overwrites x̂₀ without reading it."""
+    def samples(self) -> bool:
+        """Whether x moves along the flow: not at strength 0, nor when the prior overwrites x̂₀ without reading it."""
         o = self.options
+        if o.strength == 0:
+            return False
         return self.prior.reads_x0 or o.inject not in ("x0", "both") or o.solver == "additive"
 
     def __call__(
@@ -92,9 +115,19 @@ class Sampler:
         not depend on its neighbours. state: of the prior, to go on from; by default it starts anew.
         """
         with torch.no_grad():  # not inference mode, whose tensors could never meet a prior's gradient
-            field = _CorrectedFlow(self, sources, noise, state, watch or Stopwatch())
-            luma = field.solve(callback) if self.runs_network else field.correct(sources.reference_luma, 0.0)
-            return Sample(field.merge(luma), field.state, field.evaluations)
+            watch = watch or Stopwatch()
+            sources, restored = Restorer(self.backbone, self.decoder, self.color, self.options.restore)(sources, watch)
+            field = _CorrectedFlow(self, sources, noise, state, watch)
+            field.evaluations = int(any(r.t > 0 for r in restored))
+            if self.samples:
+                luma = field.solve(callback)
+            elif self.options.inject == "none":
+                luma = sources.reference_luma
+            else:
+                luma = field.correct(sources.reference_luma, 0.0)
+                if callback is not None:
+                    callback(Step(0, 0.0, 0.0, sources.reference_luma, luma))
+            return Sample(field.merge(luma), field.state, field.evaluations, restored)
 
 
 class _CorrectedFlow:

@@ -85,7 +85,7 @@ class TiledBackbone(Backbone):
 
     def __init__(self, inner: Backbone, tile: int, overlap: int) -> None:
         self.inner, self.domain, self.channels = inner, inner.domain, inner.channels
-        self.multiple, self.decoder = inner.multiple, inner.decoder
+        self.multiple, self.decoder, self.restores = inner.multiple, inner.decoder, inner.restores
         self.tile, self.tile_overlap = tile, overlap
 
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class TiledBackbone(Backbone):
 def tiled(backbone: Backbone, decoder: Decoder, tile: int) -> tuple[Backbone, Decoder]:
     """Both on tiles of about `tile` image pixels that share at least what influences a pixel."""
     step = decoder.factor * backbone.multiple  # tiles and overlaps in whole cells of both networks
-    overlap = -(-max(decoder.overlap, tile // 8) // step) * step
+    overlap = -(-max(decoder.overlap, backbone.overlap * decoder.factor, tile // 8) // step) * step
     tile = max(tile // step * step, 2 * overlap)
     return (
         TiledBackbone(backbone, tile // decoder.factor, overlap // decoder.factor),

@@ -21,7 +21,8 @@ class Kind:
 
     name: as users write it. record, hook: what a package yields, and where. contract: its class in
     `fusionkit.contracts`; `fusionkit.testing` has its tests as `{contract}Contract`. scaffold: one line on the example
-    that `fusionkit new` writes. key: the field of `PipelineConfig` that chooses it, "" where a method has none.
+    that `fusionkit new` writes, "" where it has none. key: the field of `PipelineConfig` that chooses it, "" where a
+    method has none.
     default: the built-in that a method takes unless told otherwise; None leaves it to another plug-in. flag: the option
     of the command line, "" where there is none. help: that option's text.
     """
@@ -30,7 +31,7 @@ class Kind:
     record: type[records.PluginRecord]
     hook: str
     contract: str
-    scaffold: str
+    scaffold: str = ""
     key: str = ""
     default: str | None = None
     flag: str = ""

@@ -1,4 +1,4 @@
-"""One training loop for every trainable plug-in: Adam, cosine schedule, EMA, checkpoints that resume exactly."""
+"""One training loop for every trainable plug-in: Adam or Muon, a schedule, EMA, checkpoints that resume exactly."""
 
 import json
 import math
@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from ..errors import OptionError, OutputError, WeightsError
 from ..storage.atomic import atomic_write
 from .data import CropSampler
+from .muon import Muon
 from .options import TrainOptions
 
 __all__ = ["Trainer", "averaged", "train"]
@@ -24,14 +25,18 @@ __all__ = ["Trainer", "averaged", "train"]
 class Trainer(ABC):
     """What a plug-in adds to the loop: its module, what it learns from, its loss, its validation, its file format.
 
-    Constructed with (options, decoder); `decoder` is None unless `needs_decoder`. A trainer owns its data and its
+    Constructed with (options, decoder); `decoder` is None unless `wants_decoder`. A trainer owns its data and its
     device: `open` reads the data, `to` moves what computes.
     """
 
-    needs_decoder: bool = False
     module: nn.Module
     device: torch.device = torch.device("cpu")
     data: Any = None
+
+    @classmethod
+    def wants_decoder(cls, options: Any) -> bool:  # noqa: ARG003
+        """Whether a trainer with these options learns from what a decoder encodes."""
+        return False
 
     def open(self, folders: Sequence[Path], options: TrainOptions) -> None:
         """Read the data: single images, unless a trainer takes `PairSampler` or something of its own.
@@ -85,11 +90,11 @@ def averaged(module: nn.Module, decay: float) -> AveragedModel:
 
 
 def learning_rate(step: int, options: TrainOptions) -> float:
-    """Linear warm-up, then half a cosine down to zero."""
+    """Linear warm-up, then half a cosine, or a line, down to zero."""
     if step < options.warmup:
         return options.lr * (step + 1) / options.warmup
-    progress = (step - options.warmup) / max(1, options.steps - options.warmup)
-    return options.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    progress = min(1.0, (step - options.warmup) / max(1, options.steps - options.warmup))
+    return options.lr * (1 - progress if options.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def train(
@@ -112,7 +117,8 @@ def train(
     log = folder / "log.jsonl"
     module = trainer.module
     average = averaged(module, options.ema)
-    optimizer = torch.optim.Adam(module.parameters(), lr=options.lr)
+    kind = Muon if options.optimizer == "muon" else torch.optim.Adam
+    optimizer = kind(module.parameters(), lr=options.lr)
     generator = torch.Generator().manual_seed(options.seed)
     recorded = json.dumps(settings, sort_keys=True)
     checkpoint = _Checkpoint(folder / "checkpoint.pt", recorded, trainer, average, optimizer, generator)

@@ -1,5 +1,7 @@
 """What every training run is configured by."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from ..contracts import Options
@@ -13,8 +15,10 @@ class TrainOptions(Options):
     steps: int = Field(5000, ge=1, description="optimiser steps")
     batch: int = Field(16, ge=1, description="crops a step")
     crop: int = Field(64, ge=8, description="side of the square crops, in pixels")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate (Adam)")
-    warmup: int = Field(200, ge=1, description="steps of linear warm-up; a cosine to zero follows")
+    optimizer: Literal["adam", "muon"] = Field("adam", description="muon: for networks of matrices and convolutions")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    warmup: int = Field(200, ge=1, description="steps of linear warm-up")
+    schedule: Literal["cosine", "linear"] = Field("cosine", description="how the rate falls to zero afterwards")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average of the weights")
     grey: float = Field(0.15, ge=0, le=1, description="share of crops turned to grey")
     held_out: int = Field(12, ge=1, description="images kept out of training and validated on, chosen by file name")

@@ -133,5 +133,5 @@ def verify_weights(stored: Stored) -> int:
     """Read, compare the SHA-256, load strictly into the plug-in; the number of parameters. Raises WeightsError."""
     tensors = read_tensors(stored.file)
     _check_finite(tensors, stored.file.path)
-    get_registry().create(*stored.plugin, {"weights": str(stored.file.path)})
+    get_registry().create(*stored.plugin, {"weights": str(stored.file.path)}).prepare()
     return sum(v.numel() for v in tensors.values())

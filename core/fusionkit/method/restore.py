@@ -1,0 +1,190 @@
+"""Sources pass through the flow first, each from its own place on the path.
+
+A source with noise of deviation s, y = x₀ + s ε, is a point of the flow's path: with t = s / (1 + s), (1 - t) y is
+x_t. So one evaluation of the velocity at the source's own t gives its clean image, x̂₀ = x_t - t v(x_t, t): no noise is
+added, nothing was trained on fusion, and sources without noise are left alone, bit for bit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..contracts import Backbone, ColorSpace, Decoder, Sources
+from ..errors import OptionError
+from ..flow.path import x0_and_noise
+from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
+from ..timing import Stopwatch
+
+__all__ = ["DEAD_ZONE", "Restored", "Restorer"]
+
+DEAD_ZONE = 1.5 / 255  # estimates below count as none: no clean photograph measured reaches it
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was found in a source of one image of the batch, and whether it went through the flow, at which t."""
+
+    source: str
+    noise: Noise
+    t: float = 0.0
+
+    def note(self) -> str:
+        """For the user."""
+        kind = (
+            "noise along rows"
+            if self.noise.correlation
+            else "noise that grows with light"
+            if self.noise.slope
+            else "noise"
+        )
+        done = "cleaned by the flow" if self.t > 0 else "left as it is: this backbone restores nothing"
+        return f"{self.source}: {kind} of {255 * self.noise.level:.1f} levels, {done}"
+
+    def record(self) -> dict[str, Any]:
+        """For the manifest; levels of 255."""
+        return {
+            "source": self.source,
+            "noise": round(255 * self.noise.level, 2),
+            "slope": float(f"{self.noise.slope:.3g}"),
+            "correlation": round(self.noise.correlation, 2),
+            "t": round(self.t, 4),
+        }
+
+
+@dataclass
+class _Plane:
+    """A luma (channel 0) or chroma (1, 2) plane (H, W) of one source of one image, and its noise."""
+
+    source: int
+    image: int
+    channel: int
+    pixels: Tensor
+    noise: Noise
+    t: float = 0.0
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """Cleans sources by one evaluation of the flow.
+
+    levels: "auto" estimates the noise of each source; "none" does nothing and says that there is none; numbers are the
+    deviations of the sources' luma in levels of 255, one for all or one a source. Chroma follows where luma is noisy,
+    at its own estimated level. Raises OptionError for numbers that a backbone without `restores` cannot serve.
+    """
+
+    backbone: Backbone
+    decoder: Decoder
+    color: ColorSpace
+    levels: str
+
+    def __post_init__(self) -> None:
+        """Refuse now what would fail at the first image."""
+        if self.given is not None and not self._able:
+            raise OptionError(
+                f"`restore={self.levels}`: this backbone restores nothing, or decodes with a loss; use `backbone=rf`, "
+                "or `restore=none`"
+            )
+
+    @property
+    def given(self) -> list[float] | None:
+        """The levels that were given, in [0, 1]; None for auto and none."""
+        return None if self.levels in ("auto", "none") else [float(v) / 255 for v in self.levels.split(",")]
+
+    @property
+    def _able(self) -> bool:
+        return self.backbone.restores > 0 and self.decoder.lossless
+
+    def __call__(self, sources: Sources, watch: Stopwatch) -> tuple[Sources, list[Restored]]:
+        """The restored sources, knowing what noise they still have; what was found in each."""
+        if self.levels == "none":
+            return sources, []
+        with watch.stage("noise"):
+            planes = self._noisy(sources)
+        found = [Restored(sources.name(p.source), p.noise) for p in planes if p.channel == 0]
+        left = [torch.zeros(len(y), device=y.device) for y in sources.luma]
+        if not self._able:
+            for plane in planes:
+                left[plane.source][plane.image] = plane.noise.level
+            return replace(sources, noise=tuple(left)), found
+        if not planes:
+            return replace(sources, noise=tuple(left)), []
+        with watch.stage("noise"):
+            planes += self._noisy_chroma(sources, planes)
+        with watch.stage("restore"):
+            cleaned = self._clean(planes)
+        for plane, pixels in zip(planes, cleaned, strict=True):
+            if plane.channel == 0:
+                left[plane.source][plane.image] = estimate_noise(pixels[None, None])[0].level
+        found = [Restored(sources.name(p.source), p.noise, p.t) for p in planes if p.channel == 0]
+        return replace(self._put_back(sources, planes, cleaned), noise=tuple(left)), found
+
+    def _noisy(self, sources: Sources) -> list[_Plane]:
+        """The luma planes whose noise is above the dead zone."""
+        planes = []
+        for i, luma in enumerate(sources.luma):
+            for b, noise in enumerate(self._noise(luma, i, len(sources))):
+                if noise.level >= DEAD_ZONE:
+                    planes.append(_Plane(i, b, 0, luma[b, 0], noise))
+        return planes
+
+    def _noise(self, luma: Tensor, source: int, count: int) -> Sequence[Noise]:
+        if self.given is None:
+            return estimate_noise(luma)
+        if len(self.given) not in (1, count):
+            raise OptionError(f"`restore={self.levels}`: {len(self.given)} levels for {count} sources")
+        level = self.given[min(source, len(self.given) - 1)]
+        return [Noise(level, 0.0, level**2)] * len(luma)
+
+    def _noisy_chroma(self, sources: Sources, lumas: Sequence[_Plane]) -> list[_Plane]:
+        """The chroma planes, shifted to mid-grey, of sources whose luma is noisy, if their noise is above the zone."""
+        planes = []
+        for p in lumas:
+            chroma = self.color.split(sources.images[p.source][p.image : p.image + 1])[1]
+            for c in range(0 if chroma is None else chroma.shape[1]):
+                assert chroma is not None
+                pixels = chroma[0, c] + 0.5
+                noise = estimate_noise(pixels.clamp(0, 1)[None, None])[0]
+                if noise.level >= DEAD_ZONE:
+                    level = Noise(noise.level, 0.0, noise.level**2)
+                    planes.append(_Plane(p.source, p.image, c + 1, pixels, level))
+        return planes
+
+    def _clean(self, planes: Sequence[_Plane]) -> list[Tensor]:
+        """All planes in one batch, one evaluation: each (H, W)."""
+        stable = [stabilise(p.pixels, p.noise) for p in planes]
+        images = torch.stack([pixels for pixels, _ in stable])[:, None]
+        ends = self.decoder.encode(torch.tensor([0.0, 1.0], device=images.device).view(2, 1, 1, 1)).flatten()
+        s = torch.tensor([deviation for _, deviation in stable], device=images.device) * (ends[1] - ends[0])
+        t = (s / (1 + s)).clamp_max(self.backbone.restores)
+        for plane, time in zip(planes, t.tolist(), strict=True):
+            plane.t = time
+        wide = t.view(-1, 1, 1, 1)
+        x = (1 - wide) * self.decoder.encode(images)
+        x0 = x0_and_noise(x, self.backbone.velocity(x, t), wide)[0]
+        size = (images.shape[-2], images.shape[-1])
+        clean = self.decoder.decode(x0, size)[:, 0]
+        return [unstabilise(pixels, p.noise) for pixels, p in zip(clean, planes, strict=True)]
+
+    def _put_back(self, sources: Sources, planes: Sequence[_Plane], cleaned: Sequence[Tensor]) -> Sources:
+        """Sources with the cleaned planes in their places; images without a cleaned plane keep their bits."""
+        images, lumas = list(sources.images), list(sources.luma)
+        for i, b in dict.fromkeys((p.source, p.image) for p in planes):
+            if images[i] is sources.images[i]:
+                images[i], lumas[i] = images[i].clone(), lumas[i].clone()
+            mine = {
+                p.channel: pixels for p, pixels in zip(planes, cleaned, strict=True) if (p.source, p.image) == (i, b)
+            }
+            luma = mine[0].clamp(0, 1)[None, None]
+            chroma = self.color.split(sources.images[i][b : b + 1])[1]
+            if chroma is not None:
+                chroma = chroma.clone()
+                for c in range(chroma.shape[1]):
+                    if c + 1 in mine:
+                        chroma[0, c] = mine[c + 1] - 0.5
+            lumas[i][b] = luma[0]
+            merged = self.color.merge(luma, [chroma] * len(sources), sources)
+            images[i][b] = merged[0].clamp(0, 1) if merged.shape[1] == images[i].shape[1] else luma[0]
+        return replace(sources, images=tuple(images), luma=tuple(lumas))

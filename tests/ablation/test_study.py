@@ -1,0 +1,317 @@
+"""Ablations: grids, validation, resuming, failures, attribution, reports."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fusionkit.ablation import Study, load_grid, load_pairs, load_scenes
+from fusionkit.ablation.attribution import removals
+from fusionkit.ablation.report import write_reports
+from fusionkit.errors import OptionError
+from fusionkit.images import read_image, write_image
+from fusionkit.scenes import infrared_visible
+from fusionkit.weights import save_weights
+from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig
+from fusionkit_plugins.vq.config import DDConfig, VQConfig
+from fusionkit_plugins.vq.network import VQModel
+from harness import run_cli
+
+GRID = """
+[base]
+backbone = "identity"
+
+[grid]
+prior = ["em_tv", "laplacian"]
+"prior.em_tv.form" = ["corrected", "released"]
+seed = [0, 1]
+
+[data]
+scenes = "infrared-visible"
+count = 2
+size = [48, 64]
+
+[report]
+metrics = ["EN", "SSIM"]
+images = 1
+"""
+
+
+def random_networks(folder: Path) -> list[Path]:
+    """Weights of a small flow and a small autoencoder, random and loud."""
+    torch.manual_seed(0)
+    network = NCSNpp(NCSNppConfig(image_size=256, nf=8, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=()))
+    first_stage = VQModel(VQConfig(n_embed=64, ddconfig=DDConfig(ch=32, ch_mult=(1, 1), num_res_blocks=1)))
+    paths = []
+    for name, module in (("rf", network), ("vq", first_stage)):
+        for parameter in module.parameters():
+            if parameter.ndim == 4:
+                torch.nn.init.kaiming_normal_(parameter.data)
+        paths.append(folder / f"{name}.safetensors")
+        info = {"architecture": module.config.model_dump(), "domain": "any", "decoder": "identity"}
+        save_weights(paths[-1], module.state_dict(), info)
+    return paths
+
+
+def write_grid(path: Path, text: str = GRID) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def make_study(tmp_path: Path, text: str = GRID, output: str = "out") -> Study:
+    grid = load_grid(write_grid(tmp_path / "grid.toml", text))
+    return Study(grid, load_scenes("infrared-visible", 2, (48, 64)), tmp_path / output, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Study:
+    study = make_study(tmp_path_factory.mktemp("ablation"))
+    assert all(event == "run" for _, _, event in study.run())
+    return study
+
+
+@pytest.fixture(scope="module")
+def reports(done) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in write_reports(done)}
+
+
+class TestGrid:
+    def test_an_option_multiplies_only_the_cells_that_use_its_plugin(self, tmp_path):
+        cells = [c for c in load_grid(write_grid(tmp_path / "g.toml")).cells if not c.removed]
+        assert [c.label for c in cells] == [
+            "prior=em_tv, form=corrected, seed=0",
+            "prior=em_tv, form=released, seed=0",
+            "prior=em_tv, form=corrected, seed=1",
+            "prior=em_tv, form=released, seed=1",
+            "prior=laplacian, seed=0",
+            "prior=laplacian, seed=1",
+        ]
+        assert cells[1].config.prior.options == {"form": "released"}
+        assert cells[5].config.seed == 1
+
+    def test_nested_tables_are_the_same_as_dotted_keys(self, tmp_path):
+        nested = '[grid.prior.em_tv]\nlam = [0.1, 0.2]\n[grid.sampler]\neta = [0.0, 0.5]\n[base]\nprior = "em_tv"'
+        labels = [c.label for c in load_grid(write_grid(tmp_path / "g.toml", nested)).cells if not c.removed]
+        assert labels == ["lam=0.1, eta=0", "lam=0.2, eta=0", "lam=0.1, eta=0.5", "lam=0.2, eta=0.5"]
+
+    def test_steps_strength_and_injection_are_the_samplers(self, tmp_path):
+        text = '[grid]\nsteps = [1, 3]\nstrength = [0.2]\ninject = ["x0"]\n"sampler.eta" = [0.5]'
+        sampler = load_grid(write_grid(tmp_path / "g.toml", text)).cells[1].config.sampler
+        assert (sampler.steps, sampler.strength, sampler.inject, sampler.eta) == (3, 0.2, "x0", 0.5)
+
+    def test_tasks_and_presets_can_be_varied(self, tmp_path):
+        text = '[grid]\ntask = ["ivif", "mff"]'
+        cells = [c for c in load_grid(write_grid(tmp_path / "g.toml", text)).cells if not c.removed]
+        assert [c.config.prior.options["base"] for c in cells] == [4.0, 1.0]
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("[grid]\nprior = []", "grid.prior is empty"),
+            ('[grid]\nprior = ["em_tv"]\n"prior.laplacian.base" = [1]', "prior.laplacian.base .* no cell uses"),
+            ('[grid]\n"prior.em_tv" = [1]', "expected prior.NAME.OPTION"),
+            ('[grid]\n"prior.nope.lam" = [1]', "nope"),
+            ("[grid]\nstep = [1]", "step: not a choice"),
+            ('[grid]\ndegradation = ["noise"]', "expected noise=X"),
+            ('[grid]\ndegradation = ["fog=1"]', "unknown; known: none, noise=X"),
+            ('[grid]\nprior = ["em_tv", "em_tv"]', "twice"),
+            ("[grdi]\nprior = [1]", "grdi"),
+            ("[grid", "not valid TOML"),
+            ("[base]\nsteps = 3", "steps"),
+        ],
+    )
+    def test_a_mistake_is_one_line(self, tmp_path, text, message):
+        with pytest.raises(OptionError, match=message) as caught:
+            load_grid(write_grid(tmp_path / "g.toml", text))
+        assert "\n" not in str(caught.value)
+
+    def test_every_cell_is_validated_before_the_first_runs(self, tmp_path):
+        text = GRID.replace('"prior.em_tv.form" = ["corrected", "released"]', '"prior.em_tv.lam" = [0.5, -1.0]')
+        with pytest.raises(OptionError, match=r"nothing was run: prior=em_tv, lam=-1, seed=0: .*; and 1 more cells"):
+            make_study(tmp_path, text)
+        assert not (tmp_path / "out").exists()
+
+
+class TestRun:
+    def test_every_cell_is_scored_over_every_pair(self, done):
+        evaluation = done.evaluation()
+        assert [s.status for s in done.cells] == ["done"] * len(done.cells)
+        assert len([m for m in evaluation.values if m not in evaluation.baselines]) == 6
+        assert all(len(v) == 2 for table in evaluation.values.values() for v in table.values())
+
+    def test_values_are_those_of_the_file(self, done, tmp_path):
+        from fusionkit.scoring.evaluation import evaluate
+        from fusionkit.scoring.metrics import load_metrics
+
+        state, case = done.cells[0], done.cases[0]
+        folders = [tmp_path / n for n in ("a", "b", "f")]
+        for folder, picture in zip(folders, [*case.read(), read_image(done.image(state, case))], strict=True):
+            write_image(folder / "x.png", picture.pixels, "8")
+        # the pair was scored before its sources were rounded to 8 bits, which metrics do anyway
+        scored = evaluate({"m": folders[2]}, folders[:2], load_metrics(["SSIM"], None), baselines=False)
+        assert scored.values["m"]["SSIM"][0] == pytest.approx(state.rows()[case.key]["values"]["SSIM"], rel=1e-3)
+
+    def test_a_finished_study_is_not_run_again(self, done, tmp_path):
+        again = Study(done.grid, done.cases, done.output, device="cpu")
+        assert {s.status for s in again.cells} == {"done"}
+        assert list(again.run()) == []
+
+    def test_a_stopped_study_goes_on_where_it_was(self, tmp_path):
+        study = make_study(tmp_path)
+        for number, _ in enumerate(study.run()):
+            if number == 3:  # two cells whole, the second pair of... none: the fourth fusion had not begun
+                break
+        again = make_study(tmp_path)
+        ran = [(s.cell.label, c.key) for s, c, _ in again.run()]
+        total = len({s.id for s in again.cells}) * 2
+        assert len(ran) == total - 3
+
+    def test_a_new_metric_is_measured_on_the_images_that_are_there(self, tmp_path):
+        study = make_study(tmp_path)
+        list(study.run())
+        image = study.image(study.cells[0], study.cases[0])
+        before = image.stat().st_mtime_ns
+        more = make_study(tmp_path, GRID.replace('"SSIM"]', '"SSIM", "SD"]'))
+        assert {s.status for s in more.cells} == {"new"}
+        list(more.run())
+        assert image.stat().st_mtime_ns == before
+        assert "SD" in more.evaluation().metrics
+
+    def test_ids_follow_options_and_data(self, done, tmp_path):
+        other = make_study(tmp_path, GRID.replace("seed = [0, 1]", "seed = [0, 2]"))
+        assert other.cells[0].id == done.cells[0].id
+        assert other.cells[-1].id != done.cells[5].id
+        fewer = Study(done.grid, done.cases[:1], tmp_path, device="cpu")
+        assert fewer.cells[0].id != done.cells[0].id
+
+    def test_a_failed_cell_is_recorded_and_the_others_go_on(self, tmp_path, monkeypatch):
+        from fusionkit_priors.laplacian import Laplacian
+
+        def explode(self, x0, sources, state, sigma):
+            raise RuntimeError("out of\nmemory")
+
+        monkeypatch.setattr(Laplacian, "correct", explode)
+        study = make_study(tmp_path)
+        events = [event for _, _, event in study.run()]
+        assert events.count("failed") == 2
+        failed = [s for s in study.cells if s.status == "failed"]
+        assert {s.cell.label for s in failed} == {"prior=laplacian, seed=0", "prior=laplacian, seed=1"}
+        assert failed[0].reason == "RuntimeError: out of memory"
+        write_reports(study)
+        report = (tmp_path / "out" / "report.html").read_text()
+        assert "RuntimeError: out of memory" in report
+        assert json.loads((tmp_path / "out" / "results.json").read_text())["failures"]
+
+
+class TestDegradations:
+    def test_scores_are_against_the_clean_sources(self, tmp_path):
+        text = GRID.replace("seed = [0, 1]", 'degradation = ["none", "noise=0.2"]')
+        study = make_study(tmp_path, text)
+        list(study.run())
+        evaluation = study.evaluation()
+        ssim = [evaluation.mean(f"prior=laplacian, degradation={d}", "SSIM") for d in ("none", "noise=0.2")]
+        assert ssim[1] < ssim[0] - 0.1
+
+
+class TestAttribution:
+    def test_parts_are_taken_out_of_the_first_cell(self, done):
+        found = list(removals(done))
+        assert {r.method for r in found} == {done.cells[0].cell.label}
+        assert {r.part for r in found} == {"prior", "colour"}
+        assert found == sorted(found, key=lambda r: -r.levels.mean)
+
+    def test_the_difference_is_that_of_the_files(self, done):
+        prior = next(r for r in removals(done) if r.part == "prior")
+        whole = done.cells[0]
+        without = next(s for s in done.cells if s.cell.removed == "prior")
+        differences = [
+            np.abs(np.subtract(*(np.round(255 * read_image(done.image(s, c)).pixels) for s in (whole, without))))
+            for c in done.cases
+        ]
+        assert prior.levels.mean == pytest.approx(np.mean([d.mean() for d in differences]))
+        assert prior.largest == max(d.max() for d in differences)
+        ssim = [s.rows()[c.key]["values"]["SSIM"] for s in (without, whole) for c in done.cases]
+        assert prior.metrics["SSIM"].mean == pytest.approx(np.mean(ssim[:2]) - np.mean(ssim[2:]))
+
+    def test_the_released_rffusion_owes_nothing_to_its_network(self, tmp_path):
+        rf, vq = random_networks(tmp_path)
+        text = f"""
+        [base]
+        preset = "rffusion-released"
+        working_size = [64, 256]
+        backbone_options = {{weights = "{rf}"}}
+        decoder_options = {{weights = "{vq}"}}
+        [report]
+        metrics = ["EN"]
+        """
+        study = make_study(tmp_path, text)
+        list(study.run())
+        parts = {r.part: r for r in removals(study)}
+        assert max(r.largest for part, r in parts.items() if part.startswith("network (")) <= 1
+        assert parts["network (zeros instead)"].changed < 0.01
+        assert parts["prior"].levels.mean > 10
+
+
+class TestReports:
+    def test_csv_has_one_row_a_value(self, done, reports):
+        rows = list(csv.DictReader(reports["results.csv"].splitlines()))
+        assert len(rows) == len(done.cells) * 2 * 2
+        assert {"cell", "id", "prior", "prior.em_tv.form", "pair", "seconds", "metric", "value"} <= set(rows[0])
+
+    def test_json_holds_cells_attribution_and_definitions(self, done, reports):
+        record = json.loads(reports["results.json"])
+        assert [c["id"] for c in record["cells"]] == [s.id for s in done.cells]
+        assert {r["part"] for r in record["attribution"]} == {"prior", "colour"}
+        assert record["metrics"]["EN"]["definition"]
+        assert all(c["seconds"] > 0 for c in record["cells"])
+
+    def test_html_loads_nothing_and_shows_everything(self, reports):
+        page = reports["report.html"]
+        assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
+        assert "http" not in re.sub(r"http://www.w3.org/2000/svg", "", page)
+        images = json.loads(re.search(r'id="images">(.*?)</script>', page, re.S)[1])
+        assert len(images) == 1
+        labels = [p["label"] for p in images[0]["panels"]]
+        assert labels[:2] == ["source 1", "source 2"]
+        assert "prior=laplacian, seed=1" in labels
+
+    def test_names_cannot_break_out_of_the_page(self, tmp_path):
+        for folder, image in zip(("a", "b"), infrared_visible((48, 64)), strict=True):
+            write_image(tmp_path / folder / "<img onerror=alert(1)> &x.png", image.astype(np.float32), "8")
+        grid = load_grid(write_grid(tmp_path / "g.toml"))
+        study = Study(grid, load_pairs([tmp_path / "a", tmp_path / "b"]), tmp_path / "out", device="cpu")
+        list(study.run())
+        assert "<img onerror" not in write_reports(study)[2].read_text()
+
+
+class TestCommand:
+    def test_dry_run_lists_and_writes_nothing(self, tmp_path):
+        done = run_cli("ablate", write_grid(tmp_path / "g.toml"), "-o", tmp_path / "out", "--dry-run")
+        assert done.returncode == 0, done.stderr
+        assert "8 cells over 2 pairs; 16 fusions to do" in done.stdout
+        assert not (tmp_path / "out").exists()
+
+    def test_run_with_folders_and_limit(self, tmp_path):
+        for seed in range(4):
+            for folder, image in zip(("ir", "vis"), infrared_visible((48, 64), seed=seed), strict=True):
+                write_image(tmp_path / folder / f"{seed}.png", image.astype(np.float32), "8")
+        text = '[base]\nprior = "average"\nbackbone = "identity"\n[data]\nlimit = 2\n[report]\nmetrics = ["EN"]'
+        grid, out = write_grid(tmp_path / "g.toml", text), tmp_path / "out"
+        done = run_cli("ablate", grid, "--pairs", tmp_path / "ir", tmp_path / "vis", "-o", out)
+        assert done.returncode == 0, done.stderr
+        record = json.loads((out / "results.json").read_text())
+        assert record["pairs"] == ["0", "2"]
+        assert (out / "report.html").stat().st_size > 10_000
+
+    @pytest.mark.parametrize(
+        ("text", "message"), [("[base]\nprior = 'average'", "no data"), ("[data]\nscenes = 'x'", "scenes 'x'")]
+    )
+    def test_a_mistake_is_one_line_and_exit_code_2(self, tmp_path, text, message):
+        done = run_cli("ablate", write_grid(tmp_path / "g.toml", text), "-o", tmp_path / "out")
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,261 @@
+"""Folders: matching, resuming, failing without stopping."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fusionkit.batch.options import FileOptions
+from fusionkit.batch.plan import Job, plan_folders
+from fusionkit.batch.run import fuse_files, fuse_folders, method_digest
+from fusionkit.errors import InputError, OutputError
+from fusionkit.images import read_image
+from fusionkit.images.matching import match_folders
+from fusionkit.method.config import make_config
+from fusionkit.method.pipeline import Pipeline
+from fusionkit.storage.manifest import Manifest, sha256
+from harness import load_image
+
+
+def pipeline(**choices):
+    return Pipeline(make_config({"prior": "average", "backbone": "identity", **choices}), device="cpu")
+
+
+@pytest.fixture
+def folders(tmp_path, pair_files):
+    a, b = tmp_path / "ir", tmp_path / "vi"
+    for folder, source in ((a, pair_files[0]), (b, pair_files[1])):
+        folder.mkdir()
+        for name in ("one.png", "two.PNG", "three.png"):
+            shutil.copy(source, folder / name)
+    (b / "two.PNG").rename(b / "TWO.png")
+    return a, b
+
+
+def run(folders, out, **choices):
+    files = FileOptions(force=choices.pop("force", False))
+    matching = plan_folders(folders, out, ".png")
+    return {o.job.key: o for o in fuse_folders(pipeline(**choices), matching.jobs, out, files)}
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_files_match_by_stem_whatever_extension_and_case(folders, tmp_path):
+    a, b = folders
+    load_image(a / "one.png").save(a / "one.jpg")
+    load_image(a / "one.png").save(a / "alone.tif")
+    (a / "notes.txt").write_text("no image")
+    (a / ".hidden.png").write_bytes(b"")
+    matching = plan_folders(folders, tmp_path / "out", ".png")
+    assert [j.key for j in matching.jobs] == ["three", "TWO"]
+    assert matching.ambiguous == [(a / "one.jpg", a / "one.png")]
+    assert matching.unmatched == [a / "alone.tif"]
+    with pytest.raises(InputError, match="not a folder"):
+        match_folders([a, tmp_path / "none"])
+
+
+def test_every_pair_is_fused_and_recorded(folders, tmp_path):
+    out = tmp_path / "out"
+    outcomes = run(folders, out)
+    assert {o.status for o in outcomes.values()} == {"fused"}
+    assert sorted(p.name for p in out.iterdir()) == ["TWO.png", "manifest.jsonl", "one.png", "three.png"]
+    start, *pairs = rows(out)
+    assert start["event"] == "run"
+    assert start["plugins"]["prior"] == {"name": "average", "from": start["plugins"]["prior"]["from"], "options": {}}
+    assert {"imagefusionkit", "torch", "numpy"} <= start["versions"].keys()
+    for row in pairs:
+        assert row["status"] == "ok"
+        assert row["output"]["sha256"] == sha256(out / f"{row['key']}.png")
+        assert [s["sha256"] for s in row["sources"]] == [sha256(folders[0] / "one.png"), sha256(folders[1] / "one.png")]
+        assert {"read", "prior", "color", "write"} <= row["seconds"].keys()
+        assert row["peak_memory_mb"] > 10
+
+
+def test_a_second_run_skips_what_is_finished_and_redoes_what_changed(folders, tmp_path):
+    out = tmp_path / "out"
+    run(folders, out)
+    (out / "one.png").unlink()
+    os.utime(folders[0] / "two.PNG", (1, 1))
+    before = (out / "three.png").stat().st_mtime_ns
+    outcomes = run(folders, out)
+    assert {k: o.status for k, o in outcomes.items()} == {"one": "fused", "TWO": "fused", "three": "skipped"}
+    assert (out / "three.png").stat().st_mtime_ns == before
+    assert {o.status for o in run(folders, out, force=True).values()} == {"fused"}
+
+
+def test_a_manifest_cut_off_by_a_crash_is_read_and_continued(folders, tmp_path):
+    out = tmp_path / "out"
+    run(folders, out)
+    text = (out / "manifest.jsonl").read_text()
+    (out / "manifest.jsonl").write_text(text[:-40])
+    statuses = {k: o.status for k, o in run(folders, out, force=False).items()}
+    assert sorted(statuses.values()) == ["failed", "skipped", "skipped"]  # the cut-off one is not known to be ours
+    assert len(list(Manifest(out / "manifest.jsonl").rows())) == 3 + 1 + 1
+
+
+def test_results_of_other_options_are_never_mixed_or_overwritten(folders, tmp_path):
+    out = tmp_path / "out"
+    run(folders, out)
+    with pytest.raises(OutputError, match=r"3 result\(s\) made with other options.*`force`"):
+        run(folders, out, prior="max")
+    assert {o.status for o in run(folders, out, prior="max", force=True).values()} == {"fused"}
+
+
+def test_depth_belongs_to_the_method_and_spelt_out_defaults_do_not(folders, tmp_path):
+    out = tmp_path / "out"
+    run(folders, out, prior="laplacian")
+    assert {o.status for o in run(folders, out, prior="laplacian", prior_options={"levels": "0"}).values()} == {
+        "skipped"
+    }
+    jobs = plan_folders(folders, out, ".png").jobs
+    with pytest.raises(OutputError, match="other options"):
+        list(fuse_folders(pipeline(prior="laplacian"), jobs, out, FileOptions(depth="16")))
+
+
+def test_the_options_of_every_plugin_belong_to_the_method():
+    methods = [
+        method_digest(pipeline(backbone="identity", decoder="vq", decoder_options=options), FileOptions())
+        for options in ({}, {"quantize": "auto"}, {"quantize": "decode"})
+    ]
+    assert methods[0] == methods[1] != methods[2]
+
+
+def test_only_our_own_unchanged_results_are_ever_redone(folders, tmp_path):
+    out = tmp_path / "out"
+    run(folders, out)
+    (out / "one.png").write_bytes(b"edited by hand")
+    os.utime(folders[0] / "one.png", (1, 1))
+    (out / "three.tif").write_bytes(b"foreign")
+    assert run(folders, out)["one"].status == "failed"
+    assert (out / "one.png").read_bytes() == b"edited by hand"
+    jobs = plan_folders(folders, out, ".tif").jobs
+    statuses = {o.job.key: o.status for o in fuse_folders(pipeline(), jobs, out, FileOptions())}
+    assert statuses == {"one": "fused", "TWO": "fused", "three": "failed"}
+    assert (out / "three.tif").read_bytes() == b"foreign"
+
+
+def test_a_plugin_that_raises_or_gives_nan_fails_its_pair_only(folders, tmp_path, monkeypatch):
+    from fusionkit_priors.baselines import Average
+
+    original, calls = Average.correct, []
+
+    def correct(self, x0, sources, state, sigma):
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("out of memory on device")
+        luma, state = original(self, x0, sources, state, sigma)
+        return (luma * float("nan"), state) if len(calls) == 2 else (luma, state)
+
+    monkeypatch.setattr(Average, "correct", correct)
+    outcomes = list(run(folders, tmp_path / "out").values())
+    assert [o.status for o in outcomes] == ["failed", "failed", "fused"]
+    assert "a smaller `tile`" in outcomes[0].reason
+    assert "Average.correct returned NaN" in outcomes[1].reason
+
+
+def test_one_folder_twice_or_the_sources_as_output_are_refused(folders, tmp_path):
+    with pytest.raises(InputError, match="one folder is named twice"):
+        match_folders([folders[0], folders[0]])
+    with pytest.raises(OutputError, match="folder of sources"):
+        plan_folders(folders, folders[1], ".png")
+
+
+def test_a_foreign_file_in_the_way_fails_its_pair_only(folders, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "one.png").write_bytes(b"mine")
+    outcomes = run(folders, out)
+    assert outcomes["one"].status == "failed"
+    assert "exists already" in outcomes["one"].reason
+    assert (out / "one.png").read_bytes() == b"mine"
+    assert outcomes["three"].status == "fused"
+
+
+def test_a_broken_pair_is_reported_and_the_rest_go_on(folders, tmp_path):
+    (folders[1] / "one.png").write_bytes(b"")
+    load_image(folders[1] / "three.png").resize((50, 40)).save(folders[1] / "three.png")
+    out = tmp_path / "out"
+    outcomes = run(folders, out)
+    assert outcomes["one"].status == outcomes["three"].status == "failed"
+    assert "empty file" in outcomes["one"].reason
+    assert "50x40" in outcomes["three"].reason
+    assert outcomes["TWO"].status == "fused"
+    assert sorted(p.name for p in out.iterdir()) == ["TWO.png", "manifest.jsonl"]
+    failed = [r for r in rows(out) if r.get("status") == "failed"]
+    assert {r["key"] for r in failed} == {"one", "three"}
+
+
+def one(tmp_path, sources, output="out.png", **choices):
+    files = FileOptions(**choices.pop("files", {}))
+    return fuse_files(pipeline(**choices), Job("x", tuple(sources), tmp_path / output), files, None)
+
+
+def test_a_result_never_replaces_a_source(tmp_path, pair_files):
+    a, b = (Path(shutil.copy(p, tmp_path)) for p in pair_files)
+    with pytest.raises(OutputError, match="is one of the sources"):
+        fuse_files(pipeline(), Job("x", (a, b), b), FileOptions(force=True), None)
+
+
+@pytest.mark.parametrize(
+    ("grey", "color", "expected"),
+    [
+        ("L", "RGB", ("RGB", "8")),
+        ("L", "L", ("L", "8")),
+        ("RGB", "L", ("RGB", "8")),
+        ("I;16", "RGB", ("RGB", "8")),
+        ("L", "I;16", ("I;16", "16")),
+        ("RGBA", "L", ("RGBA", "8")),
+        ("L", "LA", ("LA", "8")),
+        ("1", "P", ("RGB", "8")),
+    ],
+)
+def test_size_depth_and_colour_follow_the_reference(tmp_path, pair_files, grey, color, expected):
+    paths = []
+    for index, mode in enumerate((grey, color)):
+        image = load_image(pair_files[1])
+        if mode == "I;16":
+            image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+        else:
+            image = image.convert(mode)
+        path = tmp_path / f"{index}.png"
+        image.save(path)
+        paths.append(path)
+    one(tmp_path, paths)
+    result = load_image(tmp_path / "out.png")
+    assert result.mode == expected[0]
+    assert result.size == (128, 96)
+    assert read_image(tmp_path / "out.png").depth == expected[1]
+
+
+def test_sizes_that_differ_are_an_error_that_offers_the_remedy(tmp_path, pair_files):
+    small = tmp_path / "small.png"
+    load_image(pair_files[0]).resize((64, 48)).save(small)
+    with pytest.raises(InputError, match=r"small\.png is 64x48 but vis\.png is 128x96.*`resize=reference`"):
+        one(tmp_path, (small, pair_files[1]))
+    outcome = one(tmp_path, (small, pair_files[1]), resize="reference")
+    assert "resized from 64x48 to 128x96" in " ".join(outcome.notes)
+    assert load_image(tmp_path / "out.png").size == (128, 96)
+
+
+def test_depth_can_be_asked_for(tmp_path, pair_files):
+    one(tmp_path, pair_files, "out.tif", files={"depth": "float"})
+    assert read_image(tmp_path / "out.tif").depth == "float"
+    with pytest.raises(OutputError, match="cannot hold 32-bit float"):
+        one(tmp_path, pair_files, "out2.png", files={"depth": "float"})
+
+
+def test_nothing_is_stretched_unless_asked(tmp_path):
+    for name, low, high in (("a", 60, 120), ("b", 80, 140)):
+        Image.fromarray(np.linspace(low, high, 64 * 64).reshape(64, 64).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    sources = (tmp_path / "a.png", tmp_path / "b.png")
+    one(tmp_path, sources)
+    assert np.asarray(load_image(tmp_path / "out.png")).max() <= 130
+    one(tmp_path, sources, "stretched.png", stretch="minmax")
+    stretched = np.asarray(load_image(tmp_path / "stretched.png"))
+    assert (stretched.min(), stretched.max()) == (0, 255)

@@ -1,0 +1,184 @@
+"""The program as a user meets it: quick, and one line with exit code 2 when something is wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from harness import load_image, run_cli
+
+FAST = ("--prior", "laplacian", "--backbone", "identity")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("--version",), ("plugins", "list")])
+def test_help_and_listing_import_no_torch(arguments):
+    code = (
+        "import sys, atexit\n"
+        "heavy = lambda: sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'scipy', 'numpy', 'PIL'})\n"
+        "atexit.register(lambda: print('HEAVY', heavy()))\n"
+        "from fusionkit.cli.app import main\n"
+        "main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "HEAVY []" in result.stdout
+
+
+def test_import_fusionkit_is_light_and_complete():
+    code = (
+        "import sys, fusionkit; assert 'torch' not in sys.modules; [getattr(fusionkit, n) for n in fusionkit.__all__]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_run_writes_a_colour_image_of_the_same_size_and_a_manifest(pair_files, tmp_path):
+    out = tmp_path / "fused.png"
+    result = run_cli("run", *FAST, *pair_files, "-o", out)
+    assert result.returncode == 0, result.stderr
+    image = load_image(out)
+    assert (image.mode, image.size) == ("RGB", (128, 96))
+    row = json.loads((tmp_path / "fused.manifest.jsonl").read_text())
+    assert row["plugins"]["prior"]["name"] == "laplacian"
+    assert row["plugins"]["prior"]["options"]["levels"] == 0
+    again = tmp_path / "again.png"
+    assert run_cli("run", *FAST, *pair_files, "-o", again, "--no-manifest").returncode == 0
+    assert again.read_bytes() == out.read_bytes()
+    assert not (tmp_path / "again.manifest.jsonl").exists()
+
+
+def test_the_default_method_runs_with_what_is_shipped(pair_files, tmp_path):
+    out = tmp_path / "fused.png"
+    result = run_cli("run", "--prior", "em_tv", "--backbone", "rf", *pair_files, "-o", out)
+    assert result.returncode == 0, result.stderr
+    row = json.loads((tmp_path / "fused.manifest.jsonl").read_text())
+    assert row["plugins"]["backbone"]["sha256"]
+    assert row["plugins"]["decoder"]["name"] == "identity"
+    assert {"noise", "restore", "prior"} <= row["seconds"].keys()
+
+
+def test_three_sources(pair_files, tmp_path):
+    for prior in ("em_tv", "laplacian"):
+        out = tmp_path / f"{prior}.png"
+        result = run_cli(
+            "run", "--prior", prior, "--backbone", "identity", pair_files[0], pair_files[1], pair_files[0], "-o", out
+        )
+        assert result.returncode == 0, result.stderr
+        assert load_image(out).size == (128, 96)
+
+
+def wrong(*arguments, out=None):
+    result = run_cli(*arguments)
+    assert result.returncode == 2, (result.stdout, result.stderr)
+    assert "Traceback" not in result.stderr
+    if out is not None:
+        assert not out.exists()
+    return result.stderr
+
+
+def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
+    ir, vis = pair_files
+    out = tmp_path / "o" / "fused.png"
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish, long enough to look at")
+    cases = {
+        ("--prior", "em_tvv", ir, vis): "no prior 'em_tvv'; did you mean 'em_tv'?",
+        ("--backbone", "rff", ir, vis): "no backbone 'rff'; did you mean 'rf'?",
+        ("--prior-opt", "lamb=1", ir, vis): "no option 'lamb'; did you mean 'lam'?",
+        ("--prior-opt", "lam", ir, vis): "expected KEY=VALUE",
+        ("--solver", "eular", ir, vis): "solver='eular'",
+        ("--strength", "2", ir, vis): "less than or equal to 1",
+        ("--inject", "velocity", "--prior", "max", ir, vis): "needs a prior with an energy",
+        ("--reference", "5", ir, vis): "there are only 2 sources",
+        ("--device", "abacus", ir, vis): "device 'abacus' cannot be used",
+        ("--range", "9", ir, vis): "expected BLACK,WHITE",
+        ("--range", "0,inf", ir, vis): "both finite",
+        ("--seed", "99999999999999999999", ir, vis): "seed='99999999999999999999'",
+        ("--prior-opt", "a=1", "--prior-opt", "a.b=2", ir, vis): "was given a value of its own",
+        ("--prior", "laplacian", "--prior-opt", "selectivity=inf", ir, vis): "finite number",
+        ("--color-opt", "chroma_from=7", ir, vis): "there are only 2 sources",
+        ("--backbone-opt", "weights=a.pth", ir, vis): "only .safetensors files",
+        ("--sampler-opt", "eta=0.5", "--solver", "heun", ir, vis): "eta > 0 needs solver euler",
+        ("--depth", "12", ir, vis): "depth='12': input should be '8', '16' or 'float'",
+        ("--tile", "3", ir, vis): "tile must be 0 or at least 128",
+        ("--preset", tmp_path / "none.toml", ir, vis): "not found",
+        ("--decoder", "vq", "--backbone", "rf", "--decoder-opt", "weights=no", ir, vis): "weights 'no' not found",
+        ("--decoder", "vq", ir, vis): "works on pixels",
+        (ir,): "one source is nothing to fuse",
+        (ir, tmp_path / "bad.png"): "bad.png: cannot be read",
+        (ir, tmp_path / "none.png"): "none.png: cannot be opened: No such file",
+        ("--pairs", ir, vis): "not a folder",
+    }
+    for arguments, reason in cases.items():
+        text = wrong("run", *arguments, "-o", out, out=out.parent)
+        assert reason in text, (arguments, text)
+        assert len(text.strip().splitlines()) == 1, text
+
+
+def test_an_existing_result_needs_force(pair_files, tmp_path):
+    out = tmp_path / "fused.png"
+    out.write_bytes(b"precious")
+    assert "--force" in wrong("run", *FAST, *pair_files, "-o", out)
+    assert out.read_bytes() == b"precious"
+    assert run_cli("run", *FAST, *pair_files, "-o", out, "--force").returncode == 0
+
+
+@pytest.mark.parametrize("output", [".", "", "/", "blocked/x.png", "n" * 300 + ".png"])
+def test_outputs_that_cannot_be(pair_files, tmp_path, output):
+    (tmp_path / "blocked").write_text("a file")
+    result = run_cli("run", *FAST, *pair_files, "-o", output, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert ".tmp" not in result.stderr
+
+
+def test_folders_exit_1_when_a_pair_failed(pair_files, tmp_path):
+    for name, source in (("ir", pair_files[0]), ("vi", pair_files[1])):
+        (tmp_path / name).mkdir()
+        for stem in ("a", "b"):
+            shutil.copy(source, tmp_path / name / f"{stem}.png")
+    (tmp_path / "vi" / "b.png").write_bytes(b"")
+    shutil.copy(pair_files[0], tmp_path / "ir" / "alone.png")
+    command = ("run", *FAST, "--pairs", tmp_path / "ir", tmp_path / "vi", "-o", tmp_path / "out")
+    result = run_cli(*command)
+    assert result.returncode == 1
+    assert "1 fused, 0 finished before, 1 failed" in result.stdout
+    assert "failed: b: " in result.stderr
+    assert "without a partner" in result.stderr
+    assert "alone.png" in result.stderr
+    shutil.copy(pair_files[1], tmp_path / "vi" / "b.png")
+    result = run_cli(*command)
+    assert result.returncode == 0
+    assert "1 fused, 1 finished before, 0 failed" in result.stdout
+
+
+def test_a_preset_is_a_toml_file_and_options_override_it(pair_files, tmp_path):
+    preset = tmp_path / "mine.toml"
+    preset.write_text('prior = "laplacian"\nbackbone = "identity"\nseed = 3\n[prior_options]\nlevels = 2\nbase = 1.0\n')
+    out = tmp_path / "fused.png"
+    result = run_cli("run", "--preset", preset, "--prior-opt", "base=0", *pair_files, "-o", out)
+    assert result.returncode == 0, result.stderr
+    row = json.loads((tmp_path / "fused.manifest.jsonl").read_text())
+    options = row["plugins"]["prior"]["options"]
+    assert (row["seed"], options["levels"], options["base"]) == (3, 2, 0.0)
+    preset.write_text("prior = [")
+    assert "not valid TOML" in wrong("run", "--preset", preset, *pair_files, "-o", tmp_path / "x.png")
+
+
+def test_demo_writes_one_comparison_a_task(tmp_path):
+    out = tmp_path / "demo"
+    result = run_cli("demo", "-o", out)
+    assert result.returncode == 0, result.stderr
+    for task in ("infrared-visible", "multi-exposure", "multi-focus"):
+        sheet = np.asarray(load_image(out / f"{task}.png"))
+        assert sheet.shape[1] > 3 * 640
+        assert (out / task / "fused.png").exists()
+    assert "--force" in wrong("demo", "-o", out)
+
+
+def test_unknown_commands_and_plugins():
+    assert "did you mean 'laplacian'?" in wrong("plugins", "show", "laplacean")
+    assert "no kind" in wrong("plugins", "list", "--kind", "colour")
+    assert run_cli("plugins", "check").returncode == 0

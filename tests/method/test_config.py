@@ -1,0 +1,111 @@
+"""Presets, and the choices that the released RFfusion needs beside its plug-ins."""
+
+import numpy as np
+import pytest
+import torch
+
+import fusionkit
+from fusionkit.errors import OptionError
+from fusionkit.method.config import PipelineConfig, choose, load_preset, make_config, merge_choices, preset_names
+from fusionkit.method.pipeline import Pipeline
+from fusionkit.registry.loading import get_registry
+from harness import run_cli
+
+BASE = {"prior": "em_tv", "prior_options": {"lam": 0.3}, "sampler": {"steps": 2}, "seed": 1}
+PLAIN = {"prior": "average", "backbone": "identity"}
+
+
+class TestMerging:
+    def test_tables_are_merged_key_by_key(self):
+        merged = merge_choices(BASE, {"prior_options": {"rho": 0.1}, "sampler": {"strength": 0.5}, "seed": 2})
+        assert merged["prior_options"] == {"lam": 0.3, "rho": 0.1}
+        assert merged["sampler"] == {"steps": 2, "strength": 0.5}
+        assert merged["seed"] == 2
+        assert BASE["prior_options"] == {"lam": 0.3}
+
+    def test_a_plugin_that_is_replaced_takes_its_options_with_it(self):
+        merged = merge_choices(BASE, {"prior": "laplacian", "prior_options": {"window": 3}})
+        assert merged["prior_options"] == {"window": 3}
+        assert merge_choices(BASE, {"prior": "em_tv"})["prior_options"] == {"lam": 0.3}
+        silent = {"prior_options": {"lam": 0.3}}  # the default prior's
+        assert merge_choices(silent, {"prior": "em_tv"})["prior_options"] == {"lam": 0.3}
+        assert "prior_options" not in merge_choices(silent, {"prior": "max"})
+
+    def test_a_table_that_is_none_is_an_error(self):
+        with pytest.raises(OptionError, match="sampler must be a table"):
+            merge_choices({"sampler": 3}, {"sampler": {"steps": 2}})
+
+    def test_a_preset_on_the_command_line_and_in_python(self, pair_files, tmp_path):
+        preset = tmp_path / "mine.toml"
+        preset.write_text('prior = "max"\nbackbone = "identity"\n')
+        assert run_cli("run", "--preset", preset, *pair_files, "-o", tmp_path / "a.png").returncode == 0
+        expected = fusionkit.fuse(*pair_files, prior="max", backbone="identity")
+        np.testing.assert_array_equal(fusionkit.fuse(*pair_files, preset=str(preset)), expected)
+        np.testing.assert_array_equal(fusionkit.read_image(tmp_path / "a.png").pixels, (expected / np.float32(255)))
+        other = fusionkit.fuse(*pair_files, preset=str(preset), prior="average")
+        assert (other != expected).any()
+
+    @pytest.mark.parametrize("name", preset_names())
+    def test_every_shipped_preset_is_valid(self, name):
+        config = make_config(load_preset(name))
+        assert str(config.prior) in get_registry().names("prior")
+
+    @pytest.mark.parametrize("task", ["ivif", "mef", "mff", "medical"])
+    def test_a_task_chooses_and_options_override(self, task, scene):
+        assert str(choose(task, None, {}).prior) in ("laplacian", "gradient")
+        assert choose(task, None, {"prior": "focus"}).prior.options == {}
+        fused = fusionkit.fuse(*scene, task=task, backbone="identity", device="cpu")
+        assert fused.shape == scene[1].shape
+
+    def test_an_unknown_task_lists_the_known(self, pair_files, tmp_path):
+        done = run_cli("run", "--task", "video", *pair_files, "-o", tmp_path / "a.png")
+        assert done.returncode == 2
+        assert "tasks: ivif, medical, mef, mff" in done.stderr
+
+    def test_an_unknown_preset_lists_the_shipped_ones(self):
+        with pytest.raises(OptionError, match=r"preset 'nope': not found; shipped: .*rffusion-released"):
+            load_preset("nope")
+
+
+class TestWorkingSize:
+    def test_the_method_sees_that_size_and_the_result_has_the_sources_own(self, scene):
+        seen = []
+        config = make_config({**PLAIN, "prior": "em_tv", "working_size": [40, 56]})
+        pipeline = Pipeline(config, device="cpu")
+        fused = pipeline.fuse_tensors(scene, callback=lambda step: seen.append(step.corrected.shape[-2:]))
+        assert seen == [(40, 56)]
+        assert fused.shape[-2:] == scene[0].shape[-2:]
+
+    def test_at_the_sources_own_size_nothing_changes(self, scene):
+        results = [
+            Pipeline(make_config({**PLAIN, "working_size": size}), device="cpu").fuse_tensors(scene)
+            for size in (None, [96, 128])
+        ]
+        assert torch.equal(*results)
+
+    def test_the_command_line_refuses_what_is_no_size(self, pair_files, tmp_path):
+        for text in ("96", "96by128", "0x4", "x"):
+            done = run_cli("run", *pair_files, "-o", tmp_path / "a.png", "--working-size", text)
+            assert done.returncode == 2
+            assert "working" in done.stderr
+
+
+def test_truncated_levels_are_whole_and_never_above(scene):
+    exact, cut = (
+        Pipeline(make_config({**PLAIN, "levels": levels}), device="cpu").fuse_tensors(scene)
+        for levels in ("all", "truncated")
+    )
+    assert torch.equal((cut * 255).round() / 255, cut)
+    assert float((exact - cut).min()) > -1e-6
+    assert float((exact - cut).max()) < 1 / 255
+
+
+def test_rounded_luma_needs_a_colour_space_of_that_luma():
+    with pytest.raises(OptionError, match="color lab has another"):
+        Pipeline(make_config({**PLAIN, "luma": "rounded", "color": "lab"}), device="cpu")
+
+
+def test_the_released_forms_are_off_by_default():
+    config = PipelineConfig()
+    assert (config.luma, config.levels, config.stretch, config.working_size) == ("exact", "all", "none", None)
+    assert config.sampler.solver == "euler"

@@ -1,0 +1,43 @@
+"""More sources than a prior takes."""
+
+import pytest
+import torch
+
+from fusionkit.contracts import Sources
+from fusionkit.method.folding import FoldedPrior
+from fusionkit_plugins.color.ycbcr import YCbCr
+from fusionkit_priors.em_tv import EMTV, EMTVOptions
+from harness import correct, make_sources, random_sources
+
+YCBCR = YCbCr(YCbCr.Options())
+
+
+class TestFold:
+    def test_two_sources_are_what_the_prior_does_itself(self, generator):
+        sources = random_sources(generator)
+        x0 = torch.rand(1, 1, 24, 40, generator=generator)
+        torch.testing.assert_close(
+            correct(FoldedPrior(EMTV(EMTVOptions()), YCBCR), x0, sources), correct(EMTV(EMTVOptions()), x0, sources)
+        )
+
+    @pytest.mark.parametrize("reference", [0, 1, -1])
+    def test_three_sources_all_count_and_the_reference_stays_one(self, reference, generator):
+        lumas = random_sources(generator, count=3).luma
+        x0 = torch.rand(1, 1, 24, 40, generator=generator)
+        prior = FoldedPrior(EMTV(EMTVOptions()), YCBCR)
+
+        def fuse(images):
+            return correct(prior, x0, Sources(images, images, ("a", "b", "c"), reference))
+
+        base = fuse(lumas)
+        for i in range(3):
+            changed = tuple(y * 0.5 if i == k else y for k, y in enumerate(lumas))
+            assert float((fuse(changed) - base).abs().max()) > 1e-3
+
+    def test_energy_is_the_mean_of_the_pairs(self, generator):
+        sources = random_sources(generator, count=3)
+        x0 = torch.rand(1, 1, 24, 40, generator=generator)
+        prior = EMTV(EMTVOptions())
+        a, b, v = sources.luma
+        pairs = [prior.energy(x0, make_sources(y, v)) for y in (a, b)]
+        torch.testing.assert_close(FoldedPrior(prior, YCBCR).energy(x0, sources), sum(pairs) / 2)

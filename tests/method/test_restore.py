@@ -1,0 +1,166 @@
+"""Sources through the flow first: where the answer is known, then with the shipped network."""
+
+import json
+
+import pytest
+import torch
+
+from fusionkit.contracts import Backbone, Options, Sources
+from fusionkit.errors import OptionError
+from fusionkit.images import write_image
+from fusionkit.method.pipeline import Pipeline
+from fusionkit.method.restore import DEAD_ZONE, Restorer
+from fusionkit.timing import Stopwatch
+from fusionkit_plugins.color.ycbcr import YCbCr
+from fusionkit_plugins.identity import IdentityDecoder, IdentityOptions
+from harness import run_cli
+
+MEAN, SPREAD = 0.4, 0.2
+
+
+class GaussianFlow(Backbone):
+    """The exact field for pixels N(MEAN, SPREAD²) in [0, 1], seen in [-1, 1]; notes what it is asked."""
+
+    domain, channels, restores = "pixel", 1, 0.4
+    decoder, decoder_options = "identity", {"signal": "signed"}
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.asked = []
+
+    def velocity(self, x_t, t):
+        self.asked.append((tuple(x_t.shape), t.clone()))
+        t = t.view(-1, 1, 1, 1)
+        mean, variance = 2 * MEAN - 1, (2 * SPREAD) ** 2
+        x0 = mean + (1 - t) * variance * (x_t - (1 - t) * mean) / ((1 - t) ** 2 * variance + t**2)
+        return (x_t - x0) / t
+
+
+def restorer(levels="auto", flow=None):
+    return Restorer(
+        flow or GaussianFlow(Options()),
+        IdentityDecoder(IdentityOptions(signal="signed")),
+        YCbCr(YCbCr.Options()),
+        levels,
+    )
+
+
+def with_noise(image, level, generator):
+    return (image + level / 255 * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+
+
+@pytest.fixture
+def smooth():
+    """A clean scene: a ramp with a few blobs (1, 1, 160, 192)."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 160), torch.linspace(0, 1, 192), indexing="ij")
+    return (0.3 + 0.3 * x + 0.2 * torch.sin(6 * y))[None, None].clamp(0.05, 0.95)
+
+
+def test_one_evaluation_is_the_posterior_mean_at_the_sources_own_t(generator):
+    """y = x₀ + s ε is x_t / (1 - t): for Gaussian pixels the answer is Wiener's."""
+    y = (MEAN + SPREAD * torch.randn(1, 1, 32, 32, generator=generator)).clamp(0, 1)
+    level = 20 / 255
+    restored, found = restorer("20")(Sources.of([y]), Stopwatch())
+    expected = MEAN + SPREAD**2 / (SPREAD**2 + level**2) * (y - MEAN)
+    torch.testing.assert_close(restored.luma[0], expected, atol=1e-5, rtol=0)
+    assert found[0].t == pytest.approx(2 * level / (1 + 2 * level))
+
+
+def test_all_sources_go_in_one_batch_each_at_its_own_t(smooth, generator):
+    flow = GaussianFlow(Options())
+    sources = Sources.of([with_noise(smooth, 10, generator), smooth, with_noise(smooth, 30, generator)])
+    restored, found = restorer(flow=flow)(sources, Stopwatch())
+    ((shape, t),) = flow.asked
+    assert shape[0] == 2
+    assert t[1] > 2 * t[0]
+    assert [r.source for r in found] == ["source 1", "source 3"]
+    assert restored.luma[1] is sources.luma[1]
+
+
+def test_clean_sources_keep_their_bits_and_no_network_is_asked(smooth):
+    flow = GaussianFlow(Options())
+    sources = Sources.of([smooth, smooth.flip(-1)])
+    restored, found = restorer(flow=flow)(sources, Stopwatch())
+    assert flow.asked == found == []
+    assert all(a is b for a, b in zip(restored.images, sources.images, strict=True))
+
+
+def test_of_a_batch_only_the_noisy_images_change(smooth, generator):
+    batch = torch.cat([smooth, with_noise(smooth, 20, generator), smooth])
+    restored, _ = restorer()(Sources.of([batch, batch]), Stopwatch())
+    for before, after in ((batch, restored.images[0]), (batch, restored.luma[1])):
+        assert torch.equal(before[[0, 2]], after[[0, 2]])
+        assert not torch.equal(before[1], after[1])
+
+
+def test_chroma_is_cleaned_where_luma_is_noisy(smooth, generator):
+    space = YCbCr(YCbCr.Options())
+    clean = torch.cat([smooth, 0.8 * smooth, 0.6 * smooth], dim=1)
+    noisy = with_noise(clean, 20, generator)
+    restored, _ = restorer()(Sources.of([noisy]), Stopwatch())
+    before, after = (float((space.split(x)[1] - space.split(clean)[1]).std()) for x in (noisy, restored.images[0]))
+    assert after < before  # the field believes in a spread of 0.2, so it cleans little: but it was asked
+    torch.testing.assert_close(space.split(restored.images[0])[0], restored.luma[0], atol=2e-2, rtol=0)
+
+
+def test_a_backbone_that_restores_nothing_leaves_the_sources_and_tells_the_prior(smooth, generator):
+    noisy = with_noise(smooth, 20, generator)
+    pipeline = Pipeline(prior="laplacian", backbone="identity", device="cpu")
+    seen = []
+    correct = pipeline.prior.correct
+    pipeline.prior.correct = lambda x0, sources, *rest: seen.append(sources) or correct(x0, sources, *rest)
+    result = pipeline.run([smooth, noisy])
+    assert torch.equal(seen[0].images[1], noisy)
+    assert float(seen[0].noise[0]) == 0
+    assert float(seen[0].noise[1]) * 255 == pytest.approx(20, rel=0.1)
+    assert "left as it is" in result.notes[0]
+
+
+def test_levels_that_cannot_be_served_are_refused(smooth):
+    with pytest.raises(OptionError, match=r"this backbone restores nothing.*`restore=none`"):
+        Pipeline(backbone="identity", sampler={"restore": "12"}, device="cpu")
+    with pytest.raises(OptionError, match="3 levels for 2 sources"):
+        restorer("1,2,3")(Sources.of([smooth, smooth]), Stopwatch())
+    with pytest.raises(OptionError, match="expected auto, none, or levels of 255"):
+        Pipeline(sampler={"restore": "much"}, device="cpu")
+    with pytest.raises(OptionError, match=r"trained for t up to 0\.4"):
+        Pipeline(sampler={"strength": 0.9}, device="cpu")
+
+
+def psnr(a, b):
+    return float(-10 * torch.log10((a - b).square().mean()))
+
+
+@pytest.mark.parametrize(("prior", "gain"), [("em_tv", 7.0), ("laplacian", 6.0)])
+def test_the_shipped_flow_gives_back_what_noise_took(scene, generator, prior, gain):
+    """Against the clean fusion of the same prior. benchmarks/restore.py measures it on photographs."""
+    clean = [source.mean(1, keepdim=True) for source in scene]
+    noisy = [with_noise(source, 20, generator) for source in clean]
+    control = Pipeline(prior=prior, backbone="identity", sampler={"restore": "none"}, device="cpu")
+    goal = control.fuse_tensors(clean)
+    restored = Pipeline(prior=prior, sampler={"restore": "20"}, device="cpu").fuse_tensors(noisy)
+    assert psnr(restored, goal) > psnr(control.fuse_tensors(noisy), goal) + gain
+
+
+def test_without_noise_the_flow_is_not_even_loaded(scene):
+    pipeline = Pipeline(prior="laplacian", device="cpu")
+    clean = [torch.nn.functional.interpolate(s, (192, 256), mode="bicubic").clamp(0, 1) for s in scene]
+    without = Pipeline(prior="laplacian", backbone="identity", sampler={"restore": "none"}, device="cpu")
+    assert torch.equal(pipeline.fuse_tensors(clean), without.fuse_tensors(clean))
+    assert pipeline.backbone._network is None
+
+
+def test_the_manifest_and_the_user_are_told(smooth, generator, tmp_path):
+    for name, image in (("ir", smooth), ("vis", with_noise(smooth, 20, generator))):
+        write_image(tmp_path / f"{name}.png", image[0].permute(1, 2, 0).numpy(), "8")
+    done = run_cli("run", tmp_path / "ir.png", tmp_path / "vis.png", "-o", tmp_path / "f.png")
+    assert done.returncode == 0, done.stderr
+    assert "vis.png: noise of " in done.stderr
+    row = json.loads((tmp_path / "f.manifest.jsonl").read_text())
+    (found,) = row["restored"]
+    assert found["source"] == "vis.png"
+    assert found["noise"] == pytest.approx(20, rel=0.1)
+    assert found["t"] > 0
+    assert row["evaluations"] == 1
+    assert row["sampler"]["restore"] == "auto"
+    assert DEAD_ZONE == 1.5 / 255

@@ -1,0 +1,109 @@
+"""Stages around the fusion: their order, notes, records, and those that fields of a configuration stand for."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import fusionkit
+from fusionkit.contracts import Options, Stage
+from fusionkit.errors import OptionError, PluginError, SizeMismatch
+from fusionkit.method.pipeline import Pipeline
+from fusionkit.timing import Stopwatch
+from fusionkit_priors.baselines import Average
+from harness import load_image, run_cli
+
+PLAIN = {"prior": "average", "backbone": "identity", "device": "cpu", "sampler": {"restore": "none"}}
+
+
+class Writes(Stage):
+    """Says when it is called."""
+
+    def __init__(self, name, log):
+        super().__init__(Options())
+        self.name, self.log = name, log
+
+    def before(self, sources):
+        self.log.append(f"before {self.name}")
+        sources.notes.append(f"note of {self.name}")
+        return replace(sources, roles=(*sources.roles, self.name))
+
+    def after(self, image, sources):
+        self.log.append(f"after {self.name} {sources.roles}")
+        return image
+
+
+def test_the_first_stage_is_the_outermost_and_sees_what_it_was_given(scene):
+    log = []
+    result = Pipeline(stages=[Writes("a", log), Writes("b", log)], **PLAIN).run(scene)
+    assert log == ["before a", "before b", "after b ('a',)", "after a ()"]
+    assert result.notes == ["note of a", "note of b"]
+
+
+def test_seconds_options_and_origin_are_recorded(scene):
+    watch = Stopwatch()
+    pipeline = Pipeline(stages=[{"name": "working_size", "size": [48, 64]}, "stretch"], **PLAIN)
+    pipeline.run(scene, watch=watch)
+    assert {"stage working_size", "stage stretch"} <= watch.seconds.keys()
+    recorded = pipeline.method()["stages"]
+    assert [(s["name"], s["options"]) for s in recorded] == [("working_size", {"size": [48, 64]}), ("stretch", {})]
+    assert recorded[0]["from"].startswith("imagefusionkit ")
+
+
+@pytest.mark.parametrize(
+    ("field", "stages"),
+    [
+        ({"stretch": "minmax"}, ["stretch"]),
+        ({"working_size": "40x56"}, [{"name": "working_size", "size": [40, 56]}]),
+        ({"luma": "rounded"}, ["rounded_luma"]),
+        ({"levels": "truncated"}, ["truncate"]),
+    ],
+)
+def test_a_field_is_its_stage(scene, field, stages):
+    fused = [Pipeline(**PLAIN, **how).fuse_tensors(scene) for how in (field, {"stages": stages})]
+    assert torch.equal(*fused)
+    assert not torch.equal(fused[0], Pipeline(**PLAIN).fuse_tensors(scene))
+
+
+def test_another_size_is_resized_and_said_or_refused(scene):
+    small = torch.nn.functional.interpolate(scene[0], (48, 64))
+    result = Pipeline(resize="reference", **PLAIN).run([small, scene[1]], names=["ir", "vis"])
+    assert result.image.shape == scene[1].shape
+    assert result.notes == ["ir resized from 64x48 to 128x96"]
+    with pytest.raises(SizeMismatch, match=r"ir is 64x48 but vis is 128x96.*`resize=reference`"):
+        Pipeline(**PLAIN).run([small, scene[1]], names=["ir", "vis"])
+
+
+def test_on_the_command_line(pair_files, tmp_path):
+    out = tmp_path / "a.png"
+    done = run_cli(
+        "run",
+        "--prior",
+        "average",
+        "--backbone",
+        "identity",
+        *pair_files,
+        "-o",
+        out,
+        "--stage",
+        "working_size:size=[48,64]",
+        "--stage",
+        "imagefusionkit:stretch",
+    )
+    assert done.returncode == 0, done.stderr
+    assert load_image(out).size == (128, 96)
+    assert '"stages": [{"name": "working_size"' in (tmp_path / "a.manifest.jsonl").read_text()
+    done = run_cli("run", *pair_files, "-o", tmp_path / "b.png", "--stage", "strech")
+    assert done.returncode == 2
+    assert "no stage 'strech'; did you mean 'stretch'?" in done.stderr
+
+
+def test_what_is_no_stage_is_refused():
+    with pytest.raises(PluginError, match="stage Average: expected a name or an object"):
+        Pipeline(stages=[Average(Options())], **PLAIN)
+    with pytest.raises(OptionError, match=r"stage rounded_luma needs BT\.601"):
+        Pipeline(stages=["rounded_luma"], color="lab", **PLAIN)
+
+
+def test_a_scene_function_of_the_package_takes_stages(scene):
+    assert fusionkit.fuse(*scene, stages=["stretch"], **PLAIN).shape == scene[1].shape

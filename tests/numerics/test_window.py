@@ -1,0 +1,32 @@
+"""Windows against plain loops."""
+
+import pytest
+import torch
+
+from fusionkit.numerics.window import box_mean, gaussian_blur, guided_filter
+from harness import psnr
+
+
+class TestWindow:
+    @pytest.mark.parametrize("size", [(1, 1), (3, 20), (16, 16)])
+    def test_box_mean_is_the_mean_over_what_lies_inside(self, size, generator):
+        x = torch.rand(1, 1, *size, generator=generator, dtype=torch.float64)
+        ours = box_mean(x, 2)
+        for i in range(size[0]):
+            for j in range(size[1]):
+                part = x[..., max(0, i - 2) : i + 3, max(0, j - 2) : j + 3]
+                assert float(ours[0, 0, i, j]) == pytest.approx(float(part.mean()))
+
+    def test_filters_keep_constants_and_mass(self):
+        impulse = torch.zeros(1, 1, 41, 41)
+        impulse[..., 20, 20] = 1
+        assert float(gaussian_blur(impulse, 2.0).sum()) == pytest.approx(1.0, abs=1e-5)
+        constant = torch.full((1, 1, 9, 9), 0.4)
+        torch.testing.assert_close(gaussian_blur(constant, 3.0), constant)
+        torch.testing.assert_close(guided_filter(impulse[..., :9, :9], constant, 2, 0.1), constant)
+
+    def test_the_guided_filter_keeps_the_guides_edge(self):
+        step = (torch.arange(40.0) >= 20).float().expand(1, 1, 40, 40)
+        noisy = step + 0.2 * torch.randn(step.shape, generator=torch.Generator().manual_seed(0))
+        filtered = guided_filter(step, noisy, 4, 1e-3)
+        assert psnr(filtered, step) > psnr(gaussian_blur(noisy, 2.0), step) + 6
