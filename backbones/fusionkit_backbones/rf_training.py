@@ -99,6 +99,17 @@ class PixelTrainer(RFTrainer):
 
     module: UNet
 
+    def open(self, folders: Sequence[Path], options: TrainOptions) -> None:
+        """Crops must divide by what the network divides by; images must hold those that are halved."""
+        if options.crop % self.module.config.multiple:
+            raise OptionError(f"crop={options.crop} must be a multiple of {self.module.config.multiple}")
+        if self.module.config.num_channels != 1:
+            raise OptionError(
+                f"architecture.num_channels={self.module.config.num_channels}: pixels are luma, 1 channel"
+            )
+        side = options.crop * (2 if self.options.halved > 0 else 1)
+        super().open(folders, options.model_copy(update={"crop": side}))
+
     def batch(self, options: TrainOptions, generator: torch.Generator) -> Tensor:
         """Luma (B, 1, crop, crop) in [0, 1]."""
         large = round(options.batch * self.options.halved)
@@ -165,12 +176,18 @@ class LatentTrainer(RFTrainer):
         self.options, self.decoder = options, decoder
         self.module: NCSNpp = NCSNpp(options.architecture)
 
+    def to(self, device: torch.device) -> None:
+        """The decoder computes there, too."""
+        super().to(device)
+        if isinstance(self.decoder, nn.Module):
+            self.decoder.to(device)
+
     def loss(self, images: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean squared error of the velocity."""
         with torch.no_grad():
             z = self.decoder.encode(images)
-        t = torch.rand(len(z), generator=generator) ** self.options.time_power
-        noise = torch.randn(z.shape, generator=generator)
+        t = (torch.rand(len(z), generator=generator) ** self.options.time_power).to(z.device)
+        noise = torch.randn(z.shape, generator=generator).to(z.device)
         flow = RectifiedFlow(RFOptions(), self.module)
         self.module.train()
         v = flow.velocity(interpolate(z, noise, t.view(-1, 1, 1, 1)), t)
@@ -191,8 +208,8 @@ class LatentTrainer(RFTrainer):
             errors, linear = [], []
             for image in images:
                 z = self.decoder.encode(image)
-                x = interpolate(z, torch.randn(z.shape, generator=generator), t)
-                x0, _ = x0_and_noise(x, flow.velocity(x, torch.full((1,), t)), t)
+                x = interpolate(z, torch.randn(z.shape, generator=generator).to(z.device), t)
+                x0, _ = x0_and_noise(x, flow.velocity(x, torch.full((1,), t, device=z.device)), t)
                 errors.append(float((x0 - z).square().mean()))
                 linear.append(float((x * (1 - t) / ((1 - t) ** 2 + t**2) - z).square().mean()))
             figures[f"denoised_{t}"] = -10 * math.log10(sum(errors) / len(errors))

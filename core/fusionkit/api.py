@@ -10,8 +10,8 @@ __all__ = ["fuse"]
 
 def fuse(
     *images: Any,
-    prior: str | None = None,
-    backbone: str | None = None,
+    prior: Any = None,
+    backbone: Any = None,
     task: str | None = None,
     preset: str | None = None,
     device: str = "auto",
@@ -21,7 +21,8 @@ def fuse(
 
     images: paths, PIL images, numpy arrays (H, W) or (H, W, 3) of uint8, uint16 or float in [0, 1], or torch tensors
     (C, H, W) or (B, C, H, W) of uint8 or float in [0, 1]; kinds may be mixed, sizes must agree. prior: "em_tv" by
-    default; backbone: "rf". task: "ivif", "mef", "mff" or "medical" takes what was measured best for it. preset: a TOML
+    default; backbone: "rf"; each a name, a table {"name": ..., option: value}, or an object. task: "ivif",
+    "mef", "mff" or "medical" takes what was measured best for it. preset: a TOML
     file or the name of a shipped one. Prior, backbone and choices override both. choices: any other field of
     `fusionkit.PipelineConfig` (prior_options={"lam": 0.3}, sampler={"steps": 4} ...).
 

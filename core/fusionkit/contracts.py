@@ -135,7 +135,8 @@ class Backbone(Plugin, ABC):
     domain: "latent" (works on what a decoder's `encode` gives), "pixel", or "any". channels: of x_t, None for any.
     multiple: x_t's height and width are padded to a multiple of it by the backbone itself. decoder, decoder_options:
     the decoder this backbone was trained with, used when the user names none. restores: the largest t at which one
-    evaluation cleans an image of its own noise, 0 for a field that was not made for it. overlap: how many samples of
+    evaluation cleans an image of its own noise, 0 for a field that was not made for it; it then takes images of one
+    channel, in the range of a decoder of factor 1. overlap: how many samples of
     x_t around a tile influence it; tiles share at least as many.
     """
 

@@ -41,6 +41,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             problems.append(f"no option {key!r}{hint} (options: {', '.join(known) or 'none'})")
         else:
             text = item["msg"][:1].lower() + item["msg"][1:]
+            text = text.removeprefix("value error, ")
             if item["loc"]:
                 described = f" ({describe_field(known[last])})" if last in known else ""
                 text = f"{key}={item['input']!r}: {text}{described}"

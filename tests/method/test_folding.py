@@ -1,5 +1,7 @@
 """More sources than a prior takes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -41,3 +43,16 @@ class TestFold:
         a, b, v = sources.luma
         pairs = [prior.energy(x0, make_sources(y, v)) for y in (a, b)]
         torch.testing.assert_close(FoldedPrior(prior, YCBCR).energy(x0, sources), sum(pairs) / 2)
+
+
+def test_each_pair_knows_the_noise_of_its_own_sources(generator):
+    class Looks(EMTV):
+        seen = []
+
+        def correct(self, x0, sources, state, sigma):
+            self.seen.append([float(level) for level in sources.noise])
+            return super().correct(x0, sources, state, sigma)
+
+    sources = replace(random_sources(generator, count=3), noise=tuple(torch.tensor([s]) for s in (0.25, 0.5, 0.125)))
+    correct(FoldedPrior(Looks(EMTVOptions()), YCBCR), sources.luma[-1], sources)
+    assert Looks.seen == [[0.25, 0.125], [0.5, 0.125]]

@@ -8,7 +8,7 @@ import torch
 
 import fusionkit
 from fusionkit.contracts import Backbone, Options, Prior
-from fusionkit.errors import OptionError, PluginClash, PluginError
+from fusionkit.errors import FusionkitError, OptionError, PluginClash, PluginError
 from fusionkit.method.config import Choice, PipelineConfig, load_preset, merge_choices
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.registry.loading import get_registry, load_registry
@@ -48,6 +48,16 @@ class TestObjects:
         with pytest.raises(PluginError, match=r"prior int: expected a name or an object.*fusionkit.contracts.Prior"):
             Pipeline(prior=3, device="cpu")
 
+    def test_weights_of_an_object_belong_to_the_method(self):
+        class Network(torch.nn.Linear, Prior):
+            options = MyOptions()
+
+            def correct(self, x0, sources, state, sigma):
+                return x0, None
+
+        methods = [Pipeline(prior=Network(2, 2), backbone="identity", device="cpu").method() for _ in range(2)]
+        assert methods[0] != methods[1]
+
     def test_options_beside_an_object_are_refused(self):
         with pytest.raises(OptionError, match="which has its options already"):
             PipelineConfig(prior=MyPrior(MyOptions()), prior_options={"k": 1})
@@ -74,6 +84,17 @@ class TestNames:
             PipelineConfig(sampler={"stepz": 0})
         with pytest.raises(OptionError, match="not both"):
             Pipeline(PipelineConfig(), prior="max")
+
+    def test_wrong_arguments_are_one_line(self, scene):
+        pipeline = Pipeline(prior="average", backbone="identity", device="cpu")
+        for how, text in (({"reference": 5}, "only 2 sources"), ({"names": ["a"]}, "1 names for 2 sources")):
+            with pytest.raises(FusionkitError, match=text):
+                pipeline.run(scene, **how)
+        with pytest.raises(OptionError, match="expected a PipelineConfig or its fields"):
+            Pipeline("laplacian")
+        with pytest.raises(OptionError, match="expected a name or an object, got None"):
+            PipelineConfig(prior=None)
+        assert PipelineConfig(sampler={"restore": 12}).sampler.restore == "12"
 
     def test_options_without_a_decoder_change_the_backbones_own(self):
         pipeline = Pipeline(backbone="identity", decoder_options={"signal": "signed"}, device="cpu")

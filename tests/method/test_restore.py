@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fusionkit.contracts import Backbone, Options, Sources
-from fusionkit.errors import OptionError
+from fusionkit.errors import OptionError, PluginError
 from fusionkit.images import write_image
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.method.restore import DEAD_ZONE, Restorer
@@ -164,3 +164,29 @@ def test_the_manifest_and_the_user_are_told(smooth, generator, tmp_path):
     assert row["evaluations"] == 1
     assert row["sampler"]["restore"] == "auto"
     assert DEAD_ZONE == 1.5 / 255
+
+
+def test_a_level_given_by_hand_is_taken_below_the_dead_zone_and_refused_beyond_what_the_flow_knows(smooth):
+    _, found = restorer("1")(Sources.of([smooth]), Stopwatch())
+    assert found[0].t > 0
+    with pytest.raises(OptionError, match="up to 85 levels"):
+        restorer("120")
+
+
+def test_a_backbone_of_colour_images_restores_nothing(smooth):
+    class Colour(GaussianFlow):
+        channels = 3
+
+    restored, _ = restorer(flow=Colour(Options()))(Sources.of([smooth, smooth]), Stopwatch())
+    assert restored.images[0] is restored.images[0]
+    with pytest.raises(OptionError, match="restores nothing"):
+        restorer("12", Colour(Options()))
+
+
+def test_a_broken_field_is_named(smooth, generator):
+    class Broken(GaussianFlow):
+        def velocity(self, x_t, t):
+            return x_t * float("nan")
+
+    with pytest.raises(PluginError, match=r"Broken\.velocity returned"):
+        restorer(flow=Broken(Options()))(Sources.of([with_noise(smooth, 20, generator)]), Stopwatch())

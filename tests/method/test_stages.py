@@ -107,3 +107,31 @@ def test_what_is_no_stage_is_refused():
 
 def test_a_scene_function_of_the_package_takes_stages(scene):
     assert fusionkit.fuse(*scene, stages=["stretch"], **PLAIN).shape == scene[1].shape
+
+
+def test_a_working_size_hides_no_difference_of_sizes(scene):
+    small = torch.nn.functional.interpolate(scene[0], (48, 64))
+    with pytest.raises(SizeMismatch, match="which a working size would hide"):
+        Pipeline(working_size="40x56", **PLAIN).run([small, scene[1]])
+    fused = Pipeline(working_size="40x56", resize="reference", **PLAIN).run([small, scene[1]])
+    assert fused.image.shape == scene[1].shape
+
+
+class Breaks(Stage):
+    """Returns what no stage may."""
+
+    def __init__(self, where):
+        super().__init__(Options())
+        self.where = where
+
+    def before(self, sources):
+        return None if self.where == "before" else sources
+
+    def after(self, image, sources):
+        return image[..., 1:] if self.where == "after" else image
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_broken_stage_is_named(scene, where):
+    with pytest.raises(PluginError, match=f"stage Breaks: {where} returned"):
+        Pipeline(stages=[Breaks(where)], **PLAIN).run(scene)

@@ -212,6 +212,13 @@ class TestPixels:
             == json.loads(again.with_suffix(".json").read_text())["sha256"]
         )
 
+    @pytest.mark.parametrize(
+        ("change", "text"), [({"crop": 12}, "multiple of 4"), ({"crop": 32}, "smaller than the crops")]
+    )
+    def test_crops_that_cannot_be_are_one_line(self, photos, change, text):
+        with pytest.raises((OptionError, InputError), match=text):
+            self.trainer(photos, options(**{"crop": 16, **change}) if change["crop"] != 12 else options(crop=14))
+
     def test_it_goes_on_from_weights(self, photos, tmp_path):
         o = options(steps=20, validate_every=20)
         first = train(self.trainer(photos, o), tmp_path / "a" / "px", o, {})

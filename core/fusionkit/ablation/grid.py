@@ -214,13 +214,17 @@ def without_parts(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]
         return config.model_copy(update=parts)
 
     decoder = _decoder(config)
+    if config.sampler.restore not in ("auto", "none"):  # levels by hand need a flow
+        bare = config.sampler.model_copy(update={"restore": "none"})
+    else:
+        bare = config.sampler
     if str(config.backbone) != "identity":
-        yield "network (its input instead)", without(backbone=_built_in("identity"), decoder=decoder)
+        yield "network (its input instead)", without(backbone=_built_in("identity"), decoder=decoder, sampler=bare)
         zeros = _built_in("identity", estimate="zeros")
-        yield "network (zeros instead)", without(backbone=zeros, decoder=decoder)
+        yield "network (zeros instead)", without(backbone=zeros, decoder=decoder, sampler=bare)
     if str(decoder) != "identity":
         identity = _built_in("identity")
-        yield "network and autoencoder", without(backbone=identity, decoder=identity)
+        yield "network and autoencoder", without(backbone=identity, decoder=identity, sampler=bare)
     own = get_registry().load("prior", config.prior.name).sampling
     sampler = SamplerOptions(**{**own, **config.sampler.model_dump(exclude_unset=True)})
     if str(config.prior) != "none":

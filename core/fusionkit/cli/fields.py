@@ -150,7 +150,9 @@ def parts_chosen(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def stage_choice(text: str) -> dict[str, Any]:
     """NAME or NAME:KEY=VALUE,KEY=VALUE; a name may have its distribution before it, as in package:NAME."""
-    *name, options = text.split(":") if "=" in text else [text, ""]
+    head, equals, rest = text.partition("=")
+    *name, key = head.split(":") if equals else [text, ""]
+    options = f"{key}={rest}" if equals else ""
     pairs = re.split(r",(?=[\w.]+=)", options) if options else []
     return {"name": ":".join(name), "options": key_values(pairs, "--stage")}
 

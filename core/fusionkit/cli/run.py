@@ -10,8 +10,8 @@ from ..errors import OptionError
 from ..method.config import PipelineConfig, SamplerOptions
 from ..registry.kinds import KINDS
 from ..registry.kinds import METHOD as PARTS
-from .choices import key_values
-from .fields import chosen, model_options, part_options, parts_chosen, stage_choice, with_options
+from .choices import key_values, printable
+from .fields import chosen, in_flags, model_options, part_options, parts_chosen, stage_choice, with_options
 
 if TYPE_CHECKING:
     from ..batch.plan import Plan
@@ -55,7 +55,7 @@ def run(
         list[str],
         typer.Option(
             metavar="NAME[:KEY=VALUE,...]",
-            help=f"{KINDS['stage'].help.capitalize()}; repeatable.",
+            help=f"{KINDS['stage'].help[:1].upper()}{KINDS['stage'].help[1:]}; repeatable.",
             rich_help_panel=METHOD,
         ),
     ] = [],  # noqa: B006
@@ -112,7 +112,7 @@ def _run_one(pipeline: "Pipeline", sources: list[Path], output: Path, files: Fil
     job = Job(output.stem, tuple(sources), output)
     outcome = fuse_files(pipeline, job, files, record, description=pipeline.describe())
     for note in outcome.notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(f"note: {printable(in_flags(note))}", err=True)
     typer.echo(f"{output} ({outcome.seconds:.1f} s)")
 
 
@@ -161,13 +161,11 @@ def _run_folders(
 
 
 def _report(outcome: "Outcome", console: Any) -> None:
-    from .fields import in_flags
-
     if outcome.status == "failed":
         text = f"failed: {outcome.job.key}: {in_flags(outcome.reason)}"
         console.print(text, style="red", markup=False, soft_wrap=True)
     for note in outcome.notes:
-        console.print(f"note: {outcome.job.key}: {note}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"note: {outcome.job.key}: {in_flags(note)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _report_unmatched(plan: "Plan", console: Any, limit: int = 10) -> None:

@@ -53,6 +53,7 @@ def train(
 
     import torch
 
+    from ..method.pipeline import find_device
     from ..options import validate_options
     from ..registry.loading import get_registry
     from ..training.loop import train as run_training
@@ -76,12 +77,14 @@ def train(
         if str(decoder_options.get("weights", "")).endswith(".safetensors"):  # found again from any folder
             decoder_options["weights"] = str(Path(decoder_options["weights"]).resolve())
         settings |= {"decoder": decoder, "decoder_options": decoder_options}
+    elif decoder or decoder_options:
+        raise OptionError("--decoder: this trainer learns from pixels and takes none")
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(options.seed)
     trainer = trainer_class(trainer_options, latent_space)
+    trainer.to(find_device(device))
     trainer.open(data, options)
-    trainer.to(torch.device(device))
     settings["images"] = len(trainer.data.paths)
     typer.echo(f"{len(trainer.data.paths)} images to train on, {len(trainer.data.held_out_paths)} held out")
     path = run_training(

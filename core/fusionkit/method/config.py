@@ -70,9 +70,15 @@ class SamplerOptions(Options):
     guidance_range: tuple[float, float] = Field((0.0, 0.95), description="times t at which the velocity is guided")
     tolerance: float = Field(1e-5, ge=1e-7, description="relative and absolute tolerance of rk45")
 
-    @field_validator("restore")
+    @field_validator("restore", mode="before")
     @classmethod
-    def _levels(cls, value: str) -> str:
+    def _levels(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = f"{value:g}"
+        if isinstance(value, list | tuple):
+            value = ",".join(map(str, value))
+        if not isinstance(value, str):
+            return value
         if value not in ("auto", "none"):
             try:
                 good = all(0 <= float(level) <= 255 for level in value.split(","))
@@ -118,9 +124,15 @@ class Choice(Options):
                 return {"name": value}
             case Choice():
                 return {"name": value.name, "options": value.options, "instance": value.instance}
+            case Mapping() if value.get("instance") is not None:
+                return {"name": type(value["instance"]).__name__, "instance": value["instance"]}
+            case Mapping() if set(value) == {"options"}:
+                return value
             case Mapping():
                 name, options = split_choice(value)
-                return {"name": name, "options": options, "instance": value.get("instance")}
+                return {"name": name, "options": options}
+            case None:
+                raise ValueError("expected a name or an object, got None")
             case _:
                 return {"name": type(value).__name__, "instance": value}
 
@@ -325,6 +337,8 @@ def merge_choices(base: dict[str, Any], choices: dict[str, Any]) -> dict[str, An
 def _beside(choices: dict[str, Any]) -> dict[str, Any]:
     """prior = {name = "em_tv", lam = 0.3} as prior = "em_tv", prior_options = {lam = 0.3}."""
     choices = dict(choices)
+    if isinstance(choices.get("sampler"), SamplerOptions):
+        choices["sampler"] = choices["sampler"].model_dump(exclude_unset=True)
     for key in METHOD:
         value = choices.get(key)
         if isinstance(value, Choice) and value.instance is None:

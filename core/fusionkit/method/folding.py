@@ -33,6 +33,7 @@ class FoldedPrior(Prior):
             luma=(sources.luma[other], reference),
             roles=tuple(sources.roles[i] for i in indices) if sources.roles else (),
             names=tuple(sources.name(i) for i in indices),
+            noise=tuple(sources.noise[i] for i in indices) if sources.noise else (),
             reference=1,
         )
 

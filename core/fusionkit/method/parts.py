@@ -1,10 +1,12 @@
 """From a choice to the plug-in that a method is built from."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from .. import contracts
@@ -29,12 +31,22 @@ class Part:
     def record(self) -> dict[str, Any]:
         """What a manifest says of it: every option with its default filled in, and what the plug-in adds."""
         options = getattr(self.plugin, "options", None)
-        dumped = options.model_dump(mode="json") if options is not None else {}
-        return {"name": self.name, "from": self.origin, "options": dumped, **self.plugin.provenance}
+        dumped = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
+        own = {} if self.distribution or not isinstance(self.plugin, nn.Module) else {"sha256": _weights(self.plugin)}
+        return {"name": self.name, "from": self.origin, "options": dumped, **own, **self.plugin.provenance}
+
+
+def _weights(module: nn.Module) -> str:
+    """A hash of an object's weights, since no file tells which they are."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str] = ()) -> Part:
-    """The plug-in that a choice means, on a device, frozen.
+    """The plug-in that a choice means, on a device; a module is frozen and put into evaluation mode, an object's too.
 
     prefer: distributions that win where several offer an unqualified name that the user did not type.
     """

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
-from ..errors import InputError, OptionError, SizeMismatch
+from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import take, to_array, to_tensor
 from ..images.picture import Depth, Picture
 from ..numerics.luma import colorful
@@ -24,7 +24,7 @@ from .restore import Restored
 from .sampler import Callback, Sampler
 from .tiling import tiled
 
-__all__ = ["Fused", "FusedPicture", "Pipeline", "output_depth"]
+__all__ = ["Fused", "FusedPicture", "Pipeline", "find_device", "output_depth"]
 
 TILE = 512
 WHOLE_PIXELS = 1_500_000  # up to here the networks see the whole image: under 2 GB with the shipped weights
@@ -65,8 +65,10 @@ class Pipeline:
     def __init__(self, config: PipelineConfig | None = None, *, device: str = "auto", **choices: Any) -> None:
         if config is not None and choices:
             raise OptionError(f"give a configuration, or {', '.join(choices)}, not both")
+        if config is not None and not isinstance(config, PipelineConfig):
+            raise OptionError(f"expected a PipelineConfig or its fields, such as prior={config!r:.40}")
         self.config = c = config or PipelineConfig(**choices)
-        self.device = _device(device)
+        self.device = find_device(device)
         self.parts = {key: self._build(key) for key in METHOD if key != "decoder"}
         self.parts["decoder"] = self._decoder()
         self.stages = [build("stage", choice, self.device) for choice in c.all_stages()]
@@ -177,6 +179,8 @@ class Pipeline:
         for index, batch in self._batches(sources, reference):
             fused = self._fuse(replace(sources.select(batch), reference=index), result, callback, watch or Stopwatch())
             done |= dict(zip(batch, fused, strict=True))
+        if len({image.shape for image in done.values()}) > 1:
+            raise SizeMismatch("the images of this batch have references of different sizes; fuse them one by one")
         result.image = torch.stack([done[b] for b in range(len(done))])
         return result
 
@@ -187,6 +191,8 @@ class Pipeline:
             given.append(sources)
             with watch.stage(f"stage {stage.name}"):
                 sources = stage.plugin.before(sources)
+            if not isinstance(sources, Sources):
+                raise PluginError(f"stage {stage.name}: before returned {type(sources).__name__}, expected Sources")
         _check_sizes(sources)
         noise = [torch.Generator().manual_seed(self.config.seed) for _ in range(len(sources.images[0]))]
         sample = self._sampler(sources)(sources, noise, callback=callback, watch=watch)
@@ -194,6 +200,11 @@ class Pipeline:
         for stage, before in zip(reversed(self.stages), reversed(given), strict=True):
             with watch.stage(f"stage {stage.name}"):
                 image = stage.plugin.after(image, before)
+            if image.shape[-2:] != before.sizes[before.reference] or not bool(image.isfinite().all()):
+                raise PluginError(
+                    f"stage {stage.name}: after returned shape {tuple(image.shape)} for sources of "
+                    f"{before.sizes[before.reference]}, or values that are not finite"
+                )
         result.evaluations += sample.evaluations
         result.restored += sample.restored
         result.notes += [r.note() for r in sample.restored]
@@ -205,6 +216,9 @@ class Pipeline:
             raise InputError("nothing to fuse: give at least one image")
         if len({len(image) for image in checked}) > 1:
             raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in checked)}")
+        for what, given in (("roles", roles), ("names", names)):
+            if given and len(given) != len(checked):
+                raise InputError(f"{len(given)} {what} for {len(checked)} sources")
         return Sources.of(checked, lambda image: self.color.split(image)[0], roles=tuple(roles), names=tuple(names))
 
     def _checked(self, image: Tensor, index: int) -> Tensor:
@@ -220,6 +234,8 @@ class Pipeline:
     def _batches(self, sources: Sources, reference: int | None) -> list[tuple[int, list[int]]]:
         """Which images go through together, and the index of their reference; rk45 fits its steps to each alone."""
         count = len(sources.images[0])
+        if reference is not None and not -len(sources) <= reference < len(sources):
+            raise OptionError(f"`reference={reference}` as an index, but there are only {len(sources)} sources")
         if reference is None:
             coloured = [colorful(image).tolist() for image in sources.images]
             references = [self.reference([c[b] for c in coloured]) for b in range(count)]
@@ -308,7 +324,8 @@ def output_depth(picture: Picture, depth: Depth | None) -> tuple[Depth, tuple[fl
     return (picture.depth, picture.span) if depth in (None, picture.depth) else (depth, None)
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of this name, tried; auto takes CUDA, then MPS, then the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Sources
-from ..errors import OptionError
+from ..errors import OptionError, PluginError
 from ..flow.path import x0_and_noise
 from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
 from ..timing import Stopwatch
@@ -82,6 +82,13 @@ class Restorer:
 
     def __post_init__(self) -> None:
         """Refuse now what would fail at the first image."""
+        limit = self.backbone.restores
+        if self.given is not None and self._able:
+            largest = 255 * limit / (1 - limit) / 2
+            if max(self.given) * 255 > largest + 0.5:
+                raise OptionError(
+                    f"`restore={self.levels}`: this flow knows noise of up to {largest:.0f} levels; give less"
+                )
         if self.given is not None and not self._able:
             raise OptionError(
                 f"`restore={self.levels}`: this backbone restores nothing, or decodes with a loss; use `backbone=rf`, "
@@ -95,7 +102,8 @@ class Restorer:
 
     @property
     def _able(self) -> bool:
-        return self.backbone.restores > 0 and self.decoder.lossless
+        one = self.backbone.channels in (None, 1)
+        return self.backbone.restores > 0 and one and self.decoder.lossless and self.decoder.factor == 1
 
     def __call__(self, sources: Sources, watch: Stopwatch) -> tuple[Sources, list[Restored]]:
         """The restored sources, knowing what noise they still have; what was found in each."""
@@ -126,7 +134,7 @@ class Restorer:
         planes = []
         for i, luma in enumerate(sources.luma):
             for b, noise in enumerate(self._noise(luma, i, len(sources))):
-                if noise.level >= DEAD_ZONE:
+                if noise.level >= DEAD_ZONE or (self.given is not None and noise.level > 0):
                     planes.append(_Plane(i, b, 0, luma[b, 0], noise))
         return planes
 
@@ -163,7 +171,13 @@ class Restorer:
             plane.t = time
         wide = t.view(-1, 1, 1, 1)
         x = (1 - wide) * self.decoder.encode(images)
-        x0 = x0_and_noise(x, self.backbone.velocity(x, t), wide)[0]
+        v = self.backbone.velocity(x, t)
+        if v.shape != x.shape or not bool(v.isfinite().all()):
+            name = f"{type(self.backbone).__module__}.{type(self.backbone).__name__}.velocity"
+            raise PluginError(
+                f"{name} returned shape {tuple(v.shape)} for {tuple(x.shape)}, or values that are not finite"
+            )
+        x0 = x0_and_noise(x, v, wide)[0]
         size = (images.shape[-2], images.shape[-1])
         clean = self.decoder.decode(x0, size)[:, 0]
         return [unstabilise(pixels, p.noise) for pixels, p in zip(clean, planes, strict=True)]

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from fusionkit.contracts import Options, Sources, Stage
+from fusionkit.errors import SizeMismatch
 
 __all__ = ["Resize", "WorkingSize", "WorkingSizeOptions"]
 
@@ -44,6 +45,11 @@ class WorkingSize(Stage):
     def before(self, sources: Sources) -> Sources:
         """Images and lumas in the working size."""
         size = self.options.size
+        if len(set(sources.sizes)) > 1:
+            raise SizeMismatch(
+                f"sources differ in size ({', '.join(map(_text, sources.sizes))}), which a working size would hide; "
+                "`resize=reference` resizes them first"
+            )
         return replace(
             sources,
             images=tuple(_bicubic(image, size) for image in sources.images),

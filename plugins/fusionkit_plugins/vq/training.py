@@ -113,7 +113,7 @@ class VQTrainer(Trainer):
         self._unused, self._recent = state["unused"], state["recent"]
 
     def _place_codes(self, flat: Tensor) -> None:
-        latents = torch.cat([*self._recent, flat]).numpy()
+        latents = torch.cat([*self._recent, flat]).cpu().numpy()
         entries = self.module.quantize.embedding.weight
         rng = np.random.default_rng(0)
         latents = latents[rng.permutation(len(latents))[: 16 * len(entries)]]
@@ -125,7 +125,7 @@ class VQTrainer(Trainer):
         self._recent.clear()
 
     def _revive(self, flat: Tensor, indices: Tensor, step: int, generator: torch.Generator) -> None:
-        self._unused[indices] = False
+        self._unused[indices.cpu()] = False
         if step % self.REVIVE_EVERY == 0:
             dead = self._unused.nonzero().flatten()[: len(flat)]
             chosen = torch.randperm(len(flat), generator=generator)[: len(dead)]
