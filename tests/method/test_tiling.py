@@ -70,7 +70,7 @@ def test_tiled_and_whole_results_agree_and_no_tile_edge_shows(large):
     whole, in_tiles = fuse(4096), fuse(256)
     difference = (in_tiles - whole).abs().mean(dim=(0, 1))
     assert float(difference.max()) < 1 / 255, "a level, where the noise had twenty"
-    assert float(difference.mean()) < 0.02 / 255
+    assert float(difference.mean()) < 0.05 / 255
 
 
 def test_the_prior_is_never_tiled(large):
