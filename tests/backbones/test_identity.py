@@ -5,10 +5,9 @@ import torch
 from fusionkit_backbones.identity import Identity, IdentityOptions
 
 
-class TestAdapters:
-    def test_identity_has_no_velocity(self, generator):
-        x = torch.randn(1, 3, 4, 4, generator=generator)
-        assert float(Identity(Identity.Options()).velocity(x, torch.ones(1)).abs().max()) == 0
+def test_identity_has_no_velocity(generator):
+    x = torch.randn(1, 3, 4, 4, generator=generator)
+    assert float(Identity(Identity.Options()).velocity(x, torch.ones(1)).abs().max()) == 0
 
 
 def test_the_silenced_backbone_estimates_zero():

@@ -1,4 +1,4 @@
-"""The networks: resampling against SciPy, published names and order, any size, strict loading."""
+"""The network ncsnpp: resampling against SciPy, published names and order, every variant."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Folders: matching, resuming, failing without stopping."""
+"""Folders: planning, resuming, failing without stopping."""
 
 import json
 import os
@@ -14,7 +14,6 @@ from fusionkit.batch.plan import Job, plan_folders
 from fusionkit.batch.run import fuse_files, fuse_folders, method_digest
 from fusionkit.errors import InputError, OutputError
 from fusionkit.images import read_image
-from fusionkit.images.matching import match_folders
 from fusionkit.method.config import make_config
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.storage.manifest import Manifest, sha256
@@ -56,8 +55,6 @@ def test_files_match_by_stem_whatever_extension_and_case(folders, tmp_path):
     assert [j.key for j in matching.jobs] == ["three", "TWO"]
     assert matching.ambiguous == [(a / "one.jpg", a / "one.png")]
     assert matching.unmatched == [a / "alone.tif"]
-    with pytest.raises(InputError, match="not a folder"):
-        match_folders([a, tmp_path / "none"])
 
 
 def test_every_pair_is_fused_and_recorded(folders, tmp_path):
@@ -159,9 +156,7 @@ def test_a_plugin_that_raises_or_gives_nan_fails_its_pair_only(folders, tmp_path
     assert "Average.correct returned NaN" in outcomes[1].reason
 
 
-def test_one_folder_twice_or_the_sources_as_output_are_refused(folders, tmp_path):
-    with pytest.raises(InputError, match="one folder is named twice"):
-        match_folders([folders[0], folders[0]])
+def test_the_sources_as_output_are_refused(folders):
     with pytest.raises(OutputError, match="folder of sources"):
         plan_folders(folders, folders[1], ".png")
 

@@ -6,12 +6,11 @@ import torch
 from fusionkit.numerics.contrast import global_contrast, level_contrast
 
 
-class TestLaplacian:
-    def test_global_contrast_is_the_mean_distance(self, generator):
-        x = torch.rand(2, 1, 7, 9, generator=generator)
-        flat = x.flatten(1)
-        brute = (flat[:, :, None] - flat[:, None, :]).abs().mean(2).view_as(x)
-        torch.testing.assert_close(global_contrast(x), brute)
+def test_global_contrast_is_the_mean_distance(generator):
+    x = torch.rand(2, 1, 7, 9, generator=generator)
+    flat = x.flatten(1)
+    brute = (flat[:, :, None] - flat[:, None, :]).abs().mean(2).view_as(x)
+    torch.testing.assert_close(global_contrast(x), brute)
 
 
 def test_saliency_is_the_mean_distance_to_all_other_levels():

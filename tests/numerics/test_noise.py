@@ -36,6 +36,12 @@ def test_white_noise_clipped_and_rounded(level, generator):
     assert np.median(ratios) * 255 == pytest.approx(level, rel=0.05)
 
 
+def test_white_noise_on_a_ramp():
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0.2, 0.8, 256)[None, :] + 0.03 * rng.standard_normal((200, 256))
+    assert estimate_noise(torch.from_numpy(ramp)[None, None].float())[0].level == pytest.approx(0.03, rel=0.05)
+
+
 def test_noise_that_grows_with_light(generator):
     a, b = 0.02, 0.0004
     y = torch.linspace(0.1, 0.9, 256).expand(1, 1, 256, 256).contiguous()

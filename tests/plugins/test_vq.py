@@ -7,6 +7,8 @@ from fusionkit_plugins.vq import DDConfig, VQConfig, VQModel
 from fusionkit_plugins.vq.decoder import VQConventions, VQDecoder, VQOptions
 from fusionkit_plugins.vq.network import VectorQuantizer
 
+TINY_VQ = VQConfig(embed_dim=3, n_embed=16, ddconfig=DDConfig(ch=8, ch_mult=(1, 1, 2), num_res_blocks=1, norm_groups=4))
+
 
 def test_vq_has_the_published_size_and_names():
     with torch.device("meta"):
@@ -71,6 +73,3 @@ class TestShippedWeights:
         with torch.no_grad():
             error = (decoder.decode(decoder.encode(image), (512, 512)).clamp(0, 1) - image).square().mean()
         assert -10 * float(error.log10()) > 25
-
-
-TINY_VQ = VQConfig(embed_dim=3, n_embed=16, ddconfig=DDConfig(ch=8, ch_mult=(1, 1, 2), num_res_blocks=1, norm_groups=4))

@@ -1,4 +1,4 @@
-"""The priors ccf and ddfm: many steps."""
+"""The prior ddfm: many steps, and the sampling that it asks for."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from fusionkit.method.config import make_config
 from fusionkit.method.pipeline import Pipeline
 
 
-class TestBaselinesOfThePaper:
+class TestDDFM:
     def test_a_priors_sampling_is_used_where_the_user_chose_none(self):
         choices = {"prior": "ddfm", "backbone": "identity"}
         sampling = Pipeline(make_config(choices), device="cpu").sampler.options

@@ -5,8 +5,6 @@ import torch
 from fusionkit_priors.laplacian import Laplacian, LaplacianOptions
 from harness import correct, make_sources
 
-SIZES = [(32, 48), (31, 37), (1, 20), (20, 1), (1, 1), (2, 3)]
-
 
 class TestLaplacian:
     def test_equal_sources_come_back(self, generator):
