@@ -63,5 +63,5 @@ def _average(checkpoint: Any) -> list[torch.Tensor] | None:
         return None
     shadow = ema.get("shadow_params") if isinstance(ema, Mapping) else ema
     if not isinstance(shadow, list | tuple) or not all(isinstance(t, torch.Tensor) for t in shadow):
-        raise WeightsError("its entry 'ema' is not a list of averaged tensors, nor has one called shadow_params")
+        raise WeightsError("its entry `ema` is not a list of averaged tensors, nor has one called shadow_params")
     return [plain(tensor) for tensor in shadow]
