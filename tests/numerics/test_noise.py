@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage import data
 
-from fusionkit.numerics.noise import Noise, estimate_noise, stabilise, unstabilise
+from fusionkit.numerics.noise import Noise, _quiet, estimate_noise, stabilise, unstabilise
 from fusionkit.scenes import SCENES
 
 PHOTOGRAPHS = ("camera", "astronaut", "coffee", "rocket")
@@ -106,3 +106,10 @@ class TestStabiliser:
         y, noise = torch.rand(3, 3), Noise(0.1, 0.0, 0.01)
         assert stabilise(y, noise) == (y, 0.1)
         assert unstabilise(y, noise) is y
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_weak_noise_is_not_taken_for_a_quiet_image(name, generator):
+    clean = photograph(name)
+    y = stored(clean + 2 / 255 * torch.randn(clean.shape, generator=generator))
+    assert not _quiet(y[0, 0])

@@ -11,6 +11,9 @@ vertical frequencies of the flat blocks. In noise the two are independent, so th
 et al., "Single-image noise level estimation for blind denoising", IEEE TIP 2013: use only blocks where texture is
 weaker than noise). In texture low frequencies are stronger than high ones, so a bin of texture ends up with no flat
 block, or with blocks that fail a test of noise (shape, slope, spread, support below), and has no vote.
+
+Noise is everywhere, so where the quietest of a few blocks have none, at dark and at bright intensities, there is none:
+most clean images are done then, in a tenth of the time.
 """
 
 import math
@@ -20,7 +23,8 @@ import torch
 from torch import Tensor
 
 SIZE = 8  # side of a block, pixels
-BLOCKS = 20_000  # about as many blocks are looked at
+FEW, BLOCKS = 3_000, 20_000  # about as many blocks are looked at for quiet ones, and to estimate
+QUIET = 0.03, 0.8 / 255  # this share of the blocks of each quarter of intensities below that deviation: no noise
 BINS = 16  # intensity bins of equal count
 FLAT = 1.3  # a block is flat if its low-frequency energy is at most this many noise variances
 LOW, HIGH = slice(1, 4), slice(5, 8)  # vertical frequencies that choose flat blocks, and that measure the noise
@@ -112,9 +116,11 @@ def _estimate(image: Tensor) -> Noise:
     """Noise of one image (H, W)."""
     if min(image.shape) < 2 * SIZE:
         return Noise()
-    if (blocks := _blocks(image)) is None:
+    if _quiet(image) or (found := _blocks(image, BLOCKS, BINS)) is None:
         return Noise()
-    mean, energy = blocks
+    mean, blocks = found
+    dct = _dct(image)
+    energy = (dct @ blocks @ dct.T).square()
     white, rows = _flat(mean, energy, along_rows=False), _flat(mean, energy, along_rows=True)
     correlation = _correlation(rows.spectrum)
     if correlation > MIN_CORRELATION and rows.count.sum() > 1.5 * white.count.sum():
@@ -129,25 +135,42 @@ def _estimate(image: Tensor) -> Noise:
     return Noise(level, slope, offset, correlation) if level > QUANTUM / 100 else Noise()
 
 
-def _blocks(image: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Mean (bins, n) and DCT energies (bins, n, 8, 8) of blocks sorted by mean; no block is at the ends of the range.
+def _quiet(image: Tensor) -> bool:
+    """Whether dark and bright parts alike have blocks without vertical high frequencies, which noise would not leave.
+
+    On the images that the estimate was measured on, with noise from 1.5 levels up, none was taken for quiet; two in
+    three of the clean ones are.
+    """
+    if (found := _blocks(image, FEW, 4)) is None:
+        return False
+    share, deviation = QUIET
+    energy = (_dct(image)[HIGH] @ found[1]).square().mean((2, 3))  # all horizontal frequencies, by Parseval
+    return bool((energy.quantile(share, dim=1) < deviation**2).all())
+
+
+def _dct(like: Tensor) -> Tensor:
+    """The orthonormal DCT-II of `SIZE` samples, as a matrix."""
+    k = torch.arange(SIZE, device=like.device)
+    dct = torch.cos(math.pi / SIZE * k[:, None] * (k + 0.5)) * math.sqrt(2 / SIZE)
+    dct[0] /= math.sqrt(2)
+    return dct
+
+
+def _blocks(image: Tensor, count: int, bins: int) -> tuple[Tensor, Tensor] | None:
+    """About `count` blocks, sorted by mean: means (bins, n), pixels (bins, n, 8, 8); none at the ends of the range.
 
     The step is odd, so that blocks lie at every offset to the 8x8 grid of a JPEG file: on the grid its noise is zero.
     """
-    step = max(3, math.isqrt(image.numel() // BLOCKS) | 1)
+    step = max(3, math.isqrt(image.numel() // count) | 1)
     blocks = image.unfold(0, SIZE, step).unfold(1, SIZE, step).reshape(-1, SIZE, SIZE)
     mean = blocks.mean((1, 2))
     inside = (mean - 0.5).abs() < 0.5 - 1.5 * QUANTUM
     blocks, (mean, order) = blocks[inside], mean[inside].sort()
-    bins = min(BINS, len(mean) // (4 * MIN_BLOCKS))
+    bins = min(bins, len(mean) // (4 * MIN_BLOCKS))
     if not bins:
         return None
     n = len(mean) // bins
-    k = torch.arange(SIZE, device=image.device)
-    dct = torch.cos(math.pi / SIZE * k[:, None] * (k + 0.5)) * math.sqrt(2 / SIZE)
-    dct[0] /= math.sqrt(2)
-    energy = (dct @ blocks[order[: bins * n]] @ dct.T).square()
-    return mean[: bins * n].view(bins, n), energy.view(bins, n, SIZE, SIZE)
+    return mean[: bins * n].view(bins, n), blocks[order[: bins * n]].view(bins, n, SIZE, SIZE)
 
 
 def _flat(mean: Tensor, energy: Tensor, along_rows: bool) -> _Bins:
