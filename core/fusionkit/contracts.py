@@ -159,13 +159,15 @@ class Prior(Plugin, ABC):
     reads_x0: False says that `correct` does not look at its `x0` argument, so that no network has to run.
     max_sources: how many sources `correct` takes at once (None: any number); more are folded in one after another.
     has_energy: `energy` is there, differentiable in x0, so that the prior can guide the velocity. sampling: options of
-    the sampler that this prior wants where the user chose none.
+    the sampler that this prior wants where the user chose none. look: likewise; vivid raises the contrast of pairs in
+    which heat is seen.
     """
 
     reads_x0: bool = True
     max_sources: int | None = None
     has_energy: bool = False
     sampling: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    look: Literal["faithful", "vivid"] = "faithful"
 
     def start(self, sources: Sources) -> Any:
         """The state before the first step (any value; None when there is none)."""
@@ -248,7 +250,7 @@ class Metric(Plugin, ABC):
 
     definition, range and version say exactly which number this is: two metrics of one name and different
     definitions are the field's oldest complaint. color: True asks for the images as their files have them, one or
-    three channels, instead of luma.
+    three channels, instead of luma. shows: what `map` shows the place of; empty where there is none.
     """
 
     definition: str
@@ -256,10 +258,15 @@ class Metric(Plugin, ABC):
     higher_is_better: bool = True
     version: str = "1"
     color: bool = False
+    shows: Literal["", "lost", "invented"] = ""
 
     @abstractmethod
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """fused (B, 1, H, W), luma in [0, 1], or (B, 3, H, W) where `color` is set -> (B,)."""
+
+    def map(self, fused: Tensor, sources: Sources) -> Tensor:
+        """Where something was lost or invented, of the same inputs: (B, 1, H, W) in grey levels, 0 where nothing."""
+        raise TypeError(f"{type(self).__name__} has no map (shows is empty)")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def fusionkit_stages() -> Iterator[StageRecord]:
         ("working_size", "fuses at a stated size; the result has the sources'", "sizes:WorkingSize"),
         ("rounded_luma", "luma of the sources in whole 8-bit levels, as OpenCV reads grey", "levels:RoundedLuma"),
         ("stretch", "the result's luma stretched to the full range", "levels:Stretch"),
+        ("vivid", "the contrast of a flat result raised, by 1.4 at most", "levels:Vivid"),
         ("truncate", "the result cut down to whole 8-bit levels", "levels:Truncate"),
     ):
         yield StageRecord(name=name, summary=summary, target=f"fusionkit_plugins.stages.{target}")
@@ -90,6 +91,28 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
             summary=summary,
             target=f"fusionkit_plugins.metrics.structure:{name}",
             higher_is_better=name not in lower,
+        )
+    for name, target, summary in (
+        ("kept_others", "KeptOthers", "edges that only a source beside the reference has: share that is kept"),
+        ("kept_reference", "KeptReference", "edges that only the reference has: share that is kept"),
+        ("hot", "Hot", "contrast of hot objects, relative to the infrared's"),
+        ("polarity", "Polarity", "share of the hot objects that are brighter than their surround"),
+        ("outside", "Outside", "percent of pixels outside the range of all sources"),
+        ("halo", "Halo", "percent of pixels beyond everything near them in any source"),
+        ("noise", "NoiseGain", "grain in flat areas, relative to the noisiest source"),
+        ("drift", "Drift", "change of brightness against the reference away from hot objects, levels"),
+        ("crushed", "Crushed", "percent of pixels gone black or white where no source is"),
+        ("hue", "Hue", "turn of the colours against the reference, degrees"),
+        ("chroma", "Chroma", "colourfulness relative to the reference; 1 is the same"),
+        ("rescued", "Rescued", "texture kept where another source is clipped (exposures)"),
+        ("sharper", "Sharper", "PSNR to the source that is clearly sharper (focus), dB"),
+    ):
+        yield MetricRecord(
+            name=f"audit.{name}",
+            summary=summary,
+            dialect="audit",
+            target=f"fusionkit_plugins.metrics.audit:{target}",
+            higher_is_better=name not in ("outside", "halo", "noise", "drift", "crushed", "hue"),
         )
     yield MetricRecord(
         name="PIQE",

@@ -1,4 +1,4 @@
-"""The EM/TV prior of DDFM (Zhao et al., ICCV 2023, section 3.3) as RFfusion uses it."""
+"""The EM/TV prior: by evidence, and as DDFM (Zhao et al., ICCV 2023, section 3.3) and RFfusion state it."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -8,21 +8,34 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.numerics.poisson import divergence, screened_poisson
 from fusionkit.numerics.poisson import gradient as spatial_gradient
+from fusionkit.numerics.recognise import Scene, recognise
+
+from .evidence import Target, explained_gradient, target
 
 __all__ = ["EMTV", "EMState", "EMTVOptions", "em_step", "prox_tv"]
 
-Form = Literal["corrected", "released"]
+Form = Literal["evidence", "corrected", "released"]
 
 
 class EMTVOptions(Options):
     """Options of the prior `em_tv`."""
 
-    lam: float = Field(0.5, gt=0, description="weight of the total variation of I - F")
-    rho: float = Field(0.01, gt=0, description="penalty that ties H to I - F")
     form: Form = Field(
-        "corrected", description="corrected: as the algebra has it; released: as DDFM's and RFfusion's code computes it"
+        "evidence",
+        description="evidence: who explains what is found out first; corrected: the paper's EM, as its algebra has it; "
+        "released: as DDFM's and RFfusion's code computes it",
     )
+    evidence: Literal["auto", Scene] = Field(
+        "auto", description="what says which source explains a pixel; auto: recognised from the sources"
+    )
+    lit: float = Field(0.6, ge=0, le=1, description="how far dark places follow the other sources; evidence of heat")
+    screen: float = Field(
+        0.02, ge=1e-6, description="pull towards the expected brightness against expected gradients; form evidence"
+    )
+    lam: float = Field(0.5, gt=0, description="weight of the total variation of I - F; forms of the paper")
+    rho: float = Field(0.01, gt=0, description="penalty that ties H to I - F; forms of the paper")
     recompose: Literal["auto", "v_plus_x", "i_minus_x"] = Field(
         "auto", description="F = V + X, as the residuals' algebra says, or F = I - X; auto: I - X in the released form"
     )
@@ -55,9 +68,20 @@ class EMStep(NamedTuple):
 
 
 class EMTV(Prior):
-    """min over F of  |I - F|₁ + |F - V|₁ + lam TV(I - F),  by one EM step from x̂₀ = F.
+    """Expectation maximisation over who explains what, with the gradients' field as regulariser.
 
-    With residuals X = x̂₀ - V, Y = I - V and the L1 terms written as Gaussian scale mixtures:
+    Which source explains a pixel's brightness, and which its gradient, is latent:
+
+        E-step   T = x̂₀ moved towards the sources that evidence speaks for        (`evidence.target`)
+                 G = Σ_j a_j ∇S_j,  a_j ∝ (energy of ∇S_j, where it does not run against ∇F)²
+        M-step   F = argmin ½ |∇F - G|² + ½ screen |F - T|²,  clamped to [min_i S_i, max_i S_i]
+
+    The M-step is a screened Poisson equation, solved exactly by a cosine transform; no result leaves the range that the
+    sources and the estimate have at a pixel. `iterations` repeats both steps from the F found. Any number of sources.
+    Why not the paper's EM: docs/decisions/em-tv.md.
+
+    Forms `corrected` and `released`, for two sources: min over F of |I - F|₁ + |F - V|₁ + lam TV(I - F), by one EM step
+    from x̂₀ = F. With residuals X = x̂₀ - V, Y = I - V and the L1 terms written as Gaussian scale mixtures:
 
         E-step   C = sqrt(2 / τa) / |Y - X|,   D = min(sqrt(2 / τb) / |X|, 2C)
         M-step   H = argmin |H - (Y - X)|² + |∇H - (F1, F2)|²            (solved by FFT)
@@ -75,9 +99,15 @@ class EMTV(Prior):
     """
 
     Options = EMTVOptions
-    max_sources = 2
+    max_sources: int | None = 2
     has_energy = True
     options: EMTVOptions
+
+    def __init__(self, options: EMTVOptions) -> None:
+        super().__init__(options)
+        if options.form == "evidence":
+            self.max_sources = None
+            self.look = "vivid" if options.evidence in ("auto", "heat") else "faithful"
 
     def start(self, sources: Sources) -> EMState:
         """Unit scales, no splitting variables."""
@@ -87,6 +117,8 @@ class EMTV(Prior):
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, EMState]:
         """One or more EM steps from the estimate x0 (B, 1, H, W)."""
         o = self.options
+        if o.form == "evidence":
+            return self._explained(x0, sources), state
         visible, infrared = sources.reference_luma, sources.first_other_luma
         if o.signal == "signed":
             visible, infrared, x0 = 2 * visible - 1, 2 * infrared - 1, 2 * x0 - 1
@@ -100,6 +132,34 @@ class EMTV(Prior):
         fused = infrared - x if i_minus_x else visible + x
         return ((fused + 1) / 2 if o.signal == "signed" else fused), state
 
+    def _targets(self, x0: Tensor, sources: Sources) -> list[Target]:
+        """The target of each image of the batch, which are of a kind each."""
+        found = []
+        for b in range(len(x0)):
+            one = sources.select([b])
+            kind = recognise(one.images, one.luma) if self.options.evidence == "auto" else self.options.evidence
+            note = f"em_tv: taken for a scene of evidence={kind}"
+            if self.options.evidence == "auto" and note not in sources.notes:
+                sources.notes.append(note)
+            found.append(target(kind, x0[b : b + 1], one, self.options.lit))
+        return found
+
+    def _explained(self, x0: Tensor, sources: Sources) -> Tensor:
+        """The EM by evidence."""
+        results = []
+        for b, found in enumerate(self._targets(x0, sources)):
+            one = sources.select([b])
+            every = torch.stack([x0[b : b + 1], *one.luma])
+            low, high, fused = every.amin(0), every.amax(0), found.brightness
+            for _ in range(self.options.iterations if found.follows else 0):
+                gx, gy = explained_gradient(fused, found, one)
+                fused = screened_poisson(
+                    self.options.screen * found.brightness - divergence(gx, gy), self.options.screen
+                )
+                fused = torch.minimum(torch.maximum(fused, low), high)
+            results.append(torch.minimum(torch.maximum(fused, low), high))
+        return torch.cat(results)
+
     def _rounding(self, sources: Sources) -> float | Tensor:
         """At which residuals |.| is rounded: `eps`, or what the noise of both sources alone would make of them."""
         if not sources.noisy:
@@ -110,7 +170,10 @@ class EMTV(Prior):
         return torch.sqrt(self.options.eps**2 + variance)
 
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
-        """sum |I - F| + |F - V| + lam |∇(I - F)|, absolute values rounded at zero by `eps`: (B,)."""
+        """sum |I - F| + |F - V| + lam |∇(I - F)|, absolute values rounded at zero by `eps`: (B,).
+
+        In all forms: the one by evidence moves its target with the estimate, so it is no function of x0 alone.
+        """
         visible, infrared = sources.reference_luma, sources.first_other_luma
         residual = infrared - x0
         # not periodic: opposite borders of an image have nothing to do with each other

@@ -9,6 +9,7 @@ import fusionkit
 from fusionkit.contracts import Options, Stage
 from fusionkit.errors import OptionError, PluginError, SizeMismatch
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.scenes import infrared_visible
 from fusionkit.timing import Stopwatch
 from fusionkit_priors.baselines import Average
 from harness import load_image, run_cli
@@ -54,6 +55,7 @@ def test_seconds_options_and_origin_are_recorded(scene):
     ("field", "stages"),
     [
         ({"stretch": "minmax"}, ["stretch"]),
+        ({"look": "vivid"}, ["vivid"]),
         ({"working_size": "40x56"}, [{"name": "working_size", "size": [40, 56]}]),
         ({"luma": "rounded"}, ["rounded_luma"]),
         ({"levels": "truncated"}, ["truncate"]),
@@ -135,3 +137,26 @@ class Breaks(Stage):
 def test_a_broken_stage_is_named(scene, where):
     with pytest.raises(PluginError, match=f"stage Breaks: {where} returned"):
         Pipeline(stages=[Breaks(where)], **PLAIN).run(scene)
+
+
+class TestVivid:
+    def test_a_flat_result_gets_more_contrast_and_a_full_one_stays(self):
+        flat = torch.linspace(0.3, 0.8, 64).expand(1, 1, 64, 64).contiguous()
+        full = torch.linspace(0, 1, 64).expand(1, 1, 64, 64).contiguous()
+        for image, gain in ((flat, 1.4), (full, 1.0)):
+            result = Pipeline(look="vivid", prior="source", backbone="identity").fuse_tensors([image, image])
+            assert float(result.std() / image.std()) == pytest.approx(gain, abs=0.03)
+
+    def test_auto_is_vivid_for_heat_alone(self):
+        from fusionkit.scenes import multi_focus
+
+        pairs = {
+            "heat": [torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in infrared_visible((96, 128), seed=2)],
+            "focus": [torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in multi_focus((96, 128))],
+        }
+        for kind, pair in pairs.items():
+            auto, faithful = (Pipeline(look=look).fuse_tensors(pair) for look in ("auto", "faithful"))
+            assert torch.equal(auto, faithful) == (kind == "focus")
+
+    def test_other_priors_keep_their_pixels(self, scene):
+        assert torch.equal(*(Pipeline(prior="laplacian", look=k).fuse_tensors(scene) for k in ("auto", "faithful")))

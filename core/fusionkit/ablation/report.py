@@ -11,8 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..images import Picture, write_image
+from ..contracts import Sources
+from ..images import Picture, read_image, write_image
+from ..images.convert import to_tensor
 from ..registry.kinds import DISTRIBUTION
+from ..scoring.maps import has_maps, overlay
 from ..storage.atomic import atomic_write
 from .attribution import removals
 from .degrade import degrade
@@ -117,9 +120,14 @@ def _images(study: Study, case: Case) -> dict[str, Any]:
             for i, p in enumerate(pictures):
                 bad = Picture(degrade(p.pixels, kind, i, case.key), "8", (0.0, 255.0), name=p.name)
                 panels.append({"label": f"source {i + 1}, {kind}", "uri": _uri_of(bad)})
-    panels += [
-        {"label": state.cell.label, "uri": _uri(study.image(state, case).read_bytes())} for state in study.finished()
-    ]
+    for state in study.finished():
+        path = study.image(state, case)
+        panels.append({"label": state.cell.label, "uri": _uri(path.read_bytes())})
+        if has_maps(study.metrics):
+            fused = to_tensor(read_image(path).pixels)
+            sources = Sources.of([to_tensor(p.pixels) for p in pictures])
+            shown = Picture(overlay(fused, sources, study.metrics), "8", (0.0, 255.0), name=path.name)
+            panels.append({"label": f"{state.cell.label}: lost blue, invented red", "uri": _uri_of(shown)})
     return {"pair": case.key, "panels": panels}
 
 

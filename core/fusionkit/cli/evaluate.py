@@ -30,13 +30,20 @@ def evaluate(
     ],
     metrics: Annotated[
         str | None,
-        typer.Option(help="Names, separated by commas, or `all`.", show_default="the usual ones, or a dialect's"),
+        typer.Option(
+            help="Names, separated by commas, or `all`; `audit`: what was lost and what was invented.",
+            show_default="the usual ones, or a dialect's",
+        ),
     ] = None,
     dialect: Annotated[
         str | None,
         typer.Option(help="Compute as another project's code does, quirks included.", show_default="as defined"),
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Score the average, the maximum, each source too.")] = True,
+    maps: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures of what was lost (blue) and invented (red); needs metrics of `audit`."),
+    ] = None,
     detector: Annotated[
         str | None,
         typer.Option(help="Also compare what a detector finds in results and in sources, as in hog_people."),
@@ -76,6 +83,7 @@ def evaluate(
     from ..scoring.baselines import BASELINES
     from ..scoring.detection import consistency_metrics
     from ..scoring.evaluation import evaluate as score
+    from ..scoring.maps import has_maps
     from ..scoring.metrics import load_metrics
     from ..storage.atomic import atomic_write
 
@@ -87,6 +95,8 @@ def evaluate(
         chosen |= consistency_metrics(detector, key_values(detector_opt, "--detector-opt"))
     elif detector_opt:
         raise OptionError("--detector-opt: no detector is chosen; --detector NAME chooses one")
+    if maps is not None and not has_maps(chosen):
+        raise OptionError("--maps: none of the metrics has maps; add --metrics audit")
     console = Console(stderr=True)
     with console.status("") as status:
         result = score(
@@ -94,6 +104,7 @@ def evaluate(
             list(pairs),
             chosen,
             baselines=baselines,
+            maps=maps,
             report=lambda pair, done, total: status.update(f"{done + 1} of {total}: {pair}"),
         )
     if output is not None:

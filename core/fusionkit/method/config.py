@@ -189,6 +189,11 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
     stretch: Literal["none", "minmax"] = Field(
         "none", description="minmax: the result's luma is stretched to the full range (the stage stretch)"
     )
+    look: Literal["auto", "faithful", "vivid"] = Field(
+        "auto",
+        description="vivid: the contrast of a flat result is raised, beyond the range of the sources (the stage "
+        "vivid); auto: as the prior wants it, where a source shows heat",
+    )
     levels: Literal["all", "truncated"] = Field(
         "all",
         description="truncated: the result is cut down to whole 8-bit levels instead of being rounded when written "
@@ -240,17 +245,23 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
             raise ValueError("tile must be 0 or at least 128")
         return self
 
-    def all_stages(self) -> tuple[Choice, ...]:
-        """Every stage in its order, the first one outermost: those that fields stand for, then `stages`."""
+    def all_stages(self, look: str = "faithful") -> tuple[Choice, ...]:
+        """Every stage in its order, the first one outermost: those that fields stand for, then `stages`.
+
+        look: what the prior wants, for `look=auto`.
+        """
         size = self.working_size
         built_in = {
             "resize": self.resize == "reference",
             "truncate": self.levels == "truncated",
             "stretch": self.stretch == "minmax",
+            "vivid": (look if self.look == "auto" else self.look) == "vivid",
             "rounded_luma": self.luma == "rounded",
             "working_size": size is not None,
         }
-        options = {"working_size": {"size": size}}
+        options: dict[str, dict[str, Any]] = {"working_size": {"size": size}}
+        if self.look == "auto":
+            options["vivid"] = {"scenes": "heat"}
         return (
             *(
                 Choice(name=f"{DISTRIBUTION}:{name}", options=options.get(name, {}))

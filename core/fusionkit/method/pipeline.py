@@ -71,7 +71,7 @@ class Pipeline:
         self.device = find_device(device)
         self.parts = {key: self._build(key) for key in METHOD if key != "decoder"}
         self.parts["decoder"] = self._decoder()
-        self.stages = [build("stage", choice, self.device) for choice in c.all_stages()]
+        self.stages = [build("stage", choice, self.device) for choice in c.all_stages(self.prior.look)]
         self._check_domains()
         for stage in self.stages:
             if stage.plugin.bt601 and not self.color.bt601:

@@ -25,13 +25,25 @@ def divergence(gx: Tensor, gy: Tensor) -> Tensor:
 def screened_poisson(right: Tensor, screen: float) -> Tensor:
     """Solve (screen - Δ) F = right with Δ = divergence of gradient, for right (B, C, H, W) and screen > 0.
 
-    Mirrored at both borders (half-sample symmetry) an image is periodic, and the FFT of twice its size is its DCT-II.
+    Mirrored at both borders (half-sample symmetry) an image is periodic: the DCT-II makes Δ a product. SciPy has one;
+    elsewhere than on a CPU it is the FFT of the mirrored image, twice as large each way.
     """
     height, width = right.shape[-2:]
+    if right.device.type == "cpu":
+        from scipy.fft import dctn, idctn
+
+        spectrum = dctn(right.numpy(), axes=(-2, -1), workers=torch.get_num_threads())
+        spectrum /= (screen + _power(width, width, right)[None, :] + _power(height, height, right)[:, None]).numpy()
+        return torch.from_numpy(idctn(spectrum, axes=(-2, -1), overwrite_x=True, workers=torch.get_num_threads()))
     mirrored = torch.cat([right, right.flip(-1)], dim=-1)
     mirrored = torch.cat([mirrored, mirrored.flip(-2)], dim=-2)
-    fx = torch.arange(width + 1, device=right.device, dtype=right.dtype) / (2 * width)
-    fy = torch.fft.fftfreq(2 * height, device=right.device, dtype=right.dtype)
-    power_x, power_y = (4 * torch.sin(torch.pi * f) ** 2 for f in (fx, fy))
-    solved = torch.fft.rfft2(mirrored) / (screen + power_x[None, :] + power_y[:, None])
-    return torch.fft.irfft2(solved, s=(2 * height, 2 * width))[..., :height, :width]
+    power = _power(width + 1, width, right)[None, :] + _power(2 * height, height, right)[:, None]
+    return torch.fft.irfft2(torch.fft.rfft2(mirrored) / (screen + power), s=(2 * height, 2 * width))[
+        ..., :height, :width
+    ]
+
+
+def _power(count: int, period: int, like: Tensor) -> Tensor:
+    """Eigenvalues of -Δ along an axis of `period` samples, for the first `count` frequencies."""
+    frequency = torch.arange(count, device=like.device, dtype=like.dtype) / (2 * period)
+    return 4 * torch.sin(torch.pi * frequency) ** 2

@@ -10,10 +10,27 @@ __all__ = ["box_mean", "gaussian_blur", "guided_filter"]
 def box_mean(x: Tensor, radius: int) -> Tensor:
     """Mean over the part of a (2 radius + 1)² window that lies inside the image: (B, C, H, W)."""
     for axis in (-1, -2):
-        size = 2 * min(radius, x.shape[axis] - 1) + 1
-        kernel = (1, size) if axis == -1 else (size, 1)
-        x = F.avg_pool2d(x, kernel, 1, (kernel[0] // 2, kernel[1] // 2), count_include_pad=False)
+        length = x.shape[axis]
+        r = min(radius, length - 1)
+        pad = (r, r, 0, 0) if axis == -1 else (0, 0, r, r)
+        place = torch.arange(length, device=x.device)
+        count = (place + r + 1).clamp_max(length) - (place - r).clamp_min(0)
+        x = _window_sum(F.pad(x, pad), axis, 2 * r + 1) / (count if axis == -1 else count[:, None])
     return x
+
+
+def _window_sum(x: Tensor, axis: int, size: int) -> Tensor:
+    """Sums of `size` neighbours along an axis, by doubling: sums of 1, 2, 4 ... put together as `size` is in binary."""
+    length = x.shape[axis] - size + 1
+    total, start, width = torch.zeros_like(x.narrow(axis, 0, length)), 0, 1
+    while True:
+        if size & width:
+            total += x.narrow(axis, start, length)
+            start += width
+        if 2 * width > size:
+            return total
+        x = x.narrow(axis, 0, x.shape[axis] - width) + x.narrow(axis, width, x.shape[axis] - width)
+        width *= 2
 
 
 def gaussian_blur(x: Tensor, sigma: float) -> Tensor:

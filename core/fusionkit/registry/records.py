@@ -69,7 +69,7 @@ class DecoderRecord(PluginRecord):
 class MetricRecord(PluginRecord):
     """A fusion metric: see `fusionkit.contracts.Metric`.
 
-    dialect: the project whose code it follows, quirks included; "" for one as its paper defines it.
+    dialect: the project whose code it follows, quirks included, or "audit"; "" for one as its paper defines it.
     higher_is_better: which way is better.
     """
 

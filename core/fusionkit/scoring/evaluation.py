@@ -15,13 +15,14 @@ from torch import Tensor
 
 from ..contracts import Metric, Sources
 from ..errors import FusionkitError, InputError
-from ..images import read_image
+from ..images import read_image, write_image
 from ..images.convert import to_tensor
 from ..images.matching import match_folders
 from ..numerics.luma import luma
 from ..registry.kinds import DISTRIBUTION
 from ..storage.manifest import file_record
 from .baselines import BASELINES, baseline_images
+from .maps import overlay
 from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, paired_tests
 
 __all__ = ["Evaluation", "evaluate", "score_images"]
@@ -142,12 +143,14 @@ def evaluate(
     metrics: Mapping[str, Metric],
     *,
     baselines: bool = True,
+    maps: Path | None = None,
     report: Callable[[str, int, int], None] = lambda pair, done, total: None,
 ) -> Evaluation:
     """Score folders of fused images against folders of sources, files matched by name without extension.
 
     Only pairs that every method has are scored, so that all means are over the same pairs; what is missing or cannot
-    be read is in `failures`. Sizes must agree. `report` is called before each pair.
+    be read is in `failures`. Sizes must agree. maps: a folder for METHOD/PAIR.png, what was lost in blue and what was
+    invented in red, by those of the metrics that have maps. `report` is called before each pair.
     """
     matching = match_folders([*sources, *methods.values()])
     if not matching.groups:
@@ -165,6 +168,9 @@ def evaluate(
             originals = Sources.of(images[: len(sources)])
             fused = dict(zip(methods, images[len(sources) :], strict=True))
             row = dict(score_images(fused, originals, metrics, baselines=baselines))
+            for method, image in fused.items() if maps else ():
+                assert maps is not None
+                write_image(maps / method / f"{key}.png", overlay(image, originals, metrics), "8")
         except FusionkitError as error:
             result.failures.append(f"{key}: {error}")
             continue

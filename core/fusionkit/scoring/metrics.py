@@ -17,24 +17,31 @@ def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, 
     """The metrics to score with: those named, else all of a dialect, else the usual ones.
 
     The one name "all" means every metric of the dialect or, without one, that belongs to no dialect, whose packages
-    are installed.
+    are installed. Without a dialect, the name of one among the names means all of its metrics, as in "audit".
     """
     registry = get_registry()
     every = registry.of_kind("metric")
     dialects = sorted({record.dialect for p in every if (record := _record(p)).dialect})
     if dialect is not None and dialect not in dialects:
         raise OptionError(f"no dialect {dialect!r}; dialects: {', '.join(dialects)}")
-    offered = {
-        p.record.name: f"{p.distribution}:{p.record.name}"
-        for p in sorted(every, key=lambda p: p.distribution == DISTRIBUTION)  # the built-in one wins
-        if _record(p).dialect == (dialect or "") and p.installed
-    }
+    built_in_last = sorted(every, key=lambda p: p.distribution == DISTRIBUTION)  # it wins
+
+    def offered(dialect: str) -> dict[str, str]:
+        return {
+            p.record.name: f"{p.distribution}:{p.record.name}"
+            for p in built_in_last
+            if _record(p).dialect == dialect and p.installed
+        }
+
+    own = offered(dialect or "")
     if names is None and not dialect:
-        chosen = [offered[name] for name in DEFAULT if name in offered]
+        chosen = [own[name] for name in DEFAULT if name in own]
     elif names is None or list(names) == ["all"]:
-        chosen = [offered[name] for name in sorted(offered)]
+        chosen = [own[name] for name in sorted(own)]
+    elif dialect:
+        chosen = [f"{dialect}.{name}" for name in names]
     else:
-        chosen = [f"{dialect}.{name}" if dialect else name for name in names]
+        chosen = [one for name in names for one in (offered(name).values() if name in dialects else [name])]
     return {short_name(name): registry.create("metric", name) for name in chosen}
 
 

@@ -1,14 +1,17 @@
 """Stages that change values: what the field's codes do to grey levels before and after."""
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from fusionkit.contracts import Sources, Stage
+from fusionkit.contracts import Options, Sources, Stage
 from fusionkit.numerics.luma import luma, rounded_luma
+from fusionkit.numerics.recognise import recognise
 
-__all__ = ["RoundedLuma", "Stretch", "Truncate"]
+__all__ = ["RoundedLuma", "Stretch", "Truncate", "Vivid", "VividOptions"]
 
 
 class RoundedLuma(Stage):
@@ -29,6 +32,42 @@ class Stretch(Stage):
         """(image - low) / (high - low), from the extremes of each image's luma."""
         low, high = (f(luma(image), (1, 2, 3), keepdim=True) for f in (torch.amin, torch.amax))
         return (image - low) / (high - low).clamp_min(1e-6)
+
+
+class VividOptions(Options):
+    """Options of the stage `vivid`."""
+
+    gain: float = Field(1.4, ge=1, description="largest factor of the contrast")
+    ignored: float = Field(0.005, ge=0, lt=0.5, description="share of the pixels at either end that may be clipped")
+    scenes: Literal["all", "heat"] = Field("all", description="heat: only results of sources that show it")
+
+
+class Vivid(Stage):
+    """The result's luma is stretched over more of the range, where it leaves some of it empty; chroma stays.
+
+    y' = low' + gain (y - low) with gain = 1 / (high - low), at most that of the options; low and high are quantiles,
+    and low' leaves the empty range below and above in the same proportion as it was. Haze goes, and so does the promise
+    that no pixel leaves the range of the sources.
+    """
+
+    Options = VividOptions
+    options: VividOptions
+
+    def after(self, image: Tensor, sources: Sources) -> Tensor:
+        """The stretched image, each of the batch by its own luma."""
+        y, o = luma(image), self.options
+        rows = y.flatten(1).sort(1).values
+        ends = (int(o.ignored * (rows.shape[1] - 1)), int((1 - o.ignored) * (rows.shape[1] - 1)))
+        low, high = (rows[:, i].view(-1, 1, 1, 1) for i in ends)
+        span = (high - low).clamp(1e-3, 1)
+        gain = (1 / span).clamp_max(o.gain)
+        below = low.clamp(0, 1) * (1 - gain * span) / (1 - span).clamp_min(1e-3)
+        return image + ((below + gain * (y - low)) - y) * self._applies(sources).view(-1, 1, 1, 1).to(y)
+
+    def _applies(self, sources: Sources) -> Tensor:
+        """1 for the images of the batch that are stretched, (B,)."""
+        ones = (sources.select([b]) for b in range(len(sources.images[0])))
+        return torch.tensor([self.options.scenes == "all" or recognise(o.images, o.luma) == "heat" for o in ones])
 
 
 class Truncate(Stage):

@@ -1,0 +1,105 @@
+"""The prior em_tv by evidence: pictures whose right answer is known."""
+
+import pytest
+import torch
+
+from fusionkit.contracts import Sources
+from fusionkit.scenes import multi_exposure, multi_focus
+from fusionkit_priors.em_tv import EMTV
+from fusionkit_priors.evidence import darkness, heat
+from harness import correct, make, make_sources, psnr, random_sources
+
+
+def tensors(images):
+    return [torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in images]
+
+
+def disc(size=(96, 128), center=(60, 40), radius=8):
+    y, x = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    return (((y - center[0]) ** 2 + (x - center[1]) ** 2) <= radius**2)[None, None].float()
+
+
+def street(person_in_visible=0.15):
+    """A cold sky over a warm ground with a hot man; a bright sky over a grey ground with the man dark."""
+    man, sky = disc(), (torch.arange(96) < 40).float().view(1, 1, 96, 1).expand(1, 1, 96, 128)
+    infrared = (0.05 * sky + 0.4 * (1 - sky)) * (1 - man) + 0.95 * man
+    visible = (0.8 * sky + 0.45 * (1 - sky)) * (1 - man) + person_in_visible * man
+    return infrared, visible, man.bool(), sky.bool()
+
+
+@pytest.mark.parametrize("in_visible", [0.15, 0.45, 0.6])
+def test_a_hot_man_is_bright_whatever_he_is_in_the_visible_image(in_visible):
+    infrared, visible, man, _ = street(in_visible)
+    fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
+    assert float(fused[man].mean()) > 0.8
+
+
+def test_a_cold_sky_stays_as_bright_as_it_is(generator):
+    infrared, visible, man, sky = street()
+    fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
+    assert float((fused - visible)[sky].abs().mean()) < 0.01
+    assert float((fused - visible)[~(man | sky)].abs().mean()) < 0.05
+
+
+def test_a_step_is_no_heat_and_an_object_is():
+    infrared, _, man, sky = street()
+    evidence = heat(infrared)
+    assert float(evidence[man].mean()) > 0.9
+    assert float(evidence[sky].mean()) < 0.02
+    assert float(evidence[~(man | sky)].mean()) < 0.15
+
+
+def test_structure_that_only_the_infrared_has_is_seen_in_the_dark():
+    visible = torch.full((1, 1, 96, 128), 0.03)
+    stripes = (torch.arange(128) // 8 % 2).float().view(1, 1, 1, 128).expand(1, 1, 96, 128)
+    infrared = 0.1 + 0.2 * stripes
+    fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
+    kept = float(fused[stripes > 0].mean() - fused[stripes == 0].mean()) / 0.2
+    assert kept > 0.6
+    assert float(darkness(visible).mean()) > 0.8
+
+
+@pytest.mark.parametrize("evidence", ["heat", "exposure", "focus", "contrast"])
+def test_no_pixel_leaves_the_range_of_the_sources(evidence, generator):
+    sources = random_sources(generator, size=(64, 80), count=3)
+    fused = correct(make(EMTV, evidence=evidence), sources.luma[-1], sources)
+    every = torch.stack(sources.luma)
+    assert bool((fused >= every.amin(0)).all())
+    assert bool((fused <= every.amax(0)).all())
+
+
+@pytest.mark.parametrize("evidence", ["heat", "exposure", "focus", "contrast"])
+def test_equal_sources_stay_as_they_are(evidence, photo):
+    fused = correct(make(EMTV, evidence=evidence), photo, make_sources(photo, photo))
+    torch.testing.assert_close(fused, photo, atol=1e-6, rtol=0)
+
+
+def test_images_of_a_batch_are_of_a_kind_each():
+    exposures, focus = tensors(multi_exposure((96, 128))), tensors(multi_focus((96, 128)))
+    prior = make(EMTV)
+    both = Sources.of([torch.cat(pair) for pair in zip(exposures, focus, strict=True)])
+    fused = correct(prior, both.luma[-1], both)
+    for b, pair in enumerate((exposures, focus)):
+        alone = Sources.of(pair)
+        torch.testing.assert_close(fused[b : b + 1], correct(prior, alone.luma[-1], alone), atol=1e-5, rtol=0)
+    assert both.notes == [
+        "em_tv: taken for a scene of evidence=exposure",
+        "em_tv: taken for a scene of evidence=focus",
+    ]
+
+
+def test_the_sharper_source_is_copied(photo):
+    from fusionkit.numerics.window import gaussian_blur
+
+    blurred = gaussian_blur(photo, 2.5)
+    left = (torch.arange(128) < 64).view(1, 1, 1, 128)
+    near, far = torch.where(left, photo, blurred), torch.where(left, blurred, photo)
+    fused = correct(make(EMTV, evidence="focus"), far, make_sources(near, far))
+    assert psnr(fused, photo) > max(psnr(near, photo), psnr(far, photo)) + 6
+
+
+def test_grain_of_one_source_is_no_edge(generator):
+    visible = torch.linspace(0.3, 0.7, 128).expand(1, 1, 96, 128).contiguous()
+    infrared = 0.4 + 0.02 * torch.randn(1, 1, 96, 128, generator=generator)
+    fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
+    assert float((fused - visible).std()) < 0.01
