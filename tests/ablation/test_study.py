@@ -106,7 +106,7 @@ class TestGrid:
     def test_tasks_and_presets_can_be_varied(self, tmp_path):
         text = '[grid]\ntask = ["ivif", "mff"]'
         cells = [c for c in load_grid(write_grid(tmp_path / "g.toml", text)).cells if not c.removed]
-        assert [c.config.prior.options["base"] for c in cells] == [4.0, 1.0]
+        assert [c.config.prior.options["evidence"] for c in cells] == ["heat", "focus"]
 
     @pytest.mark.parametrize(
         ("text", "message"),

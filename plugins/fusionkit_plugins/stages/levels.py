@@ -14,6 +14,9 @@ from fusionkit.numerics.recognise import recognise
 __all__ = ["RoundedLuma", "Stretch", "Truncate", "Vivid", "VividOptions"]
 
 
+DARKEST = 10 / 255  # a stretch goes no further, and as near to white
+
+
 class RoundedLuma(Stage):
     """The sources' luma is BT.601 in whole 8-bit levels, as OpenCV reads a grey image."""
 
@@ -45,9 +48,10 @@ class VividOptions(Options):
 class Vivid(Stage):
     """The result's luma is stretched over more of the range, where it leaves some of it empty; chroma stays.
 
-    y' = low' + gain (y - low) with gain = 1 / (high - low), at most that of the options; low and high are quantiles,
-    and low' leaves the empty range below and above in the same proportion as it was. Haze goes, and so does the promise
-    that no pixel leaves the range of the sources.
+    y' = low' + gain (y - low), with low and high quantiles of y, and gain as large as fits between 10 and 245 levels (or
+    low and high themselves, where they lie beyond: nothing that was visible is crushed), at most that of the options; low'
+    leaves the empty range below and above in the same proportion as it was. Haze goes, and so does the promise that no
+    pixel leaves the range of the sources.
     """
 
     Options = VividOptions
@@ -60,8 +64,10 @@ class Vivid(Stage):
         ends = (int(o.ignored * (rows.shape[1] - 1)), int((1 - o.ignored) * (rows.shape[1] - 1)))
         low, high = (rows[:, i].view(-1, 1, 1, 1) for i in ends)
         span = (high - low).clamp(1e-3, 1)
-        gain = (1 / span).clamp_max(o.gain)
-        below = low.clamp(0, 1) * (1 - gain * span) / (1 - span).clamp_min(1e-3)
+        least, most = low.clamp(0, DARKEST), high.clamp(1 - DARKEST, 1)
+        gain = ((most - least) / span).clamp(1, o.gain)
+        below = low * (1 - gain * span) / (1 - span).clamp_min(1e-3)
+        below = torch.minimum(torch.maximum(below, least), most - gain * span)
         return image + ((below + gain * (y - low)) - y) * self._applies(sources).view(-1, 1, 1, 1).to(y)
 
     def _applies(self, sources: Sources) -> Tensor:
