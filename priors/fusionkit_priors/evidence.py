@@ -96,7 +96,7 @@ def heat(y: Tensor) -> Tensor:
     smooth, side = gaussian_blur(y, 1.5), min(y.shape[-2:])
     factor = max(1, side // 160)  # coarse samples do for the opening
     coarse = F.avg_pool2d(smooth, factor, ceil_mode=True) if factor > 1 else smooth
-    spread = y.flatten(1).std(1).view(-1, 1, 1, 1) + SPREAD
+    spread = y.flatten(1).std(1, correction=0).view(-1, 1, 1, 1) + SPREAD
     evidence = torch.zeros_like(y)
     for part in WIDTHS:
         opened = _dilated(-_dilated(-coarse, min(coarse.shape[-2:]) // part), min(coarse.shape[-2:]) // part)

@@ -18,6 +18,12 @@ def fusionkit_priors() -> Iterator[PriorRecord]:
         summary="Laplacian pyramid: local energy picks the details, global contrast the base; any number of sources",
         target="fusionkit_priors.laplacian:Laplacian",
     )
+    yield PriorRecord(
+        name="learned",
+        summary="Laplacian pyramid whose choices a small network corrects, trained on rendered pairs",
+        target="fusionkit_priors.learned:Learned",
+        trainer="fusionkit_priors.learned_training:LearnedTrainer",
+    )
     for name, summary, target in (
         (
             "gradient",

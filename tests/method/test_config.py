@@ -6,7 +6,15 @@ import torch
 
 import fusionkit
 from fusionkit.errors import OptionError
-from fusionkit.method.config import PipelineConfig, choose, load_preset, make_config, merge_choices, preset_names
+from fusionkit.method.config import (
+    Choice,
+    PipelineConfig,
+    choose,
+    load_preset,
+    make_config,
+    merge_choices,
+    preset_names,
+)
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.registry.loading import get_registry
 from harness import run_cli
@@ -50,9 +58,11 @@ class TestMerging:
         config = make_config(load_preset(name))
         assert str(config.prior) in get_registry().names("prior")
 
-    @pytest.mark.parametrize("task", ["ivif", "mef", "mff", "medical"])
-    def test_a_task_chooses_and_options_override(self, task, scene):
-        assert str(choose(task, None, {}).prior) in ("laplacian", "gradient")
+    @pytest.mark.parametrize(
+        ("task", "evidence"), [("ivif", "heat"), ("mef", "exposure"), ("mff", "focus"), ("medical", "contrast")]
+    )
+    def test_a_task_chooses_and_options_override(self, task, evidence, scene):
+        assert choose(task, None, {}).prior == Choice(name="imagefusionkit:em_tv", options={"evidence": evidence})
         assert choose(task, None, {"prior": "focus"}).prior.options == {}
         fused = fusionkit.fuse(*scene, task=task, backbone="identity", device="cpu")
         assert fused.shape == scene[1].shape

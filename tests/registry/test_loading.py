@@ -105,7 +105,7 @@ def test_a_class_that_breaks_the_contract_is_refused_when_chosen(site, code, nam
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"lan": 1}, r"no option 'lan'; did you mean 'lam'\? \(options: lam, rho, form"),
+        ({"lan": 1}, r"no option 'lan'; did you mean 'lam'\? \(options: form, evidence, lit"),
         ({"lam": "much"}, r"lam='much': input should be a valid number.*\(number, > 0, default 0\.5\)"),
         ({"lam": -1}, r"lam=-1: input should be greater than 0"),
         ({"recompose": "x"}, r"recompose='x': input should be 'auto', 'v_plus_x' or 'i_minus_x'"),

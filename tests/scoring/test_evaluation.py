@@ -111,7 +111,7 @@ def test_only_pairs_that_all_methods_have_count_and_the_rest_is_reported(folders
 def test_a_dialect_is_all_its_metrics_and_an_unknown_one_lists_the_known():
     assert set(load_metrics(None, "cddfuse")) >= {"cddfuse.SSIM", "cddfuse.VIFF"}
     assert list(load_metrics(["SSIM"], "cddfuse")) == ["cddfuse.SSIM"]
-    with pytest.raises(OptionError, match="dialects: cddfuse, ivif_zoo, linfeng, vifb"):
+    with pytest.raises(OptionError, match="dialects: audit, cddfuse, ivif_zoo, linfeng, vifb"):
         load_metrics(None, "nope")
 
 

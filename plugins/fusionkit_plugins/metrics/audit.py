@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-from fusionkit.numerics.window import box_mean, gaussian_blur
+from fusionkit.numerics.window import box_mean
 
-from .levels import levels
+from .levels import correlated, filtered, gaussian, levels
 
 __all__ = [
     "Chroma",
@@ -59,17 +59,17 @@ COLOUR = 8.0  # levels of chroma, below which a colour has no hue
 CLIPPED = 12.0, 243.0  # a source whose blurred luma lies beyond is clipped there
 
 
-def _grey(image: Tensor) -> Tensor:
-    """Grey levels 0 to 255 as a written file holds them, float32."""
-    return levels(image).float()
+def _smooth(x: Tensor, deviation: float) -> Tensor:
+    """Gaussian of `deviation` pixels, cut at three of them, borders replicated: (B, 1, H, W)."""
+    radius = max(1, round(3 * deviation))
+    return filtered(F.pad(x, (radius,) * 4, mode="replicate"), gaussian(2 * radius + 1, deviation, x.device))
 
 
 def _edges(y: Tensor) -> tuple[Tensor, Tensor]:
     """Sobel / 8 of levels (B, 1, H, W) after a small Gaussian, along x and y; borders replicated."""
-    kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=y.device) / 8
-    smooth = F.pad(gaussian_blur(y, EDGE_BLUR), (1, 1, 1, 1), mode="replicate")
-    both = F.conv2d(smooth, torch.stack([kernel, kernel.T])[:, None])
-    return both[:, :1], both[:, 1:]
+    x = F.pad(_smooth(y, EDGE_BLUR), (1, 1, 1, 1), mode="replicate") / 8
+    smooth, difference = (1.0, 2.0, 1.0), (-1.0, 0.0, 1.0)
+    return correlated(correlated(x, smooth, -2), difference, -1), correlated(correlated(x, smooth, -1), difference, -2)
 
 
 def _quantile(x: Tensor, share: float) -> Tensor:
@@ -118,8 +118,8 @@ class _Kept(Metric):
 
     def _projected(self, fused: Tensor, sources: Sources) -> list[tuple[Tensor, Tensor, Tensor]]:
         """For each source in question: ∇F·∇S and |∇S|² where it alone has edges, 0 elsewhere; and where that is."""
-        fx, fy = _edges(_grey(fused))
-        edges = [_edges(_grey(y)) for y in sources.luma]
+        fx, fy = _edges(levels(fused))
+        edges = [_edges(levels(y)) for y in sources.luma]
         strengths = [torch.hypot(*e) for e in edges]
         found = []
         for i in self.which(sources):
@@ -209,12 +209,12 @@ class _OfObjects(Metric):
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,); nan where there is no hot object."""
-        infrared, f = _grey(sources.first_other_luma).cpu(), _grey(fused).cpu()
+        infrared, f = levels(sources.first_other_luma).cpu(), levels(fused).cpu()
         return torch.tensor([self._of(f[b, 0], _objects(infrared[b, 0])) for b in range(len(f))], dtype=torch.float64)
 
     def map(self, fused: Tensor, sources: Sources) -> Tensor:
         """What each object lacks of its contrast, levels."""
-        infrared, f = _grey(sources.first_other_luma).cpu(), _grey(fused).cpu()
+        infrared, f = levels(sources.first_other_luma).cpu(), levels(fused).cpu()
         found = torch.zeros_like(f)
         for b in range(len(f)):
             for one in _objects(infrared[b, 0]):
@@ -268,8 +268,8 @@ class Outside(Metric):
 
     def map(self, fused: Tensor, sources: Sources) -> Tensor:
         """Distance from the sources' range, levels."""
-        y = torch.stack([_grey(s) for s in sources.luma])
-        return _beyond(_grey(fused), y.amin(0), y.amax(0))
+        y = torch.stack([levels(s) for s in sources.luma])
+        return _beyond(levels(fused), y.amin(0), y.amax(0))
 
 
 class Halo(Metric):
@@ -286,9 +286,9 @@ class Halo(Metric):
 
     def map(self, fused: Tensor, sources: Sources) -> Tensor:
         """Distance from the envelope, levels."""
-        y = torch.stack([_grey(s) for s in sources.luma])
+        y = torch.stack([levels(s) for s in sources.luma])
         low, high = (F.max_pool2d(x, ENVELOPE, 1, ENVELOPE // 2) for x in (-y.amin(0), y.amax(0)))
-        return _beyond(_grey(fused), -low, high)
+        return _beyond(levels(fused), -low, high)
 
 
 def _beyond(f: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -308,16 +308,16 @@ class NoiseGain(Metric):
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Ratio, (B,)."""
-        f = _grey(fused)
+        f = levels(fused)
         flat = self._flat(sources) & (f > 3) & (f < 252)
         count = flat.flatten(1).sum(1)
 
         def grain(y: Tensor) -> Tensor:
-            high = ((y - gaussian_blur(y, GRAIN_SCALE)) * flat).double().flatten(1)
+            high = ((y - _smooth(y, GRAIN_SCALE)) * flat).double().flatten(1)
             mean = high.sum(1) / count
             return (high.square().sum(1) / count - mean.square()).clamp_min(0).sqrt()
 
-        noisiest = torch.stack([grain(_grey(y)) for y in sources.luma]).amax(0)
+        noisiest = torch.stack([grain(levels(y)) for y in sources.luma]).amax(0)
         return torch.where((count >= 64) & (noisiest > 0), grain(f) / noisiest, math.nan)
 
     def map(self, fused: Tensor, sources: Sources) -> Tensor:
@@ -325,15 +325,17 @@ class NoiseGain(Metric):
         flat = self._flat(sources)
 
         def local(y: Tensor) -> Tensor:
-            return box_mean((y - gaussian_blur(y, GRAIN_SCALE)).square(), 3).sqrt()
+            return box_mean((y - _smooth(y, GRAIN_SCALE)).square(), 3).sqrt()
 
-        return (local(_grey(fused)) - torch.stack([local(_grey(y)) for y in sources.luma]).amax(0)).clamp_min(0) * flat
+        return (local(levels(fused)) - torch.stack([local(levels(y)) for y in sources.luma]).amax(0)).clamp_min(
+            0
+        ) * flat
 
     @staticmethod
     def _flat(sources: Sources) -> Tensor:
         flat = torch.ones_like(sources.luma[0], dtype=torch.bool)
         for y in sources.luma:
-            strength = torch.hypot(*_edges(gaussian_blur(_grey(y), FLAT_SCALE)))
+            strength = torch.hypot(*_edges(_smooth(levels(y), FLAT_SCALE)))
             flat &= strength <= _quantile(strength, FLAT_SHARE)
         return flat
 
@@ -351,16 +353,16 @@ class Drift(Metric):
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Levels, (B,)."""
         away = self._away(sources)
-        return _ratio((_grey(fused) - _grey(sources.reference_luma)) * away, away).abs()
+        return _ratio((levels(fused) - levels(sources.reference_luma)) * away, away).abs()
 
     def map(self, fused: Tensor, sources: Sources) -> Tensor:
         """Change of the brightness around each pixel (Gaussian of 8), levels."""
-        change = gaussian_blur(_grey(fused) - _grey(sources.reference_luma), 8.0).abs()
+        change = _smooth(levels(fused) - levels(sources.reference_luma), 8.0).abs()
         return change * self._away(sources)
 
     @staticmethod
     def _away(sources: Sources) -> Tensor:
-        other = _grey(sources.first_other_luma)
+        other = levels(sources.first_other_luma)
         hot = torch.stack([_hot_mask(image[0]).float()[None] for image in other])
         return (F.max_pool2d(hot, 2 * RING[1] + 1, 1, RING[1]) == 0).float()
 
@@ -379,7 +381,7 @@ class Crushed(Metric):
 
     def map(self, fused: Tensor, sources: Sources) -> Tensor:
         """Distance from the nearest source, levels."""
-        y, f = torch.stack([_grey(s) for s in sources.luma]), _grey(fused)
+        y, f = torch.stack([levels(s) for s in sources.luma]), levels(fused)
         low, high = y.amin(0), y.amax(0)
         return torch.where((f < DARK) & (low >= DARK), low - f, 0) + torch.where(
             (f > BRIGHT) & (high <= BRIGHT), f - high, 0
@@ -394,7 +396,7 @@ class _Colour(Metric):
         """Cb, Cr in levels around 0, (B, 1, H, W) each; zeros for grey."""
         if image.shape[1] == 1:
             return torch.zeros_like(image), torch.zeros_like(image)
-        rounded = levels(image).float()
+        rounded = levels(image)
         r, g, b = rounded.chunk(3, dim=1)
         y = 0.299 * r + 0.587 * g + 0.114 * b
         return (b - y) / 1.772, (r - y) / 1.402
@@ -474,10 +476,10 @@ class Rescued(Metric):
 
     @staticmethod
     def _projected(fused: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
-        fx, fy = _edges(_grey(fused))
-        means = torch.stack([box_mean(_grey(y), 3) for y in sources.luma])
+        fx, fy = _edges(levels(fused))
+        means = torch.stack([box_mean(levels(y), 3) for y in sources.luma])
         clipped = (means < CLIPPED[0]) | (means > CLIPPED[1])
-        edges = [_edges(_grey(y)) for y in sources.luma]
+        edges = [_edges(levels(y)) for y in sources.luma]
         gx, gy = (torch.stack([e[axis] for e in edges]) for axis in (0, 1))
         power = (gx.square() + gy.square()).masked_fill(clipped, 0)
         strongest = power.argmax(0, keepdim=True)
@@ -506,7 +508,7 @@ class Sharper(Metric):
 
     @staticmethod
     def _difference(fused: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
-        f, y = _grey(fused), torch.stack([_grey(s) for s in sources.luma])
+        f, y = levels(fused), torch.stack([levels(s) for s in sources.luma])
         energy = torch.stack([box_mean(torch.hypot(*_edges(s)).square(), 8) for s in y])
         two = energy.topk(2, dim=0)
         where = (two.values[0] > 4 * two.values[1]) & (two.values[0] > 1)

@@ -12,6 +12,7 @@ from fusionkit.contracts import Metric, Sources
 
 __all__ = [
     "PairMetric",
+    "correlated",
     "correlation",
     "entropy",
     "filtered",
@@ -91,10 +92,11 @@ def filtered(x: Tensor, window: Tensor) -> Tensor:
     weights, height = window.tolist(), x.shape[-2] - len(window) + 1
     rows = max(STRIP // x.shape[-1], len(window))
     strips = (x[..., top : min(top + rows, height) + len(window) - 1, :] for top in range(0, height, rows))
-    return torch.cat([_correlated(_correlated(strip, weights, -1), weights, -2) for strip in strips], dim=-2)
+    return torch.cat([correlated(correlated(strip, weights, -1), weights, -2) for strip in strips], dim=-2)
 
 
-def _correlated(x: Tensor, weights: Sequence[float], dim: int) -> Tensor:
+def correlated(x: Tensor, weights: Sequence[float], dim: int) -> Tensor:
+    """Correlation with a few weights along one axis, without padding."""
     size = x.shape[dim] - len(weights) + 1
     total = x.narrow(dim, 0, size) * weights[0]
     for shift, weight in enumerate(weights[1:], start=1):
@@ -107,8 +109,8 @@ def sobel(x: Tensor, padding: str = "replicate") -> tuple[Tensor, Tensor]:
     x = F.pad(x, (1, 1, 1, 1), mode=padding)
     smooth, difference = (1.0, 2.0, 1.0), (1.0, 0.0, -1.0)
     # the published kernels: x to the right, y upwards, convolved
-    gx = _correlated(_correlated(x, smooth, -2), difference, -1)
-    gy = _correlated(_correlated(x, smooth, -1), difference, -2).neg()
+    gx = correlated(correlated(x, smooth, -2), difference, -1)
+    gy = correlated(correlated(x, smooth, -1), difference, -2).neg()
     angle = torch.where(gx == 0, math.pi / 2, torch.atan(gy / torch.where(gx == 0, 1.0, gx)))
     return (gx.square() + gy.square()).sqrt(), angle
 

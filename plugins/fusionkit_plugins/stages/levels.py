@@ -48,10 +48,10 @@ class VividOptions(Options):
 class Vivid(Stage):
     """The result's luma is stretched over more of the range, where it leaves some of it empty; chroma stays.
 
-    y' = low' + gain (y - low), with low and high quantiles of y, and gain as large as fits between 10 and 245 levels (or
-    low and high themselves, where they lie beyond: nothing that was visible is crushed), at most that of the options; low'
-    leaves the empty range below and above in the same proportion as it was. Haze goes, and so does the promise that no
-    pixel leaves the range of the sources.
+    y' = low' + gain (y - low), with low and high quantiles of y, and gain as large as fits between 10 and 245 levels
+    (or low and high themselves, where they lie beyond: nothing that was visible is crushed), at most that of the
+    options; low' leaves the empty range below and above in the same proportion as it was. Haze goes, and so does the
+    promise that no pixel leaves the range of the sources.
     """
 
     Options = VividOptions

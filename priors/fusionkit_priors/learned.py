@@ -1,0 +1,179 @@
+"""A learned prior: a Laplacian pyramid whose choices a small network corrects."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.numerics.contrast import global_contrast
+from fusionkit.numerics.pyramid import blur, collapse, gaussian_pyramid, laplacian_pyramid
+from fusionkit.weights import WeightsFile, find_weights, load_weights
+
+from .laplacian import band_noise, default_levels
+
+__all__ = ["Choices", "ChoicesConfig", "Learned", "LearnedOptions"]
+
+BASE_SIZE = 8
+FEATURES = 8
+
+
+class ChoicesConfig(Options):
+    """What `Choices` is built from."""
+
+    detail: int = Field(16, ge=1, description="channels of the network that chooses details")
+    base: int = Field(24, ge=1, description="channels of the network that chooses the base")
+
+
+class LearnedOptions(Options):
+    """Options of the prior `learned`."""
+
+    weights: str = Field(
+        "learned-rendered", description="name of shipped or imported weights, or a .safetensors file with its .json"
+    )
+    balance: float = Field(
+        0.0, ge=-10, le=10, description="towards the reference, or, negative, towards the others: added to the logits"
+    )
+
+
+class _Chooser(nn.Module):
+    """Logits (N B, 1, H, W) of N sources from their features (N B, C, H, W); starts at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(FEATURES, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=2, dilation=2)
+        self.third = nn.Conv2d(width, 1, 1)
+        nn.init.zeros_(self.third.weight)
+        assert self.third.bias is not None
+        nn.init.zeros_(self.third.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each source's logit."""
+        return self.third(F.relu(self.second(F.relu(self.first(x)))))
+
+
+class Choices(nn.Module):
+    """Weights of the sources for each detail band and the base, for any number of sources, equal in rights.
+
+        detail   softmax over sources of  4 log E_i + network(features of i)
+        base     softmax over sources of  3 log S_i + network(features of i)
+
+    E the local energy of a band, S the global contrast, as in the prior `laplacian`, which the untrained network is.
+    What a source's network sees: its band, log-energy and Gaussian level; the means of the last two over all sources
+    and the largest log-energy; the depth; whether it is the reference.
+    """
+
+    def __init__(self, config: ChoicesConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.detail, self.base = _Chooser(config.detail), _Chooser(config.base)
+
+    def forward(self, lumas: Tensor, reference: int, variances: Tensor, balance: float = 0.0) -> list[Tensor]:
+        """Weights (N, B, 1, h, w) from the finest band to the base, of lumas (N, B, 1, H, W).
+
+        variances: of the sources' noise, (N, B, 1, 1, 1). balance: added to the reference's logits, taken from the
+        others'.
+        """
+        count, batch = lumas.shape[:2]
+        levels = default_levels(min(lumas.shape[-2:]), BASE_SIZE)
+        flat = lumas.flatten(0, 1)
+        bands, gaussians = laplacian_pyramid(flat, levels), gaussian_pyramid(flat, levels)
+        tilt = torch.full((count, 1, 1, 1, 1), -balance, device=lumas.device)
+        tilt[reference] = balance
+        weights = []
+        for level, (band, gaussian) in enumerate(zip(bands, gaussians, strict=True)):
+            last = level == levels
+            if last:
+                log = torch.log(global_contrast(band) + 1e-4)
+            else:
+                energy = blur(blur(band.square()))
+                noise = band_noise(levels)[level] * variances.expand(count, batch, 1, 1, 1).flatten(0, 1)
+                log = torch.log((energy - 3 * noise).clamp_min(0) + 1e-6)
+            logits = self._corrected(band, log, gaussian, level / 8, (count, batch), reference, last)
+            weights.append(
+                torch.softmax((3.0 if last else 4.0) * log.view(count, batch, *log.shape[1:]) + logits + tilt, dim=0)
+            )
+        return weights
+
+    def _corrected(
+        self,
+        band: Tensor,
+        log: Tensor,
+        gaussian: Tensor,
+        depth: float,
+        shape: tuple[int, int],
+        reference: int,
+        base: bool,
+    ) -> Tensor:
+        """The network's logits (N, B, 1, h, w)."""
+        log = log / 4
+        logs, levels = log.view(*shape, *log.shape[1:]), gaussian.view(*shape, *gaussian.shape[1:])
+        is_reference = torch.zeros_like(logs)
+        is_reference[reference] = 1
+        others = [
+            logs.mean(0).expand_as(logs),
+            logs.amax(0).expand_as(logs),
+            levels.mean(0).expand_as(levels),
+            torch.full_like(logs, depth),
+            is_reference,
+        ]
+        features = torch.cat([band, log, gaussian, *(x.flatten(0, 1) for x in others)], dim=1)
+        logits: Tensor = (self.base if base else self.detail)(features)
+        return logits.view(*shape, *logits.shape[1:])
+
+
+def fuse(lumas: Tensor, weights: list[Tensor]) -> Tensor:
+    """The collapsed pyramid of lumas (N, B, 1, H, W), clamped to their range: (B, 1, H, W)."""
+    pyramid = laplacian_pyramid(lumas.flatten(0, 1), len(weights) - 1)
+    shape = (lumas.shape[0], lumas.shape[1])
+    fused = collapse(
+        [(w * band.view(*shape, *band.shape[1:])).sum(0) for w, band in zip(weights, pyramid, strict=True)]
+    )
+    return torch.minimum(torch.maximum(fused, lumas.amin(0)), lumas.amax(0))
+
+
+class Learned(nn.Module, Prior):
+    """F = collapse of Σ_i w_i band_i with w by `Choices`, in the range of the sources.
+
+    `fusionkit train learned --data ir --data vis` trains it without references. Closed form: the estimate is not read.
+    """
+
+    Options = LearnedOptions
+    reads_x0 = False
+    options: LearnedOptions
+
+    def __init__(self, options: LearnedOptions, network: Choices | None = None) -> None:
+        super().__init__()
+        self.options, self._network = options, network
+        self._file: WeightsFile | None = None
+        if network is None:
+            self._file = file = find_weights(options.weights, "fusionkit_priors", "`prior=laplacian` needs none")
+            self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
+
+    @property
+    def network(self) -> Choices:
+        """The network; its weights are read at the first call."""
+        if self._network is None:
+            assert self._file is not None
+            network = self._file.build(Choices, self._file.architecture(ChoicesConfig))
+            load_weights(network, self._file)
+            self._network = network.requires_grad_(False).eval()
+        return self._network
+
+    def prepare(self) -> None:
+        """Read the weights now."""
+        self.network  # noqa: B018
+
+    def trust(self, sources: Sources) -> list[Tensor]:
+        """How far each source is followed, (N, B, 1, h, w) for each band, the finest first, and the base."""
+        lumas = torch.stack(sources.luma)
+        variances = torch.stack([sources.noise_of(i).square() for i in range(len(sources))])
+        network = self.network.to(lumas.device)
+        return network(lumas, sources.reference % len(sources), variances, self.options.balance)
+
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
+        """The fused luma (B, 1, H, W)."""
+        return fuse(torch.stack(sources.luma), self.trust(sources)), None

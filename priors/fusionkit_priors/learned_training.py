@@ -1,0 +1,153 @@
+"""Training the learned prior (`fusionkit train learned`), on real pairs or on pairs rendered from photographs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fusionkit.contracts import Decoder, Options, Sources
+from fusionkit.numerics.luma import luma
+from fusionkit.numerics.poisson import gradient
+from fusionkit.numerics.ssim import ssim_map
+from fusionkit.numerics.window import box_mean, gaussian_blur
+from fusionkit.training.data import CropSampler, PairSampler
+from fusionkit.training.loop import Trainer
+from fusionkit.training.options import TrainOptions
+from fusionkit.weights import save_weights
+
+from .evidence import target
+from .learned import Choices, ChoicesConfig, fuse
+
+__all__ = ["LearnedTrainer", "LearnedTrainerOptions", "render"]
+
+
+class LearnedTrainerOptions(Options):
+    """Options of the trainer of the prior `learned`."""
+
+    architecture: ChoicesConfig = Field(ChoicesConfig(), description="the network")
+    edges: float = Field(8.0, ge=0, description="weight of the strongest gradient")
+    structure: float = Field(1.0, ge=0, description="weight of the SSIM to the locally more contrasted source")
+    brightness: float = Field(4.0, ge=0, description="weight of the brightness that evidence of heat asks for")
+
+
+class LearnedTrainer(Trainer):
+    """min  edges |∇F - ∇S*| + structure (1 - SSIM(F, S°)) + brightness |G * (F - T)|, without references.
+
+    S*: at each pixel the gradient that is the strongest over 3x3 pixels; S°: the source of the larger local variance;
+    T: the brightness that `evidence` asks for, so that hot objects are bright and all else stays as the reference has
+    it; G: a Gaussian of 4 pixels. Two folders of the same names are pairs, the last one the reference; others are
+    photographs, of which pairs are rendered (`render`).
+    """
+
+    Options = LearnedTrainerOptions
+
+    def __init__(self, options: LearnedTrainerOptions, decoder: Decoder | None = None) -> None:
+        self.options = options
+        self.module: Choices = Choices(options.architecture)
+        self.paired = False
+
+    def open(self, folders: Sequence[Path], options: TrainOptions) -> None:
+        """Pairs where a second folder has the names of the first one, else photographs."""
+        stems = [{p.stem for p in folder.iterdir() if p.suffix != ".md"} for folder in folders]
+        self.paired = len(folders) > 1 and bool(set.intersection(*stems))
+        self.data = PairSampler(folders, options) if self.paired else CropSampler(folders, options)
+
+    def batch(self, options: TrainOptions, generator: torch.Generator) -> Tensor:
+        """Lumas (2, B, 1, crop, crop), the reference last."""
+        drawn = self.data.batch(options.batch, options.crop, generator)
+        pairs = torch.stack([luma(x) for x in drawn]) if self.paired else render(luma(drawn), generator)
+        return pairs.to(self.device)
+
+    def loss(self, batch: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss above, and its terms."""
+        silent = torch.zeros(len(batch), batch.shape[1], 1, 1, 1, device=batch.device)
+        fused = fuse(batch, self.module(batch, len(batch) - 1, silent))
+        terms = self._terms(fused, batch)
+        weights = (self.options.edges, self.options.structure, self.options.brightness)
+        total = sum((w * term for w, term in zip(weights, terms.values(), strict=True)), torch.zeros(()))
+        return total, {name: float(term.detach()) for name, term in terms.items()}
+
+    @staticmethod
+    def _terms(fused: Tensor, lumas: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            gx, gy = (torch.stack(parts) for parts in zip(*(gradient(y) for y in lumas), strict=True))
+            energy = torch.stack([box_mean(x.square() + y.square(), 1) for x, y in zip(gx, gy, strict=True)])
+            strongest = energy.argmax(0, keepdim=True)
+            variance = torch.stack([box_mean(y.square(), 3) - box_mean(y, 3).square() for y in lumas])
+            structured = lumas.gather(0, variance.argmax(0, keepdim=True))[0]
+            sources = Sources(tuple(lumas), tuple(lumas))
+            wanted = target("heat", lumas[-1], sources, 0.6).brightness
+        fx, fy = gradient(fused)
+        edges = (fx - gx.gather(0, strongest)[0]).abs() + (fy - gy.gather(0, strongest)[0]).abs()
+        similar = ssim_map(fused, structured, lambda x: gaussian_blur(x, 1.5), 1.0)
+        drift = gaussian_blur(fused - wanted, 4.0).abs()
+        return {"edges": edges.mean(), "structure": 1 - similar.mean(), "brightness": drift.mean()}
+
+    def validate(self, module: nn.Module, held_out: Any) -> dict[str, float]:
+        """Mean terms of the loss on what was held out, centres of at most 256 pixels a side."""
+        generator, seen = torch.Generator().manual_seed(0), dict[str, float]()
+        for scene in held_out:
+            parts = [_centre(luma(x), 256) for x in (scene if self.paired else (scene,))]
+            pair = torch.stack(parts) if self.paired else render(parts[0].cpu(), generator).to(self.device)
+            silent = torch.zeros(len(pair), 1, 1, 1, 1, device=pair.device)
+            for name, term in self._terms(fuse(pair, module(pair, len(pair) - 1, silent)), pair).items():
+                seen[name] = seen.get(name, 0.0) + float(term) / len(held_out)
+        return seen
+
+    @property
+    def held_out(self) -> Any:
+        """Images, or tuples of images."""
+        return [tuple(x.to(self.device) for x in s) if self.paired else s.to(self.device) for s in self.data.held_out]
+
+    def export(self, module: nn.Module, held_out: Any, path: Path, provenance: dict[str, Any]) -> None:
+        """Weights as float16."""
+        assert isinstance(module, Choices)
+        info = {"kind": "prior learned", "architecture": module.config.model_dump(), **provenance}
+        save_weights(path, module.state_dict(), info, half=True)
+
+
+def _centre(x: Tensor, side: int) -> Tensor:
+    top, left = max(0, (x.shape[-2] - side) // 2), max(0, (x.shape[-1] - side) // 2)
+    return x[..., top : top + side, left : left + side]
+
+
+def render(photographs: Tensor, generator: torch.Generator) -> Tensor:
+    """Pairs like infrared and visible ones, of photographs (B, 1, H, W) in [0, 1]: (2, B, 1, H, W), visible last.
+
+    Infrared: another material's response to the same scene, a smooth random curve of its brightness (it may turn
+    round), with fine texture lost and a detector's grain; hot bodies, as ellipses on each other, at 0.75 to 1. Visible:
+    the photograph, a third of them as by night, a third under a patch of haze or glare; the bodies are as dark as a
+    coat, or not seen.
+    """
+    batch, _, height, width = photographs.shape
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    visible = photographs
+    knots = torch.cumsum(draw(batch, 6) - 0.35, 1)
+    knots = (knots - knots.amin(1, keepdim=True)) / (knots.amax(1, keepdim=True) - knots.amin(1, keepdim=True) + 1e-3)
+    place = (gaussian_blur(photographs, 1.0 + float(draw(1))) * 5).clamp(0, 4.999)
+    low = place.long()
+    curve = [knots.gather(1, (low + k).flatten(1)).view_as(place) for k in (0, 1)]
+    infrared = 0.1 + 0.5 * (curve[0] + (place - low) * (curve[1] - curve[0]))
+    infrared = infrared * (0.3 + 0.7 * draw(batch, 1, 1, 1))
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    for _ in range(3):
+        cx, cy, size, there = draw(4, batch, 1, 1, 1)
+        size = 0.04 + 0.12 * size
+        body = ((x - cx) / size).square() + ((y - cy) / (2.2 * size)).square()
+        head = ((x - cx) / (0.5 * size)).square() + ((y - cy + 2.4 * size) / (0.6 * size)).square()
+        mask = torch.sigmoid((1 - torch.minimum(body, head)) * 12) * (there < 0.6)
+        heat, coat, seen = draw(3, batch, 1, 1, 1)
+        infrared = torch.lerp(infrared, 0.75 + 0.25 * heat, mask)
+        visible = torch.lerp(visible, 0.05 + 0.3 * coat, mask * (seen < 0.7) * 0.9)
+    night, haze, cx, cy, strength = draw(5, batch, 1, 1, 1)
+    visible = torch.where(night < 1 / 3, (0.08 + 0.4 * strength) * visible, visible)
+    patch = torch.exp(-((x - cx).square() + (y - cy).square()) / 0.06) * (haze < 1 / 3)
+    visible = torch.lerp(visible, 0.4 + 0.6 * strength, 0.95 * patch)
+    infrared = gaussian_blur(infrared, 0.8) + 0.008 * torch.randn(infrared.shape, generator=generator)
+    return torch.stack([infrared, visible + 0.004 * torch.randn(visible.shape, generator=generator)]).clamp(0, 1)
