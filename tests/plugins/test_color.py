@@ -67,16 +67,28 @@ def test_gray_is_the_luma_of_ycbcr(rgb):
 
 def test_one_colour_source_gives_its_chroma(rgb):
     chroma = SPACES["ycbcr"].split(rgb)[1]
-    assert mix_chroma([None, chroma], 0) is chroma
-    assert mix_chroma([None, None], 0) is None
-    assert mix_chroma([None, chroma], 1) is None
-    assert mix_chroma([0 * chroma, chroma], 1).abs().max() == 0
+    y = torch.full_like(chroma[:, :1], 0.5)
+    assert mix_chroma([None, chroma], 0, y, [y, y / 2]) is chroma
+    assert mix_chroma([None, None], 0, y, [y, y]) is None
+    assert mix_chroma([None, chroma], 1, y, [y, y]) is None
+    assert mix_chroma([0 * chroma, chroma], 1, y, [y, y]).abs().max() == 0
 
 
 def test_several_colour_sources_are_weighted_by_saturation():
     strong, weak = torch.tensor([0.4, 0.0]).view(1, 2, 1, 1), torch.tensor([0.0, 0.1]).view(1, 2, 1, 1)
-    mixed = mix_chroma([strong, weak, None], 0)
+    y = torch.full((1, 1, 1, 1), 0.5)
+    mixed = mix_chroma([strong, weak, None], 0, y, [y, y, y])
     torch.testing.assert_close(mixed, (0.4 * strong + 0.1 * weak) / 0.5, atol=1e-5, rtol=0)
     neutral = torch.zeros_like(strong)
-    torch.testing.assert_close(mix_chroma([strong, neutral], 0), strong, atol=1e-5, rtol=0)
-    assert float(mix_chroma([neutral, neutral], 0).abs().max()) == 0
+    torch.testing.assert_close(mix_chroma([strong, neutral], 0, y, [y, y]), strong, atol=1e-5, rtol=0)
+    assert float(mix_chroma([neutral, neutral], 0, y, [y, y]).abs().max()) == 0
+
+
+def test_colours_of_an_under_exposed_source_rise_with_its_luma():
+    """As they would have with the exposure; those of a source that gets darker stay."""
+    chroma, y = torch.tensor([0.05, -0.02]).view(1, 2, 1, 1), torch.full((1, 1, 1, 1), 0.2)
+    neutral, bright = torch.zeros_like(chroma), torch.full_like(y, 0.9)
+    lifted = mix_chroma([chroma, neutral], 0, 2 * y, [y, bright])
+    torch.testing.assert_close(lifted, chroma * (0.4 + 4 / 255) / (0.2 + 4 / 255), atol=1e-5, rtol=0)
+    torch.testing.assert_close(mix_chroma([chroma, neutral], 0, bright, [y / 4, bright]), 3 * chroma, atol=1e-4, rtol=0)
+    torch.testing.assert_close(mix_chroma([chroma, neutral], 0, y / 2, [y, bright]), chroma, atol=1e-5, rtol=0)

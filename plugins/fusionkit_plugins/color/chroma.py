@@ -11,6 +11,8 @@ from fusionkit.errors import OptionError
 
 __all__ = ["ChromaOptions", "mix_chroma"]
 
+MOST, DARK = 3.0, 4 / 255  # chroma rises by this factor at most; added to luma, whose ratio means little in the dark
+
 
 class ChromaOptions(Options):
     """Options of a colour space that separates luma and chroma."""
@@ -20,19 +22,23 @@ class ChromaOptions(Options):
     )
 
 
-def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int) -> Tensor | None:
-    """One chroma (B, 2, H, W), zero for neutral, from those of the sources; None when none has any.
+def mix_chroma(
+    chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor, lumas: Sequence[Tensor]
+) -> Tensor | None:
+    """One chroma (B, 2, H, W), zero for neutral, for the fused luma, from those of the sources; None when none has any.
 
-    Several are averaged pixel by pixel with their saturation |chroma| as weight, as is usual in exposure fusion
-    (Prabhakar et al., "DeepFuse", ICCV 2017, equation 3; here one weight for both channels, which keeps the hue).
+    Several are first scaled up as their own luma rises to the fused one, to three times at most, since a colour of the
+    same saturation is stronger where it is brighter; then averaged pixel by pixel with their saturation |chroma| as
+    weight, as is usual in exposure fusion (Prabhakar et al., "DeepFuse", ICCV 2017, equation 3; here one weight for both
+    channels, which keeps the hue). One alone stays as it is.
     """
     if chroma_from:
         if chroma_from > len(chromas):
             raise OptionError(f"chroma_from={chroma_from}, but there are only {len(chromas)} sources")
         return chromas[chroma_from - 1]
-    colored = [c for c in chromas if c is not None]
+    colored = [(c, y) for c, y in zip(chromas, lumas, strict=True) if c is not None]
     if len(colored) < 2:
-        return colored[0] if colored else None
-    stacked = torch.stack(colored)
-    weight = torch.linalg.vector_norm(stacked, dim=2, keepdim=True) + 1e-6
-    return (weight * stacked).sum(0) / weight.sum(0)
+        return colored[0][0] if colored else None
+    weight = torch.stack([torch.linalg.vector_norm(c, dim=1, keepdim=True) + 1e-6 for c, _ in colored])
+    scaled = torch.stack([c * ((luma + DARK) / (y + DARK)).clamp(1, MOST) for c, y in colored])
+    return (weight * scaled).sum(0) / weight.sum(0)
