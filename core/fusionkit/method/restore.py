@@ -20,6 +20,7 @@ from ..timing import Stopwatch
 
 __all__ = ["DEAD_ZONE", "Restored", "Restorer"]
 
+TOGETHER = 2**20  # pixels that go through the flow at once
 DEAD_ZONE = 1.5 / 255  # estimates below count as none: no clean photograph measured reaches it
 
 
@@ -161,7 +162,7 @@ class Restorer:
         return planes
 
     def _clean(self, planes: Sequence[_Plane]) -> list[Tensor]:
-        """All planes in one batch, one evaluation: each (H, W)."""
+        """All planes, one evaluation of each: (H, W)."""
         stable = [stabilise(p.pixels, p.noise) for p in planes]
         images = torch.stack([pixels for pixels, _ in stable])[:, None]
         ends = self.decoder.encode(torch.tensor([0.0, 1.0], device=images.device).view(2, 1, 1, 1)).flatten()
@@ -171,7 +172,10 @@ class Restorer:
             plane.t = time
         wide = t.view(-1, 1, 1, 1)
         x = (1 - wide) * self.decoder.encode(images)
-        v = self.backbone.velocity(x, t)
+        # some planes at a time: the memory of one large image, whatever their number
+        count = max(1, TOGETHER // (x.shape[-2] * x.shape[-1]))
+        parts = zip(x.split(count), t.split(count), strict=True)
+        v = torch.cat([self.backbone.velocity(some, times) for some, times in parts])
         if v.shape != x.shape or not bool(v.isfinite().all()):
             name = f"{type(self.backbone).__module__}.{type(self.backbone).__name__}.velocity"
             raise PluginError(
