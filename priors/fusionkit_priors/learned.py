@@ -120,7 +120,9 @@ class Choices(nn.Module):
             torch.full_like(logs, depth),
             is_reference,
         ]
-        features = torch.cat([band, log, gaussian, *(x.flatten(0, 1) for x in others)], dim=1)
+        features = torch.cat([band, log, gaussian, *(x.flatten(0, 1) for x in others)], dim=1).contiguous(
+            memory_format=torch.channels_last  # a third of the time on a CPU
+        )
         logits: Tensor = (self.base if base else self.detail)(features)
         return logits.view(*shape, *logits.shape[1:])
 

@@ -174,8 +174,8 @@ class Restorer:
         x = (1 - wide) * self.decoder.encode(images)
         # some planes at a time: the memory of one large image, whatever their number
         count = max(1, TOGETHER // (x.shape[-2] * x.shape[-1]))
-        parts = zip(x.split(count), t.split(count), strict=True)
-        v = torch.cat([self.backbone.velocity(some, times) for some, times in parts])
+        parts = (slice(i, i + count) for i in range(0, len(x), count))
+        v = torch.cat([self.backbone.velocity(x[part], t[part]) for part in parts])
         if v.shape != x.shape or not bool(v.isfinite().all()):
             name = f"{type(self.backbone).__module__}.{type(self.backbone).__name__}.velocity"
             raise PluginError(

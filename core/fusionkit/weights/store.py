@@ -85,7 +85,7 @@ def _shipped(package: str) -> list[Path]:
 
 def list_weights() -> Iterator[Stored | WeightsError]:
     """All weights that can be chosen by name, the user's first; a broken one is its error."""
-    importing = [p.record for p in get_registry().plugins if p.record.importer is not None]
+    importing = [p.record for p in get_registry().plugins if p.record.importer or p.record.trainer]
     packages = dict.fromkeys(re.split("[.:]", record.target)[0] for record in importing)
     folders = [(user_folder(), False), *((folder, True) for package in packages for folder in _shipped(package))]
     for folder, shipped in folders:
