@@ -129,7 +129,7 @@ def explained_gradient(current: Tensor, found: Target, sources: Sources) -> tupl
     for y, follow in zip(sources.luma, found.follows, strict=True):
         gx, gy = gradient(y)
         energy = _energy(gx, gy)
-        agreement = (1 + 3 * box_mean(cx * gx + cy * gy, 1) / (energy + 1e-6)).clamp(0, 1)
+        agreement = (1 + 6 * box_mean(cx * gx + cy * gy, 1) / (energy + 1e-6)).clamp(0, 1)
         fields.append((gx, gy))
         weights.append((energy * agreement * follow + 1e-9).square())
     total = torch.stack(weights).sum(0)

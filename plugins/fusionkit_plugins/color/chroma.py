@@ -29,8 +29,8 @@ def mix_chroma(
 
     Several are first scaled up as their own luma rises to the fused one, to three times at most, since a colour of the
     same saturation is stronger where it is brighter; then averaged pixel by pixel with their saturation |chroma| as
-    weight, as is usual in exposure fusion (Prabhakar et al., "DeepFuse", ICCV 2017, equation 3; here one weight for both
-    channels, which keeps the hue). One alone stays as it is.
+    weight, as is usual in exposure fusion (Prabhakar et al., "DeepFuse", ICCV 2017, equation 3; here one weight for
+    both channels, which keeps the hue). One alone stays as it is.
     """
     if chroma_from:
         if chroma_from > len(chromas):
