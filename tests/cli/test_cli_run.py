@@ -182,3 +182,16 @@ def test_unknown_commands_and_plugins():
     assert "did you mean 'laplacian'?" in wrong("plugins", "show", "laplacean")
     assert "no kind" in wrong("plugins", "list", "--kind", "colour")
     assert run_cli("plugins", "check").returncode == 0
+
+
+def test_a_note_that_every_pair_shares_is_not_repeated_for_each(pair_files, tmp_path):
+    import shutil
+
+    for folder, file in zip(("ir", "vis"), pair_files, strict=True):
+        (tmp_path / folder).mkdir()
+        for i in range(6):
+            shutil.copy(file, tmp_path / folder / f"{i}.png")
+    done = run_cli("run", "--pairs", tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("evidence=heat") == 4
+    assert "the same for 3 more: em_tv" in done.stderr

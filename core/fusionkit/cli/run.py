@@ -1,5 +1,6 @@
 """`fusionkit run`: fuse files or folders."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+SAID, KINDS_OF_NOTES = 3, 1000  # times that one note is printed; as many different ones are counted
 METHOD, FLOW, FILES = "Method", "Sampling", "Files"
 
 
@@ -147,25 +149,32 @@ def _run_folders(
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=len(plan.jobs), rate="")
-        spent = 0.0
+        spent, said = 0.0, Counter[str]()
         unmatched = [str(path) for path in plan.unmatched]
         for outcome in fuse_folders(pipeline, plan.jobs, output, files, unmatched):
             counts[outcome.status] += 1
             spent += outcome.seconds
             rate = f"{counts['fused'] / spent:.2f}/s" if spent else ""
             progress.update(task, advance=1, description=outcome.job.key, rate=rate)
-            _report(outcome, console)
+            _report(outcome, console, said)
+        for note, times in said.items():
+            if times > SAID:
+                console.print(f"note: the same for {times - SAID} more: {note}", markup=False, soft_wrap=True)
     typer.echo(f"{output}: {counts['fused']} fused, {counts['skipped']} finished before, {counts['failed']} failed")
     if counts["failed"] or plan.ambiguous:
         raise typer.Exit(1)
 
 
-def _report(outcome: "Outcome", console: Any) -> None:
+def _report(outcome: "Outcome", console: Any, said: Counter[str]) -> None:
+    """What went wrong, and what is to be known; a note that many pairs share is only counted after the first few."""
     if outcome.status == "failed":
         text = f"failed: {outcome.job.key}: {in_flags(outcome.reason)}"
         console.print(text, style="red", markup=False, soft_wrap=True)
-    for note in outcome.notes:
-        console.print(f"note: {outcome.job.key}: {in_flags(note)}", markup=False, highlight=False, soft_wrap=True)
+    for note in map(in_flags, outcome.notes):
+        if note in said or len(said) < KINDS_OF_NOTES:
+            said[note] += 1
+        if said[note] <= SAID:
+            console.print(f"note: {outcome.job.key}: {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _report_unmatched(plan: "Plan", console: Any, limit: int = 10) -> None:
