@@ -48,7 +48,6 @@ RING = 4, 12  # pixels around an object that its surround lies in
 HOT_PIXELS = 12  # of the smallest object that has a vote
 HOT_CONTRAST = 10.0  # levels above its surround in the infrared image, at least
 TOLERANCE = 2.0  # levels
-ENVELOPE = 9  # side of the window whose extrema bound a picture without halos
 DARK, BRIGHT = 8.0, 247.0  # beyond them a pixel counts as crushed or clipped
 FLAT_SHARE, FLAT_SCALE, GRAIN_SCALE = (
     0.30,
@@ -257,42 +256,28 @@ class Polarity(_OfObjects):
 class Outside(Metric):
     """Pixels that no mixture of the sources gives: invented values."""
 
-    shows = "invented"
     definition = "percent of pixels more than 2 levels below the darkest or above the brightest source at that pixel"
     range = (0.0, 100.0)
     higher_is_better = False
+    shows = "invented"
+    side = 1  # of the window that the extrema are taken over
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Percent, (B,)."""
         return _share(self.map(fused, sources) > TOLERANCE)
 
     def map(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Distance from the sources' range, levels."""
-        y = torch.stack([levels(s) for s in sources.luma])
-        return _beyond(levels(fused), y.amin(0), y.amax(0))
+        """Distance from what the sources have there, levels."""
+        f, y = levels(fused), torch.stack([levels(s) for s in sources.luma])
+        low, high = (F.max_pool2d(x, self.side, 1, self.side // 2) for x in (-y.amin(0), y.amax(0)))
+        return torch.maximum(-low - f, f - high).clamp_min(0)
 
 
-class Halo(Metric):
+class Halo(Outside):
     """Pixels beyond everything near them in any source: halos and overshoot."""
 
-    shows = "invented"
     definition = "percent of pixels more than 2 levels beyond the extrema of all sources in a 9x9 window"
-    range = (0.0, 100.0)
-    higher_is_better = False
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Percent, (B,)."""
-        return _share(self.map(fused, sources) > TOLERANCE)
-
-    def map(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Distance from the envelope, levels."""
-        y = torch.stack([levels(s) for s in sources.luma])
-        low, high = (F.max_pool2d(x, ENVELOPE, 1, ENVELOPE // 2) for x in (-y.amin(0), y.amax(0)))
-        return _beyond(levels(fused), -low, high)
-
-
-def _beyond(f: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return torch.maximum(low - f, f - high).clamp_min(0)
+    side = 9
 
 
 class NoiseGain(Metric):
