@@ -32,6 +32,8 @@ DARK = 0.25  # luma below which the reference begins to count as dark
 FLOOR_SHARE, FLOOR_TIMES = 0.15, 3.0  # gradient energies up to this quantile, times that, count as grain
 SHARPER = 1.2, 2.0  # times as sharp as any other source, from where and to where a source is copied
 UNANIMOUS = 0.80, 0.95  # of the 17x17 pixels around that must agree, likewise
+OWN = 1.5  # times that the energy of the current image's gradients counts
+OPPOSED = 6.0  # an edge that runs against one of a sixth of its strength, or more, explains nothing
 LEVEL = 1 / 255
 
 
@@ -125,11 +127,11 @@ def explained_gradient(current: Tensor, found: Target, sources: Sources) -> tupl
     """
     cx, cy = gradient(current)
     own = _energy(cx, cy)
-    fields, weights = [(cx, cy)], [(1.5 * own + 1e-7).square()]
+    fields, weights = [(cx, cy)], [(OWN * own + 1e-7).square()]
     for y, follow in zip(sources.luma, found.follows, strict=True):
         gx, gy = gradient(y)
         energy = _energy(gx, gy)
-        agreement = (1 + 6 * box_mean(cx * gx + cy * gy, 1) / (energy + 1e-6)).clamp(0, 1)
+        agreement = (1 + OPPOSED * box_mean(cx * gx + cy * gy, 1) / (energy + 1e-6)).clamp(0, 1)
         fields.append((gx, gy))
         weights.append((energy * agreement * follow + 1e-9).square())
     total = torch.stack(weights).sum(0)
