@@ -88,7 +88,7 @@ class Methods:
     """The compared methods for one prior."""
 
     def __init__(self, prior: str) -> None:
-        how = {"prior": prior, "device": "cpu", "color": "gray"}
+        how = {"look": "faithful", "prior": prior, "device": "cpu", "color": "gray"}
         self.control = Pipeline(backbone="identity", sampler={"restore": "none"}, **how)
         self.aware = Pipeline(backbone="identity", **how)
         self.rf = Pipeline(**how)
