@@ -315,3 +315,18 @@ class TestCommand:
         assert done.returncode == 2
         assert message in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_report_shows_what_was_lost_and_invented_where_metrics_can_say(tmp_path):
+    for metrics, shown in (('["EN"]', 0), ('["audit"]', 2)):
+        text = f'[base]\nbackbone = "identity"\n[grid]\nprior = ["em_tv", "average"]\n[report]\nmetrics = {metrics}\nattribution = "none"\n'
+        study = Study(
+            load_grid(write_grid(tmp_path / "g.toml", text)),
+            load_scenes("infrared-visible", 1, (60, 80)),
+            tmp_path / str(shown),
+            device="cpu",
+        )
+        list(study.run())
+        html = next(p for p in write_reports(study) if p.suffix == ".html").read_text(encoding="utf-8")
+        assert html.count("lost blue, invented red") >= shown
+        assert html.count("data:image/jpeg") == shown

@@ -127,18 +127,18 @@ def _images(study: Study, case: Case) -> dict[str, Any]:
             fused = to_tensor(read_image(path).pixels)
             sources = Sources.of([to_tensor(p.pixels) for p in pictures])
             shown = Picture(overlay(fused, sources, study.metrics), "8", (0.0, 255.0), name=path.name)
-            panels.append({"label": f"{state.cell.label}: lost blue, invented red", "uri": _uri_of(shown)})
+            panels.append({"label": f"{state.cell.label}: lost blue, invented red", "uri": _uri_of(shown, "jpeg")})
     return {"pair": case.key, "panels": panels}
 
 
-def _uri_of(picture: Picture) -> str:
+def _uri_of(picture: Picture, kind: str = "png") -> str:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "source.png"
+        path = Path(folder) / f"picture.{kind}"
         write_image(path, picture.pixels, "8")
-        return _uri(path.read_bytes())
+        return _uri(path.read_bytes(), kind)
 
 
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _uri(encoded: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(encoded).decode()
