@@ -12,7 +12,7 @@ from fusionkit.numerics.poisson import divergence, screened_poisson
 from fusionkit.numerics.poisson import gradient as spatial_gradient
 from fusionkit.numerics.recognise import Scene, recognise
 
-from .evidence import Target, explained_gradient, target
+from .evidence import explained_gradient, target
 
 __all__ = ["EMTV", "EMState", "EMTVOptions", "em_step", "prox_tv"]
 
@@ -132,33 +132,32 @@ class EMTV(Prior):
         fused = infrared - x if i_minus_x else visible + x
         return ((fused + 1) / 2 if o.signal == "signed" else fused), state
 
-    def _targets(self, x0: Tensor, sources: Sources) -> list[Target]:
-        """The target of each image of the batch, which are of a kind each."""
-        found = []
-        for b in range(len(x0)):
-            one = sources.select([b])
-            kind = recognise(one.images, one.luma) if self.options.evidence == "auto" else self.options.evidence
-            note = f"em_tv: taken for a scene of evidence={kind}"
-            if self.options.evidence == "auto" and note not in sources.notes:
-                sources.notes.append(note)
-            found.append(target(kind, x0[b : b + 1], one, self.options.lit))
-        return found
-
     def _explained(self, x0: Tensor, sources: Sources) -> Tensor:
-        """The EM by evidence."""
-        results = []
-        for b, found in enumerate(self._targets(x0, sources)):
-            one = sources.select([b])
-            every = torch.stack([x0[b : b + 1], *one.luma])
-            low, high, fused = every.amin(0), every.amax(0), found.brightness
-            for _ in range(self.options.iterations if found.follows else 0):
-                gx, gy = explained_gradient(fused, found, one)
-                fused = screened_poisson(
-                    self.options.screen * found.brightness - divergence(gx, gy), self.options.screen
-                )
-                fused = torch.minimum(torch.maximum(fused, low), high)
-            results.append(torch.minimum(torch.maximum(fused, low), high))
-        return torch.cat(results)
+        """The EM by evidence, image by image: each is of a kind of its own."""
+        return torch.cat([self._explain(x0[b : b + 1], sources.select([b])) for b in range(len(x0))])
+
+    def _explain(self, x0: Tensor, sources: Sources) -> Tensor:
+        """One image; notes are those of the whole batch, which `select` shares."""
+        o = self.options
+        every = torch.stack([x0, *sources.luma])
+        low, high = every.amin(0), every.amax(0)
+        found = target(self._kind(sources), x0, sources, o.lit)
+        fused = found.brightness
+        for _ in range(o.iterations if found.follows else 0):
+            gx, gy = explained_gradient(fused, found, sources)
+            fused = screened_poisson(o.screen * found.brightness - divergence(gx, gy), o.screen)
+            fused = fused.clamp(low, high)
+        return fused.clamp(low, high)
+
+    def _kind(self, sources: Sources) -> Scene:
+        """What the options say, or what one image's sources are recognised as, with a note."""
+        if self.options.evidence != "auto":
+            return self.options.evidence
+        kind = recognise(sources.images, sources.luma)
+        note = f"em_tv: taken for a scene of evidence={kind}"
+        if note not in sources.notes:
+            sources.notes.append(note)
+        return kind
 
     def _rounding(self, sources: Sources) -> float | Tensor:
         """At which residuals |.| is rounded: `eps`, or what the noise of both sources alone would make of them."""

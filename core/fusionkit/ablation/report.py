@@ -120,12 +120,12 @@ def _images(study: Study, case: Case) -> dict[str, Any]:
             for i, p in enumerate(pictures):
                 bad = Picture(degrade(p.pixels, kind, i, case.key), "8", (0.0, 255.0), name=p.name)
                 panels.append({"label": f"source {i + 1}, {kind}", "uri": _uri_of(bad)})
+    sources = Sources.of([to_tensor(p.pixels) for p in pictures])
     for state in study.finished():
         path = study.image(state, case)
         panels.append({"label": state.cell.label, "uri": _uri(path.read_bytes())})
         if has_maps(study.metrics):
             fused = to_tensor(read_image(path).pixels)
-            sources = Sources.of([to_tensor(p.pixels) for p in pictures])
             shown = Picture(overlay(fused, sources, study.metrics), "8", (0.0, 255.0), name=path.name)
             panels.append({"label": f"{state.cell.label}: lost blue, invented red", "uri": _uri_of(shown, "jpeg")})
     return {"pair": case.key, "panels": panels}

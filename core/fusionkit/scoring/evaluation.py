@@ -168,9 +168,9 @@ def evaluate(
             originals = Sources.of(images[: len(sources)])
             fused = dict(zip(methods, images[len(sources) :], strict=True))
             row = dict(score_images(fused, originals, metrics, baselines=baselines))
-            for method, image in fused.items() if maps else ():
-                assert maps is not None
-                write_image(maps / method / f"{key}.png", overlay(image, originals, metrics), "8")
+            if maps is not None:
+                for method, image in fused.items():
+                    write_image(maps / method / f"{key}.png", overlay(image, originals, metrics), "8")
         except FusionkitError as error:
             result.failures.append(f"{key}: {error}")
             continue

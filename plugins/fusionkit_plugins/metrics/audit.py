@@ -6,6 +6,7 @@ visible image of an infrared pair alone outranks published methods in them.
 """
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from fusionkit.contracts import Metric, Sources
 from fusionkit.numerics.window import box_mean
 
+from ..color.chroma import ChromaOptions
+from ..color.ycbcr import YCbCr
 from .levels import correlated, filtered, gaussian, levels
 
 __all__ = [
@@ -34,26 +37,17 @@ __all__ = [
 ]
 
 EDGE_BLUR = 0.7  # deviation of the Gaussian before the Sobel filter, pixels
-EDGE_SHARE, EDGE_RATIO, EDGE_FLOOR = (
-    0.90,
-    3.0,
-    1.5,
-)  # an edge of one source alone: its quantile, times the others', levels
-HOT_DEVIATIONS, HOT_SHARE, HOT_CEILING = (
-    2.0,
-    0.97,
-    250.0,
-)  # a hot pixel: above mean + 2 deviations, this quantile at least
+# an edge of one source alone: above that quantile of its own, times the others', levels
+EDGE_SHARE, EDGE_RATIO, EDGE_FLOOR = 0.90, 3.0, 1.5
+# a hot pixel: so many deviations above the mean, that quantile at least, levels at most
+HOT_DEVIATIONS, HOT_SHARE, HOT_CEILING = 2.0, 0.97, 250.0
 RING = 4, 12  # pixels around an object that its surround lies in
 HOT_PIXELS = 12  # of the smallest object that has a vote
 HOT_CONTRAST = 10.0  # levels above its surround in the infrared image, at least
 TOLERANCE = 2.0  # levels
 DARK, BRIGHT = 8.0, 247.0  # beyond them a pixel counts as crushed or clipped
-FLAT_SHARE, FLAT_SCALE, GRAIN_SCALE = (
-    0.30,
-    2.0,
-    1.5,
-)  # flat: least gradients at that scale; grain: what that blur removes
+# flat: that share of least gradients at that scale; grain: what that blur removes
+FLAT_SHARE, FLAT_SCALE, GRAIN_SCALE = 0.30, 2.0, 1.5
 COLOUR = 8.0  # levels of chroma, below which a colour has no hue
 CLIPPED = 12.0, 243.0  # a source whose blurred luma lies beyond is clipped there
 
@@ -87,6 +81,11 @@ def _share(mask: Tensor) -> Tensor:
     return 100 * mask.double().flatten(1).mean(1)
 
 
+def _missing(dot: Tensor, power: Tensor) -> Tensor:
+    """What a projection ∇F·∇S lacks of |∇S|, from ∇F·∇S and |∇S|²: levels a pixel."""
+    return ((power - dot) / power.sqrt().clamp_min(1e-6)).clamp_min(0)
+
+
 class _Kept(Metric):
     """Edges that one source alone has, projected: Σ ∇F·∇S / Σ |∇S|² there."""
 
@@ -100,23 +99,20 @@ class _Kept(Metric):
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,), the mean over the sources in question."""
-        values = [_ratio(dot, power) for dot, power, _ in self._projected(fused, sources)]
+        values = [_ratio(*projected) for projected in self._projected(fused, sources)]
         return torch.stack(values).nanmean(0) if values else torch.full((len(fused),), math.nan)
 
     def map(self, fused: Tensor, sources: Sources) -> Tensor:
         """What is missing of each edge's strength, levels a pixel."""
-        missing = [
-            ((power - dot) / power.sqrt().clamp_min(1e-6)).clamp_min(0)
-            for dot, power, _ in self._projected(fused, sources)
-        ]
+        missing = [_missing(*projected) for projected in self._projected(fused, sources)]
         return torch.stack(missing).amax(0) if missing else torch.zeros_like(fused)
 
+    @abstractmethod
     def which(self, sources: Sources) -> list[int]:
         """The sources whose edges count."""
-        raise NotImplementedError
 
-    def _projected(self, fused: Tensor, sources: Sources) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """For each source in question: ∇F·∇S and |∇S|² where it alone has edges, 0 elsewhere; and where that is."""
+    def _projected(self, fused: Tensor, sources: Sources) -> list[tuple[Tensor, Tensor]]:
+        """For each source in question: ∇F·∇S and |∇S|² where it alone has edges, 0 elsewhere."""
         fx, fy = _edges(levels(fused))
         edges = [_edges(levels(y)) for y in sources.luma]
         strengths = [torch.hypot(*e) for e in edges]
@@ -128,7 +124,7 @@ class _Kept(Metric):
                 if j != i:
                     alone &= own > EDGE_RATIO * other
             gx, gy = edges[i]
-            found.append(((fx * gx + fy * gy) * alone, own.square() * alone, alone))
+            found.append(((fx * gx + fy * gy) * alone, own.square() * alone))
         return found
 
 
@@ -154,15 +150,14 @@ class KeptReference(_Kept):
 
 @dataclass(frozen=True)
 class _Object:
-    """A hot object and its surround: masks within `window`, its contrast there in the infrared image, levels."""
+    """A hot object and its surround: masks within `window`."""
 
     window: tuple[slice, slice]
     inside: Tensor
     ring: Tensor
-    contrast: float
 
     def contrast_in(self, image: Tensor) -> float:
-        """Of an image (H, W) in levels."""
+        """How far the object is above its surround in an image (H, W), levels."""
         part = image[self.window]
         return float(part[self.inside].mean() - part[self.ring].mean())
 
@@ -196,10 +191,9 @@ def _objects(infrared: Tensor) -> list[_Object]:
         ring = outer & ~inner & ~hot[y, x]
         if ring.sum() < HOT_PIXELS:
             continue
-        one = _Object((y, x), torch.from_numpy(inside), torch.from_numpy(ring), 0.0)
-        contrast = one.contrast_in(infrared.cpu())
-        if contrast >= HOT_CONTRAST:
-            found.append(_Object((y, x), one.inside, one.ring, contrast))
+        one = _Object((y, x), torch.from_numpy(inside), torch.from_numpy(ring))
+        if one.contrast_in(infrared) >= HOT_CONTRAST:
+            found.append(one)
     return found
 
 
@@ -208,21 +202,26 @@ class _OfObjects(Metric):
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """(B,); nan where there is no hot object."""
-        infrared, f = levels(sources.first_other_luma).cpu(), levels(fused).cpu()
-        return torch.tensor([self._of(f[b, 0], _objects(infrared[b, 0])) for b in range(len(f))], dtype=torch.float64)
+        pairs = zip(*self._pairs(fused, sources), strict=True)
+        return torch.tensor([self._of(f, y, _objects(y)) for f, y in pairs], dtype=torch.float64)
 
     def map(self, fused: Tensor, sources: Sources) -> Tensor:
         """What each object lacks of its contrast, levels."""
-        infrared, f = levels(sources.first_other_luma).cpu(), levels(fused).cpu()
-        found = torch.zeros_like(f)
-        for b in range(len(f)):
-            for one in _objects(infrared[b, 0]):
-                lacking = max(0.0, one.contrast - one.contrast_in(f[b, 0]))
-                found[b, 0][one.window] = torch.where(one.inside, lacking, found[b, 0][one.window])
+        found = torch.zeros(fused.shape, dtype=torch.float64)
+        for f, y, lacking in zip(*self._pairs(fused, sources), found[:, 0], strict=True):
+            for one in _objects(y):
+                lacks = max(0.0, one.contrast_in(y) - one.contrast_in(f))
+                lacking[one.window] = torch.where(one.inside, lacks, lacking[one.window])
         return found
 
-    def _of(self, f: Tensor, objects: list[_Object]) -> float:
-        raise NotImplementedError
+    @staticmethod
+    def _pairs(fused: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
+        """Result and infrared image, (B, H, W) each, levels on the CPU."""
+        return levels(fused)[:, 0].cpu(), levels(sources.first_other_luma)[:, 0].cpu()
+
+    @abstractmethod
+    def _of(self, f: Tensor, infrared: Tensor, objects: list[_Object]) -> float:
+        """The figure of one image (H, W)."""
 
 
 _OBJECTS = (
@@ -237,10 +236,11 @@ class Hot(_OfObjects):
 
     definition = f"sum of the result's contrasts over sum of the source's, weighted by area; {_OBJECTS}"
 
-    def _of(self, f: Tensor, objects: list[_Object]) -> float:
-        area = [float(one.inside.sum()) for one in objects]
-        whole = sum(a * one.contrast for a, one in zip(area, objects, strict=True))
-        return sum(a * one.contrast_in(f) for a, one in zip(area, objects, strict=True)) / whole if whole else math.nan
+    def _of(self, f: Tensor, infrared: Tensor, objects: list[_Object]) -> float:
+        shown, whole = (
+            sum(float(one.inside.sum()) * one.contrast_in(image) for one in objects) for image in (f, infrared)
+        )
+        return shown / whole if whole else math.nan
 
 
 class Polarity(_OfObjects):
@@ -249,7 +249,7 @@ class Polarity(_OfObjects):
     definition = f"share of hot objects brighter than their surround in the result; {_OBJECTS}"
     range = (0.0, 1.0)
 
-    def _of(self, f: Tensor, objects: list[_Object]) -> float:
+    def _of(self, f: Tensor, infrared: Tensor, objects: list[_Object]) -> float:
         return sum(one.contrast_in(f) > 0 for one in objects) / len(objects) if objects else math.nan
 
 
@@ -312,9 +312,8 @@ class NoiseGain(Metric):
         def local(y: Tensor) -> Tensor:
             return box_mean((y - _smooth(y, GRAIN_SCALE)).square(), 3).sqrt()
 
-        return (local(levels(fused)) - torch.stack([local(levels(y)) for y in sources.luma]).amax(0)).clamp_min(
-            0
-        ) * flat
+        noisiest = torch.stack([local(levels(y)) for y in sources.luma]).amax(0)
+        return (local(levels(fused)) - noisiest).clamp_min(0) * flat
 
     @staticmethod
     def _flat(sources: Sources) -> Tensor:
@@ -368,9 +367,8 @@ class Crushed(Metric):
         """Distance from the nearest source, levels."""
         y, f = torch.stack([levels(s) for s in sources.luma]), levels(fused)
         low, high = y.amin(0), y.amax(0)
-        return torch.where((f < DARK) & (low >= DARK), low - f, 0) + torch.where(
-            (f > BRIGHT) & (high <= BRIGHT), f - high, 0
-        )
+        black = torch.where((f < DARK) & (low >= DARK), low - f, 0)
+        return black + torch.where((f > BRIGHT) & (high <= BRIGHT), f - high, 0)
 
 
 class _Colour(Metric):
@@ -379,12 +377,9 @@ class _Colour(Metric):
     @staticmethod
     def _chroma(image: Tensor) -> tuple[Tensor, Tensor]:
         """Cb, Cr in levels around 0, (B, 1, H, W) each; zeros for grey."""
-        if image.shape[1] == 1:
-            return torch.zeros_like(image), torch.zeros_like(image)
-        rounded = levels(image)
-        r, g, b = rounded.chunk(3, dim=1)
-        y = 0.299 * r + 0.587 * g + 0.114 * b
-        return (b - y) / 1.772, (r - y) / 1.402
+        y, chroma = YCbCr(ChromaOptions()).split(levels(image))
+        cb, cr = (torch.zeros_like(y),) * 2 if chroma is None else chroma.chunk(2, dim=1)
+        return cb, cr
 
 
 class Hue(_Colour):
@@ -457,7 +452,7 @@ class Rescued(Metric):
     def map(self, fused: Tensor, sources: Sources) -> Tensor:
         """What is missing of the texture's strength, levels a pixel."""
         dot, power = self._projected(fused, sources)
-        return ((power - dot) / power.sqrt().clamp_min(1e-6)).clamp_min(0)
+        return _missing(dot, power)
 
     @staticmethod
     def _projected(fused: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
