@@ -8,7 +8,7 @@ install: ## the package with all that its checks need, into the active environme
 	pip install -c constraints.txt -e '.[dev]'
 
 test: ## the tests
-	pytest
+	pytest -n auto
 
 lint: ## style
 	ruff format --check .

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 os.environ["FUSIONKIT_PLUGINS"] = "imagefusionkit"
+os.environ["OMP_NUM_THREADS"] = "1"  # what tests compute is too small to share
 
 import numpy as np
 import pytest

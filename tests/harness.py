@@ -1,8 +1,10 @@
 """Functions that tests share."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -21,16 +23,32 @@ def load_image(path: Path) -> Image.Image:
 def run_cli(
     *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The real program in a process of its own."""
-    command = [sys.executable, "-c", "from fusionkit.cli.app import main; main()", *map(str, arguments)]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200", **(env or {})},
-        cwd=cwd,
-        check=False,
-    )
+    """The real program in a process of its own, forked from one that has imported torch already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "scipy.ndimage", "fusionkit.cli.app", "fusionkit.api", "harness"])
+    command = [*map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        texts = [Path(folder) / name for name in ("out", "err")]
+        environment = {**os.environ, "COLUMNS": "200", **(env or {})}
+        process = context.Process(target=_main, args=(command, environment, cwd, texts))
+        process.start()
+        process.join()
+        out, err = (path.read_text() for path in texts)
+    return subprocess.CompletedProcess(command, process.exitcode, out, err)
+
+
+def _main(arguments: list[str], environment: dict[str, str], cwd: Path | None, texts: list[Path]) -> None:
+    for stream, path in zip((1, 2), texts, strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:0] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
+    sys.argv = ["fusionkit", *arguments]
+    if cwd is not None:
+        os.chdir(cwd)
+    from fusionkit.cli.app import main
+
+    main()
 
 
 def make_sources(*lumas: torch.Tensor, reference: int = -1) -> Sources:

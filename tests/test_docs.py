@@ -48,7 +48,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_ci_runs_the_test_command_of_the_readme():
-    command = "pip install -c constraints.txt '.[test]' && pytest"
+    command = "pip install -c constraints.txt '.[test]' && pytest -n auto"
     assert command in (ROOT / "README.md").read_text()
     assert command in (ROOT / ".ci" / "run").read_text()
 
