@@ -99,7 +99,7 @@ class PixelTrainer(RFTrainer):
 
     module: UNet
 
-    def open(self, folders: Sequence[Path], options: TrainOptions) -> None:
+    def open(self, folders: Sequence[Path], options: TrainOptions, paired: bool = False) -> None:
         """Crops must divide by what the network divides by; images must hold those that are halved."""
         if options.crop % self.module.config.multiple:
             raise OptionError(f"crop={options.crop} must be a multiple of {self.module.config.multiple}")

@@ -105,6 +105,7 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
         ("hue", "Hue", "turn of the colours against the reference, degrees"),
         ("chroma", "Chroma", "colourfulness relative to the reference; 1 is the same"),
         ("rescued", "Rescued", "texture kept where another source is clipped (exposures)"),
+        ("rims", "Rims", "percent of pixels whose brightness runs against every source's (exposures)"),
         ("sharper", "Sharper", "PSNR to the source that is clearly sharper (focus), dB"),
     ):
         yield MetricRecord(
@@ -112,7 +113,7 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
             summary=summary,
             dialect="audit",
             target=f"fusionkit_plugins.metrics.audit:{target}",
-            higher_is_better=name not in ("outside", "halo", "noise", "drift", "crushed", "hue"),
+            higher_is_better=name not in ("outside", "halo", "noise", "drift", "crushed", "hue", "rims"),
         )
     yield MetricRecord(
         name="PIQE",

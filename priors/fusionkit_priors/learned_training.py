@@ -1,8 +1,7 @@
 """Training the learned prior (`fusionkit train learned`), on real pairs or on pairs rendered from photographs."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -13,7 +12,6 @@ from fusionkit.numerics.luma import luma
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.ssim import ssim_map
 from fusionkit.numerics.window import box_mean, gaussian_blur
-from fusionkit.training.data import CropSampler, PairSampler
 from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
 from fusionkit.weights import save_weights
@@ -38,8 +36,7 @@ class LearnedTrainer(Trainer):
 
     S*: at each pixel the gradient that is the strongest over 3x3 pixels; S°: the source of the larger local variance;
     T: the brightness that `evidence` asks for, so that hot objects are bright and all else stays as the reference has
-    it; G: a Gaussian of 4 pixels. Two folders of the same names are pairs, the last one the reference; others are
-    photographs, of which pairs are rendered (`render`).
+    it; G: a Gaussian of 4 pixels. Of photographs, pairs are rendered (`render`).
     """
 
     Options = LearnedTrainerOptions
@@ -47,13 +44,11 @@ class LearnedTrainer(Trainer):
     def __init__(self, options: LearnedTrainerOptions, decoder: Decoder | None = None) -> None:
         self.options = options
         self.module: Choices = Choices(options.architecture)
-        self.paired = False
 
-    def open(self, folders: Sequence[Path], options: TrainOptions) -> None:
-        """Pairs where a second folder has the names of the first one, else photographs."""
-        stems = [{p.stem for p in folder.iterdir() if p.suffix != ".md"} for folder in folders]
-        self.paired = len(folders) > 1 and bool(set.intersection(*stems))
-        self.data = PairSampler(folders, options) if self.paired else CropSampler(folders, options)
+    @classmethod
+    def learns_from(cls, options: LearnedTrainerOptions) -> tuple[Literal["images", "pairs"], ...]:
+        """Photographs, or pairs."""
+        return ("images", "pairs")
 
     def batch(self, options: TrainOptions, generator: torch.Generator) -> Tensor:
         """Lumas (2, B, 1, crop, crop), the reference last."""
@@ -64,7 +59,7 @@ class LearnedTrainer(Trainer):
     def loss(self, batch: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """The loss above, and its terms."""
         silent = torch.zeros(len(batch), batch.shape[1], 1, 1, 1, device=batch.device)
-        fused = fuse(batch, self.module(batch, len(batch) - 1, silent))
+        fused = fuse(batch, *self.module(batch, len(batch) - 1, silent))
         terms = self._terms(fused, batch)
         weights = (self.options.edges, self.options.structure, self.options.brightness)
         total = sum((w * term for w, term in zip(weights, terms.values(), strict=True)), torch.zeros(()))
@@ -93,14 +88,9 @@ class LearnedTrainer(Trainer):
             parts = [_centre(luma(x), 256) for x in (scene if self.paired else (scene,))]
             pair = torch.stack(parts) if self.paired else render(parts[0].cpu(), generator).to(self.device)
             silent = torch.zeros(len(pair), 1, 1, 1, 1, device=pair.device)
-            for name, term in self._terms(fuse(pair, module(pair, len(pair) - 1, silent)), pair).items():
+            for name, term in self._terms(fuse(pair, *module(pair, len(pair) - 1, silent)), pair).items():
                 seen[name] = seen.get(name, 0.0) + float(term) / len(held_out)
         return seen
-
-    @property
-    def held_out(self) -> Any:
-        """Images, or tuples of images."""
-        return [tuple(x.to(self.device) for x in s) if self.paired else s.to(self.device) for s in self.data.held_out]
 
     def export(self, module: nn.Module, held_out: Any, path: Path, provenance: dict[str, Any]) -> None:
         """Weights as float16."""

@@ -331,3 +331,29 @@ def test_after_a_correction_the_loss_is_that_of_the_corrected_image(generator):
         return x - Lossy(Options()).decode(Lossy(Options()).encode(x), None)
 
     torch.testing.assert_close(fine(Sets.seen[1]), fine(target), atol=1e-4, rtol=0)
+
+
+class TestFinish:
+    """Who has the last word."""
+
+    class Halved(Decoder):
+        """Gives back half of what it is given."""
+
+        def encode(self, image):
+            return image / 2
+
+        def decode(self, z, size):
+            return z
+
+    def sampler(self, decoder):
+        return Sampler(
+            Identity(Options()), Average(Options()), decoder, Gray(Options()), SamplerOptions(finish="decoder")
+        )
+
+    def test_the_decoder_paints_what_the_prior_fused(self, scene):
+        sources = make_sources(scene[0], scene[0])
+        torch.testing.assert_close(self.sampler(self.Halved(Options()))(sources).image, scene[0] / 2)
+
+    def test_a_lossless_decoder_has_nothing_to_say(self):
+        with pytest.raises(OptionError, match="finish=decoder"):
+            self.sampler(IdentityDecoder(IdentityDecoder.Options()))

@@ -98,6 +98,17 @@ def test_rescued_is_texture_where_another_source_is_clipped():
     assert math.isnan(float(make(audit.Rescued)(good, Sources.of([good, good]))))
 
 
+def test_rims_are_brightness_that_runs_backwards():
+    """A wall that grows lighter towards a window; in the result a shadow lies along the window's left side."""
+    x = torch.arange(160.0).expand(1, 1, 120, 160)
+    scene = torch.where(x < 100, 0.2 + 0.001 * x, 0.9 - 0.001 * (x - 100))
+    sources = Sources.of([0.5 * scene, scene.clamp_max(0.95)])
+    rim = 0.12 * ((x > 60) & (x < 100)) * (x - 60) / 40
+    assert float(make(audit.Rims)(0.8 * scene, sources)) == 0
+    assert 15 < float(make(audit.Rims)(scene - rim, sources)) < 30
+    assert float(make(audit.Rims).map(scene - rim, sources)[..., :40].amax()) == 0
+
+
 def test_sharper_is_fidelity_to_the_sharper_source():
     from fusionkit.numerics.window import gaussian_blur
 

@@ -81,8 +81,7 @@ def test_training_lowers_the_loss_on_what_was_held_out_and_writes_weights(paired
     options = TrainOptions(steps=12, batch=2, crop=64, held_out=1, validate_every=12, warmup=1, lr=5e-3)
     torch.manual_seed(0)
     trainer = LearnedTrainer(LearnedTrainerOptions())
-    trainer.open(folders, options)
-    assert trainer.paired == paired
+    trainer.open(folders, options, paired)
 
     def held_out_loss():
         with torch.inference_mode():

@@ -20,7 +20,7 @@ from fusionkit_backbones.rf_training import LatentTrainer, PixelTrainer, RFTrain
 from fusionkit_plugins.identity import IdentityDecoder
 from fusionkit_plugins.vq import DDConfig, VQConfig
 from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
-from fusionkit_plugins.vq.training import VQTrainer, VQTrainerOptions
+from fusionkit_plugins.vq.training import FusionTrainer, ReconstructionTrainer, VQTrainer, VQTrainerOptions
 from harness import run_cli
 
 VQ = VQConfig(
@@ -82,7 +82,7 @@ def test_an_interrupted_run_continues_to_the_same_weights(photos, tmp_path):
 
 def test_the_codebook_survives_an_interruption(photos, tmp_path, monkeypatch):
     """Which entries were used lately is part of the checkpoint: else all would be moved at the next revival."""
-    monkeypatch.setattr(VQTrainer, "REVIVE_EVERY", 4)
+    monkeypatch.setattr(ReconstructionTrainer, "REVIVE_EVERY", 4)
     whole = run(tmp_path / "a" / "vq", photos, 6)
     trainer = VQTrainer(VQTrainerOptions(architecture=VQ, quantize_from=2))
     o = options()
@@ -243,14 +243,72 @@ def test_made_noise_has_the_stated_deviation(generator):
     assert float(y.abs().max()) <= 1
 
 
-def test_pairs_are_cut_alike(photos, tmp_path):
+def test_pairs_are_cut_alike(pair_folders):
+    a, b = PairSampler(pair_folders, options()).batch(4, 16, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(a, 1 - b)
+
+
+@pytest.fixture
+def pair_folders(photos, tmp_path):
+    """Photographs and their negatives."""
     other = tmp_path / "other"
     other.mkdir()
     for path in photos.iterdir():
         with Image.open(path) as image:
             Image.fromarray(255 - np.asarray(image)).save(other / path.name)
-    a, b = PairSampler([photos, other], options()).batch(4, 16, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(a, 1 - b)
+    return [other, photos]
+
+
+class TestStageTwo:
+    """The decoder learns on fused pairs, the encoder stays."""
+
+    def trained(self, folders, tmp_path, steps=8):
+        o = options(steps=steps, validate_every=steps, lr=1e-3)
+        torch.manual_seed(0)
+        trainer = VQTrainer(VQTrainerOptions(stage=2, prior="average"))
+        trainer.open(folders, o, paired=True)
+        return trainer, train(trainer, tmp_path / "two", o, {})
+
+    def test_the_decoder_follows_the_rules_and_the_encoder_stays(self, pair_folders, tmp_path):
+        trainer, path = self.trained(pair_folders, tmp_path)
+        assert isinstance(trainer, FusionTrainer)
+        before, after = (VQDecoder(VQOptions(weights=name)).model for name in ("vq-small", str(path)))
+        for name, tensor in after.state_dict().items():
+            same = torch.equal(tensor, before.state_dict()[name])
+            assert same == (not name.startswith(("decoder.", "post_quant_conv."))), name
+        with torch.inference_mode():
+            was, now = (trainer.validate(model, trainer.held_out) for model in (before, after))
+        assert now["rules"] < was["rules"]
+        assert now["rules_of_fused"] == was["rules_of_fused"]
+
+    def test_its_pictures_are_what_the_method_makes_of_whole_pairs(self, pair_folders):
+        trainer = VQTrainer(VQTrainerOptions(stage=2, prior="average"))
+        trainer.open(pair_folders, options(), paired=True)
+        other, reference, fused = trainer.held_out[0]
+        luma = fused.mean()
+        torch.testing.assert_close(luma, (other.mean() + reference.mean()) / 2, atol=0.01, rtol=0)
+
+    def test_it_wants_two_folders(self, pair_folders):
+        with pytest.raises(OptionError, match="two folders"):
+            VQTrainer(VQTrainerOptions(stage=2)).open(pair_folders[:1], options(), paired=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("decoder",), "give folders"),
+        (("decoder", "--data", "{0}", "--pairs", "{0}"), "give folders"),
+        (("decoder", "--pairs", "{0}"), "at least two folders"),
+        (("decoder", "--pairs", "{0}", "--pairs", "{1}"), "learns from images: use --data"),
+        (("decoder", "--stage", "2", "--data", "{0}"), "learns from pairs: use --pairs"),
+        (("rf", "--stage", "2", "--data", "{0}"), "no option 'stage'"),
+    ],
+)
+def test_what_is_learned_from_is_checked_first(arguments, text, pair_folders, tmp_path):
+    done = run_cli("train", *(a.format(*pair_folders) for a in arguments), "--out", tmp_path / "no")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert text in done.stderr
+    assert not (tmp_path / "no").exists()
 
 
 def test_the_command_line_trains_both(photos, tmp_path):

@@ -16,10 +16,19 @@ def train(
         str,
         typer.Argument(help="What to train: a trainable plug-in's name, such as rf, KIND:NAME, or a KIND."),
     ],
-    data: Annotated[list[Path], typer.Option("--data", help="Folder of training images; repeatable.")],
     out: Annotated[
         Path, typer.Option("--out", help="Folder for log, checkpoint and weights; its name names the weights.")
     ],
+    data: Annotated[list[Path], typer.Option("--data", help="Folder of training images; repeatable.")] = [],  # noqa: B006
+    pairs: Annotated[
+        list[Path],
+        typer.Option(
+            "--pairs", help="Folder of registered images, of the same names as the others'; repeat, the reference last."
+        ),
+    ] = [],  # noqa: B006
+    stage: Annotated[
+        int | None, typer.Option(min=1, help="Stage of a plug-in that is trained in several, such as vq.")
+    ] = None,
     opt: Annotated[
         list[str],
         typer.Option(
@@ -42,14 +51,21 @@ def train(
     """Train a plug-in's weights on folders of images. Started again with the same options, it continues.
 
     fusionkit train decoder --data photos --out weights/my-vq
+    fusionkit train decoder --stage 2 --pairs ir --pairs vis --out weights/my-vq-2
     fusionkit train rf --data photos --out weights/my-rf --decoder-opt weights=weights/my-vq/my-vq.safetensors
     """
     loop_options = key_values(opt, "--opt")
     trainer_options = key_values(trainer_opt, "--trainer-opt")
     decoder_options = key_values(decoder_opt, "--decoder-opt")
-    for folder in data:
+    if stage is not None:
+        trainer_options["stage"] = stage
+    if bool(data) == bool(pairs):
+        raise OptionError("give folders of images with --data, or of registered ones with --pairs (two or more)")
+    for folder in data or pairs:
         if not folder.is_dir():
-            raise OptionError(f"--data {folder}: not a folder")
+            raise OptionError(f"{'--data' if data else '--pairs'} {folder}: not a folder")
+    if len(pairs) == 1:
+        raise OptionError(f"--pairs {pairs[0]}: give at least two folders, each with its own --pairs")
 
     import torch
 
@@ -64,11 +80,18 @@ def train(
     trainer_class = registry.trainer(kind, name)
     options = validate_options(TrainOptions, loop_options, "training")
     trainer_options = validate_options(trainer_class.Options, trainer_options, f"trainer of {kind} {name}")
+    wanted = "pairs" if pairs else "images"
+    known = trainer_class.learns_from(trainer_options)
+    if wanted not in known:
+        raise OptionError(
+            f"{kind} {name} with these options learns from {' or '.join(known)}: use "
+            f"{'--pairs' if 'pairs' in known else '--data'}"
+        )
     settings: dict[str, Any] = {
         "target": f"{kind} {name}",
         "loop": options.model_dump(mode="json"),
         "trainer": trainer_options.model_dump(mode="json"),
-        "data": [folder.name for folder in data],
+        ("data" if data else "pairs"): [folder.name for folder in data or pairs],
     }
     latent_space = None
     if trainer_class.wants_decoder(trainer_options):
@@ -84,9 +107,9 @@ def train(
     torch.manual_seed(options.seed)
     trainer = trainer_class(trainer_options, latent_space)
     trainer.to(find_device(device))
-    trainer.open(data, options)
+    trainer.open(data or pairs, options, paired=bool(pairs))
     settings["images"] = len(trainer.data.paths)
-    typer.echo(f"{len(trainer.data.paths)} images to train on, {len(trainer.data.held_out_paths)} held out")
+    typer.echo(f"{len(trainer.data.paths)} {wanted} to train on, {len(trainer.data.held_out_paths)} held out")
     path = run_training(
         trainer, out, options, settings, report=lambda row: typer.echo("  ".join(f"{k} {v}" for k, v in row.items()))
     )

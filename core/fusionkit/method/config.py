@@ -66,6 +66,10 @@ class SamplerOptions(Options):
     detail: Literal["keep", "drop"] = Field(
         "keep", description="keep: what the autoencoder loses of an image is added to the estimate made from it"
     )
+    finish: Literal["prior", "decoder"] = Field(
+        "prior",
+        description="who has the last word: the prior, or the decoder, through which the fused image goes at the end",
+    )
     guidance_scale: float = Field(1.0, ge=0, description="factor of the energy's gradient")
     guidance_range: tuple[float, float] = Field((0.0, 0.95), description="times t at which the velocity is guided")
     tolerance: float = Field(1e-5, ge=1e-7, description="relative and absolute tolerance of rk45")

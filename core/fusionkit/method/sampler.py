@@ -72,7 +72,10 @@ class Sampler:
                 "`solver=additive` leaves an image, not a latent, after one step (the released RFfusion fails in the "
                 "second); use `steps=1`, or solver euler, heun or rk45"
             )
-
+        if o.finish == "decoder" and self.decoder.lossless:
+            raise OptionError(
+                "`finish=decoder` needs a decoder that changes what it is given: decoder vq, with backbone identity"
+            )
         moves = [
             name
             for name, on in {
@@ -127,7 +130,10 @@ class Sampler:
                 luma = field.correct(sources.reference_luma, 0.0)
                 if callback is not None:
                     callback(Step(0, 0.0, 0.0, sources.reference_luma, luma))
-            return Sample(field.merge(luma), field.state, field.evaluations, restored)
+            image = field.merge(luma)
+            if self.options.finish == "decoder":
+                image = field.finish(image)
+            return Sample(image, field.state, field.evaluations, restored)
 
 
 class _CorrectedFlow:
@@ -240,6 +246,11 @@ class _CorrectedFlow:
             x = decoder.encode(self.in_channels(image))
         _check(x, None, "encode", decoder)
         return x
+
+    def finish(self, image: Tensor) -> Tensor:
+        """The image as the decoder paints it, with its own number of channels."""
+        painted = self.decode(self.encode(self.in_channels(image)))
+        return painted if painted.shape[1] == image.shape[1] else self.to_luma(painted)
 
     def in_channels(self, image: Tensor) -> Tensor:
         """The image with the channels that decoder and backbone want."""

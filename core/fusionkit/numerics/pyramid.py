@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["blur", "collapse", "expand", "gaussian_pyramid", "laplacian_pyramid", "reduce"]
+__all__ = ["blur", "collapse", "detail_bands", "expand", "gaussian_pyramid", "laplacian_pyramid", "reduce"]
 
 
 def blur(x: Tensor) -> Tensor:
@@ -47,7 +47,11 @@ def gaussian_pyramid(x: Tensor, levels: int) -> list[Tensor]:
 
 def laplacian_pyramid(x: Tensor, levels: int) -> list[Tensor]:
     """`levels` detail bands, finest first, and the base; `collapse` inverts it exactly."""
-    pyramid = gaussian_pyramid(x, levels)
+    return detail_bands(gaussian_pyramid(x, levels))
+
+
+def detail_bands(pyramid: list[Tensor]) -> list[Tensor]:
+    """The Laplacian pyramid of a Gaussian one."""
     bands = [fine - expand(coarse, (fine.shape[-2], fine.shape[-1])) for fine, coarse in pairwise(pyramid)]
     return [*bands, pyramid[-1]]
 

@@ -1,6 +1,6 @@
 """Random crops from folders of images, single ones or registered pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,19 +30,24 @@ class _Scenes:
     held_out_paths, paths: the last image of each scene, which names it.
     """
 
-    def __init__(self, scenes: Sequence[tuple[Path, ...]], options: TrainOptions) -> None:
+    def __init__(
+        self,
+        scenes: Sequence[tuple[Path, ...]],
+        options: TrainOptions,
+        made: Callable[[tuple[Tensor, ...]], Tensor] | None = None,
+    ) -> None:
         every = max(2, len(scenes) // options.held_out)
         held_out = scenes[every // 2 :: every][: options.held_out]
         training = [scene for scene in scenes if scene not in set(held_out)]
         if not training:
             raise InputError(f"only {len(scenes)} image(s): too few to hold one out and train on the rest")
         self.held_out_paths, self.paths = [s[-1] for s in held_out], [s[-1] for s in training]
-        self._scenes = [_load(scene) for scene in training]
+        self._scenes = [_load(scene, made) for scene in training]
         for path, images in zip(self.paths, self._scenes, strict=True):
             if min(images[0].shape[:2]) < options.crop:
                 size = f"{images[0].shape[1]}x{images[0].shape[0]}"
                 raise InputError(f"{path}: {size} is smaller than the crops ({options.crop})")
-        self._held_out = [tuple(_tensor(image)[None] for image in _load(scene)) for scene in held_out]
+        self._held_out = [tuple(_tensor(image)[None] for image in _load(scene, made)) for scene in held_out]
         area = np.array([images[0].shape[0] * images[0].shape[1] for images in self._scenes], dtype=np.float64)
         self._weights = torch.from_numpy(area / area.sum())
 
@@ -80,13 +85,21 @@ class CropSampler(_Scenes):
 
 
 class PairSampler(_Scenes):
-    """Crops of registered images of one scene, matched over the folders by name."""
+    """Crops of registered images of one scene, matched over the folders by name.
 
-    def __init__(self, folders: Sequence[Path], options: TrainOptions) -> None:
+    made: makes one more image of a scene's whole images, each (1, 3, H, W) in [0, 1]; it is cut along with them.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        options: TrainOptions,
+        made: Callable[[tuple[Tensor, ...]], Tensor] | None = None,
+    ) -> None:
         groups = match_folders(folders).groups
         if not groups:
             raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
-        super().__init__(groups, options)
+        super().__init__(groups, options, made)
         self.held_out = self._held_out
 
     def batch(self, count: int, crop: int, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -95,14 +108,23 @@ class PairSampler(_Scenes):
         return tuple(torch.cat(images) for images in zip(*found, strict=True))
 
 
-def _load(scene: tuple[Path, ...]) -> tuple[np.ndarray, ...]:
+def _load(
+    scene: tuple[Path, ...], made: Callable[[tuple[Tensor, ...]], Tensor] | None = None
+) -> tuple[np.ndarray, ...]:
     images = []
     for path in scene:
         pixels = read_image(path).pixels
-        images.append(np.round(np.broadcast_to(pixels, (*pixels.shape[:2], 3)) * 255).astype(np.uint8))
+        images.append(_bytes(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
     if len({image.shape for image in images}) > 1:
         raise InputError(f"{', '.join(map(str, scene))}: images of one scene differ in size")
+    if made is not None:
+        extra = made(tuple(_tensor(image)[None] for image in images))
+        images.append(_bytes(extra[0].expand(3, -1, -1).permute(1, 2, 0).numpy()))
     return tuple(images)
+
+
+def _bytes(pixels: np.ndarray) -> np.ndarray:
+    return np.round(pixels * 255).astype(np.uint8)
 
 
 def _tensor(image: np.ndarray) -> Tensor:

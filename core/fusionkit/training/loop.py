@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..errors import OptionError, OutputError, WeightsError
 from ..storage.atomic import atomic_write
-from .data import CropSampler
+from .data import CropSampler, PairSampler
 from .muon import Muon
 from .options import TrainOptions
 
@@ -32,18 +32,25 @@ class Trainer(ABC):
     module: nn.Module
     device: torch.device = torch.device("cpu")
     data: Any = None
+    paired: bool = False
 
     @classmethod
-    def wants_decoder(cls, options: Any) -> bool:  # noqa: ARG003
+    def wants_decoder(cls, options: Any) -> bool:
         """Whether a trainer with these options learns from what a decoder encodes."""
         return False
 
-    def open(self, folders: Sequence[Path], options: TrainOptions) -> None:
-        """Read the data: single images, unless a trainer takes `PairSampler` or something of its own.
+    @classmethod
+    def learns_from(cls, options: Any) -> tuple[Literal["images", "pairs"], ...]:
+        """What a trainer with these options can learn from."""
+        return ("images",)
+
+    def open(self, folders: Sequence[Path], options: TrainOptions, paired: bool = False) -> None:
+        """Read the data: single images, or registered ones of the same names in several folders, the reference last.
 
         `data` has the paths to train on and `held_out_paths` for the record.
         """
-        self.data = CropSampler(folders, options)
+        self.paired = paired
+        self.data = (PairSampler if paired else CropSampler)(folders, options)
 
     def to(self, device: torch.device) -> None:
         """Compute on `device`."""
@@ -52,16 +59,17 @@ class Trainer(ABC):
 
     def batch(self, options: TrainOptions, generator: torch.Generator) -> Any:
         """What `loss` is given at one step."""
-        return self.data.batch(options.batch, options.crop, generator).to(self.device)
+        drawn = self.data.batch(options.batch, options.crop, generator)
+        return tuple(x.to(self.device) for x in drawn) if self.paired else drawn.to(self.device)
 
     @property
     def held_out(self) -> Any:
-        """What `validate` and `export` are given."""
-        return [image.to(self.device) for image in self.data.held_out]
+        """What `validate` and `export` are given: images, or tuples of them."""
+        return [tuple(x.to(self.device) for x in s) if self.paired else s.to(self.device) for s in self.data.held_out]
 
     @abstractmethod
     def loss(self, batch: Any, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """A batch, by default images (B, 3, H, W) in [0, 1] -> (the loss, named figures for the log)."""
+        """A batch, images (B, 3, H, W) in [0, 1] or from pairs a tuple of them -> (the loss, named figures to log)."""
 
     def state(self) -> dict[str, Any]:
         """What else a checkpoint must hold for the run to continue exactly: tensors, numbers, lists of them."""

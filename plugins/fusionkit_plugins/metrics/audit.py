@@ -33,6 +33,7 @@ __all__ = [
     "Outside",
     "Polarity",
     "Rescued",
+    "Rims",
     "Sharper",
 ]
 
@@ -50,6 +51,8 @@ DARK, BRIGHT = 8.0, 247.0  # beyond them a pixel counts as crushed or clipped
 FLAT_SHARE, FLAT_SCALE, GRAIN_SCALE = 0.30, 2.0, 1.5
 COLOUR = 8.0  # levels of chroma, below which a colour has no hue
 CLIPPED = 12.0, 243.0  # a source whose blurred luma lies beyond is clipped there
+# a rim: at that share of the shorter side, pixels at least; levels a pixel that the result and the sources change by
+RIM_SCALE, RIM_LEAST, RIM_SLOPE, RIM_SOURCE = 0.012, 3.0, 0.15, 0.05
 
 
 def _smooth(x: Tensor, deviation: float) -> Tensor:
@@ -58,9 +61,9 @@ def _smooth(x: Tensor, deviation: float) -> Tensor:
     return filtered(F.pad(x, (radius,) * 4, mode="replicate"), gaussian(2 * radius + 1, deviation, x.device))
 
 
-def _edges(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Sobel / 8 of levels (B, 1, H, W) after a small Gaussian, along x and y; borders replicated."""
-    x = F.pad(_smooth(y, EDGE_BLUR), (1, 1, 1, 1), mode="replicate") / 8
+def _edges(y: Tensor, blur: float = EDGE_BLUR) -> tuple[Tensor, Tensor]:
+    """Sobel / 8 of levels (B, 1, H, W) after a Gaussian, along x and y; borders replicated."""
+    x = F.pad(_smooth(y, blur), (1, 1, 1, 1), mode="replicate") / 8
     smooth, difference = (1.0, 2.0, 1.0), (-1.0, 0.0, 1.0)
     return correlated(correlated(x, smooth, -2), difference, -1), correlated(correlated(x, smooth, -1), difference, -2)
 
@@ -466,6 +469,33 @@ class Rescued(Metric):
         where = clipped.any(0) & ~clipped.all(0)
         gx, gy = gx.gather(0, strongest)[0], gy.gather(0, strongest)[0]
         return (fx * gx + fy * gy) * where, (gx.square() + gy.square()) * where
+
+
+class Rims(Metric):
+    """Shadows and glows along the borders of light that no source has: brightness that runs backwards (exposures)."""
+
+    shows = "invented"
+    definition = (
+        "percent of pixels where F, after a Gaussian of 1.2 % of the shorter side (at least 3 pixels), changes by more "
+        "than 0.15 levels a pixel against the direction of every source, each changing by more than 0.05 there"
+    )
+    range = (0.0, 100.0)
+    higher_is_better = False
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """Percent, (B,)."""
+        return _share(self.map(fused, sources) > 0)
+
+    def map(self, fused: Tensor, sources: Sources) -> Tensor:
+        """How fast F changes there, levels a pixel."""
+        scale = max(RIM_LEAST, RIM_SCALE * min(fused.shape[-2:]))
+        fx, fy = _edges(levels(fused), scale)
+        slope = torch.hypot(fx, fy)
+        against = slope > RIM_SLOPE
+        for y in sources.luma:
+            gx, gy = _edges(levels(y), scale)
+            against &= (fx * gx + fy * gy < 0) & (torch.hypot(gx, gy) > RIM_SOURCE)
+        return slope * against
 
 
 class Sharper(Metric):

@@ -1,9 +1,13 @@
-"""Training the autoencoder (`fusionkit train decoder`): reconstruction and codebook, no adversary."""
+"""Training the autoencoder (`fusionkit train decoder`) in the two stages of RFfusion.
+
+Stage one: it learns to give back images. Stage two: the encoder stays as it is, and the decoder learns what to make of
+the latents of fused images.
+"""
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,14 +17,21 @@ from torch import Tensor, nn
 
 from fusionkit.contracts import Options, pad_to_multiple
 from fusionkit.errors import OptionError
+from fusionkit.method.pipeline import Pipeline
+from fusionkit.numerics.ssim import ssim_map
+from fusionkit.numerics.window import gaussian_blur
+from fusionkit.training.data import PairSampler
 from fusionkit.training.loop import Trainer
+from fusionkit.training.losses import FusionLoss, stage_two_input
+from fusionkit.training.options import TrainOptions
 from fusionkit.weights import save_weights
 
 from .config import DDConfig, VQConfig
 from .decoder import VQDecoder, VQOptions
+from .losses import frequency_loss
 from .network import VQModel
 
-__all__ = ["VQTrainer", "VQTrainerOptions"]
+__all__ = ["FusionTrainer", "ReconstructionTrainer", "VQTrainer", "VQTrainerOptions"]
 
 SMALL = VQConfig(
     embed_dim=8,
@@ -32,10 +43,18 @@ SMALL = VQConfig(
 class VQTrainerOptions(Options):
     """Options of the `vq` trainer."""
 
-    architecture: VQConfig = SMALL
-    quantize_from: int = Field(4000, ge=0, description="first step with the codebook, set by k-means at that moment")
-    gradient: float = Field(0.0, ge=0, description="weight of the L1 distance of image gradients")
-    codebook: float = Field(1.0, ge=0, description="weight of the codebook loss")
+    stage: Literal[1, 2] = Field(1, description="1: give back images; 2: the decoder alone, on fused pairs")
+    architecture: VQConfig = Field(SMALL, description="stage 1: the network; a partial one changes the small one")
+    quantize_from: int = Field(
+        4000, ge=0, description="stage 1: first step with the codebook, set by k-means at that moment"
+    )
+    gradient: float = Field(0.0, ge=0, description="stage 1: weight of the L1 distance of image gradients")
+    structure: float = Field(0.0, ge=0, description="stage 1: weight of 1 - SSIM")
+    frequency: float = Field(0.0, ge=0, description="stage 1: weight of the distance of log spectra")
+    codebook: float = Field(1.0, ge=0, description="stage 1: weight of the codebook loss")
+    weights: str = Field("vq-small", description="stage 2: weights to start from, whose architecture is taken")
+    prior: str = Field("em_tv", description="stage 2: the prior that fuses the pairs")
+    fidelity: float = Field(10.0, ge=0, description="stage 2: weight of the L1 distance to the fused image")
 
     @field_validator("architecture", mode="before")
     @classmethod
@@ -62,18 +81,38 @@ def preserve_variance_(model: VQModel) -> None:
 
 
 class VQTrainer(Trainer):
-    """L1 on pixels and on their gradients; the codebook joins once the latents have settled.
+    """Trains the stage that the options name."""
+
+    Options = VQTrainerOptions
+    module: VQModel
+
+    def __new__(cls, options: VQTrainerOptions, *_: Any) -> Any:
+        """The trainer for these options."""
+        stage = FusionTrainer if options.stage == 2 else ReconstructionTrainer
+        return super().__new__(stage if cls is VQTrainer else cls)
+
+    @classmethod
+    def learns_from(cls, options: VQTrainerOptions) -> tuple[Literal["images", "pairs"], ...]:
+        """Images, then pairs."""
+        return ("pairs",) if options.stage == 2 else ("images",)
+
+    def _fits(self, images: Tensor) -> None:
+        if images.shape[-1] % self.module.config.factor:
+            raise OptionError(f"crop={images.shape[-1]} must be a multiple of {self.module.config.factor}")
+
+
+class ReconstructionTrainer(VQTrainer):
+    """L1 on pixels and on their gradients, SSIM, spectra; the codebook joins once the latents have settled.
 
     A codebook that learns from the first step collapses to a few entries. Here the latents form without it, then
     k-means places the entries where latents are, and entries that go unused for a while are moved to fresh latents.
     """
 
-    Options = VQTrainerOptions
     REVIVE_EVERY = 100
 
     def __init__(self, options: VQTrainerOptions, decoder: None = None) -> None:
         self.options = options
-        self.module: VQModel = VQModel(options.architecture)
+        self.module = VQModel(options.architecture)
         preserve_variance_(self.module)
         self._recent: list[Tensor] = []
         self._unused = torch.ones(options.architecture.n_embed, dtype=torch.bool)
@@ -81,8 +120,7 @@ class VQTrainer(Trainer):
     def loss(self, images: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Reconstruction and codebook losses at `step`."""
         o, x = self.options, 2 * images - 1
-        if images.shape[-1] % self.module.config.factor:
-            raise OptionError(f"crop={images.shape[-1]} must be a multiple of {self.module.config.factor}")
+        self._fits(images)
         z = self.module.encode_to_prequant(x)
         flat = z.detach().permute(0, 2, 3, 1).reshape(-1, z.shape[1])
         commitment = torch.zeros(())
@@ -97,6 +135,10 @@ class VQTrainer(Trainer):
         l1 = (y - x).abs().mean()
         gradient = sum(((y - x).diff(dim=d)).abs().mean() for d in (-1, -2))
         total = l1 + o.gradient * gradient + o.codebook * commitment
+        if o.structure:
+            total = total + o.structure * (1 - ssim_map(x, y, lambda a: gaussian_blur(a, 1.5), 2.0).mean())
+        if o.frequency:
+            total = total + o.frequency * frequency_loss(x, y)
         mse = float((y - x).detach().square().mean()) / 4
         return total, {
             "l1": float(l1.detach()) / 2,
@@ -150,14 +192,84 @@ class VQTrainer(Trainer):
             [module.encode_to_prequant(2 * pad_to_multiple(x, factor) - 1).flatten(2)[0] for x in images], dim=1
         )
         figures = provenance["held_out"]
-        info = {
-            "kind": "decoder vq",
-            "architecture": module.config.model_dump(),
+        conventions = {
             "latent": {"mean": latents.mean(1).tolist(), "std": latents.std(1).tolist()},
             "quantize": "decode" if figures["psnr_quantized"] > figures["psnr"] else "none",
-            **provenance,
         }
-        save_weights(path, module.state_dict(), info, half=True)
+        _save(module, path, conventions, provenance)
+
+
+class FusionTrainer(VQTrainer):
+    """min  FusionLoss(D(E(F)), visible, infrared) + fidelity |D(E(F)) - F|₁ over the decoder D alone.
+
+    F is what the frozen method, with `prior`, makes of each whole pair; crops are cut of the pair and of F alike.
+    FusionLoss is the rule-based loss of RFfusion's second stage (`fusionkit.training.losses`).
+    """
+
+    def __init__(self, options: VQTrainerOptions, decoder: None = None) -> None:
+        self.options = options
+        start = VQDecoder(VQOptions(weights=options.weights))
+        self.module = start.model
+        self.quantize = start.quantize
+        self.conventions = {
+            "latent": {"mean": start.mean.flatten().tolist(), "std": start.std.flatten().tolist()},
+            "quantize": start.quantize,
+        }
+        self.module.requires_grad_(False)
+        for part in (self.module.decoder, self.module.post_quant_conv):
+            part.requires_grad_(True)
+        self._rules = FusionLoss()
+
+    def open(self, folders: Sequence[Path], options: TrainOptions, paired: bool = True) -> None:
+        """Fuse every pair once."""
+        if len(folders) != 2:
+            raise OptionError(f"stage 2 learns from two folders, infrared and visible, not {len(folders)}")
+        method = Pipeline(prior=self.options.prior, backbone="identity", sampler={"restore": "none"}, device="cpu")
+        self.paired = True
+        self.data = PairSampler(folders, options, lambda pair: method.fuse_tensors(pair, reference=-1))
+
+    def _decoded(self, module: VQModel, fused: Tensor) -> Tensor:
+        """D(E(F)), about [0, 1]."""
+        with torch.no_grad():
+            z = module.encode_to_prequant(2 * stage_two_input(fused, fused) - 1)
+            if self.quantize != "none":
+                z = module.quantize(z)[0]
+        return (module.decode(z) + 1) / 2
+
+    def loss(
+        self, batch: tuple[Tensor, Tensor, Tensor], step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss above, of infrared, visible and fused crops (B, 3, H, W), and its terms."""
+        infrared, visible, fused = batch
+        self._fits(fused)
+        out = self._decoded(self.module, fused)
+        terms = self._rules(out, visible, infrared)
+        fidelity = (out - fused).abs().mean()
+        total = terms.total + self.options.fidelity * fidelity
+        named = {**terms._asdict(), "total": total, "fidelity": fidelity}
+        return total, {name: float(term.detach()) for name, term in named.items()}
+
+    def validate(self, module: nn.Module, held_out: Any) -> dict[str, float]:
+        """The rule-based loss of the decoded and of the fused image, and the PSNR between the two."""
+        assert isinstance(module, VQModel)
+        seen = {"rules": 0.0, "rules_of_fused": 0.0, "psnr": 0.0}
+        for infrared, visible, fused in held_out:
+            height, width = fused.shape[-2:]
+            out = self._decoded(module, pad_to_multiple(fused, module.config.factor))[..., :height, :width].clamp(0, 1)
+            seen["rules"] += float(self._rules(out, visible, infrared).total)
+            seen["rules_of_fused"] += float(self._rules(fused, visible, infrared).total)
+            seen["psnr"] -= 10 * float(torch.log10((out - fused).square().mean()))
+        return {name: value / len(held_out) for name, value in seen.items()}
+
+    def export(self, module: nn.Module, held_out: Any, path: Path, provenance: dict[str, Any]) -> None:
+        """Weights as float16; the latent is that of the weights it started from."""
+        assert isinstance(module, VQModel)
+        _save(module, path, self.conventions, provenance)
+
+
+def _save(module: VQModel, path: Path, conventions: dict[str, Any], provenance: dict[str, Any]) -> None:
+    info = {"kind": "decoder vq", "architecture": module.config.model_dump(), **conventions, **provenance}
+    save_weights(path, module.state_dict(), info, half=True)
 
 
 def _psnr(decoder: VQDecoder, image: Tensor) -> float:
