@@ -74,7 +74,7 @@ class Choices(nn.Module):
     def forward(
         self, lumas: Tensor, reference: int, variances: Tensor, balance: float = 0.0
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Weights, and the bands that they are for, (N, B, 1, h, w) from the finest to the base, of lumas (N, B, 1, H, W).
+        """Weights and the bands they are for, (N, B, 1, h, w) from the finest to the base, of lumas (N, B, 1, H, W).
 
         variances: of the sources' noise, (N, B, 1, 1, 1). balance: added to the reference's logits, taken from the
         others'.

@@ -103,6 +103,15 @@ def test_chroma_is_cleaned_where_luma_is_noisy(smooth, generator):
     torch.testing.assert_close(space.split(restored.images[0])[0], restored.luma[0], atol=2e-2, rtol=0)
 
 
+def test_cleaning_keeps_a_source_s_colour_whatever_the_others_show(smooth, generator):
+    """Beside a darker exposure, too: only the fusion lifts colours with the luma."""
+    bright = torch.cat([smooth, 0.8 * smooth, 0.6 * smooth], dim=1)
+    dark = 0.3 * bright
+    alone, _ = restorer("20")(Sources.of([bright]), Stopwatch())
+    beside, _ = restorer("20,0")(Sources.of([bright, dark]), Stopwatch())
+    torch.testing.assert_close(beside.images[0], alone.images[0])
+
+
 def test_a_backbone_that_restores_nothing_leaves_the_sources_and_tells_the_prior(smooth, generator):
     noisy = with_noise(smooth, 20, generator)
     pipeline = Pipeline(prior="laplacian", backbone="identity", device="cpu")

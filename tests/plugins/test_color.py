@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fusionkit.contracts import Options
+from fusionkit.contracts import Options, Sources
+from fusionkit.numerics.window import gaussian_blur
 from fusionkit_plugins.color.chroma import ChromaOptions, mix_chroma
 from fusionkit_plugins.color.gray import Gray
 from fusionkit_plugins.color.lab import Lab
@@ -68,27 +69,46 @@ def test_gray_is_the_luma_of_ycbcr(rgb):
 def test_one_colour_source_gives_its_chroma(rgb):
     chroma = SPACES["ycbcr"].split(rgb)[1]
     y = torch.full_like(chroma[:, :1], 0.5)
-    assert mix_chroma([None, chroma], 0, y, [y, y / 2]) is chroma
-    assert mix_chroma([None, None], 0, y, [y, y]) is None
-    assert mix_chroma([None, chroma], 1, y, [y, y]) is None
-    assert mix_chroma([0 * chroma, chroma], 1, y, [y, y]).abs().max() == 0
+    assert mix_chroma([None, chroma], 0, y, Sources.of([y, y / 2])) is chroma
+    assert mix_chroma([None, None], 0, y, Sources.of([y, y])) is None
+    assert mix_chroma([None, chroma], 1, y, Sources.of([y, y])) is None
+    assert mix_chroma([0 * chroma, chroma], 1, y, Sources.of([y, y])).abs().max() == 0
 
 
 def test_several_colour_sources_are_weighted_by_saturation():
     strong, weak = torch.tensor([0.4, 0.0]).view(1, 2, 1, 1), torch.tensor([0.0, 0.1]).view(1, 2, 1, 1)
     y = torch.full((1, 1, 1, 1), 0.5)
-    mixed = mix_chroma([strong, weak, None], 0, y, [y, y, y])
+    mixed = mix_chroma([strong, weak, None], 0, y, Sources.of([y, y, y]))
     torch.testing.assert_close(mixed, (0.4 * strong + 0.1 * weak) / 0.5, atol=1e-5, rtol=0)
     neutral = torch.zeros_like(strong)
-    torch.testing.assert_close(mix_chroma([strong, neutral], 0, y, [y, y]), strong, atol=1e-5, rtol=0)
-    assert float(mix_chroma([neutral, neutral], 0, y, [y, y]).abs().max()) == 0
+    torch.testing.assert_close(mix_chroma([strong, neutral], 0, y, Sources.of([y, y])), strong, atol=1e-5, rtol=0)
+    assert float(mix_chroma([neutral, neutral], 0, y, Sources.of([y, y])).abs().max()) == 0
 
 
 def test_colours_of_an_under_exposed_source_rise_with_its_luma():
     """As they would have with the exposure; those of a source that gets darker stay."""
     chroma, y = torch.tensor([0.05, -0.02]).view(1, 2, 1, 1), torch.full((1, 1, 1, 1), 0.2)
     neutral, bright = torch.zeros_like(chroma), torch.full_like(y, 0.9)
-    lifted = mix_chroma([chroma, neutral], 0, 2 * y, [y, bright])
+    lifted = mix_chroma([chroma, neutral], 0, 2 * y, Sources.of([y, bright]))
     torch.testing.assert_close(lifted, chroma * (0.4 + 4 / 255) / (0.2 + 4 / 255), atol=1e-5, rtol=0)
-    torch.testing.assert_close(mix_chroma([chroma, neutral], 0, bright, [y / 4, bright]), 3 * chroma, atol=1e-4, rtol=0)
-    torch.testing.assert_close(mix_chroma([chroma, neutral], 0, y / 2, [y, bright]), chroma, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        mix_chroma([chroma, neutral], 0, bright, Sources.of([y / 4, bright])), 3 * chroma, atol=1e-4, rtol=0
+    )
+    torch.testing.assert_close(
+        mix_chroma([chroma, neutral], 0, y / 2, Sources.of([y, bright])), chroma, atol=1e-5, rtol=0
+    )
+
+
+def test_where_focus_differs_colour_comes_with_the_luma(generator):
+    """A red thing on green, sharp in one source and blurred in the other: none of its blur's colour is left around it."""
+    ground = gaussian_blur(torch.randn(1, 1, 64, 96, generator=generator), 6.0)
+    sharp = (1 + 0.3 * ground / ground.std()) * torch.tensor([0.2, 0.4, 0.2]).view(1, 3, 1, 1)
+    sharp[..., 20:44, 30:60] = torch.tensor([0.8, 0.2, 0.2]).view(1, 3, 1, 1)
+    blurred = gaussian_blur(sharp, 4.0)
+    space, sources = SPACES["ycbcr"], Sources.of([blurred, sharp])
+    chromas = [space.split(image)[1] for image in sources.images]
+    merged = space.merge(sources.luma[1], chromas, sources)
+    assert float((merged - sharp).abs().mean()) < 0.1 * float((blurred - sharp).abs().mean())
+    batch = Sources.of([torch.cat([x, x.flip(-1)]) for x in (blurred, sharp)])
+    chromas = [space.split(image)[1] for image in batch.images]
+    torch.testing.assert_close(space.merge(batch.luma[1], chromas, batch)[:1], merged)

@@ -203,6 +203,8 @@ class Restorer:
                     if c + 1 in mine:
                         chroma[0, c] = mine[c + 1] - 0.5
             lumas[i][b] = luma[0]
-            merged = self.color.merge(luma, [chroma] * len(sources), sources)
+            count, image = len(sources), sources.images[i][b : b + 1]
+            alone = replace(sources, images=(image,) * count, luma=(luma,) * count)  # its colour is nobody else's
+            merged = self.color.merge(luma, [chroma] * count, alone)
             images[i][b] = merged[0].clamp(0, 1) if merged.shape[1] == images[i].shape[1] else luma[0]
         return replace(sources, images=tuple(images), luma=tuple(lumas))

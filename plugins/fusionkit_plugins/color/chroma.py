@@ -6,12 +6,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.contracts import Options
+from fusionkit.contracts import Options, Sources
 from fusionkit.errors import OptionError
+from fusionkit.numerics.recognise import recognise
+from fusionkit.numerics.window import box_mean
 
 __all__ = ["ChromaOptions", "mix_chroma"]
 
 MOST, DARK = 3.0, 4 / 255  # chroma rises by this factor at most; added to luma, whose ratio means little in the dark
+NEAR = 2 / 255  # of the fused luma: a quarter of the weight of a source that has it exactly
 
 
 class ChromaOptions(Options):
@@ -22,23 +25,31 @@ class ChromaOptions(Options):
     )
 
 
-def mix_chroma(
-    chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor, lumas: Sequence[Tensor]
-) -> Tensor | None:
+def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor, sources: Sources) -> Tensor | None:
     """One chroma (B, 2, H, W), zero for neutral, for the fused luma, from those of the sources; None when none has any.
 
     Several are first scaled up as their own luma rises to the fused one, to three times at most, since a colour of the
     same saturation is stronger where it is brighter; then averaged pixel by pixel with their saturation |chroma| as
     weight, as is usual in exposure fusion (Prabhakar et al., "DeepFuse", ICCV 2017, equation 3; here one weight for
-    both channels, which keeps the hue). One alone stays as it is.
+    both channels, which keeps the hue). Where sources differ in focus, colour comes from the one whose luma the result
+    has: a blurred colour is no colour of the sharp object. One alone stays as it is.
     """
     if chroma_from:
         if chroma_from > len(chromas):
             raise OptionError(f"chroma_from={chroma_from}, but there are only {len(chromas)} sources")
         return chromas[chroma_from - 1]
-    colored = [(c, y) for c, y in zip(chromas, lumas, strict=True) if c is not None]
+    colored = [(c, y) for c, y in zip(chromas, sources.luma, strict=True) if c is not None]
     if len(colored) < 2:
         return colored[0][0] if colored else None
     weight = torch.stack([torch.linalg.vector_norm(c, dim=1, keepdim=True) + 1e-6 for c, _ in colored])
+    distance = torch.stack([box_mean((luma - y).abs(), 1) for _, y in colored])
+    weight = torch.where(_differ_in_focus(sources), weight / (distance + NEAR).square(), weight)
     scaled = torch.stack([c * ((luma + DARK) / (y + DARK)).clamp(1, MOST) for c, y in colored])
     return (weight * scaled).sum(0) / weight.sum(0)
+
+
+def _differ_in_focus(sources: Sources) -> Tensor:
+    """For each image, (B, 1, 1, 1)."""
+    every = (sources.select([b]) for b in range(len(sources.luma[0])))
+    found = [recognise(one.images, one.luma) == "focus" for one in every]
+    return torch.tensor(found, device=sources.luma[0].device).view(-1, 1, 1, 1)

@@ -41,7 +41,7 @@ class Lab(ColorSpace):
 
     def merge(self, luma: Tensor, chromas: Sequence[Tensor | None], sources: Sources) -> Tensor:
         """sRGB from the fused lightness and the sources' chroma."""
-        chroma = mix_chroma(chromas, self.options.chroma_from, luma, sources.luma)
+        chroma = mix_chroma(chromas, self.options.chroma_from, luma, sources)
         y = (luma + 0.16) / 1.16
         if chroma is None:
             return _gamma(_f_inverse(y))

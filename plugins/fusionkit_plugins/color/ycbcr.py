@@ -34,7 +34,7 @@ class YCbCr(ColorSpace):
 
     def merge(self, luma: Tensor, chromas: Sequence[Tensor | None], sources: Sources) -> Tensor:
         """RGB from the fused luma and the sources' chroma."""
-        chroma = mix_chroma(chromas, self.options.chroma_from, luma, sources.luma)
+        chroma = mix_chroma(chromas, self.options.chroma_from, luma, sources)
         if chroma is None:
             return luma
         cb, cr = chroma.chunk(2, dim=1)
