@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from fusionkit.batch.options import FileOptions
 from fusionkit.batch.plan import Job, plan_folders
 from fusionkit.batch.run import fuse_files, fuse_folders, method_digest
 from fusionkit.errors import InputError, OutputError
-from fusionkit.images import read_image
+from fusionkit.images import read_image, write_image
 from fusionkit.method.config import make_config
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.storage.manifest import Manifest, sha256
@@ -254,3 +255,42 @@ def test_nothing_is_stretched_unless_asked(tmp_path):
     one(tmp_path, sources, "stretched.png", stretch="minmax")
     stretched = np.asarray(load_image(tmp_path / "stretched.png"))
     assert (stretched.min(), stretched.max()) == (0, 255)
+
+
+class TestRanges:
+    """Thermal counts: one range for a folder."""
+
+    @pytest.fixture
+    def thermal(self, tmp_path):
+        folders, rng = (tmp_path / "ir", tmp_path / "vi"), np.random.default_rng(0)
+        for folder in folders:
+            folder.mkdir()
+        for i, level in enumerate((29_000, 29_400, 30_000)):
+            tifffile.imwrite(folders[0] / f"{i}.tif", rng.integers(level, level + 300, (24, 32)).astype(np.uint16))
+            write_image(folders[1] / f"{i}.png", rng.random((24, 32, 3)).astype(np.float32), "8")
+        return folders
+
+    def spans(self, folders, out, **files):
+        plan = plan_folders(folders, out, ".png")
+        outcomes = list(fuse_folders(pipeline(), plan.jobs, out, FileOptions(**files)))
+        assert {o.status for o in outcomes} <= {"fused", "skipped"}
+        return [o.record["ranges"] for o in outcomes if o.status == "fused"], outcomes
+
+    def test_one_for_the_folder_or_each_its_own(self, thermal, tmp_path):
+        found, outcomes = self.spans(thermal, tmp_path / "a")
+        assert found[0] == found[1] == found[2]
+        (low, high), visible = found[0]
+        assert low < 29_010
+        assert high > 30_290
+        assert visible is None
+        assert "as of the whole folder" in outcomes[0].notes[0]
+        own, _ = self.spans(thermal, tmp_path / "b", range_scope="pair")
+        assert len({tuple(ir) for ir, _ in own}) == 3
+
+    def test_a_resumed_run_keeps_the_range(self, thermal, tmp_path):
+        first, _ = self.spans(thermal, tmp_path / "a")
+        tifffile.imwrite(thermal[0] / "3.tif", np.full((24, 32), 31_000, np.uint16) + np.arange(32, dtype=np.uint16))
+        write_image(thermal[1] / "3.png", np.zeros((24, 32, 3), np.float32), "8")
+        again, outcomes = self.spans(thermal, tmp_path / "a")
+        assert again == first[:1]
+        assert [o.status for o in outcomes] == ["skipped"] * 3 + ["fused"]

@@ -92,7 +92,7 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
         ("--inject", "velocity", "--prior", "max", ir, vis): "needs a prior with an energy",
         ("--reference", "5", ir, vis): "there are only 2 sources",
         ("--device", "abacus", ir, vis): "device 'abacus' cannot be used",
-        ("--range", "9", ir, vis): "expected BLACK,WHITE",
+        ("--range", "9", ir, vis): "expected auto, full or BLACK,WHITE",
         ("--range", "0,inf", ir, vis): "both finite",
         ("--seed", "99999999999999999999", ir, vis): "seed='99999999999999999999'",
         ("--prior-opt", "a=1", "--prior-opt", "a.b=2", ir, vis): "was given a value of its own",

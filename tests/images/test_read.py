@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+import fusionkit
 from fusionkit.errors import ImageReadError, OutputError
 from fusionkit.images import check_output, read_image, write_image
 from fusionkit.images.picture import PEAK, from_unit, to_unit
@@ -60,13 +61,57 @@ def test_float_tiff_round_trip_and_range(tmp_path):
     values = RNG.uniform(280, 310, (9, 11)).astype(np.float32)
     tifffile.imwrite(tmp_path / "kelvin.tif", values)
     with pytest.raises(ImageReadError, match=r"range=28\d.*,30\d"):
-        read_image(tmp_path / "kelvin.tif")
+        read_image(tmp_path / "kelvin.tif", "full")
     picture = read_image(tmp_path / "kelvin.tif", (280.0, 310.0))
     np.testing.assert_allclose(picture.pixels[..., 0] * 30 + 280, values, atol=1e-4)
     write_image(tmp_path / "out.tif", picture.pixels, "float", span=picture.span)
     np.testing.assert_allclose(tifffile.imread(tmp_path / "out.tif"), values, atol=1e-4)
     clipped = read_image(tmp_path / "kelvin.tif", (285.0, 300.0))
     assert "clipped" in clipped.notes[0]
+
+
+class TestOwnRange:
+    """Data that fill little of their type, or lie outside it."""
+
+    def write(self, path, values):
+        tifffile.imwrite(path, values)
+        return read_image(path)
+
+    def test_thermal_counts_keep_their_contrast_and_come_back_as_they_were(self, tmp_path):
+        values = RNG.integers(29_000, 30_600, (40, 50)).astype(np.uint16)
+        picture = self.write(tmp_path / "ir.tif", values)
+        assert picture.span == (values.min(), values.max())
+        assert (picture.pixels.min(), picture.pixels.max()) == (0, 1)
+        assert f"values from {values.min()} to {values.max()} taken" in picture.notes[0]
+        write_image(tmp_path / "out.tif", picture.pixels, "16", span=picture.span)
+        assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), values)
+
+    def test_a_dead_pixel_does_not_decide(self, tmp_path):
+        values = RNG.integers(29_000, 30_600, (100, 100)).astype(np.uint16)
+        values[3, 4], values[5, 6] = 0, 65535
+        low, high = self.write(tmp_path / "ir.tif", values).span
+        assert 28_990 < low < 29_050
+        assert 30_550 < high < 30_610
+
+    def test_a_photograph_keeps_the_range_of_its_type(self, tmp_path):
+        picture = self.write(tmp_path / "vis.tif", RNG.integers(500, 30_000, (40, 50)).astype(np.uint16))
+        assert picture.span == (0, 65535)
+        assert picture.notes == ()
+        assert self.write(tmp_path / "unit.tif", RNG.uniform(0, 1, (9, 9)).astype(np.float32)).span == (0, 1)
+
+    @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
+    def test_temperatures_of_any_type(self, tmp_path, dtype):
+        values = RNG.integers(-20, 90, (30, 30)).astype(dtype)
+        assert self.write(tmp_path / "c.tif", values).span == (values.min(), values.max())
+
+    @pytest.mark.parametrize("value", [-3, 7])
+    def test_a_constant_is_no_error(self, tmp_path, value):
+        assert np.isfinite(self.write(tmp_path / "c.tif", np.full((8, 8), value, np.int16)).pixels).all()
+
+    def test_arrays_are_taken_alike(self):
+        values = RNG.integers(29_000, 30_600, (40, 50)).astype(np.uint16)
+        fused = fusionkit.fuse(values, values, prior="average", backbone="identity")
+        assert np.array_equal(fused, values)
 
 
 def test_16_bit_colour_png_without_a_codec_is_refused_not_truncated(tmp_path, monkeypatch):
@@ -84,7 +129,8 @@ def test_16_bit_colour_png_without_a_codec_is_refused_not_truncated(tmp_path, mo
 def test_12_bits_in_16_are_named_and_can_be_told(tmp_path):
     values = RNG.integers(0, 4096, (8, 8)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", values)
-    assert "`range=0,4095`" in read_image(tmp_path / "a.tif").notes[0]
+    assert "`range=0,4095`" in read_image(tmp_path / "a.tif", "full").notes[0]
+    assert read_image(tmp_path / "a.tif").span[1] > 4000
     picture = read_image(tmp_path / "a.tif", (0.0, 4095.0))
     assert picture.notes == ()
     write_image(tmp_path / "b.tif", picture.pixels, "16", span=picture.span)
@@ -187,10 +233,6 @@ def _nan(path):
     tifffile.imwrite(path, values)
 
 
-def _signed(path):
-    tifffile.imwrite(path, np.full((8, 8), -3, np.int16))
-
-
 BAD = {
     "empty.png": (lambda p: p.write_bytes(b""), "empty"),
     "text.png": (lambda p: p.write_text("no image"), "known format"),
@@ -202,7 +244,7 @@ BAD = {
     "frames.gif": (_animated, "2 frames"),
     "pages.tif": (_pages, "2 pages"),
     "nan.tif": (_nan, "NaN"),
-    "signed.tif": (_signed, "`range="),
+    "complex.tif": (lambda p: tifffile.imwrite(p, np.zeros((8, 8), np.complex64)), "no image"),
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from fusionkit.errors import InputError, OptionError
 from fusionkit.images import write_image
@@ -186,3 +187,38 @@ def test_a_colour_metric_gets_the_channels_of_the_files(tmp_path):
     expected = np.mean([-(q[q > 0] * np.log2(q[q > 0])).sum() for q in p])
     assert scored.values["f"]["vifb.EN"] == [pytest.approx(expected)]
     assert scored.values["average"]["vifb.EN"] != scored.values["f"]["vifb.EN"]
+
+
+class TestRangesAndSizes:
+    """Thermal counts, and sources of two sizes."""
+
+    @pytest.fixture
+    def folders(self, tmp_path):
+        rng = np.random.default_rng(0)
+        for name in ("ir", "vi", "fused"):
+            (tmp_path / name).mkdir()
+        for i in range(2):
+            counts = rng.integers(29_000, 30_600, (48, 64)).astype(np.uint16)
+            tifffile.imwrite(tmp_path / "ir" / f"{i}.tif", counts[::2, ::2])
+            tifffile.imwrite(tmp_path / "vi" / f"{i}.tif", counts)
+            tifffile.imwrite(tmp_path / "fused" / f"{i}.tif", counts)
+        return tmp_path
+
+    def command(self, folders, *more):
+        return run_cli(
+            "evaluate", "--fused", f"mine={folders / 'fused'}", "--pairs", folders / "ir", folders / "vi",
+            "--metrics", "SD,MSE", "-o", folders / "r.json", *more,
+        )  # fmt: skip
+
+    def test_a_result_is_read_as_its_reference_is(self, folders):
+        done = self.command(folders, "--resize")
+        assert done.returncode == 0, done.stderr
+        summary = json.loads((folders / "r.json").read_text())["methods"]
+        assert summary["mine"]["summary"]["SD"]["mean"] == pytest.approx(summary["last source"]["summary"]["SD"]["mean"])
+        assert summary["mine"]["summary"]["SD"]["mean"] > 50
+
+    def test_sizes_that_differ_are_one_line(self, folders):
+        done = self.command(folders)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "--resize" in done.stderr

@@ -15,10 +15,12 @@ from ..errors import FusionkitError, InputError, OptionError
 from ..images import Picture, read_image, write_image
 from ..images.convert import to_tensor
 from ..images.matching import match_folders
+from ..images.picture import Range
+from ..images.ranges import folder_ranges
 from ..method.pipeline import Pipeline
 from ..registry.kinds import DISTRIBUTION
 from ..scoring.baselines import BASELINES
-from ..scoring.evaluation import Evaluation, score_images
+from ..scoring.evaluation import Evaluation, as_sources, score_images
 from ..scoring.metrics import load_metrics
 from ..storage.manifest import Manifest, sha256
 from ..timing import Stopwatch
@@ -61,15 +63,28 @@ class CellState:
         return {key: row for key, row in rows.items() if (self.folder / row["image"]).is_file()}
 
 
-def load_pairs(folders: Sequence[Path], limit: int | None = None) -> list[Case]:
-    """Pairs of folders, matched by name; `limit` of them, spread evenly."""
+def load_pairs(
+    folders: Sequence[Path], limit: int | None = None, ranges: Sequence[Range] = ("auto",), *, folder_scope: bool = True
+) -> list[Case]:
+    """Pairs of folders, matched by name; `limit` of them, spread evenly.
+
+    ranges: how sources of more than 8 bits are read, one or one a source; "auto" of all files where `folder_scope`.
+    """
     groups = match_folders(folders).groups
     if not groups:
         raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
     if limit is not None and limit < len(groups):
         groups = [groups[i * len(groups) // limit] for i in range(limit)]
+    wanted = tuple(ranges[min(i, len(ranges) - 1)] for i in range(len(folders)))
+    if folder_scope:
+        wanted = folder_ranges(groups, wanted)
+
+    def read(paths: Sequence[Path]) -> list[Picture]:
+        return [read_image(path, span) for path, span in zip(paths, wanted, strict=True)]
+
+    odd = [str(span) for span in wanted if span != "auto"]  # 8 bits are what they are
     return [
-        Case(paths[-1].stem, tuple(sha256(p) for p in paths), lambda paths=paths: [read_image(p) for p in paths])  # type: ignore[misc]
+        Case(paths[-1].stem, (*(sha256(p) for p in paths), *odd), lambda paths=paths: read(paths))  # type: ignore[misc]
         for paths in groups
     ]
 
@@ -171,7 +186,7 @@ class Study:
             seconds = watch.seconds["fuse"]
             write_image(state.folder / image, fused.pixels, "8")
         result = to_tensor(read_image(state.folder / image).pixels)
-        [(_, values)] = score_images({"": result}, _sources(pictures), self.metrics, baselines=False)
+        [(_, values)] = score_images({"": result}, self._sources(pictures), self.metrics, baselines=False)
         state.manifest.append("pair", key=case.key, status="ok", image=image, seconds=seconds, values=_nullable(values))
 
     def evaluation(self) -> Evaluation:
@@ -188,11 +203,15 @@ class Study:
             result.values[name] = {metric: [] for metric in self.metrics}
             result.baselines.add(name)
         for case in self.cases:
-            for name, values in score_images({}, _sources(case.read()), self.metrics, baselines=True):
+            for name, values in score_images({}, self._sources(case.read()), self.metrics, baselines=True):
                 for metric, value in values.items():
                     result.values[name][metric].append(value)
         result.failures = [f"{s.cell.label}: {s.reason}" for s in self.cells if s.status == "failed"]
         return result
+
+    def _sources(self, pictures: Sequence[Picture]) -> Sources:
+        """What results are compared with, resized where every method resizes them."""
+        return as_sources(pictures, resize=all(s.cell.config.resize == "reference" for s in self.cells))
 
     def finished(self) -> list[CellState]:
         """Cells whose every pair is there."""
@@ -206,11 +225,6 @@ class Study:
     def image(self, state: CellState, case: Case) -> Path:
         """A cell's result for a pair."""
         return state.folder / str(state.rows()[case.key]["image"])
-
-
-def _sources(pictures: Sequence[Picture]) -> Sources:
-    images = tuple(to_tensor(p.pixels) for p in pictures)
-    return Sources.of(images)
 
 
 def _degraded(picture: Picture, text: str, index: int, key: str) -> Picture:

@@ -9,6 +9,8 @@ from ..options import Options
 
 __all__ = ["FileOptions"]
 
+Range = tuple[float, float] | Literal["auto", "full"]
+
 
 class FileOptions(Options):
     """How files are read and written."""
@@ -16,10 +18,13 @@ class FileOptions(Options):
     depth: Literal["8", "16", "float"] | None = Field(
         None, description="depth of the result; by default the reference's"
     )
-    range: tuple[tuple[float, float], ...] = Field(
-        (),
-        description="stored values that mean black and white in 16-bit and float sources, as in 0,4095; once, or one a "
-        "source",
+    range: tuple[tuple[float, float] | Literal["auto", "full"], ...] = Field(
+        ("auto",),
+        description="stored values that mean black and white in 16-bit and float sources: BLACK,WHITE as in 0,4095; "
+        "full: those of the type; auto: likewise, unless the data fill less than an eighth of it; one, or one a source",
+    )
+    range_scope: Literal["folder", "pair"] = Field(
+        "folder", description="what auto looks at: all files of a folder, so that nothing flickers, or each by itself"
     )
     png_level: int = Field(1, ge=0, le=9, description="PNG compression")
     max_pixels: int = Field(150_000_000, ge=1, description="larger images are refused")
@@ -28,22 +33,30 @@ class FileOptions(Options):
     @field_validator("range", mode="before")
     @classmethod
     def _spans(cls, value: Any) -> Any:
-        return tuple(_span(item) for item in value)
+        numbers = not isinstance(value, str) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
+        alone = isinstance(value, str) or numbers
+        return tuple(_span(item) for item in ([value] if alone else value)) or ("auto",)
 
     def record(self) -> dict[str, Any]:
         """What the manifest says of it."""
-        return {"depth": self.depth, "ranges": self.range, "png_level": self.png_level}
+        return {"depth": self.depth, "range": self.range, "range_scope": self.range_scope, "png_level": self.png_level}
 
-    def span(self, index: int) -> tuple[float, float] | None:
+    def ranges(self, count: int) -> tuple[Range, ...]:
+        """Black and white of so many sources."""
+        return tuple(self.span(i) for i in range(count))
+
+    def span(self, index: int) -> Range:
         """Black and white of source `index`."""
-        return self.range[min(index, len(self.range) - 1)] if self.range else None
+        return self.range[min(index, len(self.range) - 1)]
 
 
-def _span(item: Any) -> tuple[float, float]:
+def _span(item: Any) -> Range:
+    if item in ("auto", "full"):
+        return item
     try:
         low, high = (float(part) for part in (item.split(",") if isinstance(item, str) else item))
     except (TypeError, ValueError):
-        raise ValueError(f"{item!r}: expected BLACK,WHITE, as in 0,4095") from None
+        raise ValueError(f"{item!r}: expected auto, full or BLACK,WHITE, as in 0,4095") from None
     if not (high > low and math.isfinite(high - low)):
         raise ValueError(f"{item!r}: white must be above black, and both finite")
     return low, high

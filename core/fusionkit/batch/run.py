@@ -10,6 +10,8 @@ from typing import Any
 
 from ..errors import FusionkitError, OutputError
 from ..images import check_output, read_image, store_image
+from ..images.picture import Range
+from ..images.ranges import folder_ranges
 from ..method.pipeline import Pipeline, output_depth
 from ..storage.atomic import Staged, stage
 from ..storage.ledger import Ledger
@@ -49,7 +51,7 @@ def fuse_files(
 
     description: of the run, for the manifest of a single result.
     """
-    outcome = _fuse(pipeline, options, job, owned=False)
+    outcome = _fuse(pipeline, options, options.ranges(len(job.sources)), job, owned=False)
     assert outcome.staged is not None
     try:
         if manifest is not None:
@@ -76,17 +78,21 @@ def fuse_folders(
     of this folder's own earlier runs whose sources have changed. `unmatched` is recorded.
     """
     ledger = Ledger(output, method_digest(pipeline, options), force=options.force)
-    ledger.run(**pipeline.describe(), files=options.record(), unmatched=unmatched)
-    for outcome in (engine or SerialEngine()).map(partial(_attempt, pipeline, options, ledger), jobs):
+    ranges = options.ranges(max((len(job.sources) for job in jobs), default=0))
+    if options.range_scope == "folder":
+        groups = [job.sources for job in jobs]
+        ranges = ledger.ranges(len(ranges)) or folder_ranges(groups, ranges, options.max_pixels)
+    ledger.run(**pipeline.describe(), files=options.record(), ranges=ranges, unmatched=unmatched)
+    for outcome in (engine or SerialEngine()).map(partial(_attempt, pipeline, options, ranges, ledger), jobs):
         yield _settle(outcome, ledger)
 
 
-def _attempt(pipeline: Pipeline, options: FileOptions, ledger: Ledger, job: Job) -> Outcome:
+def _attempt(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], ledger: Ledger, job: Job) -> Outcome:
     """One job; whatever goes wrong is in the outcome, since one pair may never stop the others."""
     if ledger.finished(job.key, job.sources, job.output):
         return Outcome(job, "skipped")
     try:
-        return _fuse(pipeline, options, job, owned=ledger.owns(job.key, job.output))
+        return _fuse(pipeline, options, ranges, job, owned=ledger.owns(job.key, job.output))
     except FusionkitError as error:
         return Outcome(job, "failed", str(error))
     except Exception as error:
@@ -112,20 +118,27 @@ def _settle(outcome: Outcome, ledger: Ledger) -> Outcome:
     return outcome
 
 
-def _fuse(pipeline: Pipeline, options: FileOptions, job: Job, *, owned: bool) -> Outcome:
+def _fuse(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], job: Job, *, owned: bool) -> Outcome:
     """Read, fuse, and write under a temporary name. owned: what lies at the result's place may be replaced."""
     _check_place(job, replaceable=options.force or owned)
     watch = Stopwatch()
     with watch.stage("total"):
         with watch.stage("read"):
-            pictures = [read_image(p, options.span(i), options.max_pixels) for i, p in enumerate(job.sources)]
+            pictures = [
+                read_image(path, span, options.max_pixels) for path, span in zip(job.sources, ranges, strict=True)
+            ]
         index = pipeline.reference([p.has_color for p in pictures])
         reference = pictures[index]
         depth, span = output_depth(reference, options.depth)
         channels = max(p.pixels.shape[2] for p in pictures)
         check_output(job.output, depth, channels, alpha=reference.alpha is not None)
         fused = pipeline.fuse_pictures(pictures, reference=index)
-        notes = [f"{p.name}: {n}" for p in pictures for n in p.notes if p is not reference] + list(fused.picture.notes)
+        notes = [
+            f"{p.name}: {low:g} to {high:g} taken as black and white, as of the whole folder (`range_scope=folder`)"
+            for i, (p, (low, high)) in enumerate((p, p.span) for p in pictures)
+            if options.span(i) == "auto" and ranges[i] != "auto"
+        ]
+        notes += [f"{p.name}: {n}" for p in pictures for n in p.notes if p is not reference] + list(fused.picture.notes)
         with stage(job.output) as staged, watch.stage("write"):
             notes += store_image(
                 staged.temporary,
@@ -138,6 +151,7 @@ def _fuse(pipeline: Pipeline, options: FileOptions, job: Job, *, owned: bool) ->
             )
     record = {
         "sources": [file_record(p) for p in job.sources],
+        "ranges": [None if p.depth == "8" else list(p.span) for p in pictures],
         "reference_source": fused.reference + 1,
         "notes": notes,
         "output": {
@@ -169,5 +183,5 @@ def _check_place(job: Job, *, replaceable: bool) -> None:
 
 def method_digest(pipeline: Pipeline, options: FileOptions) -> str:
     """A hash of all that decides the pixels of a result but the sources: plug-ins, options, weights, depth, ranges."""
-    text = json.dumps([pipeline.method(), options.depth, options.range], sort_keys=True)
+    text = json.dumps([pipeline.method(), options.depth, options.range, options.range_scope], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,11 +1,14 @@
 """`fusionkit ablate`: a grid of methods over the same pairs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..batch.options import FileOptions
 from ..errors import OptionError
+from ..options import validate_options
+from .fields import chosen, in_flags, model_options, with_options
 
 if TYPE_CHECKING:
     from ..ablation import Study
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ablate"]
 
 
+@with_options(*model_options(FileOptions, "Sources", only=("range", "range_scope")))
 def ablate(
     grid: Annotated[Path, typer.Argument(metavar="GRID.TOML", help="What to vary, over what, and what to measure.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results and reports.")],
@@ -22,6 +26,7 @@ def ablate(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate, list the cells, run nothing.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    **given: Any,
 ) -> None:
     """Run a grid of methods over the same pairs, score and compare them, and take them apart.
 
@@ -46,7 +51,8 @@ def ablate(
     data = parsed.data
     folders = list(pairs) if pairs else [Path(p) for p in data.pairs]
     if folders:
-        cases = load_pairs(folders, data.limit)
+        files = validate_options(FileOptions, chosen(given, FileOptions), "files")
+        cases = load_pairs(folders, data.limit, files.range, folder_scope=files.range_scope == "folder")
     elif data.scenes:
         cases = load_scenes(data.scenes, data.count, data.size)
     else:
@@ -65,7 +71,10 @@ def ablate(
         for state, case, event in study.run():
             if event == "failed":
                 console.print(
-                    f"failed: {state.cell.label}: {state.reason}", style="yellow", markup=False, soft_wrap=True
+                    f"failed: {state.cell.label}: {in_flags(state.reason)}",
+                    style="yellow",
+                    markup=False,
+                    soft_wrap=True,
                 )
             else:
                 count += 1

@@ -3,12 +3,15 @@
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..batch.options import FileOptions
 from ..errors import OptionError
+from ..options import validate_options
 from .choices import key_values
+from .fields import chosen, in_flags, model_options, with_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +23,7 @@ __all__ = ["evaluate"]
 SHOWN = 10  # failures on the terminal
 
 
+@with_options(*model_options(FileOptions, "Sources", only=("range", "range_scope")))
 def evaluate(
     fused: Annotated[
         list[str],
@@ -55,7 +59,11 @@ def evaluate(
         Path | None,
         typer.Option("--output", "-o", help="Report: .json with everything, or .csv with one row a value."),
     ] = None,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="Sources of another size are resized to the last folder's.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the report.")] = False,
+    **given: Any,
 ) -> None:
     """Score fused images with metrics whose definitions are stated.
 
@@ -64,6 +72,7 @@ def evaluate(
     Files are matched by name; only pairs that every method has are scored. Means have bootstrap intervals, methods
     are compared by paired Wilcoxon tests with Holm's correction, and every definition is in the report.
     """
+    files = validate_options(FileOptions, chosen(given, FileOptions), "files")
     folders: dict[str, Path] = {}
     for item in fused:
         name, separator, folder = item.partition("=")
@@ -90,21 +99,24 @@ def evaluate(
     taken = [name for name in folders if name in BASELINES]
     if taken:
         raise OptionError(f"--fused {taken[0]}: is the name of a baseline; give another, as NAME=FOLDER")
-    chosen = load_metrics([m.strip() for m in metrics.split(",")] if metrics else None, dialect)
+    scorers = load_metrics([m.strip() for m in metrics.split(",")] if metrics else None, dialect)
     if detector is not None:
-        chosen |= consistency_metrics(detector, key_values(detector_opt, "--detector-opt"))
+        scorers |= consistency_metrics(detector, key_values(detector_opt, "--detector-opt"))
     elif detector_opt:
         raise OptionError("--detector-opt: no detector is chosen; --detector NAME chooses one")
-    if maps is not None and not has_maps(chosen):
+    if maps is not None and not has_maps(scorers):
         raise OptionError("--maps: none of the metrics has maps; add --metrics audit")
     console = Console(stderr=True)
     with console.status("") as status:
         result = score(
             folders,
             list(pairs),
-            chosen,
+            scorers,
             baselines=baselines,
             maps=maps,
+            ranges=files.range,
+            folder_scope=files.range_scope == "folder",
+            resize=resize,
             report=lambda pair, done, total: status.update(f"{done + 1} of {total}: {pair}"),
         )
     if output is not None:
@@ -112,7 +124,7 @@ def evaluate(
         with atomic_write(output) as temporary:
             temporary.write_text(text, encoding="utf-8")
     for failure in result.failures[:SHOWN]:
-        console.print(f"not scored: {failure}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"not scored: {in_flags(failure)}", style="yellow", markup=False, soft_wrap=True)
     if len(result.failures) > SHOWN:
         console.print(f"and {len(result.failures) - SHOWN} more, all in a .json report", style="yellow", markup=False)
     _print(result, Console())

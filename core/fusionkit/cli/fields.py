@@ -74,10 +74,12 @@ def part_options(panel: str) -> Iterator[inspect.Parameter]:
         )
 
 
-def model_options(model: type[BaseModel], panel: str, skip: tuple[str, ...] = ()) -> Iterator[inspect.Parameter]:
-    """An option for each field of a model."""
+def model_options(
+    model: type[BaseModel], panel: str, skip: tuple[str, ...] = (), only: tuple[str, ...] = ()
+) -> Iterator[inspect.Parameter]:
+    """An option for each field of a model, or for some."""
     for name, info in model.model_fields.items():
-        if name in skip:
+        if name in skip or (only and name not in only):
             continue
         default = info.get_default(call_default_factory=True)
         limits = " ".join(describe_limits(info))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import read_image
-from .picture import PEAK, from_unit
+from .picture import PEAK, from_unit, own_span, to_unit
 
 __all__ = ["Restore", "take", "to_array", "to_tensor"]
 
@@ -49,12 +49,16 @@ def _take_array(image: "np.ndarray[Any, Any]", number: int) -> tuple[Tensor, Res
     if depth is None and image.dtype.kind != "f":
         raise InputError(f"source {number}: array of {image.dtype}; expected uint8, uint16 or float in [0, 1]")
 
+    span = (0.0, PEAK[depth] if depth else 1.0)
+    if depth == "16" and image.size:
+        span = own_span(image, span)  # as of files: thermal counts fill little of their type
+
     def restore(t: Tensor) -> Any:
         result = to_array(t)
-        result = from_unit(result, depth, (0.0, PEAK[depth])) if depth else result.astype(image.dtype)
+        result = from_unit(result, depth, span) if depth else result.astype(image.dtype)
         return result[..., 0] if image.ndim == 2 and result.shape[2] == 1 else result
 
-    return to_tensor(pixels.astype(np.float32) / np.float32(PEAK[depth] if depth else 1.0)), restore
+    return to_tensor(to_unit(pixels, span) if depth else pixels.astype(np.float32)), restore
 
 
 def _take_tensor(image: Tensor, number: int) -> tuple[Tensor, Restore]:

@@ -6,10 +6,27 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXTENSIONS", "Array", "Depth", "Picture", "from_unit", "to_unit"]
+__all__ = [
+    "EXTENSIONS",
+    "Array",
+    "Depth",
+    "Picture",
+    "Range",
+    "Span",
+    "from_unit",
+    "own_span",
+    "to_unit",
+]
 
 Array = NDArray[Any]
 Depth = Literal["8", "16", "float"]
+Span = tuple[float, float]  # the stored values that black and white stand for
+Range = Span | Literal["auto", "full"]
+
+FILLED = 1 / 8  # data that fill less of their type are taken for data of a smaller range
+SAMPLE = 1_000_000  # values that a range is taken from
+TAILS = 0.1, 99.9  # percentiles between which values are believed
+STRAY = 0.5  # times that far beyond them the extremes are believed, too
 
 GREY_SPREAD = 2.5 / 255  # channels that agree to two 8-bit levels are grey: JPEG's rounding stays below
 
@@ -48,6 +65,28 @@ class Picture:
         if self.pixels.shape[2] == 1:
             return False
         return bool((self.pixels.max(axis=2) - self.pixels.min(axis=2)).max() > GREY_SPREAD)
+
+
+def robust_span(values: Array) -> Span | None:
+    """Least and greatest of some values, or, where those stray far (dead pixels), the 0.1 and 99.9 % percentiles.
+
+    None where all values are one.
+    """
+    flat = values.reshape(-1)
+    flat = flat[:: max(1, flat.size // SAMPLE)]
+    low, high = (float(v) for v in np.percentile(flat, TAILS))
+    least, greatest, far = float(values.min()), float(values.max()), STRAY * (high - low)
+    low, high = least if least >= low - far else low, greatest if greatest <= high + far else high
+    return (low, high) if high > low else None
+
+
+def own_span(values: Array, full: Span) -> Span:
+    """`full`, the range of the type, unless the data fill less than an eighth of it or lie outside: then their own."""
+    own = robust_span(values)
+    inside = float(values.min()) >= full[0] - 1e-6 and float(values.max()) <= full[1] + 1e-6
+    if own is None:
+        return full if inside else (float(values.min()), float(values.min()) + 1)
+    return full if inside and own[1] - own[0] >= FILLED * (full[1] - full[0]) else own
 
 
 def to_unit(values: Array, span: tuple[float, float]) -> Array:

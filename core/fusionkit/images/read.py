@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageReadError
-from .picture import PEAK, Array, Depth, Picture, to_unit
+from .picture import PEAK, Array, Depth, Picture, Range, own_span, to_unit
 
 __all__ = ["MAX_PIXELS", "read_image"]
 
@@ -37,11 +37,12 @@ ORIENTATIONS: dict[int, Callable[[Array], Array]] = {
 }
 
 
-def read_image(path: Path | str, span: tuple[float, float] | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
+def read_image(path: Path | str, span: Range = "auto", max_pixels: int = MAX_PIXELS) -> Picture:
     """Read one image file.
 
-    span: the stored values that black and white stand for, for data that do not fill their type (12 bits in 16,
-    temperatures in float); by default the full range of the integer type, and [0, 1] for float. Raises
+    span: the stored values that black and white stand for, in data of more than 8 bits. "full": the full range of the
+    integer type, and [0, 1] for float. "auto": the same, but of data that fill less than an eighth of it (thermal
+    counts, 12 bits in 16) or lie beyond it (temperatures), their own range, dead pixels left out. Raises
     ImageReadError, whose one line says which file, why, and what to do.
     """
     path = Path(path)
@@ -76,7 +77,7 @@ def _picture(
     path: Path,
     values: Array,
     alpha: Array | None,
-    span: tuple[float, float] | None,
+    span: Range,
     *,
     icc: bytes | None,
     format_name: str,
@@ -86,32 +87,39 @@ def _picture(
 ) -> Picture:
     """Check stored values (H, W, C) and scale them. `top` is the white of integer data that say so themselves."""
     depth: Depth = "8" if values.dtype == np.uint8 else "16" if values.dtype == np.uint16 else "float"
-    if depth == "float":
-        bad = int((~np.isfinite(values)).sum()) if values.dtype.kind == "f" else 0
-        if bad:
-            raise ImageReadError(f"{path}: {bad} values are NaN or infinite; replace them before fusing")
+    if values.dtype.kind not in "uif":
+        raise ImageReadError(f"{path}: values of type {values.dtype} are no image; save it as integers or float")
+    bad = int((~np.isfinite(values)).sum()) if values.dtype.kind == "f" else 0
+    if bad:
+        raise ImageReadError(f"{path}: {bad} values are NaN or infinite; replace them before fusing")
+    full = (0.0, top or PEAK[depth])
+    if depth == "8" or span == "full":
+        taken = full  # a range is meant for data that do not fill their type
         low, high = float(values.min()), float(values.max())
-        if span is None and (values.dtype.kind != "f" or low < -1e-6 or high > 1 + 1e-6):
+        if depth == "float" and (values.dtype.kind != "f" or low < -1e-6 or high > 1 + 1e-6):
             raise ImageReadError(
                 f"{path}: {values.dtype} values from {low:g} to {high:g}: say which stand for black and white with "
                 f"`range={low:g},{high:g}`"
             )
-    if span is None:
-        span = (0.0, top or PEAK[depth])
-    elif depth == "8":
-        span = (0.0, PEAK["8"])  # a range is meant for data that do not fill their type
+    elif span == "auto":
+        taken = own_span(values, full)
+        if taken != full:
+            notes.append(f"values from {taken[0]:g} to {taken[1]:g} taken as black and white (`range=auto`)")
     else:
-        outside = float(((values < span[0]) | (values > span[1])).mean())
+        taken = span
+        outside = float(((values < taken[0]) | (values > taken[1])).mean())
         if outside > 0:
-            notes.append(f"{outside:.2%} of the values lie outside the range {span[0]:g},{span[1]:g} and were clipped")
-    if depth == "16" and span[1] == PEAK["16"] and 0 < values.max() < 4096:
+            notes.append(
+                f"{outside:.2%} of the values lie outside the range {taken[0]:g},{taken[1]:g} and were clipped"
+            )
+    if depth == "16" and taken[1] == PEAK["16"] and 0 < values.max() < 4096:
         notes.append(
             f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give `range=0,4095`"
         )
-    pixels = to_unit(values, span)
+    pixels = to_unit(values, taken)
     unit_alpha = None if alpha is None else to_unit(alpha, (0.0, PEAK[depth]))
     return Picture(
-        np.ascontiguousarray(pixels), depth, span, unit_alpha, icc, path.name, format_name, tuple(notes), turned
+        np.ascontiguousarray(pixels), depth, taken, unit_alpha, icc, path.name, format_name, tuple(notes), turned
     )
 
 
@@ -127,7 +135,7 @@ def _too_large(path: Path, size: str, max_pixels: int) -> str:
     )
 
 
-def _read_pillow(path: Path, span: tuple[float, float] | None, max_pixels: int) -> Picture:
+def _read_pillow(path: Path, span: Range, max_pixels: int) -> Picture:
     from PIL import Image, ImageOps
 
     notes: list[str] = []
@@ -196,7 +204,7 @@ def _lab_to_rgb(image: Any) -> Any:
     )
 
 
-def _read_png16(path: Path, span: tuple[float, float] | None, max_pixels: int) -> Picture:
+def _read_png16(path: Path, span: Range, max_pixels: int) -> Picture:
     """16-bit PNG with colour or alpha: Pillow would drop the lower eight bits."""
     with path.open("rb") as stream:
         head = stream.read(24)
@@ -219,7 +227,7 @@ def _read_png16(path: Path, span: tuple[float, float] | None, max_pixels: int) -
     return _picture(path, values, alpha, span, icc=icc, format_name="PNG", notes=[], turned=orientation != 1)
 
 
-def _read_tiff(path: Path, span: tuple[float, float] | None, max_pixels: int) -> Picture:
+def _read_tiff(path: Path, span: Range, max_pixels: int) -> Picture:
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:
@@ -256,7 +264,8 @@ def _read_tiff(path: Path, span: tuple[float, float] | None, max_pixels: int) ->
         elif values.dtype == np.uint16 and top is not None:
             white = float(np.max(top.value))
         if kind == "MINISWHITE":
-            full_scale = span[1] if span and values.dtype != np.uint8 else white or _full_scale(values)
+            given = span[1] if isinstance(span, tuple) and values.dtype != np.uint8 else None
+            full_scale = given or white or _full_scale(values)
             values = (full_scale - np.minimum(values, full_scale)).astype(values.dtype)
         tag: Any = page.tags.get("Orientation")
         orientation = int(tag.value) if tag is not None else 1

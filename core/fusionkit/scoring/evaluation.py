@@ -15,17 +15,20 @@ from torch import Tensor
 
 from ..contracts import Metric, Sources
 from ..errors import FusionkitError, InputError
-from ..images import read_image, write_image
+from ..images import Picture, read_image, write_image
 from ..images.convert import to_tensor
 from ..images.matching import match_folders
+from ..images.picture import Range
+from ..images.ranges import folder_ranges
 from ..numerics.luma import luma
 from ..registry.kinds import DISTRIBUTION
+from ..registry.loading import get_registry
 from ..storage.manifest import file_record
 from .baselines import BASELINES, baseline_images
 from .maps import overlay
 from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, paired_tests
 
-__all__ = ["Evaluation", "evaluate", "score_images"]
+__all__ = ["Evaluation", "as_sources", "evaluate", "score_images"]
 
 
 @dataclass
@@ -144,13 +147,19 @@ def evaluate(
     *,
     baselines: bool = True,
     maps: Path | None = None,
+    ranges: Sequence[Range] = ("auto",),
+    folder_scope: bool = True,
+    resize: bool = False,
     report: Callable[[str, int, int], None] = lambda pair, done, total: None,
 ) -> Evaluation:
     """Score folders of fused images against folders of sources, files matched by name without extension.
 
     Only pairs that every method has are scored, so that all means are over the same pairs; what is missing or cannot
-    be read is in `failures`. Sizes must agree. maps: a folder for METHOD/PAIR.png, what was lost in blue and what was
-    invented in red, by those of the metrics that have maps. `report` is called before each pair.
+    be read is in `failures`. Sizes must agree, unless `resize`: sources of another size are then resized to the last
+    one's. ranges: how sources of more than 8 bits are read, one or one a source; "auto" of all files where
+    `folder_scope`. A result of the last source's depth is read with its range. maps: a folder for METHOD/PAIR.png, what
+    was lost in blue and what was invented in red, by those of the metrics that have maps. `report` is called before
+    each pair.
     """
     matching = match_folders([*sources, *methods.values()])
     if not matching.groups:
@@ -160,13 +169,19 @@ def evaluate(
         result.values[method] = {name: [] for name in metrics}
         if method not in methods:
             result.baselines.add(method)
+    wanted = tuple(ranges[min(i, len(ranges) - 1)] for i in range(len(sources)))
+    if folder_scope:
+        wanted = folder_ranges([paths[: len(sources)] for paths in matching.groups], wanted)
     for number, paths in enumerate(matching.groups):
         key = paths[-1].stem
         report(key, number, len(matching.groups))
         try:
-            images = tuple(to_tensor(read_image(path).pixels) for path in paths)
-            originals = Sources.of(images[: len(sources)])
-            fused = dict(zip(methods, images[len(sources) :], strict=True))
+            pictures = [read_image(path, span) for path, span in zip(paths, wanted, strict=False)]
+            originals = as_sources(pictures, resize=resize)
+            fused = {
+                method: to_tensor(_result(path, pictures[-1]).pixels)
+                for method, path in zip(methods, paths[len(sources) :], strict=True)
+            }
             row = dict(score_images(fused, originals, metrics, baselines=baselines))
             if maps is not None:
                 for method, image in fused.items():
@@ -185,16 +200,30 @@ def evaluate(
     return result
 
 
+def as_sources(pictures: Sequence[Picture], *, resize: bool) -> Sources:
+    """Pictures of one scene as metrics see them, the last one the reference; `resize`: all in its size."""
+    sources = Sources.of([to_tensor(p.pixels) for p in pictures])
+    return get_registry().create("stage", f"{DISTRIBUTION}:resize", {}).before(sources) if resize else sources
+
+
+def _result(path: Path, reference: Picture) -> Picture:
+    """A fused image, in the range of the reference where it has that one's depth of more than 8 bits."""
+    picture = read_image(path, reference.span if reference.depth != "8" else "auto")
+    return picture if picture.depth in ("8", reference.depth) else read_image(path, "full")
+
+
 def score_images(
     fused: Mapping[str, Tensor], sources: Sources, metrics: Mapping[str, Metric], *, baselines: bool
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Values of every method for one pair: results (1, 1 or 3, H, W) in [0, 1], and the baselines if asked for."""
-    every = {**fused, **(baseline_images(sources) if baselines else {})}
-    for method, image in every.items():
+    for method, image in (fused or {"sources": sources.images[-1]}).items():
         shapes = [x.shape[-2:] for x in (image, *sources.luma)]
         if len(set(shapes)) > 1:
             sizes = ", ".join(f"{shape[1]}x{shape[0]}" for shape in shapes)
-            raise InputError(f"{method}: sizes of result and sources differ ({sizes}); nothing is resized to compare")
+            raise InputError(
+                f"{method}: sizes of result and sources differ ({sizes}); `resize` resizes sources to the last"
+            )
+    for method, image in {**fused, **(baseline_images(sources) if baselines else {})}.items():
         grey = luma(image)
         with torch.inference_mode():
             yield (

@@ -56,6 +56,14 @@ class Ledger:
         """A run begins."""
         self.manifest.append("run", method=self.method, **description)
 
+    def ranges(self, count: int) -> tuple[Any, ...] | None:
+        """The ranges that an earlier run of this method read so many sources with; a resumed one goes on alike."""
+        runs = [row for row in self.manifest.rows() if row.get("event") == "run" and row.get("method") == self.method]
+        found = runs[-1].get("ranges") if runs and not self.force else None
+        if not (isinstance(found, list) and len(found) == count):
+            return None
+        return tuple(tuple(r) if isinstance(r, list) else r for r in found)
+
     def done(self, key: str, record: dict[str, Any]) -> None:
         """A result is finished, and is about to appear under its name."""
         self.manifest.append("pair", key=key, status="ok", method=self.method, **record)
