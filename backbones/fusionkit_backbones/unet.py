@@ -1,11 +1,11 @@
 """A small U-Net that predicts the noise of pixels: no normalisation, no attention, one evaluation."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 __all__ = ["UNet", "UNetConfig"]
@@ -21,8 +21,16 @@ class UNetConfig(BaseModel):
     widths: tuple[PositiveInt, ...] = Field(
         (48, 96, 160), min_length=2, description="channels at half, quarter, eighth ... of the image's size"
     )
-    blocks: int = Field(2, ge=1, description="residual blocks on each way of a scale")
+    blocks: PositiveInt | tuple[PositiveInt, ...] = Field(
+        2, description="residual blocks on each way of a scale, one number or one for each scale but the coarsest"
+    )
     middle: int = Field(3, ge=1, description="residual blocks of the coarsest scale")
+
+    @model_validator(mode="after")
+    def _one_for_each(self) -> Self:
+        if isinstance(self.blocks, tuple) and len(self.blocks) != len(self.widths) - 1:
+            raise ValueError(f"blocks: {len(self.blocks)} numbers for {len(self.widths) - 1} scales")
+        return self
 
     @property
     def multiple(self) -> int:
@@ -63,11 +71,13 @@ class UNet(nn.Module):
             return nn.Sequential(*(Residual(channels) for _ in range(blocks)))
 
         self.stem = nn.Conv2d(4 * config.num_channels + 1, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(stage(width, config.blocks) for width in widths[:-1])
+        blocks = config.blocks if isinstance(config.blocks, tuple) else (config.blocks,) * (len(widths) - 1)
+        scales = list(zip(widths[:-1], blocks, strict=True))
+        self.encoder = nn.ModuleList(stage(*scale) for scale in scales)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
         self.middle = stage(widths[-1], config.middle)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairwise(widths))
-        self.decoder = nn.ModuleList(stage(width, config.blocks) for width in widths[:-1])
+        self.decoder = nn.ModuleList(stage(*scale) for scale in scales)
         self.head = nn.Conv2d(widths[0], 4 * config.num_channels, 3, padding=1)
 
     def forward(self, y: Tensor, s: Tensor) -> Tensor:

@@ -66,37 +66,39 @@ def test_gray_is_the_luma_of_ycbcr(rgb):
     torch.testing.assert_close(luma, SPACES["ycbcr"].split(rgb)[0])
 
 
+def mix(chromas, chroma_from, luma, lumas):
+    """Of sources that have colour somewhere."""
+    images = tuple(torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1).expand(-1, -1, *y.shape[-2:]) for y in lumas)
+    return mix_chroma(chromas, chroma_from, luma, Sources(images, tuple(lumas)))
+
+
 def test_one_colour_source_gives_its_chroma(rgb):
     chroma = SPACES["ycbcr"].split(rgb)[1]
     y = torch.full_like(chroma[:, :1], 0.5)
-    assert mix_chroma([None, chroma], 0, y, Sources.of([y, y / 2])) is chroma
-    assert mix_chroma([None, None], 0, y, Sources.of([y, y])) is None
-    assert mix_chroma([None, chroma], 1, y, Sources.of([y, y])) is None
-    assert mix_chroma([0 * chroma, chroma], 1, y, Sources.of([y, y])).abs().max() == 0
+    assert mix([None, chroma], 0, y, [y, y / 2]) is chroma
+    assert mix([None, None], 0, y, [y, y]) is None
+    assert mix([None, chroma], 1, y, [y, y]) is None
+    assert mix([0 * chroma, chroma], 1, y, [y, y]).abs().max() == 0
 
 
 def test_several_colour_sources_are_weighted_by_saturation():
     strong, weak = torch.tensor([0.4, 0.0]).view(1, 2, 1, 1), torch.tensor([0.0, 0.1]).view(1, 2, 1, 1)
     y = torch.full((1, 1, 1, 1), 0.5)
-    mixed = mix_chroma([strong, weak, None], 0, y, Sources.of([y, y, y]))
+    mixed = mix([strong, weak, None], 0, y, [y, y, y])
     torch.testing.assert_close(mixed, (0.4 * strong + 0.1 * weak) / 0.5, atol=1e-5, rtol=0)
     neutral = torch.zeros_like(strong)
-    torch.testing.assert_close(mix_chroma([strong, neutral], 0, y, Sources.of([y, y])), strong, atol=1e-5, rtol=0)
-    assert float(mix_chroma([neutral, neutral], 0, y, Sources.of([y, y])).abs().max()) == 0
+    torch.testing.assert_close(mix([strong, neutral], 0, y, [y, y]), strong, atol=1e-5, rtol=0)
+    assert float(mix([neutral, neutral], 0, y, [y, y]).abs().max()) == 0
 
 
 def test_colours_of_an_under_exposed_source_rise_with_its_luma():
     """As they would have with the exposure; those of a source that gets darker stay."""
     chroma, y = torch.tensor([0.05, -0.02]).view(1, 2, 1, 1), torch.full((1, 1, 1, 1), 0.2)
     neutral, bright = torch.zeros_like(chroma), torch.full_like(y, 0.9)
-    lifted = mix_chroma([chroma, neutral], 0, 2 * y, Sources.of([y, bright]))
+    lifted = mix([chroma, neutral], 0, 2 * y, [y, bright])
     torch.testing.assert_close(lifted, chroma * (0.4 + 4 / 255) / (0.2 + 4 / 255), atol=1e-5, rtol=0)
-    torch.testing.assert_close(
-        mix_chroma([chroma, neutral], 0, bright, Sources.of([y / 4, bright])), 3 * chroma, atol=1e-4, rtol=0
-    )
-    torch.testing.assert_close(
-        mix_chroma([chroma, neutral], 0, y / 2, Sources.of([y, bright])), chroma, atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(mix([chroma, neutral], 0, bright, [y / 4, bright]), 3 * chroma, atol=1e-4, rtol=0)
+    torch.testing.assert_close(mix([chroma, neutral], 0, y / 2, [y, bright]), chroma, atol=1e-5, rtol=0)
 
 
 def test_where_focus_differs_colour_comes_with_the_luma(generator):
@@ -112,3 +114,13 @@ def test_where_focus_differs_colour_comes_with_the_luma(generator):
     batch = Sources.of([torch.cat([x, x.flip(-1)]) for x in (blurred, sharp)])
     chromas = [space.split(image)[1] for image in batch.images]
     torch.testing.assert_close(space.merge(batch.luma[1], chromas, batch)[:1], merged)
+
+
+def test_grey_in_three_channels_has_no_colour(rgb):
+    """The same infrared image, stored in one channel or in three, beside a coloured one: the same result."""
+    space, grey = SPACES["ycbcr"], 0.7 * rgb[:, :1].flip(-1)
+    for infrared in (grey, grey.expand(-1, 3, -1, -1)):
+        sources = Sources.of([infrared, rgb])
+        chromas = [space.split(image)[1] for image in sources.images]
+        merged = space.merge(0.2 + 0.7 * sources.luma[1], chromas, sources)
+        torch.testing.assert_close(space.split(merged)[1], chromas[1], atol=1e-5, rtol=0)

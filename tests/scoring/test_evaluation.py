@@ -214,7 +214,9 @@ class TestRangesAndSizes:
         done = self.command(folders, "--resize")
         assert done.returncode == 0, done.stderr
         summary = json.loads((folders / "r.json").read_text())["methods"]
-        assert summary["mine"]["summary"]["SD"]["mean"] == pytest.approx(summary["last source"]["summary"]["SD"]["mean"])
+        assert summary["mine"]["summary"]["SD"]["mean"] == pytest.approx(
+            summary["last source"]["summary"]["SD"]["mean"]
+        )
         assert summary["mine"]["summary"]["SD"]["mean"] > 50
 
     def test_sizes_that_differ_are_one_line(self, folders):

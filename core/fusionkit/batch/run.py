@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,18 @@ from ..images import check_output, read_image, store_image
 from ..images.picture import Range
 from ..images.ranges import folder_ranges
 from ..method.pipeline import Pipeline, output_depth
-from ..storage.atomic import Staged, stage
+from ..storage.atomic import Staged, remove_strays, stage
 from ..storage.ledger import Ledger
 from ..storage.manifest import Manifest, file_record
+from ..storage.regular import check_regular
 from ..timing import Stopwatch, peak_memory_mb
 from .engine import Engine, SerialEngine
 from .options import FileOptions
 from .plan import Job
 
 __all__ = ["Outcome", "fuse_files", "fuse_folders", "method_digest"]
+
+LOCK = ".fusionkit.lock"
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,47 @@ def fuse_folders(
     A job that fails is recorded and the next one starts. Nothing is overwritten unless `options.force`, but results
     of this folder's own earlier runs whose sources have changed. `unmatched` is recorded.
     """
+    with _alone(output):
+        yield from _fuse_folders(pipeline, jobs, output, options, unmatched, engine or SerialEngine())
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The one that writes results into a folder; another process is refused, a killed one's leavings are removed."""
+    from filelock import FileLock, Timeout
+
+    check_regular(folder / LOCK, OutputError)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, blocking=False)
+        lock.acquire()
+    except Timeout:
+        raise OutputError(f"{folder}: another run is writing into it; wait for it, or choose another folder") from None
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    try:
+        remove_strays(folder)
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)  # before it is released: afterwards it may be somebody else's
+        lock.release()
+
+
+def _fuse_folders(
+    pipeline: Pipeline,
+    jobs: Sequence[Job],
+    output: Path,
+    options: FileOptions,
+    unmatched: Sequence[str],
+    engine: Engine,
+) -> Iterator[Outcome]:
     ledger = Ledger(output, method_digest(pipeline, options), force=options.force)
     ranges = options.ranges(max((len(job.sources) for job in jobs), default=0))
     if options.range_scope == "folder":
         groups = [job.sources for job in jobs]
         ranges = ledger.ranges(len(ranges)) or folder_ranges(groups, ranges, options.max_pixels)
     ledger.run(**pipeline.describe(), files=options.record(), ranges=ranges, unmatched=unmatched)
-    for outcome in (engine or SerialEngine()).map(partial(_attempt, pipeline, options, ranges, ledger), jobs):
+    for outcome in engine.map(partial(_attempt, pipeline, options, ranges, ledger), jobs):
         yield _settle(outcome, ledger)
 
 

@@ -1,5 +1,6 @@
 """The application: its commands and how errors end."""
 
+import signal
 import sys
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from .choices import printable
 from .fields import in_flags
 
 __all__ = ["app", "main"]
+
+MEMORY = "not enough memory; a smaller --tile, smaller images or fewer at once need less"
 
 app = typer.Typer(
     name="fusionkit",
@@ -50,6 +53,8 @@ def _options(
 
 def main() -> None:
     """Entry point: an error that a user can cause is one line on stderr and exit code 2."""
+    signal.signal(signal.SIGTERM, _stopped)
+    signal.signal(signal.SIGINT, _stopped)
     try:
         app()
     except FusionkitError as error:
@@ -59,6 +64,17 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         print(f"fusionkit: error: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("fusionkit: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except MemoryError:
+        print(f"fusionkit: error: {MEMORY}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        print(f"fusionkit: error: {MEMORY}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _stopped(number: int, _: object) -> None:
+    """Ctrl-C and SIGTERM: what is half done is undone on the way out, what is finished stays."""
+    print("fusionkit: stopped; what was finished is kept", file=sys.stderr)
+    sys.exit(128 + number)

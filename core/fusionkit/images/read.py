@@ -4,16 +4,18 @@ Two traps are handled here: Pillow silently turns 16-bit colour PNG and TIFF int
 a file that has several.
 """
 
+import logging
 import re
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import ImageReadError
+from ..storage.regular import check_regular
 from .picture import PEAK, Array, Depth, Picture, Range, own_span, to_unit
 
 __all__ = ["MAX_PIXELS", "read_image"]
@@ -21,6 +23,9 @@ __all__ = ["MAX_PIXELS", "read_image"]
 MAX_PIXELS = 150_000_000
 CODECS = "pip install 'imagefusionkit[codecs]'"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# what Pillow may decode: EPS and PDF would start other programs, and rarer formats are rarely tried
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+MOST_PAGES = 10_000  # of a TIFF
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 ORIENTATION_TAG = 274
@@ -46,6 +51,7 @@ def read_image(path: Path | str, span: Range = "auto", max_pixels: int = MAX_PIX
     ImageReadError, whose one line says which file, why, and what to do.
     """
     path = Path(path)
+    check_regular(path, ImageReadError)
     if path.is_dir():
         raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
     try:
@@ -144,14 +150,14 @@ def _read_pillow(path: Path, span: Range, max_pixels: int) -> Picture:
         # Pillow's own limit is the process's: it only ever rises, to what a caller allows, and never falls meanwhile
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or max_pixels, max_pixels)
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 _check_pixels(path, *image.size, max_pixels)
                 if image.format == "PNG":
                     image.verify()  # checks every chunk's CRC, which loading does not
         except Image.DecompressionBombError as error:  # over twice its limit
             pixels = next(iter(re.findall(r"\d+", str(error))), "the image")
             raise ImageReadError(_too_large(path, f"{pixels} pixels", max_pixels)) from None
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             frames = getattr(image, "n_frames", 1)
             if frames > 1 and image.format != "MPO":
                 raise ImageReadError(f"{path}: holds {frames} frames; save the one you want as a single image")
@@ -217,7 +223,10 @@ def _read_png16(path: Path, span: Range, max_pixels: int) -> Picture:
         ) from None
     from PIL import Image
 
-    with warnings.catch_warnings(), Image.open(path) as header:  # metadata only: pixels would lose their depth
+    with (
+        warnings.catch_warnings(),
+        Image.open(path, formats=FORMATS) as header,
+    ):  # metadata only: pixels would lose their depth
         warnings.simplefilter("ignore")
         orientation, icc = header.getexif().get(ORIENTATION_TAG, 1), header.info.get("icc_profile")
     values = np.asarray(png_decode(path.read_bytes()))
@@ -230,8 +239,9 @@ def _read_png16(path: Path, span: Range, max_pixels: int) -> Picture:
 def _read_tiff(path: Path, span: Range, max_pixels: int) -> Picture:
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says of a damaged file, we say
     with tifffile.TiffFile(path) as tiff:
-        full: list[Any] = [p for p in tiff.pages if not getattr(p, "is_reduced", False)]
+        full: list[Any] = [p for p in _pages(path, tiff) if not getattr(p, "is_reduced", False)]
         if len(full) != 1:
             raise ImageReadError(f"{path}: holds {len(full)} pages; save the one you want as a single image")
         page = full[0]
@@ -282,6 +292,16 @@ def _read_tiff(path: Path, span: Range, max_pixels: int) -> Picture:
             format_name="TIFF",
             turned=orientation != 1,
         )
+
+
+def _pages(path: Path, tiff: Any) -> Iterator[Any]:
+    """The pages; a file whose pages link in a circle has no end."""
+    seen = set[int]()
+    for page in tiff.pages:
+        if page.offset in seen or len(seen) >= MOST_PAGES:
+            raise ImageReadError(f"{path}: cannot be read: its pages link in a circle; export or copy it again")
+        seen.add(page.offset)
+        yield page
 
 
 def _full_scale(values: Array) -> float:

@@ -14,6 +14,7 @@ from ..flow.schedule import Spacing
 from ..options import Options, explain
 from ..registry.kinds import DISTRIBUTION, METHOD, Kind
 from ..registry.loading import short_name
+from ..storage.regular import check_regular
 
 __all__ = [
     "Choice",
@@ -28,6 +29,8 @@ __all__ = [
     "task_names",
 ]
 
+MOST_PIXELS = 150_000_000  # of a working size
+MOST_BYTES = 1_000_000  # of a preset
 _PRESETS = resources.files("fusionkit") / "presets"
 _TASKS = _PRESETS / "tasks"
 
@@ -243,6 +246,13 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
             raise ValueError("expected HEIGHTxWIDTH, as in 768x1024")
         return size.groups()
 
+    @field_validator("working_size")
+    @classmethod
+    def _not_too_large(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and value[0] * value[1] > MOST_PIXELS:
+            raise ValueError(f"{value[0]}x{value[1]} has more than {MOST_PIXELS} pixels")
+        return value
+
     @model_validator(mode="after")
     def _tile_size(self) -> Self:
         if self.tile and self.tile < 128:
@@ -314,8 +324,12 @@ def load_preset(name: str | Path) -> dict[str, Any]:
 
 
 def _toml(path: Any, name: str) -> dict[str, Any]:
+    if isinstance(path, Path):
+        check_regular(path, OptionError, MOST_BYTES)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise OptionError(f"preset {name}: nests too deeply") from None
     except FileNotFoundError:
         known = ", ".join(preset_names())
         raise OptionError(f"preset {name!r}: not found; shipped: {known}; or give a .toml file") from None

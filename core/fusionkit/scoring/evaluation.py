@@ -186,8 +186,9 @@ def evaluate(
             if maps is not None:
                 for method, image in fused.items():
                     write_image(maps / method / f"{key}.png", overlay(image, originals, metrics), "8")
-        except FusionkitError as error:
-            result.failures.append(f"{key}: {error}")
+        except Exception as error:  # no pair may cost the others theirs, whatever a metric makes of it
+            named = "" if isinstance(error, FusionkitError) else f"{type(error).__name__}: "
+            result.failures.append(f"{key}: {named}{' '.join(str(error).split())[:300]}")
             continue
         result.pairs.append(key)
         for method, values in row.items():

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,7 +10,9 @@ from pathlib import Path
 
 from ..errors import OutputError
 
-__all__ = ["Staged", "atomic_write", "stage"]
+__all__ = ["Staged", "atomic_write", "remove_strays", "stage"]
+
+TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,22 @@ class Staged:
             self.temporary.unlink(missing_ok=True)
 
 
+def remove_strays(folder: Path) -> None:
+    """Remove what a killed process left under a temporary name; nobody else may be writing into the folder."""
+    for path in folder.glob(".*.tmp*"):
+        if TEMPORARY.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()
+
+
 @contextmanager
 def stage(path: Path) -> Iterator[Staged]:
     """Yield a temporary name beside `path` (same suffix); what is written there is on the disk when the block ends.
 
     A block that fails leaves nothing.
     """
-    staged = Staged(path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}"), path)
+    short = path.stem.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")  # 255 bytes are the limit
+    staged = Staged(path.with_name(f".{short}.{secrets.token_hex(4)}.tmp{path.suffix}"), path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield staged

@@ -24,7 +24,7 @@ class Ledger:
     def __init__(self, folder: Path, method: str, *, force: bool) -> None:
         self.folder, self.method, self.force = folder, method, force
         self.manifest = Manifest(folder / "manifest.jsonl")
-        done = {row["key"]: row for row in self.manifest.rows() if row.get("status") == "ok" and "output" in row}
+        done = {row["key"]: row for row in self.manifest.rows() if row.get("status") == "ok" and _whole(row)}
         # made by another method, and still there
         stale = {k for k, row in done.items() if row.get("method") != method and (folder / _name(row)).exists()}
         if stale and len(stale) == len(done) and not force:
@@ -71,6 +71,15 @@ class Ledger:
     def failed(self, key: str, reason: str) -> None:
         """A result could not be made."""
         self.manifest.append("pair", key=key, status="failed", method=self.method, error=reason)
+
+
+def _whole(row: dict[str, Any]) -> bool:
+    """Whether a line has all that a finished result's has; what somebody wrote by hand counts for nothing."""
+    sources = row.get("sources")
+    files: list[Any] = [row.get("output"), *sources] if isinstance(sources, list) else [None]
+    needed = {"path", "bytes", "modified_ns"}
+    known = all(isinstance(f, dict) and needed <= f.keys() and isinstance(f["path"], str) for f in files)
+    return known and isinstance(row.get("key"), str)
 
 
 def _name(row: dict[str, Any]) -> str:

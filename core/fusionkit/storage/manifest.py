@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from .regular import check_regular
 
 __all__ = ["Manifest", "file_record", "sha256"]
 
@@ -39,6 +40,9 @@ class Manifest:
         """Write one line, in one piece, flushed."""
         row = {"event": event, "time": datetime.now(UTC).isoformat(timespec="seconds"), **fields}
         line = json.dumps(row, ensure_ascii=False) + "\n"
+        if not line.isascii() and any("\ud800" <= c <= "\udfff" for c in line):
+            line = json.dumps(row) + "\n"  # a file name that is no UTF-8
+        check_regular(self.path, OutputError)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and not self._ends_with_newline():
@@ -57,6 +61,7 @@ class Manifest:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All complete lines."""
+        check_regular(self.path, OutputError)
         if not self.path.exists():
             return
         with self.path.open(encoding="utf-8", errors="replace") as stream:

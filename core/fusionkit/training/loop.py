@@ -130,9 +130,9 @@ def train(
     generator = torch.Generator().manual_seed(options.seed)
     recorded = json.dumps(settings, sort_keys=True)
     checkpoint = _Checkpoint(folder / "checkpoint.pt", recorded, trainer, average, optimizer, generator)
-    step = checkpoint.load()
+    step, seen = checkpoint.load()
 
-    started, last, seen, held_out = time.monotonic(), step, dict[str, float](), dict[str, float]()
+    started, last, held_out = time.monotonic(), step, dict[str, float]()
     while step < options.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, options)
@@ -157,7 +157,7 @@ def train(
                 **{f"held_out_{k}": v for k, v in _rounded(held_out).items()},
                 "steps_per_second": round(rate, 3),
             }
-            checkpoint.save(step)
+            checkpoint.save(step, seen)
             with log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
             report(row)
@@ -186,9 +186,10 @@ class _Checkpoint:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, seen: dict[str, float]) -> None:
         state = {
             "step": step,
+            "seen": seen,
             "settings": self.settings,
             "trainer": self.trainer.state(),
             "module": self.trainer.module.state_dict(),
@@ -199,13 +200,13 @@ class _Checkpoint:
         with atomic_write(self.path) as temporary:
             torch.save(state, temporary)
 
-    def load(self) -> int:
-        """Restore and return the step; 0 when there is nothing to continue."""
+    def load(self) -> tuple[int, dict[str, float]]:
+        """Restore, and return the step and the figures' running means; 0 when there is nothing to continue."""
         if not self.path.exists():
-            return 0
+            return 0, {}
         try:
             state = torch.load(self.path, weights_only=True, map_location=self.trainer.device)
-            settings, step = state["settings"], int(state["step"])
+            settings, step, seen = state["settings"], int(state["step"]), dict(state["seen"])
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise WeightsError(f"{self.path}: cannot be read ({reason}); remove it to start again") from None
@@ -216,4 +217,4 @@ class _Checkpoint:
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.trainer.load_state(state["trainer"])
-        return step
+        return step, seen

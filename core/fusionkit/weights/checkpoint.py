@@ -9,6 +9,8 @@ that could only be there to run code are refused with the file.
 import pickle
 import re
 import warnings
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import WeightsError
+from ..storage.regular import check_regular
 from .files import differences
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ UNKNOWN = re.compile(r"\bGLOBAL ([\w.]+)")
 FILLED = re.compile(r"Can only (SETITEM|append|extend).*but got <class '([\w.]+)'>")
 CONFIG_HINT = "; give the configuration published with it (`config`)"
 LIMIT = 1000  # names in one file
+MOST_TIMES = 50  # of its size that an archive may unpack to
 
 
 class _Inert:
@@ -118,15 +122,31 @@ def read_checkpoint(path: Path) -> Any:
             return load_file(path)
         except (OSError, SafetensorError) as error:
             raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
+    check_regular(path, WeightsError)
     try:
         with path.open("rb") as stream:
             is_zip = stream.read(4) == b"PK\x03\x04"
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
-    return _load(path, is_zip)
+    return _load(path, is_zip and _stored_as_is(path))
 
 
-def _load(path: Path, is_zip: bool) -> Any:
+def _stored_as_is(path: Path) -> bool:
+    """Check an archive's sums, which torch does not; whether its members are uncompressed, as torch writes them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(m.file_size for m in members) > MOST_TIMES * path.stat().st_size:
+                raise WeightsError(f"{path}: unpacks to many times its size; refused")
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, RuntimeError, ValueError, zlib.error) as error:
+        raise WeightsError(f"{path}: damaged, cut short, or no checkpoint ({_first(error)})") from None
+    if damaged is not None:
+        raise WeightsError(f"{path}: damaged: the sum of {damaged} is not the one stored; copy or download it again")
+    return all(m.compress_type == zipfile.ZIP_STORED for m in members)
+
+
+def _load(path: Path, mapped: bool) -> Any:
     """Load, and where a class is not known try again with a placeholder for it."""
     import torch
 
@@ -135,7 +155,7 @@ def _load(path: Path, is_zip: bool) -> Any:
         try:
             with torch.serialization.safe_globals(list(allowed.values())), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on the pickle's protocol
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         except pickle.UnpicklingError as error:
             if not _allow_more(str(error), allowed, path):
                 raise WeightsError(f"{path}: no checkpoint that can be read safely ({_first(error)})") from None

@@ -87,6 +87,8 @@ def read_tensors(file: WeightsFile) -> "dict[str, Tensor]":
     from safetensors.torch import load_file
 
     expected = file.info.get("sha256")
+    if "sha256" in file.info and not isinstance(expected, str):
+        raise WeightsError(f"{file.path.with_suffix('.json')}: its sha256 must be a text")
     if expected is not None and sha256(file.path) != expected:
         raise WeightsError(
             f"{file.path}: damaged (SHA-256 is not the one in its JSON): copy, export or import it again"

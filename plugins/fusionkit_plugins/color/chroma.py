@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Sources
 from fusionkit.errors import OptionError
+from fusionkit.numerics.luma import colorful
 from fusionkit.numerics.recognise import recognise
 from fusionkit.numerics.window import box_mean
 
@@ -32,19 +33,25 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
     same saturation is stronger where it is brighter; then averaged pixel by pixel with their saturation |chroma| as
     weight, as is usual in exposure fusion (Prabhakar et al., "DeepFuse", ICCV 2017, equation 3; here one weight for
     both channels, which keeps the hue). Where sources differ in focus, colour comes from the one whose luma the result
-    has: a blurred colour is no colour of the sharp object. One alone stays as it is.
+    has: a blurred colour is no colour of the sharp object. One alone stays as it is; a grey image stored in three
+    channels has no colour.
     """
     if chroma_from:
         if chroma_from > len(chromas):
             raise OptionError(f"chroma_from={chroma_from}, but there are only {len(chromas)} sources")
         return chromas[chroma_from - 1]
-    colored = [(c, y) for c, y in zip(chromas, sources.luma, strict=True) if c is not None]
+    every = zip(chromas, sources.luma, sources.images, strict=True)
+    colored = [(c, y, colorful(image)) for c, y, image in every if c is not None]
     if len(colored) < 2:
         return colored[0][0] if colored else None
-    weight = torch.stack([torch.linalg.vector_norm(c, dim=1, keepdim=True) + 1e-6 for c, _ in colored])
-    distance = torch.stack([box_mean((luma - y).abs(), 1) for _, y in colored])
+    there = torch.stack([has for _, _, has in colored]).view(len(colored), -1, 1, 1, 1)
+    several = there.sum(0) > 1
+    weight = torch.stack([torch.linalg.vector_norm(c, dim=1, keepdim=True) + 1e-6 for c, _, _ in colored])
+    weight = torch.where(there | ~there.any(0), weight, 0)
+    distance = torch.stack([box_mean((luma - y).abs(), 1) for _, y, _ in colored])
     weight = torch.where(_differ_in_focus(sources), weight / (distance + NEAR).square(), weight)
-    scaled = torch.stack([c * ((luma + DARK) / (y + DARK)).clamp(1, MOST) for c, y in colored])
+    rise = torch.stack([((luma + DARK) / (y + DARK)).clamp(1, MOST) for _, y, _ in colored])
+    scaled = torch.stack([c for c, _, _ in colored]) * torch.where(several, rise, 1)
     return (weight * scaled).sum(0) / weight.sum(0)
 
 
