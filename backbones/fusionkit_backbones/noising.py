@@ -6,14 +6,14 @@ from torch import Tensor
 
 __all__ = ["add_noise", "thermal_like"]
 
-ROWS, STRIPES, SIGNAL, CLIPPED = 0.08, 0.08, 0.10, 0.25  # shares of the images; the other noise is white
+ROWS, STRIPES, SIGNAL, CLIPPED = 0.04, 0.03, 0.03, 0.15  # shares of the images; the other noise is white
 
 
 def add_noise(x0: Tensor, s: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """y and its noise ε = (y - x₀) / s, for images x₀ (B, 1, H, W) in [-1, 1] and deviations s (B,).
 
     A share of the images each: noise low-passed along rows over 3 to 9 pixels; offsets of whole columns; variance that
-    grows with x₀, one on average; all of these mixed with white noise, of deviation one together. A quarter is clipped.
+    grows with x₀, one on average; all of these mixed with white noise, of deviation one together. Some are clipped.
     """
     noise = torch.randn(x0.shape, generator=generator)
     kinds = torch.rand(len(x0), generator=generator).tolist()

@@ -51,7 +51,11 @@ class RFTrainerOptions(Options):
     time_power: float = Field(
         1.0, gt=0, description="latents: t = u^power with u uniform; above 1 favours little noise"
     )
-    weights: str = Field("", description="pixels: weights to start from, whose architecture is taken; by default none")
+    weights: str = Field(
+        "",
+        description="pixels: weights to start from, whose architecture is taken, or grown to `architecture` if that is "
+        "given; by default none",
+    )
     halved: float = Field(0.4, ge=0, le=1, description="pixels: share of crops taken twice as large and halved")
 
     @field_validator("architecture", mode="before")
@@ -92,6 +96,8 @@ class PixelTrainer(RFTrainer):
             network = RectifiedFlow(RFOptions(weights=options.weights)).network
             if not isinstance(network, UNet):
                 raise OptionError(f"weights={options.weights}: no weights of a U-Net, so pixels cannot go on from them")
+            if "architecture" in options.model_fields_set:
+                network = _grown(network, options)
             self.module = network.requires_grad_(True)
         else:
             assert isinstance(options.architecture, UNetConfig)
@@ -160,6 +166,17 @@ class PixelTrainer(RFTrainer):
             **provenance,
         }
         save_weights(path, module.state_dict(), info, half=True)
+
+
+def _grown(network: UNet, options: RFTrainerOptions) -> UNet:
+    """The network with more residual blocks, which begin as the identity: it computes what it did before."""
+    assert isinstance(options.architecture, UNetConfig)
+    grown = UNet(options.architecture)
+    own, more = network.state_dict(), grown.state_dict()
+    if any(name not in more or more[name].shape != tensor.shape for name, tensor in own.items()):
+        raise OptionError(f"weights={options.weights}: only blocks can be added to a network, not widths changed")
+    grown.load_state_dict({**more, **own})
+    return grown
 
 
 class LatentTrainer(RFTrainer):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from fusionkit.errors import InputError, OptionError
+from fusionkit.options import validate_options
 from fusionkit.scenes import fractal
 from fusionkit.training.data import CropSampler, PairSampler
 from fusionkit.training.loop import learning_rate, train
@@ -227,6 +228,19 @@ class TestPixels:
         for name, tensor in RectifiedFlow(RFOptions(weights=str(first))).network.state_dict().items():
             assert torch.equal(tensor, again.module.state_dict()[name])
         assert all(p.requires_grad for p in again.module.parameters())
+
+    def test_it_grows_and_computes_what_it_did(self, photos, tmp_path):
+        o = options(steps=20, validate_every=20)
+        first = train(self.trainer(photos, o), tmp_path / "a" / "px", o, {})
+        shape = {"name": "unet", "widths": [16, 24], "blocks": [3], "middle": 2}
+        grown = RFTrainer(RFTrainerOptions(weights=str(first), architecture=shape))
+        assert len(grown.module.encoder[0]) == 3
+        x, s = torch.rand(1, 1, 16, 16), torch.tensor([0.2])
+        torch.testing.assert_close(grown.module(x, s), RectifiedFlow(RFOptions(weights=str(first))).network(x, s))
+        with pytest.raises(OptionError, match="only blocks can be added"):
+            RFTrainer(RFTrainerOptions(weights=str(first), architecture={**shape, "widths": [16, 32]}))
+        with pytest.raises(OptionError, match="2 numbers for 1 scales"):
+            validate_options(RFTrainerOptions, {"architecture": {**shape, "blocks": [1, 2]}}, "trainer")
 
 
 def test_orthogonalised_has_singular_values_near_one(generator):
