@@ -103,6 +103,7 @@ def _alone(folder: Path) -> Iterator[None]:
         remove_strays(folder)
         yield
     finally:
+        remove_strays(folder)  # of a job that was stopped between writing its result and letting it appear
         (folder / LOCK).unlink(missing_ok=True)  # before it is released: afterwards it may be somebody else's
         lock.release()
 
