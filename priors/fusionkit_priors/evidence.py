@@ -4,8 +4,8 @@ Evidence is of four kinds, each the oldest sound idea of its field. *Heat*: an o
 must be seen, and where the visible image is dark the infrared one shows what there is; everything else looks as the
 reference does. *Contrast*: the larger local energy, and on coarse scales the larger global contrast (Burt & Kolczynski,
 1993; Zhai & Shah, 2006). *Exposure*: the same, but coarse scales are shared more evenly, because there contrast is a
-light and no object. *Focus*: the source that is clearly sharper is copied (Nayar & Nakagawa, 1994), and clear
-places decide for the flat ones between them.
+light and no object. *Focus*: the source that is clearly sharper is copied (Nayar & Nakagawa, 1994), contrast decides
+where none is.
 """
 
 from typing import NamedTuple
@@ -31,8 +31,7 @@ LEAST = 0.9  # of the reference's edges that do not count in what is hottest: it
 DARK = 0.25  # luma below which the reference begins to count as dark
 FLOOR_SHARE, FLOOR_TIMES = 0.15, 3.0  # gradient energies up to this quantile, times that, count as grain
 SHARPER = 1.2, 2.0  # times as sharp as any other source, from where and to where a source is copied
-REACHES = 3, 6, 12, 24, 48  # the shorter side over these: how far the votes of clear places are heard
-DOUBT, NEAR = 0.1, 0.3  # shares of clear places at which what is heard counts half; and a decision nearly whole
+UNANIMOUS = 0.80, 0.95  # of the 17x17 pixels around that must agree, likewise
 OWN = 1.5  # times that the energy of the current image's gradients counts
 OPPOSED = 6.0  # an edge that runs against one of a sixth of its strength, or more, explains nothing
 LEVEL = 1 / 255
@@ -54,7 +53,7 @@ def target(kind: Scene, x0: Tensor, sources: Sources, lit: float) -> Target:
     if kind == "heat":
         return _lit_by_heat(x0, sources, lit)
     if kind == "focus":
-        return Target(_sharpest(sources), ())
+        return Target(_sharpest(x0, sources), ())
     options = LaplacianOptions(base=2.0) if kind == "exposure" else LaplacianOptions()
     return Target(Laplacian(options).correct(x0, sources, None, 0.0)[0], ())
 
@@ -72,34 +71,16 @@ def _lit_by_heat(x0: Tensor, sources: Sources, lit: float) -> Target:
     return Target(brightness, tuple(follows))
 
 
-def _sharpest(sources: Sources) -> Tensor:
-    """The source that is clearly the sharpest, copied; where none is, the mixture that clear places around call for.
-
-    Votes of the clear places are spread by normalised averages (Knutsson & Westin, CVPR 1993) from far to near, each
-    as far as it is certain: a flat sky goes over slowly from one source to the other. Near sharp places the larger vote
-    decides, and a guided filter (He et al., ECCV 2010) makes the decision follow the edges.
-    """
-    lumas = torch.stack(sources.luma)
+def _sharpest(x0: Tensor, sources: Sources) -> Tensor:
+    """The pixels of a source that is clearly sharper, and is so all around; elsewhere bands chosen by their energy."""
+    banded = Laplacian(LaplacianOptions(base=1.0, selectivity=16.0)).correct(x0, sources, None, 0.0)[0]
     best, winner = torch.stack([box_mean(sum_modified_laplacian(y), 5) for y in sources.luma]).topk(2, dim=0)
-    clear = _rise(best[0] / (best[1] + 2 * LEVEL), SHARPER)
-    wins = F.one_hot(winner[0], len(sources)).movedim(-1, 0).to(lumas)
-    votes = torch.full_like(wins, 1 / len(sources))
-    for part in REACHES:
-        reach = max(3, min(lumas.shape[-2:]) // part)
-        there = _spread(clear, reach)
-        heard = torch.stack([_spread(clear * w, reach) for w in wins]) / (there + 1e-9)
-        votes = torch.lerp(votes, heard, there / (there + DOUBT))
-    decided = F.one_hot(votes.argmax(0), len(sources)).movedim(-1, 0).to(lumas)
-    decided = torch.stack([guided_filter(lumas.mean(0), d, 4, 1e-4) for d in decided]).clamp_min(0)
-    near = _spread(clear, 8)
-    near = (near * (1 + NEAR) / (near + NEAR)).clamp_max(1)
-    weights = torch.lerp(votes, decided / decided.sum(0).clamp_min(1e-6), near)
-    return (weights * lumas).sum(0)
-
-
-def _spread(x: Tensor, radius: int) -> Tensor:
-    """A weighted mean over about two radii, falling off with distance."""
-    return box_mean(box_mean(x, radius), radius)
+    lead = _rise(best[0] / (best[1] + 2 * LEVEL), SHARPER)
+    wins = F.one_hot(winner[0], len(sources)).movedim(-1, 0).to(x0)
+    votes = torch.stack([box_mean(w, 8) for w in wins]).amax(0)
+    sure = box_mean(lead * _rise(votes, UNANIMOUS), 2)
+    copied = (torch.stack([box_mean(w, 2) for w in wins]) * torch.stack(sources.luma)).sum(0)
+    return sure * copied + (1 - sure) * banded
 
 
 def _rise(x: Tensor, span: tuple[float, float]) -> Tensor:
