@@ -16,7 +16,7 @@ from ..images import Picture, read_image, write_image
 from ..images.convert import to_tensor
 from ..images.matching import match_folders
 from ..images.picture import Range
-from ..images.ranges import folder_ranges
+from ..images.ranges import source_ranges
 from ..method.pipeline import Pipeline
 from ..registry.kinds import DISTRIBUTION
 from ..scoring.baselines import BASELINES
@@ -75,9 +75,7 @@ def load_pairs(
         raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
     if limit is not None and limit < len(groups):
         groups = [groups[i * len(groups) // limit] for i in range(limit)]
-    wanted = tuple(ranges[min(i, len(ranges) - 1)] for i in range(len(folders)))
-    if folder_scope:
-        wanted = folder_ranges(groups, wanted)
+    wanted = source_ranges(groups, ranges, folder_scope=folder_scope)
 
     def read(paths: Sequence[Path]) -> list[Picture]:
         return [read_image(path, span) for path, span in zip(paths, wanted, strict=True)]

@@ -18,7 +18,7 @@ class FileOptions(Options):
     depth: Literal["8", "16", "float"] | None = Field(
         None, description="depth of the result; by default the reference's"
     )
-    range: tuple[tuple[float, float] | Literal["auto", "full"], ...] = Field(
+    range: tuple[Range, ...] = Field(
         ("auto",),
         description="stored values that mean black and white in 16-bit and float sources: BLACK,WHITE as in 0,4095; "
         "full: those of the type; auto: likewise, unless the data fill less than an eighth of it; one, or one a source",

@@ -9,10 +9,18 @@ from ..errors import FusionkitError
 from .picture import PEAK, Depth, Range, Span, own_span
 from .read import MAX_PIXELS, read_image
 
-__all__ = ["folder_ranges"]
+__all__ = ["folder_ranges", "source_ranges"]
 
 FILES = 32  # that a range is taken from, spread over the folder
 VALUES = 50_000  # of each of them
+
+
+def source_ranges(
+    groups: Sequence[Sequence[Path]], ranges: Sequence[Range], *, folder_scope: bool
+) -> tuple[Range, ...]:
+    """For each place in the groups its range, of one for all or one a place; of the folder where that is asked for."""
+    wanted = tuple(ranges[min(i, len(ranges) - 1)] for i in range(len(groups[0])))
+    return folder_ranges(groups, wanted) if folder_scope else wanted
 
 
 def folder_ranges(

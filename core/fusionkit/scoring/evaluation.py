@@ -19,7 +19,7 @@ from ..images import Picture, read_image, write_image
 from ..images.convert import to_tensor
 from ..images.matching import match_folders
 from ..images.picture import Range
-from ..images.ranges import folder_ranges
+from ..images.ranges import source_ranges
 from ..numerics.luma import luma
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
@@ -169,9 +169,7 @@ def evaluate(
         result.values[method] = {name: [] for name in metrics}
         if method not in methods:
             result.baselines.add(method)
-    wanted = tuple(ranges[min(i, len(ranges) - 1)] for i in range(len(sources)))
-    if folder_scope:
-        wanted = folder_ranges([paths[: len(sources)] for paths in matching.groups], wanted)
+    wanted = source_ranges([paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope)
     for number, paths in enumerate(matching.groups):
         key = paths[-1].stem
         report(key, number, len(matching.groups))

@@ -24,7 +24,13 @@ class Ledger:
     def __init__(self, folder: Path, method: str, *, force: bool) -> None:
         self.folder, self.method, self.force = folder, method, force
         self.manifest = Manifest(folder / "manifest.jsonl")
-        done = {row["key"]: row for row in self.manifest.rows() if row.get("status") == "ok" and _whole(row)}
+        done: dict[str, dict[str, Any]] = {}
+        self._run: dict[str, Any] = {}  # the last one of this method
+        for row in self.manifest.rows():
+            if row.get("status") == "ok" and _whole(row):
+                done[row["key"]] = row
+            elif row.get("event") == "run" and row.get("method") == method:
+                self._run = row
         # made by another method, and still there
         stale = {k for k, row in done.items() if row.get("method") != method and (folder / _name(row)).exists()}
         if stale and len(stale) == len(done) and not force:
@@ -58,9 +64,8 @@ class Ledger:
 
     def ranges(self, count: int) -> tuple[Any, ...] | None:
         """The ranges that an earlier run of this method read so many sources with; a resumed one goes on alike."""
-        runs = [row for row in self.manifest.rows() if row.get("event") == "run" and row.get("method") == self.method]
-        found = runs[-1].get("ranges") if runs and not self.force else None
-        if not (isinstance(found, list) and len(found) == count):
+        found = self._run.get("ranges")
+        if self.force or not (isinstance(found, list) and len(found) == count):
             return None
         return tuple(tuple(r) if isinstance(r, list) else r for r in found)
 

@@ -48,8 +48,10 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
     several = there.sum(0) > 1
     weight = torch.stack([torch.linalg.vector_norm(c, dim=1, keepdim=True) + 1e-6 for c, _, _ in colored])
     weight = torch.where(there | ~there.any(0), weight, 0)
-    distance = torch.stack([box_mean((luma - y).abs(), 1) for _, y, _ in colored])
-    weight = torch.where(_differ_in_focus(sources), weight / (distance + NEAR).square(), weight)
+    focus = _differ_in_focus(sources)
+    if bool(focus.any()):
+        distance = torch.stack([box_mean((luma - y).abs(), 1) for _, y, _ in colored])
+        weight = torch.where(focus, weight / (distance + NEAR).square(), weight)
     rise = torch.stack([((luma + DARK) / (y + DARK)).clamp(1, MOST) for _, y, _ in colored])
     scaled = torch.stack([c for c, _, _ in colored]) * torch.where(several, rise, 1)
     return (weight * scaled).sum(0) / weight.sum(0)
