@@ -58,7 +58,7 @@ class Sources:
     the source whose look the result takes where sources disagree (the visible image of an infrared pair). names: what
     messages call each source. noise: the deviation of the noise that each source's luma still has, (B,) in units of
     [0, 1]; empty where nothing is known. to_luma: how luma is made of an image. notes: what the user is told
-    afterwards; stages append to it.
+    afterwards; stages append to it. found: what stages measured, for the manifest; they add to it.
     """
 
     images: tuple[Tensor, ...]
@@ -69,6 +69,7 @@ class Sources:
     noise: tuple[Tensor, ...] = ()
     to_luma: Callable[[Tensor], Tensor] = bt601
     notes: list[str] = field(default_factory=list, compare=False)
+    found: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, images: Sequence[Tensor], to_luma: Callable[[Tensor], Tensor] = bt601, **fields: Any) -> Self:

@@ -43,6 +43,7 @@ def fusionkit_stages() -> Iterator[StageRecord]:
     """The built-in stages."""
     for name, summary, target in (
         ("resize", "sources of another size are resized to the reference", "sizes:Resize"),
+        ("align", "sources that lie elsewhere than the reference are found and moved", "align:Align"),
         ("working_size", "fuses at a stated size; the result has the sources'", "sizes:WorkingSize"),
         ("rounded_luma", "luma of the sources in whole 8-bit levels, as OpenCV reads grey", "levels:RoundedLuma"),
         ("stretch", "the result's luma stretched to the full range", "levels:Stretch"),

@@ -26,6 +26,9 @@ class FileOptions(Options):
     range_scope: Literal["folder", "pair"] = Field(
         "folder", description="what auto looks at: all files of a folder, so that nothing flickers, or each by itself"
     )
+    save_transform: str = Field(
+        "", description="file for what `align` found, to be given as `transform` later; of one set of images"
+    )
     png_level: int = Field(1, ge=0, le=9, description="PNG compression")
     max_pixels: int = Field(150_000_000, ge=1, description="larger images are refused")
     force: bool = Field(False, description="overwrite, and redo what is finished")

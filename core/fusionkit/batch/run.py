@@ -13,6 +13,7 @@ from ..errors import FusionkitError, OutputError
 from ..images import check_output, read_image, store_image
 from ..images.picture import Range
 from ..images.ranges import folder_ranges
+from ..images.transforms import save_transforms
 from ..method.pipeline import Pipeline, output_depth
 from ..storage.atomic import Staged, remove_strays, stage
 from ..storage.ledger import Ledger
@@ -55,9 +56,14 @@ def fuse_files(
 
     description: of the run, for the manifest of a single result.
     """
+    transforms = Path(options.save_transform) if options.save_transform else None
+    if transforms is not None and transforms.exists() and not options.force:
+        raise OutputError(f"{transforms}: exists already; `force` overwrites it")
     outcome = _fuse(pipeline, options, options.ranges(len(job.sources)), job, owned=False)
     assert outcome.staged is not None
     try:
+        if transforms is not None:
+            save_transforms(transforms, outcome.record.get("aligned", []))
         if manifest is not None:
             digest = method_digest(pipeline, options)
             manifest.append("pair", key=job.key, status="ok", method=digest, **(description or {}), **outcome.record)
@@ -81,6 +87,8 @@ def fuse_folders(
     A job that fails is recorded and the next one starts. Nothing is overwritten unless `options.force`, but results
     of this folder's own earlier runs whose sources have changed. `unmatched` is recorded.
     """
+    if options.save_transform:
+        raise OutputError("`save_transform` is for one set of images: align one, then give `transform` for the folder")
     with _alone(output):
         yield from _fuse_folders(pipeline, jobs, output, options, unmatched, engine or SerialEngine())
 
@@ -200,6 +208,7 @@ def _fuse(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], j
             "size": list(fused.picture.size),
         },
         "restored": [r.record() for r in fused.restored],
+        **fused.found,
         "evaluations": fused.evaluations,
         "seconds": {**watch.rounded(), **fused.seconds},
         "peak_memory_mb": peak_memory_mb(),

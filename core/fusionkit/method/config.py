@@ -183,6 +183,14 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
     resize: Literal["error", "reference"] = Field(
         "error", description="reference: sources of another size are resized to the reference (the stage resize)"
     )
+    align: Literal["check", "none", "translation", "rigid", "affine"] = Field(
+        "check",
+        description="what is done about sources that do not lie where the reference does: check: it is said; none: "
+        "nothing; translation, rigid, affine: they are found and moved by such a transform (the stage align)",
+    )
+    transform: str = Field(
+        "", description="file of transforms, as save_transform writes, by which sources are moved instead"
+    )
     luma: Literal["exact", "rounded"] = Field(
         "exact",
         description="rounded: the sources' luma is BT.601 in whole 8-bit levels, as OpenCV reads a grey image "
@@ -267,6 +275,7 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
         size = self.working_size
         built_in = {
             "resize": self.resize == "reference",
+            "align": bool(self.transform) or self.align not in ("check", "none"),
             "truncate": self.levels == "truncated",
             "stretch": self.stretch == "minmax",
             "vivid": (look if self.look == "auto" else self.look) == "vivid",
@@ -274,6 +283,7 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
             "working_size": size is not None,
         }
         options: dict[str, dict[str, Any]] = {"working_size": {"size": size}}
+        options["align"] = {"transform": self.transform} if self.transform else {"model": self.align}
         if self.look == "auto":
             options["vivid"] = {"scenes": "heat"}
         return (

@@ -14,6 +14,7 @@ from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import take, to_array, to_tensor
 from ..images.picture import Depth, Picture
 from ..numerics.luma import colorful
+from ..numerics.registration import look_apart
 from ..options import validate_options
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..timing import Stopwatch
@@ -34,18 +35,21 @@ DECIDING = ("sampler", "seed", "reference", "resize", "luma", "working_size", "s
 
 @dataclass
 class Fused:
-    """A result (B, 3 or 1, H, W) in [0, 1]: what the user should know, evaluations of the backbone, noise found."""
+    """A result (B, 3 or 1, H, W) in [0, 1]: what the user should know, evaluations of the backbone, noise found, and
+    what stages found.
+    """
 
     image: Tensor
     notes: list[str] = field(default_factory=list)
     evaluations: int = 0
     restored: list[Restored] = field(default_factory=list)
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class FusedPicture:
     """A result and where it comes from: index of the reference source, seconds a stage, evaluations of the
-    backbone, noise found in the sources.
+    backbone, noise found in the sources, what stages found.
     """
 
     picture: Picture
@@ -53,6 +57,7 @@ class FusedPicture:
     seconds: dict[str, float]
     evaluations: int
     restored: list[Restored]
+    found: dict[str, Any]
 
 
 class Pipeline:
@@ -174,7 +179,7 @@ class Pipeline:
         default as configured, chosen for each image. names: what messages call the sources.
         """
         sources = self._sources(images, roles, names)
-        result = Fused(torch.empty(0), sources.notes)
+        result = Fused(torch.empty(0), sources.notes, found=sources.found)
         done: dict[int, Tensor] = {}
         for index, batch in self._batches(sources, reference):
             fused = self._fuse(replace(sources.select(batch), reference=index), result, callback, watch or Stopwatch())
@@ -194,6 +199,9 @@ class Pipeline:
             if not isinstance(sources, Sources):
                 raise PluginError(f"stage {stage.name}: before returned {type(sources).__name__}, expected Sources")
         _check_sizes(sources)
+        if self.config.align == "check":
+            with watch.stage("check"):
+                _check_places(sources)
         noise = [torch.Generator().manual_seed(self.config.seed) for _ in range(len(sources.images[0]))]
         sample = self._sampler(sources)(sources, noise, callback=callback, watch=watch)
         image = sample.image
@@ -295,7 +303,7 @@ class Pipeline:
             notes.append(f"alpha kept from {main.name}")
         notes += [f"alpha of {p.name} was ignored" for p in pictures if p.alpha is not None and p is not main]
         picture = replace(main, pixels=np.ascontiguousarray(to_array(fused.image)), notes=tuple(notes))
-        return FusedPicture(picture, index, watch.rounded(), fused.evaluations, fused.restored)
+        return FusedPicture(picture, index, watch.rounded(), fused.evaluations, fused.restored, fused.found)
 
     def fuse(self, *images: Any) -> Any:
         """Fuse paths, PIL images, arrays or tensors: see `fusionkit.fuse`, which this does without building anew."""
@@ -316,6 +324,21 @@ def _check_sizes(sources: Sources) -> None:
                 f"{sources.name(i)} is {size[1]}x{size[0]} but {sources.name(sources.reference)} is "
                 f"{reference[1]}x{reference[0]}: sources must be registered and of one size; `resize=reference` "
                 "resizes the others to the reference"
+            )
+
+
+def _check_places(sources: Sources) -> None:
+    """Say which sources seem to lie elsewhere than the reference."""
+    reference = sources.reference % len(sources)
+    for i in range(len(sources)):
+        for b in range(len(sources.luma[i]) if i != reference else 0):
+            apart = look_apart(sources.luma[reference][b : b + 1], sources.luma[i][b : b + 1])
+            if apart is None:
+                continue
+            sources.found.setdefault("apart", []).append({"source": i + 1, **apart.record()})
+            sources.notes.append(
+                f"{sources.name(i)} looks {apart.pixels:.0f} px off {sources.name(reference)} "
+                f"({apart.right:+.0f} to the right, {apart.down:+.0f} down); `align=affine` moves it there"
             )
 
 

@@ -1,0 +1,302 @@
+"""Where one image of a scene lies in another, whatever sensors made them.
+
+Edges are compared by their orientation, twice the angle of the gradient, so that it does not matter which side is
+brighter: a field of complex numbers d = w g² / |g|², with g the gradient and w its magnitude relative to its
+surroundings (at most 3). The correlation of two such fields over all shifts is a Fourier transform (as in phase
+correlation, Kuglin and Hines 1975, half whitened; oriented gradients for images of unlike sensors as in Ye et al.,
+"Fast and Robust Matching for Multimodal Remote Sensing Image Registration", TGRS 2019). Mutual information, the usual
+measure, finds the place of a visible image in an infrared one about half as often; see docs/decisions/alignment.md.
+
+A transform is a (2, 3) float64 matrix from pixels of the reference to pixels of the source: x to the right, y down,
+both from the image's centre.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .window import box_mean, gaussian_blur
+
+__all__ = ["LEAST_SIDE", "Model", "Offset", "Registration", "displacement", "look_apart", "register", "warp"]
+
+Model = Literal["translation", "rigid", "affine"]
+
+LEAST_SIDE = 48  # pixels: smaller images say too little of where they lie
+CHECKED, SOUGHT, REFINED = 360, 256, 640  # longest sides that are worked at, about
+STRONGEST = 3.0  # times its surroundings that an edge counts
+REACH = 0.2  # of the size, that a shift is looked for in
+CLEAR = 8.0  # standard deviations of the correlation that a place must stand out by
+BETTER = 1.05  # than no shift, as a ratio
+SURE = 9.0  # the same, of the best of many turned and scaled ones
+ANGLES = [1.5 * i for i in range(-5, 6)]  # degrees
+SCALES = [1 + 0.025 * i for i in range(-3, 4)]
+STARTS = 3  # of them, fitted
+STEPS = 60
+
+
+@dataclass(frozen=True)
+class Offset:
+    """The shift at which the edges of two images agree best, in pixels: what is at (x, y) in the reference is at
+    (x + right, y + down) in the source.
+
+    clarity: by how many standard deviations of all shifts it stands out. better: its agreement relative to the best
+    within a pixel, as it was looked at, of no shift at all.
+    """
+
+    right: float
+    down: float
+    clarity: float
+    better: float
+
+    @property
+    def pixels(self) -> float:
+        """Length of the shift."""
+        return math.hypot(self.right, self.down)
+
+    def record(self) -> dict[str, float]:
+        """What a manifest says of it."""
+        return {name: round(getattr(self, name), 2) for name in ("right", "down", "clarity", "better")}
+
+
+@dataclass(frozen=True)
+class Registration:
+    """How a source lies: `matrix`; agreement of edges (cosine, at most 1) without and with it; whether to trust it."""
+
+    matrix: Tensor
+    before: float
+    after: float
+    sure: bool
+
+
+def look_apart(reference: Tensor, source: Tensor) -> Offset | None:
+    """The shift between two lumas (1, 1, H, W) of one size, or None where they look registered or nothing is clear.
+
+    They look apart where another shift than none, of four pixels or more (one and a half of those that a large image
+    is looked at with), agrees better and stands out clearly.
+    """
+    if min(reference.shape[-2:]) < LEAST_SIDE:
+        return None
+    factor = _factor(reference, CHECKED)
+    found = _offset(_field(_reduced(reference, factor)), _field(_reduced(source, factor)), factor)
+    apart = found.pixels >= max(4.0, 1.5 * factor) and found.clarity >= CLEAR and found.better >= BETTER
+    return found if apart else None
+
+
+def register(reference: Tensor, source: Tensor, model: Model) -> Registration:
+    """Find the transform of a model between two lumas (1, 1, H, W) of one size: coarse to fine.
+
+    translation: a shift; rigid: turned as well, to 7.5 degrees; affine: scaled, to 7.5 %, and sheared as well. Shifts
+    up to a fifth of the size are looked for.
+    """
+    angles, scales = ANGLES if model != "translation" else [0.0], SCALES if model == "affine" else [1.0]
+    starts = sorted(_starts(reference, source, angles, scales), key=lambda start: -start[0])[:STARTS]
+    clarity = starts[0][0]
+    finest = _factor(reference, REFINED)
+    coarsest = max(finest, _factor(reference, SOUGHT / 2))
+    first = "rigid" if model == "rigid" else "similarity" if model == "affine" else model
+    fitted = [_fit(reference, source, matrix, first, coarsest) for _, matrix in starts]
+    matrix, _ = max(fitted, key=lambda fit: fit[1])
+    factor = coarsest // 2
+    while factor >= finest:
+        matrix, _ = _fit(reference, source, matrix, model, factor)
+        factor //= 2
+    still = torch.eye(2, 3, dtype=torch.float64)
+    before, after = (_agreement(reference, source, m, max(2, finest)) for m in (still, matrix))
+    remaining = _offset_after(reference, source, matrix)
+    rests = remaining.pixels <= 2.0 * _factor(reference, CHECKED)
+    return Registration(matrix, before, after, clarity >= SURE and after >= before - 1e-3 and rests)
+
+
+def displacement(matrix: Tensor, size: tuple[int, int]) -> float:
+    """How far a transform moves the pixels of an image (height, width): the median, in pixels."""
+    y, x = _places(size, step=max(1, min(size) // 16))
+    moved = _apply(matrix, x.double(), y.double())
+    return float(((moved[0] - x) ** 2 + (moved[1] - y) ** 2).sqrt().median())
+
+
+def warp(image: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The source (B, C, H, W) as the reference's pixels see it, bicubic, and where that is inside it: (1, 1, H, W)."""
+    height, width = image.shape[-2:]
+    y, x = _places((height, width))
+    right, down = (v.float() for v in _apply(matrix, x.double(), y.double()))
+    grid = torch.stack([2 * right / width, 2 * down / height], -1)[None].to(image)
+    moved = F.grid_sample(
+        image, grid.expand(len(image), -1, -1, -1), mode="bicubic", padding_mode="border", align_corners=False
+    )
+    inside = (right.abs() <= (width - 1) / 2) & (down.abs() <= (height - 1) / 2)
+    return moved.clamp(0, 1), inside[None, None].to(image.device)
+
+
+def _places(size: tuple[int, int], step: int = 1) -> tuple[Tensor, Tensor]:
+    """y and x of the pixels, from the centre."""
+    down, right = (torch.arange(0, n, step) - (n - 1) / 2 for n in size)
+    return tuple(torch.meshgrid(down, right, indexing="ij"))  # type: ignore[return-value]
+
+
+def _apply(matrix: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return (
+        matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2],
+        matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2],
+    )
+
+
+def _factor(image: Tensor, side: float) -> int:
+    """By how much an image is reduced so that its longest side is about `side`, at most 1.3 times as much."""
+    return max(1, math.ceil(max(image.shape[-2:]) / side - 0.3))
+
+
+def _reduced(image: Tensor, factor: int) -> Tensor:
+    return F.avg_pool2d(image, factor) if factor > 1 else image
+
+
+def _field(luma: Tensor) -> Tensor:
+    """Orientations of edges as complex numbers, (H, W)."""
+    y = gaussian_blur(luma, 1.0)
+    right, down = torch.zeros_like(y), torch.zeros_like(y)
+    right[..., 1:-1, 1:-1] = y[..., 1:-1, 2:] - y[..., 1:-1, :-2]
+    down[..., 1:-1, 1:-1] = y[..., 2:, 1:-1] - y[..., :-2, 1:-1]
+    squared = right.square() + down.square()
+    magnitude = squared.sqrt()
+    around = box_mean(magnitude, 15) + 0.5 * magnitude.mean() + 1e-4
+    weight = (magnitude / around).clamp_max(STRONGEST) / squared.clamp_min(1e-18)
+    parts = torch.cat([(right.square() - down.square()) * weight, 2 * right * down * weight], 1)
+    real, imaginary = gaussian_blur(parts, 1.0)[0]
+    return torch.complex(real, imaginary)
+
+
+def _spectrum(field: Tensor) -> Tensor:
+    """Of a field that fades to nothing at the borders."""
+    height, width = field.shape
+    rows, columns = (torch.hann_window(n, periodic=False, device=field.device).sqrt() for n in (height, width))
+    return torch.fft.fft2((field - field.mean()) * rows[:, None] * columns)
+
+
+def _offset(reference: Tensor, source: Tensor, factor: int) -> Offset:
+    return _peak(_spectrum(reference), _spectrum(source), factor)
+
+
+def _peak(reference: Tensor, source: Tensor, factor: int) -> Offset:
+    """The shift between two spectra, to a fraction of a pixel, in pixels of the image that was reduced."""
+    cross = reference.conj() * source
+    strength = cross.abs()
+    correlation = torch.fft.fftshift(torch.fft.ifft2(cross / (strength + 1e-3 * strength.mean() + 1e-12).sqrt()).real)
+    height, width = correlation.shape
+    reach = int(REACH * height) + 2, int(REACH * width) + 2
+    middle = height // 2, width // 2
+    seen = correlation[middle[0] - reach[0] : middle[0] + reach[0] + 1, middle[1] - reach[1] : middle[1] + reach[1] + 1]
+    row, column = divmod(int(seen.argmax()), seen.shape[1])
+    deviation = float(correlation.std()) + 1e-12
+    none = float(correlation[middle[0] - 1 : middle[0] + 2, middle[1] - 1 : middle[1] + 2].max())
+    best = float(seen[row, column])
+    down = row - reach[0] + _vertex(seen[:, column], row)
+    right = column - reach[1] + _vertex(seen[row], column)
+    return Offset(factor * right, factor * down, best / deviation, best / max(none, 1e-12))
+
+
+def _vertex(values: Tensor, at: int) -> float:
+    """Where the parabola through a maximum and its neighbours is highest, relative to it."""
+    if not 0 < at < len(values) - 1:
+        return 0.0
+    before, top, after = (float(v) for v in values[at - 1 : at + 2])
+    bend = before - 2 * top + after
+    return 0.0 if bend >= 0 else max(-0.5, min(0.5, 0.5 * (before - after) / bend))
+
+
+def _starts(
+    reference: Tensor, source: Tensor, angles: list[float], scales: list[float]
+) -> Iterator[tuple[float, Tensor]]:
+    """For each angle and scale the best shift: its clarity, and the transform."""
+    factor = _factor(reference, SOUGHT)
+    small, other = _reduced(reference, factor), _reduced(source, factor)
+    spectrum = _spectrum(_field(small))
+    for angle in angles:
+        for scale in scales:
+            cos, sin = scale * math.cos(math.radians(angle)), scale * math.sin(math.radians(angle))
+            turned = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], dtype=torch.float64)
+            offset = _peak(spectrum, _spectrum(_field(warp(other, turned)[0])), factor)
+            shift = turned[:, :2] @ torch.tensor([offset.right, offset.down], dtype=torch.float64)
+            yield offset.clarity, torch.cat([turned[:, :2], shift[:, None]], 1)
+
+
+class _Pair:
+    """The fields of two lumas, reduced, and how well they agree under a transform of the reduced pixels."""
+
+    def __init__(self, reference: Tensor, source: Tensor, factor: int) -> None:
+        self.field = _field(_reduced(reference, factor))
+        self.other = torch.view_as_real(_field(_reduced(source, factor))).permute(2, 0, 1)[None].contiguous()
+        self.size = (self.field.shape[0], self.field.shape[1])
+        self.y, self.x = (v.to(self.field.device) for v in _places(self.size))
+
+    def agreement(self, matrix: Tensor) -> Tensor:
+        """Cosine between the fields where both are seen; the source's orientations are turned as the source is."""
+        height, width = self.size
+        right, down = _apply(matrix, self.x, self.y)
+        grid = torch.stack([2 * right / width, 2 * down / height], -1)[None]
+        moved = F.grid_sample(self.other, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+        angle = 2 * torch.atan2(matrix[1, 0] - matrix[0, 1], matrix[0, 0] + matrix[1, 1])
+        real = moved[0] * torch.cos(angle) + moved[1] * torch.sin(angle)
+        imaginary = moved[1] * torch.cos(angle) - moved[0] * torch.sin(angle)
+        inside = ((right.abs() < width / 2) & (down.abs() < height / 2)).float()
+        product = (self.field.real * real + self.field.imag * imaginary) * inside
+        sizes = (self.field.abs().square() * inside).sum() * (real.square() + imaginary.square()).sum()
+        return product.sum() / (sizes + 1e-12).sqrt()
+
+
+def _fit(
+    reference: Tensor, source: Tensor, matrix: Tensor, model: Model | Literal["similarity"], factor: int
+) -> tuple[Tensor, float]:
+    """A transform made to agree as well as its model can at one resolution, and the agreement."""
+    pair = _Pair(reference, source, factor)
+    start = torch.cat([matrix[:, :2], matrix[:, 2:] / factor], 1).to(pair.field.device, torch.float32)
+    radius = max(pair.size) / 2
+    moves = torch.zeros(6, device=start.device, requires_grad=True)  # about pixels at the border, each
+
+    def transform() -> Tensor:
+        across, along, turn, grow, stretch, shear = moves
+        shift = torch.stack([across, along])[:, None]
+        turn, grow, stretch, shear = (v / radius for v in (turn, grow, stretch, shear))
+        cos, sin = torch.cos(turn), torch.sin(turn)
+        nothing = torch.zeros_like(turn)
+        change = torch.stack([cos, -sin, sin, cos]).view(2, 2)
+        if model in ("similarity", "affine"):
+            change = change * (1 + grow)
+        if model == "affine":
+            change = change + torch.stack([stretch, shear, shear, -stretch]).view(2, 2)
+        if model == "translation":
+            change = torch.stack([1 + nothing, nothing, nothing, 1 + nothing]).view(2, 2)
+        return torch.cat([change @ start[:, :2], start[:, 2:] + shift], 1)
+
+    optimizer = torch.optim.LBFGS([moves], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> float:
+        optimizer.zero_grad()
+        value = -pair.agreement(transform())
+        value.backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
+
+    with torch.enable_grad():
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        found = transform()
+        agreement = float(pair.agreement(found))
+    if not bool(found.isfinite().all()):
+        return matrix, -1.0
+    found = found.double().cpu()
+    return torch.cat([found[:, :2], found[:, 2:] * factor], 1), agreement
+
+
+def _agreement(reference: Tensor, source: Tensor, matrix: Tensor, factor: int) -> float:
+    pair = _Pair(reference, source, factor)
+    scaled = torch.cat([matrix[:, :2], matrix[:, 2:] / factor], 1).to(pair.field.device, torch.float32)
+    return float(pair.agreement(scaled))
+
+
+def _offset_after(reference: Tensor, source: Tensor, matrix: Tensor) -> Offset:
+    """What shift is left between the reference and the source moved."""
+    factor = _factor(reference, CHECKED)
+    return _offset(_field(_reduced(reference, factor)), _field(_reduced(warp(source, matrix)[0], factor)), factor)
