@@ -29,6 +29,7 @@ class FileOptions(Options):
     save_transform: str = Field(
         "", description="file for what `align` found, to be given as `transform` later; of one set of images"
     )
+    strip: bool = Field(False, description="leave out what files say beside pixels and colours: EXIF, GPS, XMP ...")
     png_level: int = Field(1, ge=0, le=9, description="PNG compression")
     max_pixels: int = Field(150_000_000, ge=1, description="larger images are refused")
     force: bool = Field(False, description="overwrite, and redo what is finished")

@@ -195,6 +195,7 @@ def _fuse(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], j
                 alpha=fused.picture.alpha,
                 icc=fused.picture.icc,
                 png_level=options.png_level,
+                metadata=None if options.strip else fused.picture.metadata,
             )
     record = {
         "sources": [file_record(p) for p in job.sources],

@@ -6,6 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .metadata import Metadata
+
 __all__ = [
     "EXTENSIONS",
     "Array",
@@ -42,6 +44,7 @@ class Picture:
     pixels: float32 (H, W, 1) or (H, W, 3) in [0, 1]. depth: how the file stores a sample. span: the stored values
     that 0 and 1 stand for. alpha: (H, W) in [0, 1], pixels are not premultiplied. icc: the colour profile, carried
     to the output. notes: what reading had to decide, for the user. turned: an EXIF orientation was applied.
+    metadata: EXIF, XMP and what else the file says, carried to the output.
     """
 
     pixels: Array
@@ -53,6 +56,7 @@ class Picture:
     format: str = ""
     notes: tuple[str, ...] = field(default=())
     turned: bool = False
+    metadata: Metadata = Metadata()
 
     @property
     def size(self) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import re
 import struct
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from ..errors import ImageReadError
 from ..storage.regular import check_regular
+from .metadata import Metadata, read_metadata, read_tiff_metadata
 from .picture import PEAK, Array, Depth, Picture, Range, own_span, to_unit
 
 __all__ = ["MAX_PIXELS", "read_image"]
@@ -90,6 +92,7 @@ def _picture(
     notes: list[str],
     top: float | None = None,
     turned: bool = False,
+    metadata: Metadata = Metadata(),
 ) -> Picture:
     """Check stored values (H, W, C) and scale them. `top` is the white of integer data that say so themselves."""
     depth: Depth = "8" if values.dtype == np.uint8 else "16" if values.dtype == np.uint16 else "float"
@@ -125,7 +128,16 @@ def _picture(
     pixels = to_unit(values, taken)
     unit_alpha = None if alpha is None else to_unit(alpha, (0.0, PEAK[depth]))
     return Picture(
-        np.ascontiguousarray(pixels), depth, taken, unit_alpha, icc, path.name, format_name, tuple(notes), turned
+        np.ascontiguousarray(pixels),
+        depth,
+        taken,
+        unit_alpha,
+        icc,
+        path.name,
+        format_name,
+        tuple(notes),
+        turned,
+        metadata,
     )
 
 
@@ -164,10 +176,13 @@ def _read_pillow(path: Path, span: Range, max_pixels: int) -> Picture:
             format_name = image.format or ""
             icc = image.info.get("icc_profile")
             image.load()
+            metadata = read_metadata(image, notes)
             upright = ImageOps.exif_transpose(image)
         values, alpha = _values(path, upright, notes)
     turned = image.getexif().get(ORIENTATION_TAG, 1) != 1
-    return _picture(path, values, alpha, span, icc=icc, format_name=format_name, notes=notes, turned=turned)
+    return _picture(
+        path, values, alpha, span, icc=icc, format_name=format_name, notes=notes, turned=turned, metadata=metadata
+    )
 
 
 def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | None]:
@@ -223,17 +238,21 @@ def _read_png16(path: Path, span: Range, max_pixels: int) -> Picture:
         ) from None
     from PIL import Image
 
+    notes: list[str] = []
     with (
         warnings.catch_warnings(),
         Image.open(path, formats=FORMATS) as header,
     ):  # metadata only: pixels would lose their depth
         warnings.simplefilter("ignore")
         orientation, icc = header.getexif().get(ORIENTATION_TAG, 1), header.info.get("icc_profile")
+        metadata = read_metadata(header, notes)
     values = np.asarray(png_decode(path.read_bytes()))
     values = ORIENTATIONS.get(orientation, ORIENTATIONS[1])(values if values.ndim == 3 else values[:, :, None])
     alpha = values[:, :, -1] if values.shape[2] in (2, 4) else None
     values = values[:, :, : 3 if values.shape[2] >= 3 else 1]
-    return _picture(path, values, alpha, span, icc=icc, format_name="PNG", notes=[], turned=orientation != 1)
+    return _picture(
+        path, values, alpha, span, icc=icc, format_name="PNG", notes=notes, turned=orientation != 1, metadata=metadata
+    )
 
 
 def _read_tiff(path: Path, span: Range, max_pixels: int) -> Picture:
@@ -291,7 +310,16 @@ def _read_tiff(path: Path, span: Range, max_pixels: int) -> Picture:
             icc=bytes(icc.value) if icc is not None else None,
             format_name="TIFF",
             turned=orientation != 1,
+            metadata=_tiff_metadata(path, notes, turned=orientation != 1),
         )
+
+
+def _tiff_metadata(path: Path, notes: list[str], *, turned: bool) -> Metadata:
+    metadata = read_tiff_metadata(path, notes)
+    if turned and metadata.geo:
+        notes.append("its GeoTIFF tags are of the picture as it was stored, before it was turned, and were left out")
+        return replace(metadata, geo=())
+    return metadata
 
 
 def _pages(path: Path, tiff: Any) -> Iterator[Any]:

@@ -1,13 +1,15 @@
 """Writing results: the depth that was asked for or an error, and files that appear whole or not at all."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ..errors import OutputError
 from ..storage.atomic import atomic_write
+from .metadata import Metadata, add_ifds, exif_of_result, png_with, software, tiff_tags, xmp_of_result
 from .picture import PEAK, Array, Depth, from_unit
 
 __all__ = ["check_output", "store_image", "write_image"]
@@ -64,11 +66,13 @@ def store_image(
     alpha: Array | None = None,
     icc: bytes | None = None,
     png_level: int = 1,
+    metadata: Metadata | None = None,
 ) -> list[str]:
     """Write (H, W, 1 or 3) in [0, 1] in the format of the suffix; returns notes on what could not be kept.
 
     span: the stored values that 0 and 1 stand for (default: the type's full range). Values are rounded, not
     stretched. JPEG is written at quality 95 without chroma subsampling, WebP lossless, TIFF deflated.
+    metadata: what the file says beside its pixels; `Software` is added, unless it is None.
     """
     suffix, notes = path.suffix.lower(), list[str]()
     if alpha is not None and not CONTAINERS[suffix].alpha:
@@ -82,21 +86,48 @@ def store_image(
     if alpha is not None:
         values = np.concatenate([values, from_unit(alpha, depth, (0.0, PEAK[depth]))[:, :, None]], axis=2)
     try:
+        extra = _Extra.of(metadata, values, suffix, notes)
         if suffix in (".tif", ".tiff"):
-            _write_tiff(path, values, icc, alpha is not None)
+            _write_tiff(path, values, icc, alpha is not None, extra)
         elif depth == "16" and values.shape[2] > 1:
             encode: Any = _png_encode()
-            path.write_bytes(encode(np.ascontiguousarray(values), level=png_level))
-            if icc is not None:
-                notes.append("16-bit colour PNG is written without the colour profile; .tif keeps it")
+            path.write_bytes(
+                png_with(encode(np.ascontiguousarray(values), level=png_level), icc, extra.exif, extra.xmp)
+            )
         else:
-            _write_pillow(path, values, icc, png_level)
+            _write_pillow(path, values, icc, png_level, extra)
     except (ValueError, RuntimeError) as error:  # what an encoder says of an image that its format cannot hold
         raise OutputError(f"{suffix} cannot hold this image: {error}; choose another format") from None
     return notes
 
 
-def _write_tiff(path: Path, values: Array, icc: bytes | None, alpha: bool) -> None:
+@dataclass(frozen=True)
+class _Extra:
+    """Metadata as files take them; all empty where none are wanted."""
+
+    exif: bytes = b""
+    xmp: bytes = b""
+    tags: Sequence[Any] = ()
+    block: Any = None
+
+    @classmethod
+    def of(cls, metadata: Metadata | None, values: Array, suffix: str, notes: list[str]) -> Self:
+        """For a result in a format; what the format cannot hold is said."""
+        if metadata is None:
+            return cls()
+        if suffix == ".bmp":
+            if metadata != Metadata():
+                notes.append(".bmp holds no metadata: EXIF, XMP and the like were left out")
+            return cls()
+        if metadata.geo and suffix not in (".tif", ".tiff"):
+            notes.append(f"{suffix} holds no GeoTIFF tags: they were left out; .tif keeps them")
+        block, left_out = exif_of_result(metadata, (values.shape[1], values.shape[0]))
+        if left_out:
+            notes.append("the reference's EXIF is larger than a file may hold: the maker's note was left out")
+        return cls(block.tobytes(), xmp_of_result(metadata), tiff_tags(metadata, block), block)
+
+
+def _write_tiff(path: Path, values: Array, icc: bytes | None, alpha: bool, extra: _Extra) -> None:
     import tifffile
 
     colors = values.shape[2] - alpha
@@ -109,17 +140,26 @@ def _write_tiff(path: Path, values: Array, icc: bytes | None, alpha: bool) -> No
         photometric="rgb" if colors == 3 else "minisblack",
         extrasamples=["unassalpha"] if alpha else None,
         planarconfig="contig" if values.shape[2] > 1 else None,
+        software=software() if extra.block is not None else False,
+        extratags=extra.tags,
     )
+    if extra.block is not None:
+        add_ifds(path, extra.block)
 
 
-def _write_pillow(path: Path, values: Array, icc: bytes | None, png_level: int) -> None:
-    from PIL import Image
+def _write_pillow(path: Path, values: Array, icc: bytes | None, png_level: int, extra: _Extra) -> None:
+    from PIL import Image, PngImagePlugin
 
     image = Image.fromarray(np.ascontiguousarray(values[:, :, 0] if values.shape[2] == 1 else values))
-    settings: dict[str, Any] = {"icc_profile": icc} if icc else {}
+    given = {"icc_profile": icc, "exif": extra.exif, "xmp": extra.xmp}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value}
     match path.suffix.lower():
         case ".png":
             settings["compress_level"] = png_level
+            if settings.pop("xmp", None):
+                text = PngImagePlugin.PngInfo()
+                text.add_itxt("XML:com.adobe.xmp", extra.xmp.decode(errors="replace"))
+                settings["pnginfo"] = text
         case ".jpg" | ".jpeg":
             settings |= {"quality": 95, "subsampling": 0}
         case ".webp":

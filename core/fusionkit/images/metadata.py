@@ -1,0 +1,188 @@
+"""What a file says of its picture, beside the pixels: EXIF with GPS, XMP, GeoTIFF's tags; read once, written anew.
+
+Tags that describe how the file was laid out are left behind, and those that a result makes untrue are set right:
+orientation (already applied), size, `Software`.
+"""
+
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = [
+    "Metadata",
+    "add_ifds",
+    "exif_of_result",
+    "png_with",
+    "read_metadata",
+    "read_tiff_metadata",
+    "software",
+    "tiff_tags",
+    "xmp_of_result",
+]
+
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+ORIENTATION, SOFTWARE, XMP = 274, 305, 700
+PLACES = (EXIF_IFD, GPS_IFD)
+# description, make, model, resolution and its unit, time, artist, host, rating, copyright, Windows' texts
+DESCRIBING = {270, 271, 272, 282, 283, 296, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}
+WIDTH, HEIGHT, INTEROP = 40962, 40963, 40965
+GEO = {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}  # GeoTIFF, and what GDAL adds
+MOST_EXIF = 65_000  # bytes: what JPEG can hold
+MAKER_NOTE = 37500
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """exif: a whole EXIF block without layout tags. xmp: a packet. geo: GeoTIFF's tags as (code, type, count, value)."""
+
+    exif: bytes = b""
+    xmp: bytes = b""
+    geo: tuple[tuple[int, int, int, Any], ...] = ()
+
+
+def software() -> str:
+    """How results call their maker."""
+    return f"fusionkit {version('imagefusionkit')}"
+
+
+def read_metadata(image: Any, notes: list[str]) -> Metadata:
+    """Of an opened Pillow image; what cannot be read is left out, and said."""
+    return _guarded(lambda: _metadata(image.getexif(), image.info.get("xmp", b""), {}), notes)
+
+
+def read_tiff_metadata(path: Path, notes: list[str]) -> Metadata:
+    """Of the first page of a TIFF, whatever its pixels are."""
+    from PIL import Image, TiffImagePlugin
+
+    def read() -> Metadata:
+        with path.open("rb") as stream:
+            head = stream.read(8)
+            if head[:4] not in (b"II*\0", b"MM\0*"):
+                return Metadata()  # over 4 GB
+            tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+            stream.seek(tags.next)
+            tags.load(stream)
+            exif = Image.Exif()
+            stream.seek(0)
+            exif.load_from_fp(stream)
+            return _metadata(exif, tags.get(XMP, b""), tags)
+
+    return _guarded(read, notes)
+
+
+def _guarded(read: Callable[[], Metadata], notes: list[str]) -> Metadata:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read()
+    except Exception:  # whatever a damaged block provokes
+        notes.append("its metadata are damaged and were left out")
+        return Metadata()
+
+
+def _metadata(exif: Any, xmp: Any, tags: Any) -> Metadata:
+    return Metadata(_kept(exif), xmp.encode() if isinstance(xmp, str) else bytes(xmp), tuple(_geo(tags)))
+
+
+def _kept(exif: Any) -> bytes:
+    """The describing tags of an EXIF block as a block of their own; empty where there are none."""
+    from PIL import Image
+
+    kept = Image.Exif()
+    for code, value in exif.items():
+        if code in DESCRIBING:
+            kept[code] = value
+    for place in PLACES:
+        for code, value in exif.get_ifd(place).items():
+            if code not in (WIDTH, HEIGHT, INTEROP):
+                kept.get_ifd(place)[code] = value
+    return kept.tobytes() if len(kept) or any(kept.get_ifd(place) for place in PLACES) else b""
+
+
+def _geo(tags: Any) -> Iterator[tuple[int, int, int, Any]]:
+    for code in sorted(GEO & set(tags)):
+        value = tags[code]
+        count = len(value) + 1 if isinstance(value, str) else len(value) if isinstance(value, tuple) else 1
+        yield code, tags.tagtype[code], count, value
+
+
+def exif_of_result(metadata: Metadata, size: tuple[int, int]) -> tuple[Any, bool]:
+    """The EXIF of a result of (width, height), as Pillow's object; whether the maker's note had to go, for its size."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    if metadata.exif:
+        exif.load(metadata.exif)
+        if exif.get_ifd(EXIF_IFD):
+            exif.get_ifd(EXIF_IFD)[WIDTH], exif.get_ifd(EXIF_IFD)[HEIGHT] = size
+    exif[SOFTWARE] = software()
+    too_large = len(exif.tobytes()) > MOST_EXIF
+    if too_large:
+        exif.get_ifd(EXIF_IFD).pop(MAKER_NOTE, None)
+    return exif, too_large
+
+
+def xmp_of_result(metadata: Metadata) -> bytes:
+    """The packet with its orientation set right."""
+    return re.sub(rb'(tiff:Orientation(?:="|>))\d', rb"\g<1>1", metadata.xmp)
+
+
+def tiff_tags(metadata: Metadata, exif: Any) -> list[tuple[int, int, int | None, Any, bool]]:
+    """For tifffile: describing tags, XMP, GeoTIFF's."""
+    texts = [(c, v) for c, v in exif.items() if c in DESCRIBING and isinstance(v, str) and v.isascii()]
+    tags: list[tuple[int, int, int | None, Any, bool]] = [(code, 2, None, text, True) for code, text in texts]
+    if metadata.xmp:
+        packet = xmp_of_result(metadata)
+        tags.append((XMP, 1, len(packet), packet, True))
+    return tags + [(*tag, True) for tag in metadata.geo]
+
+
+def add_ifds(path: Path, exif: Any) -> None:
+    """Give a TIFF of one page the EXIF and GPS directories, which tifffile does not write: appended, then pointed to."""
+    from PIL import TiffImagePlugin
+
+    with path.open("r+b") as stream:
+        head = stream.read(8)
+        if head[:4] != b"II*\0":
+            return  # over 4 GB
+        start = int.from_bytes(head[4:], "little")
+        stream.seek(start)
+        count = int.from_bytes(stream.read(2), "little")
+        entries: list[bytes] = [stream.read(12) for _ in range(count)]
+        for place in PLACES:
+            if not exif.get_ifd(place):
+                continue
+            directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
+            for code, value in exif.get_ifd(place).items():
+                directory[code] = value
+            at = _end(stream)
+            stream.write(directory.tobytes(at))
+            entries.append(struct.pack("<HHII", place, 4, 1, at))
+        at = _end(stream)
+        by_code = sorted((int.from_bytes(entry[:2], "little"), entry) for entry in entries)
+        stream.write(struct.pack("<H", len(entries)) + b"".join(entry for _, entry in by_code) + bytes(4))
+        stream.seek(4)
+        stream.write(struct.pack("<I", at))
+
+
+def _end(stream: BinaryIO) -> int:
+    """The end of a file, at an even place."""
+    at = stream.seek(0, 2)
+    return at + stream.write(bytes(at % 2))
+
+
+def png_with(data: bytes, icc: bytes | None, exif: bytes, xmp: bytes) -> bytes:
+    """A PNG of an encoder that knows of pixels only, with profile, EXIF and XMP after its header (PNG 3rd ed., 11.3)."""
+    chunks = [(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))] if icc else []
+    chunks += [(b"eXIf", exif.removeprefix(b"Exif\0\0"))] if exif else []
+    chunks += [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)] if xmp else []
+    packed = (
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
+    return data[:33] + b"".join(packed) + data[33:]  # after the signature and IHDR
