@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 __all__ = [
+    "NO_METADATA",
     "Metadata",
     "add_ifds",
     "exif_of_result",
@@ -39,11 +40,14 @@ MAKER_NOTE = 37500
 
 @dataclass(frozen=True)
 class Metadata:
-    """exif: a whole EXIF block without layout tags. xmp: a packet. geo: GeoTIFF's tags as (code, type, count, value)."""
+    """exif: an EXIF block without layout tags. xmp: a packet. geo: GeoTIFF's tags as (code, type, count, value)."""
 
     exif: bytes = b""
     xmp: bytes = b""
     geo: tuple[tuple[int, int, int, Any], ...] = ()
+
+
+NO_METADATA = Metadata()
 
 
 def software() -> str:
@@ -144,7 +148,7 @@ def tiff_tags(metadata: Metadata, exif: Any) -> list[tuple[int, int, int | None,
 
 
 def add_ifds(path: Path, exif: Any) -> None:
-    """Give a TIFF of one page the EXIF and GPS directories, which tifffile does not write: appended, then pointed to."""
+    """Give a TIFF of one page the directories EXIF and GPS, which tifffile does not write: appended, and pointed to."""
     from PIL import TiffImagePlugin
 
     with path.open("r+b") as stream:
@@ -178,7 +182,7 @@ def _end(stream: BinaryIO) -> int:
 
 
 def png_with(data: bytes, icc: bytes | None, exif: bytes, xmp: bytes) -> bytes:
-    """A PNG of an encoder that knows of pixels only, with profile, EXIF and XMP after its header (PNG 3rd ed., 11.3)."""
+    """A PNG of an encoder that knows of pixels only, with profile, EXIF and XMP after its header (PNG 3, 11.3)."""
     chunks = [(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))] if icc else []
     chunks += [(b"eXIf", exif.removeprefix(b"Exif\0\0"))] if exif else []
     chunks += [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)] if xmp else []

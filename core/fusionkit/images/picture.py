@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .metadata import Metadata
+from .metadata import NO_METADATA, Metadata
 
 __all__ = [
     "EXTENSIONS",
@@ -56,7 +56,7 @@ class Picture:
     format: str = ""
     notes: tuple[str, ...] = field(default=())
     turned: bool = False
-    metadata: Metadata = Metadata()
+    metadata: Metadata = NO_METADATA
 
     @property
     def size(self) -> tuple[int, int]:

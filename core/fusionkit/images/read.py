@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import ImageReadError
 from ..storage.regular import check_regular
-from .metadata import Metadata, read_metadata, read_tiff_metadata
+from .metadata import NO_METADATA, Metadata, read_metadata, read_tiff_metadata
 from .picture import PEAK, Array, Depth, Picture, Range, own_span, to_unit
 
 __all__ = ["MAX_PIXELS", "read_image"]
@@ -92,7 +92,7 @@ def _picture(
     notes: list[str],
     top: float | None = None,
     turned: bool = False,
-    metadata: Metadata = Metadata(),
+    metadata: Metadata = NO_METADATA,
 ) -> Picture:
     """Check stored values (H, W, C) and scale them. `top` is the white of integer data that say so themselves."""
     depth: Depth = "8" if values.dtype == np.uint8 else "16" if values.dtype == np.uint16 else "float"

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import OutputError
 from ..storage.atomic import atomic_write
-from .metadata import Metadata, add_ifds, exif_of_result, png_with, software, tiff_tags, xmp_of_result
+from .metadata import NO_METADATA, Metadata, add_ifds, exif_of_result, png_with, software, tiff_tags, xmp_of_result
 from .picture import PEAK, Array, Depth, from_unit
 
 __all__ = ["check_output", "store_image", "write_image"]
@@ -116,7 +116,7 @@ class _Extra:
         if metadata is None:
             return cls()
         if suffix == ".bmp":
-            if metadata != Metadata():
+            if metadata != NO_METADATA:
                 notes.append(".bmp holds no metadata: EXIF, XMP and the like were left out")
             return cls()
         if metadata.geo and suffix not in (".tif", ".tiff"):
