@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from fusionkit.flow.path import x0_and_noise
-from fusionkit.images import read_image
 from fusionkit.images.convert import to_tensor
 from fusionkit.numerics.luma import luma
+from fusionkit.reading import read_image
 from fusionkit.training.data import list_images
 from fusionkit_backbones.rf import RectifiedFlow, RFOptions
 

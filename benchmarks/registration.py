@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fusionkit.images import read_image
 from fusionkit.images.convert import to_tensor
-from fusionkit.images.matching import match_folders
 from fusionkit.numerics.luma import luma
 from fusionkit.numerics.registration import displacement, look_apart, register, warp
+from fusionkit.reading import read_image
+from fusionkit.reading.matching import match_folders
 
 
 def _pairs(folders: list[Path], every: int) -> Iterator[tuple[str, Tensor, Tensor]]:

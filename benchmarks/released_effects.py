@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from fusionkit.batch.run import match_folders
-from fusionkit.images import read_image
 from fusionkit.method.config import load_preset, make_config, merge_choices
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.reading import read_image
 from fusionkit.scenes import infrared_visible
 from fusionkit.weights import save_weights
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig

@@ -27,11 +27,11 @@ from torch import Tensor
 
 from fusionkit.contracts import Sources
 from fusionkit.flow.path import x0_and_noise
-from fusionkit.images import read_image
 from fusionkit.images.convert import to_tensor
-from fusionkit.images.matching import match_folders
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics.luma import luma
+from fusionkit.reading import read_image
+from fusionkit.reading.matching import match_folders
 from fusionkit.scoring.metrics import load_metrics
 
 PRIORS = ("em_tv", "laplacian")

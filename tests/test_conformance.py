@@ -2,6 +2,7 @@
 
 import pytest
 
+from example_files import EXAMPLES
 from fusionkit import testing
 from fusionkit.registry.kinds import KINDS
 from fusionkit.registry.loading import get_registry
@@ -9,6 +10,7 @@ from fusionkit.registry.loading import get_registry
 CONTRACTS = {name: getattr(testing, kind.conformance) for name, kind in KINDS.items()}
 # what a built-in needs to be told for its test
 SETTINGS = {("color-space", "gray"): {"exact": False}, ("prior", "released_rffusion"): {"stretches": True}}
+SETTINGS |= {("reader", name): {"write": staticmethod(write)} for name, write in EXAMPLES.items()}
 
 
 def _contracts():

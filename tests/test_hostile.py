@@ -26,9 +26,9 @@ from fusionkit.batch.options import FileOptions
 from fusionkit.batch.plan import plan_folders
 from fusionkit.batch.run import LOCK, fuse_folders
 from fusionkit.errors import FusionkitError, ImageReadError, OptionError, OutputError, WeightsError
-from fusionkit.images import read_image
 from fusionkit.method.config import PipelineConfig, load_preset, make_config
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.reading import read_image
 from fusionkit.storage.atomic import atomic_write
 from fusionkit.storage.manifest import Manifest
 from fusionkit.weights.checkpoint import read_checkpoint

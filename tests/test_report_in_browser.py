@@ -12,7 +12,7 @@ import pytest
 
 from fusionkit.ablation import Study, load_grid, load_scenes
 from fusionkit.ablation.report import write_reports
-from fusionkit.images import read_image
+from fusionkit.reading import read_image
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser's tests need playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -16,9 +16,10 @@ from .registry.records import *  # noqa: F403  all of them
 
 if TYPE_CHECKING:
     from .api import fuse
-    from .images import read_image, write_image
+    from .images import write_image
     from .method.config import Choice, PipelineConfig, SamplerOptions
     from .method.pipeline import Pipeline
+    from .reading import read_image
 
 __all__ = [
     "Choice",
@@ -39,7 +40,7 @@ _LAZY = {
     "PipelineConfig": ".method.config",
     "SamplerOptions": ".method.config",
     "fuse": ".api",
-    "read_image": ".images",
+    "read_image": ".reading",
     "write_image": ".images",
 }
 

@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,6 +16,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel
 from torch import Tensor
 
+from .images.metadata import NO_METADATA, Metadata
+from .images.picture import Array, Span
 from .numerics.luma import luma as bt601
 from .options import Options
 
@@ -27,8 +30,10 @@ __all__ = [
     "Metric",
     "Options",
     "Prior",
+    "Reader",
     "Sources",
     "Stage",
+    "Stored",
     "pad_to_multiple",
 ]
 
@@ -291,6 +296,44 @@ class Detector(Plugin, ABC):
     @abstractmethod
     def __call__(self, image: Tensor) -> Sequence[Detection]:
         """image (1, 3, H, W) in [0, 1], grey as three equal channels -> its objects, in any order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """One picture as its file stores it, before anything is scaled.
+
+    values: (H, W, 1 or 3), upright, integers or float. alpha: (H, W) of the same type, in its full range. white: the
+    stored value that the file says is white, None for the type's largest (1 for float). inverted: values grow towards
+    black. window: the values that the file says are to be shown as black and white. series: more values of the same
+    kind (a volume's), from which a range is taken for all its pictures alike. icc: the colour profile. format: of the
+    file. name: what tells the picture from others in the file ("slice 12"). notes: what the user is told. turned: an
+    orientation that the file states was applied. metadata: EXIF and the like.
+    """
+
+    values: Array
+    alpha: Array | None = None
+    white: float | None = None
+    inverted: bool = False
+    window: Span | None = None
+    series: Array | None = None
+    icc: bytes | None = None
+    format: str = ""
+    name: str = ""
+    notes: tuple[str, ...] = ()
+    turned: bool = False
+    metadata: Metadata = NO_METADATA
+
+
+class Reader(Plugin, ABC):
+    """Takes image files of some formats; its record says which (`fusionkit.ReaderRecord`).
+
+    It has no options that users can give, since files choose their reader. What is wrong with a file is raised as
+    `fusionkit.errors.ImageReadError` in one line; anything else that is raised becomes one, too.
+    """
+
+    @abstractmethod
+    def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
+        """All pictures of a file, in their order. More than `max_pixels` in one are refused before they are decoded."""
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

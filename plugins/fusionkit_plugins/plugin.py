@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fusionkit import ColorSpaceRecord, DecoderRecord, DetectorRecord, MetricRecord, StageRecord, hookimpl
+from fusionkit import ColorSpaceRecord, DecoderRecord, DetectorRecord, MetricRecord, ReaderRecord, StageRecord, hookimpl
 
 
 @hookimpl
@@ -161,4 +161,58 @@ def fusionkit_detectors() -> Iterator[DetectorRecord]:
         target="fusionkit_plugins.detectors.hog:HOGPeople",
         modules=("cv2",),
         extra="detect",
+    )
+
+
+@hookimpl
+def fusionkit_readers() -> Iterator[ReaderRecord]:
+    """The built-in readers."""
+    yield ReaderRecord(
+        name="pillow",
+        summary="PNG, JPEG, WebP, BMP, GIF, Netpbm, JPEG 2000",
+        target="fusionkit_plugins.readers.pillow:PillowReader",
+        extensions=(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".pnm"),
+    )
+    yield ReaderRecord(
+        name="tiff",
+        summary="TIFF of 1 to 16 bits and float, GeoTIFF",
+        target="fusionkit_plugins.readers.tiff:TiffReader",
+        extensions=(".tif", ".tiff"),
+        magic=((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
+    )
+    yield ReaderRecord(
+        name="raw",
+        summary="raw files of cameras, developed by LibRaw to 16 bits",
+        target="fusionkit_plugins.readers.raw:RawReader",
+        modules=("rawpy",),
+        extra="raw",
+        extensions=(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
+    )
+    yield ReaderRecord(
+        name="exr",
+        summary="OpenEXR, grey or RGB",
+        target="fusionkit_plugins.readers.exr:ExrReader",
+        modules=("OpenEXR",),
+        extra="exr",
+        extensions=(".exr",),
+        magic=((0, b"v/1\x01"),),
+    )
+    yield ReaderRecord(
+        name="dicom",
+        summary="DICOM, single images and series of frames",
+        target="fusionkit_plugins.readers.dicom:DicomReader",
+        modules=("pydicom",),
+        extra="dicom",
+        extensions=(".dcm",),
+        magic=((128, b"DICM"),),
+        several=True,
+    )
+    yield ReaderRecord(
+        name="nifti",
+        summary="NIfTI volumes, slice by slice",
+        target="fusionkit_plugins.readers.nifti:NiftiReader",
+        modules=("nibabel",),
+        extra="nifti",
+        extensions=(".nii", ".nii.gz"),
+        several=True,
     )

@@ -13,7 +13,8 @@ from fusionkit.ablation import Study, load_grid, load_pairs, load_scenes
 from fusionkit.ablation.attribution import removals
 from fusionkit.ablation.report import write_reports
 from fusionkit.errors import OptionError
-from fusionkit.images import read_image, write_image
+from fusionkit.images import write_image
+from fusionkit.reading import read_image
 from fusionkit.scenes import infrared_visible
 from fusionkit.weights import save_weights
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig

@@ -14,9 +14,10 @@ from fusionkit.batch.options import FileOptions
 from fusionkit.batch.plan import Job, plan_folders
 from fusionkit.batch.run import fuse_files, fuse_folders, method_digest
 from fusionkit.errors import InputError, OutputError
-from fusionkit.images import read_image, write_image
+from fusionkit.images import write_image
 from fusionkit.method.config import make_config
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.reading import read_image
 from fusionkit.storage.manifest import Manifest, sha256
 from harness import load_image
 

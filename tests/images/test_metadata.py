@@ -7,8 +7,9 @@ import pytest
 import tifffile
 from PIL import Image, TiffImagePlugin
 
-from fusionkit.images import read_image, write_image
+from fusionkit.images import write_image
 from fusionkit.images.metadata import Metadata, software
+from fusionkit.reading import read_image
 from harness import load_image, run_cli
 
 EXIF, GPS = 0x8769, 0x8825

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..images import read_image
+from ..reading import read_image
 from ..scoring.statistics import Summary, bootstrap
 from .study import CellState, Study
 

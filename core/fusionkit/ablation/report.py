@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts import Sources
-from ..images import Picture, read_image, write_image
+from ..images import Picture, write_image
 from ..images.convert import to_tensor
+from ..reading import read_image
 from ..registry.kinds import DISTRIBUTION
 from ..scoring.maps import has_maps, overlay
 from ..storage.atomic import atomic_write

@@ -12,12 +12,13 @@ from typing import Any
 
 from ..contracts import Metric, Sources
 from ..errors import FusionkitError, InputError, OptionError
-from ..images import Picture, read_image, write_image
+from ..images import Picture, write_image
 from ..images.convert import to_tensor
-from ..images.matching import match_folders
 from ..images.picture import Range
-from ..images.ranges import source_ranges
 from ..method.pipeline import Pipeline
+from ..reading import read_image
+from ..reading.matching import match_folders
+from ..reading.ranges import source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..scoring.baselines import BASELINES
 from ..scoring.evaluation import Evaluation, as_sources, score_images

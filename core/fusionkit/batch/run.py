@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FusionkitError, OutputError
-from ..images import check_output, read_image, store_image
+from ..images import check_output, store_image
 from ..images.picture import Range
-from ..images.ranges import folder_ranges
 from ..images.transforms import save_transforms
 from ..method.pipeline import Pipeline, output_depth
+from ..reading import read_image
+from ..reading.ranges import folder_ranges
 from ..storage.atomic import Staged, remove_strays, stage
 from ..storage.ledger import Ledger
 from ..storage.manifest import Manifest, file_record
@@ -127,7 +128,7 @@ def _fuse_folders(
     ledger = Ledger(output, method_digest(pipeline, options), force=options.force)
     ranges = options.ranges(max((len(job.sources) for job in jobs), default=0))
     if options.range_scope == "folder":
-        groups = [job.sources for job in jobs]
+        groups = [job.places for job in jobs]
         ranges = ledger.ranges(len(ranges)) or folder_ranges(groups, ranges, options.max_pixels)
     ledger.run(**pipeline.describe(), files=options.record(), ranges=ranges, unmatched=unmatched)
     for outcome in engine.map(partial(_attempt, pipeline, options, ranges, ledger), jobs):
@@ -172,7 +173,8 @@ def _fuse(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], j
     with watch.stage("total"):
         with watch.stage("read"):
             pictures = [
-                read_image(path, span, options.max_pixels) for path, span in zip(job.sources, ranges, strict=True)
+                read_image(path, span, options.max_pixels, picture)
+                for (path, picture), span in zip(job.places, ranges, strict=True)
             ]
         index = pipeline.reference([p.has_color for p in pictures])
         reference = pictures[index]

@@ -102,16 +102,18 @@ def run(
 
 
 def _run_one(pipeline: "Pipeline", sources: list[Path], output: Path, files: FileOptions, manifest: bool) -> None:
-    from ..batch.plan import Job
+    from ..batch.plan import Job, by_picture
     from ..batch.run import fuse_files
     from ..storage.manifest import Manifest
 
-    if len(sources) < 2:
-        raise OptionError("one source is nothing to fuse; give two or more images, or `pairs` and folders")
     if not output.name:
         raise OptionError(f"`output={str(output)!r}`: is a folder; name a file, such as fused.png")
-    record = Manifest(output.with_name(f"{output.stem}.manifest.jsonl")) if manifest else None
     job = Job(output.stem, tuple(sources), output)
+    if len(sources) == 1:
+        job = next(by_picture(job))
+    if len(job.sources) < 2:
+        raise OptionError("one source is nothing to fuse; give two or more images, or `pairs` and folders")
+    record = Manifest(output.with_name(f"{output.stem}.manifest.jsonl")) if manifest else None
     outcome = fuse_files(pipeline, job, files, record, description=pipeline.describe())
     for note in outcome.notes:
         typer.echo(f"note: {printable(in_flags(note))}", err=True)

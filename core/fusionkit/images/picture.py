@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from .metadata import NO_METADATA, Metadata
 
 __all__ = [
-    "EXTENSIONS",
     "Array",
     "Depth",
     "Picture",
@@ -34,7 +33,6 @@ GREY_SPREAD = 2.5 / 255  # channels that agree to two 8-bit levels are grey: JPE
 
 PEAK: dict[Depth, float] = {"8": 255.0, "16": 65535.0, "float": 1.0}
 DTYPE: dict[Depth, Any] = {"8": np.uint8, "16": np.uint16, "float": np.float32}
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".pnm"})
 
 
 @dataclass(frozen=True, eq=False)

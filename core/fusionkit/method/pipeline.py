@@ -11,11 +11,12 @@ from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
-from ..images.convert import take, to_array, to_tensor
+from ..images.convert import to_array, to_tensor
 from ..images.picture import Depth, Picture
 from ..numerics.luma import colorful
 from ..numerics.registration import look_apart
 from ..options import validate_options
+from ..reading.take import take
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..timing import Stopwatch
 from .config import Choice, PipelineConfig, SamplerOptions

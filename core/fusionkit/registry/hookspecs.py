@@ -25,6 +25,7 @@ from .records import (
     DetectorRecord,
     MetricRecord,
     PriorRecord,
+    ReaderRecord,
     StageRecord,
 )
 
@@ -66,3 +67,8 @@ def fusionkit_detectors() -> Iterable[DetectorRecord]:  # type: ignore[empty-bod
 @hookspec
 def fusionkit_stages() -> Iterable[StageRecord]:  # type: ignore[empty-body]
     """Yield a `StageRecord` for every stage before and after the fusion that the package offers."""
+
+
+@hookspec
+def fusionkit_readers() -> Iterable[ReaderRecord]:  # type: ignore[empty-body]
+    """Yield a `ReaderRecord` for every reader of image files that the package offers."""

@@ -115,6 +115,7 @@ KINDS: dict[str, Kind] = {
             flag="--detector",
             help="also compare what a detector finds in results and in sources",
         ),
+        Kind(name="reader", record=records.ReaderRecord, hook="fusionkit_readers", contract="Reader"),
     )
 }
 

@@ -14,6 +14,7 @@ __all__ = [
     "MetricRecord",
     "PluginRecord",
     "PriorRecord",
+    "ReaderRecord",
     "StageRecord",
 ]
 
@@ -85,3 +86,18 @@ class DetectorRecord(PluginRecord):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageRecord(PluginRecord):
     """A stage around the fusion: see `fusionkit.contracts.Stage`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReaderRecord(PluginRecord):
+    """A reader of image files: see `fusionkit.contracts.Reader`.
+
+    extensions: of its files, in lower case with the dot. magic: bytes at places in the first 512, any of which its
+    files have; a file of a listed extension without them goes to another reader. mark: bytes somewhere in the first
+    256 KB that only its files have; it goes before all readers without one. several: files may hold several pictures.
+    """
+
+    extensions: tuple[str, ...] = ()
+    magic: tuple[tuple[int, bytes], ...] = ()
+    mark: bytes = b""
+    several: bool = False

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from ..contracts import Metric, Sources
 from ..errors import FusionkitError, InputError
-from ..images import Picture, read_image, write_image
+from ..images import Picture, write_image
 from ..images.convert import to_tensor
-from ..images.matching import match_folders
 from ..images.picture import Range
-from ..images.ranges import source_ranges
 from ..numerics.luma import luma
+from ..reading import read_image
+from ..reading.matching import match_folders
+from ..reading.ranges import source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
 from ..storage.manifest import file_record

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..images import EXTENSIONS, read_image
-from ..images.matching import match_folders
 from ..numerics.luma import luma
+from ..reading import read_image, readable_extensions
+from ..reading.matching import match_folders
 from .options import TrainOptions
 
 __all__ = ["CropSampler", "PairSampler", "list_images"]
@@ -18,7 +18,7 @@ __all__ = ["CropSampler", "PairSampler", "list_images"]
 
 def list_images(folders: Sequence[Path]) -> list[Path]:
     """All image files in `folders`, sorted; an error when there is none."""
-    paths = sorted(p for f in folders for p in f.iterdir() if p.suffix.lower() in EXTENSIONS)
+    paths = sorted(p for f in folders for p in f.iterdir() if p.name.lower().endswith(readable_extensions()))
     if not paths:
         raise InputError(f"no images in {', '.join(map(str, folders))}")
     return paths

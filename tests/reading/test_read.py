@@ -11,8 +11,9 @@ from PIL import Image
 
 import fusionkit
 from fusionkit.errors import ImageReadError, OutputError
-from fusionkit.images import check_output, read_image, write_image
+from fusionkit.images import check_output, write_image
 from fusionkit.images.picture import PEAK, from_unit, to_unit
+from fusionkit.reading import read_image
 
 RNG = np.random.default_rng(0)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fusionkit.errors import InputError
-from fusionkit.images.matching import match_folders
+from fusionkit.reading.matching import match_folders
 
 
 @pytest.fixture

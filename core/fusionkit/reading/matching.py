@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from .picture import EXTENSIONS
+from .read import readable_extensions
 
-__all__ = ["Matching", "match_folders"]
+__all__ = ["Matching", "bare_name", "match_folders"]
 
 
 @dataclass
@@ -24,14 +24,14 @@ def match_folders(folders: Sequence[Path]) -> Matching:
     """Groups for every stem that all folders have, whatever extension and case; the rest is listed."""
     if len({f.resolve() for f in folders}) < len(folders):
         raise InputError("one folder is named twice")
-    matching, tables = Matching(), []
+    matching, tables, extensions = Matching(), [], readable_extensions()
     for folder in folders:
         if not folder.is_dir():
             raise InputError(
                 f"{folder}: not a folder; folders are matched by file name, `pairs` takes no single images"
             )
         table: dict[str, Path] = {}
-        for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file()):
+        for path in sorted(p for p in folder.iterdir() if p.name.lower().endswith(extensions) and p.is_file()):
             if path.name.startswith("."):
                 continue
             other = table.setdefault(_stem(path), path)
@@ -49,4 +49,10 @@ def match_folders(folders: Sequence[Path]) -> Matching:
 
 def _stem(path: Path) -> str:
     """The name that files are matched by: composed and decomposed accents and both cases are one."""
-    return unicodedata.normalize("NFC", path.stem).casefold()
+    return unicodedata.normalize("NFC", bare_name(path)).casefold()
+
+
+def bare_name(path: Path) -> str:
+    """The file's name without its extension, be it of two parts, as in .nii.gz."""
+    parts = [e for e in readable_extensions() if path.name.lower().endswith(e)]
+    return path.name[: -max(map(len, parts))] if parts and len(path.name) > max(map(len, parts)) else path.stem

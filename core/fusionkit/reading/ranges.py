@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FusionkitError
-from .picture import PEAK, Depth, Range, Span, own_span
+from ..images.picture import PEAK, Depth, Range, Span, own_span
 from .read import MAX_PIXELS, read_image
 
 __all__ = ["folder_ranges", "source_ranges"]
 
 FILES = 32  # that a range is taken from, spread over the folder
 VALUES = 50_000  # of each of them
+Place = tuple[Path, int | None]  # a file, and which of its pictures where it holds several
 
 
 def source_ranges(
@@ -20,11 +21,11 @@ def source_ranges(
 ) -> tuple[Range, ...]:
     """For each place in the groups its range, of one for all or one a place; of the folder where that is asked for."""
     wanted = tuple(ranges[min(i, len(ranges) - 1)] for i in range(len(groups[0])))
-    return folder_ranges(groups, wanted) if folder_scope else wanted
+    return folder_ranges([[(path, None) for path in group] for group in groups], wanted) if folder_scope else wanted
 
 
 def folder_ranges(
-    groups: Sequence[Sequence[Path]], wanted: Sequence[Range], max_pixels: int = MAX_PIXELS
+    groups: Sequence[Sequence[Place]], wanted: Sequence[Range], max_pixels: int = MAX_PIXELS
 ) -> tuple[Range, ...]:
     """For each place in the groups the range to read its files with: what is wanted, "auto" replaced by numbers.
 
@@ -36,13 +37,13 @@ def folder_ranges(
     )
 
 
-def _of_folder(paths: Sequence[Path], max_pixels: int) -> Range:
+def _of_folder(places: Sequence[Place], max_pixels: int) -> Range:
     values, spans = [], set[Span]()
     depth: Depth = "8"
-    count = min(FILES, len(paths))
-    for path in (paths[i * len(paths) // count] for i in range(count)):
+    count = min(FILES, len(places))
+    for path, number in (places[i * len(places) // count] for i in range(count)):
         try:
-            picture = read_image(path, "auto", max_pixels)
+            picture = read_image(path, "auto", max_pixels, number)
         except FusionkitError:
             continue  # said when it is its turn
         if picture.depth == "8":

@@ -1,0 +1,207 @@
+"""Reading image files, by plug-ins of the kind `reader`. Whatever would be read wrong is refused with the reason."""
+
+import struct
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from ..contracts import Reader, Stored
+from ..errors import FusionkitError, ImageReadError
+from ..images.picture import PEAK, Array, Depth, Picture, Range, own_span, to_unit
+from ..registry.kinds import DISTRIBUTION
+from ..registry.loading import Registered, create, get_registry
+from ..registry.records import ReaderRecord
+from ..storage.regular import check_regular
+
+__all__ = ["MAX_PIXELS", "count_pictures", "read_image", "readable_extensions"]
+
+MAX_PIXELS = 150_000_000
+HEAD = 512  # bytes that magic is looked for in
+MARKED = 256 * 1024  # bytes that a mark is looked for in
+FALLBACK = "pillow"
+
+
+def read_image(
+    path: Path | str, span: Range = "auto", max_pixels: int = MAX_PIXELS, picture: int | None = None
+) -> Picture:
+    """Read one picture of a file.
+
+    span: the stored values that black and white stand for, in data of more than 8 bits. "full": the full range of the
+    integer type, and [0, 1] for float. "auto": the same, but what the file itself says is to be shown (a scan's
+    window), and of data that fill less than an eighth of their type (thermal counts, 12 bits in 16) or lie beyond it
+    (temperatures), their own range, dead pixels left out. picture: which one, from 0, of a file that holds several.
+    Raises ImageReadError, whose one line says which file, why, and what to do.
+    """
+    path = Path(path)
+    found = _stored(path, max_pixels)
+    if picture is None and len(found) > 1:
+        raise ImageReadError(
+            f"{path}: holds {len(found)} pictures; save the one you want as a single image, or fuse folders of such "
+            "files with `pairs`, picture by picture"
+        )
+    if not 0 <= (picture or 0) < len(found):
+        raise ImageReadError(f"{path}: holds {len(found)} pictures, none of number {(picture or 0) + 1}")
+    stored = found[picture or 0]
+    height, width = stored.values.shape[:2]
+    if width * height > max_pixels:
+        raise ImageReadError(
+            f"{path}: {width}x{height} is over the limit of {max_pixels} pixels; if it is genuine, raise `max_pixels`"
+        )
+    return _picture(path, stored, span)
+
+
+def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
+    """How many pictures a file holds; only files of readers that say `several` are opened."""
+    check_regular(path, ImageReadError)
+    return len(_stored(path, max_pixels)) if any(_record(r).several for r in _readers(path)) else 1
+
+
+def readable_extensions() -> tuple[str, ...]:
+    """Extensions, in lower case, of what the readers take; one that lacks its library says so when it is its turn."""
+    return _extensions(tuple(get_registry().of_kind("reader")))
+
+
+@cache
+def _extensions(readers: tuple[Registered, ...]) -> tuple[str, ...]:
+    return tuple(sorted({extension for plugin in readers for extension in _record(plugin).extensions}))
+
+
+def _record(plugin: Registered) -> ReaderRecord:
+    return cast(ReaderRecord, plugin.record)
+
+
+def _stored(path: Path, max_pixels: int) -> Sequence[Stored]:
+    """The pictures of a file; those of a file with several stay in memory until others are read."""
+    check_regular(path, ImageReadError)
+    if path.is_dir():
+        raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
+    readers = _readers(path)
+    if not readers:
+        raise ImageReadError(f"{path}: no reader is installed for it; see `fusionkit plugins list reader`")
+    if _record(readers[0]).several:
+        status = path.stat()
+        return _kept(readers[0], path, max_pixels, (status.st_size, status.st_mtime_ns))
+    return _read(readers[0], path, max_pixels)
+
+
+@lru_cache(maxsize=4)
+def _kept(reader: Registered, path: Path, max_pixels: int, _version: tuple[int, int]) -> Sequence[Stored]:
+    return _read(reader, path, max_pixels)
+
+
+def _read(plugin: Registered, path: Path, max_pixels: int) -> Sequence[Stored]:
+    try:
+        reader: Reader = create(plugin)
+        found = list(reader.read(path, max_pixels))
+    except FusionkitError as error:
+        text = str(error)
+        raise ImageReadError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+    except MemoryError:
+        raise ImageReadError(f"{path}: does not fit into memory; reduce its size") from None
+    except Exception as error:  # decoders raise whatever a damaged file provokes: SyntaxError, struct.error ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, LookupError | struct.error):
+            reason = "damaged: parts of its data are missing"
+        if "cannot identify image file" in reason:
+            reason = "not an image in a known format, or its header is damaged"
+        raise ImageReadError(f"{path}: cannot be read: {reason}; export or copy it again") from error
+    if not found:
+        raise ImageReadError(f"{path}: holds no picture")
+    return found
+
+
+def _readers(path: Path) -> list[Registered]:
+    """Those that take a file, the surest first: a mark inside, then extension and magic, then magic alone."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD)
+            if not head:
+                raise ImageReadError(f"{path}: empty file (0 bytes); export or copy it again")
+            plugins = get_registry().of_kind("reader")
+            marks = {_record(plugin).mark for plugin in plugins} - {b""}
+            marked = head + stream.read(MARKED - HEAD) if marks else head
+    except OSError as error:
+        raise ImageReadError(f"{path}: cannot be opened: {error.strerror or error}") from None
+    rated = [(_rating(_record(plugin), path, head, marked), plugin) for plugin in plugins]
+    own = {True: 0, False: 1}  # a third party's goes before ours
+    taken = [(rating + own[plugin.distribution == DISTRIBUTION] / 2, plugin) for rating, plugin in rated if rating]
+    return [plugin for _, plugin in sorted(taken, key=lambda pair: -pair[0])]
+
+
+def _rating(record: ReaderRecord, path: Path, head: bytes, marked: bytes) -> int:
+    """How sure it is that a reader takes a file, 0 to 5."""
+    if record.mark:
+        return 5 if record.mark in marked else 0
+    magic = any(head[at : at + len(text)] == text for at, text in record.magic)
+    named = path.name.lower().endswith(record.extensions)
+    if record.name == FALLBACK:
+        return 1  # it knows more formats than it lists
+    if record.magic:
+        return (4 if named else 2) if magic else 0
+    return 3 if named else 0
+
+
+def _picture(path: Path, stored: Stored, span: Range) -> Picture:
+    """Check stored values and scale them."""
+    values, notes = stored.values, list(stored.notes)
+    if values.dtype.kind not in "uif":
+        raise ImageReadError(f"{path}: values of type {values.dtype} are no image; save it as integers or float")
+    depth: Depth = "8" if values.dtype == np.uint8 else "16" if values.dtype == np.uint16 else "float"
+    bad = int((~np.isfinite(values)).sum()) if values.dtype.kind == "f" else 0
+    if bad:
+        raise ImageReadError(f"{path}: {bad} values are NaN or infinite; replace them before fusing")
+    if stored.inverted:
+        values = _upright(values, stored.white, span)
+    full = (0.0, stored.white or PEAK[depth])
+    if depth == "8" or span == "full":
+        taken = full  # a range is meant for data that do not fill their type
+        low, high = float(values.min()), float(values.max())
+        if depth == "float" and (values.dtype.kind != "f" or low < -1e-6 or high > 1 + 1e-6):
+            raise ImageReadError(
+                f"{path}: {values.dtype} values from {low:g} to {high:g}: say which stand for black and white with "
+                f"`range={low:g},{high:g}`"
+            )
+    elif span == "auto":
+        taken = stored.window or own_span(values if stored.series is None else stored.series, full)
+        if taken != full:
+            notes.append(
+                f"values from {taken[0]:g} to {taken[1]:g} taken as black and white (`range=auto`)"
+                + (", as the file says" if stored.window else "")
+            )
+    else:
+        taken = span
+        outside = float(((values < taken[0]) | (values > taken[1])).mean())
+        if outside > 0:
+            notes.append(
+                f"{outside:.2%} of the values lie outside the range {taken[0]:g},{taken[1]:g} and were clipped"
+            )
+    if depth == "16" and taken[1] == PEAK["16"] and 0 < values.max() < 4096:
+        notes.append(
+            f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give `range=0,4095`"
+        )
+    return Picture(
+        np.ascontiguousarray(to_unit(values, taken)),
+        depth,
+        taken,
+        None if stored.alpha is None else to_unit(stored.alpha, (0.0, PEAK[depth])),
+        stored.icc,
+        f"{path.name} ({stored.name})" if stored.name else path.name,
+        stored.format,
+        tuple(notes),
+        stored.turned,
+        stored.metadata,
+    )
+
+
+def _upright(values: Array, white: float | None, span: Range) -> Array:
+    """Values that grow towards black, turned round."""
+    if values.dtype.kind != "u":
+        unit = values.min() >= 0 and values.max() <= 1 and values.dtype.kind == "f"
+        return (1 if unit else values.max() + values.min()) - values
+    given = span[1] if isinstance(span, tuple) and values.dtype != np.uint8 else None
+    full = given or white or float(np.iinfo(values.dtype).max)
+    turned: Array = (full - np.minimum(values, full)).astype(values.dtype)
+    return turned

@@ -1,0 +1,57 @@
+"""The reader `flir`. Needs flyr."""
+
+import struct
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusionkit.contracts import Reader, Stored
+from fusionkit.errors import ImageReadError
+
+# types of the records that a FLIR file consists of; both begin with two bytes, the width and the height
+RAW_DATA, EMBEDDED_IMAGE = 1, 14
+
+
+class FlirReader(Reader):
+    """The temperatures of a radiometric FLIR JPEG in degrees Celsius, then the visible image, if one is inside.
+
+    Temperatures are computed by flyr from the raw values, with the emissivity, distance and air that the camera was
+    set to. Both pictures are as the camera stores them: of different sizes, taken by two lenses side by side. What
+    an ordinary viewer shows, the coloured rendering, is not read.
+    """
+
+    def read(self, path: Path, max_pixels: int) -> list[Stored]:
+        """One picture or two: `thermal` (H, W, 1) float32, `visible` (H, W, 3) uint8."""
+        flyr: Any = import_module("flyr.flyr")
+        with path.open("rb") as stream:
+            blocks = flyr.extract_flir_app1(stream)
+            records = flyr.parse_flir_records(blocks)
+            if RAW_DATA not in records:
+                raise ImageReadError(f"{path}: no temperatures among its FLIR records; save it as an ordinary JPEG")
+            for kind in (RAW_DATA, EMBEDDED_IMAGE):
+                if kind in records:
+                    _check_size(path, blocks, records[kind][2], max_pixels)
+            stream.seek(0)
+            thermogram = flyr.parse_thermogram(blocks, records, stream)
+        with np.errstate(all="ignore"):  # what has no temperature is NaN, which `read_image` refuses
+            celsius = thermogram.celsius.astype(np.float32)
+        visible = thermogram.optical
+        lost = EMBEDDED_IMAGE in records and visible is None
+        notes = ("the visible image inside could not be decoded and was left out",) if lost else ()
+        found = [Stored(celsius[:, :, None], format="FLIR", name="thermal", notes=notes)]
+        if visible is not None:
+            values = np.atleast_3d(visible)[:, :, :3]  # a grey one gets its one channel
+            found.append(Stored(values, format="FLIR", name="visible"))
+        return found
+
+
+def _check_size(path: Path, blocks: Any, offset: int, max_pixels: int) -> None:
+    """Refuse a record of too many pixels before it is decoded."""
+    blocks.seek(offset + 2)
+    width, height = struct.unpack("<2H", blocks.read(4))
+    if width * height > max_pixels:
+        raise ImageReadError(
+            f"{path}: {width}x{height} is over the limit of {max_pixels} pixels; if it is genuine, raise `max_pixels`"
+        )

@@ -1,0 +1,157 @@
+"""What Pillow reads, and 16-bit colour PNG, which it would silently turn into 8 bits."""
+
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusionkit.contracts import Reader, Stored
+from fusionkit.errors import ImageReadError
+from fusionkit.images.metadata import read_metadata
+from fusionkit.images.picture import Array
+
+__all__ = ["ORIENTATIONS", "PillowReader"]
+
+CODECS = "pip install 'imagefusionkit[codecs]'"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# what Pillow may decode: EPS and PDF would start other programs, and rarer formats are rarely tried
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
+ORIENTATION_TAG = 274
+# EXIF orientation -> the operation that turns the stored array upright
+ORIENTATIONS: dict[int, Callable[[Array], Array]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda a: a.swapaxes(0, 1)[::-1],
+}
+
+
+class PillowReader(Reader):
+    """PNG, JPEG, WebP, BMP, GIF, JPEG 2000 and Netpbm, upright, with alpha and profile. One picture a file."""
+
+    def read(self, path: Path, max_pixels: int) -> list[Stored]:
+        """The picture."""
+        with path.open("rb") as stream:
+            head = stream.read(26)
+        deep = head.startswith(PNG_SIGNATURE) and len(head) > 25 and head[24] == 16 and head[25] != 0
+        return [_read_png16(path, max_pixels) if deep else read_pillow(path, max_pixels)]
+
+
+def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
+    """Refuse, before anything is decoded, what has too many pixels."""
+    if width * height > max_pixels:
+        raise ImageReadError(_too_large(path, f"{width}x{height}", max_pixels))
+
+
+def _too_large(path: Path, size: str, max_pixels: int) -> str:
+    return (
+        f"{path}: {size} is over the limit of {max_pixels} pixels (decompression bomb?); if it is genuine, raise "
+        "`max_pixels`"
+    )
+
+
+def read_pillow(path: Path, max_pixels: int) -> Stored:
+    """One file by Pillow."""
+    from PIL import Image, ImageOps
+
+    notes: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own bomb warning and metadata complaints; sizes are checked below
+        # Pillow's own limit is the process's: it only ever rises, to what a caller allows, and never falls meanwhile
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or max_pixels, max_pixels)
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                check_pixels(path, *image.size, max_pixels)
+                if image.format == "PNG":
+                    image.verify()  # checks every chunk's CRC, which loading does not
+        except Image.DecompressionBombError as error:  # over twice its limit
+            pixels = next(iter(re.findall(r"\d+", str(error))), "the image")
+            raise ImageReadError(_too_large(path, f"{pixels} pixels", max_pixels)) from None
+        with Image.open(path, formats=FORMATS) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":
+                raise ImageReadError(f"{path}: holds {frames} frames; save the one you want as a single image")
+            format_name = image.format or ""
+            icc = image.info.get("icc_profile")
+            image.load()
+            metadata = read_metadata(image, notes)
+            upright = ImageOps.exif_transpose(image)
+        values, alpha = _values(path, upright, notes)
+    turned = image.getexif().get(ORIENTATION_TAG, 1) != 1
+    return Stored(values, alpha, icc=icc, format=format_name, notes=tuple(notes), turned=turned, metadata=metadata)
+
+
+def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | None]:
+    """A Pillow image -> stored values (H, W, 1 or 3) and alpha (H, W) or None."""
+    mode = image.mode
+    if mode in ("P", "PA"):
+        image = image.convert("RGBA" if mode == "PA" or "transparency" in image.info else "RGB")
+    elif mode == "1":
+        image = image.convert("L")
+    elif mode in ("L", "RGB") and "transparency" in image.info:
+        image = image.convert("LA" if mode == "L" else "RGBA")
+    elif mode in ("La", "RGBa"):
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[mode])
+    elif mode == "LAB":
+        image = _lab_to_rgb(image)
+        notes.append("CIELAB converted to sRGB")
+    elif mode in ("CMYK", "YCbCr", "HSV", "RGBX"):
+        image = image.convert("RGB")
+        if mode == "CMYK":
+            notes.append("CMYK converted to RGB without a colour profile")
+    elif mode not in ("L", "LA", "RGB", "RGBA", "F", "I") and not mode.startswith("I;16"):
+        raise ImageReadError(f"{path}: colour mode {mode} is not supported; save it as RGB or grey")
+    values = np.array(image)
+    if values.dtype == np.int32 and values.min() >= 0 and values.max() <= 65535:
+        values = values.astype(np.uint16)
+    elif values.dtype.kind == "u" and values.dtype.itemsize == 2:
+        values = values.astype(np.uint16)  # native byte order
+    if values.ndim == 2:
+        return values[:, :, None], None
+    if image.mode in ("LA", "RGBA"):
+        return values[:, :, :-1], values[:, :, -1]
+    return values, None
+
+
+def _lab_to_rgb(image: Any) -> Any:
+    from PIL import ImageCms
+
+    return ImageCms.profileToProfile(
+        image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )
+
+
+def _read_png16(path: Path, max_pixels: int) -> Stored:
+    """16-bit PNG with colour or alpha: Pillow would drop the lower eight bits."""
+    with path.open("rb") as stream:
+        head = stream.read(24)
+    check_pixels(path, int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"), max_pixels)
+    try:
+        from imagecodecs import png_decode
+    except ImportError:
+        raise ImageReadError(
+            f"{path}: 16-bit colour PNG, which would lose its lower 8 bits here; {CODECS}, or save it as TIFF"
+        ) from None
+    from PIL import Image
+
+    notes: list[str] = []
+    with (
+        warnings.catch_warnings(),
+        Image.open(path, formats=FORMATS) as header,
+    ):  # metadata only: pixels would lose their depth
+        warnings.simplefilter("ignore")
+        orientation, icc = header.getexif().get(ORIENTATION_TAG, 1), header.info.get("icc_profile")
+        metadata = read_metadata(header, notes)
+    values = np.asarray(png_decode(path.read_bytes()))
+    values = ORIENTATIONS.get(orientation, ORIENTATIONS[1])(values if values.ndim == 3 else values[:, :, None])
+    alpha = values[:, :, -1] if values.shape[2] in (2, 4) else None
+    values = values[:, :, : 3 if values.shape[2] >= 3 else 1]
+    return Stored(values, alpha, icc=icc, format="PNG", notes=tuple(notes), turned=orientation != 1, metadata=metadata)
