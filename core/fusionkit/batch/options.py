@@ -30,6 +30,9 @@ class FileOptions(Options):
         "", description="file for what `align` found, to be given as `transform` later; of one set of images"
     )
     strip: bool = Field(False, description="leave out what files say beside pixels and colours: EXIF, GPS, XMP ...")
+    quality: int | None = Field(
+        None, ge=1, le=100, description="quality of JPEG, by default 95, and of WebP, by default lossless"
+    )
     png_level: int = Field(1, ge=0, le=9, description="PNG compression")
     max_pixels: int = Field(150_000_000, ge=1, description="larger images are refused")
     force: bool = Field(False, description="overwrite, and redo what is finished")
@@ -43,7 +46,7 @@ class FileOptions(Options):
 
     def record(self) -> dict[str, Any]:
         """What the manifest says of it."""
-        return {"depth": self.depth, "range": self.range, "range_scope": self.range_scope, "png_level": self.png_level}
+        return {n: getattr(self, n) for n in ("depth", "range", "range_scope", "strip", "png_level", "quality")}
 
     def ranges(self, count: int) -> tuple[Range, ...]:
         """Black and white of so many sources."""

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import FusionkitError, OutputError
+from ..errors import FusionkitError, InputError, OptionError, OutputError
 from ..reading import count_pictures
-from ..reading.matching import bare_name, match_folders
+from ..reading.matching import match
 
-__all__ = ["Job", "Plan", "by_picture", "plan_folders"]
+__all__ = ["Job", "Plan", "by_picture", "job_of", "plan_folders"]
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,53 @@ class Job:
 
 @dataclass
 class Plan:
-    """The jobs of folders; files without a partner; files of one folder that have one name."""
+    """The jobs; files without a partner; files of one folder that have one name; what is to be said."""
 
     jobs: list[Job] = field(default_factory=list)
     unmatched: list[Path] = field(default_factory=list)
     ambiguous: list[tuple[Path, Path]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def plan_folders(folders: Sequence[Path], output: Path, extension: str = ".png") -> Plan:
-    """A job for every stem that all folders have: its result goes to `output` under the last source's name."""
-    if output.resolve() in {f.resolve() for f in folders}:
+def plan_folders(sources: Sequence[Path], output: Path, extension: str = ".png", group: int = 0) -> Plan:
+    """A job for each group of files that folders, patterns or a table name: its result goes to `output`.
+
+    group: so many files in turn of one folder or pattern.
+    """
+    if output.resolve() in {f.resolve() for f in sources} | {f.parent.resolve() for f in sources if not f.is_dir()}:
         raise OutputError(f"{output}: is a folder of sources; choose another for the results")
-    matching = match_folders(folders)
-    named = ((bare_name(sources[-1]), sources) for sources in matching.groups)
-    jobs = [Job(name, sources, output / f"{name}{extension}") for name, sources in named]
-    return Plan([one for job in jobs for one in by_picture(job)], matching.unmatched, matching.ambiguous)
+    matching = match(sources, group)
+    named = zip(matching.names, matching.groups, strict=True)
+    jobs = [Job(name, files, output / f"{name}{extension}") for name, files in named]
+    plan = Plan(
+        [one for job in jobs for one in by_picture(job)], matching.unmatched, matching.ambiguous, matching.notes
+    )
+    alone = [job.sources[0] for job in plan.jobs if len(job.sources) == 1]
+    if len(alone) == len(plan.jobs) and alone:
+        raise InputError(
+            f"one source is nothing to fuse: {alone[0]} and the others hold one picture each; give two folders or "
+            "patterns, or `group`"
+        )
+    return replace(plan, jobs=[job for job in plan.jobs if len(job.sources) > 1], unmatched=[*plan.unmatched, *alone])
+
+
+def job_of(sources: Sequence[Path], output: Path) -> Job:
+    """One job of images: files, FILE#N for picture N of a file, or one file that holds several."""
+    places = [_place(source) for source in sources]
+    job = Job(output.stem, tuple(path for path, _ in places), output, tuple(picture for _, picture in places))
+    if len(sources) == 1 and job.pictures == (None,):
+        job = next(by_picture(job))
+    if len(job.sources) < 2:
+        raise OptionError("one source is nothing to fuse; give two or more images, or `pairs` and folders")
+    return job
+
+
+def _place(source: Path) -> tuple[Path, int | None]:
+    """FILE#N, where FILE is there and FILE#N is not."""
+    name, mark, number = str(source).rpartition("#")
+    if mark and number.isdigit() and int(number) > 0 and not source.exists() and Path(name).exists():
+        return Path(name), int(number) - 1
+    return source, None
 
 
 def by_picture(job: Job) -> Iterator[Job]:
@@ -53,6 +85,8 @@ def by_picture(job: Job) -> Iterator[Job]:
     try:
         counts = [count_pictures(path) for path in job.sources]
     except FusionkitError:
+        if len(job.sources) == 1:
+            raise
         counts = [1]  # said when the job is done
     if len(job.sources) == 1 and counts[0] > 1:
         yield replace(job, sources=job.sources * counts[0], pictures=tuple(range(counts[0])))

@@ -4,8 +4,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..images.picture import Range
 from ..images.transforms import save_transforms
 from ..method.pipeline import Pipeline, output_depth
 from ..reading import read_image
+from ..reading.matching import bare_name
 from ..reading.ranges import folder_ranges
 from ..storage.atomic import Staged, remove_strays, stage
 from ..storage.ledger import Ledger
@@ -25,7 +27,7 @@ from .engine import Engine, SerialEngine
 from .options import FileOptions
 from .plan import Job
 
-__all__ = ["Outcome", "fuse_files", "fuse_folders", "method_digest"]
+__all__ = ["Outcome", "beside_reference", "fuse_files", "fuse_folders", "method_digest"]
 
 LOCK = ".fusionkit.lock"
 
@@ -44,6 +46,22 @@ class Outcome:
     seconds: float = 0.0
     staged: Staged | None = None
     record: dict[str, Any] = field(default_factory=dict)
+
+
+def beside_reference(pipeline: Pipeline, job: Job, options: FileOptions) -> Job:
+    """The job with a place for its result: NAME-fused beside the reference NAME, numbered where that is taken."""
+    ranges = options.ranges(len(job.sources))
+    pictures = [
+        read_image(path, span, options.max_pixels, picture)
+        for (path, picture), span in zip(job.places, ranges, strict=True)
+    ]
+    index = pipeline.reference([p.has_color for p in pictures])
+    depth, _ = output_depth(pictures[index], options.depth)
+    path, suffix = job.sources[index], ".tif" if depth == "float" else ".png"
+    numbers = chain([""], (f"-{n}" for n in count(2)))
+    names = (f"{bare_name(path)}-fused{number}{suffix}" for number in numbers)
+    output = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    return replace(job, key=output.stem, output=output)
 
 
 def fuse_files(
@@ -197,6 +215,7 @@ def _fuse(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], j
                 alpha=fused.picture.alpha,
                 icc=fused.picture.icc,
                 png_level=options.png_level,
+                quality=options.quality,
                 metadata=None if options.strip else fused.picture.metadata,
             )
     record = {
@@ -234,5 +253,7 @@ def _check_place(job: Job, *, replaceable: bool) -> None:
 
 def method_digest(pipeline: Pipeline, options: FileOptions) -> str:
     """A hash of all that decides the pixels of a result but the sources: plug-ins, options, weights, depth, ranges."""
-    text = json.dumps([pipeline.method(), options.depth, options.range, options.range_scope], sort_keys=True)
+    text = json.dumps(
+        [pipeline.method(), options.depth, options.range, options.range_scope, options.quality], sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]

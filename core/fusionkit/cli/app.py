@@ -8,7 +8,7 @@ import typer
 
 from ..errors import FusionkitError
 from ..registry.kinds import DISTRIBUTION
-from . import ablate, demo, evaluate, new, plugins, run, train, weights
+from . import ablate, demo, doctor, evaluate, new, plugins, run, tasks, train, weights
 from .choices import printable
 from .fields import in_flags
 
@@ -20,7 +20,6 @@ app = typer.Typer(
     name="fusionkit",
     help="Fuse registered images of one scene into one. Every part is a plug-in: see `fusionkit plugins list`.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -30,6 +29,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("ablate")(ablate.ablate)
 app.command("train")(train.train)
 app.command("new")(new.new)
+app.command("doctor")(doctor.doctor)
+app.add_typer(tasks.app, name="tasks")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(weights.app, name="weights")
 

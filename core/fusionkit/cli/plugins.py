@@ -1,10 +1,15 @@
 """`fusionkit plugins`: what is installed, what it can be told, and what is broken."""
 
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import FusionkitError, UnknownPlugin
+from ..registry.kinds import DISTRIBUTION
+from .choices import printable
 
 if TYPE_CHECKING:
     from ..registry.loading import Registered
@@ -15,22 +20,54 @@ app = typer.Typer(help="List, describe and check plug-ins.", no_args_is_help=Tru
 
 
 @app.command("list")
-def list_plugins(kind: Annotated[str | None, typer.Option(help="Only one kind, such as prior.")] = None) -> None:
-    """List installed plug-ins: kind, name, distribution and version, summary; then what failed to load."""
-    from rich import box
+def list_plugins(
+    kind: Annotated[str | None, typer.Option(help="Only one kind, such as prior.")] = None,
+    whole: Annotated[bool, typer.Option("--all", help="Metrics of dialects, too, a line each.")] = False,
+    machine: Annotated[bool, typer.Option("--json", help="All of it as JSON, for programs.")] = False,
+) -> None:
+    """List installed plug-ins by kind: name, summary, distribution where it is another's; then what failed to load."""
     from rich.console import Console
-    from rich.table import Table
 
+    from ..registry.kinds import KINDS
     from ..registry.loading import get_registry
 
     registry = get_registry()
-    table = Table("kind", "name", "from", "summary", box=box.SIMPLE_HEAD)
-    for plugin in registry.plugins if kind is None else registry.of_kind(kind):
-        texts = (plugin.kind, plugin.record.name, plugin.origin, plugin.record.summary)
-        table.add_row(*map(_plain, texts))
-    Console().print(table)
+    kinds = [kind] if kind is not None else list(KINDS)
+    found = {name: registry.of_kind(name) for name in kinds}
+    if machine:
+        rows = [_row(plugin) for plugins in found.values() for plugin in plugins]
+        typer.echo(json.dumps({"plugins": rows, "failures": list(map(str, registry.failures))}, indent=2))
+        return
+    for name, plugins in found.items():
+        typer.secho(f"{name} ({len(plugins)})", bold=True)
+        for plugin_name, summary in _lines(plugins, whole=whole):
+            typer.echo(f"  {plugin_name:20} {printable(summary)}")
     for failure in registry.failures:
         Console(stderr=True).print(f"failed to load: {failure}", style="red", markup=False, soft_wrap=True)
+
+
+def _lines(plugins: "list[Registered]", *, whole: bool) -> Iterator[tuple[str, str]]:
+    """Names and what is said of each; metrics of a dialect are one line."""
+    dialects: dict[str, list[str]] = {}
+    for plugin in plugins:
+        record = plugin.record
+        dialect = getattr(record, "dialect", "")
+        if dialect and not whole:
+            dialects.setdefault(dialect, []).append(record.name.partition(".")[2] or record.name)
+            continue
+        extra = f"; needs [{record.extra}], not installed" if not plugin.installed else ""
+        yield (
+            record.name,
+            record.summary + extra + ("" if plugin.distribution == DISTRIBUTION else f" ({plugin.origin})"),
+        )
+    for dialect, names in dialects.items():
+        yield f"{dialect}.*", f"{len(names)}: {', '.join(names)}"
+
+
+def _row(plugin: "Registered") -> dict[str, Any]:
+    record = {key: value for key, value in asdict(plugin.record).items() if key not in ("magic", "mark")}
+    origin = {"distribution": plugin.distribution, "version": plugin.version, "installed": plugin.installed}
+    return {"kind": plugin.kind, **origin, **record}
 
 
 @app.command()

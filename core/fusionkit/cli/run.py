@@ -1,6 +1,5 @@
 """`fusionkit run`: fuse files or folders."""
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,17 +10,15 @@ from ..errors import OptionError
 from ..method.config import PipelineConfig, SamplerOptions
 from ..registry.kinds import KINDS
 from ..registry.kinds import METHOD as PARTS
-from .choices import key_values, printable
-from .fields import chosen, in_flags, model_options, part_options, parts_chosen, stage_choice, with_options
+from .choices import key_values
+from .fields import chosen, model_options, part_options, parts_chosen, stage_choice, with_options
+from .voice import Voice
 
 if TYPE_CHECKING:
-    from ..batch.plan import Plan
-    from ..batch.run import Outcome
     from ..method.pipeline import Pipeline
 
 __all__ = ["run"]
 
-SAID, KINDS_OF_NOTES = 3, 1000  # times that one note is printed; as many different ones are counted
 METHOD, FLOW, FILES = "Method", "Sampling", "Files"
 
 
@@ -33,11 +30,45 @@ METHOD, FLOW, FILES = "Method", "Sampling", "Files"
 )
 def run(
     sources: Annotated[
-        list[Path], typer.Argument(help="Two or more registered images of one scene; with --pairs, folders of them.")
+        list[Path],
+        typer.Argument(
+            help="Two or more registered images of one scene, or one file that holds several (IMAGE#2: its second); "
+            "with --pairs, folders of them."
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The result; with --pairs, the folder for results.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The result; with --pairs, the folder for results.",
+            show_default="NAME-fused beside the reference NAME",
+        ),
+    ] = None,
     pairs: Annotated[
-        bool, typer.Option("--pairs", help="SOURCES are folders; files are matched by name without extension.")
+        bool,
+        typer.Option(
+            "--pairs",
+            help="SOURCES are folders (files of one name belong together), patterns in quotes ('shots/*_ir.tif' "
+            "'shots/*_vis.jpg'), or a table of paths (.csv, .parquet).",
+        ),
+    ] = False,
+    group: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="SOURCES are one folder or pattern: brackets of N files in turn, by EXIF time or name.",
+        ),
+    ] = 0,
+    machine: Annotated[
+        bool, typer.Option("--json", help="One JSON object a result on stdout, for programs.", rich_help_panel=FILES)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=FILES)
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also say seconds a stage and memory.", rich_help_panel=FILES)
     ] = False,
     task: Annotated[
         str | None,
@@ -78,6 +109,7 @@ def run(
     fusionkit run --prior em_tv --backbone rf ir.png vis.png -o fused.png
     fusionkit run --task mff near.png far.png -o fused.png
     fusionkit run --prior laplacian --pairs ir_dir vis_dir -o out_dir
+    fusionkit run --task mef --group 3 brackets -o out_dir
 
     A folder run resumes where it stopped, goes on after a failed pair and exits with 1 if there was one.
     """
@@ -94,34 +126,41 @@ def run(
 
     from ..method.pipeline import Pipeline
 
-    if pairs:
+    voice = Voice(machine, quiet, verbose)
+    if pairs or group:
         suffix = f".{extension.lower().removeprefix('.')}"
-        _run_folders(config, device, sources, output, suffix, files)
+        _run_folders(config, device, sources, output, suffix, group, files, voice)
     else:
-        _run_one(Pipeline(config, device=device), sources, output, files, manifest)
+        _run_one(Pipeline(config, device=device), sources, output, files, manifest, voice)
 
 
-def _run_one(pipeline: "Pipeline", sources: list[Path], output: Path, files: FileOptions, manifest: bool) -> None:
-    from ..batch.plan import Job, by_picture
-    from ..batch.run import fuse_files
+def _run_one(
+    pipeline: "Pipeline", sources: list[Path], output: Path | None, files: FileOptions, manifest: bool, voice: Voice
+) -> None:
+    from ..batch.plan import job_of
+    from ..batch.run import beside_reference, fuse_files
     from ..storage.manifest import Manifest
 
-    if not output.name:
+    if output is not None and not output.name:
         raise OptionError(f"`output={str(output)!r}`: is a folder; name a file, such as fused.png")
-    job = Job(output.stem, tuple(sources), output)
-    if len(sources) == 1:
-        job = next(by_picture(job))
-    if len(job.sources) < 2:
-        raise OptionError("one source is nothing to fuse; give two or more images, or `pairs` and folders")
-    record = Manifest(output.with_name(f"{output.stem}.manifest.jsonl")) if manifest else None
+    job = job_of(sources, output or Path("fused.png"))
+    if output is None:
+        job = beside_reference(pipeline, job, files)
+    record = Manifest(job.output.with_name(f"{job.output.stem}.manifest.jsonl")) if manifest else None
     outcome = fuse_files(pipeline, job, files, record, description=pipeline.describe())
-    for note in outcome.notes:
-        typer.echo(f"note: {printable(in_flags(note))}", err=True)
-    typer.echo(f"{output} ({outcome.seconds:.1f} s)")
+    voice.outcome(outcome, alone=True)
+    voice.line(f"{job.output} ({outcome.seconds:.1f} s)")
 
 
 def _run_folders(
-    config: PipelineConfig, device: str, folders: list[Path], output: Path, suffix: str, files: FileOptions
+    config: PipelineConfig,
+    device: str,
+    sources: list[Path],
+    output: Path | None,
+    suffix: str,
+    group: int,
+    files: FileOptions,
+    voice: Voice,
 ) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -133,13 +172,12 @@ def _run_folders(
 
     if suffix not in CONTAINERS:
         raise OptionError(f"--ext {suffix}: expected one of {', '.join(CONTAINERS)}")
-    if len(folders) < 2:
-        raise OptionError("`pairs` needs two or more folders")
-    plan = plan_folders(folders, output, suffix)
-    console = Console(stderr=True)
-    _report_unmatched(plan, console)
+    if output is None:
+        raise OptionError("`pairs` needs `output`, the folder for results")
+    plan = plan_folders(sources, output, suffix, group)
+    voice.plan(plan)
     if not plan.jobs:
-        raise OptionError(f"no file names in common between {', '.join(map(str, folders))}")
+        raise OptionError(f"no file names in common between {', '.join(map(str, sources))}")
     pipeline = Pipeline(config, device=device)
     counts = {"fused": 0, "skipped": 0, "failed": 0}
     columns = (
@@ -149,45 +187,19 @@ def _run_folders(
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    console = Console(stderr=True)
+    shown = not (voice.machine or voice.quiet)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=not shown) as progress:
         task = progress.add_task("", total=len(plan.jobs), rate="")
-        spent, said = 0.0, Counter[str]()
+        spent = 0.0
         unmatched = [str(path) for path in plan.unmatched]
         for outcome in fuse_folders(pipeline, plan.jobs, output, files, unmatched):
             counts[outcome.status] += 1
             spent += outcome.seconds
             rate = f"{counts['fused'] / spent:.2f}/s" if spent else ""
             progress.update(task, advance=1, description=outcome.job.key, rate=rate)
-            _report(outcome, console, said)
-        for note, times in said.items():
-            if times > SAID:
-                console.print(f"note: the same for {times - SAID} more: {note}", markup=False, soft_wrap=True)
-    typer.echo(f"{output}: {counts['fused']} fused, {counts['skipped']} finished before, {counts['failed']} failed")
+            voice.outcome(outcome)
+        voice.counted()
+    voice.line(f"{output}: {counts['fused']} fused, {counts['skipped']} finished before, {counts['failed']} failed")
     if counts["failed"] or plan.ambiguous:
         raise typer.Exit(1)
-
-
-def _report(outcome: "Outcome", console: Any, said: Counter[str]) -> None:
-    """What went wrong, and what is to be known; a note that many pairs share is only counted after the first few."""
-    if outcome.status == "failed":
-        text = f"failed: {outcome.job.key}: {in_flags(outcome.reason)}"
-        console.print(text, style="red", markup=False, soft_wrap=True)
-    for note in map(in_flags, outcome.notes):
-        if note in said or len(said) < KINDS_OF_NOTES:
-            said[note] += 1
-        if said[note] <= SAID:
-            console.print(f"note: {outcome.job.key}: {note}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _report_unmatched(plan: "Plan", console: Any, limit: int = 10) -> None:
-    for first, second in plan.ambiguous:
-        console.print(
-            f"failed: {first} and {second} have one name; rename or remove one",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
-    if plan.unmatched:
-        names = ", ".join(str(p) for p in plan.unmatched[:limit])
-        more = f" and {len(plan.unmatched) - limit} more" if len(plan.unmatched) > limit else ""
-        console.print(f"without a partner: {names}{more}", style="yellow", markup=False, soft_wrap=True)

@@ -23,6 +23,7 @@ __all__ = [
     "read_metadata",
     "read_tiff_metadata",
     "software",
+    "taken_at",
     "tiff_tags",
     "xmp_of_result",
 ]
@@ -36,6 +37,7 @@ WIDTH, HEIGHT, INTEROP = 40962, 40963, 40965
 GEO = {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}  # GeoTIFF, and what GDAL adds
 MOST_EXIF = 65_000  # bytes: what JPEG can hold
 MAKER_NOTE = 37500
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # that have EXIF
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,19 @@ def read_tiff_metadata(path: Path, notes: list[str]) -> Metadata:
             return _metadata(exif, tags.get(XMP, b""), tags)
 
     return _guarded(read, notes)
+
+
+def taken_at(path: Path) -> str:
+    """When a picture was taken by its EXIF, to be compared as text; empty where that is not said."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
+            warnings.simplefilter("ignore")
+            exif = image.getexif().get_ifd(EXIF_IFD)
+            return f"{exif[36867]}{exif.get(37521, '')}" if 36867 in exif else ""  # DateTimeOriginal, its fraction
+    except Exception:  # whatever a damaged file provokes
+        return ""
 
 
 def _guarded(read: Callable[[], Metadata], notes: list[str]) -> Metadata:

@@ -66,12 +66,14 @@ def store_image(
     alpha: Array | None = None,
     icc: bytes | None = None,
     png_level: int = 1,
+    quality: int | None = None,
     metadata: Metadata | None = None,
 ) -> list[str]:
     """Write (H, W, 1 or 3) in [0, 1] in the format of the suffix; returns notes on what could not be kept.
 
     span: the stored values that 0 and 1 stand for (default: the type's full range). Values are rounded, not
-    stretched. JPEG is written at quality 95 without chroma subsampling, WebP lossless, TIFF deflated.
+    stretched. JPEG is written at quality 95 without chroma subsampling, WebP lossless, unless `quality` (1 to 100) is
+    given; TIFF deflated.
     metadata: what the file says beside its pixels; `Software` is added, unless it is None.
     """
     suffix, notes = path.suffix.lower(), list[str]()
@@ -95,7 +97,7 @@ def store_image(
                 png_with(encode(np.ascontiguousarray(values), level=png_level), icc, extra.exif, extra.xmp)
             )
         else:
-            _write_pillow(path, values, icc, png_level, extra)
+            _write_pillow(path, values, icc, png_level, quality, extra)
     except (ValueError, RuntimeError) as error:  # what an encoder says of an image that its format cannot hold
         raise OutputError(f"{suffix} cannot hold this image: {error}; choose another format") from None
     return notes
@@ -147,7 +149,9 @@ def _write_tiff(path: Path, values: Array, icc: bytes | None, alpha: bool, extra
         add_ifds(path, extra.block)
 
 
-def _write_pillow(path: Path, values: Array, icc: bytes | None, png_level: int, extra: _Extra) -> None:
+def _write_pillow(
+    path: Path, values: Array, icc: bytes | None, png_level: int, quality: int | None, extra: _Extra
+) -> None:
     from PIL import Image, PngImagePlugin
 
     image = Image.fromarray(np.ascontiguousarray(values[:, :, 0] if values.shape[2] == 1 else values))
@@ -161,9 +165,9 @@ def _write_pillow(path: Path, values: Array, icc: bytes | None, png_level: int, 
                 text.add_itxt("XML:com.adobe.xmp", extra.xmp.decode(errors="replace"))
                 settings["pnginfo"] = text
         case ".jpg" | ".jpeg":
-            settings |= {"quality": 95, "subsampling": 0}
+            settings |= {"quality": quality or 95, "subsampling": 0}
         case ".webp":
-            settings |= {"lossless": True}
+            settings |= {"lossless": True} if quality is None else {"quality": quality}
     image.save(path, **settings)
 
 

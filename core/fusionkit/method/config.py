@@ -317,11 +317,27 @@ def load_task(task: str) -> dict[str, Any]:
     return _built_in(_toml(_TASKS / f"{task}.toml", task))
 
 
+def task_text(task: str) -> str:
+    """A task's TOML, comments and all."""
+    load_task(task)  # an unknown one is an error
+    text: str = (_TASKS / f"{task}.toml").read_text(encoding="utf-8")
+    return text
+
+
 def choose(task: str | None, preset: str | Path | None, choices: dict[str, Any]) -> PipelineConfig:
-    """The configuration of a task, changed by a preset, changed by choices; any may be missing."""
+    """The configuration of a task, changed by a preset, changed by choices; any may be missing.
+
+    A preset may name the task that it changes; one that is given beside it takes its place.
+    """
     merged = load_task(task) if task else {}
     if preset is not None:
-        merged = merge_choices(merged, load_preset(preset))
+        chosen = dict(load_preset(preset))
+        of_preset = chosen.pop("task", None)
+        if isinstance(of_preset, str) and not task:
+            merged = load_task(of_preset)
+        elif of_preset is not None and not isinstance(of_preset, str):
+            raise OptionError(f"preset {preset}: task must be one of {', '.join(task_names())}, not {of_preset!r}")
+        merged = merge_choices(merged, chosen)
     return make_config(merge_choices(merged, choices))
 
 

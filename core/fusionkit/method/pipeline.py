@@ -357,5 +357,10 @@ def find_device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()
     except Exception as error:  # each kind of device that is not there raises something of its own
         reason = str(error).splitlines()[0]
+        if name.startswith("cuda") and not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+            raise OptionError(
+                f"device {name!r}: this PyTorch ({torch.__version__}) is built for CPUs; pytorch.org/get-started says "
+                "how to install one with CUDA"
+            ) from None
         raise OptionError(f"device {name!r} cannot be used ({reason}); use auto, cpu, cuda or cuda:N") from None
     return device

@@ -37,6 +37,7 @@ ANGLES = [1.5 * i for i in range(-5, 6)]  # degrees
 SCALES = [1 + 0.025 * i for i in range(-3, 4)]
 STARTS = 3  # of them, fitted
 STEPS = 60
+STIFF = 1e-3  # what stretching or shearing by a pixel at the border must gain in agreement, in squares
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,8 @@ def _fit(
 
     def loss() -> float:
         optimizer.zero_grad()
-        value = -pair.agreement(transform())
+        bent = moves[4:].square().sum() * factor**2
+        value = STIFF * bent - pair.agreement(transform())
         value.backward()  # type: ignore[no-untyped-call]
         return float(value.detach())
 

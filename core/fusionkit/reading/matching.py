@@ -1,50 +1,212 @@
-"""Files of several folders that belong together: matched by name, without extension."""
+"""Files that belong together: by name in several folders, by patterns, in a table, or so many shots in turn."""
 
+import csv
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
+from ..images.metadata import taken_at
+from ..storage.regular import check_regular
 from .read import readable_extensions
 
-__all__ = ["Matching", "bare_name", "match_folders"]
+__all__ = ["Matching", "bare_name", "match", "match_folders"]
+
+TABLES = (".csv", ".parquet")
+MOST_BYTES = 2_000_000_000
 
 
 @dataclass
 class Matching:
-    """One file of each folder a group, sorted; the rest: without a partner, or of one name in one folder."""
+    """Groups of files that belong together, sorted, each with a name; the rest: without a partner, or of one name."""
 
     groups: list[tuple[Path, ...]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     unmatched: list[Path] = field(default_factory=list)
     ambiguous: list[tuple[Path, Path]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def match(sources: Sequence[Path], group: int = 0) -> Matching:
+    """Files that belong together, from whatever names them.
+
+    Folders: files of one name. Patterns ("shots/*_ir.tiff", "shots/*_vis.jpg"): files where the wildcards stand for the
+    same. A table (.csv, .parquet): a row each, see `match_table`. group: one folder or pattern, so many shots each, see
+    `match_shots`. One folder alone: each file by itself, as of a camera that stores several pictures in one.
+    """
+    patterns = [_is_pattern(source) for source in sources]
+    if group:
+        if len(sources) != 1 or _is_table(sources[0]):
+            raise InputError("`group` takes one folder or one pattern, whose files are taken in turn")
+        return match_shots(_in_pattern(sources[0]) if patterns[0] else _in_folder(sources[0]), group)
+    if len(sources) == 1 and _is_table(sources[0]):
+        return match_table(sources[0])
+    if any(patterns):
+        if not all(patterns):
+            raise InputError("give folders or patterns with *, not both")
+        return match_patterns(sources)
+    if len(sources) == 1:
+        files = _in_folder(sources[0])
+        return Matching([(path,) for path in files], [bare_name(path) for path in files])
+    return match_folders(sources)
 
 
 def match_folders(folders: Sequence[Path]) -> Matching:
     """Groups for every stem that all folders have, whatever extension and case; the rest is listed."""
     if len({f.resolve() for f in folders}) < len(folders):
         raise InputError("one folder is named twice")
-    matching, tables, extensions = Matching(), [], readable_extensions()
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(
-                f"{folder}: not a folder; folders are matched by file name, `pairs` takes no single images"
-            )
+    return _matched([((_stem(path), path) for path in _in_folder(folder)) for folder in folders])
+
+
+def match_patterns(patterns: Sequence[Path]) -> Matching:
+    """Groups of files where the wildcards (* and ?) of all patterns stand for the same; that is the group's name."""
+    for pattern in patterns:
+        if any(c in str(pattern.parent) for c in "*?"):
+            raise InputError(f"{pattern}: wildcards can stand in the file's name alone, not in its folder")
+    counts = {len(re.findall(r"[*?]", pattern.name)) for pattern in patterns}
+    if len(counts) > 1:
+        raise InputError(
+            f"{' and '.join(p.name for p in patterns)}: have different numbers of wildcards, so nothing can be the same"
+        )
+    matching = _matched([[(_filled(pattern, path), path) for path in _in_pattern(pattern)] for pattern in patterns])
+    matching.names = [_filled(patterns[-1], group[-1]) for group in matching.groups]
+    return matching
+
+
+def match_table(path: Path) -> Matching:
+    """A group a row. CSV, or Parquet with pyarrow installed: columns of paths, relative to the table's folder.
+
+    The first row names the columns; one called `name` names the results, by default the last path does.
+    """
+    check_regular(path, InputError, MOST_BYTES)
+    rows = _table(path)
+    columns = [column for column in rows[0] if column not in ("name", "")] if rows else []
+    if not columns:
+        raise InputError(f"{path}: no rows; expected a first row of column names, such as ir,vis, and a path in each")
+    matching = Matching()
+    taken: dict[str, Path] = {}
+    for number, row in enumerate(rows, 2):
+        if any(not row.get(column) for column in columns):
+            raise InputError(f"{path}: row {number} has no path in {', '.join(c for c in columns if not row.get(c))}")
+        group = tuple(path.parent / str(row[column]) for column in columns)
+        name = str(row.get("name") or bare_name(group[-1]))
+        if Path(name).name != name:
+            raise InputError(f"{path}: row {number}: the name {name!r} is no file name")
+        other = taken.setdefault(name.casefold(), group[-1])
+        if other is not group[-1]:
+            matching.ambiguous.append((other, group[-1]))
+            continue
+        matching.groups.append(group)
+        matching.names.append(name)
+    return matching
+
+
+def match_shots(files: Sequence[Path], count: int) -> Matching:
+    """Brackets and focus stacks: so many files in turn, by EXIF time where all have one, else by name.
+
+    Named after the first of each. What is left at the end is without a partner.
+    """
+    times = [taken_at(path) for path in files]
+    timed = bool(files) and all(times)
+    ordered = (
+        [p for _, _, p in sorted(zip(times, map(_natural, files), files, strict=True))]
+        if timed
+        else sorted(files, key=_natural)
+    )
+    whole = len(ordered) // count * count
+    groups = [tuple(ordered[i : i + count]) for i in range(0, whole, count)]
+    how = "in the order of their EXIF times" if timed else "in the order of their names: not all have an EXIF time"
+    return Matching(groups, [bare_name(g[0]) for g in groups], ordered[whole:], notes=[f"groups of {count}, {how}"])
+
+
+def _matched(tables: Iterable[Iterable[tuple[str, Path]]]) -> Matching:
+    """Groups for every key that all tables have."""
+    matching, unique = Matching(), []
+    for files in tables:
         table: dict[str, Path] = {}
-        for path in sorted(p for p in folder.iterdir() if p.name.lower().endswith(extensions) and p.is_file()):
-            if path.name.startswith("."):
-                continue
-            other = table.setdefault(_stem(path), path)
+        for key, path in files:
+            other = table.setdefault(key, path)
             if other != path:
                 matching.ambiguous.append((other, path))
-        tables.append(table)
-    for first, _second in matching.ambiguous:
-        for table in tables:
-            table.pop(_stem(first), None)
-    common = set.intersection(*(set(t) for t in tables))
-    matching.groups = [tuple(t[stem] for t in tables) for stem in sorted(common)]
-    matching.unmatched = sorted(p for t in tables for s, p in t.items() if s not in common)
+                table[key] = other
+        unique.append(table)
+    doubled = {path for pair in matching.ambiguous for path in pair}
+    for key in {key for table in unique for key, path in table.items() if path in doubled}:
+        for table in unique:
+            table.pop(key, None)
+    common = set.intersection(*(set(t) for t in unique))
+    matching.groups = [tuple(t[key] for t in unique) for key in sorted(common)]
+    matching.names = [bare_name(group[-1]) for group in matching.groups]
+    matching.unmatched = sorted(p for t in unique for key, p in t.items() if key not in common)
     return matching
+
+
+def _is_pattern(path: Path) -> bool:
+    return any(c in str(path) for c in "*?") and not path.exists()
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in TABLES
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Images in a folder, sorted."""
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: not a folder; `pairs` takes folders, patterns such as 'shots/*_ir.png', or one table .csv"
+        )
+    extensions = readable_extensions()
+    found = (p for p in folder.iterdir() if p.name.lower().endswith(extensions) and not p.name.startswith("."))
+    return sorted(p for p in found if p.is_file())
+
+
+def _in_pattern(pattern: Path) -> list[Path]:
+    """Files that a pattern stands for, sorted; wildcards are in the last part of the path alone."""
+    if not pattern.parent.is_dir():
+        raise InputError(f"{pattern.parent}: not a folder")
+    found = sorted(p for p in pattern.parent.iterdir() if _pattern(pattern).fullmatch(p.name) and p.is_file())
+    if not found:
+        raise InputError(f"{pattern}: no such files")
+    return found
+
+
+def _pattern(pattern: Path) -> re.Pattern[str]:
+    parts = re.split(r"([*?])", pattern.name)
+    return re.compile("".join({"*": "(.+)", "?": "(.)"}.get(part, re.escape(part)) for part in parts), re.IGNORECASE)
+
+
+def _filled(pattern: Path, path: Path) -> str:
+    """What the wildcards of a pattern stand for in a file's name."""
+    found = _pattern(pattern).fullmatch(path.name)
+    return "_".join(found.groups()) if found else ""
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Names with numbers in the order of their numbers."""
+    return [
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name.casefold()) if part
+    ]
+
+
+def _table(path: Path) -> list[dict[str, object]]:
+    if path.suffix.lower() == ".parquet":
+        try:
+            parquet: Any = import_module("pyarrow.parquet")
+        except ImportError:
+            raise InputError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow, or save it as CSV") from None
+        try:
+            return list(parquet.read_table(path).to_pylist())
+        except Exception as error:  # pyarrow's own kinds
+            raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())[:200]}") from None
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return [dict(row) for row in csv.DictReader(stream, restkey="", strict=True)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
 
 
 def _stem(path: Path) -> str:

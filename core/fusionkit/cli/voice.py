@@ -1,0 +1,91 @@
+"""What `run` says: for people on a terminal, in a log, or for machines."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .choices import printable
+from .fields import in_flags
+
+if TYPE_CHECKING:
+    from ..batch.plan import Plan
+    from ..batch.run import Outcome
+
+__all__ = ["Voice"]
+
+SAID, KINDS_OF_NOTES = 3, 1000  # times that one note is printed; as many different ones are counted
+NAMED = 10  # files without a partner that are named
+
+
+@dataclass
+class Voice:
+    """machine: a JSON object a result on stdout, nothing else there. quiet: errors alone. loud: seconds a stage."""
+
+    machine: bool = False
+    quiet: bool = False
+    loud: bool = False
+    said: Counter[str] = field(default_factory=Counter)
+
+    def line(self, text: str) -> None:
+        """A word at the end, on stdout."""
+        if not (self.machine or self.quiet):
+            typer.echo(text)
+
+    def note(self, text: str) -> None:
+        """A word on the side."""
+        if not (self.machine or self.quiet):
+            typer.echo(f"note: {printable(in_flags(text))}", err=True)
+
+    def warning(self, text: str, color: str = "yellow") -> None:
+        """What is not as it should be."""
+        typer.secho(printable(in_flags(text)), err=True, fg=color)
+
+    def plan(self, plan: "Plan") -> None:
+        """What of the sources cannot be matched."""
+        for first, second in plan.ambiguous:
+            self.warning(f"failed: {first} and {second} have one name; rename or remove one", "red")
+        if plan.unmatched and not self.quiet:
+            names = ", ".join(str(p) for p in plan.unmatched[:NAMED])
+            more = f" and {len(plan.unmatched) - NAMED} more" if len(plan.unmatched) > NAMED else ""
+            self.warning(f"without a partner: {names}{more}")
+        for note in plan.notes:
+            self.note(note)
+
+    def outcome(self, outcome: "Outcome", *, alone: bool = False) -> None:
+        """What became of a job; a note that many share is only counted after the first few."""
+        if self.machine:
+            typer.echo(json.dumps(_row(outcome)))
+        if outcome.status == "failed":
+            self.warning(f"failed: {outcome.job.key}: {outcome.reason}", "red")
+        before = "" if alone else f"{outcome.job.key}: "
+        for note in outcome.notes:
+            if note in self.said or len(self.said) < KINDS_OF_NOTES:
+                self.said[note] += 1
+            if self.said[note] <= SAID:
+                self.note(f"{before}{note}")
+        if self.loud and outcome.record:
+            stages = ", ".join(f"{name} {seconds:g} s" for name, seconds in outcome.record["seconds"].items())
+            self.note(f"{before}{stages}; at most {outcome.record['peak_memory_mb']:g} MB")
+
+    def counted(self) -> None:
+        """How often the notes that were not printed any more came."""
+        for note, times in self.said.items():
+            if times > SAID:
+                self.note(f"the same for {times - SAID} more: {note}")
+
+
+def _row(outcome: "Outcome") -> dict[str, Any]:
+    """A result for machines; `record` is what the manifest has of it."""
+    record = {key: value for key, value in outcome.record.items() if key != "notes"}
+    return {
+        "key": outcome.job.key,
+        "status": outcome.status,
+        "output": str(outcome.job.output),
+        "seconds": round(outcome.seconds, 3),
+        "reason": in_flags(outcome.reason),
+        "notes": [in_flags(note) for note in outcome.notes],
+        "record": record,
+    }
