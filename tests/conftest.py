@@ -2,9 +2,11 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ["FUSIONKIT_PLUGINS"] = "imagefusionkit"
+os.environ["FUSIONKIT_HOME"] = tempfile.mkdtemp(prefix="fusionkit-tests-")
 os.environ["OMP_NUM_THREADS"] = "1"  # what tests compute is too small to share
 
 import numpy as np

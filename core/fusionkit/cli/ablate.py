@@ -9,6 +9,7 @@ from ..batch.options import FileOptions
 from ..errors import OptionError
 from ..options import validate_options
 from .fields import chosen, in_flags, model_options, with_options
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..ablation import Study
@@ -67,7 +68,7 @@ def ablate(
     console = Console(stderr=True)
     total = len({state.id for state in study.cells}) * len(cases)
     count = sum(state.status == "done" for state in study.cells) * len(cases)
-    with console.status("") as status:
+    with progress(console) as say:
         for state, case, event in study.run():
             if event == "failed":
                 console.print(
@@ -78,8 +79,8 @@ def ablate(
                 )
             else:
                 count += 1
-                status.update(f"{min(count, total)} of {total}: {state.cell.label}, {case.key}")
-        status.update("reports")
+                say(f"{min(count, total)} of {total}: {state.cell.label}, {case.key}")
+        say("reports")
         paths = write_reports(study) if study.finished() else []
     for path in paths:
         typer.echo(str(path))

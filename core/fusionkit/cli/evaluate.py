@@ -12,6 +12,7 @@ from ..errors import OptionError
 from ..options import validate_options
 from .choices import key_values
 from .fields import chosen, in_flags, model_options, with_options
+from .progress import progress, wide_enough
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +63,10 @@ def evaluate(
     resize: Annotated[
         bool, typer.Option("--resize", help="Sources of another size are resized to the last folder's.")
     ] = False,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that score pairs side by side.")] = 1,
+    cache: Annotated[
+        bool, typer.Option(help="Keep scores, and take those of files and metrics that were scored before.")
+    ] = True,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the report.")] = False,
     **given: Any,
 ) -> None:
@@ -70,7 +75,8 @@ def evaluate(
     fusionkit evaluate --fused mine=out --fused other=theirs --pairs ir vis -o report.json
 
     Files are matched by name; only pairs that every method has are scored. Means have bootstrap intervals, methods
-    are compared by paired Wilcoxon tests with Holm's correction, and every definition is in the report.
+    are compared by paired Wilcoxon tests with Holm's correction, and every definition is in the report. Started again
+    after it was stopped, it takes up the scores that were known by then.
     """
     files = validate_options(FileOptions, chosen(given, FileOptions), "files")
     folders: dict[str, Path] = {}
@@ -90,6 +96,7 @@ def evaluate(
     from rich.console import Console
 
     from ..scoring.baselines import BASELINES
+    from ..scoring.cache import default_cache
     from ..scoring.detection import consistency_metrics
     from ..scoring.evaluation import evaluate as score
     from ..scoring.maps import has_maps
@@ -107,7 +114,7 @@ def evaluate(
     if maps is not None and not has_maps(scorers):
         raise OptionError("--maps: none of the metrics has maps; add --metrics audit")
     console = Console(stderr=True)
-    with console.status("") as status:
+    with progress(console) as say:
         result = score(
             folders,
             list(pairs),
@@ -117,7 +124,9 @@ def evaluate(
             ranges=files.range,
             folder_scope=files.range_scope == "folder",
             resize=resize,
-            report=lambda pair, done, total: status.update(f"{done + 1} of {total}: {pair}"),
+            jobs=jobs,
+            cache=default_cache() if cache else None,
+            report=lambda pair, done, total: say(f"{done} of {total} scored: {pair}"),
         )
     if output is not None:
         text = result.to_csv() if output.suffix.lower() == ".csv" else json.dumps(result.record(), indent=2) + "\n"
@@ -127,7 +136,7 @@ def evaluate(
         console.print(f"not scored: {in_flags(failure)}", style="yellow", markup=False, soft_wrap=True)
     if len(result.failures) > SHOWN:
         console.print(f"and {len(result.failures) - SHOWN} more, all in a .json report", style="yellow", markup=False)
-    _print(result, Console())
+    _print(result, wide_enough(14 + max(map(len, result.values)) + 12 * len(result.metrics)))
 
 
 def _print(result: "Evaluation", console: "Console") -> None:
@@ -137,7 +146,7 @@ def _print(result: "Evaluation", console: "Console") -> None:
     from rich.text import Text
 
     names = list(result.metrics)
-    ranks = result.mean_ranks()
+    ranks, weak = result.mean_ranks(), result.no_better_than_a_source()
     means = {method: {m: result.mean(method, m) for m in names} for method in result.values}
     best: dict[str, list[str]] = {}
     for name, metric in result.metrics.items():
@@ -152,7 +161,8 @@ def _print(result: "Evaluation", console: "Console") -> None:
         table = Table("method", "mean rank", *arrows, box=box.SIMPLE_HEAD)
         for method in sorted(result.values, key=lambda method: ranks[method]):
             style = "italic" if method in result.baselines else ""
-            cells = [Text(method, style=style, no_wrap=True), Text(f"{ranks[method]:.2f}")]
+            mark = " †" if method in weak else ""
+            cells = [Text(f"{method}{mark}", style=style, no_wrap=True), Text(f"{ranks[method]:.2f}")]
             for name in part:
                 value = means[method][name]
                 place = best[name].index(method) if method in best[name] else 2
@@ -161,3 +171,7 @@ def _print(result: "Evaluation", console: "Console") -> None:
         console.print(table)
     legend = "best bold, second underlined, baselines in italics; arrows say which way is better"
     console.print(f"{len(result.pairs)} pairs; {legend}", markup=False)
+    if weak:
+        console.print("† ranks no better than a source alone", markup=False)
+    if result.reused:
+        console.print(f"{result.reused} scores were known from before", markup=False)

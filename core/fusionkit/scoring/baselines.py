@@ -9,7 +9,7 @@ from ..contracts import Prior, Sources
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
 
-__all__ = ["BASELINES", "baseline_images"]
+__all__ = ["BASELINES", "SINGLE", "baseline_images"]
 
 # name in tables -> the built-in prior and its options
 BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -19,6 +19,9 @@ BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
     "last source": ("source", {"number": 0}),
     "released RFfusion (closed form)": ("released_rffusion", {}),
 }
+
+
+SINGLE = ("first source", "last source")  # those that are no fusion
 
 
 def baseline_images(sources: Sources) -> dict[str, Tensor]:

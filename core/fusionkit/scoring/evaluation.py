@@ -3,10 +3,14 @@
 import csv
 import io
 import math
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,8 +28,9 @@ from ..reading.matching import match_folders
 from ..reading.ranges import source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
-from ..storage.manifest import file_record
-from .baselines import BASELINES, baseline_images
+from ..storage.manifest import file_record, sha256
+from .baselines import BASELINES, SINGLE, baseline_images
+from .cache import ScoreCache, pair_key
 from .maps import overlay
 from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, paired_tests
 
@@ -34,7 +39,7 @@ __all__ = ["Evaluation", "as_sources", "evaluate", "score_images"]
 
 @dataclass
 class Evaluation:
-    """Values by method, metric and pair; what they mean; what could not be scored."""
+    """Values by method, metric and pair; what they mean; what could not be scored; how many were known from before."""
 
     pairs: list[str]
     metrics: dict[str, Metric]
@@ -42,6 +47,7 @@ class Evaluation:
     baselines: set[str] = field(default_factory=set)
     files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    reused: int = 0
 
     def _defined(self, method: str, metric: str) -> "np.ndarray[Any, Any]":
         values = np.array(self.values[method][metric])
@@ -68,6 +74,12 @@ class Evaluation:
             ranks += rankdata(-signed)
         return dict(zip(methods, (ranks / max(1, len(self.metrics))).tolist(), strict=True))
 
+    def no_better_than_a_source(self) -> set[str]:
+        """Methods whose mean rank no source alone is behind: what was fused for nothing, by these metrics."""
+        ranks = self.mean_ranks()
+        alone = [ranks[name] for name in SINGLE if name in ranks]
+        return {name for name in self.values if name not in self.baselines and alone and ranks[name] >= min(alone)}
+
     def tests(self, method: str) -> dict[str, dict[str, float]]:
         """p of `method` against each other one, by metric: paired Wilcoxon, two-sided, Holm over the others.
 
@@ -83,7 +95,7 @@ class Evaluation:
 
     def record(self) -> dict[str, Any]:
         """Everything, as JSON holds it; undefined values are null."""
-        ranks = self.mean_ranks()
+        ranks, weak = self.mean_ranks(), self.no_better_than_a_source()
         return {
             "fusionkit": version(DISTRIBUTION),
             "conventions": "luma BT.601 of the files read back, or R, G, B where a definition says so, "
@@ -108,6 +120,7 @@ class Evaluation:
                 method: {
                     "baseline": method in self.baselines,
                     "mean_rank": ranks[method],
+                    "no_better_than_a_source": method in weak,
                     "summary": {m: _finite(vars(self.summary(method, m))) for m in self.metrics},
                     "values": {m: [v if math.isfinite(v) else None for v in values] for m, values in table.items()},
                     "files": self.files.get(method, []),
@@ -151,6 +164,8 @@ def evaluate(
     ranges: Sequence[Range] = ("auto",),
     folder_scope: bool = True,
     resize: bool = False,
+    jobs: int = 1,
+    cache: Path | None = None,
     report: Callable[[str, int, int], None] = lambda pair, done, total: None,
 ) -> Evaluation:
     """Score folders of fused images against folders of sources, files matched by name without extension.
@@ -159,8 +174,9 @@ def evaluate(
     be read is in `failures`. Sizes must agree, unless `resize`: sources of another size are then resized to the last
     one's. ranges: how sources of more than 8 bits are read, one or one a source; "auto" of all files where
     `folder_scope`. A result of the last source's depth is read with its range. maps: a folder for METHOD/PAIR.png, what
-    was lost in blue and what was invented in red, by those of the metrics that have maps. `report` is called before
-    each pair.
+    was lost in blue and what was invented in red, by those of the metrics that have maps. jobs: processes. cache: a
+    file of scores by the hashes of files, in which those of a pair are kept as soon as they are known. `report` is
+    called after each pair.
     """
     matching = match_folders([*sources, *methods.values()])
     if not matching.groups:
@@ -171,33 +187,98 @@ def evaluate(
         if method not in methods:
             result.baselines.add(method)
     wanted = source_ranges([paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope)
-    for number, paths in enumerate(matching.groups):
-        key = paths[-1].stem
-        report(key, number, len(matching.groups))
-        try:
-            pictures = [read_image(path, span) for path, span in zip(paths, wanted, strict=False)]
-            originals = as_sources(pictures, resize=resize)
-            fused = {
-                method: to_tensor(_result(path, pictures[-1]).pixels)
-                for method, path in zip(methods, paths[len(sources) :], strict=True)
-            }
-            row = dict(score_images(fused, originals, metrics, baselines=baselines))
-            if maps is not None:
-                for method, image in fused.items():
-                    write_image(maps / method / f"{key}.png", overlay(image, originals, metrics), "8")
-        except Exception as error:  # no pair may cost the others theirs, whatever a metric makes of it
-            named = "" if isinstance(error, FusionkitError) else f"{type(error).__name__}: "
-            result.failures.append(f"{key}: {named}{' '.join(str(error).split())[:300]}")
+    work = _Work(tuple(methods), len(sources), dict(metrics), baselines, maps, wanted, resize, cache)
+    done = 0
+    for scored in _map(work, matching.groups, jobs):
+        done += 1
+        report(scored.key, done, len(matching.groups))
+        result.reused += scored.reused
+        if scored.failure:
+            result.failures.append(scored.failure)
             continue
-        result.pairs.append(key)
-        for method, values in row.items():
+        result.pairs.append(scored.key)
+        for method, values in scored.values.items():
             for name, value in values.items():
                 result.values[method][name].append(value)
-        for method, path in zip(methods, paths[len(sources) :], strict=True):
-            result.files.setdefault(method, []).append(file_record(path))
+        for method, record in scored.files.items():
+            result.files.setdefault(method, []).append(record)
     if not result.pairs:
         raise InputError(f"no pair could be scored: {result.failures[0]}")
     return result
+
+
+@dataclass
+class _Scored:
+    """What became of one pair."""
+
+    key: str
+    values: dict[str, dict[str, float]] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reused: int = 0
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done for each pair; goes to other processes whole."""
+
+    methods: tuple[str, ...]
+    sources: int
+    metrics: dict[str, Metric]
+    baselines: bool
+    maps: Path | None
+    ranges: tuple[Range, ...]
+    resize: bool
+    cache: Path | None
+
+    def __call__(self, paths: tuple[Path, ...]) -> _Scored:
+        """Score one pair: no pair may cost the others theirs, whatever a metric makes of it."""
+        scored = _Scored(paths[-1].stem)
+        try:
+            self._score(scored, paths[: self.sources], dict(zip(self.methods, paths[self.sources :], strict=True)))
+        except Exception as error:
+            named = "" if isinstance(error, FusionkitError) else f"{type(error).__name__}: "
+            scored.failure = f"{scored.key}: {named}{' '.join(str(error).split())[:300]}"
+        return scored
+
+    def _score(self, scored: _Scored, sources: tuple[Path, ...], results: dict[str, Path]) -> None:
+        scored.files = {method: file_record(path) for method, path in results.items()}
+        cache = ScoreCache(self.cache) if self.cache is not None else None
+        keys: dict[str, str] = {}
+        if cache is not None:
+            hashes = [sha256(path) for path in sources]
+            content = {method: record["sha256"] for method, record in scored.files.items()}
+            content |= {name: f"baseline {name}" for name in (BASELINES if self.baselines else ())}
+            how = {"ranges": self.ranges, "resize": self.resize}
+            keys = {method: pair_key(text, hashes, **how) for method, text in content.items()}
+            scored.values = {method: cache.known(key, self.metrics) for method, key in keys.items()}
+            scored.reused = sum(map(len, scored.values.values()))
+            if self.maps is None and all(len(values) == len(self.metrics) for values in scored.values.values()):
+                scored.values = {m: {n: values[n] for n in self.metrics} for m, values in scored.values.items()}
+                return
+        pictures = [read_image(path, span) for path, span in zip(sources, self.ranges, strict=False)]
+        originals = as_sources(pictures, resize=self.resize)
+        fused = {method: to_tensor(_result(path, pictures[-1]).pixels) for method, path in results.items()}
+        known = scored.values
+        scored.values = {}
+        for method, values in score_images(fused, originals, self.metrics, baselines=self.baselines, known=known):
+            scored.values[method] = values
+            if cache is not None:
+                cache.keep(keys[method], values, self.metrics)
+        if self.maps is not None:
+            for method, image in fused.items():
+                write_image(self.maps / method / f"{scored.key}.png", overlay(image, originals, self.metrics), "8")
+
+
+def _map(work: _Work, groups: Sequence[tuple[Path, ...]], jobs: int) -> Iterator[_Scored]:
+    """Pair after pair in their order, by so many processes, which share the processor's cores."""
+    if jobs <= 1:
+        yield from map(work, groups)
+        return
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
+        yield from pool.map(work, groups)
 
 
 def as_sources(pictures: Sequence[Picture], *, resize: bool) -> Sources:
@@ -213,9 +294,17 @@ def _result(path: Path, reference: Picture) -> Picture:
 
 
 def score_images(
-    fused: Mapping[str, Tensor], sources: Sources, metrics: Mapping[str, Metric], *, baselines: bool
+    fused: Mapping[str, Tensor],
+    sources: Sources,
+    metrics: Mapping[str, Metric],
+    *,
+    baselines: bool,
+    known: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    """Values of every method for one pair: results (1, 1 or 3, H, W) in [0, 1], and the baselines if asked for."""
+    """Values of every method for one pair: results (1, 1 or 3, H, W) in [0, 1], and the baselines if asked for.
+
+    known: by method, values that need not be computed.
+    """
     for method, image in (fused or {"sources": sources.images[-1]}).items():
         shapes = [x.shape[-2:] for x in (image, *sources.luma)]
         if len(set(shapes)) > 1:
@@ -224,9 +313,10 @@ def score_images(
                 f"{method}: sizes of result and sources differ ({sizes}); `resize` resizes sources to the last"
             )
     for method, image in {**fused, **(baseline_images(sources) if baselines else {})}.items():
-        grey = luma(image)
+        grey, before = luma(image), known.get(method, {})
         with torch.inference_mode():
-            yield (
-                method,
-                {name: float(metric(image if metric.color else grey, sources)) for name, metric in metrics.items()},
-            )
+            values = {
+                name: before[name] if name in before else float(metric(image if metric.color else grey, sources))
+                for name, metric in metrics.items()
+            }
+        yield method, values

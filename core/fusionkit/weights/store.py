@@ -1,6 +1,5 @@
 """Where weights lie: the user's folder, and the folders `weights` of the packages that ship some."""
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ from pathlib import Path
 from ..errors import WeightsError
 from ..registry.kinds import KINDS
 from ..registry.loading import get_registry
+from ..storage.home import home_folder
 from .files import WeightsFile, open_weights
 
 __all__ = ["Stored", "check_name", "find_weights", "get_weights", "list_weights", "remove_weights", "user_folder"]
 
-HOME_VARIABLE = "FUSIONKIT_HOME"
 FOREIGN = (".pth", ".pt", ".ckpt", ".bin")
 
 
@@ -38,12 +37,7 @@ class Stored:
 
 def user_folder() -> Path:
     """Where imported weights are kept: $FUSIONKIT_HOME/weights, else the platform's folder for caches."""
-    home = os.environ.get(HOME_VARIABLE)
-    if home:
-        return Path(home) / "weights"
-    from platformdirs import user_cache_path
-
-    return user_cache_path("fusionkit", appauthor=False) / "weights"
+    return home_folder() / "weights"
 
 
 def check_name(name: str) -> None:

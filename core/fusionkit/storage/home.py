@@ -1,0 +1,18 @@
+"""Where fusionkit keeps what is its own: $FUSIONKIT_HOME, else the platform's folder for caches."""
+
+import os
+from pathlib import Path
+
+__all__ = ["HOME_VARIABLE", "home_folder"]
+
+HOME_VARIABLE = "FUSIONKIT_HOME"
+
+
+def home_folder() -> Path:
+    """The folder; it need not be there."""
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        return Path(home)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("fusionkit", appauthor=False)
