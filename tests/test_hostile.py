@@ -85,6 +85,19 @@ class TestImages:
         with pytest.raises(OptionError, match="device"):
             load_preset("/dev/zero")
 
+    def test_links_in_a_circle_are_one_line_and_no_image(self, tmp_path):
+        for name, target in (("a.png", "b.png"), ("b.png", "a.png")):
+            (tmp_path / name).symlink_to(tmp_path / target)
+        with pytest.raises(ImageReadError, match=r"a\.png: cannot be opened") as error:
+            read_image(tmp_path / "a.png")
+        one_line(error.value)
+        assert plan_folders([tmp_path], tmp_path / "out").jobs == []
+
+    def test_numbers_without_bound_are_refused(self):
+        for options in ({"prior": "laplacian", "prior_options": {"levels": 10**9}}, {"sampler": {"steps": 10**12}}):
+            with pytest.raises(OptionError, match=r"at most|less than or equal"):
+                Pipeline(**options)
+
     def test_mutated_files_are_read_or_refused_in_one_line(self, tmp_path):
         rng = np.random.default_rng(0)
         image = rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)
@@ -163,6 +176,17 @@ class TestWeights:
                 read_checkpoint(tmp_path / "x.pth")
             except WeightsError as error:
                 one_line(error)
+
+    @pytest.mark.parametrize("legacy", [False, True])
+    def test_a_call_that_only_takes_memory_is_refused(self, tmp_path, legacy):
+        class Big:
+            def __reduce__(self):
+                return (bytearray, (10**10,))
+
+        path = tmp_path / "big.pth"
+        torch.save({"a": torch.ones(2), "b": Big()}, path, _use_new_zipfile_serialization=not legacy)
+        with pytest.raises(WeightsError, match=r"asks for builtins\.bytearray"):
+            read_checkpoint(path)
 
     def test_a_hash_of_null_does_not_switch_the_check_off(self, tmp_path):
         save_weights(tmp_path / "w.safetensors", {"a": torch.ones(2)}, {"kind": "x y"})

@@ -1,14 +1,16 @@
 """A small U-Net that predicts the noise of pixels: no normalisation, no attention, one evaluation."""
 
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 __all__ = ["UNet", "UNetConfig"]
+
+Few = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class UNetConfig(BaseModel):
@@ -17,14 +19,14 @@ class UNetConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["unet"] = "unet"
-    num_channels: int = Field(1, ge=1, description="channels of the image")
-    widths: tuple[PositiveInt, ...] = Field(
+    num_channels: int = Field(1, ge=1, le=10_000, description="channels of the image")
+    widths: tuple[Few, ...] = Field(
         (48, 96, 160), min_length=2, description="channels at half, quarter, eighth ... of the image's size"
     )
-    blocks: PositiveInt | tuple[PositiveInt, ...] = Field(
+    blocks: Few | tuple[Few, ...] = Field(
         2, description="residual blocks on each way of a scale, one number or one for each scale but the coarsest"
     )
-    middle: int = Field(3, ge=1, description="residual blocks of the coarsest scale")
+    middle: int = Field(3, ge=1, le=1000, description="residual blocks of the coarsest scale")
 
     @model_validator(mode="after")
     def _one_for_each(self) -> Self:

@@ -48,7 +48,7 @@ class Keep(Prior):
 class SourceOptions(Options):
     """Options of the prior `source`."""
 
-    number: int = Field(0, ge=0, description="number of the source, from 1; 0: the last one")
+    number: int = Field(0, ge=0, le=10_000, description="number of the source, from 1; 0: the last one")
 
 
 class Source(Prior):

@@ -33,7 +33,7 @@ class CCFOptions(Options):
         1.0, gt=0, description="how evenly the weights are shared; small favours what lags behind"
     )
     rate: float = Field(0.05, gt=0, description="largest change of a pixel in one descent step")
-    iterations: int = Field(8, ge=1, description="descent steps a sampling step")
+    iterations: int = Field(8, ge=1, le=100_000, description="descent steps a sampling step")
 
 
 class CCFState(NamedTuple):

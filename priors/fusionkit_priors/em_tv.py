@@ -39,7 +39,7 @@ class EMTVOptions(Options):
     recompose: Literal["auto", "v_plus_x", "i_minus_x"] = Field(
         "auto", description="F = V + X, as the residuals' algebra says, or F = I - X; auto: I - X in the released form"
     )
-    iterations: int = Field(1, ge=1, description="E- and M-steps a sampling step")
+    iterations: int = Field(1, ge=1, le=100_000, description="E- and M-steps a sampling step")
     carry: bool = Field(True, description="carry the scales and the splitting variables over the sampling steps")
     eps: float = Field(1e-3, gt=0, description="rounding of |.| at zero: |r| counts as sqrt(r² + eps²); corrected form")
     signal: Literal["unit", "signed"] = Field(

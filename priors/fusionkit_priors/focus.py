@@ -17,10 +17,12 @@ __all__ = ["Focus", "FocusOptions", "remove_small_regions", "sum_modified_laplac
 class FocusOptions(Options):
     """Options of the prior `focus`."""
 
-    window: int = Field(5, ge=0, description="radius over which sharpness is summed")
-    majority: int = Field(11, ge=0, description="radius of the majority vote")
+    window: int = Field(5, ge=0, le=10_000, description="radius over which sharpness is summed")
+    majority: int = Field(11, ge=0, le=10_000, description="radius of the majority vote")
     region: float = Field(0.02, ge=0, lt=0.5, description="regions under this share of the image join what is around")
-    refine_radius: int = Field(6, ge=1, description="radius of the guided filter along the border between sources")
+    refine_radius: int = Field(
+        6, ge=1, le=10_000, description="radius of the guided filter along the border between sources"
+    )
     refine_eps: float = Field(0.01, gt=0, description="its regularisation; small means a sharp border")
 
 

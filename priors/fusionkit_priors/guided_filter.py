@@ -16,11 +16,11 @@ __all__ = ["GuidedFilter", "GuidedFilterOptions"]
 class GuidedFilterOptions(Options):
     """Options of the prior `guided_filter`; the defaults are the paper's."""
 
-    window: int = Field(15, ge=1, description="radius of the mean that splits base from detail")
+    window: int = Field(15, ge=1, le=10_000, description="radius of the mean that splits base from detail")
     smooth: float = Field(5.0, gt=0, description="deviation of the Gaussian that smooths the saliency")
-    base_radius: int = Field(45, ge=1, description="radius of the filter that refines the base's weights")
+    base_radius: int = Field(45, ge=1, le=10_000, description="radius of the filter that refines the base's weights")
     base_eps: float = Field(0.3, gt=0, description="its regularisation; large means smooth weights")
-    detail_radius: int = Field(7, ge=1, description="radius for the details' weights")
+    detail_radius: int = Field(7, ge=1, le=10_000, description="radius for the details' weights")
     detail_eps: float = Field(1e-6, gt=0, description="its regularisation")
 
 

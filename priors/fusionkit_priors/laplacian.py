@@ -17,12 +17,12 @@ __all__ = ["Laplacian", "LaplacianOptions"]
 class LaplacianOptions(Options):
     """Options of the prior `laplacian`."""
 
-    levels: int = Field(0, ge=0, description="detail bands; 0: as many as leave a base of base_size")
+    levels: int = Field(0, ge=0, le=30, description="detail bands; 0: as many as leave a base of base_size")
     base_size: int = Field(
-        8, ge=1, description="samples of the base along the shorter side, at least; up to twice that"
+        8, ge=1, le=10_000, description="samples of the base along the shorter side, at least; up to twice that"
     )
     selectivity: float = Field(8.0, gt=0, description="exponent of the details' weights; large means choose-max")
-    window: int = Field(2, ge=0, description="binomial smoothings of the local energy")
+    window: int = Field(2, ge=0, le=10_000, description="binomial smoothings of the local energy")
     base: float = Field(3.0, ge=0, description="exponent of the base's weights; 0 is the plain average")
 
 

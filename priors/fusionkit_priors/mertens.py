@@ -27,7 +27,9 @@ class MertensOptions(Options):
     saturation: float = Field(1.0, ge=0, description="exponent of the channels' standard deviation; colour only")
     exposedness: float = Field(1.0, ge=0, description="exponent of the nearness to mid-grey")
     width: float = Field(0.2, gt=0, description="deviation of the Gaussian around mid-grey")
-    levels: int = Field(0, ge=0, description="pyramid levels; 0: as many as leave a base of about ten pixels across")
+    levels: int = Field(
+        0, ge=0, le=30, description="pyramid levels; 0: as many as leave a base of about ten pixels across"
+    )
 
 
 class Mertens(Prior):

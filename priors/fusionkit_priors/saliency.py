@@ -16,7 +16,7 @@ __all__ = ["Saliency", "SaliencyOptions"]
 class SaliencyOptions(Options):
     """Options of the prior `saliency`."""
 
-    window: int = Field(17, ge=1, description="radius of the mean that splits base from detail")
+    window: int = Field(17, ge=1, le=10_000, description="radius of the mean that splits base from detail")
     smooth: float = Field(2.0, gt=0, description="deviation of the Gaussian that smooths the details' saliency")
 
 

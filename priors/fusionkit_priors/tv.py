@@ -17,7 +17,10 @@ class TVOptions(Options):
 
     lam: float = Field(0.3, gt=0, description="weight of the reference's gradients against the other's intensities")
     iterations: int = Field(
-        60, ge=1, description="primal-dual iterations; the gap falls as one over their number, raise with lam"
+        60,
+        ge=1,
+        le=100_000,
+        description="primal-dual iterations; the gap falls as one over their number, raise with lam",
     )
     eps: float = Field(1e-3, gt=0, description="rounding of |.| at zero in the energy")
 

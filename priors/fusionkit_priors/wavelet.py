@@ -21,7 +21,7 @@ class WaveletOptions(Options):
 
     wavelet: str = Field("db2", description="an orthogonal wavelet of PyWavelets, such as haar, db2, sym4")
     levels: int = Field(4, ge=1, le=8, description="detail levels")
-    window: int = Field(1, ge=0, description="radius over which the energy of coefficients is summed")
+    window: int = Field(1, ge=0, le=10_000, description="radius over which the energy of coefficients is summed")
     base: Literal["contrast", "average"] = Field("contrast", description="how approximations are weighted")
 
 

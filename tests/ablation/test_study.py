@@ -331,3 +331,21 @@ def test_the_report_shows_what_was_lost_and_invented_where_metrics_can_say(tmp_p
         html = next(p for p in write_reports(study) if p.suffix == ".html").read_text(encoding="utf-8")
         assert html.count("lost blue, invented red") >= shown
         assert html.count("data:image/jpeg") == shown
+
+
+def test_sizes_that_no_cell_can_take_are_said_before_the_first_runs(tmp_path):
+    for folder, size in (("ir", (20, 30)), ("vis", (24, 36))):
+        (tmp_path / folder).mkdir()
+        write_image(tmp_path / folder / "a.png", np.full((*size, 1), 0.5, np.float32), "8")
+    grid = tmp_path / "grid.toml"
+    text = '[data]\npairs = ["ir", "vis"]\n[base]\nbackbone = "identity"\n{}[grid]\nprior = ["average", "max"]\n'
+    grid.write_text(text.format(""))
+    command = ("ablate", grid, "-o", tmp_path / "out", "--pairs", tmp_path / "ir", tmp_path / "vis")
+    done = run_cli(*command)
+    assert done.returncode == 2, done.stdout
+    assert (
+        'a.png is 36x24; sources must be registered and of one size; resize = "reference" under [base]' in done.stderr
+    )
+    assert not list((tmp_path / "out").glob("**/*.png"))
+    grid.write_text(text.format('resize = "reference"\n'))
+    assert run_cli(*command).returncode == 0

@@ -1,9 +1,9 @@
 """The architecture of an NCSN++, field by field as in the score-SDE configuration files."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
 # what score-SDE configurations can say and this network is built for
 FIXED = {
@@ -25,13 +25,13 @@ class NCSNppConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_size: int = Field(256, ge=1, description="nominal size; only its ratio to attn_resolutions matters")
-    num_channels: int = Field(3, ge=1, description="channels of input and output")
+    num_channels: int = Field(3, ge=1, le=10_000, description="channels of input and output")
     centered: bool = Field(False, description="input is already in [-1, 1]; otherwise the network applies 2x - 1")
-    nf: int = Field(128, ge=4, description="channels of the first level")
-    ch_mult: tuple[PositiveInt, ...] = Field(
+    nf: int = Field(128, ge=4, le=10_000, description="channels of the first level")
+    ch_mult: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
         (1, 1, 2, 2, 2, 2, 2), min_length=1, description="channel factor of each level"
     )
-    num_res_blocks: int = Field(2, ge=1, description="residual blocks a level")
+    num_res_blocks: int = Field(2, ge=1, le=1000, description="residual blocks a level")
     attn_resolutions: tuple[int, ...] = Field((16,), description="nominal sizes at which a level has attention")
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     resamp_with_conv: bool = Field(True, description="a convolution in the resampling of ddpm blocks")
@@ -49,7 +49,7 @@ class NCSNppConfig(BaseModel):
     scale_by_sigma: bool = Field(True, description="divide the output by the noise level")
     sigma_min: float = Field(0.01, gt=0.0)
     sigma_max: float = Field(380.0, gt=0.0)
-    num_scales: int = Field(2000, ge=1)
+    num_scales: int = Field(2000, ge=1, le=1_000_000)
 
     @classmethod
     def from_published(cls, config: Mapping[str, Any]) -> Self:

@@ -29,9 +29,11 @@ class _Data(Options):
 
     pairs: list[str] = Field([], description="folders of the sources, one for each source")
     scenes: str | None = Field(None, description="procedural scenes instead: infrared-visible, multi-exposure ...")
-    count: int = Field(4, ge=1, description="how many scenes")
+    count: int = Field(4, ge=1, le=100_000, description="how many scenes")
     size: tuple[int, int] = Field((240, 320), description="height and width of scenes")
-    limit: int | None = Field(None, ge=1, description="at most so many pairs, spread evenly over the folder")
+    limit: int | None = Field(
+        None, ge=1, le=100_000_000, description="at most so many pairs, spread evenly over the folder"
+    )
 
 
 class _Report(Options):
@@ -39,7 +41,7 @@ class _Report(Options):
 
     metrics: list[str] = Field([], description="names of metrics; by default the usual ones")
     dialect: str | None = Field(None, description="compute as another project's code does")
-    images: int = Field(3, ge=0, description="pairs whose images are in the report")
+    images: int = Field(3, ge=0, le=10_000, description="pairs whose images are in the report")
     attribution: Literal["base", "all", "none"] = Field(
         "base", description="methods from which parts are removed: the first cell, every cell, or none"
     )

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from ..contracts import Metric, Sources
-from ..errors import FusionkitError, InputError, OptionError
+from ..errors import FusionkitError, InputError, OptionError, SizeMismatch
 from ..images import Picture, write_image
 from ..images.convert import to_tensor
 from ..images.picture import Range
@@ -211,6 +211,17 @@ class Study:
     def _sources(self, pictures: Sequence[Picture]) -> Sources:
         """What results are compared with, resized where every method resizes them."""
         return as_sources(pictures, resize=all(s.cell.config.resize == "reference" for s in self.cells))
+
+    def check_sizes(self) -> None:
+        """Refuse, before anything runs, sources that no method can take: looked for in the first pair."""
+        case = self.cases[0]
+        pictures = case.read()
+        if len({p.size for p in pictures}) > 1 and any(s.cell.config.resize != "reference" for s in self.cells):
+            sizes = " and ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in pictures)
+            raise SizeMismatch(
+                f'{case.key}: {sizes}; sources must be registered and of one size; resize = "reference" under [base] '
+                "in the grid resizes them to the reference"
+            )
 
     def finished(self) -> list[CellState]:
         """Cells whose every pair is there."""

@@ -34,7 +34,7 @@ class FileOptions(Options):
         None, ge=1, le=100, description="quality of JPEG, by default 95, and of WebP, by default lossless"
     )
     png_level: int = Field(1, ge=0, le=9, description="PNG compression")
-    max_pixels: int = Field(150_000_000, ge=1, description="larger images are refused")
+    max_pixels: int = Field(150_000_000, ge=1, le=10**11, description="larger images are refused")
     force: bool = Field(False, description="overwrite, and redo what is finished")
 
     @field_validator("range", mode="before")

@@ -62,6 +62,7 @@ def ablate(
     if dry_run:
         _list(study)
         return
+    study.check_sizes()
 
     from ..ablation.report import write_reports
 

@@ -39,7 +39,7 @@ class SamplerOptions(Options):
     """How the flow is sampled."""
 
     steps: int = Field(
-        1, ge=1, description="steps from strength to 0 (euler: one evaluation each; heun: two, last one)"
+        1, ge=1, le=100_000, description="steps from strength to 0 (euler: one evaluation each; heun: two, last one)"
     )
     restore: str = Field(
         "auto",
@@ -178,7 +178,10 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
     sampler: SamplerOptions = Field(SamplerOptions(), description="how the flow is sampled")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the sampler's noise")
     reference: int = Field(
-        0, ge=0, description="number of the reference source, from 1; 0: the only one with colour, else the last"
+        0,
+        ge=0,
+        le=10_000,
+        description="number of the reference source, from 1; 0: the only one with colour, else the last",
     )
     resize: Literal["error", "reference"] = Field(
         "error", description="reference: sources of another size are resized to the reference (the stage resize)"
@@ -215,7 +218,10 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
         "(the stage truncate)",
     )
     tile: int = Field(
-        0, ge=0, description="side of the networks' tiles in pixels; 0: 512 for images over 1.5 megapixels, else none"
+        0,
+        ge=0,
+        le=65_536,
+        description="side of the networks' tiles in pixels; 0: 512 for images over 1.5 megapixels, else none",
     )
 
     if TYPE_CHECKING:  # the fields made from the table of kinds

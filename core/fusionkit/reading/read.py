@@ -80,7 +80,7 @@ def _stored(path: Path, max_pixels: int) -> Sequence[Stored]:
         raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
     readers = _readers(path)
     if not readers:
-        raise ImageReadError(f"{path}: no reader is installed for it; see `fusionkit plugins list --kind reader`")
+        raise ImageReadError(f"{path}: no reader is installed for it; `fusionkit plugins list` shows those that are")
     if _record(readers[0]).several:
         status = path.stat()
         return _kept(readers[0], path, max_pixels, (status.st_size, status.st_mtime_ns))

@@ -7,16 +7,18 @@ that could only be there to run code are refused with the file.
 """
 
 import pickle
+import pickletools
 import re
 import warnings
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from ..errors import WeightsError
 from ..storage.regular import check_regular
@@ -53,6 +55,7 @@ REFUSED = frozenset({
 UNKNOWN = re.compile(r"\bGLOBAL ([\w.]+)")
 FILLED = re.compile(r"Can only (SETITEM|append|extend).*but got <class '([\w.]+)'>")
 CONFIG_HINT = "; give the configuration published with it (`config`)"
+LEGACY_PICKLES = 5  # magic number, protocol, system, object, keys
 LIMIT = 1000  # names in one file
 MOST_TIMES = 50  # of its size that an archive may unpack to
 
@@ -128,7 +131,9 @@ def read_checkpoint(path: Path) -> Any:
             is_zip = stream.read(4) == b"PK\x03\x04"
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
-    return _load(path, is_zip and _stored_as_is(path))
+    as_is = is_zip and _stored_as_is(path)
+    _check_calls(path, is_zip)
+    return _load(path, as_is)
 
 
 def _stored_as_is(path: Path) -> bool:
@@ -144,6 +149,29 @@ def _stored_as_is(path: Path) -> bool:
     if damaged is not None:
         raise WeightsError(f"{path}: damaged: the sum of {damaged} is not the one stored; copy or download it again")
     return all(m.compress_type == zipfile.ZIP_STORED for m in members)
+
+
+def _check_calls(path: Path, is_zip: bool) -> None:
+    """Refuse what torch would call although no checkpoint needs it: bytearray(N) takes N bytes of memory."""
+    try:
+        found = any(text.split()[-1:] == ["bytearray"] for text in _pickled_texts(path, is_zip))
+    except Exception:  # what cannot be read is said when it is loaded
+        return
+    if found:
+        raise WeightsError(f"{path}: asks for builtins.bytearray, which no checkpoint needs; refused, do not trust it")
+
+
+def _pickled_texts(path: Path, is_zip: bool) -> Iterator[str]:
+    """All names and texts in the pickles of a checkpoint; a legacy file begins with several, and then has the data."""
+    with ExitStack() as stack:
+        if is_zip:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+            streams: list[IO[bytes]] = [stack.enter_context(archive.open(name)) for name in names]
+        else:
+            streams = [stack.enter_context(path.open("rb"))] * LEGACY_PICKLES
+        for stream in streams:
+            yield from (argument for _, argument, _ in pickletools.genops(stream) if isinstance(argument, str))
 
 
 def _load(path: Path, mapped: bool) -> Any:

@@ -22,7 +22,10 @@ class ChromaOptions(Options):
     """Options of a colour space that separates luma and chroma."""
 
     chroma_from: int = Field(
-        0, ge=0, description="number of the source that gives the colour, from 1; 0 mixes all, weighted by saturation"
+        0,
+        ge=0,
+        le=10_000,
+        description="number of the source that gives the colour, from 1; 0 mixes all, weighted by saturation",
     )
 
 

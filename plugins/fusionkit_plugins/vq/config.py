@@ -1,9 +1,9 @@
 """The architecture of a VQ autoencoder, field by field as in the latent-diffusion configuration files."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class DDConfig(BaseModel):
@@ -11,13 +11,15 @@ class DDConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    z_channels: int = Field(3, ge=1)
+    z_channels: int = Field(3, ge=1, le=10_000)
     resolution: int = Field(256, ge=1, description="nominal size; only its ratio to attn_resolutions matters")
-    in_channels: int = Field(3, ge=1)
-    out_ch: int = Field(3, ge=1)
-    ch: int = Field(128, ge=1, description="channels of the first level")
-    ch_mult: tuple[PositiveInt, ...] = Field((1, 2, 4), min_length=1, description="channel factor of each level")
-    num_res_blocks: int = Field(2, ge=1)
+    in_channels: int = Field(3, ge=1, le=10_000)
+    out_ch: int = Field(3, ge=1, le=10_000)
+    ch: int = Field(128, ge=1, le=10_000, description="channels of the first level")
+    ch_mult: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        (1, 2, 4), min_length=1, description="channel factor of each level"
+    )
+    num_res_blocks: int = Field(2, ge=1, le=1000)
     attn_resolutions: tuple[int, ...] = ()
     attn_type: Literal["vanilla", "none"] = Field("vanilla", description="attention at the bottom and in the levels")
     norm_groups: int = Field(
@@ -32,8 +34,8 @@ class VQConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    embed_dim: int = Field(3, ge=1, description="channels of the latent")
-    n_embed: int = Field(8192, ge=1, description="entries of the codebook")
+    embed_dim: int = Field(3, ge=1, le=10_000, description="channels of the latent")
+    n_embed: int = Field(8192, ge=1, le=10_000_000, description="entries of the codebook")
     ddconfig: DDConfig = DDConfig()
 
     @classmethod
