@@ -1,12 +1,26 @@
 """Who does the work: an engine maps it over jobs. The plan before it and the ledger behind it do not know how."""
 
+import multiprocessing
+import os
+import pickle
+import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["Engine", "SerialEngine"]
+from ..errors import OptionError
+
+__all__ = ["Engine", "ProcessEngine", "SerialEngine"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+AHEAD = 2  # tasks that wait beside each process
+TRIES = 3  # of a task whose process was killed
 
 
 class Engine(Protocol):
@@ -22,3 +36,84 @@ class SerialEngine:
     def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """As in `Engine.map`; the next task begins when its result is asked for."""
         return map(work, tasks)
+
+
+@dataclass
+class _Pending:
+    """A task on its way, and how often it was begun; no future: it waits to be begun anew."""
+
+    task: Any
+    future: "Future[Any] | None" = None
+    tries: int = 1
+
+    @property
+    def finished(self) -> bool:
+        return self.future is not None and self.future.done() and self.future.exception() is None
+
+
+@dataclass(frozen=True)
+class ProcessEngine:
+    """Processes side by side that share the cores; results come in the order of the tasks, a few of which wait.
+
+    The work is sent to each process once and has to be picklable. Where the system kills a process (out of memory,
+    kill -9), the tasks that were at work begin anew, one after another until it is clear which one does it; a task that
+    was lost `TRIES` times is given up: `lost(task)` is its result.
+    """
+
+    jobs: int
+    lost: Callable[[Any], Any]
+
+    def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """As in `Engine.map`."""
+        try:
+            pickle.dumps(work)
+        except Exception as error:  # whatever an object of a third party provokes
+            raise OptionError(f"`jobs={self.jobs}`: the method cannot be sent to other processes: {error}") from None
+        waiting, pending, alone = iter(tasks), deque[_Pending](), 0
+        pool = self._pool(work)
+        try:
+            while True:
+                pending.extend(_Pending(task) for task in islice(waiting, self.jobs * (1 + AHEAD) - len(pending)))
+                if not pending:
+                    return
+                for one in islice(pending, 1 if alone else None):
+                    one.future = one.future or pool.submit(_run, one.task)
+                first = pending[0]
+                assert first.future is not None
+                try:
+                    result = first.future.result()
+                except BrokenProcessPool:
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    pool = self._pool(work)
+                    for one in pending:
+                        one.future = one.future if one.finished else None
+                    first.tries += bool(alone)
+                    open_ones = [i for i, one in enumerate(pending) if one.future is None][: self.jobs]
+                    alone = alone or open_ones[-1] + 1  # one of those that were at work: each by itself, to see which
+                    if first.tries < TRIES:
+                        continue
+                    result = self.lost(first.task)
+                pending.popleft()
+                alone = max(0, alone - 1)
+                yield result
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _pool(self, work: Callable[[Any], Any]) -> ProcessPoolExecutor:
+        threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        return ProcessPoolExecutor(self.jobs, multiprocessing.get_context("spawn"), _begin, (work, threads))
+
+
+_work: list[Callable[[Any], Any]] = []  # of this process, when it is one of the engine's
+
+
+def _begin(work: Callable[[Any], Any], threads: int) -> None:
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which lets what is at work end
+    torch.set_num_threads(threads)
+    _work[:] = [work]
+
+
+def _run(task: Any) -> Any:
+    return _work[0](task)

@@ -23,11 +23,11 @@ from ..storage.ledger import Ledger
 from ..storage.manifest import Manifest, file_record
 from ..storage.regular import check_regular
 from ..timing import Stopwatch, peak_memory_mb
-from .engine import Engine, SerialEngine
+from .engine import Engine, ProcessEngine, SerialEngine
 from .options import FileOptions
 from .plan import Job
 
-__all__ = ["Outcome", "beside_reference", "fuse_files", "fuse_folders", "method_digest"]
+__all__ = ["Outcome", "beside_reference", "engine_of", "fuse_files", "fuse_folders", "method_digest"]
 
 LOCK = ".fusionkit.lock"
 
@@ -110,6 +110,15 @@ def fuse_folders(
         raise OutputError("`save_transform` is for one set of images: align one, then give `transform` for the folder")
     with _alone(output):
         yield from _fuse_folders(pipeline, jobs, output, options, unmatched, engine or SerialEngine())
+
+
+def engine_of(jobs: int) -> Engine:
+    """One process, this one, or several."""
+    return SerialEngine() if jobs <= 1 else ProcessEngine(jobs, _lost)
+
+
+def _lost(job: Job) -> Outcome:
+    return Outcome(job, "failed", "its process was killed each time, perhaps for memory; fewer `jobs` need less")
 
 
 @contextmanager

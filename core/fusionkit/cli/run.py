@@ -61,6 +61,10 @@ def run(
             help="SOURCES are one folder or pattern: brackets of N files in turn, by EXIF time or name.",
         ),
     ] = 0,
+    jobs: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Processes that fuse pairs side by side.", rich_help_panel=FILES),
+    ] = 1,
     machine: Annotated[
         bool, typer.Option("--json", help="One JSON object a result on stdout, for programs.", rich_help_panel=FILES)
     ] = False,
@@ -129,7 +133,7 @@ def run(
     voice = Voice(machine, quiet, verbose)
     if pairs or group:
         suffix = f".{extension.lower().removeprefix('.')}"
-        _run_folders(config, device, sources, output, suffix, group, files, voice)
+        _run_folders(config, device, sources, output, suffix, group, jobs, files, voice)
     else:
         _run_one(Pipeline(config, device=device), sources, output, files, manifest, voice)
 
@@ -159,6 +163,7 @@ def _run_folders(
     output: Path | None,
     suffix: str,
     group: int,
+    jobs: int,
     files: FileOptions,
     voice: Voice,
 ) -> None:
@@ -166,7 +171,7 @@ def _run_folders(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..batch.plan import plan_folders
-    from ..batch.run import fuse_folders
+    from ..batch.run import engine_of, fuse_folders
     from ..images.write import CONTAINERS
     from ..method.pipeline import Pipeline
 
@@ -193,7 +198,7 @@ def _run_folders(
         task = progress.add_task("", total=len(plan.jobs), rate="")
         spent = 0.0
         unmatched = [str(path) for path in plan.unmatched]
-        for outcome in fuse_folders(pipeline, plan.jobs, output, files, unmatched):
+        for outcome in fuse_folders(pipeline, plan.jobs, output, files, unmatched, engine_of(jobs)):
             counts[outcome.status] += 1
             spent += outcome.seconds
             rate = f"{counts['fused'] / spent:.2f}/s" if spent else ""

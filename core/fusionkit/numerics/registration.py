@@ -31,13 +31,13 @@ CHECKED, SOUGHT, REFINED = 360, 256, 640  # longest sides that are worked at, ab
 STRONGEST = 3.0  # times its surroundings that an edge counts
 REACH = 0.2  # of the size, that a shift is looked for in
 CLEAR = 8.0  # standard deviations of the correlation that a place must stand out by
-BETTER = 1.05  # than no shift, as a ratio
+BETTER = 1.03  # than no shift, as a ratio
 SURE = 9.0  # the same, of the best of many turned and scaled ones
 ANGLES = [1.5 * i for i in range(-5, 6)]  # degrees
 SCALES = [1 + 0.025 * i for i in range(-3, 4)]
 STARTS = 3  # of them, fitted
 STEPS = 60
-STIFF = 1e-3  # what stretching or shearing by a pixel at the border must gain in agreement, in squares
+STIFF = 2e-3  # what stretching or shearing by a pixel at the border must gain in agreement, in squares
 
 
 @dataclass(frozen=True)

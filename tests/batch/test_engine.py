@@ -1,0 +1,86 @@
+"""Processes side by side: the order of one, the bytes of one, and what a killed process costs."""
+
+import json
+import os
+import signal
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+from fusionkit.batch.engine import TRIES, ProcessEngine, SerialEngine
+from fusionkit.errors import OptionError
+from fusionkit.images import write_image
+from fusionkit.scenes import infrared_visible
+from harness import run_cli
+
+
+def slow_first(task):
+    time.sleep(0.3 if task == 0 else 0)
+    return task, os.getpid()
+
+
+def dies_once(folder, task):
+    """Kills its process at the first try of task 2, and at every try of task 5."""
+    begun = folder / f"{task}-{len(list(folder.glob(f'{task}-*')))}"
+    begun.touch()
+    if task == 5 or (task == 2 and begun.name == "2-0"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task, "done"
+
+
+def lost(task):
+    return task, "lost"
+
+
+def test_results_come_in_order_from_other_processes():
+    found = list(ProcessEngine(2, lost).map(slow_first, range(8)))
+    assert [task for task, _ in found] == list(range(8))
+    assert os.getpid() not in {pid for _, pid in found}
+    assert [task for task, _ in SerialEngine().map(slow_first, range(3))] == [0, 1, 2]
+    assert list(ProcessEngine(2, lost).map(slow_first, [])) == []
+
+
+def test_a_killed_process_costs_its_own_task_and_no_other(tmp_path):
+    found = list(ProcessEngine(2, lost).map(partial(dies_once, tmp_path), range(8)))
+    assert found == [(task, "lost" if task == 5 else "done") for task in range(8)]
+    assert len(list(tmp_path.glob("2-*"))) == 2
+    assert len(list(tmp_path.glob("5-*"))) == TRIES
+
+
+def test_what_cannot_be_sent_is_one_line():
+    with pytest.raises(OptionError, match="`jobs=2`: the method cannot be sent"):
+        next(ProcessEngine(2, lost).map(lambda task: task, range(3)))
+
+
+def test_a_folder_by_two_processes_is_that_by_one(tmp_path):
+    for seed in range(4):
+        for folder, image in zip(("ir", "vis"), infrared_visible((48, 64), seed=seed), strict=True):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_image(tmp_path / folder / f"{seed}.png", image.astype(np.float32), "8")
+    (tmp_path / "ir" / "1.png").write_bytes(b"broken")
+    rows = {}
+    for jobs in (1, 2):
+        out = tmp_path / f"out{jobs}"
+        done = run_cli(
+            "run", "--prior", "laplacian", "--pairs", tmp_path / "ir", tmp_path / "vis", "-o", out, "--jobs", jobs
+        )
+        assert (done.returncode, "3 fused, 0 finished before, 1 failed" in done.stdout) == (1, True), done.stderr
+        lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+        rows[jobs] = [(r["key"], r["status"], r.get("output", {}).get("sha256")) for r in lines if r["event"] == "pair"]
+        assert not list(out.glob(".*"))
+    assert rows[1] == rows[2]
+    again = run_cli(
+        "run",
+        "--prior",
+        "laplacian",
+        "--pairs",
+        tmp_path / "ir",
+        tmp_path / "vis",
+        "-o",
+        tmp_path / "out1",
+        "--jobs",
+        2,
+    )
+    assert "3 finished before, 1 failed" in again.stdout
