@@ -23,14 +23,15 @@ import torch
 from PIL import Image
 
 from fusionkit.batch.options import FileOptions
-from fusionkit.batch.plan import plan_folders
-from fusionkit.batch.run import LOCK, fuse_folders
+from fusionkit.batch.plan import Job, plan_folders
+from fusionkit.batch.run import LOCK, fuse_files, fuse_folders
 from fusionkit.errors import FusionkitError, ImageReadError, OptionError, OutputError, WeightsError
 from fusionkit.method.config import PipelineConfig, load_preset, make_config
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.reading import read_image
 from fusionkit.storage.atomic import atomic_write
 from fusionkit.storage.manifest import Manifest
+from fusionkit.timing import free_memory
 from fusionkit.weights.checkpoint import read_checkpoint
 from fusionkit.weights.files import open_weights, read_tensors, save_weights
 from harness import run_cli
@@ -84,6 +85,19 @@ class TestImages:
             Manifest(path).append("run")
         with pytest.raises(OptionError, match="device"):
             load_preset("/dev/zero")
+
+    def test_images_that_cannot_fit_are_refused_before_they_are_read(self, tmp_path, monkeypatch):
+        for name in ("a.png", "b.png"):
+            Image.new("L", (3000, 2000)).save(tmp_path / name)
+        sources = (tmp_path / "a.png", tmp_path / "b.png")
+        job, pipeline = Job("x", sources, tmp_path / "x.png"), Pipeline(prior="average", backbone="identity")
+        monkeypatch.setattr("fusionkit.batch.run.free_memory", lambda: 300_000_000)
+        monkeypatch.setattr("fusionkit.batch.run.read_image", lambda *_: pytest.fail("was read"))
+        with pytest.raises(
+            OutputError, match=r"2 images of up to 6 megapixels need 0\.4 GB at the very least, 0\.3 GB"
+        ):
+            fuse_files(pipeline, job, FileOptions(), None)
+        assert (free_memory() or 1) > 0
 
     def test_links_in_a_circle_are_one_line_and_no_image(self, tmp_path):
         for name, target in (("a.png", "b.png"), ("b.png", "a.png")):

@@ -1,6 +1,7 @@
 """Reading image files, by plug-ins of the kind `reader`. Whatever would be read wrong is refused with the reason."""
 
 import struct
+import warnings
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..registry.loading import Registered, create, get_registry
 from ..registry.records import ReaderRecord
 from ..storage.regular import check_regular
 
-__all__ = ["MAX_PIXELS", "count_pictures", "read_image", "readable_extensions"]
+__all__ = ["MAX_PIXELS", "count_pictures", "header_pixels", "read_image", "readable_extensions"]
 
 MAX_PIXELS = 150_000_000
 HEAD = 512  # bytes that magic is looked for in
@@ -57,6 +58,18 @@ def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
     """How many pictures a file holds; only files of readers that say `several` are opened."""
     check_regular(path, ImageReadError)
     return len(_stored(path, max_pixels)) if any(_record(r).several for r in _readers(path)) else 1
+
+
+def header_pixels(path: Path) -> int | None:
+    """Width times height by a file's header alone; None where it does not tell them."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(), Image.open(path, formats=("BMP", "JPEG", "PNG", "TIFF", "WEBP")) as image:
+            warnings.simplefilter("ignore")
+            return int(image.width * image.height)
+    except Exception:  # another format, or a damaged file: said when it is read
+        return None
 
 
 def readable_extensions() -> tuple[str, ...]:
