@@ -126,24 +126,23 @@ def explained_gradient(current: Tensor, found: Target, sources: Sources) -> tupl
     runs against the current image's is no explanation: it would turn skies and people round.
     """
     cx, cy = gradient(current)
-    own = _energy(cx, cy)
-    fields, weights = [(cx, cy)], [(OWN * own + 1e-7).square()]
-    for y, follow in zip(sources.luma, found.follows, strict=True):
-        gx, gy = gradient(y)
-        energy = _energy(gx, gy)
-        agreement = (1 + OPPOSED * box_mean(cx * gx + cy * gy, 1) / (energy + 1e-6)).clamp(0, 1)
-        fields.append((gx, gy))
-        weights.append((energy * agreement * follow + 1e-9).square())
-    total = torch.stack(weights).sum(0)
-    x, y = (sum(w * field[axis] for w, field in zip(weights, fields, strict=True)) / total for axis in (0, 1))
-    assert isinstance(x, Tensor)
-    assert isinstance(y, Tensor)
-    return x, y
+    total = _energy(cx, cy).mul_(OWN).add_(1e-7).square_()
+    x, y = cx * total, cy * total
+    for luma, follow in zip(sources.luma, found.follows, strict=True):
+        gx, gy = gradient(luma)
+        weight = _energy(gx, gy)
+        agreement = box_mean(torch.addcmul(cx * gx, cy, gy), 1)
+        agreement = agreement.mul_(OPPOSED).div_(weight + 1e-6).add_(1).clamp_(0, 1)
+        weight = weight.mul_(agreement).mul_(follow).add_(1e-9).square_()
+        total += weight
+        x.addcmul_(gx, weight)
+        y.addcmul_(gy, weight)
+    return x.div_(total), y.div_(total)
 
 
 def _energy(gx: Tensor, gy: Tensor) -> Tensor:
     """Squared gradients over 3x3 pixels, less what grain has: three times the flattest parts'."""
-    energy = box_mean(gx.square() + gy.square(), 1)
+    energy = box_mean(torch.addcmul(gx.square(), gy, gy), 1)
     few = energy[..., ::3, ::3].flatten(1)
     floor = few.kthvalue(max(1, int(FLOOR_SHARE * few.shape[1])), dim=1).values.view(-1, 1, 1, 1)
-    return (energy - FLOOR_TIMES * floor).clamp_min(0)
+    return energy.sub_(FLOOR_TIMES * floor).clamp_min_(0)

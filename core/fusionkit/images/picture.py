@@ -1,5 +1,6 @@
 """An image read from a file, and the arithmetic between stored values and [0, 1]."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +29,9 @@ FILLED = 1 / 8  # data that fill less of their type are taken for data of a smal
 SAMPLE = 1_000_000  # values that a range is taken from
 TAILS = 0.1, 99.9  # percentiles between which values are believed
 STRAY = 0.5  # times that far beyond them the extremes are believed, too
+
+TABLED = 100_000  # values from which a table of all stored ones is faster
+BLOCK = 100_000  # values that are scaled at once
 
 GREY_SPREAD = 2.5 / 255  # channels that agree to two 8-bit levels are grey: JPEG's rounding stays below
 
@@ -66,7 +70,13 @@ class Picture:
         """Whether the channels of any pixel differ by more than GREY_SPREAD."""
         if self.pixels.shape[2] == 1:
             return False
-        return bool((self.pixels.max(axis=2) - self.pixels.min(axis=2)).max() > GREY_SPREAD)
+        red, green, blue = (self.pixels[:, :, i] for i in range(3))
+        for rows in _blocks(self.pixels):  # most coloured pictures are known by the first
+            r, g, b = red[rows], green[rows], blue[rows]
+            spread = np.maximum(np.maximum(r, g), b) - np.minimum(np.minimum(r, g), b)
+            if spread.max() > GREY_SPREAD:
+                return True
+        return False
 
 
 def robust_span(values: Array) -> Span | None:
@@ -93,6 +103,9 @@ def own_span(values: Array, full: Span) -> Span:
 
 def to_unit(values: Array, span: tuple[float, float]) -> Array:
     """Stored values -> float32 in [0, 1]."""
+    if values.dtype in (np.uint8, np.uint16) and values.size > TABLED:  # each stored value once
+        table = to_unit(np.arange(int(PEAK["8" if values.dtype == np.uint8 else "16"]) + 1, dtype=values.dtype), span)
+        return np.take(table, values)
     low, high = span
     # float32 is exact for integers of up to 16 bits, and half the memory
     exact: Any = np.float64 if values.dtype.itemsize > 2 else np.float32
@@ -103,8 +116,17 @@ def to_unit(values: Array, span: tuple[float, float]) -> Array:
 def from_unit(pixels: Array, depth: Depth, span: tuple[float, float]) -> Array:
     """[0, 1] -> stored values: rounded to the nearest for integers, never wrapped."""
     low, high = span
-    values: Array = np.clip(pixels, 0.0, 1.0).astype(np.float64 if depth == "float" else np.float32)
-    values = values * (high - low) + low
-    if depth != "float":
-        values = np.clip(np.floor(values + 0.5), 0, PEAK[depth])
-    return values.astype(DTYPE[depth])
+    stored: Array = np.empty(pixels.shape, DTYPE[depth])
+    for rows in _blocks(pixels):
+        values: Array = np.clip(pixels[rows], 0.0, 1.0).astype(np.float64 if depth == "float" else np.float32)
+        values = values * (high - low) + low
+        if depth != "float":
+            values = np.clip(np.floor(values + 0.5), 0, PEAK[depth])
+        stored[rows] = values
+    return stored
+
+
+def _blocks(values: Array) -> Iterator[slice]:
+    """Rows that together are small enough for a processor's cache."""
+    step = max(1, BLOCK * len(values) // max(1, values.size))
+    return (slice(start, start + step) for start in range(0, len(values), step))

@@ -7,6 +7,8 @@ from torch import Tensor
 
 __all__ = ["contrast_mean", "global_contrast", "level_contrast"]
 
+BINS = 65_536
+
 
 def contrast_mean(images: Sequence[Tensor]) -> Tensor:
     """Mean of images (B, 1, H, W) weighted by their global contrast, the plain one where none has any."""
@@ -15,16 +17,29 @@ def contrast_mean(images: Sequence[Tensor]) -> Tensor:
 
 
 def global_contrast(x: Tensor) -> Tensor:
-    """S(x) = mean over all u of |x - u|, by sorting, exactly and image by image: (B, 1, H, W) -> (B, 1, H, W)."""
-    flat = x.flatten(1)
-    count = flat.shape[1]
-    ordered, order = flat.sort(dim=1)
+    """S(x) = mean over all u of |x - u|, image by image: (B, 1, H, W) -> (B, 1, H, W).
+
+    By a histogram of `BINS` bins with each bin's own mean: values of one bin are taken to have no distance from it but
+    their own from its mean, which is at most 1 / BINS of the range, times the share of the pixels that are in the bin.
+    """
+    return torch.stack([_of_one(image) for image in x])
+
+
+def _of_one(x: Tensor) -> Tensor:
+    flat = x.flatten()
+    low, high = flat.aminmax()
+    if low == high:
+        return torch.zeros_like(x)
     wide = torch.float32 if x.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-    below = torch.cumsum(ordered.to(wide), dim=1)
-    rank = torch.arange(1, count + 1, device=x.device, dtype=wide)
-    # Σ|s_k - u| = s_k (2k - n) + Σu - 2 Σ_{j<=k} s_j for the k-th smallest value
-    contrast = (ordered * (2 * rank - count) + below[:, -1:] - 2 * below) / count
-    return torch.empty_like(flat).scatter_(1, order, contrast.clamp_min(0).to(x.dtype)).view_as(x)
+    place = ((flat - low) * ((BINS - 1) / (high - low))).long()
+    number = torch.bincount(place, minlength=BINS).to(wide)
+    total = torch.bincount(place, weights=flat.to(wide), minlength=BINS)
+    up_to, sum_up_to = number.cumsum(0), total.cumsum(0)
+    # Σ|v - u| over u = v (2 N_b - n) + Σu - 2 Σ_{u in bins <= b} u, with half of v's own bin on either side of it
+    slope = 2 * up_to - number - len(flat)
+    offset = sum_up_to[-1] - 2 * sum_up_to + total
+    slope, offset = ((v / len(flat)).to(x.dtype) for v in (slope, offset))
+    return (flat * slope[place] + offset[place]).clamp_min(0).view_as(x)
 
 
 def level_contrast(levels: Tensor) -> Tensor:

@@ -60,9 +60,9 @@ class Vivid(Stage):
     def after(self, image: Tensor, sources: Sources) -> Tensor:
         """The stretched image, each of the batch by its own luma."""
         y, o = luma(image), self.options
-        rows = y.flatten(1).sort(1).values
+        rows = y.flatten(1)
         ends = (int(o.ignored * (rows.shape[1] - 1)), int((1 - o.ignored) * (rows.shape[1] - 1)))
-        low, high = (rows[:, i].view(-1, 1, 1, 1) for i in ends)
+        low, high = (rows.kthvalue(i + 1, dim=1).values.view(-1, 1, 1, 1) for i in ends)
         span = (high - low).clamp(1e-3, 1)
         least, most = low.clamp(0, DARKEST), high.clamp(1 - DARKEST, 1)
         gain = ((most - least) / span).clamp(1, o.gain)
