@@ -27,9 +27,11 @@ class FileOptions(Options):
         "folder", description="what auto looks at: all files of a folder, so that nothing flickers, or each by itself"
     )
     save_transform: str = Field(
-        "", description="file for what `align` found, to be given as `transform` later; of one set of images"
+        "", description="file for what `align` found, to be given to `transform` later; of one set of images"
     )
-    strip: bool = Field(False, description="leave out what files say beside pixels and colours: EXIF, GPS, XMP ...")
+    strip: bool = Field(
+        False, description="leave out what files say beside pixels and colours, such as EXIF, GPS and XMP"
+    )
     quality: int | None = Field(
         None, ge=1, le=100, description="quality of JPEG, by default 95, and of WebP, by default lossless"
     )

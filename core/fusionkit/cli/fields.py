@@ -83,7 +83,7 @@ def model_options(
             continue
         default = info.get_default(call_default_factory=True)
         limits = " ".join(describe_limits(info))
-        text = _sentence(info.description or "") + (f" [{limits}]" if limits else "")
+        text = in_flags(_sentence(info.description or "")) + (f" [{limits}]" if limits else "")
         how: dict[str, Any] = {"help": text, "rich_help_panel": panel}
         if info.annotation is bool:
             yield _parameter(name, bool | None, None, typer.Option(flag_of(name), show_default=False, **how))
@@ -92,7 +92,10 @@ def model_options(
             yield _parameter(name, list[str], [], typer.Option(flag_of(name), **how))
         else:
             shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-            how |= {"metavar": describe_type(info.annotation).upper(), "show_default": default is not None and shown}
+            how |= {
+                "metavar": describe_type(info.annotation).upper(),
+                "show_default": bool(shown) and default is not None and shown,
+            }
             yield _parameter(name, str | None, None, typer.Option(flag_of(name), **how))
 
 
@@ -110,7 +113,7 @@ def _repeats(annotation: Any) -> bool:
 def _sentence(text: str) -> str:
     """A description as help text; a value or a symbol at its beginning stays as it is written."""
     first = text.partition(" ")[0]
-    return (text if not first.isalpha() else text[:1].upper() + text[1:]).rstrip(".") + "."
+    return (text if not first.rstrip(",").isalpha() else text[:1].upper() + text[1:]).rstrip(".") + "."
 
 
 def _the(text: str) -> str:

@@ -192,7 +192,7 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
         "nothing; translation, rigid, affine: they are found and moved by such a transform (the stage align)",
     )
     transform: str = Field(
-        "", description="file of transforms, as save_transform writes, by which sources are moved instead"
+        "", description="file of transforms, as `save_transform` writes, by which sources are moved instead"
     )
     luma: Literal["exact", "rounded"] = Field(
         "exact",
