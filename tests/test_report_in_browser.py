@@ -62,10 +62,15 @@ def test_nothing_goes_wrong_and_nothing_is_fetched(page):
 
 
 def test_the_table_is_ranked_marked_and_sortable(page, study):
-    def names() -> list[str]:
+    def shown() -> list[str]:
         return page.locator("#table tbody tr td:first-child").all_inner_texts()
 
+    def names() -> list[str]:
+        return [text.removesuffix(" †") for text in shown()]
+
     ranks = study.evaluation().mean_ranks()
+    weak = study.evaluation().no_better_than_a_source()
+    assert {text.removesuffix(" †") for text in shown() if text.endswith(" †")} == weak
     assert sorted(names()) == sorted(ranks)
     assert [ranks[name] for name in names()] == sorted(ranks.values())
     assert page.locator("#table td.best").count() >= 4
