@@ -40,8 +40,8 @@ def read_image(
     found = _stored(path, max_pixels)
     if picture is None and len(found) > 1:
         raise ImageReadError(
-            f"{path}: holds {len(found)} pictures; save the one you want as a single image, or fuse folders of such "
-            "files with `pairs`, picture by picture"
+            f"{path}: holds {len(found)} pictures; name one as {path.name}#1, or fuse folders of such files with "
+            "`pairs`, picture by picture"
         )
     if not 0 <= (picture or 0) < len(found):
         raise ImageReadError(f"{path}: holds {len(found)} pictures, none of number {(picture or 0) + 1}")
@@ -55,7 +55,9 @@ def read_image(
 
 
 def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
-    """How many pictures a file holds; only files of readers that say `several` are opened."""
+    """How many pictures a file holds; only files with an extension of readers that say `several` are opened."""
+    if not path.name.lower().endswith(_extensions(tuple(get_registry().of_kind("reader")), several=True)):
+        return 1
     check_regular(path, ImageReadError)
     return len(_stored(path, max_pixels)) if any(_record(r).several for r in _readers(path)) else 1
 
@@ -78,8 +80,9 @@ def readable_extensions() -> tuple[str, ...]:
 
 
 @cache
-def _extensions(readers: tuple[Registered, ...]) -> tuple[str, ...]:
-    return tuple(sorted({extension for plugin in readers for extension in _record(plugin).extensions}))
+def _extensions(readers: tuple[Registered, ...], *, several: bool = False) -> tuple[str, ...]:
+    records = [record for record in map(_record, readers) if record.several or not several]
+    return tuple(sorted({extension for record in records for extension in record.extensions}))
 
 
 def _record(plugin: Registered) -> ReaderRecord:
