@@ -153,3 +153,17 @@ def test_doctor_and_a_device_that_is_not_there(pair_files, tmp_path):
 def test_shell_completion_is_offered():
     done = run_cli("--show-completion", "bash", env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"})
     assert "_FUSIONKIT_COMPLETE" in done.stdout
+
+
+def test_notes_that_differ_by_name_and_number_alone_are_folded(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("ir", "vis"):
+        (tmp_path / folder).mkdir()
+    for i in range(6):
+        write_image(tmp_path / "ir" / f"shot{i}.png", rng.random((10 + i, 12, 1)).astype(np.float32), "8")
+        write_image(tmp_path / "vis" / f"shot{i}.png", rng.random((20, 24, 3)).astype(np.float32), "8")
+    folders = (tmp_path / "ir", tmp_path / "vis")
+    done = run_cli("run", *FAST, "--resize", "reference", "--pairs", *folders, "-o", tmp_path / "out")
+    resized = [line for line in done.stderr.splitlines() if "resized from" in line]
+    assert len(resized) == 4
+    assert resized[-1] == "note: likewise for 3 more: shot0.png resized from 12x10 to 24x20"

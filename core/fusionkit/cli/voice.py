@@ -1,6 +1,7 @@
 """What `run` says: for people on a terminal, in a log, or for machines."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Voice"]
 
-SAID, KINDS_OF_NOTES = 3, 1000  # times that one note is printed; as many different ones are counted
+SAID, KINDS_OF_NOTES = 3, 1000  # times that one kind of note is printed; as many kinds are counted
 NAMED = 10  # files without a partner that are named
 
 
@@ -28,6 +29,7 @@ class Voice:
     quiet: bool = False
     loud: bool = False
     said: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
 
     def line(self, text: str) -> None:
         """A word at the end, on stdout."""
@@ -62,9 +64,11 @@ class Voice:
             self.warning(f"failed: {outcome.job.key}: {outcome.reason}", "red")
         before = "" if alone else f"{outcome.job.key}: "
         for note in outcome.notes:
-            if note in self.said or len(self.said) < KINDS_OF_NOTES:
-                self.said[note] += 1
-            if self.said[note] <= SAID:
+            kind = _kind(note, outcome)
+            if kind in self.said or len(self.said) < KINDS_OF_NOTES:
+                self.said[kind] += 1
+                self.examples.setdefault(kind, note)
+            if self.said[kind] <= SAID:
                 self.note(f"{before}{note}")
         if self.loud and outcome.record:
             stages = ", ".join(f"{name} {seconds:g} s" for name, seconds in outcome.record["seconds"].items())
@@ -72,9 +76,18 @@ class Voice:
 
     def counted(self) -> None:
         """How often the notes that were not printed any more came."""
-        for note, times in self.said.items():
+        for kind, times in self.said.items():
             if times > SAID:
-                self.note(f"the same for {times - SAID} more: {note}")
+                how = "the same" if kind == self.examples[kind] else "likewise"
+                self.note(f"{how} for {times - SAID} more: {self.examples[kind]}")
+
+
+def _kind(note: str, outcome: "Outcome") -> str:
+    """A note without what differs from pair to pair: names of files, and numbers where a file is named."""
+    kind = note
+    for path in outcome.job.sources:
+        kind = kind.replace(path.name, "FILE")
+    return kind if kind == note else re.sub(r"[-+]?\d+(\.\d+)?", "N", kind)
 
 
 def _row(outcome: "Outcome") -> dict[str, Any]:
