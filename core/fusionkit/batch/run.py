@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FusionkitError, OutputError
-from ..images import check_output, store_image
+from ..images import Picture, check_output, store_image
 from ..images.picture import Range
 from ..images.transforms import save_transforms
 from ..method.pipeline import Pipeline, output_depth
@@ -51,11 +51,7 @@ class Outcome:
 
 def beside_reference(pipeline: Pipeline, job: Job, options: FileOptions) -> Job:
     """The job with a place for its result: NAME-fused beside the reference NAME, numbered where that is taken."""
-    ranges = options.ranges(len(job.sources))
-    pictures = [
-        read_image(path, span, options.max_pixels, picture)
-        for (path, picture), span in zip(job.places, ranges, strict=True)
-    ]
+    pictures = _pictures(job, options.ranges(len(job.sources)), options)
     index = pipeline.reference([p.has_color for p in pictures])
     depth, _ = output_depth(pictures[index], options.depth)
     path, suffix = job.sources[index], ".tif" if depth == "float" else ".png"
@@ -201,10 +197,7 @@ def _fuse(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], j
     watch = Stopwatch()
     with watch.stage("total"):
         with watch.stage("read"):
-            pictures = [
-                read_image(path, span, options.max_pixels, picture)
-                for (path, picture), span in zip(job.places, ranges, strict=True)
-            ]
+            pictures = _pictures(job, ranges, options)
         index = pipeline.reference([p.has_color for p in pictures])
         reference = pictures[index]
         depth, span = output_depth(reference, options.depth)
@@ -247,6 +240,13 @@ def _fuse(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], j
         "peak_memory_mb": peak_memory_mb(),
     }
     return Outcome(job, "fused", notes=tuple(notes), seconds=watch.seconds["total"], staged=staged, record=record)
+
+
+def _pictures(job: Job, ranges: tuple[Range, ...], options: FileOptions) -> list[Picture]:
+    return [
+        read_image(path, span, options.max_pixels, picture)
+        for (path, picture), span in zip(job.places, ranges, strict=True)
+    ]
 
 
 def _check_place(job: Job, *, replaceable: bool) -> None:

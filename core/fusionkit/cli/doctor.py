@@ -5,7 +5,6 @@ import platform
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 
 import typer
 
@@ -42,7 +41,7 @@ def doctor() -> None:
     for plugin in registry.plugins:
         by_origin[plugin.origin] = by_origin.get(plugin.origin, 0) + 1
     line("plug-ins", ", ".join(f"{count} of {origin}" for origin, count in by_origin.items()))
-    missing = sorted({(p.record.extra, m) for p in registry.plugins for m in p.record.modules if find_spec(m) is None})
+    missing = sorted({(plugin.record.extra, module) for plugin in registry.plugins for module in plugin.missing})
     for extra, module in missing:
         line("", f"not installed: {module}, for the extra [{extra}]")
     if os.environ.get(RESTRICT_VARIABLE) is not None:

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
-ORIENTATION, SOFTWARE, XMP = 274, 305, 700
+SOFTWARE, XMP = 305, 700
 PLACES = (EXIF_IFD, GPS_IFD)
 # description, make, model, resolution and its unit, time, artist, host, rating, copyright, Windows' texts
 DESCRIBING = {270, 271, 272, 282, 283, 296, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}

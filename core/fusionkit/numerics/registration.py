@@ -82,9 +82,12 @@ def look_apart(reference: Tensor, source: Tensor) -> Offset | None:
     """
     if min(reference.shape[-2:]) < LEAST_SIDE:
         return None
-    factor = _factor(reference, CHECKED)
-    found = _offset(_field(_reduced(reference, factor)), _field(_reduced(source, factor)), factor)
-    apart = found.pixels >= max(4.0, 1.5 * factor) and found.clarity >= CLEAR and found.better >= BETTER
+    found = _offset(reference, source)
+    apart = (
+        found.pixels >= max(4.0, 1.5 * _factor(reference, CHECKED))
+        and found.clarity >= CLEAR
+        and found.better >= BETTER
+    )
     return found if apart else None
 
 
@@ -99,17 +102,18 @@ def register(reference: Tensor, source: Tensor, model: Model) -> Registration:
     clarity = starts[0][0]
     finest = _factor(reference, REFINED)
     coarsest = max(finest, _factor(reference, SOUGHT / 2))
-    first = "rigid" if model == "rigid" else "similarity" if model == "affine" else model
-    fitted = [_fit(reference, source, matrix, first, coarsest) for _, matrix in starts]
+    first: Model | Literal["similarity"] = "similarity" if model == "affine" else model
+    pair = _Pair(reference, source, coarsest)
+    fitted = [_fit(pair, matrix, first) for _, matrix in starts]
     matrix, _ = max(fitted, key=lambda fit: fit[1])
     factor = coarsest // 2
     while factor >= finest:
-        matrix, _ = _fit(reference, source, matrix, model, factor)
+        matrix, _ = _fit(_Pair(reference, source, factor), matrix, model)
         factor //= 2
     still = torch.eye(2, 3, dtype=torch.float64)
-    before, after = (_agreement(reference, source, m, max(2, finest)) for m in (still, matrix))
-    remaining = _offset_after(reference, source, matrix)
-    rests = remaining.pixels <= 2.0 * _factor(reference, CHECKED)
+    pair = _Pair(reference, source, max(2, finest))
+    before, after = (float(pair.agreement(pair.reduced(m))) for m in (still, matrix))
+    rests = _offset(reference, warp(source, matrix)[0]).pixels <= 2.0 * _factor(reference, CHECKED)
     return Registration(matrix, before, after, clarity >= SURE and after >= before - 1e-3 and rests)
 
 
@@ -177,8 +181,11 @@ def _spectrum(field: Tensor) -> Tensor:
     return torch.fft.fft2((field - field.mean()) * rows[:, None] * columns)
 
 
-def _offset(reference: Tensor, source: Tensor, factor: int) -> Offset:
-    return _peak(_spectrum(reference), _spectrum(source), factor)
+def _offset(reference: Tensor, source: Tensor) -> Offset:
+    """The shift between two lumas."""
+    factor = _factor(reference, CHECKED)
+    first, second = (_spectrum(_field(_reduced(luma, factor))) for luma in (reference, source))
+    return _peak(first, second, factor)
 
 
 def _peak(reference: Tensor, source: Tensor, factor: int) -> Offset:
@@ -230,8 +237,13 @@ class _Pair:
     def __init__(self, reference: Tensor, source: Tensor, factor: int) -> None:
         self.field = _field(_reduced(reference, factor))
         self.other = torch.view_as_real(_field(_reduced(source, factor))).permute(2, 0, 1)[None].contiguous()
-        self.size = (self.field.shape[0], self.field.shape[1])
+        self.factor, self.size = factor, (self.field.shape[0], self.field.shape[1])
         self.y, self.x = (v.to(self.field.device) for v in _places(self.size))
+
+    def reduced(self, matrix: Tensor) -> Tensor:
+        """A transform of whole pixels as one of the reduced ones."""
+        scaled = torch.cat([matrix[:, :2], matrix[:, 2:] / self.factor], 1)
+        return scaled.to(self.field.device, torch.float32)
 
     def agreement(self, matrix: Tensor) -> Tensor:
         """Cosine between the fields where both are seen; the source's orientations are turned as the source is."""
@@ -248,12 +260,9 @@ class _Pair:
         return product.sum() / (sizes + 1e-12).sqrt()
 
 
-def _fit(
-    reference: Tensor, source: Tensor, matrix: Tensor, model: Model | Literal["similarity"], factor: int
-) -> tuple[Tensor, float]:
+def _fit(pair: _Pair, matrix: Tensor, model: Model | Literal["similarity"]) -> tuple[Tensor, float]:
     """A transform made to agree as well as its model can at one resolution, and the agreement."""
-    pair = _Pair(reference, source, factor)
-    start = torch.cat([matrix[:, :2], matrix[:, 2:] / factor], 1).to(pair.field.device, torch.float32)
+    start = pair.reduced(matrix)
     radius = max(pair.size) / 2
     moves = torch.zeros(6, device=start.device, requires_grad=True)  # about pixels at the border, each
 
@@ -276,7 +285,7 @@ def _fit(
 
     def loss() -> float:
         optimizer.zero_grad()
-        bent = moves[4:].square().sum() * factor**2
+        bent = moves[4:].square().sum() * pair.factor**2
         value = STIFF * bent - pair.agreement(transform())
         value.backward()  # type: ignore[no-untyped-call]
         return float(value.detach())
@@ -289,16 +298,4 @@ def _fit(
     if not bool(found.isfinite().all()):
         return matrix, -1.0
     found = found.double().cpu()
-    return torch.cat([found[:, :2], found[:, 2:] * factor], 1), agreement
-
-
-def _agreement(reference: Tensor, source: Tensor, matrix: Tensor, factor: int) -> float:
-    pair = _Pair(reference, source, factor)
-    scaled = torch.cat([matrix[:, :2], matrix[:, 2:] / factor], 1).to(pair.field.device, torch.float32)
-    return float(pair.agreement(scaled))
-
-
-def _offset_after(reference: Tensor, source: Tensor, matrix: Tensor) -> Offset:
-    """What shift is left between the reference and the source moved."""
-    factor = _factor(reference, CHECKED)
-    return _offset(_field(_reduced(reference, factor)), _field(_reduced(warp(source, matrix)[0], factor)), factor)
+    return torch.cat([found[:, :2], found[:, 2:] * pair.factor], 1), agreement

@@ -125,17 +125,16 @@ def match_shots(files: Sequence[Path], count: int) -> Matching:
 
 def _matched(tables: Iterable[Iterable[tuple[str, Path]]]) -> Matching:
     """Groups for every key that all tables have."""
-    matching, unique = Matching(), []
+    matching, unique, doubled = Matching(), [], set[str]()
     for files in tables:
         table: dict[str, Path] = {}
         for key, path in files:
             other = table.setdefault(key, path)
             if other != path:
                 matching.ambiguous.append((other, path))
-                table[key] = other
+                doubled.add(key)
         unique.append(table)
-    doubled = {path for pair in matching.ambiguous for path in pair}
-    for key in {key for table in unique for key, path in table.items() if path in doubled}:
+    for key in doubled:
         for table in unique:
             table.pop(key, None)
     common = set.intersection(*(set(t) for t in unique))

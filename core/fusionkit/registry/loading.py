@@ -58,7 +58,12 @@ class Registered(_Origin):
     @property
     def installed(self) -> bool:
         """Whether what its record says it needs is there."""
-        return all(find_spec(module) is not None for module in self.record.modules)
+        return not self.missing
+
+    @property
+    def missing(self) -> list[str]:
+        """The modules of those that are not there."""
+        return [module for module in self.record.modules if find_spec(module) is None]
 
 
 @dataclass(frozen=True)
@@ -146,8 +151,7 @@ def create(plugin: Registered, options: Mapping[str, Any] | None = None) -> Any:
     """Build a plug-in from its options."""
     from ..options import validate_options
 
-    missing = [module for module in plugin.record.modules if find_spec(module) is None]
-    if missing:
+    if missing := plugin.missing:
         needed = f"{plugin.distribution}[{plugin.record.extra}]" if plugin.record.extra else " ".join(missing)
         raise BrokenPlugin(f"{plugin.kind} {plugin.record.name} needs {', '.join(missing)}: pip install '{needed}'")
     implementation = load_class(plugin)
