@@ -8,6 +8,7 @@ light and no object. *Focus*: the source that is clearly sharper is copied (Naya
 where none is.
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -15,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Sources
+from fusionkit.numerics.choice import largest_two, one_hot
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.recognise import Scene
-from fusionkit.numerics.window import box_mean, gaussian_blur, guided_filter
+from fusionkit.numerics.window import box_max, box_mean, gaussian_blur, guided_filter
 
 from .focus import sum_modified_laplacian
 from .laplacian import Laplacian, LaplacianOptions
@@ -74,12 +76,12 @@ def _lit_by_heat(x0: Tensor, sources: Sources, lit: float) -> Target:
 def _sharpest(x0: Tensor, sources: Sources) -> Tensor:
     """The pixels of a source that is clearly sharper, and is so all around; elsewhere bands chosen by their energy."""
     banded = Laplacian(LaplacianOptions(base=1.0, selectivity=16.0)).correct(x0, sources, None, 0.0)[0]
-    best, winner = torch.stack([box_mean(sum_modified_laplacian(y), 5) for y in sources.luma]).topk(2, dim=0)
-    lead = _rise(best[0] / (best[1] + 2 * LEVEL), SHARPER)
-    wins = F.one_hot(winner[0], len(sources)).movedim(-1, 0).to(x0)
-    votes = torch.stack([box_mean(w, 8) for w in wins]).amax(0)
+    best, second, winner = largest_two([box_mean(sum_modified_laplacian(y), 5) for y in sources.luma])
+    lead = _rise(best / (second + 2 * LEVEL), SHARPER)
+    wins = one_hot(winner, len(sources))
+    votes = reduce(torch.maximum, [box_mean(w, 8) for w in wins])
     sure = box_mean(lead * _rise(votes, UNANIMOUS), 2)
-    copied = (torch.stack([box_mean(w, 2) for w in wins]) * torch.stack(sources.luma)).sum(0)
+    copied = reduce(torch.add, [box_mean(w, 2) * y for w, y in zip(wins, sources.luma, strict=True)])
     return sure * copied + (1 - sure) * banded
 
 
@@ -101,16 +103,11 @@ def heat(y: Tensor) -> Tensor:
     spread = y.flatten(1).std(1, correction=0).view(-1, 1, 1, 1) + SPREAD
     evidence = torch.zeros_like(y)
     for part in WIDTHS:
-        opened = _dilated(-_dilated(-coarse, min(coarse.shape[-2:]) // part), min(coarse.shape[-2:]) // part)
+        radius = min(coarse.shape[-2:]) // part // 2
+        opened = box_max(-box_max(-coarse, radius), radius)
         opened = F.interpolate(opened, size=y.shape[-2:], mode="bilinear")
         evidence += _rise((smooth - opened) / spread, (WARM, HOT)) / len(WIDTHS)
     return guided_filter(y, evidence, max(2, side // 60), 1e-3).clamp(0, 1)
-
-
-def _dilated(x: Tensor, size: int) -> Tensor:
-    """Maximum over a square of `size` samples, an odd number at least."""
-    size |= 1
-    return F.max_pool2d(F.max_pool2d(x, (size, 1), 1, (size // 2, 0)), (1, size), 1, (0, size // 2))
 
 
 def darkness(y: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.numerics.choice import largest, one_hot
 from fusionkit.numerics.window import box_mean, guided_filter
 
 __all__ = ["Focus", "FocusOptions", "remove_small_regions", "sum_modified_laplacian"]
@@ -48,26 +49,21 @@ class Focus(Prior):
     def weights(self, sources: Sources) -> Tensor:
         """Weights of the sources, (N, B, 1, H, W), that sum to one."""
         o, count = self.options, len(sources)
-        sharpness = torch.stack([box_mean(sum_modified_laplacian(y), o.window) for y in sources.luma])
-        votes = torch.stack([box_mean(v, o.majority) for v in _one_hot(sharpness.argmax(0), count)])
-        choice = remove_small_regions(votes.argmax(0), count, o.region)
+        sharpest = largest([box_mean(sum_modified_laplacian(y), o.window) for y in sources.luma])
+        votes = [box_mean(v, o.majority) for v in one_hot(sharpest, count)]
+        choice = remove_small_regions(largest(votes), count, o.region)
         guide = torch.stack(sources.luma).mean(0)
-        maps = [guided_filter(guide, w, o.refine_radius, o.refine_eps) for w in _one_hot(choice, count)]
+        maps = [guided_filter(guide, w, o.refine_radius, o.refine_eps) for w in one_hot(choice, count)]
         stacked = torch.stack(maps).clamp(0, 1) + 1e-6
         return stacked / stacked.sum(0)
-
-
-def _one_hot(choice: Tensor, count: int) -> Tensor:
-    """Index of a source (B, 1, H, W) -> (N, B, 1, H, W) of zeros and ones."""
-    return F.one_hot(choice, count).movedim(-1, 0).float()
 
 
 def sum_modified_laplacian(x: Tensor) -> Tensor:
     """|2x - left - right| + |2x - up - down|, borders replicated: (B, 1, H, W)."""
     p = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    along_x = 2 * x - p[..., 1:-1, :-2] - p[..., 1:-1, 2:]
-    along_y = 2 * x - p[..., :-2, 1:-1] - p[..., 2:, 1:-1]
-    return along_x.abs() + along_y.abs()
+    along_x = torch.sub(2 * x, p[..., 1:-1, :-2]).sub_(p[..., 1:-1, 2:]).abs_()
+    along_y = torch.sub(2 * x, p[..., :-2, 1:-1]).sub_(p[..., 2:, 1:-1]).abs_()
+    return along_x.add_(along_y)
 
 
 def remove_small_regions(choice: Tensor, count: int, share: float) -> Tensor:

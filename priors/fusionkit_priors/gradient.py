@@ -1,5 +1,6 @@
 """Gradient-domain fusion: the strongest gradients of all sources, integrated."""
 
+from functools import reduce
 from typing import Any, Literal
 
 import torch
@@ -7,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.numerics.choice import chosen, largest
 from fusionkit.numerics.contrast import contrast_mean
 from fusionkit.numerics.poisson import divergence, gradient, screened_poisson
 
@@ -67,15 +69,20 @@ def dominant_gradient(sources: Sources) -> tuple[Tensor, Tensor]:
 
     Gradients of a source with noise of deviation s, whose squares it raises by 4 s², shrink as Wiener's filter has it.
     """
-    gx, gy = (torch.stack(parts) for parts in zip(*(gradient(image) for image in sources.luma), strict=True))
-    if sources.noisy:
-        noise = torch.stack([4 * sources.noise_of(i).square() for i in range(len(sources))])
-        square = gx.square() + gy.square()
-        kept = ((square - noise) / square.clamp_min(1e-12)).clamp(0, 1)
-        gx, gy = kept * gx, kept * gy
-    xx, yy, xy = gx.square().sum(0), gy.square().sum(0), (gx * gy).sum(0)
-    angle = torch.atan2(2 * xy, xx - yy) / 2  # of the first eigenvector
+    fields, squares = [], []
+    for i, image in enumerate(sources.luma):
+        gx, gy = gradient(image)
+        square = torch.addcmul(gx.square(), gy, gy)
+        if sources.noisy:
+            kept = ((square - 4 * sources.noise_of(i).square()) / square.clamp_min(1e-12)).clamp(0, 1)
+            gx, gy, square = kept * gx, kept * gy, kept.square() * square
+        fields.append((gx, gy))
+        squares.append(square)
+    xy = reduce(torch.add, [gx * gy for gx, gy in fields])
+    xx_yy = reduce(torch.add, [torch.addcmul(gx.square(), gy, gy, value=-1) for gx, gy in fields])
+    angle = torch.atan2(2 * xy, xx_yy) / 2  # of the first eigenvector
     ex, ey = torch.cos(angle), torch.sin(angle)
-    strongest = (gx.square() + gy.square()).argmax(0, keepdim=True)
-    along = gx.gather(0, strongest)[0] * ex + gy.gather(0, strongest)[0] * ey
+    strongest = largest(squares)
+    gx, gy = (chosen(parts, strongest) for parts in zip(*fields, strict=True))
+    along = (gx * ex).addcmul_(gy, ey)
     return along * ex, along * ey

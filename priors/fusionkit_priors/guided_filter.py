@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.numerics.choice import largest, one_hot
 from fusionkit.numerics.window import box_mean, gaussian_blur, guided_filter
 
 __all__ = ["GuidedFilter", "GuidedFilterOptions"]
@@ -41,19 +42,23 @@ class GuidedFilter(Prior):
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The fused luma (B, 1, H, W)."""
         o = self.options
-        saliency = torch.stack([gaussian_blur(laplacian(y).abs(), o.smooth) for y in sources.luma])
-        chosen = F.one_hot(saliency.argmax(0), len(sources)).movedim(-1, 0).to(x0.dtype)
-        bases = torch.stack([box_mean(y, o.window) for y in sources.luma])
-        details = torch.stack(sources.luma) - bases
+        saliency = [gaussian_blur(laplacian(y).abs_(), o.smooth) for y in sources.luma]
+        salient = one_hot(largest(saliency), len(sources))
+        bases = [box_mean(y, o.window) for y in sources.luma]
+        details = [y - base for y, base in zip(sources.luma, bases, strict=True)]
         fused = torch.zeros_like(x0)
         for part, radius, eps in ((bases, o.base_radius, o.base_eps), (details, o.detail_radius, o.detail_eps)):
-            weights = [guided_filter(y, p, radius, eps) for y, p in zip(sources.luma, chosen, strict=True)]
-            stacked = torch.stack(weights).clamp(0, 1) + 1e-6
-            fused = fused + (stacked / stacked.sum(0) * part).sum(0)
+            weighted, total = torch.zeros_like(x0), torch.zeros_like(x0)
+            for y, p, image in zip(sources.luma, salient, part, strict=True):
+                weight = guided_filter(y, p, radius, eps).clamp_(0, 1).add_(1e-6)
+                total += weight
+                weighted.addcmul_(weight, image)
+            fused += weighted.div_(total)
         return fused, None
 
 
 def laplacian(x: Tensor) -> Tensor:
     """The five-point Laplacian, borders replicated: (B, 1, H, W)."""
-    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=x.device, dtype=x.dtype)
-    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel[None, None])
+    p = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    result = torch.add(p[..., 1:-1, :-2], p[..., 1:-1, 2:])
+    return result.add_(p[..., :-2, 1:-1]).add_(p[..., 2:, 1:-1]).sub_(x, alpha=4)

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.contracts import Decoder, Options, Sources
+from fusionkit.numerics.choice import chosen, largest
 from fusionkit.numerics.luma import luma
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.ssim import ssim_map
@@ -68,15 +69,15 @@ class LearnedTrainer(Trainer):
     @staticmethod
     def _terms(fused: Tensor, lumas: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            gx, gy = (torch.stack(parts) for parts in zip(*(gradient(y) for y in lumas), strict=True))
-            energy = torch.stack([box_mean(x.square() + y.square(), 1) for x, y in zip(gx, gy, strict=True)])
-            strongest = energy.argmax(0, keepdim=True)
-            variance = torch.stack([box_mean(y.square(), 3) - box_mean(y, 3).square() for y in lumas])
-            structured = lumas.gather(0, variance.argmax(0, keepdim=True))[0]
+            fields = [gradient(y) for y in lumas]
+            strongest = largest([box_mean(x.square() + y.square(), 1) for x, y in fields])
+            gx, gy = (chosen(parts, strongest) for parts in zip(*fields, strict=True))
+            variances = [box_mean(y.square(), 3) - box_mean(y, 3).square() for y in lumas]
+            structured = chosen(list(lumas), largest(variances))
             sources = Sources(tuple(lumas), tuple(lumas))
             wanted = target("heat", lumas[-1], sources, 0.6).brightness
         fx, fy = gradient(fused)
-        edges = (fx - gx.gather(0, strongest)[0]).abs() + (fy - gy.gather(0, strongest)[0]).abs()
+        edges = (fx - gx).abs() + (fy - gy).abs()
         similar = ssim_map(fused, structured, lambda x: gaussian_blur(x, 1.5), 1.0)
         drift = gaussian_blur(fused - wanted, 4.0).abs()
         return {"edges": edges.mean(), "structure": 1 - similar.mean(), "brightness": drift.mean()}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.errors import OptionError
+from fusionkit.numerics.choice import chosen, largest
 from fusionkit.numerics.contrast import contrast_mean
 from fusionkit.numerics.window import box_mean
 
@@ -72,9 +73,9 @@ class Wavelet(Prior):
         return fused[margin : margin + height, margin : margin + width].astype(np.float32)
 
     def _details(self, bands: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":
-        stacked = torch.from_numpy(np.stack(bands))
-        energy = box_mean(stacked.square()[:, None], self.options.window)[:, 0]
-        return stacked.gather(0, energy.argmax(0, keepdim=True))[0].numpy()
+        tensors = [torch.from_numpy(band)[None, None] for band in bands]
+        energies = [box_mean(band.square(), self.options.window) for band in tensors]
+        return chosen(tensors, largest(energies))[0, 0].numpy()
 
     def _base(self, approximations: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":
         if self.options.base == "average":

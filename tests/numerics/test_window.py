@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fusionkit.numerics.window import box_mean, gaussian_blur, guided_filter
+from fusionkit.numerics.window import box_max, box_mean, gaussian_blur, guided_filter
 from harness import psnr
 
 
@@ -16,6 +16,22 @@ class TestWindow:
             for j in range(size[1]):
                 part = x[..., max(0, i - 2) : i + 3, max(0, j - 2) : j + 3]
                 assert float(ours[0, 0, i, j]) == pytest.approx(float(part.mean()))
+
+    @pytest.mark.parametrize("size", [(1, 1), (3, 20), (16, 16)])
+    @pytest.mark.parametrize("radius", [0, 1, 2, 5, 30])
+    def test_box_max_is_the_largest_of_what_lies_inside(self, size, radius, generator):
+        x = torch.rand(1, 2, *size, generator=generator)
+        ours = box_max(x, radius)
+        for i in range(size[0]):
+            for j in range(size[1]):
+                rows = slice(max(0, i - radius), i + radius + 1)
+                part = x[..., rows, max(0, j - radius) : j + radius + 1]
+                assert torch.equal(ours[..., i, j], part.amax((-2, -1)))
+
+    def test_filters_can_be_differentiated(self, generator):
+        guide, x = (torch.rand(1, 1, 6, 7, generator=generator, dtype=torch.float64) for _ in range(2))
+        inputs = guide.requires_grad_(), x.requires_grad_()
+        assert torch.autograd.gradcheck(lambda g, y: guided_filter(g, y, 2, 0.1), inputs)
 
     def test_filters_keep_constants_and_mass(self):
         impulse = torch.zeros(1, 1, 41, 41)

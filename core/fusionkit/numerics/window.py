@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["box_mean", "gaussian_blur", "guided_filter"]
+__all__ = ["box_max", "box_mean", "gaussian_blur", "guided_filter"]
 
 
 def box_mean(x: Tensor, radius: int) -> Tensor:
@@ -15,18 +15,35 @@ def box_mean(x: Tensor, radius: int) -> Tensor:
         length = x.shape[axis]
         r = min(radius, length - 1)
         pad = (r, r, 0, 0) if axis == -1 else (0, 0, r, r)
-        place = torch.arange(length, device=x.device)
+        place = torch.arange(length, device=x.device, dtype=x.dtype)
         count = (place + r + 1).clamp_max(length) - (place - r).clamp_min(0)
-        x = _window_sum(F.pad(x, pad), axis, 2 * r + 1) / (count if axis == -1 else count[:, None])
+        x = _window_sum(F.pad(x, pad), axis, 2 * r + 1).div_(count if axis == -1 else count[:, None])
+    return x
+
+
+def box_max(x: Tensor, radius: int) -> Tensor:
+    """Maximum over the part of a (2 radius + 1)² window that lies inside the image: (B, C, H, W).
+
+    By doubling: maxima of 1, 2, 4 ... neighbours, and two that overlap at the end.
+    """
+    for axis in (-1, -2):
+        r = min(radius, x.shape[axis] - 1)
+        size, width = 2 * r + 1, 1
+        x = F.pad(x, (r, r, 0, 0) if axis == -1 else (0, 0, r, r), value=-torch.inf)
+        while width < size:
+            step = min(width, size - width)
+            length = x.shape[axis] - step
+            x = torch.maximum(x.narrow(axis, 0, length), x.narrow(axis, step, length))
+            width += step
     return x
 
 
 def _window_sum(x: Tensor, axis: int, size: int) -> Tensor:
     """Sums of `size` neighbours along an axis, by doubling: sums of 1, 2, 4 ... put together as `size` is in binary."""
     length = x.shape[axis] - size + 1
-    total, start, width = torch.zeros_like(x.narrow(axis, 0, length)), 0, 1
+    total, start, width = x.narrow(axis, 0, length).clone(), 1, 1  # a window's size is odd
     while True:
-        if size & width:
+        if width > 1 and size & width:
             total += x.narrow(axis, start, length)
             start += width
         if 2 * width > size:
@@ -56,8 +73,8 @@ def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: float) -> Tensor:
     a = cov(guide, x) / (var(guide) + eps), b = mean(x) - a mean(guide), both averaged over windows.
     """
     mean_g, mean_x = box_mean(guide, radius), box_mean(x, radius)
-    covariance = box_mean(guide * x, radius) - mean_g * mean_x
-    variance = (box_mean(guide * guide, radius) - mean_g * mean_g).clamp_min(0)
-    a = covariance / (variance + eps)
-    b = mean_x - a * mean_g
-    return box_mean(a, radius) * guide + box_mean(b, radius)
+    covariance = box_mean(guide * x, radius).addcmul_(mean_g, mean_x, value=-1)
+    variance = box_mean(guide * guide, radius).addcmul_(mean_g, mean_g, value=-1).clamp_min_(0)
+    a = covariance / variance.add_(eps)
+    b = torch.addcmul(mean_x, a, mean_g, value=-1)
+    return box_mean(b, radius).addcmul_(box_mean(a, radius), guide)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
+from fusionkit.numerics.choice import chosen, largest, largest_two
 from fusionkit.numerics.window import box_mean
 
 from ..color.chroma import ChromaOptions
@@ -463,11 +464,9 @@ class Rescued(Metric):
         means = torch.stack([box_mean(levels(y), 3) for y in sources.luma])
         clipped = (means < CLIPPED[0]) | (means > CLIPPED[1])
         edges = [_edges(levels(y)) for y in sources.luma]
-        gx, gy = (torch.stack([e[axis] for e in edges]) for axis in (0, 1))
-        power = (gx.square() + gy.square()).masked_fill(clipped, 0)
-        strongest = power.argmax(0, keepdim=True)
+        power = [(x.square() + y.square()).masked_fill(c, 0) for (x, y), c in zip(edges, clipped, strict=True)]
+        gx, gy = (chosen(parts, largest(power)) for parts in zip(*edges, strict=True))
         where = clipped.any(0) & ~clipped.all(0)
-        gx, gy = gx.gather(0, strongest)[0], gy.gather(0, strongest)[0]
         return (fx * gx + fy * gy) * where, (gx.square() + gy.square()) * where
 
 
@@ -518,9 +517,8 @@ class Sharper(Metric):
 
     @staticmethod
     def _difference(fused: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
-        f, y = levels(fused), torch.stack([levels(s) for s in sources.luma])
-        energy = torch.stack([box_mean(torch.hypot(*_edges(s)).square(), 8) for s in y])
-        two = energy.topk(2, dim=0)
-        where = (two.values[0] > 4 * two.values[1]) & (two.values[0] > 1)
-        sharp = y.gather(0, two.indices[:1])[0]
+        f, y = levels(fused), [levels(s) for s in sources.luma]
+        best, second, sharper = largest_two([box_mean(torch.hypot(*_edges(s)).square(), 8) for s in y])
+        where = (best > 4 * second) & (best > 1)
+        sharp = chosen(y, sharper)
         return (f - sharp).square() * where, where.float()
