@@ -31,7 +31,7 @@ from fusionkit.method.pipeline import Pipeline
 from fusionkit.reading import read_image
 from fusionkit.storage.atomic import atomic_write
 from fusionkit.storage.manifest import Manifest
-from fusionkit.timing import free_memory
+from fusionkit.memory import free_memory
 from fusionkit.weights.checkpoint import read_checkpoint
 from fusionkit.weights.files import open_weights, read_tensors, save_weights
 from harness import run_cli

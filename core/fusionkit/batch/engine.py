@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from ..errors import OptionError
+from ..memory import keep_pages
 
 __all__ = ["Engine", "ProcessEngine", "SerialEngine"]
 
@@ -110,6 +111,7 @@ _work: list[Callable[[Any], Any]] = []  # of this process, when it is one of the
 def _begin(work: Callable[[Any], Any], threads: int) -> None:
     import torch
 
+    keep_pages()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which lets what is at work end
     torch.set_num_threads(threads)
     _work[:] = [work]

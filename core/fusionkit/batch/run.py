@@ -14,6 +14,7 @@ from ..errors import FusionkitError, OutputError
 from ..images import Picture, check_output, store_image
 from ..images.picture import Range
 from ..images.transforms import save_transforms
+from ..memory import free_memory, peak_memory_mb
 from ..method.pipeline import Pipeline, output_depth
 from ..reading import header_pixels, read_image
 from ..reading.matching import bare_name
@@ -22,7 +23,7 @@ from ..storage.atomic import Staged, remove_strays, stage
 from ..storage.ledger import Ledger
 from ..storage.manifest import Manifest, file_record
 from ..storage.regular import check_regular
-from ..timing import Stopwatch, free_memory, peak_memory_mb
+from ..timing import Stopwatch
 from .engine import Engine, ProcessEngine, SerialEngine
 from .options import FileOptions
 from .plan import Job

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import FusionkitError
+from ..memory import keep_pages
 from ..registry.kinds import DISTRIBUTION
 from . import ablate, demo, doctor, evaluate, new, plugins, run, tasks, train, weights
 from .choices import printable
@@ -54,6 +55,7 @@ def _options(
 
 def main() -> None:
     """Entry point: an error that a user can cause is one line on stderr and exit code 2."""
+    keep_pages()
     signal.signal(signal.SIGTERM, _stopped)
     signal.signal(signal.SIGINT, _stopped)
     try:
