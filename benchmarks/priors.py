@@ -2,8 +2,9 @@
 
     python benchmarks/priors.py [--size HEIGHT WIDTH] [--threads N] [--runs N] [PRIOR ...]
 
-One process, `--threads` threads for either side, two runs to warm up, then ours and the other form in turn; medians, the
-median ratio, and how far the results lie apart where the other form is the same arithmetic (not OpenCV's own Mertens).
+One process, `--threads` threads for either side, two runs to warm up, then ours and the other form in turn: medians,
+the median ratio, and how far the results lie apart where the other form is the same arithmetic (OpenCV's own Mertens is
+not).
 The bound is the bytes that a prior must read and write (sources in, result out) over the bandwidth of a copy.
 """
 
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 import pywt
 import torch
-from scipy import fft, ndimage
+from scipy import fft
 
 from fusionkit.contracts import Sources
 from fusionkit.method.pipeline import Pipeline
@@ -127,7 +128,9 @@ def focus(images: list[Any]) -> Any:
         for number in np.nonzero(found[1:, cv2.CC_STAT_AREA] < 0.02 * choice.size)[0] + 1:
             choice[regions == number] = (value + 1) % len(images)
     guide = sum(images) / len(images)
-    weights = [np.clip(guided(guide, (choice == i).astype(np.float32), 6, 0.01), 0, 1) + 1e-6 for i in range(len(images))]
+    weights = [
+        np.clip(guided(guide, (choice == i).astype(np.float32), 6, 0.01), 0, 1) + 1e-6 for i in range(len(images))
+    ]
     return mean_by(weights, images)
 
 
@@ -263,7 +266,7 @@ def timed(function: Callable[[], Any]) -> float:
 
 
 def main() -> None:
-    global WORKERS
+    global WORKERS  # noqa: PLW0603  the forms are plain functions of images
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("priors", nargs="*", help="of these only")
     parser.add_argument("--runs", type=int, default=15)
@@ -277,7 +280,10 @@ def main() -> None:
     out = torch.empty_like(big)
     copy = statistics.median(timed(lambda: out.copy_(big)) for _ in range(15))
     bandwidth = 2 * big.numel() * 4 / copy / 1e6  # GB/s
-    print(f"copy {bandwidth:.0f} GB/s; {arguments.size[1]}x{arguments.size[0]}, {WORKERS} threads, medians of {arguments.runs}")
+    print(
+        f"copy {bandwidth:.0f} GB/s; {arguments.size[1]}x{arguments.size[0]}, {WORKERS} threads, "
+        f"medians of {arguments.runs}"
+    )
     print(f"{'prior':20s} {'ours ms':>8s} {'other ms':>9s} {'ours/other':>10s} {'bound ms':>9s} {'apart':>8s}")
     for name, (prior, options, scene, other) in FORMS.items():
         if arguments.priors and prior not in arguments.priors:

@@ -25,7 +25,9 @@ def page() -> str:
 
 def commands() -> Iterator[tuple[str, Any]]:
     """Every command with its full name, groups resolved."""
-    for name, command in sorted(get_command(app).commands.items()):  # type: ignore[attr-defined]
+    group: Any = get_command(app)
+    for name in sorted(group.commands):
+        command = group.load(name)
         if hasattr(command, "commands"):
             for inner, subcommand in sorted(command.commands.items()):
                 yield f"{name} {inner}", subcommand

@@ -26,12 +26,12 @@ from fusionkit.batch.options import FileOptions
 from fusionkit.batch.plan import Job, plan_folders
 from fusionkit.batch.run import LOCK, fuse_files, fuse_folders
 from fusionkit.errors import FusionkitError, ImageReadError, OptionError, OutputError, WeightsError
+from fusionkit.memory import free_memory
 from fusionkit.method.config import PipelineConfig, load_preset, make_config
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.reading import read_image
 from fusionkit.storage.atomic import atomic_write
 from fusionkit.storage.manifest import Manifest
-from fusionkit.memory import free_memory
 from fusionkit.weights.checkpoint import read_checkpoint
 from fusionkit.weights.files import open_weights, read_tensors, save_weights
 from harness import run_cli

@@ -2,12 +2,14 @@
 
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from fusionkit.contracts import Backbone, Options, pad_to_multiple
 from fusionkit.errors import OptionError
 from fusionkit.flow.path import velocity_from_noise, velocity_from_x0
+from fusionkit.numerics.precision import channels_last
 from fusionkit.weights import WeightsFile, find_weights, load_weights
 
 from .ncsnpp import NCSNpp, NCSNppConfig
@@ -74,7 +76,7 @@ class RectifiedFlow(nn.Module, Backbone):
             self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
         else:
             self.architecture = network.config
-            network.eval()
+            channels_last(network.eval())
         conventions = conventions or RFConventions()
         self.channels = self.architecture.num_channels
         self.multiple = self.architecture.multiple
@@ -107,7 +109,7 @@ class RectifiedFlow(nn.Module, Backbone):
             network: Network = self._file.build(kind, self.architecture)
             load_weights(network, self._file)
             network.requires_grad_(False).eval()
-            self._network = network
+            self._network = channels_last(network)
         return self._network
 
     def prepare(self) -> None:
@@ -118,7 +120,8 @@ class RectifiedFlow(nn.Module, Backbone):
         """v at x_t (B, channels, H, W), any size, and t (B,)."""
         height, width = x_t.shape[-2:]
         network = self.network.to(x_t.device)
-        padded, time = pad_to_multiple(x_t, self.multiple), t.view(-1, 1, 1, 1)
+        padded = pad_to_multiple(x_t, self.multiple).contiguous(memory_format=torch.channels_last)
+        time = t.view(-1, 1, 1, 1)
         if isinstance(network, UNet):
             signal = (1 - time).clamp_min(self.EPS)
             noise = network(padded / signal, t / signal.view(-1))[..., :height, :width]

@@ -54,7 +54,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape."""
-        return x + self.second(F.relu(self.first(x)))
+        result: Tensor = self.second(F.relu(self.first(x), inplace=True))
+        return result.add_(x)
 
 
 class UNet(nn.Module):
@@ -95,5 +96,5 @@ class UNet(nn.Module):
             x = down(x)
         x = self.middle(x)
         for up, stage, skip in reversed(list(zip(self.up, self.decoder, skips, strict=True))):
-            x = stage(up(x) + skip)
+            x = stage(up(x).add_(skip))
         return F.pixel_shuffle(self.head(x), 2)

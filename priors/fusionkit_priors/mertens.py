@@ -74,7 +74,7 @@ class Mertens(Prior):
 
 
 def _deviation(color: Tensor) -> Tensor:
-    """Standard deviation of R, G, B: (B, 3, H, W) -> (B, 1, H, W); `std` over so short an axis takes many times as long."""
+    """Standard deviation of R, G, B, (B, 3, H, W) -> (B, 1, H, W); `std` over so short an axis is many times slower."""
     mean = color.sum(1, keepdim=True) / 3
     squares = (color - mean).square_()
     return squares.sum(1, keepdim=True).div_(3).sqrt_()

@@ -7,7 +7,7 @@ from fusionkit.numerics.poisson import divergence, gradient, screened_poisson
 
 
 class TestPoisson:
-    @pytest.mark.parametrize("size", [(1, 1), (1, 7), (6, 5), (9, 16)])
+    @pytest.mark.parametrize("size", [(1, 1), (1, 7), (6, 5), (9, 16), (300, 260)])
     def test_the_solution_satisfies_the_equation(self, size, generator):
         right = torch.randn(2, 1, *size, generator=generator, dtype=torch.float64)
         f = screened_poisson(right, 0.3)

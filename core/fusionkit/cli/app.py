@@ -9,31 +9,20 @@ import typer
 from ..errors import FusionkitError
 from ..memory import keep_pages
 from ..registry.kinds import DISTRIBUTION
-from . import ablate, demo, doctor, evaluate, new, plugins, run, tasks, train, weights
-from .choices import printable
-from .fields import in_flags
+from .lazy import Commands
 
 __all__ = ["app", "main"]
 
 MEMORY = "not enough memory; a smaller --tile, smaller images or fewer at once need less"
 
 app = typer.Typer(
+    cls=Commands,
     name="fusionkit",
     help="Fuse registered images of one scene into one. Every part is a plug-in: see `fusionkit plugins list`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("demo")(demo.demo)
-app.command("evaluate")(evaluate.evaluate)
-app.command("ablate")(ablate.ablate)
-app.command("train")(train.train)
-app.command("new")(new.new)
-app.command("doctor")(doctor.doctor)
-app.add_typer(tasks.app, name="tasks")
-app.add_typer(plugins.app, name="plugins")
-app.add_typer(weights.app, name="weights")
 
 
 def _version(show: bool) -> None:
@@ -61,6 +50,9 @@ def main() -> None:
     try:
         app()
     except FusionkitError as error:
+        from .choices import printable
+        from .fields import in_flags
+
         print(f"fusionkit: error: {printable(in_flags(str(error)))}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # disks, permissions and names too long that nothing nearer has put into words

@@ -35,6 +35,9 @@ _PRESETS = resources.files("fusionkit") / "presets"
 _TASKS = _PRESETS / "tasks"
 
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
 class SamplerOptions(Options):
     """How the flow is sampled."""
 
@@ -76,6 +79,11 @@ class SamplerOptions(Options):
     guidance_scale: float = Field(1.0, ge=0, description="factor of the energy's gradient")
     guidance_range: tuple[float, float] = Field((0.0, 0.95), description="times t at which the velocity is guided")
     tolerance: float = Field(1e-5, ge=1e-7, description="relative and absolute tolerance of rk45")
+    precision: Precision = Field(
+        "auto",
+        description="arithmetic of the networks; auto: bfloat16 where sources are cleaned and the processor has it, a "
+        "level of 255 at most and twice as fast, else float32",
+    )
 
     @field_validator("restore", mode="before")
     @classmethod

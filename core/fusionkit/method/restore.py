@@ -16,7 +16,9 @@ from ..contracts import Backbone, ColorSpace, Decoder, Sources
 from ..errors import OptionError, PluginError
 from ..flow.path import x0_and_noise
 from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
+from ..numerics.precision import arithmetic, has_bfloat16
 from ..timing import Stopwatch
+from .config import Precision
 
 __all__ = ["DEAD_ZONE", "Restored", "Restorer"]
 
@@ -73,13 +75,15 @@ class Restorer:
 
     levels: "auto" estimates the noise of each source; "none" does nothing and says that there is none; numbers are the
     deviations of the sources' luma in levels of 255, one for all or one a source. Chroma follows where luma is noisy,
-    at its own estimated level. Raises OptionError for numbers that a backbone without `restores` cannot serve.
+    at its own estimated level. precision: auto takes bfloat16 where the processor has it.
+    Raises OptionError for numbers that a backbone without `restores` cannot serve.
     """
 
     backbone: Backbone
     decoder: Decoder
     color: ColorSpace
     levels: str
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         """Refuse now what would fail at the first image."""
@@ -175,7 +179,9 @@ class Restorer:
         # some planes at a time: the memory of one large image, whatever their number
         count = max(1, TOGETHER // (x.shape[-2] * x.shape[-1]))
         parts = (slice(i, i + count) for i in range(0, len(x), count))
-        v = torch.cat([self.backbone.velocity(x[part], t[part]) for part in parts])
+        fast = self.precision == "bfloat16" or (self.precision == "auto" and has_bfloat16(x.device))
+        with arithmetic(x.device, bfloat16=fast):
+            v = torch.cat([self.backbone.velocity(x[part], t[part]).float() for part in parts])
         if v.shape != x.shape or not bool(v.isfinite().all()):
             name = f"{type(self.backbone).__module__}.{type(self.backbone).__name__}.velocity"
             raise PluginError(

@@ -1,6 +1,7 @@
 """The sampler: the flow's clean-image estimates, corrected by the prior, handed to a solver."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,7 @@ from ..errors import OptionError, PluginError
 from ..flow import solvers
 from ..flow.path import interpolate, noise_share, x0_and_noise
 from ..flow.schedule import make_schedule
+from ..numerics.precision import arithmetic
 from ..timing import Stopwatch
 from .config import SamplerOptions
 from .restore import Restored, Restorer
@@ -93,7 +95,10 @@ class Sampler:
             raise OptionError(
                 f"`strength={o.strength:g}`: this flow was trained for t up to {limit:g}; use less, or others"
             )
-        Restorer(self.backbone, self.decoder, self.color, o.restore)
+        self._restorer()
+
+    def _restorer(self) -> Restorer:
+        return Restorer(self.backbone, self.decoder, self.color, self.options.restore, self.options.precision)
 
     @property
     def samples(self) -> bool:
@@ -119,7 +124,7 @@ class Sampler:
         """
         with torch.no_grad():  # not inference mode, whose tensors could never meet a prior's gradient
             watch = watch or Stopwatch()
-            sources, restored = Restorer(self.backbone, self.decoder, self.color, self.options.restore)(sources, watch)
+            sources, restored = self._restorer()(sources, watch)
             field = _CorrectedFlow(self, sources, noise, state, watch)
             field.evaluations = int(any(r.t > 0 for r in restored))
             if self.samples:
@@ -210,8 +215,8 @@ class _CorrectedFlow:
         time = torch.full((x.shape[0],), t, dtype=x.dtype, device=x.device)
         self.evaluations += 1
         if not (o.guided and o.guidance_range[0] <= t <= o.guidance_range[1]):
-            with self.watch.stage("velocity"):
-                v = backbone.velocity(x, time)
+            with self.watch.stage("velocity"), self.arithmetic():
+                v = backbone.velocity(x, time).float()
             _check(v, x.shape, "velocity", backbone)
             return v
         with self.watch.stage("guidance"), torch.enable_grad():
@@ -221,6 +226,11 @@ class _CorrectedFlow:
             (gradient,) = torch.autograd.grad(self.sampler.prior.energy(luma, self.sources).sum(), x)
         # from score -grad E: v = -(t score + x) / (1 - t)
         return v.detach() + o.guidance_scale * t / (1 - t) * gradient
+
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """Of the networks that are sampled; errors of many steps add up, so `auto` is float32."""
+        device = self.sources.luma[0].device
+        return arithmetic(device, bfloat16=self.sampler.options.precision == "bfloat16")
 
     def to_luma(self, image: Tensor) -> Tensor:
         """Luma of an image."""
@@ -234,16 +244,16 @@ class _CorrectedFlow:
     def decode(self, x: Tensor) -> Tensor:
         """x as an image."""
         height, width = self.sources.luma[0].shape[-2:]
-        with self.watch.stage("decode"):
-            image = self.sampler.decoder.decode(x, (height, width))
+        with self.watch.stage("decode"), self.arithmetic():
+            image = self.sampler.decoder.decode(x, (height, width)).float()
         _check(image, (x.shape[0], image.shape[1], height, width), "decode", self.sampler.decoder)
         return image
 
     def encode(self, image: Tensor) -> Tensor:
         """An image in the backbone's domain; grey images are spread over the channels that it wants."""
         decoder = self.sampler.decoder
-        with self.watch.stage("encode"):
-            x = decoder.encode(self.in_channels(image))
+        with self.watch.stage("encode"), self.arithmetic():
+            x = decoder.encode(self.in_channels(image)).float()
         _check(x, None, "encode", decoder)
         return x
 

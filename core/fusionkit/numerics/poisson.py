@@ -5,6 +5,8 @@ from torch import Tensor
 
 __all__ = ["divergence", "gradient", "screened_poisson"]
 
+SMALL = 2**16  # pixels
+
 
 def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
     """Forward differences x[i + 1] - x[i] along width and height; zero at the far border: each (B, C, H, W)."""
@@ -26,10 +28,11 @@ def screened_poisson(right: Tensor, screen: float) -> Tensor:
     """Solve (screen - Δ) F = right with Δ = divergence of gradient, for right (B, C, H, W) and screen > 0.
 
     Mirrored at both borders (half-sample symmetry) an image is periodic: the DCT-II makes Δ a product. SciPy has one;
-    elsewhere than on a CPU it is the FFT of the mirrored image, twice as large each way.
+    elsewhere than on a CPU, and for images so small that importing SciPy takes longer, it is the FFT of the mirrored
+    image, twice as large each way.
     """
     height, width = right.shape[-2:]
-    if right.device.type == "cpu":
+    if right.device.type == "cpu" and height * width > SMALL:
         from scipy.fft import dctn, idctn
 
         spectrum = dctn(right.numpy(), axes=(-2, -1), workers=torch.get_num_threads())

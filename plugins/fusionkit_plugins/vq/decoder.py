@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fusionkit.contracts import Decoder, Options, pad_to_multiple
 from fusionkit.errors import WeightsError
+from fusionkit.numerics.precision import channels_last
 from fusionkit.weights import find_weights, load_weights
 
 from .config import VQConfig
@@ -70,7 +71,7 @@ class VQDecoder(nn.Module, Decoder):
             model = file.build(VQModel, file.architecture(VQConfig))
             load_weights(model, file)
             self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
-        self.model = model.eval()
+        self.model = channels_last(model.eval())
         self.factor = model.config.factor
         self.channels = channels = model.config.embed_dim
         mean, std = conventions.latent.mean or [0.0] * channels, conventions.latent.std or [1.0] * channels
@@ -84,7 +85,8 @@ class VQDecoder(nn.Module, Decoder):
 
     def encode(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, channels, ceil(H / factor), ceil(W / factor))."""
-        z = self.model.encode_to_prequant(2 * pad_to_multiple(image, self.factor) - 1)
+        padded = pad_to_multiple(image, self.factor).contiguous(memory_format=torch.channels_last)
+        z = self.model.encode_to_prequant(2 * padded - 1)
         if self.quantize == "encode":
             z = self.model.quantize(z)[0]
         return (z - self.mean) / self.std
@@ -94,4 +96,5 @@ class VQDecoder(nn.Module, Decoder):
         z = z * self.std + self.mean
         if self.quantize == "decode":
             z = self.model.quantize(z)[0]
+        z = z.contiguous(memory_format=torch.channels_last)
         return (self.model.decode(z)[..., : size[0], : size[1]] + 1) / 2

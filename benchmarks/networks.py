@@ -1,0 +1,155 @@
+"""The networks: how near they come to what convolutions reach here, and how they compare with the released form.
+
+    python benchmarks/networks.py [--size HEIGHT WIDTH] [--threads N] [--runs N] [rf] [ncsnpp] [vq]
+
+Peak: the best rate of 3x3 convolutions of 64 and 128 channels, channels last, in each arithmetic. A network's share is
+its own rate (floating-point operations counted by torch, over seconds) over that peak. Released form: the layout,
+resampling (zero insertion, then a dense convolution) and attention (the whole matrix of scores) of the code of RFfusion
+and VQGAN, float32. Full published sizes, random weights. Medians, both forms in turn, after a run to warm up.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from speed import downsample_textbook, upsample_textbook
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fusionkit.method.pipeline import Pipeline
+from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig, blocks
+from fusionkit_backbones.rf import RectifiedFlow, RFOptions
+from fusionkit_plugins.vq.config import VQConfig
+from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
+from fusionkit_plugins.vq.network import VQModel
+
+
+def seconds(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
+    """Medians of each, taken in turn."""
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for run in range(runs + 1):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if run:
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def in_bfloat16(function: Callable[[], object]) -> Callable[[], object]:
+    def run() -> object:
+        with torch.autocast("cpu", torch.bfloat16):
+            return function()
+
+    return run
+
+
+def operations(function: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return float(counter.get_total_flops())
+
+
+def peaks() -> dict[str, float]:
+    """Operations a second of plain convolutions."""
+    best = {}
+    for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        rates = []
+        for channels, side in ((64, 192), (128, 128)):
+            conv = nn.Conv2d(channels, channels, 3, padding=1).to(kind, memory_format=torch.channels_last)
+            x = torch.rand(1, channels, side, side).to(kind).contiguous(memory_format=torch.channels_last)
+            taken = seconds({"conv": lambda conv=conv, x=x: conv(x)}, 20)["conv"]  # type: ignore[misc]
+            rates.append(2 * 9 * channels**2 * side**2 / taken)
+        best[name] = max(rates)
+    return best
+
+
+def attention_textbook(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = torch.einsum("bicd,bjcd->bij", q.movedim(1, -1), k.movedim(1, -1)) / q.shape[-1] ** 0.5
+    return torch.einsum("bij,bjc->bic", scores.softmax(-1), v[:, 0])[:, None]
+
+
+@contextmanager
+def released() -> Any:
+    """The form of the published code, inside."""
+    with (
+        patch.object(blocks, "upsample", upsample_textbook),
+        patch.object(blocks, "downsample", downsample_textbook),
+        patch.object(F, "scaled_dot_product_attention", attention_textbook),
+    ):
+        yield
+
+
+def in_released_form(function: Callable[[], object]) -> Callable[[], object]:
+    def run() -> object:
+        with released():
+            return function()
+
+    return run
+
+
+def report(name: str, flops: float, taken: dict[str, float], best: dict[str, float]) -> None:
+    base = taken.get("released")
+    for form, value in taken.items():
+        peak = best["bfloat16" if form == "bfloat16" else "float32"]
+        share, ratio = flops / value / peak, f"{base / value:6.2f}x" if base else "      -"
+        print(f"{name:8s} {form:9s} {value:8.3f} s  {flops / value / 1e9:6.0f} GFLOP/s  {share:5.0%} of peak  {ratio}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", default=["rf", "ncsnpp", "vq"])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--size", type=int, nargs=2, default=(768, 1024), metavar=("HEIGHT", "WIDTH"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    height, width = arguments.size
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        best = peaks()
+        print(f"peak: {best['float32'] / 1e9:.0f} GFLOP/s float32, {best['bfloat16'] / 1e9:.0f} bfloat16")
+        if "rf" in arguments.networks:
+            rf, x, t = Pipeline(device="cpu").backbone, torch.rand(1, 1, height, width), torch.full((1,), 0.07)
+
+            def field() -> Tensor:
+                return rf.velocity(x, t)
+
+            taken = seconds({"float32": field, "bfloat16": in_bfloat16(field)}, arguments.runs)
+            report("rf", operations(field), taken, best)
+        if "ncsnpp" in arguments.networks:
+            plain = NCSNpp(NCSNppConfig()).eval()
+            ours = RectifiedFlow(RFOptions(), NCSNpp(NCSNppConfig()))
+            z, time_ = torch.randn(1, 3, height // 4, width // 4), torch.full((1,), 0.5)
+            forms = {
+                "released": in_released_form(lambda: plain(z, 999 * time_)),
+                "float32": lambda: ours.velocity(z, time_),
+                "bfloat16": in_bfloat16(lambda: ours.velocity(z, time_)),
+            }
+            taken = seconds(forms, max(1, arguments.runs // 2))
+            report("ncsnpp", operations(lambda: ours.velocity(z, time_)), taken, best)
+        if "vq" in arguments.networks:
+            plain = VQModel(VQConfig()).eval()
+            ours = VQDecoder(VQOptions(), VQModel(VQConfig()))
+            image = torch.rand(1, 3, height // 2, width // 2)
+
+            def both() -> Tensor:
+                return ours.decode(ours.encode(image), (image.shape[-2], image.shape[-1]))
+
+            forms = {
+                "released": in_released_form(lambda: plain.decode(plain.encode_to_prequant(2 * image - 1))),
+                "float32": both,
+                "bfloat16": in_bfloat16(both),
+            }
+            taken = seconds(forms, max(1, arguments.runs // 2))
+            report("vq", operations(both), taken, best)
+
+
+if __name__ == "__main__":
+    main()

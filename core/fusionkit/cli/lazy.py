@@ -1,0 +1,52 @@
+"""Commands that are imported when they are called: the list of them costs neither pydantic nor their own modules."""
+
+from importlib import import_module
+from typing import Any, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+__all__ = ["COMMANDS", "Commands"]
+
+# command: what the list says of it, the first paragraph of its own help; its module has its name
+COMMANDS = {
+    "run": "Fuse images, or folders of them.",
+    "demo": "Make a pair for each of four tasks, fuse them, and write one comparison picture a task.",
+    "evaluate": "Score fused images with metrics whose definitions are stated.",
+    "ablate": "Run a grid of methods over the same pairs, score and compare them, and take them apart.",
+    "train": "Train a plug-in's weights on folders of images. Started again with the same options, it continues.",
+    "new": "Write a complete package for a plug-in: entry point, options, implementation, tests, README, CI.",
+    "doctor": "Say which versions, devices, threads, plug-ins and weights there are; exit 1 where something is broken.",
+    "tasks": "List and show the tasks: what --task chooses.",
+    "plugins": "List, describe and check plug-ins.",
+    "weights": (
+        "Take in published checkpoints; list, show, verify and remove weights. They are kept in "
+        "$FUSIONKIT_HOME/weights, or in the platform's folder for caches."
+    ),
+}
+
+
+class Commands(TyperGroup):
+    """The root group."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings["commands"] = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
+        super().__init__(**settings)
+
+    def load(self, name: str) -> Any:
+        """The command itself, from its module: its function of the same name, or its group."""
+        module = import_module(f".{name}", __package__)
+        group = getattr(module, "app", None)
+        if group is None:
+            group = typer.Typer(add_completion=False, context_settings=dict(self.context_settings))
+            group.command(name)(getattr(module, name))
+        self.commands[name] = command = get_command(group)
+        command.name = name
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, loaded now."""
+        if args and args[0] in COMMANDS:
+            self.load(args[0])
+        return cast(Any, super()).resolve_command(ctx, args)
