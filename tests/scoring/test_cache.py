@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from fusionkit.contracts import Metric
+from fusionkit.engines.options import EngineOptions
 from fusionkit.images import write_image
 from fusionkit.options import Options
 from fusionkit.scoring.cache import ScoreCache, pair_key
-from fusionkit.scoring.evaluation import evaluate
+from fusionkit.scoring.evaluation import evaluate, lost
 from fusionkit.scoring.metrics import load_metrics
 
 
@@ -95,7 +96,10 @@ def test_undefined_values_are_kept_as_such(folders):
 def test_processes_give_the_same_scores_in_the_same_order(folders):
     metrics = load_metrics(["EN", "SD"], None)
     sources = [folders / "ir", folders / "vis"]
-    one, two = (evaluate({"mine": folders / "mine"}, sources, metrics, jobs=jobs) for jobs in (1, 2))
+    one, two = (
+        evaluate({"mine": folders / "mine"}, sources, metrics, engine=EngineOptions(jobs=jobs).make(lost))
+        for jobs in (1, 2)
+    )
     assert one.pairs == two.pairs
     assert one.values == two.values
 

@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ..contracts import Metric, Sources
+from ..engines.engine import Engine
 from ..errors import FusionkitError, InputError, OptionError, SizeMismatch
 from ..images import Picture, write_image
 from ..images.convert import to_tensor
@@ -64,6 +65,9 @@ class CellState:
         return {key: row for key, row in rows.items() if (self.folder / row["image"]).is_file()}
 
 
+_Ran = tuple[list[tuple[int, str]], str, str]  # events by the number of the pair, the cell's status, the reason
+
+
 def load_pairs(
     folders: Sequence[Path], limit: int | None = None, ranges: Sequence[Range] = ("auto",), *, folder_scope: bool = True
 ) -> list[Case]:
@@ -78,14 +82,15 @@ def load_pairs(
         groups = [groups[i * len(groups) // limit] for i in range(limit)]
     wanted = source_ranges(groups, ranges, folder_scope=folder_scope)
 
-    def read(paths: Sequence[Path]) -> list[Picture]:
-        return [read_image(path, span) for path, span in zip(paths, wanted, strict=True)]
-
     odd = [str(span) for span in wanted if span != "auto"]  # 8 bits are what they are
     return [
-        Case(paths[-1].stem, (*(sha256(p) for p in paths), *odd), lambda paths=paths: read(paths))  # type: ignore[misc]
+        Case(paths[-1].stem, (*(sha256(p) for p in paths), *odd), partial(_read_pair, paths, wanted))
         for paths in groups
     ]
+
+
+def _read_pair(paths: Sequence[Path], ranges: Sequence[Range]) -> list[Picture]:
+    return [read_image(path, span) for path, span in zip(paths, ranges, strict=True)]
 
 
 def load_scenes(name: str, count: int, size: tuple[int, int]) -> list[Case]:
@@ -94,14 +99,18 @@ def load_scenes(name: str, count: int, size: tuple[int, int]) -> list[Case]:
 
     if name not in SCENES:
         raise OptionError(f"data.scenes {name!r}: unknown; known: {', '.join(SCENES)}")
-    scene, roles = SCENES[name]
-
-    def read(seed: int) -> list[Picture]:
-        images = (image.astype("float32") for image in scene(size, seed=seed))
-        return [Picture(image, "8", (0.0, 255.0), name=role) for role, image in zip(roles, images, strict=True)]
-
     made = f"fusionkit {version(DISTRIBUTION)} {name} {size[0]}x{size[1]}"
-    return [Case(f"{name}-{seed}", (f"{made} {seed}",), lambda seed=seed: read(seed)) for seed in range(count)]  # type: ignore[misc]
+    return [
+        Case(f"{name}-{seed}", (f"{made} {seed}",), partial(_make_scene, name, size, seed)) for seed in range(count)
+    ]
+
+
+def _make_scene(name: str, size: tuple[int, int], seed: int) -> list[Picture]:
+    from ..scenes import SCENES
+
+    scene, roles = SCENES[name]
+    images = (image.astype("float32") for image in scene(size, seed=seed))
+    return [Picture(image, "8", (0.0, 255.0), name=role) for role, image in zip(roles, images, strict=True)]
 
 
 class Study:
@@ -143,34 +152,51 @@ class Study:
         rows = state.rows()
         return all(c.key in rows and set(self.metrics) <= set(rows[c.key]["values"]) for c in self.cases)
 
-    def run(self) -> Iterator[tuple[CellState, Case, str]]:
-        """Run what is not done yet; yields before each pair with "run", or "failed" once a cell has failed.
+    def run(self, engine: Engine | None = None) -> Iterator[tuple[CellState, Case, str]]:
+        """Run what is not done yet; yields each pair before it is done with "run", or "failed" once a cell has failed.
 
-        A cell that fails is recorded and the others go on. Cells of one id are one.
+        A cell that fails is recorded and the others go on. Cells of one id are one. engine: who runs whole cells, with
+        `lost` for what its processes lose; each pair is then yielded after its cell was run.
         """
-        done: dict[str, CellState] = {}
+        first: dict[str, CellState] = {}
         for state in self.cells:
-            if state.id in done:
-                state.status, state.reason = done[state.id].status, done[state.id].reason
-                continue
-            done[state.id] = state
-            if state.status == "done":
-                continue
-            state.status, case = "running", self.cases[0]
-            try:
-                pipeline = Pipeline(state.cell.config, device=self.device)
-                known = state.rows()
-                for case in self.cases:
-                    row = known.get(case.key)
-                    if row is None or not set(self.metrics) <= set(row["values"]):
-                        yield state, case, "run"
-                        self._run_case(state, pipeline, case, row)
-                state.status = "done"
-            except Exception as error:  # one cell may never stop the others, whatever a plug-in raises
-                named = "" if isinstance(error, FusionkitError) else f"{type(error).__name__}: "
-                state.status, state.reason = "failed", named + " ".join(str(error).split())[:500]
-                state.manifest.append("pair", key=case.key, status="failed", error=state.reason)
-                yield state, case, "failed"
+            first.setdefault(state.id, state)
+        todo = [state for state in first.values() if state.status != "done"]
+        if engine is None:
+            for state in todo:
+                yield from self._run_cell(state)
+        else:
+            for state, (events, status, reason) in zip(todo, engine.map(self._whole_cell, todo), strict=True):
+                state.status, state.reason = status, reason
+                yield from ((state, self.cases[i], event) for i, event in events)
+        for state in self.cells:
+            state.status, state.reason = first[state.id].status, first[state.id].reason
+
+    def lost(self, state: CellState) -> "_Ran":
+        """What becomes of a cell whose process is killed each time."""
+        return [(0, "failed")], "failed", "its process was killed each time, perhaps for memory; fewer `jobs` need less"
+
+    def _whole_cell(self, state: CellState) -> "_Ran":
+        """A cell, in whichever process."""
+        events = [(self.cases.index(case), event) for _, case, event in self._run_cell(state)]
+        return events, state.status, state.reason
+
+    def _run_cell(self, state: CellState) -> Iterator[tuple[CellState, Case, str]]:
+        state.status, case = "running", self.cases[0]
+        try:
+            pipeline = Pipeline(state.cell.config, device=self.device)
+            known = state.rows()
+            for case in self.cases:
+                row = known.get(case.key)
+                if row is None or not set(self.metrics) <= set(row["values"]):
+                    yield state, case, "run"
+                    self._run_case(state, pipeline, case, row)
+            state.status = "done"
+        except Exception as error:  # one cell may never stop the others, whatever a plug-in raises
+            named = "" if isinstance(error, FusionkitError) else f"{type(error).__name__}: "
+            state.status, state.reason = "failed", named + " ".join(str(error).split())[:500]
+            state.manifest.append("pair", key=case.key, status="failed", error=state.reason)
+            yield state, case, "failed"
 
     def _run_case(self, state: CellState, pipeline: Pipeline, case: Case, known: dict[str, Any] | None) -> None:
         """Fuse one pair, unless its image is there already, and score the file as it is read back."""

@@ -10,6 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from ..engines.engine import Engine, SerialEngine
 from ..errors import FusionkitError, OutputError
 from ..images import Picture, check_output, store_image
 from ..images.picture import Range
@@ -24,11 +25,10 @@ from ..storage.ledger import Ledger
 from ..storage.manifest import Manifest, file_record
 from ..storage.regular import check_regular
 from ..timing import Stopwatch
-from .engine import Engine, ProcessEngine, SerialEngine
 from .options import FileOptions
 from .plan import Job
 
-__all__ = ["Outcome", "beside_reference", "engine_of", "fuse_files", "fuse_folders", "method_digest"]
+__all__ = ["Outcome", "beside_reference", "fuse_files", "fuse_folders", "lost", "method_digest"]
 
 LOCK = ".fusionkit.lock"
 LEAST_BYTES = 30  # of memory a pixel and source, with the cheapest prior: measured 45
@@ -110,12 +110,8 @@ def fuse_folders(
         yield from _fuse_folders(pipeline, jobs, output, options, unmatched, engine or SerialEngine())
 
 
-def engine_of(jobs: int) -> Engine:
-    """One process, this one, or several."""
-    return SerialEngine() if jobs <= 1 else ProcessEngine(jobs, _lost)
-
-
-def _lost(job: Job) -> Outcome:
+def lost(job: Job) -> Outcome:
+    """What becomes of a job whose process is killed each time."""
     return Outcome(job, "failed", "its process was killed each time, perhaps for memory; fewer `jobs` need less")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..batch.options import FileOptions
+from ..engines.options import EngineOptions
 from ..errors import OptionError
 from ..options import validate_options
 from .fields import chosen, in_flags, model_options, with_options
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["ablate"]
 
 
-@with_options(*model_options(FileOptions, "Sources", only=("range", "range_scope")))
+@with_options(
+    *model_options(FileOptions, "Sources", only=("range", "range_scope")), *model_options(EngineOptions, "Workers")
+)
 def ablate(
     grid: Annotated[Path, typer.Argument(metavar="GRID.TOML", help="What to vary, over what, and what to measure.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results and reports.")],
@@ -48,6 +51,7 @@ def ablate(
 
     from ..ablation import Study, load_grid, load_pairs, load_scenes
 
+    engine = validate_options(EngineOptions, chosen(given, EngineOptions), "engine")
     parsed = load_grid(grid)
     data = parsed.data
     folders = list(pairs) if pairs else [Path(p) for p in data.pairs]
@@ -70,7 +74,8 @@ def ablate(
     total = len({state.id for state in study.cells}) * len(cases)
     count = sum(state.status == "done" for state in study.cells) * len(cases)
     with progress(console) as say:
-        for state, case, event in study.run():
+        side_by_side = engine.make(study.lost) if engine.jobs > 1 or engine.engine == "ray" else None
+        for state, case, event in study.run(side_by_side):
             if event == "failed":
                 console.print(
                     f"failed: {state.cell.label}: {in_flags(state.reason)}",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..batch.options import FileOptions
+from ..engines.options import EngineOptions
 from ..errors import OptionError
 from ..options import validate_options
 from .choices import key_values
@@ -24,7 +25,9 @@ __all__ = ["evaluate"]
 SHOWN = 10  # failures on the terminal
 
 
-@with_options(*model_options(FileOptions, "Sources", only=("range", "range_scope")))
+@with_options(
+    *model_options(FileOptions, "Sources", only=("range", "range_scope")), *model_options(EngineOptions, "Workers")
+)
 def evaluate(
     fused: Annotated[
         list[str],
@@ -63,7 +66,6 @@ def evaluate(
     resize: Annotated[
         bool, typer.Option("--resize", help="Sources of another size are resized to the last folder's.")
     ] = False,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that score pairs side by side.")] = 1,
     cache: Annotated[
         bool, typer.Option(help="Keep scores, and take those of files and metrics that were scored before.")
     ] = True,
@@ -79,6 +81,7 @@ def evaluate(
     after it was stopped, it takes up the scores that were known by then.
     """
     files = validate_options(FileOptions, chosen(given, FileOptions), "files")
+    engine = validate_options(EngineOptions, chosen(given, EngineOptions), "engine")
     folders: dict[str, Path] = {}
     for item in fused:
         name, separator, folder = item.partition("=")
@@ -99,6 +102,7 @@ def evaluate(
     from ..scoring.cache import default_cache
     from ..scoring.detection import consistency_metrics
     from ..scoring.evaluation import evaluate as score
+    from ..scoring.evaluation import lost
     from ..scoring.maps import has_maps
     from ..scoring.metrics import load_metrics
     from ..storage.atomic import atomic_write
@@ -124,7 +128,7 @@ def evaluate(
             ranges=files.range,
             folder_scope=files.range_scope == "folder",
             resize=resize,
-            jobs=jobs,
+            engine=engine.make(lost),
             cache=default_cache() if cache else None,
             report=lambda pair, done, total: say(f"{done} of {total} scored: {pair}"),
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..batch.options import FileOptions
+from ..engines.options import EngineOptions
 from ..errors import OptionError
 from ..method.config import PipelineConfig, SamplerOptions
 from ..registry.kinds import KINDS
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-METHOD, FLOW, FILES = "Method", "Sampling", "Files"
+METHOD, FLOW, FILES, WORKERS = "Method", "Sampling", "Files", "Workers"
 
 
 @with_options(
@@ -27,6 +28,7 @@ METHOD, FLOW, FILES = "Method", "Sampling", "Files"
     *model_options(SamplerOptions, FLOW),
     *model_options(PipelineConfig, METHOD, skip=("sampler", "stages", *PARTS)),
     *model_options(FileOptions, FILES),
+    *model_options(EngineOptions, WORKERS),
 )
 def run(
     sources: Annotated[
@@ -61,10 +63,6 @@ def run(
             help="SOURCES are one folder or pattern: brackets of N files in turn, by EXIF time or name.",
         ),
     ] = 0,
-    jobs: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Processes that fuse pairs side by side.", rich_help_panel=FILES),
-    ] = 1,
     machine: Annotated[
         bool, typer.Option("--json", help="One JSON object a result on stdout, for programs.", rich_help_panel=FILES)
     ] = False,
@@ -127,13 +125,14 @@ def run(
 
     config = choose(task, preset, choices)
     files = validate_options(FileOptions, chosen(given, FileOptions), "files")
+    engine = validate_options(EngineOptions, chosen(given, EngineOptions), "engine")
 
     from ..method.pipeline import Pipeline
 
     voice = Voice(machine, quiet, verbose)
     if pairs or group:
         suffix = f".{extension.lower().removeprefix('.')}"
-        _run_folders(config, device, sources, output, suffix, group, jobs, files, voice)
+        _run_folders(config, device, sources, output, suffix, group, engine, files, voice)
     else:
         _run_one(Pipeline(config, device=device), sources, output, files, manifest, voice)
 
@@ -163,7 +162,7 @@ def _run_folders(
     output: Path | None,
     suffix: str,
     group: int,
-    jobs: int,
+    engine: EngineOptions,
     files: FileOptions,
     voice: Voice,
 ) -> None:
@@ -171,7 +170,7 @@ def _run_folders(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..batch.plan import plan_folders
-    from ..batch.run import engine_of, fuse_folders
+    from ..batch.run import fuse_folders, lost
     from ..images.write import CONTAINERS
     from ..method.pipeline import Pipeline
 
@@ -198,7 +197,7 @@ def _run_folders(
         task = progress.add_task("", total=len(plan.jobs), rate="")
         spent = 0.0
         unmatched = [str(path) for path in plan.unmatched]
-        for outcome in fuse_folders(pipeline, plan.jobs, output, files, unmatched, engine_of(jobs)):
+        for outcome in fuse_folders(pipeline, plan.jobs, output, files, unmatched, engine.make(lost)):
             counts[outcome.status] += 1
             spent += outcome.seconds
             rate = f"{counts['fused'] / spent:.2f}/s" if spent else ""

@@ -3,10 +3,7 @@
 import csv
 import io
 import math
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Metric, Sources
+from ..engines.engine import Engine, SerialEngine
 from ..errors import FusionkitError, InputError
 from ..images import Picture, write_image
 from ..images.convert import to_tensor
@@ -34,7 +32,7 @@ from .cache import ScoreCache, pair_key
 from .maps import overlay
 from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, paired_tests
 
-__all__ = ["Evaluation", "as_sources", "evaluate", "score_images"]
+__all__ = ["Evaluation", "as_sources", "evaluate", "lost", "score_images"]
 
 
 @dataclass
@@ -164,7 +162,7 @@ def evaluate(
     ranges: Sequence[Range] = ("auto",),
     folder_scope: bool = True,
     resize: bool = False,
-    jobs: int = 1,
+    engine: Engine | None = None,
     cache: Path | None = None,
     report: Callable[[str, int, int], None] = lambda pair, done, total: None,
 ) -> Evaluation:
@@ -174,7 +172,8 @@ def evaluate(
     be read is in `failures`. Sizes must agree, unless `resize`: sources of another size are then resized to the last
     one's. ranges: how sources of more than 8 bits are read, one or one a source; "auto" of all files where
     `folder_scope`. A result of the last source's depth is read with its range. maps: a folder for METHOD/PAIR.png, what
-    was lost in blue and what was invented in red, by those of the metrics that have maps. jobs: processes. cache: a
+    was lost in blue and what was invented in red, by those of the metrics that have maps. engine: who
+    scores, with `lost` for what its processes lose. cache: a
     file of scores by the hashes of files, in which those of a pair are kept as soon as they are known. `report` is
     called after each pair.
     """
@@ -189,7 +188,7 @@ def evaluate(
     wanted = source_ranges([paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope)
     work = _Work(tuple(methods), len(sources), dict(metrics), baselines, maps, wanted, resize, cache)
     done = 0
-    for scored in _map(work, matching.groups, jobs):
+    for scored in (engine or SerialEngine()).map(work, matching.groups):
         done += 1
         report(scored.key, done, len(matching.groups))
         result.reused += scored.reused
@@ -270,15 +269,10 @@ class _Work:
                 write_image(self.maps / method / f"{scored.key}.png", overlay(image, originals, self.metrics), "8")
 
 
-def _map(work: _Work, groups: Sequence[tuple[Path, ...]], jobs: int) -> Iterator[_Scored]:
-    """Pair after pair in their order, by so many processes, which share the processor's cores."""
-    if jobs <= 1:
-        yield from map(work, groups)
-        return
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
-        yield from pool.map(work, groups)
+def lost(paths: tuple[Path, ...]) -> _Scored:
+    """What becomes of a pair whose process is killed each time."""
+    key = paths[-1].stem
+    return _Scored(key, failure=f"{key}: its process was killed each time, perhaps for memory; fewer `jobs` need less")
 
 
 def as_sources(pictures: Sequence[Picture], *, resize: bool) -> Sources:

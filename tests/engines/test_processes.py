@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from fusionkit.batch.engine import TRIES, ProcessEngine, SerialEngine
+from fusionkit.engines.engine import TRIES, SerialEngine
+from fusionkit.engines.processes import ProcessEngine
 from fusionkit.errors import OptionError
 from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible

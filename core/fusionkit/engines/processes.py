@@ -1,7 +1,6 @@
-"""Who does the work: an engine maps it over jobs. The plan before it and the ledger behind it do not know how."""
+"""Processes of this machine."""
 
 import multiprocessing
-import os
 import pickle
 import signal
 from collections import deque
@@ -10,33 +9,14 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from ..errors import OptionError
-from ..memory import keep_pages
+from .engine import TRIES, Result, Task, begin_worker, unpicklable, worker_threads
 
-__all__ = ["Engine", "ProcessEngine", "SerialEngine"]
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+__all__ = ["ProcessEngine"]
 
 AHEAD = 2  # tasks that wait beside each process
-TRIES = 3  # of a task whose process was killed
-
-
-class Engine(Protocol):
-    """Runs a function over tasks, here or elsewhere, and gives the results back as they come."""
-
-    def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """Results of work(task), in any order. `work` never raises: what goes wrong is in its result."""
-
-
-class SerialEngine:
-    """One after another, in this process, in order."""
-
-    def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """As in `Engine.map`; the next task begins when its result is asked for."""
-        return map(work, tasks)
 
 
 @dataclass
@@ -69,7 +49,7 @@ class ProcessEngine:
         try:
             pickle.dumps(work)
         except Exception as error:  # whatever an object of a third party provokes
-            raise OptionError(f"`jobs={self.jobs}`: the method cannot be sent to other processes: {error}") from None
+            raise OptionError(unpicklable(self.jobs, error)) from None
         waiting, pending, alone = iter(tasks), deque[_Pending](), 0
         pool = self._pool(work)
         try:
@@ -101,19 +81,16 @@ class ProcessEngine:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _pool(self, work: Callable[[Any], Any]) -> ProcessPoolExecutor:
-        threads = max(1, (os.cpu_count() or 1) // self.jobs)
-        return ProcessPoolExecutor(self.jobs, multiprocessing.get_context("spawn"), _begin, (work, threads))
+        start = (work, worker_threads(self.jobs))
+        return ProcessPoolExecutor(self.jobs, multiprocessing.get_context("spawn"), _begin, start)
 
 
 _work: list[Callable[[Any], Any]] = []  # of this process, when it is one of the engine's
 
 
 def _begin(work: Callable[[Any], Any], threads: int) -> None:
-    import torch
-
-    keep_pages()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which lets what is at work end
-    torch.set_num_threads(threads)
+    begin_worker(threads)
     _work[:] = [work]
 
 

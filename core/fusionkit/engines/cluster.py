@@ -1,0 +1,139 @@
+"""Many machines, by Ray: https://docs.ray.io. Needs the extra `ray`."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import OptionError
+from .engine import TRIES, Result, Task, begin_worker, unpicklable, worker_threads
+
+__all__ = ["RayEngine"]
+
+AHEAD = 8  # results for each worker that may wait for an earlier one: they come in the order of the tasks
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what the next release does anyway; said at each start otherwise
+}
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Actors of a Ray cluster, the work, its model included, sent to each once; results in the order of the tasks.
+
+    Correctness never rests on Ray: the work leaves whole results or none and its record is its caller's ledger. An
+    actor whose process or machine is lost is replaced and its task begun anew, on another one; a task that was lost
+    `TRIES` times is given up: `lost(task)` is its result. jobs: actors, 0 for as many as the cluster has cores.
+    address: of the cluster ("auto" finds the one that this machine belongs to); empty starts one on this machine. All
+    machines need fusionkit, the same plug-ins, and the same paths (a shared file system), or buckets.
+    """
+
+    jobs: int
+    address: str
+    lost: Callable[[Any], Any]
+
+    def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """As in `Engine.map`."""
+        ray = self._ray()
+        own = not ray.is_initialized()
+        if own:
+            self._connect(ray)
+        try:
+            try:
+                sent = ray.put(work)
+            except Exception as error:  # whatever an object of a third party provokes
+                raise OptionError(unpicklable(self.jobs, error)) from None
+            yield from self._map(ray, sent, tasks)
+        finally:
+            if own:
+                ray.shutdown()
+
+    def _ray(self) -> Any:
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
+        try:
+            import ray
+        except ImportError:
+            raise OptionError("`engine=ray` needs Ray: pip install 'imagefusionkit[ray]'") from None
+        return ray
+
+    def _connect(self, ray: Any) -> None:
+        how: dict[str, Any] = {"address": self.address}
+        if not self.address:  # a cluster of our own has as many places as workers are asked for
+            how = {"address": "local", "num_cpus": self.jobs or os.cpu_count(), "include_dashboard": False}
+        try:
+            ray.init(**how, log_to_driver=False, logging_level="ERROR")
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise OptionError(f"`address={self.address}`: no Ray cluster answers there: {reason}") from None
+
+    def _map(self, ray: Any, sent: Any, tasks: Iterable[Any]) -> Iterator[Any]:
+        cores = int(ray.cluster_resources().get("CPU", 1))
+        jobs = self.jobs or cores
+        threads = max(1, cores // jobs) if self.address else worker_threads(jobs)
+        actor = ray.remote(num_cpus=threads if self.address else 1, max_restarts=0)(_Worker)
+        idle = [actor.remote(sent, str(Path.cwd()), threads) for _ in range(jobs)]
+        try:
+            ray.get(idle[0].ready.remote())
+        except ray.exceptions.RayError as error:
+            reason = " ".join(str(error).split())[-300:]
+            raise OptionError(
+                f"`engine=ray`: a worker cannot start; all machines need fusionkit and every plug-in: {reason}"
+            ) from None
+        waiting, again = enumerate(tasks), deque[tuple[int, Any, int]]()
+        running: dict[Any, tuple[Any, int, Any, int]] = {}
+        finished: dict[int, Any] = {}
+        due = 0  # the number of the next result
+        more = True
+        try:
+            while True:
+                while idle and (again or (more and len(running) + len(finished) < jobs * (1 + AHEAD))):
+                    if again:
+                        number, task, tries = again.popleft()
+                    else:
+                        number, task = next(waiting, (-1, None))
+                        tries = 0
+                        if number < 0:
+                            more = False
+                            break
+                    worker = idle.pop()
+                    running[worker.run.remote(task)] = (worker, number, task, tries + 1)
+                if not running:
+                    return
+                done, _ = ray.wait(list(running), num_returns=1)
+                worker, number, task, tries = running.pop(done[0])
+                try:
+                    finished[number] = ray.get(done[0])
+                    idle.append(worker)
+                except ray.exceptions.RayActorError:
+                    idle.append(actor.remote(sent, str(Path.cwd()), threads))
+                    if tries < TRIES:
+                        again.append((number, task, tries))
+                    else:
+                        finished[number] = self.lost(task)
+                while due in finished:
+                    yield finished.pop(due)
+                    due += 1
+        finally:
+            for worker in [*idle, *(entry[0] for entry in running.values())]:
+                with suppress(Exception):
+                    ray.kill(worker)
+
+
+class _Worker:
+    """One process of the cluster, at the driver's folder where that exists."""
+
+    def __init__(self, work: Callable[[Any], Any], folder: str, threads: int) -> None:
+        if Path(folder).is_dir():
+            os.chdir(folder)
+        begin_worker(threads)
+        self.work = work
+
+    def ready(self) -> None:
+        pass
+
+    def run(self, task: Any) -> Any:
+        return self.work(task)

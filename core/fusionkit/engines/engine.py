@@ -1,0 +1,47 @@
+"""What an engine is, and the one that is this process alone."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
+
+from ..memory import keep_pages
+
+__all__ = ["TRIES", "Engine", "SerialEngine", "begin_worker", "worker_threads"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+TRIES = 3  # of a task whose process was killed
+
+
+class Engine(Protocol):
+    """Runs a function over tasks, here or elsewhere, and gives the results back as they come."""
+
+    def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """Results of work(task), in any order. `work` never raises: what goes wrong is in its result."""
+
+
+class SerialEngine:
+    """One after another, in this process, in order."""
+
+    def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """As in `Engine.map`; the next task begins when its result is asked for."""
+        return map(work, tasks)
+
+
+def worker_threads(jobs: int) -> int:
+    """Threads of each of so many processes that share this machine's cores."""
+    return max(1, (os.cpu_count() or 1) // jobs)
+
+
+def begin_worker(threads: int) -> None:
+    """What a process of an engine does first."""
+    import torch
+
+    keep_pages()
+    torch.set_num_threads(threads)
+
+
+def unpicklable(jobs: Any, error: Exception) -> str:
+    """The message for work that cannot be sent."""
+    return f"`jobs={jobs}`: the method cannot be sent to other processes: {error}"
