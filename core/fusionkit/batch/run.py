@@ -28,7 +28,7 @@ from ..timing import Stopwatch
 from .options import FileOptions
 from .plan import Job
 
-__all__ = ["Outcome", "beside_reference", "fuse_files", "fuse_folders", "lost", "method_digest"]
+__all__ = ["Outcome", "attempt", "beside_reference", "fuse_files", "fuse_folders", "lost", "method_digest"]
 
 LOCK = ".fusionkit.lock"
 LEAST_BYTES = 30  # of memory a pixel and source, with the cheapest prior: measured 45
@@ -38,7 +38,8 @@ LEAST_BYTES = 30  # of memory a pixel and source, with the cheapest prior: measu
 class Outcome:
     """What became of a job: "fused", "skipped" (was finished before) or "failed" with the reason.
 
-    staged: the result, written whole under a temporary name. record: what the manifest says of it.
+    staged: the result, written whole under a temporary name. record: what the manifest says of it. wrong_files: it
+    failed for what its files are, so that no other attempt ends otherwise.
     """
 
     job: Job
@@ -48,6 +49,7 @@ class Outcome:
     seconds: float = 0.0
     staged: Staged | None = None
     record: dict[str, Any] = field(default_factory=dict)
+    wrong_files: bool = False
 
 
 def beside_reference(pipeline: Pipeline, job: Job, options: FileOptions) -> Job:
@@ -160,10 +162,15 @@ def _attempt(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...]
     """One job; whatever goes wrong is in the outcome, since one pair may never stop the others."""
     if ledger.finished(job.key, job.sources, job.output):
         return Outcome(job, "skipped")
+    return attempt(pipeline, options, ranges, job, owned=ledger.owns(job.key, job.output))
+
+
+def attempt(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], job: Job, *, owned: bool) -> Outcome:
+    """Read, fuse and write one job under a temporary name. owned: what lies at the result's place may be replaced."""
     try:
-        return _fuse(pipeline, options, ranges, job, owned=ledger.owns(job.key, job.output))
+        return _fuse(pipeline, options, ranges, job, owned=owned)
     except FusionkitError as error:
-        return Outcome(job, "failed", str(error))
+        return Outcome(job, "failed", str(error), wrong_files=True)
     except Exception as error:
         reason = " ".join(str(error).split())[:500]
         hint = "; a smaller `tile` needs less memory" if "memory" in reason or isinstance(error, MemoryError) else ""

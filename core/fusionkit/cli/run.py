@@ -16,6 +16,8 @@ from .fields import chosen, model_options, part_options, parts_chosen, stage_cho
 from .voice import Voice
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from ..method.pipeline import Pipeline
 
 __all__ = ["run"]
@@ -53,6 +55,15 @@ def run(
             "--pairs",
             help="SOURCES are folders (files of one name belong together), patterns in quotes ('shots/*_ir.tif' "
             "'shots/*_vis.jpg'), or a table of paths (.csv, .parquet).",
+        ),
+    ] = False,
+    shards: Annotated[
+        bool,
+        typer.Option(
+            "--shards",
+            help="SOURCES are tar files of pairs (KEY.ir.png beside KEY.vis.png), or patterns of them ('in/*.tar', "
+            "s3://bucket/in-{0000..0099}.tar); results are tar files with a ledger each, in the folder or below the "
+            "address that -o names.",
         ),
     ] = False,
     group: Annotated[
@@ -130,8 +141,10 @@ def run(
     from ..method.pipeline import Pipeline
 
     voice = Voice(machine, quiet, verbose)
-    if pairs or group:
-        suffix = f".{extension.lower().removeprefix('.')}"
+    suffix = f".{extension.lower().removeprefix('.')}"
+    if shards:
+        _run_shards(Pipeline(config, device=device), sources, output, suffix, engine, files, voice)
+    elif pairs or group:
         _run_folders(config, device, sources, output, suffix, group, engine, files, voice)
     else:
         _run_one(Pipeline(config, device=device), sources, output, files, manifest, voice)
@@ -155,6 +168,62 @@ def _run_one(
     voice.line(f"{job.output} ({outcome.seconds:.1f} s)")
 
 
+def _run_shards(
+    pipeline: "Pipeline",
+    sources: list[Path],
+    output: Path | None,
+    suffix: str,
+    engine: EngineOptions,
+    files: FileOptions,
+    voice: Voice,
+) -> None:
+    from ..batch.shards import fuse_shards, lost_shard, plan_shards
+
+    _check_suffix(suffix)
+    if output is None:
+        raise OptionError("`shards` needs `output`, the folder or address for results")
+    plan = plan_shards([str(source) for source in sources], str(output))
+    counts = {"fused": 0, "skipped": 0, "failed": 0}
+    pairs, bad, spent = 0, 0, 0.0
+    with _bar(voice) as progress:
+        task = progress.add_task("", total=len(plan), rate="")
+        for outcome in fuse_shards(pipeline, plan, files, engine.make(lost_shard), suffix):
+            counts[outcome.status] += 1
+            pairs, bad, spent = pairs + outcome.fused, bad + outcome.failed, spent + outcome.seconds
+            rate = f"{pairs / spent:.2f} pairs/s a worker" if spent else ""
+            progress.update(task, advance=1, description=outcome.shard.source.rpartition("/")[2], rate=rate)
+            voice.shard(outcome)
+    voice.line(
+        f"{output}: {counts['fused']} shards of {pairs} pairs fused, {counts['skipped']} finished before, "
+        f"{counts['failed']} failed; {bad} pairs failed"
+    )
+    if counts["failed"] or bad:
+        raise typer.Exit(1)
+
+
+def _check_suffix(suffix: str) -> None:
+    from ..images.write import CONTAINERS
+
+    if suffix not in CONTAINERS:
+        raise OptionError(f"--ext {suffix}: expected one of {', '.join(CONTAINERS)}")
+
+
+def _bar(voice: Voice) -> "Progress":
+    """A bar with what a second brings and the time that is left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    shown = not (voice.machine or voice.quiet)
+    return Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, disable=not shown)
+
+
 def _run_folders(
     config: PipelineConfig,
     device: str,
@@ -166,16 +235,11 @@ def _run_folders(
     files: FileOptions,
     voice: Voice,
 ) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from ..batch.plan import plan_folders
     from ..batch.run import fuse_folders, lost
-    from ..images.write import CONTAINERS
     from ..method.pipeline import Pipeline
 
-    if suffix not in CONTAINERS:
-        raise OptionError(f"--ext {suffix}: expected one of {', '.join(CONTAINERS)}")
+    _check_suffix(suffix)
     if output is None:
         raise OptionError("`pairs` needs `output`, the folder for results")
     plan = plan_folders(sources, output, suffix, group)
@@ -184,16 +248,7 @@ def _run_folders(
         raise OptionError(f"no file names in common between {', '.join(map(str, sources))}")
     pipeline = Pipeline(config, device=device)
     counts = {"fused": 0, "skipped": 0, "failed": 0}
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    console = Console(stderr=True)
-    shown = not (voice.machine or voice.quiet)
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=not shown) as progress:
+    with _bar(voice) as progress:
         task = progress.add_task("", total=len(plan.jobs), rate="")
         spent = 0.0
         unmatched = [str(path) for path in plan.unmatched]

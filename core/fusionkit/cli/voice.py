@@ -14,6 +14,7 @@ from .fields import in_flags
 if TYPE_CHECKING:
     from ..batch.plan import Plan
     from ..batch.run import Outcome
+    from ..batch.shards import ShardOutcome
 
 __all__ = ["Voice"]
 
@@ -73,6 +74,18 @@ class Voice:
         if self.loud and outcome.record:
             stages = ", ".join(f"{name} {seconds:g} s" for name, seconds in outcome.record["seconds"].items())
             self.note(f"{before}{stages}; at most {outcome.record['peak_memory_mb']:g} MB")
+
+    def shard(self, outcome: "ShardOutcome") -> None:
+        """What became of a shard; its pairs are in its ledger."""
+        shard = outcome.shard
+        if self.machine:
+            row = {"key": shard.source, "status": outcome.status, "output": shard.output, "ledger": shard.ledger}
+            counts = {"fused": outcome.fused, "failed": outcome.failed, "seconds": round(outcome.seconds, 3)}
+            typer.echo(json.dumps({**row, **counts, "reason": in_flags(outcome.reason)}))
+        if outcome.status == "failed":
+            self.warning(f"failed: {outcome.reason}", "red")
+        elif outcome.failed:
+            self.warning(f"{shard.source}: {outcome.failed} pairs failed, see {shard.ledger}")
 
     def counted(self) -> None:
         """How often the notes that were not printed any more came."""
