@@ -17,6 +17,7 @@ COMMANDS = {
     "ablate": "Run a grid of methods over the same pairs, score and compare them, and take them apart.",
     "train": "Train a plug-in's weights on folders of images. Started again with the same options, it continues.",
     "new": "Write a complete package for a plug-in: entry point, options, implementation, tests, README, CI.",
+    "bench": "Measure a method on this machine: images a second, seconds a stage, memory, share of the peak.",
     "doctor": "Say which versions, devices, threads, plug-ins and weights there are; exit 1 where something is broken.",
     "tasks": "List and show the tasks: what --task chooses.",
     "plugins": "List, describe and check plug-ins.",

@@ -4,14 +4,32 @@ The manifest is the ledger's memory. A result's line is written just before the 
 a crash between the two leaves a line without its file, which counts for nothing.
 """
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import OutputError
 from .manifest import Manifest
 
 __all__ = ["Ledger"]
+
+
+class _Kept(NamedTuple):
+    """What has to be known of a finished result, in as few bytes as will do: there may be millions."""
+
+    name: str
+    size: int
+    sources: bytes
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "_Kept":
+        sources = [(s["path"], s["bytes"], s["modified_ns"]) for s in row["sources"]]
+        return cls(_name(row), row["output"]["bytes"], _digest(sources))
+
+
+def _digest(sources: list[tuple[str, int, int]]) -> bytes:
+    return hashlib.blake2b(repr(sources).encode(errors="surrogateescape"), digest_size=16).digest()
 
 
 class Ledger:
@@ -24,39 +42,45 @@ class Ledger:
     def __init__(self, folder: Path, method: str, *, force: bool) -> None:
         self.folder, self.method, self.force = folder, method, force
         self.manifest = Manifest(folder / "manifest.jsonl")
-        done: dict[str, dict[str, Any]] = {}
+        mine: dict[str, _Kept] = {}
+        others: dict[str, str] = {}  # names of what other methods made
         self._run: dict[str, Any] = {}  # the last one of this method
         for row in self.manifest.rows():
             if row.get("status") == "ok" and _whole(row):
-                done[row["key"]] = row
+                key = row["key"]
+                if row.get("method") == method:
+                    mine[key] = _Kept.of(row)
+                    others.pop(key, None)
+                else:
+                    others[key] = _name(row)
+                    mine.pop(key, None)
             elif row.get("event") == "run" and row.get("method") == method:
                 self._run = row
         # made by another method, and still there
-        stale = {k for k, row in done.items() if row.get("method") != method and (folder / _name(row)).exists()}
-        if stale and len(stale) == len(done) and not force:
+        stale = {key for key, name in others.items() if (folder / name).exists()}
+        if stale and not mine and len(stale) == len(others) and not force:
             raise OutputError(
                 f"{folder}: holds {len(stale)} result(s) made with other options ({min(stale)} ...); choose another "
                 "folder, or `force` to redo them"
             )
-        self._mine = {k: row for k, row in done.items() if k not in stale}
+        self._mine = mine
 
     def finished(self, key: str, sources: Iterable[Path], output: Path) -> bool:
         """Whether this very result was made before: same method, sources unchanged since, and the file is there."""
         if self.force or not self.owns(key, output):
             return False
         try:
-            return [(s["path"], s["bytes"], s["modified_ns"]) for s in self._mine[key]["sources"]] == [
-                (str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in sources
-            ]
+            found = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in sources]
         except OSError:
             return False
+        return self._mine[key].sources == _digest(found)
 
     def owns(self, key: str, output: Path) -> bool:
         """Whether `output` is what this method made for `key`, not what somebody put or changed there since."""
-        row = self._mine.get(key)
-        if row is None or _name(row) != output.name or not output.is_file():
+        kept = self._mine.get(key)
+        if kept is None or kept.name != output.name or not output.is_file():
             return False
-        return row["output"].get("bytes") == output.stat().st_size
+        return kept.size == output.stat().st_size
 
     def run(self, **description: Any) -> None:
         """A run begins."""
