@@ -1,6 +1,7 @@
 """Many machines, by Ray: https://docs.ray.io. Needs the extra `ray`."""
 
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -60,11 +61,18 @@ class RayEngine:
             raise OptionError("`engine=ray` needs Ray: pip install 'imagefusionkit[ray]'") from None
         return ray
 
+    def _answers(self) -> None:
+        """Raise OSError where nothing listens at HOST:PORT: Ray itself would ask there for many minutes."""
+        host, colon, port = self.address.rpartition("//")[2].rpartition(":")
+        if colon and port.isdigit():
+            socket.create_connection((host, int(port)), timeout=10).close()
+
     def _connect(self, ray: Any) -> None:
         how: dict[str, Any] = {"address": self.address}
         if not self.address:  # a cluster of our own has as many places as workers are asked for
             how = {"address": "local", "num_cpus": self.jobs or os.cpu_count(), "include_dashboard": False}
         try:
+            self._answers()
             ray.init(**how, log_to_driver=False, logging_level="ERROR")
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
