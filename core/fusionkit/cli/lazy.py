@@ -12,6 +12,7 @@ __all__ = ["COMMANDS", "Commands"]
 # command: what the list says of it, the first paragraph of its own help; its module has its name
 COMMANDS = {
     "run": "Fuse images, or folders of them.",
+    "compare": "Fuse one set of images by every suitable prior and task, side by side on one sheet.",
     "demo": "Make a pair for each of four tasks, fuse them, and write one comparison picture a task.",
     "evaluate": "Score fused images with metrics whose definitions are stated.",
     "ablate": "Run a grid of methods over the same pairs, score and compare them, and take them apart.",

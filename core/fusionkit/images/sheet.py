@@ -8,25 +8,30 @@ from .picture import Array
 
 __all__ = ["contact_sheet"]
 
-BAR, GAP = 22, 4
+LINE, GAP = 18, 4
 BACKGROUND = 24
 
 
 def contact_sheet(panels: Sequence[tuple[str, Array]], columns: int) -> Array:
-    """Labelled panels, each (H, W, 1 or 3) float in [0, 1] and of one size -> one (H', W', 3) float image."""
+    """Labelled panels, each (H, W, 1 or 3) float in [0, 1] and of one size -> one (H', W', 3) float image.
+
+    Labels may have several lines.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     height, width = panels[0][1].shape[:2]
+    bar = GAP + LINE * max(label.count("\n") + 1 for label, _ in panels)
     rows = -(-len(panels) // columns)
     columns = min(columns, len(panels))
-    size = (columns * (width + GAP) + GAP, rows * (height + BAR + GAP) + GAP)
+    size = (columns * (width + GAP) + GAP, rows * (height + bar + GAP) + GAP)
     sheet = Image.new("RGB", size, (BACKGROUND,) * 3)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=14)
     for index, (label, pixels) in enumerate(panels):
         left = GAP + (index % columns) * (width + GAP)
-        top = GAP + (index // columns) * (height + BAR + GAP)
-        draw.text((left + 2, top + 2), label, fill=(235, 235, 235), font=font)
+        top = GAP + (index // columns) * (height + bar + GAP)
+        for number, line in enumerate(label.splitlines()):
+            draw.text((left + 2, top + 2 + LINE * number), line, fill=(235, 235, 235), font=font)
         levels = np.round(np.broadcast_to(pixels, (height, width, 3)) * 255).astype(np.uint8)
-        sheet.paste(Image.fromarray(levels), (left, top + BAR))
+        sheet.paste(Image.fromarray(levels), (left, top + bar))
     return np.asarray(sheet, dtype=np.float32) / 255

@@ -1,0 +1,119 @@
+"""One scene by many methods, side by side."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .contracts import Metric, Sources
+from .errors import FusionkitError
+from .images.convert import to_array, to_tensor
+from .images.picture import Array, Picture
+from .images.sheet import contact_sheet
+from .method.config import choose, task_names
+from .method.pipeline import Pipeline
+from .numerics.recognise import Scene, recognise
+from .registry.kinds import DISTRIBUTION
+from .registry.loading import get_registry
+from .scoring.evaluation import as_sources, score_images
+from .scoring.metrics import load_metrics
+from .timing import Stopwatch
+
+__all__ = ["Entry", "compare", "scene_of", "sheet_of", "suitable"]
+
+# the task of each kind of scene, and what the audit says of it: metric, word on the sheet
+TASKS: dict[Scene, str] = {"heat": "ivif", "exposure": "mef", "focus": "mff", "contrast": "medical"}
+SAID: dict[Scene, dict[str, str]] = {
+    "heat": {"kept_others": "IR kept", "kept_reference": "visible kept", "hot": "hot", "polarity": "polarity"},
+    "exposure": {"rescued": "rescued", "rims": "rims %"},
+    "focus": {"sharper": "dB to the sharper", "halo": "halo %"},
+    "contrast": {"kept_others": "first kept", "kept_reference": "reference kept", "halo": "halo %"},
+}
+ELSEWHERE: dict[str, Scene] = {"focus": "focus", "mertens": "exposure"}  # priors of one kind of scene
+NO_FUSION = ("none", "source", "released_rffusion")  # yardsticks that a comparison of fusions does not need
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method's result: its name, image, seconds, audit figures by their words; or why there is none."""
+
+    name: str
+    image: Array | None = None
+    seconds: float = 0.0
+    figures: dict[str, float] | None = None
+    reason: str = ""
+
+    @property
+    def label(self) -> str:
+        """For a sheet, in two lines."""
+        figures = ", ".join(f"{word} {value:.2f}" for word, value in (self.figures or {}).items())
+        return f"{self.name}: {self.seconds:.2f} s\n{figures}"
+
+
+def scene_of(pictures: Sequence[Picture]) -> Scene:
+    """What kind of scene the pictures show."""
+    sources = as_sources(pictures, resize=True)
+    return recognise(sources.images, sources.luma)
+
+
+def suitable(scene: Scene) -> dict[str, dict[str, object]]:
+    """Names and choices of what can serve such a scene: its task, the default, and every prior of one step."""
+    methods: dict[str, dict[str, object]] = {}
+    if TASKS[scene] in task_names():
+        methods[f"task {TASKS[scene]}"] = {"task": TASKS[scene]}
+    for plugin in get_registry().of_kind("prior"):
+        name, own = plugin.record.name, plugin.distribution == DISTRIBUTION
+        if own and (name in NO_FUSION or ELSEWHERE.get(name, scene) != scene):
+            continue
+        full = f"{plugin.distribution}:{name}"
+        methods[name if own or name not in methods else full] = {"prior": full}
+    return methods
+
+
+def compare(
+    pictures: Sequence[Picture], methods: dict[str, dict[str, object]], scene: Scene, *, device: str = "auto"
+) -> Iterator[Entry]:
+    """Fuse by each method; what a method refuses, or needs many evaluations for, is an entry with its reason."""
+    chosen = load_metrics(["audit"], None)
+    metrics: dict[str, Metric] = {word: chosen[f"audit.{name}"] for name, word in SAID[scene].items()}
+    sources = as_sources(pictures, resize=True)
+    for name, choices in methods.items():
+        task = choices.get("task")
+        others = {key: value for key, value in choices.items() if key != "task"}
+        try:
+            pipeline = Pipeline(choose(str(task) if task else None, None, others), device=device)
+            if pipeline.sampler.options.steps > 1:
+                yield Entry(name, reason=f"{pipeline.sampler.options.steps} steps: left out")
+                continue
+            for part in pipeline.parts.values():
+                part.plugin.prepare()
+            watch = Stopwatch()
+            with watch.stage("all"):
+                fused = pipeline.fuse_pictures(pictures).picture.pixels
+        except (FusionkitError, ImportError) as error:
+            yield Entry(name, reason=str(error).splitlines()[0])
+            continue
+        yield Entry(name, fused, watch.seconds["all"], _figures(fused, sources, metrics))
+
+
+def _figures(fused: Array, sources: Sources, metrics: dict[str, Metric]) -> dict[str, float]:
+    rounded = (to_tensor(fused) * 255).round() / 255
+    [(_, values)] = score_images({"": rounded}, sources, metrics, baselines=False)
+    return {word: value for word, value in values.items() if not math.isnan(value)}
+
+
+def sheet_of(pictures: Sequence[Picture], entries: Sequence[Entry], width: int, columns: int) -> Array:
+    """Sources, then results, each at most `width` pixels wide: (H', W', 3) in [0, 1]."""
+    last = pictures[-1].size
+    panels = [(p.name, p.pixels) for p in pictures if p.size == last]
+    panels += [(entry.label, entry.image) for entry in entries if entry.image is not None]
+    return contact_sheet([(label, to_array(_smaller(to_tensor(image), width))) for label, image in panels], columns)
+
+
+def _smaller(image: Tensor, width: int) -> Tensor:
+    height, wide = image.shape[-2:]
+    if wide <= width:
+        return image
+    return F.interpolate(image, size=(max(1, round(height * width / wide)), width), mode="area")

@@ -1,0 +1,60 @@
+"""One scene by many methods."""
+
+import numpy as np
+import pytest
+
+from fusionkit.comparison import compare, scene_of, sheet_of, suitable
+from fusionkit.images import Picture, write_image
+from fusionkit.reading import read_image
+from fusionkit.scenes import infrared_visible, multi_exposure, multi_focus
+from harness import run_cli
+
+SIZE = (96, 128)
+
+
+def pictures(scene):
+    images = (image.astype(np.float32) for image in scene(SIZE))
+    return [Picture(image, "8", (0.0, 255.0), name=f"{i}.png") for i, image in enumerate(images)]
+
+
+class TestComparison:
+    @pytest.mark.parametrize(
+        ("scene", "kind", "task", "missing"),
+        [
+            (infrared_visible, "heat", "task ivif", {"focus", "mertens"}),
+            (multi_exposure, "exposure", "task mef", {"focus"}),
+            (multi_focus, "focus", "task mff", {"mertens"}),
+        ],
+    )
+    def test_what_suits_a_scene_is_found(self, scene, kind, task, missing):
+        assert scene_of(pictures(scene)) == kind
+        methods = suitable(kind)
+        assert next(iter(methods)) == task
+        assert {"em_tv", "laplacian", "average"} <= methods.keys()
+        assert not missing & methods.keys()
+
+    def test_results_have_figures_and_refusals_a_reason(self):
+        pair = pictures(infrared_visible)
+        methods = {name: {"prior": name} for name in ("average", "em_tv", "ddfm", "nothing")}
+        found = {entry.name: entry for entry in compare(pair, methods, "heat", device="cpu")}
+        assert found["average"].figures["visible kept"] == pytest.approx(0.5, abs=0.1)
+        assert found["em_tv"].figures["visible kept"] > 0.8
+        assert "steps: left out" in found["ddfm"].reason
+        assert "nothing" in found["nothing"].reason
+        assert found["em_tv"].label.startswith("em_tv: ")
+        sheet = sheet_of(pair, list(found.values()), 64, 2)
+        assert sheet.shape[1] == 2 * (64 + 4) + 4  # two columns of 64 pixels, gaps of 4
+        assert sheet.shape[0] > 2 * 48
+
+    def test_the_command_writes_the_sheet_once(self, tmp_path):
+        for folder, image in zip(("ir", "vis"), infrared_visible(SIZE), strict=True):
+            (tmp_path / folder).mkdir()
+            write_image(tmp_path / folder / "1.png", image.astype(np.float32), "8")
+        command = ["compare", "ir/1.png", "vis/1.png", "-o", "s.png", "--priors", "average,laplacian,none_such"]
+        done = run_cli(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "laplacian: " in done.stdout
+        assert "without none_such" in done.stderr
+        assert read_image(tmp_path / "s.png").size[0] == 3 * (128 + 4) + 4
+        again = run_cli(*command, cwd=tmp_path)
+        assert (again.returncode, "exists already" in again.stderr) == (2, True)
