@@ -89,13 +89,38 @@ def test_zooming_one_image_zooms_all(page):
     view = page.locator("#grid .view").first
     view.scroll_into_view_if_needed()
     view.hover()
+    page.keyboard.down("Control")
     page.mouse.wheel(0, -600)
-    page.wait_for_function("document.querySelector('#grid img').style.transform.includes('scale(4')")
+    page.keyboard.up("Control")
+    page.locator("#grid img[style*='scale(4']").first.wait_for()
     transforms = page.evaluate("[...document.querySelectorAll('.view img, .view canvas')].map(e => e.style.transform)")
     assert len(transforms) == 2 + 3 + 2 + 3
     assert len(set(transforms)) == 1
     view.dblclick()
+    page.locator("#grid img[style*='scale(1)']").first.wait_for()
+    page.get_by_role("button", name="zoom in").click()
+    page.locator("#grid img[style*='scale(1.5)']").first.wait_for()
+    page.get_by_role("button", name="whole").click()
+    page.locator("#grid img[style*='scale(1)']").first.wait_for()
+
+
+def test_the_wheel_scrolls_the_page_over_pictures(page):
+    page.evaluate("window.scrollTo(0, 0)")
+    view = page.locator("#grid .view").first
+    view.scroll_into_view_if_needed()
+    view.hover()
+    before = page.evaluate("window.scrollY")
+    page.mouse.wheel(0, 150 if before < 100 else -150)
+    page.wait_for_timeout(400)
+    assert page.evaluate("window.scrollY") != before
     assert "scale(1)" in page.evaluate("document.querySelector('#grid img').style.transform")
+
+
+def test_before_and_after_opens_on_the_two_best(page, study):
+    ranks = study.evaluation().mean_ranks()
+    best = sorted((s.cell.label for s in study.cells if not s.cell.removed), key=ranks.__getitem__)[:2]
+    shown = page.evaluate("['right', 'left'].map(id => document.getElementById(id).selectedOptions[0].textContent)")
+    assert shown == best
 
 
 def test_the_slider_moves_the_edge_and_the_difference_is_that_of_the_files(page, study):

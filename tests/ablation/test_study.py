@@ -330,7 +330,28 @@ def test_the_report_shows_what_was_lost_and_invented_where_metrics_can_say(tmp_p
         list(study.run())
         html = next(p for p in write_reports(study) if p.suffix == ".html").read_text(encoding="utf-8")
         assert html.count("lost blue, invented red") >= shown
-        assert html.count("data:image/jpeg") == shown
+        pictures = html.count("data:image/webp;base64,")
+        assert pictures == 2 + 2 + shown  # sources, results, maps; each once
+
+
+def test_many_large_pictures_make_a_small_report(tmp_path, monkeypatch):
+    text = '[base]\nbackbone = "identity"\n[grid]\nprior = ["laplacian", "average", "max"]\n[report]\nmetrics = ["EN"]\nattribution = "none"\n'
+    study = Study(
+        load_grid(write_grid(tmp_path / "g.toml", text)),
+        load_scenes("infrared-visible", 3, (120, 160)),
+        tmp_path / "out",
+        device="cpu",
+    )
+    list(study.run())
+    sizes = {}
+    for most in (3_000_000, 60_000):
+        monkeypatch.setattr("fusionkit.ablation.report.MOST_BYTES", most)
+        html = next(p for p in write_reports(study) if p.suffix == ".html").read_text(encoding="utf-8")
+        pictures = re.findall(r"data:image/webp;base64,([A-Za-z0-9+/=]+)", html)
+        sizes[most] = sum(map(len, pictures)) * 3 / 4
+        assert len(pictures) == 3 * 5
+        assert ("WebP of quality" in html) == (most == 60_000)
+    assert sizes[60_000] <= 60_100 < sizes[3_000_000]
 
 
 def test_sizes_that_no_cell_can_take_are_said_before_the_first_runs(tmp_path):

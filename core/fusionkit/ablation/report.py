@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import hashlib
 import io
 import json
 import math
@@ -11,9 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from ..contracts import Sources
-from ..images import Picture, write_image
 from ..images.convert import to_tensor
+from ..images.picture import Array, from_unit
 from ..reading import read_image
 from ..registry.kinds import DISTRIBUTION
 from ..scoring.maps import has_maps, overlay
@@ -23,6 +26,9 @@ from .degrade import degrade
 from .study import Case, Study
 
 __all__ = ["write_reports"]
+
+MOST_BYTES = 3_000_000  # of all pictures together, encoded: a report that can be sent
+QUALITIES = (90, 80, 65, 50, 30, 15)  # of lossy WebP, the first that fits
 
 
 def write_reports(study: Study) -> list[Path]:
@@ -105,41 +111,62 @@ def _html(study: Study, record: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    images = [_images(study, case) for case in study.cases[: study.grid.report.images]]
-    return environment.get_template("report.html.jinja").render(record=record, images=images)
+    images = _Images()
+    pairs = [_pair(study, case, images) for case in study.cases[: study.grid.report.images]]
+    uris, quality = images.uris()
+    return environment.get_template("report.html.jinja").render(record=record, images=pairs, uris=uris, quality=quality)
 
 
-def _images(study: Study, case: Case) -> dict[str, Any]:
-    """The sources and every cell's result of one pair, as data URIs."""
+class _Images:
+    """The pictures of a report, each once, however many cells show it."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self._pixels: list[Array] = []
+
+    def number(self, pixels: Array) -> int:
+        """Of a picture (H, W, 1 or 3) in [0, 1]."""
+        values = from_unit(pixels, "8", (0.0, 255.0))
+        key = hashlib.sha256(repr(values.shape).encode() + values.tobytes()).digest()
+        if key not in self._numbers:
+            self._numbers[key] = len(self._pixels)
+            self._pixels.append(values)
+        return self._numbers[key]
+
+    def uris(self) -> tuple[list[str], int | None]:
+        """All of them as WebP in data URIs, and the quality: None for lossless, which they are as long as they fit."""
+        for quality in (None, *QUALITIES):
+            encoded = [_webp(values, quality) for values in self._pixels]
+            if sum(map(len, encoded)) <= MOST_BYTES:
+                break
+        return ["data:image/webp;base64," + base64.b64encode(data).decode() for data in encoded], quality
+
+
+def _webp(values: Array, quality: int | None) -> bytes:
+    stream = io.BytesIO()
+    image = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+    image.save(stream, "webp", **({"lossless": True} if quality is None else {"quality": quality}))
+    return stream.getvalue()
+
+
+def _pair(study: Study, case: Case, images: _Images) -> dict[str, Any]:
+    """The sources and every cell's result of one pair, by the numbers of their pictures."""
     pictures = case.read()
-    panels = [{"label": f"source {i + 1}", "uri": _uri_of(p)} for i, p in enumerate(pictures)]
+    panels = [{"label": f"source {i + 1}", "image": images.number(p.pixels)} for i, p in enumerate(pictures)]
     seen = {"none"}
     for state in study.finished():
         kind = state.cell.degradation
         if kind not in seen:
             seen.add(kind)
             for i, p in enumerate(pictures):
-                bad = Picture(degrade(p.pixels, kind, i, case.key), "8", (0.0, 255.0), name=p.name)
-                panels.append({"label": f"source {i + 1}, {kind}", "uri": _uri_of(bad)})
+                bad = degrade(p.pixels, kind, i, case.key)
+                panels.append({"label": f"source {i + 1}, {kind}", "image": images.number(bad)})
     sources = Sources.of([to_tensor(p.pixels) for p in pictures])
     for state in study.finished():
         path = study.image(state, case)
-        panels.append({"label": state.cell.label, "uri": _uri(path.read_bytes())})
+        pixels = read_image(path).pixels
+        panels.append({"label": state.cell.label, "image": images.number(pixels), "cell": state.cell.label})
         if has_maps(study.metrics):
-            fused = to_tensor(read_image(path).pixels)
-            shown = Picture(overlay(fused, sources, study.metrics), "8", (0.0, 255.0), name=path.name)
-            panels.append({"label": f"{state.cell.label}: lost blue, invented red", "uri": _uri_of(shown, "jpeg")})
+            shown = overlay(to_tensor(pixels), sources, study.metrics)
+            panels.append({"label": f"{state.cell.label}: lost blue, invented red", "image": images.number(shown)})
     return {"pair": case.key, "panels": panels}
-
-
-def _uri_of(picture: Picture, kind: str = "png") -> str:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"picture.{kind}"
-        write_image(path, picture.pixels, "8")
-        return _uri(path.read_bytes(), kind)
-
-
-def _uri(encoded: bytes, kind: str = "png") -> str:
-    return f"data:image/{kind};base64," + base64.b64encode(encoded).decode()
