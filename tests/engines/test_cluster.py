@@ -64,7 +64,7 @@ def folders(tmp_path_factory):
 
 
 def made(folder: Path):
-    return {p.name: p.read_bytes() for p in sorted(folder.glob("*.png"))}
+    return {p.name: p.read_bytes() for p in sorted(folder.glob("[0-9]*.png"))}
 
 
 def entered(folder: Path):
