@@ -19,9 +19,10 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from speed import downsample_textbook, upsample_textbook
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from fusionkit.bench import convolution_peak
 from fusionkit.method.pipeline import Pipeline
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig, blocks
 from fusionkit_backbones.rf import RectifiedFlow, RFOptions
@@ -58,16 +59,8 @@ def operations(function: Callable[[], object]) -> float:
 
 def peaks() -> dict[str, float]:
     """Operations a second of plain convolutions."""
-    best = {}
-    for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        rates = []
-        for channels, side in ((64, 192), (128, 128)):
-            conv = nn.Conv2d(channels, channels, 3, padding=1).to(kind, memory_format=torch.channels_last)
-            x = torch.rand(1, channels, side, side).to(kind).contiguous(memory_format=torch.channels_last)
-            taken = seconds({"conv": lambda conv=conv, x=x: conv(x)}, 20)["conv"]  # type: ignore[misc]
-            rates.append(2 * 9 * channels**2 * side**2 / taken)
-        best[name] = max(rates)
-    return best
+    cpu = torch.device("cpu")
+    return {name: convolution_peak(cpu, bfloat16=name == "bfloat16") for name in ("float32", "bfloat16")}
 
 
 def attention_textbook(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,20 @@ def _main(arguments: list[str], environment: dict[str, str], cwd: Path | None, t
     from fusionkit.cli.app import main
 
     main()
+
+
+def dies_once(folder: Path, task: int) -> tuple[int, str]:
+    """Kills its process at the first try of task 2, and at every try of task 5."""
+    begun = folder / f"{task}-{len(list(folder.glob(f'{task}-*')))}"
+    begun.touch()
+    if task == 5 or (task == 2 and begun.name == "2-0"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task, "done"
+
+
+def lost(task: int) -> tuple[int, str]:
+    """What an engine says of a task that it gives up."""
+    return task, "lost"
 
 
 def make_sources(*lumas: torch.Tensor, reference: int = -1) -> Sources:

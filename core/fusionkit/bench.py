@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .memory import peak_memory_mb
 from .method.pipeline import Pipeline
-from .numerics.precision import has_bfloat16
+from .numerics.precision import cleans_in_bfloat16
 from .numerics.window import gaussian_blur
 from .scenes import infrared_visible
 from .timing import Stopwatch
@@ -49,15 +49,14 @@ def measure(pipeline: Pipeline, size: tuple[int, int], batch: int, runs: int) ->
     clean = [gaussian_blur(_tensor(image, batch).to(device), 1.5) for image in infrared_visible(size)]
     generator = torch.Generator().manual_seed(0)
     noisy = [(y + NOISE * torch.randn(y.shape, generator=generator).to(device)).clamp(0, 1) for y in clean]
-    precision = pipeline.sampler.options.precision
-    fast = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
+    fast = cleans_in_bfloat16(pipeline.sampler.options.precision, device)
     peak = convolution_peak(device, bfloat16=fast)
     for name, sources in (("clean", clean), ("noisy", noisy)):
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
         def run(sources: list[Tensor] = sources) -> object:
-            return pipeline.run(sources, watch=None)
+            return pipeline.run(sources)
 
         seconds = median_seconds(run, runs, settled)
         watch = Stopwatch(settled)

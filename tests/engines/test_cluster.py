@@ -15,6 +15,7 @@ import pytest
 from fusionkit.engines.engine import TRIES
 from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
+from harness import dies_once, lost
 
 pytest.importorskip("ray", reason="needs the extra ray")
 
@@ -26,19 +27,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 COUNT = int(os.environ.get("FUSIONKIT_RAY_PAIRS", "40"))
-
-
-def dies_once(folder, task):
-    """Kills its process at the first try of task 2, and at every try of task 5."""
-    begun = folder / f"{task}-{len(list(folder.glob(f'{task}-*')))}"
-    begun.touch()
-    if task == 5 or (task == 2 and begun.name == "2-0"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return task, "done"
-
-
-def lost(task):
-    return task, "lost"
 
 
 def run(*arguments, cwd, wait=True):
@@ -80,7 +68,7 @@ def workers():
 
 
 def test_a_killed_actor_costs_its_own_task_and_no_other(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import this module
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # workers import the harness
     found = list(RayEngine(2, "", lost).map(partial(dies_once, tmp_path), range(8)))
     assert found == [(task, "lost" if task == 5 else "done") for task in range(8)]
     assert len(list(tmp_path.glob("2-*"))) == 2

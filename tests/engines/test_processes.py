@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import time
 from functools import partial
 
@@ -14,25 +13,12 @@ from fusionkit.engines.processes import ProcessEngine
 from fusionkit.errors import OptionError
 from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
-from harness import run_cli
+from harness import dies_once, lost, run_cli
 
 
 def slow_first(task):
     time.sleep(0.3 if task == 0 else 0)
     return task, os.getpid()
-
-
-def dies_once(folder, task):
-    """Kills its process at the first try of task 2, and at every try of task 5."""
-    begun = folder / f"{task}-{len(list(folder.glob(f'{task}-*')))}"
-    begun.touch()
-    if task == 5 or (task == 2 and begun.name == "2-0"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return task, "done"
-
-
-def lost(task):
-    return task, "lost"
 
 
 def test_results_come_in_order_from_other_processes():

@@ -136,8 +136,13 @@ class _Images:
     def uris(self) -> tuple[list[str], int | None]:
         """All of them as WebP in data URIs, and the quality: None for lossless, which they are as long as they fit."""
         for quality in (None, *QUALITIES):
-            encoded = [_webp(values, quality) for values in self._pixels]
-            if sum(map(len, encoded)) <= MOST_BYTES:
+            encoded, size = list[bytes](), 0
+            for values in self._pixels:
+                encoded.append(_webp(values, quality))
+                size += len(encoded[-1])
+                if size > MOST_BYTES and quality != QUALITIES[-1]:
+                    break  # the next quality, before the rest is encoded for nothing
+            else:
                 break
         return ["data:image/webp;base64," + base64.b64encode(data).decode() for data in encoded], quality
 

@@ -6,16 +6,15 @@ pairs never lie in one memory. A shard's result appears whole, after its ledger:
 gives the same bytes.
 """
 
-import hashlib
 import io
 import json
 import shutil
 import tarfile
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,6 +26,7 @@ from ..method.pipeline import Pipeline
 from ..reading import readable_extensions
 from ..reading.ranges import folder_ranges
 from ..storage import places
+from ..storage.manifest import Manifest, sha256
 from .options import FileOptions
 from .plan import Job
 from .run import Outcome, attempt, method_digest
@@ -70,7 +70,7 @@ def plan_shards(sources: Sequence[str], output: str) -> list[Shard]:
     if odd:
         raise InputError(f"{odd[0]}: `shards` takes tar files; give folders of images to `pairs`")
     names = [address.rpartition("/")[2] for address in found]
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1] if len(set(names)) < len(names) else []
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InputError(f"{twice[0]}: two shards have this name, and so would their results")
     shards = [Shard(address, places.beside(output, name)) for address, name in zip(found, names, strict=True)]
@@ -144,7 +144,9 @@ class _Work:
     method: str
     fused: int = 0
     failed: int = 0
-    ledger: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ledger = Manifest(self.folder / "ledger.jsonl")
 
     def run(self, tar: Path) -> None:
         """Unpack, fuse, pack, store: the ledger first, as a manifest's line stands before its result."""
@@ -163,13 +165,10 @@ class _Work:
         with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as results:
             for job, members in jobs:
                 self._pair(job, members, ranges, results)
-        digest = hashlib.sha256(packed.read_bytes()).hexdigest() if packed.stat().st_size < 2**30 else None
-        output = {"address": self.shard.output, "bytes": packed.stat().st_size, "sha256": digest}
+        output = {"address": self.shard.output, "bytes": packed.stat().st_size, "sha256": sha256(packed)}
         source = {"address": self.shard.source, **self.tag}
         self._enter("shard", source=source, output=output, fused=self.fused, failed=self.failed)
-        text = self.folder / "ledger.jsonl"
-        text.write_text("".join(self.ledger), encoding="utf-8")
-        places.store(text, self.shard.ledger)
+        places.store(self.ledger.path, self.shard.ledger)
         places.store(packed, self.shard.output)
 
     def _unpacked(self, tar: Path) -> tuple[list[tuple[Job, list[str]]], list[tuple[str, str]]]:
@@ -235,8 +234,7 @@ class _Work:
         self._enter("pair", key=key, status="failed", error=reason)
 
     def _enter(self, event: str, **row: Any) -> None:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.ledger.append(json.dumps({"event": event, "time": now, "method": self.method, **row}) + "\n")
+        self.ledger.append(event, method=self.method, **row)
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:

@@ -16,7 +16,7 @@ from ..contracts import Backbone, ColorSpace, Decoder, Sources
 from ..errors import OptionError, PluginError
 from ..flow.path import x0_and_noise
 from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
-from ..numerics.precision import arithmetic, has_bfloat16
+from ..numerics.precision import arithmetic, cleans_in_bfloat16
 from ..timing import Stopwatch
 from .config import Precision
 
@@ -179,8 +179,7 @@ class Restorer:
         # some planes at a time: the memory of one large image, whatever their number
         count = max(1, TOGETHER // (x.shape[-2] * x.shape[-1]))
         parts = (slice(i, i + count) for i in range(0, len(x), count))
-        fast = self.precision == "bfloat16" or (self.precision == "auto" and has_bfloat16(x.device))
-        with arithmetic(x.device, bfloat16=fast):
+        with arithmetic(x.device, bfloat16=cleans_in_bfloat16(self.precision, x.device)):
             v = torch.cat([self.backbone.velocity(x[part], t[part]).float() for part in parts])
         if v.shape != x.shape or not bool(v.isfinite().all()):
             name = f"{type(self.backbone).__module__}.{type(self.backbone).__name__}.velocity"

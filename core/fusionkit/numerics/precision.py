@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 
-__all__ = ["arithmetic", "channels_last", "has_bfloat16"]
+__all__ = ["arithmetic", "channels_last", "cleans_in_bfloat16", "has_bfloat16"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -17,6 +17,11 @@ def has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name tells
     return device.type == "cpu" and known is not None and bool(known())
+
+
+def cleans_in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether sources are cleaned in bfloat16 where a precision, "auto" perhaps, is asked for."""
+    return precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
 
 
 def arithmetic(device: torch.device, *, bfloat16: bool) -> AbstractContextManager[object]:

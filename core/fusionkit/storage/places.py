@@ -6,6 +6,7 @@ Buckets need the extra `cloud`. Credentials, region and endpoint are the environ
 
 import fnmatch
 import glob
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any
 from ..errors import FusionkitError, InputError, OptionError, OutputError
 from .atomic import atomic_write
 
-__all__ = ["beside", "exists", "expand", "fetched", "read_text", "store", "tag"]
+__all__ = ["beside", "expand", "fetched", "read_text", "store", "tag"]
 
 REMOTE = re.compile(r"^(s3|gs|az):/{1,2}([^/]+)/?(.*)$")  # one slash where a Path has swallowed the other
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -61,11 +62,6 @@ def tag(address: str) -> dict[str, Any] | None:
         except FileNotFoundError:
             return None
     return {"bytes": found["size"], "tag": found["e_tag"]}
-
-
-def exists(address: str) -> bool:
-    """Whether something is there."""
-    return tag(address) is not None
 
 
 def read_text(address: str) -> str:
@@ -125,11 +121,8 @@ def _objects() -> Any:
 
 
 def _bucket(bucket: str) -> Any:
-    import os
-
     from obstore.store import from_url
 
-    _objects()
     plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")  # a server of one's own
     return from_url(bucket, client_options={"allow_http": True} if plain else None)
 
