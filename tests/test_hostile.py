@@ -91,10 +91,10 @@ class TestImages:
             Image.new("L", (3000, 2000)).save(tmp_path / name)
         sources = (tmp_path / "a.png", tmp_path / "b.png")
         job, pipeline = Job("x", sources, tmp_path / "x.png"), Pipeline(prior="average", backbone="identity")
-        monkeypatch.setattr("fusionkit.batch.run.free_memory", lambda: 300_000_000)
+        monkeypatch.setattr("fusionkit.batch.run.free_memory", lambda: 100_000_000)
         monkeypatch.setattr("fusionkit.batch.run.read_image", lambda *_: pytest.fail("was read"))
         with pytest.raises(
-            OutputError, match=r"2 images of up to 6 megapixels need 0\.4 GB at the very least, 0\.3 GB"
+            OutputError, match=r"2 images of up to 6 megapixels need 0\.2 GB at the very least, 0\.1 GB"
         ):
             fuse_files(pipeline, job, FileOptions(), None)
         assert (free_memory() or 1) > 0

@@ -14,7 +14,7 @@ from .images.picture import Array, Picture
 from .images.sheet import contact_sheet
 from .method.config import choose, task_names
 from .method.pipeline import Pipeline
-from .numerics.recognise import Scene, recognise
+from .numerics.recognise import Scene
 from .registry.kinds import DISTRIBUTION
 from .registry.loading import get_registry
 from .scoring.evaluation import as_sources, score_images
@@ -54,8 +54,7 @@ class Entry:
 
 def scene_of(pictures: Sequence[Picture]) -> Scene:
     """What kind of scene the pictures show."""
-    sources = as_sources(pictures, resize=True)
-    return recognise(sources.images, sources.luma)
+    return as_sources(pictures, resize=True).scenes[0]
 
 
 def suitable(scene: Scene) -> dict[str, dict[str, object]]:

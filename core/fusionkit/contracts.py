@@ -8,17 +8,23 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
+import torch
 import torch.nn.functional as F
 from pydantic import BaseModel
 from torch import Tensor
 
+from .images.convert import StoredImages
 from .images.metadata import NO_METADATA, Metadata
 from .images.picture import Array, Span
+from .numerics.luma import colorful
 from .numerics.luma import luma as bt601
+from .numerics.recognise import Scene, recognise
+from .numerics.strips import strips
 from .options import Options
 
 __all__ = [
@@ -59,14 +65,15 @@ class Sources:
     """The registered images of one scene, as every plug-in sees them.
 
     images: each (B, 3, H, W) or (B, 1, H, W) in [0, 1], all of one size (stages may be given several sizes and must
-    leave one). luma: their (B, 1, H, W). roles: what each shows ("ir", "visible" ...; free text). reference: index of
-    the source whose look the result takes where sources disagree (the visible image of an infrared pair). names: what
-    messages call each source. noise: the deviation of the noise that each source's luma still has, (B,) in units of
-    [0, 1]; empty where nothing is known. to_luma: how luma is made of an image. notes: what the user is told
-    afterwards; stages append to it. found: what stages measured, for the manifest; they add to it.
+    leave one); of large pictures each is made whenever it is asked for. luma: their (B, 1, H, W). roles: what each
+    shows ("ir", "visible" ...; free text). reference: index of the source whose look the result takes where sources
+    disagree (the visible image of an infrared pair). names: what messages call each source. noise: the deviation of
+    the noise that each source's luma still has, (B,) in units of [0, 1]; empty where nothing is known. to_luma: how
+    luma is made of an image. notes: what the user is told afterwards; stages append to it. found: what stages
+    measured, for the manifest; they add to it. whole: of rows, the sources that they were cut from.
     """
 
-    images: tuple[Tensor, ...]
+    images: Sequence[Tensor]
     luma: tuple[Tensor, ...]
     roles: tuple[str, ...] = ()
     reference: int = -1
@@ -75,11 +82,14 @@ class Sources:
     to_luma: Callable[[Tensor], Tensor] = bt601
     notes: list[str] = field(default_factory=list, compare=False)
     found: dict[str, Any] = field(default_factory=dict, compare=False)
+    whole: "Sources | None" = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, images: Sequence[Tensor], to_luma: Callable[[Tensor], Tensor] = bt601, **fields: Any) -> Self:
-        """Sources of these images; their luma is made by `to_luma`."""
-        return cls(tuple(images), tuple(to_luma(image) for image in images), to_luma=to_luma, **fields)
+        """Sources of these images; their luma is made by `to_luma`, pixel by pixel."""
+        stored = isinstance(images, StoredImages)
+        luma = tuple(_luma_of(images, i, to_luma) for i in range(len(images)))
+        return cls(images if stored else tuple(images), luma, to_luma=to_luma, **fields)
 
     def with_images(self, images: Sequence[Tensor]) -> Self:
         """The same sources showing other images; luma is made anew."""
@@ -87,7 +97,7 @@ class Sources:
 
     def select(self, indices: Sequence[int]) -> Self:
         """These images of the batch; the sources themselves where that is all."""
-        if list(indices) == list(range(len(self.images[0]))):
+        if list(indices) == list(range(len(self.luma[0]))):
             return self
         return replace(
             self,
@@ -96,6 +106,36 @@ class Sources:
             noise=tuple(level[list(indices)] for level in self.noise),
         )
 
+    def rows(self, rows: slice) -> Self:
+        """These rows of all images, which know the whole that they are of."""
+        images = self.images
+        if isinstance(images, StoredImages):
+            cut = tuple(images.rows(i, rows) for i in range(len(images)))
+        else:
+            cut = tuple(image[..., rows, :] for image in images)
+        return replace(self, images=cut, luma=tuple(y[..., rows, :] for y in self.luma), whole=self.whole or self)
+
+    @property
+    def colored(self) -> tuple[Tensor, ...]:
+        """Whether each source has colour, (B,) of bool each; of rows, whether the whole has."""
+        return (self.whole or self)._colored
+
+    @property
+    def scenes(self) -> tuple[Scene, ...]:
+        """What kind of scene each image of the batch shows (`fusionkit.numerics.recognise`); of rows, the whole's."""
+        return (self.whole or self)._scenes
+
+    @cached_property
+    def _colored(self) -> tuple[Tensor, ...]:
+        if isinstance(self.images, StoredImages):
+            return tuple(torch.tensor([p.has_color], device=self.images.device) for p in self.images.pictures)
+        return tuple(colorful(image) for image in self.images)
+
+    @cached_property
+    def _scenes(self) -> tuple[Scene, ...]:
+        every = range(len(self.luma[0]))
+        return tuple(recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored]) for b in every)
+
     def name(self, index: int) -> str:
         """What messages call source `index`."""
         return self.names[index] if self.names else f"source {index + 1}"
@@ -103,7 +143,7 @@ class Sources:
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """Height and width of each source."""
-        return tuple((image.shape[-2], image.shape[-1]) for image in self.images)
+        return tuple((y.shape[-2], y.shape[-1]) for y in self.luma)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -133,6 +173,17 @@ class Sources:
     def first_other_luma(self) -> Tensor:
         """Luma of the first source beside the reference; a single source is its own."""
         return self.other_luma[0] if len(self) > 1 else self.reference_luma
+
+
+def _luma_of(images: Sequence[Tensor], index: int, to_luma: Callable[[Tensor], Tensor]) -> Tensor:
+    """Luma of one image; of a stored picture strip by strip."""
+    if not isinstance(images, StoredImages):
+        return to_luma(images[index])
+    width, height = images.pictures[index].size
+    found = torch.empty(1, 1, height, width, device=images.device)
+    for part in strips(height, width, 0):
+        found[..., part.place, :] = to_luma(images.rows(index, part.rows))
+    return found
 
 
 class Backbone(Plugin, ABC):
@@ -197,10 +248,13 @@ class Prior(Plugin, ABC):
 class ColorSpace(Plugin, ABC):
     """Separates what is fused (luma) from what is carried over (chroma).
 
-    bt601: its luma is that of `fusionkit.numerics.luma`.
+    bt601: its luma is that of `fusionkit.numerics.luma`. reach: how many rows around a pixel `merge` looks at, once
+    `Sources.colored` and `Sources.scenes` are known; None says that it needs the whole image. `split` goes pixel by
+    pixel.
     """
 
     bt601: bool = False
+    reach: int | None = None
 
     @abstractmethod
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -247,7 +301,10 @@ class Stage(Plugin, ABC):
         return sources
 
     def after(self, image: Tensor, sources: Sources) -> Tensor:
-        """The result (B, 3 or 1, H, W), about [0, 1] -> the result; `sources` are those that `before` was given."""
+        """The result (B, 3 or 1, H, W), about [0, 1] -> the result; `sources` are those that `before` was given.
+
+        `image` is this stage's to keep: it may be changed in place.
+        """
         return image
 
 

@@ -346,7 +346,7 @@ class StageContract(PluginContract):
         """The stage around a fusion that takes the mean."""
         stage: Stage = self.make()
         seen = stage.before(sources)
-        return stage.after(torch.stack(seen.images).mean(0), sources)
+        return stage.after(torch.stack(list(seen.images)).mean(0), sources)
 
     @pytest.mark.parametrize("size", SIZES)
     def test_sources_stay_sources(self, size: tuple[int, int]) -> None:

@@ -1,5 +1,7 @@
 """The EM/TV prior: by evidence, and as DDFM (Zhao et al., ICCV 2023, section 3.3) and RFfusion state it."""
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -8,15 +10,18 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-from fusionkit.numerics.poisson import divergence, screened_poisson
+from fusionkit.numerics.poisson import decay, divergence, screened_poisson
 from fusionkit.numerics.poisson import gradient as spatial_gradient
-from fusionkit.numerics.recognise import Scene, recognise
+from fusionkit.numerics.recognise import Scene
+from fusionkit.numerics.strips import in_strips, strips
 
-from .evidence import explained_gradient, target
+from .evidence import Target, explained_gradient, grain_floor, target
 
 __all__ = ["EMTV", "EMState", "EMTVOptions", "em_step", "prox_tv"]
 
 Form = Literal["evidence", "corrected", "released"]
+
+ENERGY_REACH = 4  # rows around that a gradient's responsibilities depend on
 
 
 class EMTVOptions(Options):
@@ -139,21 +144,33 @@ class EMTV(Prior):
     def _explain(self, x0: Tensor, sources: Sources) -> Tensor:
         """One image; notes are those of the whole batch, which `select` shares."""
         o = self.options
-        every = torch.stack([x0, *sources.luma])
-        low, high = every.amin(0), every.amax(0)
         found = target(self._kind(sources), x0, sources, o.lit)
-        fused = found.brightness
-        for _ in range(o.iterations if found.follows else 0):
-            gx, gy = explained_gradient(fused, found, sources)
-            fused = screened_poisson(o.screen * found.brightness - divergence(gx, gy), o.screen)
-            fused = fused.clamp(low, high)
-        return fused.clamp(low, high)
+        if not found.follows:
+            return in_strips(_within, found.brightness, x0, *sources.luma, reach=0)
+        fused, floors = found.brightness, [grain_floor(y) for y in sources.luma]
+        for _ in range(o.iterations):
+            fused = self._m_step(fused, found, [grain_floor(fused), *floors], x0, sources.luma)
+        return fused
+
+    def _m_step(
+        self, current: Tensor, found: Target, floors: Sequence[Tensor], x0: Tensor, lumas: Sequence[Tensor]
+    ) -> Tensor:
+        """The image that has the expected brightness and the expected gradients; strip by strip where it is large."""
+        screen, fused = self.options.screen, torch.empty_like(current)
+        for part in strips(current.shape[-2], current.shape[-1], decay(screen) + ENERGY_REACH):
+            rows = [y[..., part.rows, :] for y in lumas]
+            wanted = found.rows(part.rows)
+            gx, gy = explained_gradient(current[..., part.rows, :], wanted, rows, floors)
+            solved = screened_poisson(screen * wanted.brightness - divergence(gx, gy), screen)
+            solved = _within(solved, x0[..., part.rows, :], *rows)
+            fused[..., part.place, :] = solved[..., part.inner, :]
+        return fused
 
     def _kind(self, sources: Sources) -> Scene:
         """What the options say, or what one image's sources are recognised as, with a note."""
         if self.options.evidence != "auto":
             return self.options.evidence
-        kind = recognise(sources.images, sources.luma)
+        (kind,) = sources.scenes
         note = f"em_tv: taken for a scene of evidence={kind}"
         if note not in sources.notes:
             sources.notes.append(note)
@@ -181,6 +198,11 @@ class EMTV(Prior):
         gradient = torch.sqrt(gx.square() + gy.square() + eps**2)
         terms = _rounded_abs(residual, eps) + _rounded_abs(x0 - visible, eps) + self.options.lam * gradient
         return terms.sum(dim=(1, 2, 3))
+
+
+def _within(image: Tensor, *images: Tensor) -> Tensor:
+    """The image, clamped to the range that others have at each pixel."""
+    return image.clamp(reduce(torch.minimum, images), reduce(torch.maximum, images))
 
 
 def _rounded_abs(x: Tensor, eps: float | Tensor) -> Tensor:

@@ -160,3 +160,26 @@ class TestVivid:
 
     def test_other_priors_keep_their_pixels(self, scene):
         assert torch.equal(*(Pipeline(prior="laplacian", look=k).fuse_tensors(scene) for k in ("auto", "faithful")))
+
+
+class Blackens(Stage):
+    """Writes over the image that it is given, as a stage may."""
+
+    def after(self, image, sources):
+        return image.zero_()
+
+
+class Reference(Average):
+    """Gives back a source's own tensor."""
+
+    def correct(self, x0, sources, state, sigma):
+        return sources.reference_luma, None
+
+
+def test_a_stage_that_works_in_place_leaves_the_sources_alone():
+    images = [torch.rand(1, 1, 20, 24), torch.rand(1, 1, 20, 24)]
+    kept = [image.clone() for image in images]
+    plain = {**PLAIN, "prior": Reference(Reference.Options())}
+    fused = Pipeline(stages=[Blackens(Options())], color="gray", **plain).run(images).image
+    assert float(fused.max()) == 0
+    assert all(torch.equal(a, b) for a, b in zip(images, kept, strict=True))

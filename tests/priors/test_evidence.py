@@ -103,3 +103,17 @@ def test_grain_of_one_source_is_no_edge(generator):
     infrared = 0.4 + 0.02 * torch.randn(1, 1, 96, 128, generator=generator)
     fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
     assert float((fused - visible).std()) < 0.01
+
+
+def test_a_large_pair_comes_out_the_same_strip_by_strip(monkeypatch):
+    from fusionkit.numerics import strips
+    from fusionkit.scenes import infrared_visible
+
+    sources = Sources.of(tensors(infrared_visible((420, 300))))
+    whole = correct(make(EMTV, evidence="heat"), sources.luma[-1], sources)
+    monkeypatch.setattr(strips, "WHOLE", 10_000)
+    monkeypatch.setattr(strips, "PIXELS", 300 * 90)
+    striped = correct(make(EMTV, evidence="heat"), sources.luma[-1], sources)
+    torch.testing.assert_close(striped, whole, atol=2e-4, rtol=0)
+    rows = (striped - whole).abs().amax((0, 1, 3))
+    assert float(rows.max()) > 0  # so strips were made

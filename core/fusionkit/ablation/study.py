@@ -264,7 +264,7 @@ class Study:
 
 
 def _degraded(picture: Picture, text: str, index: int, key: str) -> Picture:
-    return replace(picture, pixels=degrade(picture.pixels, text, index, key))
+    return replace(picture, values=degrade(picture.pixels, text, index, key))
 
 
 def _safe(key: str) -> str:

@@ -43,13 +43,13 @@ DTYPE: dict[Depth, Any] = {"8": np.uint8, "16": np.uint16, "float": np.float32}
 class Picture:
     """An image as fusionkit works with it.
 
-    pixels: float32 (H, W, 1) or (H, W, 3) in [0, 1]. depth: how the file stores a sample. span: the stored values
-    that 0 and 1 stand for. alpha: (H, W) in [0, 1], pixels are not premultiplied. icc: the colour profile, carried
-    to the output. notes: what reading had to decide, for the user. turned: an EXIF orientation was applied.
-    metadata: EXIF, XMP and what else the file says, carried to the output.
+    values: (H, W, 1) or (H, W, 3), float32 in [0, 1], or integers as they are stored. depth: how the file stores a
+    sample. span: the stored values that 0 and 1 stand for. alpha: (H, W) in [0, 1], pixels are not premultiplied.
+    icc: the colour profile, carried to the output. notes: what reading had to decide, for the user. turned: an EXIF
+    orientation was applied. metadata: EXIF, XMP and what else the file says, carried to the output.
     """
 
-    pixels: Array
+    values: Array
     depth: Depth
     span: tuple[float, float]
     alpha: Array | None = None
@@ -61,18 +61,32 @@ class Picture:
     metadata: Metadata = NO_METADATA
 
     @property
+    def pixels(self) -> Array:
+        """float32 (H, W, 1) or (H, W, 3) in [0, 1]."""
+        return self.rows(slice(None))
+
+    def rows(self, rows: slice) -> Array:
+        """Some rows of `pixels`; of integers no more are scaled."""
+        part: Array = self.values[rows]
+        return part if part.dtype == np.float32 else to_unit(part, self.span)
+
+    @property
     def size(self) -> tuple[int, int]:
         """(width, height)."""
-        return self.pixels.shape[1], self.pixels.shape[0]
+        return self.values.shape[1], self.values.shape[0]
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return int(self.values.shape[2])
 
     @property
     def has_color(self) -> bool:
         """Whether the channels of any pixel differ by more than GREY_SPREAD."""
-        if self.pixels.shape[2] == 1:
+        if self.channels == 1:
             return False
-        red, green, blue = (self.pixels[:, :, i] for i in range(3))
-        for rows in _blocks(self.pixels):  # most coloured pictures are known by the first
-            r, g, b = red[rows], green[rows], blue[rows]
+        for rows in _blocks(self.values):  # most coloured pictures are known by the first
+            r, g, b = (self.rows(rows)[:, :, i] for i in range(3))
             spread = np.maximum(np.maximum(r, g), b) - np.minimum(np.minimum(r, g), b)
             if spread.max() > GREY_SPREAD:
                 return True
@@ -105,7 +119,10 @@ def to_unit(values: Array, span: tuple[float, float]) -> Array:
     """Stored values -> float32 in [0, 1]."""
     if values.dtype in (np.uint8, np.uint16) and values.size > TABLED:  # each stored value once
         table = to_unit(np.arange(int(PEAK["8" if values.dtype == np.uint8 else "16"]) + 1, dtype=values.dtype), span)
-        return np.take(table, values)
+        pixels = np.empty(values.shape, np.float32)
+        for rows in _blocks(values):  # places in a table take eight bytes each
+            np.take(table, values[rows], out=pixels[rows], mode="clip")
+        return pixels
     low, high = span
     # float32 is exact for integers of up to 16 bits, and half the memory
     exact: Any = np.float64 if values.dtype.itemsize > 2 else np.float32

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
-from ..images.convert import to_array, to_tensor
+from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.picture import Depth, Picture
+from ..memory import release_pages
+from ..numerics.choice import finite
 from ..numerics.luma import colorful
 from ..numerics.registration import look_apart
 from ..options import validate_options
@@ -182,8 +184,12 @@ class Pipeline:
         sources = self._sources(images, roles, names)
         result = Fused(torch.empty(0), sources.notes, found=sources.found)
         done: dict[int, Tensor] = {}
-        for index, batch in self._batches(sources, reference):
+        batches = self._batches(sources, reference)
+        for index, batch in batches:
             fused = self._fuse(replace(sources.select(batch), reference=index), result, callback, watch or Stopwatch())
+            if len(batches) == 1:
+                result.image = fused
+                return result
             done |= dict(zip(batch, fused, strict=True))
         if len({image.shape for image in done.values()}) > 1:
             raise SizeMismatch("the images of this batch have references of different sizes; fuse them one by one")
@@ -203,27 +209,32 @@ class Pipeline:
         if self.config.align == "check":
             with watch.stage("check"):
                 _check_places(sources)
-        noise = [torch.Generator().manual_seed(self.config.seed) for _ in range(len(sources.images[0]))]
+        noise = [torch.Generator().manual_seed(self.config.seed) for _ in range(len(sources.luma[0]))]
         sample = self._sampler(sources)(sources, noise, callback=callback, watch=watch)
+        result.evaluations += sample.evaluations
+        result.restored += sample.restored
+        result.notes += [r.note() for r in sample.restored]
         image = sample.image
+        del sample  # its image goes as soon as a stage makes another
+        if given and any(_share(image, t) for t in sources.luma):
+            image = image.clone()  # stages may change it in place
         for stage, before in zip(reversed(self.stages), reversed(given), strict=True):
             with watch.stage(f"stage {stage.name}"):
                 image = stage.plugin.after(image, before)
-            if image.shape[-2:] != before.sizes[before.reference] or not bool(image.isfinite().all()):
+            if image.shape[-2:] != before.sizes[before.reference] or not finite(image):
                 raise PluginError(
                     f"stage {stage.name}: after returned shape {tuple(image.shape)} for sources of "
                     f"{before.sizes[before.reference]}, or values that are not finite"
                 )
-        result.evaluations += sample.evaluations
-        result.restored += sample.restored
-        result.notes += [r.note() for r in sample.restored]
-        return image.clamp(0, 1)
+        low, high = image.amin(), image.amax()
+        return image if low >= 0 and high <= 1 else image.clamp(0, 1)
 
     def _sources(self, images: Sequence[Tensor], roles: Sequence[str], names: Sequence[str]) -> Sources:
-        checked = [self._checked(image, i) for i, image in enumerate(images)]
-        if not checked:
+        if not len(images):
             raise InputError("nothing to fuse: give at least one image")
-        if len({len(image) for image in checked}) > 1:
+        stored = isinstance(images, StoredImages)  # their values are in range by what they are
+        checked = images if stored else [self._checked(image, i) for i, image in enumerate(images)]
+        if not stored and len({len(image) for image in checked}) > 1:
             raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in checked)}")
         for what, given in (("roles", roles), ("names", names)):
             if given and len(given) != len(checked):
@@ -242,11 +253,11 @@ class Pipeline:
 
     def _batches(self, sources: Sources, reference: int | None) -> list[tuple[int, list[int]]]:
         """Which images go through together, and the index of their reference; rk45 fits its steps to each alone."""
-        count = len(sources.images[0])
+        count = len(sources.luma[0])
         if reference is not None and not -len(sources) <= reference < len(sources):
             raise OptionError(f"`reference={reference}` as an index, but there are only {len(sources)} sources")
         if reference is None:
-            coloured = [colorful(image).tolist() for image in sources.images]
+            coloured = [has.tolist() for has in sources.colored]
             references = [self.reference([c[b] for c in coloured]) for b in range(count)]
         else:
             references = [reference] * count
@@ -288,7 +299,7 @@ class Pipeline:
         main = pictures[index]
         try:
             fused = self.run(
-                [to_tensor(p.pixels) for p in pictures],
+                self._images(pictures),
                 reference=index,
                 names=[p.name for p in pictures],
                 callback=callback,
@@ -303,8 +314,15 @@ class Pipeline:
         if main.alpha is not None:
             notes.append(f"alpha kept from {main.name}")
         notes += [f"alpha of {p.name} was ignored" for p in pictures if p.alpha is not None and p is not main]
-        picture = replace(main, pixels=np.ascontiguousarray(to_array(fused.image)), notes=tuple(notes))
+        picture = replace(main, values=np.ascontiguousarray(to_array(fused.image)), notes=tuple(notes))
         return FusedPicture(picture, index, watch.rounded(), fused.evaluations, fused.restored, fused.found)
+
+    def _images(self, pictures: Sequence[Picture]) -> Sequence[Tensor]:
+        """Tensors of pictures; of large ones each is made when it is needed."""
+        if max(p.size[0] * p.size[1] for p in pictures) > WHOLE_PIXELS:
+            release_pages()  # a decoder's
+            return StoredImages(pictures, self.device)
+        return [to_tensor(p.pixels) for p in pictures]
 
     def fuse(self, *images: Any) -> Any:
         """Fuse paths, PIL images, arrays or tensors: see `fusionkit.fuse`, which this does without building anew."""
@@ -314,6 +332,11 @@ class Pipeline:
         # one tensor per image of a batch may have a reference of its own; the first decides the kind of the result
         index = self.reference([bool(colorful(tensor[:1]).any()) for tensor, _ in taken])
         return taken[index][1](self.fuse_tensors([tensor for tensor, _ in taken]))
+
+
+def _share(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have their values in common."""
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 def _check_sizes(sources: Sources) -> None:

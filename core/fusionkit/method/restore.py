@@ -15,6 +15,7 @@ from torch import Tensor
 from ..contracts import Backbone, ColorSpace, Decoder, Sources
 from ..errors import OptionError, PluginError
 from ..flow.path import x0_and_noise
+from ..numerics.choice import finite
 from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
 from ..numerics.precision import arithmetic, cleans_in_bfloat16
 from ..timing import Stopwatch
@@ -166,22 +167,26 @@ class Restorer:
         return planes
 
     def _clean(self, planes: Sequence[_Plane]) -> list[Tensor]:
-        """All planes, one evaluation of each: (H, W)."""
+        """All planes, one evaluation of each: (H, W). Some at a time: the memory of one large image for any number."""
+        height, width = planes[0].pixels.shape
+        count = max(1, TOGETHER // (height * width))
+        return [clean for i in range(0, len(planes), count) for clean in self._clean_some(planes[i : i + count])]
+
+    def _clean_some(self, planes: Sequence[_Plane]) -> list[Tensor]:
         stable = [stabilise(p.pixels, p.noise) for p in planes]
         images = torch.stack([pixels for pixels, _ in stable])[:, None]
+        s = torch.tensor([deviation for _, deviation in stable], device=images.device)
+        del stable
         ends = self.decoder.encode(torch.tensor([0.0, 1.0], device=images.device).view(2, 1, 1, 1)).flatten()
-        s = torch.tensor([deviation for _, deviation in stable], device=images.device) * (ends[1] - ends[0])
+        s = s * (ends[1] - ends[0])
         t = (s / (1 + s)).clamp_max(self.backbone.restores)
         for plane, time in zip(planes, t.tolist(), strict=True):
             plane.t = time
         wide = t.view(-1, 1, 1, 1)
         x = (1 - wide) * self.decoder.encode(images)
-        # some planes at a time: the memory of one large image, whatever their number
-        count = max(1, TOGETHER // (x.shape[-2] * x.shape[-1]))
-        parts = (slice(i, i + count) for i in range(0, len(x), count))
         with arithmetic(x.device, bfloat16=cleans_in_bfloat16(self.precision, x.device)):
-            v = torch.cat([self.backbone.velocity(x[part], t[part]).float() for part in parts])
-        if v.shape != x.shape or not bool(v.isfinite().all()):
+            v = self.backbone.velocity(x, t).float()
+        if v.shape != x.shape or not finite(v):
             name = f"{type(self.backbone).__module__}.{type(self.backbone).__name__}.velocity"
             raise PluginError(
                 f"{name} returned shape {tuple(v.shape)} for {tuple(x.shape)}, or values that are not finite"

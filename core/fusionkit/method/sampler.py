@@ -14,7 +14,10 @@ from ..errors import OptionError, PluginError
 from ..flow import solvers
 from ..flow.path import interpolate, noise_share, x0_and_noise
 from ..flow.schedule import make_schedule
+from ..memory import release_pages
+from ..numerics.choice import finite
 from ..numerics.precision import arithmetic
+from ..numerics.strips import strips
 from ..timing import Stopwatch
 from .config import SamplerOptions
 from .restore import Restored, Restorer
@@ -146,7 +149,6 @@ class _CorrectedFlow:
 
     def __init__(self, sampler: Sampler, sources: Sources, noise: Noise | None, state: Any, watch: Stopwatch) -> None:
         self.sampler, self.sources, self.generators, self.watch = sampler, sources, noise, watch
-        self.chromas = [sampler.color.split(image)[1] for image in sources.images]
         self.evaluations = 0
         self.lost: Tensor | float = 0.0  # luma that the autoencoder cannot represent of the image x was made from
         with watch.stage("prior"):
@@ -236,10 +238,33 @@ class _CorrectedFlow:
         """Luma of an image."""
         return self.sampler.color.split(image)[0]
 
+    @cached_property
+    def chromas(self) -> list[Tensor | None]:
+        """Of the whole sources."""
+        return self.chromas_of(self.sources)
+
+    def chromas_of(self, sources: Sources) -> list[Tensor | None]:
+        """Chroma of each."""
+        return [self.sampler.color.split(image)[1] for image in sources.images]
+
     def merge(self, luma: Tensor) -> Tensor:
-        """A luma with the sources' colour."""
+        """A luma with the sources' colour; of a large image strip by strip, laid out as files are."""
+        color, (height, width) = self.sampler.color, luma.shape[-2:]
         with self.watch.stage("color"):
-            return self.sampler.color.merge(luma, self.chromas, self.sources)
+            parts = [] if color.reach is None else strips(height, width, color.reach)
+            if len(parts) < 2:
+                return color.merge(luma, self.chromas, self.sources)
+            release_pages()  # the prior's
+            image: Tensor | None = None
+            for part in parts:
+                rows = self.sources.rows(part.rows)
+                merged = color.merge(luma[..., part.rows, :], self.chromas_of(rows), rows)
+                if image is None:
+                    size = (*merged.shape[:2], height, width)
+                    image = torch.empty(size, device=merged.device, memory_format=torch.channels_last)
+                image[..., part.place, :] = merged[..., part.inner, :]
+            assert image is not None
+            return image
 
     def decode(self, x: Tensor) -> Tensor:
         """x as an image."""
@@ -299,5 +324,5 @@ def _check(result: Tensor, shape: tuple[int, ...] | None, what: str, plugin: obj
     name = f"{type(plugin).__module__}.{type(plugin).__name__}.{what}"
     if shape is not None and result.shape != tuple(shape):
         raise PluginError(f"{name} returned shape {tuple(result.shape)}, expected {tuple(shape)}")
-    if not bool(result.isfinite().all()):
+    if not finite(result):
         raise PluginError(f"{name} returned NaN or infinite values; check its options")

@@ -1,9 +1,12 @@
 """BT.601 luma: the one place where its weights are stated."""
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
 from ..images.picture import GREY_SPREAD
+from .strips import strips
 
 __all__ = ["BLUE", "GREEN", "RED", "colorful", "luma", "rounded_luma"]
 
@@ -13,7 +16,15 @@ GREEN = 1 - RED - BLUE
 
 def colorful(image: Tensor) -> Tensor:
     """Whether the channels of any pixel differ by more than GREY_SPREAD, image by image: (B, C, H, W) -> (B,)."""
-    return (image.amax(1) - image.amin(1)).flatten(1).amax(1) > GREY_SPREAD
+    if image.shape[1] == 1:
+        return torch.zeros(len(image), dtype=torch.bool, device=image.device)
+    found = [_spread(image[..., part.rows, :]) for part in strips(image.shape[-2], image.shape[-1], 0)]
+    return reduce(torch.maximum, found) > GREY_SPREAD
+
+
+def _spread(image: Tensor) -> Tensor:
+    """Largest difference of the channels at any pixel, (B,)."""
+    return (image.amax(1) - image.amin(1)).flatten(1).amax(1)
 
 
 def luma(image: Tensor) -> Tensor:

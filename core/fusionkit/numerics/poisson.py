@@ -1,9 +1,11 @@
 """The screened Poisson equation with mirror boundaries, solved exactly by the cosine transform."""
 
+import math
+
 import torch
 from torch import Tensor
 
-__all__ = ["divergence", "gradient", "screened_poisson"]
+__all__ = ["decay", "divergence", "gradient", "screened_poisson"]
 
 SMALL = 2**16  # pixels
 
@@ -44,6 +46,11 @@ def screened_poisson(right: Tensor, screen: float) -> Tensor:
     return torch.fft.irfft2(torch.fft.rfft2(mirrored) / (screen + power), s=(2 * height, 2 * width))[
         ..., :height, :width
     ]
+
+
+def decay(screen: float) -> int:
+    """Pixels after which a change of the right side, or of the border, counts less than a thousandth."""
+    return math.ceil(math.log(1e3) / math.acosh(1 + screen / 2))
 
 
 def _power(count: int, period: int, like: Tensor) -> Tensor:

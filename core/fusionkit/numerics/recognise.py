@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .luma import colorful
-
 __all__ = ["Scene", "recognise"]
 
 Scene = Literal["heat", "exposure", "focus", "contrast"]
@@ -18,15 +16,14 @@ BLACK, BLACK_SHARE, BLACK_ORDER = 0.03, 0.33, 0.3  # a scan: black in all source
 ALIKE, APART = 0.75, 0.15  # rank correlation from which sources show the same light, and mean difference in exposure
 
 
-def recognise(images: Sequence[Tensor], lumas: Sequence[Tensor]) -> Scene:
-    """The kind of one scene, from small copies of its sources (1, C, H, W) and their luma.
+def recognise(lumas: Sequence[Tensor], colored: Sequence[bool]) -> Scene:
+    """The kind of one scene, from small copies of its sources' luma (1, 1, H, W), and which of them have colour.
 
     Much that is black in all of them: a scan, "contrast". Sources of one kind (all grey or all in colour) whose bright
     and dark places have the same order: "exposure" where they differ much, else "focus". The others, a grey beside a
     coloured one or two that see different things: "heat"; "contrast" where all are in colour.
     """
     small = torch.cat([F.interpolate(y, size=(THUMBNAIL, THUMBNAIL), mode="area") for y in lumas]).flatten(1)
-    colored = [bool(colorful(image).any()) for image in images]
     order = _order(small)
     black = torch.stack([y < BLACK for y in lumas]).all(0).float().mean()
     if black > BLACK_SHARE and order > BLACK_ORDER:

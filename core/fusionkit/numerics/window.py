@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["box_max", "box_mean", "gaussian_blur", "guided_filter"]
+__all__ = ["box_max", "box_mean", "enlarged_rows", "gaussian_blur", "guided_filter", "guided_line"]
 
 
 def box_mean(x: Tensor, radius: int) -> Tensor:
@@ -72,9 +72,27 @@ def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: float) -> Tensor:
 
     a = cov(guide, x) / (var(guide) + eps), b = mean(x) - a mean(guide), both averaged over windows.
     """
+    gain, offset = guided_line(guide, x, radius, eps)
+    return offset.addcmul_(gain, guide)
+
+
+def guided_line(guide: Tensor, x: Tensor, radius: int, eps: float) -> tuple[Tensor, Tensor]:
+    """The averaged a and b of `guided_filter`, (B, C, H, W) each."""
     mean_g, mean_x = box_mean(guide, radius), box_mean(x, radius)
     covariance = box_mean(guide * x, radius).addcmul_(mean_g, mean_x, value=-1)
     variance = box_mean(guide * guide, radius).addcmul_(mean_g, mean_g, value=-1).clamp_min_(0)
     a = covariance / variance.add_(eps)
     b = torch.addcmul(mean_x, a, mean_g, value=-1)
-    return box_mean(b, radius).addcmul_(box_mean(a, radius), guide)
+    return box_mean(a, radius), box_mean(b, radius)
+
+
+def enlarged_rows(x: Tensor, factor: int, rows: slice, width: int) -> Tensor:
+    """Samples of factor² pixels each, (B, C, h, w), interpolated linearly to some rows of the pixels, `width` long."""
+    if factor == 1:
+        return x[..., rows, :]
+    place = (torch.arange(rows.start, rows.stop, device=x.device) + 0.5) / factor - 0.5
+    place = place.clamp_(0, x.shape[-2] - 1)
+    above = place.long()
+    share = (place - above).view(-1, 1).to(x)
+    few = torch.lerp(x[..., above, :], x[..., (above + 1).clamp_max(x.shape[-2] - 1), :], share)
+    return F.interpolate(few, scale_factor=(1.0, float(factor)), mode="bilinear")[..., :width]

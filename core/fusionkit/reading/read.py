@@ -199,7 +199,7 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
             f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give `range=0,4095`"
         )
     return Picture(
-        np.ascontiguousarray(to_unit(values, taken)),
+        np.ascontiguousarray(values if values.dtype in (np.uint8, np.uint16) else to_unit(values, taken)),
         depth,
         taken,
         None if stored.alpha is None else to_unit(stored.alpha, (0.0, PEAK[depth])),

@@ -8,13 +8,12 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Sources
 from fusionkit.errors import OptionError
-from fusionkit.numerics.luma import colorful
-from fusionkit.numerics.recognise import recognise
 from fusionkit.numerics.window import box_mean
 
-__all__ = ["ChromaOptions", "mix_chroma"]
+__all__ = ["REACH", "ChromaOptions", "mix_chroma"]
 
 MOST, DARK = 3.0, 4 / 255  # chroma rises by this factor at most; added to luma, whose ratio means little in the dark
+REACH = 1  # rows around a pixel that are looked at
 NEAR = 2 / 255  # of the fused luma: a quarter of the weight of a source that has it exactly
 
 
@@ -43,17 +42,17 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
         if chroma_from > len(chromas):
             raise OptionError(f"chroma_from={chroma_from}, but there are only {len(chromas)} sources")
         return chromas[chroma_from - 1]
-    every = zip(chromas, sources.luma, sources.images, strict=True)
-    colored = [(c, y, colorful(image)) for c, y, image in every if c is not None]
+    every = zip(chromas, sources.luma, sources.colored, strict=True)
+    colored = [(c, y, has) for c, y, has in every if c is not None]
     if len(colored) < 2:
         return colored[0][0] if colored else None
     there = torch.stack([has for _, _, has in colored]).view(len(colored), -1, 1, 1, 1)
     several = there.sum(0) > 1
-    weight = torch.stack([torch.linalg.vector_norm(c, dim=1, keepdim=True) + 1e-6 for c, _, _ in colored])
+    weight = torch.stack([torch.hypot(c[:, :1], c[:, 1:]) + 1e-6 for c, _, _ in colored])
     weight = torch.where(there | ~there.any(0), weight, 0)
     focus = _differ_in_focus(sources)
     if bool(focus.any()):
-        distance = torch.stack([box_mean((luma - y).abs(), 1) for _, y, _ in colored])
+        distance = torch.stack([box_mean((luma - y).abs(), REACH) for _, y, _ in colored])
         weight = torch.where(focus, weight / (distance + NEAR).square(), weight)
     rise = torch.stack([((luma + DARK) / (y + DARK)).clamp(1, MOST) for _, y, _ in colored])
     scaled = torch.stack([c for c, _, _ in colored]) * torch.where(several, rise, 1)
@@ -62,6 +61,5 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
 
 def _differ_in_focus(sources: Sources) -> Tensor:
     """For each image, (B, 1, 1, 1)."""
-    every = (sources.select([b]) for b in range(len(sources.luma[0])))
-    found = [recognise(one.images, one.luma) == "focus" for one in every]
+    found = [scene == "focus" for scene in sources.scenes]
     return torch.tensor(found, device=sources.luma[0].device).view(-1, 1, 1, 1)

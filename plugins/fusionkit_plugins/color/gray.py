@@ -14,6 +14,7 @@ class Gray(ColorSpace):
     """BT.601 luma only: the result is grey whatever the sources are."""
 
     bt601 = True
+    reach = 0
 
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Luma (B, 1, H, W), no chroma."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fusionkit.contracts import ColorSpace, Sources
 
-from .chroma import ChromaOptions, mix_chroma
+from .chroma import REACH, ChromaOptions, mix_chroma
 
 __all__ = ["Lab"]
 
@@ -29,6 +29,7 @@ class Lab(ColorSpace):
     """
 
     Options = ChromaOptions
+    reach = REACH
     options: ChromaOptions
 
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:

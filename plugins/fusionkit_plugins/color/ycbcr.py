@@ -8,7 +8,7 @@ from torch import Tensor
 from fusionkit.contracts import ColorSpace, Sources
 from fusionkit.numerics.luma import BLUE, GREEN, RED, luma
 
-from .chroma import ChromaOptions, mix_chroma
+from .chroma import REACH, ChromaOptions, mix_chroma
 
 __all__ = ["YCbCr"]
 
@@ -21,6 +21,7 @@ class YCbCr(ColorSpace):
     """
 
     Options = ChromaOptions
+    reach = REACH
     bt601 = True
     options: ChromaOptions
 

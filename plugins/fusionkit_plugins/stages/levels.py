@@ -3,13 +3,14 @@
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Sources, Stage
 from fusionkit.numerics.luma import luma, rounded_luma
-from fusionkit.numerics.recognise import recognise
+from fusionkit.numerics.strips import in_strips, strips
 
 __all__ = ["RoundedLuma", "Stretch", "Truncate", "Vivid", "VividOptions"]
 
@@ -59,21 +60,32 @@ class Vivid(Stage):
 
     def after(self, image: Tensor, sources: Sources) -> Tensor:
         """The stretched image, each of the batch by its own luma."""
-        y, o = luma(image), self.options
-        rows = y.flatten(1)
-        ends = (int(o.ignored * (rows.shape[1] - 1)), int((1 - o.ignored) * (rows.shape[1] - 1)))
-        low, high = (rows.kthvalue(i + 1, dim=1).values.view(-1, 1, 1, 1) for i in ends)
+        o = self.options
+        applies = [o.scenes == "all" or scene == "heat" for scene in sources.scenes]
+        if not any(applies):
+            return image
+        low, high = self._ends(in_strips(luma, image, reach=0))
         span = (high - low).clamp(1e-3, 1)
         least, most = low.clamp(0, DARKEST), high.clamp(1 - DARKEST, 1)
         gain = ((most - least) / span).clamp(1, o.gain)
         below = low * (1 - gain * span) / (1 - span).clamp_min(1e-3)
         below = torch.minimum(torch.maximum(below, least), most - gain * span)
-        return image + ((below + gain * (y - low)) - y) * self._applies(sources).view(-1, 1, 1, 1).to(y)
+        where = torch.tensor(applies).view(-1, 1, 1, 1).to(image)
 
-    def _applies(self, sources: Sources) -> Tensor:
-        """1 for the images of the batch that are stretched, (B,)."""
-        ones = (sources.select([b]) for b in range(len(sources.images[0])))
-        return torch.tensor([self.options.scenes == "all" or recognise(o.images, o.luma) == "heat" for o in ones])
+        for part in strips(image.shape[-2], image.shape[-1], reach=0):
+            rows = image[..., part.place, :]
+            y = luma(rows)
+            rows.add_(((below + gain * (y - low)) - y) * where).clamp_(0, 1)
+        return image
+
+    def _ends(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The quantiles of each luma (B, 1, H, W) that the stretch goes by, (B, 1, 1, 1) each."""
+        rows, share = y.flatten(1).cpu().numpy(), self.options.ignored
+        last = rows.shape[1] - 1
+        ends = [int(share * last), int((1 - share) * last)]
+        found = torch.from_numpy(np.partition(rows, ends, axis=1)[:, ends]).to(y)
+        low, high = found[:, 0].view(-1, 1, 1, 1), found[:, 1].view(-1, 1, 1, 1)
+        return low, high
 
 
 class Truncate(Stage):
