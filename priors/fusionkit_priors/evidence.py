@@ -34,9 +34,9 @@ WARM, HOT = 0.4, 1.2  # deviations of the source above its surround, from where 
 SPREAD = 0.03  # added to that deviation: 8 levels, so that a flat source has no hot objects
 LEAST = 0.9  # of the reference's edges that do not count in what is hottest: its texture is seen where heat is clipped
 GUIDE_PART = 60  # the radius of the guided filter is the shorter side over it
-GUIDE_RADIUS = 12  # pixels of it on the copy that evidence is found on, less than twice that
+GUIDE_RADIUS = 6  # pixels of it on the copy that evidence is found on, less than twice that
 DARK, DARK_RADIUS = 0.25, 5  # luma below which the reference begins to count as dark, over windows of that radius
-FLOOR_SHARE, FLOOR_TIMES = 0.15, 3.0  # gradient energies up to this quantile, times that, count as grain
+FLOOR_SHARE, FLOOR_TIMES = 0.15, 6.0  # gradient energies up to this quantile, times that, count as grain
 FLOOR_STEP = 3  # every so many pixels each way are looked at for it
 SHARPER = 1.2, 2.0  # times as sharp as any other source, from where and to where a source is copied
 UNANIMOUS = 0.80, 0.95  # of the 17x17 pixels around that must agree, likewise
@@ -118,7 +118,7 @@ class Heat:
     The white top-hat (Serra, 1982): what an opening, which removes every bright thing narrower than its square, takes
     away. A step, a warm ground under a cold sky, stays in the opening, so it is no evidence. Averaged over three
     squares, and made to follow the source's edges by a guided filter: evidence = gain · source + offset, both found on
-    a copy of about 720 to 1440 rows (He & Sun, "Fast guided filter", 2015), so that it does not depend on resolution.
+    a copy of about 360 to 720 rows (He & Sun, "Fast guided filter", 2015), so that it does not depend on resolution.
 
     gain, offset: (B, 1, h, w), each sample of `factor`² pixels.
     """
@@ -180,7 +180,7 @@ def explained_gradient(
 
 
 def grain_floor(y: Tensor) -> Tensor:
-    """Energy of gradients that grain may have: three times what the flattest 15 % of an image have, (B, 1, 1, 1)."""
+    """Energy of gradients that grain may have: six times what the flattest 15 % of an image have, (B, 1, 1, 1)."""
     few = []
     for part in strips(y.shape[-2], y.shape[-1], 2, step=FLOOR_STEP):
         energy = _energy(*gradient(y[..., part.rows, :]))[..., part.inner, :]
