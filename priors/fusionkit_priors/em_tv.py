@@ -39,6 +39,13 @@ class EMTVOptions(Options):
     screen: float = Field(
         0.02, ge=1e-6, description="pull towards the expected brightness against expected gradients; form evidence"
     )
+    bounded: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="steps by which the M-step is solved within the sources' range: more of the other sources' edges, "
+        "less calm; 0: it is solved, then clamped; form evidence",
+    )
     lam: float = Field(0.5, gt=0, description="weight of the total variation of I - F; forms of the paper")
     rho: float = Field(0.01, gt=0, description="penalty that ties H to I - F; forms of the paper")
     recompose: Literal["auto", "v_plus_x", "i_minus_x"] = Field(
@@ -79,12 +86,11 @@ class EMTV(Prior):
 
         E-step   T = x̂₀ moved towards the sources that evidence speaks for        (`evidence.target`)
                  G = Σ_j a_j ∇S_j,  a_j ∝ (energy of ∇S_j, where it does not run against ∇F)²
-        M-step   F = argmin ½ |∇F - G|² + ½ screen |F - T|²  with  min_i S_i ≤ F ≤ max_i S_i
+        M-step   F = argmin ½ |∇F - G|² + ½ screen |F - T|²,  clamped to [min_i S_i, max_i S_i]
 
-    The M-step is a screened Poisson equation, solved by a cosine transform, and then within the bounds by projected
-    gradients (`bounded_poisson`); no result leaves the range that the sources and the estimate have at a pixel. To
-    clamp the solution instead would lose a tenth to a fifth of the infrared's edges. `iterations` repeats both steps
-    from the F found. Any number of sources.
+    The M-step is a screened Poisson equation, solved exactly by a cosine transform; no result leaves the range that the
+    sources and the estimate have at a pixel. `bounded` goes on from there to the minimum within that range.
+    `iterations` repeats both steps from the F found. Any number of sources.
     Why not the paper's EM: docs/decisions/em-tv.md.
 
     Forms `corrected` and `released`, for two sources: min over F of |I - F|₁ + |F - V|₁ + lam TV(I - F), by one EM step
@@ -159,12 +165,15 @@ class EMTV(Prior):
     ) -> Tensor:
         """The image that has the expected brightness and the expected gradients; strip by strip where it is large."""
         screen, fused = self.options.screen, torch.empty_like(current)
-        for part in strips(current.shape[-2], current.shape[-1], decay(screen) + ENERGY_REACH):
+        reach = decay(screen) + ENERGY_REACH + self.options.bounded
+        for part in strips(current.shape[-2], current.shape[-1], reach):
             rows = [y[..., part.rows, :] for y in lumas]
             wanted = found.rows(part.rows)
             gx, gy = explained_gradient(current[..., part.rows, :], wanted, rows, floors)
             low, high = _range(x0[..., part.rows, :], *rows)
-            solved = bounded_poisson(screen * wanted.brightness - divergence(gx, gy), screen, low, high)
+            solved = bounded_poisson(
+                screen * wanted.brightness - divergence(gx, gy), screen, low, high, self.options.bounded
+            )
             fused[..., part.place, :] = solved[..., part.inner, :]
         return fused
 

@@ -36,7 +36,7 @@ LEAST = 0.9  # of the reference's edges that do not count in what is hottest: it
 GUIDE_PART = 60  # the radius of the guided filter is the shorter side over it
 GUIDE_RADIUS = 6  # pixels of it on the copy that evidence is found on, less than twice that
 DARK, DARK_RADIUS = 0.25, 5  # luma below which the reference begins to count as dark, over windows of that radius
-FLOOR_SHARE, FLOOR_TIMES = 0.15, 6.0  # gradient energies up to this quantile, times that, count as grain
+FLOOR_SHARE, FLOOR_TIMES = 0.15, 3.0  # gradient energies up to this quantile, times that, count as grain
 FLOOR_STEP = 3  # every so many pixels each way are looked at for it
 SHARPER = 1.2, 2.0  # times as sharp as any other source, from where and to where a source is copied
 UNANIMOUS = 0.80, 0.95  # of the 17x17 pixels around that must agree, likewise
@@ -180,7 +180,7 @@ def explained_gradient(
 
 
 def grain_floor(y: Tensor) -> Tensor:
-    """Energy of gradients that grain may have: six times what the flattest 15 % of an image have, (B, 1, 1, 1)."""
+    """Energy of gradients that grain may have: three times what the flattest 15 % of an image have, (B, 1, 1, 1)."""
     few = []
     for part in strips(y.shape[-2], y.shape[-1], 2, step=FLOOR_STEP):
         energy = _energy(*gradient(y[..., part.rows, :]))[..., part.inner, :]

@@ -24,7 +24,7 @@ from .choices import key_values
 __all__ = ["chosen", "flag_of", "in_flags", "model_options", "part_options", "with_options"]
 
 # what messages of the core may name beside the fields of the models below
-NAMED = frozenset({"config", "group", "jobs", "out", "output", "pairs"})
+NAMED = frozenset({"allow_remote", "config", "group", "jobs", "out", "output", "pairs", "port", "token"})
 MODELS = (SamplerOptions, PipelineConfig, FileOptions)
 
 

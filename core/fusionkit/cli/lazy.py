@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "Fuse images, or folders of them.",
     "compare": "Fuse one set of images by every suitable prior and task, side by side on one sheet.",
     "demo": "Make a pair for each of four tasks, fuse them, and write one comparison picture a task.",
+    "serve": "Open a page in the browser on which images are fused, compared and inspected.",
     "evaluate": "Score fused images with metrics whose definitions are stated.",
     "ablate": "Run a grid of methods over the same pairs, score and compare them, and take them apart.",
     "train": "Train a plug-in's weights on folders of images. Started again with the same options, it continues.",

@@ -1,0 +1,64 @@
+"""`fusionkit serve`: the live page."""
+
+import secrets
+import socket
+from typing import Annotated
+
+import typer
+
+from ..errors import OptionError
+
+__all__ = ["serve"]
+
+LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def serve(
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 takes a free one.")] = 8765,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Listen on an address others can reach.")
+    ] = False,
+    token: Annotated[
+        str, typer.Option(metavar="TEXT", help="Secret part of the page's address.", show_default="a new random one")
+    ] = "",
+    max_megabytes: Annotated[int, typer.Option(metavar="N", min=1, help="Of one file that is dropped.")] = 200,
+    max_megapixels: Annotated[int, typer.Option(metavar="N", min=1, help="Of one picture.")] = 40,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Open a page in the browser on which images are fused, compared and inspected.
+
+    fusionkit serve
+
+    Drop two or more files; up to four methods stand side by side, with what was lost and invented, whom the result
+    trusts, metrics, and the command that makes the same. Everything stays on this machine: the page loads nothing
+    from elsewhere, files are forgotten when it is left. Needs the extra: pip install 'imagefusionkit[serve]'.
+    """
+    if host not in LOCAL and not allow_remote:
+        raise OptionError(f"{host} can be reached by others; `allow_remote` says that this is wanted")
+    if token and (len(token) < 16 or not token.replace("-", "").replace("_", "").isalnum()):
+        raise OptionError("`token` must have 16 or more letters, digits, - or _")
+    try:
+        import uvicorn
+
+        from ..server.app import make_app
+    except ModuleNotFoundError as error:
+        raise OptionError(f"{error.name} is missing: pip install 'imagefusionkit[serve]'") from None
+    from ..method.pipeline import find_device
+    from ..server.sessions import Limits
+
+    find_device(device)
+    token = token or secrets.token_urlsafe(18)
+    limits = Limits(bytes=max_megabytes * 1_000_000, pixels=max_megapixels * 1_000_000)
+    app = make_app(token, LOCAL if host in LOCAL else None, limits, device)
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise OptionError(
+            f"port {port} of {host} cannot be listened on: {error.strerror or error}; give another `port`, or 0 for a "
+            "free one"
+        ) from None
+    shown = f"[{host}]" if ":" in host else host
+    typer.echo(f"http://{shown}:{listening.getsockname()[1]}/{token}/")
+    typer.echo("Ctrl-C ends it; whoever knows this address can use it", err=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])

@@ -1,0 +1,49 @@
+"""A page's choices as a command, as a preset and as Python: what made this picture, to be made again anywhere."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..registry.kinds import METHOD
+
+__all__ = ["as_command", "as_python", "as_toml"]
+
+
+def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
+    """`fusionkit run ...` with the files' names."""
+    words = ["fusionkit", "run", *names]
+    flat = {key: value for key, value in choices.items() if key != "sampler" and not key.endswith("_options")}
+    for field, value in {**flat, **choices.get("sampler", {})}.items():
+        words += [f"--{field.replace('_', '-')}", _text(value)]
+    for key, kind in METHOD.items():
+        for option, value in choices.get(f"{key}_options", {}).items():
+            words += [f"{kind.flag}-opt", f"{option}={_text(value)}"]
+    return shlex.join([*words, "-o", "fused.png"])
+
+
+def as_toml(choices: Mapping[str, Any]) -> str:
+    """A preset for `fusionkit run --preset FILE.toml`."""
+    tables = {key: value for key, value in choices.items() if isinstance(value, Mapping)}
+    lines = [f"{key} = {_toml(value)}" for key, value in choices.items() if key not in tables]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    return "\n".join(lines).strip() + "\n"
+
+
+def as_python(choices: Mapping[str, Any], names: Sequence[str]) -> str:
+    """A call of `fusionkit.fuse`."""
+    arguments = [*map(repr, names), *(f"{key}={value!r}" for key, value in choices.items())]
+    return f"import fusionkit\n\nfused = fusionkit.fuse({', '.join(arguments)})\n"
+
+
+def _text(value: Any) -> str:
+    """As the command line takes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)
+
+
+def _toml(value: Any) -> str:
+    """JSON's texts, numbers and lists are TOML's, too."""
+    return json.dumps(value, ensure_ascii=False)

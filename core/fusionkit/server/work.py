@@ -1,0 +1,133 @@
+"""One worker that fuses for all visitors in turn: a bounded queue, jobs that can be cancelled, methods kept ready."""
+
+import json
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..contracts import Metric
+from ..errors import FusionkitError, InputError
+from ..images.convert import to_tensor
+from ..method.config import choose
+from ..method.pipeline import Pipeline
+from ..method.sampler import Step
+from ..scoring.evaluation import score_images
+from ..scoring.metrics import load_metrics
+from ..timing import Stopwatch
+from .sessions import Limits, Result, Session
+
+__all__ = ["METRICS", "Busy", "Worker", "pipeline_of"]
+
+KEPT = 8  # methods that stay built
+METRICS = ("VIF", "Qabf", "SSIM", "MI", "EN")  # beside the audit
+
+
+class Busy(InputError):
+    """The queue is full."""
+
+
+class _Cancelled(Exception):
+    pass
+
+
+def pipeline_of(choices: Mapping[str, Any], device: str) -> Pipeline:
+    """The method that a page's choices stand for. Raises OptionError."""
+    others = {key: value for key, value in choices.items() if key != "task"}
+    return Pipeline(choose(choices.get("task"), None, others), device=device)
+
+
+class Worker:
+    """A thread that takes jobs from a queue."""
+
+    def __init__(self, limits: Limits, device: str) -> None:
+        self.device = device
+        self._jobs: queue.Queue[tuple[Session, Result] | None] = queue.Queue(limits.waiting)
+        self._ready: OrderedDict[str, Pipeline] = OrderedDict()
+        self._metrics: dict[str, Metric] = {}
+        self._thread = threading.Thread(target=self._run, name="fusionkit-worker", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the default method is made ready while nobody waits."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No further job is begun."""
+        try:
+            self._jobs.put_nowait(None)
+        except queue.Full:
+            self._jobs.get_nowait()
+            self._jobs.put_nowait(None)
+
+    def put(self, session: Session, result: Result) -> None:
+        """Queue a job. Raises Busy where too many wait."""
+        try:
+            self._jobs.put_nowait((session, result))
+        except queue.Full:
+            raise Busy("too many fusions are waiting; try again in a moment") from None
+
+    def _run(self) -> None:
+        self._warm()
+        while (job := self._jobs.get()) is not None:
+            session, result = job
+            if result.status != "waiting":
+                continue
+            result.become("running")
+            try:
+                self._fuse(session, result)
+                result.become("done")
+            except _Cancelled:
+                result.become("cancelled")
+            except FusionkitError as error:
+                result.become("failed", str(error))
+            except Exception as error:  # a plug-in's; the next job shall still be done
+                result.become("failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+    def _warm(self) -> None:
+        try:
+            pair = [torch.linspace(0, 1, 300 * 300).view(1, 1, 300, 300), torch.full((1, 3, 300, 300), 0.5)]
+            self._pipeline({}).run(pair)
+            self.metrics()
+        except FusionkitError:
+            return  # said to whoever asks for it
+
+    def _pipeline(self, choices: Mapping[str, Any]) -> Pipeline:
+        key = json.dumps(choices, sort_keys=True)
+        if key not in self._ready:
+            self._ready[key] = pipeline_of(choices, self.device)
+            if len(self._ready) > KEPT:
+                self._ready.popitem(last=False)
+        self._ready.move_to_end(key)
+        return self._ready[key]
+
+    def _fuse(self, session: Session, result: Result) -> None:
+        def stop_if_cancelled(_: Step) -> None:
+            if result.status == "cancelled":
+                raise _Cancelled
+
+        pipeline, watch = self._pipeline(result.choices), Stopwatch()
+        with watch.stage("fuse"):
+            fused = pipeline.fuse_pictures(session.pictures, callback=stop_if_cancelled)
+        result.fused, result.seconds = fused, watch.seconds["fuse"]
+
+    def metrics(self) -> dict[str, Metric]:
+        """Those of the page: the audit's, and the usual ones."""
+        if not self._metrics:
+            self._metrics = load_metrics(["audit", *METRICS], None)
+        return self._metrics
+
+    def figures(self, session: Session, result: Result) -> dict[str, float]:
+        """Of a result, made once; of pictures of one size alone."""
+        assert result.fused is not None
+        assert session.sources is not None
+        with session.lock:
+            if not result.figures and len(set(session.sources.sizes)) == 1:
+                image = (to_tensor(result.fused.picture.pixels) * 255).round() / 255
+                sources = replace(session.sources, reference=result.fused.reference)
+                [(_, values)] = score_images({"": image}, sources, self.metrics(), baselines=False)
+                result.figures = {name.removeprefix("audit."): value for name, value in values.items()}
+        return result.figures

@@ -1,0 +1,177 @@
+"""The live page in a real browser. Skipped where playwright or Chromium is missing."""
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the browser's tests need playwright")
+uvicorn = pytest.importorskip("uvicorn", reason="the page needs the extra serve")
+from fusionkit.images import write_image  # noqa: E402
+from fusionkit.scenes import infrared_visible  # noqa: E402
+from fusionkit.server.app import make_app  # noqa: E402
+
+expect = playwright.expect
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser's tests need Chromium")
+TOKEN = "a-token-of-the-tests"
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    import socket
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    app = make_app(TOKEN, frozenset({"127.0.0.1"}), device="cpu")
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}/"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scenes")
+    for seed in range(2):
+        for name, image in zip(("ir", "vis"), infrared_visible((90, 120), seed=seed), strict=True):
+            (folder / name).mkdir(exist_ok=True)
+            write_image(folder / name / f"{seed}.png", image.astype(np.float32), "8")
+    return folder
+
+
+@pytest.fixture
+def page(address) -> Iterator[Any]:
+    """The page; `page.problems` are errors, and requests that leave this machine."""
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page, problems = browser.new_page(viewport={"width": 1280, "height": 900}), []
+        page.on("console", lambda message: message.type == "error" and problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda r: r.url.startswith((address, "blob:")) or problems.append(r.url))
+        page.goto(address)
+        page.wait_for_selector("body[data-ready]")
+        page.problems = problems
+        yield page
+        browser.close()
+
+
+def drop(page, *files):
+    page.set_input_files("#files", [str(file) for file in files])
+    page.wait_for_selector(".method[data-done]")
+
+
+def shown(page, selector):
+    """Mean of the red channel of a canvas."""
+    return page.evaluate(
+        """s => { const c = document.querySelector(s), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        let t = 0; for (let i = 0; i < d.length; i += 4) t += d[i]; return t * 4 / d.length; }""",
+        selector,
+    )
+
+
+def test_two_files_become_a_picture_that_can_be_inspected(page, folder):
+    drop(page, folder / "ir/0.png", folder / "vis/0.png")
+    assert "heat" in page.inner_text("#status")
+    assert page.locator("#sources .panel").count() == 2
+    page.hover(".method .picture")
+    assert page.locator("#values tr").count() == 3
+    whole = shown(page, ".method .picture")
+    page.fill("#split", "100")
+    page.dispatch_event("#split", "input")
+    assert shown(page, ".method .picture") == pytest.approx(shown(page, "#sources .panel .picture"), abs=2)
+    page.fill("#split", "0")
+    page.dispatch_event("#split", "input")
+    assert shown(page, ".method .picture") == pytest.approx(whole, abs=1e-6)
+    with page.expect_response(lambda response: response.url.endswith("trusted")):
+        page.select_option(".method .shown", "trusted")
+    page.wait_for_timeout(300)
+    assert shown(page, ".method .picture") != pytest.approx(whole, abs=0.5)
+    assert page.problems == []
+
+
+def test_methods_stand_side_by_side_up_to_four_with_metrics(page, folder):
+    drop(page, folder / "ir/0.png", folder / "vis/0.png")
+    for _ in range(3):
+        page.click("#add")
+    assert page.is_disabled("#add")
+    expect(page.locator(".method[data-done]")).to_have_count(4, timeout=20_000)
+    for number in (1, 2):
+        page.click(f".method:nth-child({number}) .metrics summary")
+        page.wait_for_selector(f".method:nth-child({number}) .metrics tr")
+    assert page.locator(".method td.best").count() > 3
+    page.click(".method:nth-child(4) .remove")
+    assert page.locator(".method").count() == 3
+    assert page.problems == []
+
+
+def test_options_come_from_the_models_and_a_wrong_one_is_explained(page, folder):
+    drop(page, folder / "ir/0.png", folder / "vis/0.png")
+    page.select_option(".method .choice", "prior:laplacian")
+    expect(page.locator(".method .said")).to_have_text(re.compile(r" s$"))
+    page.click(".method .options summary")
+    field = page.locator(".method .fields label", has_text="selectivity").locator("input")
+    field.fill("2")
+    field.dispatch_event("change")
+    page.click(".method .copy[data-what=command]")
+    page.wait_for_selector(".method .recipe:not([hidden])")
+    recipe = page.inner_text(".method .recipe")
+    assert "--prior laplacian" in recipe
+    assert "selectivity=2" in recipe
+    field.fill("-1")
+    field.dispatch_event("change")
+    page.wait_for_selector(".method .said.failed")
+    assert "selectivity" in page.inner_text(".method .said")
+
+
+def test_a_folder_of_pairs_is_matched_by_name(page, folder):
+    page.set_input_files("#folder", str(folder))
+    page.wait_for_selector(".method[data-done]")
+    assert page.locator("#pair option").all_inner_texts() == ["0", "1"]
+    page.select_option("#pair", "1")
+    expect(page.locator("#sources .about").first).to_contain_text("120×90")
+    assert page.problems == []
+
+
+def test_keys_zoom_and_move_all_pictures_and_the_wheel_scrolls(page, folder):
+    drop(page, folder / "ir/0.png", folder / "vis/0.png")
+    page.focus(".method .picture")
+    page.keyboard.press("+")
+    assert page.inner_text("#zoom") == "1.5×"
+    before = shown(page, "#sources .panel .picture")
+    page.keyboard.press("ArrowRight")
+    assert shown(page, "#sources .panel .picture") != before
+    page.keyboard.press("0")
+    assert page.inner_text("#zoom") == "fit"
+    page.hover(".method .picture")
+    page.mouse.wheel(0, 200)
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") > 50
+    assert page.inner_text("#zoom") == "fit"
+
+
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+def test_nothing_is_wider_than_the_window_and_everything_has_a_name(page, folder, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    drop(page, folder / "ir/0.png", folder / "vis/0.png")
+    page.click(".method .options summary")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, canvas, a')].filter((e) => e.offsetParent &&
+        !(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_what_cannot_be_read_is_said(page, folder, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    page.set_input_files("#files", [str(tmp_path / "bad.png"), str(folder / "vis/0.png")])
+    expect(page.locator("#status")).to_contain_text("bad.png: ")
+    page.set_input_files("#files", [str(folder / "vis/0.png")])
+    expect(page.locator("#status")).to_contain_text("two files")
