@@ -1,10 +1,11 @@
-"""Writes docs/plugins.md, the reference of built-in plug-ins, from their options models.
+"""Writes docs/plugins.md and a page for each kind, the reference of built-in plug-ins, from their options models.
 
-python docs/build_plugins.py > docs/plugins.md
+python docs/build_plugins.py
 """
 
 import inspect
 import os
+from pathlib import Path
 
 os.environ["FUSIONKIT_PLUGINS"] = "imagefusionkit"
 
@@ -19,7 +20,7 @@ from fusionkit.registry.loading import get_registry
 HEAD = """# Plug-ins and their options
 
 The built-in ones; `fusionkit plugins list` shows what is installed, `fusionkit plugins show NAME` this text for any of
-them. This page is generated: `python docs/build_plugins.py > docs/plugins.md`.
+them. A page for each kind: {}. These pages are generated: `python docs/build_plugins.py`.
 """
 
 
@@ -30,22 +31,30 @@ KINDS_HEAD = """Contracts are in `fusionkit.contracts`, their tests in `fusionki
 """
 
 
-def page() -> str:
-    """The page as Markdown."""
-    registry, parts = get_registry(), [HEAD]
+def pages() -> dict[str, str]:
+    """The pages as Markdown, by their paths beside this file."""
+    links = ", ".join(f"[{kind}](plugins/{kind}.md)" for kind in KINDS)
+    found = {f"plugins/{kind}.md": _page(kind) for kind in KINDS}
+    parts = [HEAD.format(links)]
     for title, text, model in (
         ("The method", "Fields of a preset and of `fusionkit.PipelineConfig`.", PipelineConfig),
         ("The sampler", "`--sampler-opt`, a preset's `[sampler]`.", SamplerOptions),
     ):
         parts += [f"\n## {title}\n\n{text}\n", *_table(model)]
     parts += ["\n## Kinds\n\n", KINDS_HEAD, *(_kind(kind) for kind in KINDS.values())]
-    for kind in KINDS:
-        parts.append(f"\n## {kind}\n")
-        for plugin in registry.of_kind(kind):
-            implementation = registry.load(kind, plugin.record.name)
-            parts.append(f"\n### `{plugin.record.name}`\n\n{plugin.record.summary}\n")
-            parts.append(f"\n```text\n{inspect.cleandoc(implementation.__doc__ or '')}\n```\n")
-            parts += _table(implementation.Options)
+    return {"plugins.md": "".join(parts), **found}
+
+
+def _page(kind: str) -> str:
+    """All of one kind."""
+    registry, contract = get_registry(), getattr(contracts, KINDS[kind].contract)
+    what = inspect.cleandoc(contract.__doc__).partition("\n")[0]
+    parts = [f"# Plug-ins of the kind {kind}\n\n{what} Others: [plug-ins and their options](../plugins.md).\n"]
+    for plugin in registry.of_kind(kind):
+        implementation = registry.load(kind, plugin.record.name)
+        parts.append(f"\n## `{plugin.record.name}`\n\n{plugin.record.summary}\n")
+        parts.append(f"\n```text\n{inspect.cleandoc(implementation.__doc__ or '')}\n```\n")
+        parts += _table(implementation.Options)
     return "".join(parts)
 
 
@@ -69,4 +78,7 @@ def _table(model: type[BaseModel]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    for name, text in pages().items():
+        path = Path(__file__).parent / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")

@@ -30,7 +30,10 @@ def test_the_reference_of_plugins_is_current(monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS))
     import build_plugins
 
-    assert (DOCS / "plugins.md").read_text() == build_plugins.page(), "run docs/build_plugins.py > docs/plugins.md"
+    pages = build_plugins.pages()
+    for name, text in pages.items():
+        assert (DOCS / name).read_text() == text, "run `make docs`"
+    assert {f"plugins/{path.name}" for path in (DOCS / "plugins").iterdir()} == {*pages} - {"plugins.md"}
 
 
 def test_every_command_is_shown_and_has_help():

@@ -37,11 +37,15 @@ __all__ = [
     "Options",
     "Prior",
     "Reader",
+    "Shot",
     "Sources",
     "Stage",
     "Stored",
     "pad_to_multiple",
 ]
+
+
+FOLLOWS = 0.2  # of a frame's own value in running averages
 
 
 class Plugin:
@@ -60,6 +64,20 @@ class Plugin:
         """Load now what would be loaded when it is first needed, such as a network's weights."""
 
 
+@dataclass
+class Shot:
+    """What is remembered from frame to frame of a video's shot: what was found once, and what is averaged."""
+
+    found: dict[str, Any] = field(default_factory=dict)
+    averaged: dict[str, Tensor] = field(default_factory=dict)
+
+    def once(self, name: str, find: Callable[[], Any]) -> Any:
+        """What was found at the shot's first frame."""
+        if name not in self.found:
+            self.found[name] = find()
+        return self.found[name]
+
+
 @dataclass(frozen=True)
 class Sources:
     """The registered images of one scene, as every plug-in sees them.
@@ -70,7 +88,8 @@ class Sources:
     disagree (the visible image of an infrared pair). names: what messages call each source. noise: the deviation of
     the noise that each source's luma still has, (B,) in units of [0, 1]; empty where nothing is known. to_luma: how
     luma is made of an image. notes: what the user is told afterwards; stages append to it. found: what stages
-    measured, for the manifest; they add to it. whole: of rows, the sources that they were cut from.
+    measured, for the manifest; they add to it. whole: of rows, the sources that they were cut from. shot: of frames of
+    a video, what is remembered of those before.
     """
 
     images: Sequence[Tensor]
@@ -83,6 +102,7 @@ class Sources:
     notes: list[str] = field(default_factory=list, compare=False)
     found: dict[str, Any] = field(default_factory=dict, compare=False)
     whole: "Sources | None" = field(default=None, compare=False, repr=False)
+    shot: Shot | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, images: Sequence[Tensor], to_luma: Callable[[Tensor], Tensor] = bt601, **fields: Any) -> Self:
@@ -133,6 +153,21 @@ class Sources:
 
     @cached_property
     def _scenes(self) -> tuple[Scene, ...]:
+        return self.once("scenes", self._recognised)
+
+    def once(self, name: str, find: Callable[[], Any]) -> Any:
+        """What `find` gives; in a video, what it gave at the shot's first frame."""
+        return find() if self.shot is None else self.shot.once(name, find)
+
+    def steady(self, name: str, value: Tensor) -> Tensor:
+        """The value itself; in a video, its running average over the shot's frames, so that nothing flickers."""
+        if self.shot is None:
+            return value
+        before = self.shot.averaged.get(name)
+        self.shot.averaged[name] = value if before is None else torch.lerp(before, value, FOLLOWS)
+        return self.shot.averaged[name]
+
+    def _recognised(self) -> tuple[Scene, ...]:
         every = range(len(self.luma[0]))
         return tuple(recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored]) for b in every)
 

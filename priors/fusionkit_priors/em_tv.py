@@ -155,9 +155,11 @@ class EMTV(Prior):
         found = target(self._kind(sources), x0, sources, o.lit)
         if not found.follows:
             return in_strips(_within, found.brightness, x0, *sources.luma, reach=0)
-        fused, floors = found.brightness, [grain_floor(y) for y in sources.luma]
-        for _ in range(o.iterations):
-            fused = self._m_step(fused, found, [grain_floor(fused), *floors], x0, sources.luma)
+        fused = found.brightness
+        floors = [sources.steady(f"grain {i}", grain_floor(y)) for i, y in enumerate(sources.luma)]
+        for step in range(o.iterations):
+            own = sources.steady(f"grain of step {step}", grain_floor(fused))
+            fused = self._m_step(fused, found, [own, *floors], x0, sources.luma)
         return fused
 
     def _m_step(

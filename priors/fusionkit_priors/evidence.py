@@ -8,9 +8,9 @@ light and no object. *Focus*: the source that is clearly sharper is copied (Naya
 where none is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import NamedTuple, Self
 
 import torch
@@ -74,7 +74,7 @@ def target(kind: Scene, x0: Tensor, sources: Sources, lit: float) -> Target:
 def _lit_by_heat(x0: Tensor, sources: Sources, lit: float) -> Target:
     """T = x̂₀ + Σ w (max(S, T) - T), w = 1 - (1 - heat)(1 - lit · darkness), over all sources but the reference."""
     reference = sources.reference % len(sources)
-    others = [(y, Heat.of(y)) for y in sources.other_luma]
+    others = [(y, Heat.of(y, partial(sources.steady, f"heat {i}"))) for i, y in enumerate(sources.other_luma)]
     brightness, follow = torch.empty_like(x0), torch.ones_like(x0)
     for part in strips(x0.shape[-2], x0.shape[-1], DARK_RADIUS):
         t, keeps = x0[..., part.place, :], follow[..., part.place, :]
@@ -128,14 +128,14 @@ class Heat:
     factor: int
 
     @classmethod
-    def of(cls, y: Tensor) -> Self:
-        """Evidence of a whole source (B, 1, H, W)."""
+    def of(cls, y: Tensor, steady: Callable[[Tensor], Tensor] = lambda spread: spread) -> Self:
+        """Evidence of a whole source (B, 1, H, W). steady: what is made of the spread in a video."""
         factor = max(1, min(y.shape[-2:]) // GUIDE_PART // GUIDE_RADIUS)
         small = F.avg_pool2d(y, factor, ceil_mode=True) if factor > 1 else y
         smooth, side = gaussian_blur(small, 1.5), min(small.shape[-2:])
         step = max(1, side // 160)  # coarse samples do for the opening
         coarse = F.avg_pool2d(smooth, step, ceil_mode=True) if step > 1 else smooth
-        spread = small.flatten(1).std(1, correction=0).view(-1, 1, 1, 1) + SPREAD
+        spread = steady(small.flatten(1).std(1, correction=0).view(-1, 1, 1, 1) + SPREAD)
         evidence = torch.zeros_like(small)
         for part in WIDTHS:
             radius = min(coarse.shape[-2:]) // part // 2

@@ -19,13 +19,14 @@ from ..errors import OptionError
 from ..method.config import PipelineConfig, SamplerOptions
 from ..options import describe_limits, describe_type
 from ..registry.kinds import METHOD
+from ..video.options import VideoOptions
 from .choices import key_values
 
 __all__ = ["chosen", "flag_of", "in_flags", "model_options", "part_options", "with_options"]
 
 # what messages of the core may name beside the fields of the models below
 NAMED = frozenset({"allow_remote", "config", "group", "jobs", "out", "output", "pairs", "port", "token"})
-MODELS = (SamplerOptions, PipelineConfig, FileOptions)
+MODELS = (SamplerOptions, PipelineConfig, FileOptions, VideoOptions)
 
 
 def flag_of(field: str) -> str:

@@ -11,6 +11,7 @@ from ..errors import OptionError
 from ..method.config import PipelineConfig, SamplerOptions
 from ..registry.kinds import KINDS
 from ..registry.kinds import METHOD as PARTS
+from ..video.options import VideoOptions, is_video
 from .choices import key_values
 from .fields import chosen, model_options, part_options, parts_chosen, stage_choice, with_options
 from .voice import Voice
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-METHOD, FLOW, FILES, WORKERS = "Method", "Sampling", "Files", "Workers"
+METHOD, FLOW, FILES, WORKERS, VIDEO = "Method", "Sampling", "Files", "Workers", "Video"
 
 
 @with_options(
@@ -31,6 +32,7 @@ METHOD, FLOW, FILES, WORKERS = "Method", "Sampling", "Files", "Workers"
     *model_options(PipelineConfig, METHOD, skip=("sampler", "stages", *PARTS)),
     *model_options(FileOptions, FILES),
     *model_options(EngineOptions, WORKERS),
+    *model_options(VideoOptions, VIDEO),
 )
 def run(
     sources: Annotated[
@@ -123,6 +125,7 @@ def run(
     fusionkit run --task mff near.png far.png -o fused.png
     fusionkit run --prior laplacian --pairs ir_dir vis_dir -o out_dir
     fusionkit run --task mef --group 3 brackets -o out_dir
+    fusionkit run ir.mp4 vis.mp4 -o fused.mp4
 
     A folder run resumes where it stopped, goes on after a failed pair and exits with 1 if there was one.
     """
@@ -146,6 +149,9 @@ def run(
         _run_shards(Pipeline(config, device=device), sources, output, suffix, engine, files, voice)
     elif pairs or group:
         _run_folders(config, device, sources, output, suffix, group, engine, files, voice)
+    elif any(is_video(source) for source in sources):
+        options = validate_options(VideoOptions, chosen(given, VideoOptions), "video")
+        _run_video(Pipeline(config, device=device), sources, output, options, engine, files, manifest, voice)
     else:
         _run_one(Pipeline(config, device=device), sources, output, files, manifest, voice)
 
@@ -166,6 +172,48 @@ def _run_one(
     outcome = fuse_files(pipeline, job, files, record, description=pipeline.describe())
     voice.outcome(outcome, alone=True)
     voice.line(f"{job.output} ({outcome.seconds:.1f} s)")
+
+
+def _run_video(
+    pipeline: "Pipeline",
+    sources: list[Path],
+    output: Path | None,
+    options: VideoOptions,
+    engine: EngineOptions,
+    files: FileOptions,
+    manifest: bool,
+    voice: Voice,
+) -> None:
+    import time
+
+    from ..storage.manifest import Manifest
+    from ..video.run import fuse_video, lost_segment, plan_video
+
+    if output is None:
+        raise OptionError("video needs `output`, such as fused.mp4")
+    video = plan_video(pipeline, sources, output, options, files.force)
+    began, frames, alone, bad = time.monotonic(), 0, 0, 0
+    with _bar(voice) as progress:
+        task = progress.add_task("", total=len(video.segments), rate="")
+        for outcome in fuse_video(pipeline, video, engine.make(lost_segment), force=files.force):
+            frames, alone = frames + outcome.frames, alone + outcome.alone
+            bad += outcome.status == "failed"
+            rate = frames / max(1e-9, time.monotonic() - began)
+            progress.update(
+                task, advance=1, description=f"to {outcome.segment.stop:.0f} s", rate=f"{rate:.1f} frames/s"
+            )
+            voice.segment(outcome)
+    voice.counted()
+    seconds = time.monotonic() - began
+    if alone:
+        voice.warning(f"{alone} frames of the reference had no partner within {video.within:.3f} s and were left out")
+    if bad:
+        voice.line(f"{output}: not finished; what is done is kept, the same command goes on")
+        raise typer.Exit(1)
+    if manifest:
+        described = {"sources": [str(s) for s in sources], "frames": frames, "seconds": round(seconds, 3)}
+        Manifest(output.with_name(f"{output.stem}.manifest.jsonl")).append("video", **described, **pipeline.describe())
+    voice.line(f"{output}: {frames} frames fused, {frames / max(seconds, 1e-9):.1f} a second")
 
 
 def _run_shards(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..batch.plan import Plan
     from ..batch.run import Outcome
     from ..batch.shards import ShardOutcome
+    from ..video.run import SegmentOutcome
 
 __all__ = ["Voice"]
 
@@ -86,6 +87,19 @@ class Voice:
             self.warning(f"failed: {outcome.reason}", "red")
         elif outcome.failed:
             self.warning(f"{shard.source}: {outcome.failed} pairs failed, see {shard.ledger}")
+
+    def segment(self, outcome: "SegmentOutcome") -> None:
+        """What became of a segment of a video; each note once."""
+        for note in outcome.notes:
+            if note not in self.said:
+                self.said[note] = 1
+                self.examples[note] = note
+                self.note(note)
+        if self.machine:
+            row = {"key": outcome.segment.number, "status": outcome.status, "frames": outcome.frames}
+            typer.echo(json.dumps({**row, "reason": in_flags(outcome.reason)}))
+        if outcome.status == "failed":
+            self.warning(f"failed: from {outcome.segment.start:.1f} s: {outcome.reason}", "red")
 
     def counted(self) -> None:
         """How often the notes that were not printed any more came."""

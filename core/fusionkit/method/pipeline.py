@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
+from ..contracts import Backbone, ColorSpace, Decoder, Prior, Shot, Sources
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.picture import Depth, Picture
@@ -175,13 +176,15 @@ class Pipeline:
         names: Sequence[str] = (),
         callback: Callback | None = None,
         watch: Stopwatch | None = None,
+        shot: Shot | None = None,
     ) -> Fused:
         """Fuse (B, 1 or 3, H, W) tensors in [0, 1], all of one size unless a stage makes them so.
 
         Image b of the result depends on image b of the sources alone. reference: index of the reference source; by
-        default as configured, chosen for each image. names: what messages call the sources.
+        default as configured, chosen for each image. names: what messages call the sources. shot: of a video, what is
+        remembered of the frames before, and will be of this one.
         """
-        sources = self._sources(images, roles, names)
+        sources = replace(self._sources(images, roles, names), shot=shot)
         result = Fused(torch.empty(0), sources.notes, found=sources.found)
         done: dict[int, Tensor] = {}
         batches = self._batches(sources, reference)
@@ -208,7 +211,7 @@ class Pipeline:
         _check_sizes(sources)
         if self.config.align == "check":
             with watch.stage("check"):
-                _check_places(sources)
+                sources.once("places", partial(_check_places, sources))
         noise = [torch.Generator().manual_seed(self.config.seed) for _ in range(len(sources.luma[0]))]
         sample = self._sampler(sources)(sources, noise, callback=callback, watch=watch)
         result.evaluations += sample.evaluations
@@ -286,11 +289,15 @@ class Pipeline:
         return sampler
 
     def fuse_pictures(
-        self, pictures: Sequence[Picture], callback: Callback | None = None, reference: int | None = None
+        self,
+        pictures: Sequence[Picture],
+        callback: Callback | None = None,
+        reference: int | None = None,
+        shot: Shot | None = None,
     ) -> FusedPicture:
         """Fuse images read from files; size, depth, colour profile and alpha are the reference's.
 
-        reference: its index, where the caller has chosen it.
+        reference: its index, where the caller has chosen it. shot: as in `run`.
         """
         if not pictures:
             raise InputError("nothing to fuse: give at least one image")
@@ -304,6 +311,7 @@ class Pipeline:
                 names=[p.name for p in pictures],
                 callback=callback,
                 watch=watch,
+                shot=shot,
             )
         except SizeMismatch as error:
             turned = [p.name for p in pictures if p.turned]

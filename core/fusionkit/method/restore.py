@@ -7,6 +7,7 @@ added, nothing was trained on fusion, and sources without noise are left alone, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -139,7 +140,8 @@ class Restorer:
         """The luma planes whose noise is above the dead zone."""
         planes = []
         for i, luma in enumerate(sources.luma):
-            for b, noise in enumerate(self._noise(luma, i, len(sources))):
+            every = sources.once(f"noise {i}", partial(self._noise, luma, i, len(sources)))
+            for b, noise in enumerate(every):
                 if noise.level >= DEAD_ZONE or (self.given is not None and noise.level > 0):
                     planes.append(_Plane(i, b, 0, luma[b, 0], noise))
         return planes

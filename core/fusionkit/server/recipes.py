@@ -23,7 +23,7 @@ def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def as_toml(choices: Mapping[str, Any]) -> str:
-    """A preset for `fusionkit run --preset FILE.toml`."""
+    """A preset in TOML, as `preset` takes it."""
     tables = {key: value for key, value in choices.items() if isinstance(value, Mapping)}
     lines = [f"{key} = {_toml(value)}" for key, value in choices.items() if key not in tables]
     for name, table in tables.items():

@@ -1,6 +1,7 @@
 """Sources that do not lie where the reference lies: found there, and moved."""
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ class Align(Stage):
     def _found(self, sources: Sources, index: int) -> Registration | None:
         if min(sources.sizes[index]) < LEAST_SIDE:
             return None
-        return register(sources.reference_luma, sources.luma[index], self.options.model)
+        find = partial(register, sources.reference_luma, sources.luma[index], self.options.model)
+        return sources.once(f"aligned {index}", find)
 
     def _moved(self, sources: Sources, index: int, matrix: Tensor, figures: dict[str, Any]) -> Tensor:
         image = sources.images[index]

@@ -65,6 +65,7 @@ class Vivid(Stage):
         if not any(applies):
             return image
         low, high = self._ends(in_strips(luma, image, reach=0))
+        low, high = sources.steady("vivid low", low), sources.steady("vivid high", high)
         span = (high - low).clamp(1e-3, 1)
         least, most = low.clamp(0, DARKEST), high.clamp(1 - DARKEST, 1)
         gain = ((most - least) / span).clamp(1, o.gain)

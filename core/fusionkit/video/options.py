@@ -1,0 +1,48 @@
+"""How video is matched, cut and written. Imports nothing heavy: the command line is made from it."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from ..options import Options
+
+__all__ = ["VideoOptions", "address", "is_video"]
+
+SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts", ".mts", ".nut", ".y4m", ".gif"})
+LIVE = re.compile(r"[a-z0-9+.-]+:/+")
+
+
+class VideoOptions(Options):
+    """How video is matched, cut and written."""
+
+    match_within: float = Field(
+        0.0,
+        ge=0,
+        description="seconds that frames of one moment may lie apart; 0: half a frame of the slowest stream",
+    )
+    segment: float = Field(
+        10.0, gt=0, le=3600, description="seconds of video that are written, resumed and given to a worker at once"
+    )
+    codec: Literal["auto", "h264", "ffv1"] = Field(
+        "auto", description="ffv1 loses nothing and keeps 16-bit grey, in .mkv; auto: that for 16 bits, else h264"
+    )
+    crf: int = Field(18, ge=0, le=51, description="h264's loss: 0 none, 18 hardly visible, 28 small files")
+
+
+def address(source: Path | str) -> str:
+    """A source as PyAV takes it: an address of the network has two slashes, of which paths keep one."""
+    text = str(source)
+    return re.sub(r"^([a-z0-9+.-]+):/(?!/)", r"\1://", text)
+
+
+def is_video(source: Path | str) -> bool:
+    """Whether a source is a video file, a sequence (frame_%04d.png), a device or an address of the network."""
+    text = str(source)
+    return (
+        Path(text).suffix.lower() in SUFFIXES
+        or re.search(r"%0?\d*d", text) is not None
+        or text.startswith("/dev/video")
+        or LIVE.match(text) is not None
+    )

@@ -1,0 +1,102 @@
+"""Frames of a video with their times, through PyAV."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ImageReadError
+from ..images.picture import Array
+from .options import address
+
+__all__ = ["Frame", "Stream", "av"]
+
+BACK = 1.0  # seconds before a time at which decoding begins, so that a rounded key frame is not missed
+
+
+def av() -> Any:
+    """PyAV. Raises ImageReadError where it is not installed."""
+    try:
+        import av as module
+    except ModuleNotFoundError:
+        raise ImageReadError("video needs PyAV: pip install 'imagefusionkit[video]'") from None
+    return module
+
+
+@dataclass(frozen=True)
+class Frame:
+    """time: seconds from the stream's first frame. values: (H, W, 1 or 3), uint8 or uint16."""
+
+    time: float
+    values: Array
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A video stream that can be opened again and again. live: it cannot be gone back in, and has no known end."""
+
+    source: str
+    width: int
+    height: int
+    rate: float
+    deep: bool
+    live: bool
+
+    @classmethod
+    def of(cls, source: Path | str, live: bool) -> "Stream":
+        """The first video stream of a source. Raises ImageReadError."""
+        with _opened(source) as container:
+            stream = _video(container, source)
+            form, rate = stream.codec_context.format, stream.average_rate or stream.guessed_rate or Fraction(25)
+            deep = form is not None and form.components[0].bits > 8
+            context = stream.codec_context
+            return cls(address(source), context.width, context.height, float(rate), deep, live)
+
+    def frames(self, start: float = 0.0) -> Iterator[Frame]:
+        """Frames from a time on, in order."""
+        with _opened(self.source) as container:
+            stream = _video(container, self.source)
+            stream.thread_type = "AUTO"
+            first = float((stream.start_time or 0) * stream.time_base)
+            if start > BACK:
+                try:
+                    container.seek(int((start - BACK + first) / stream.time_base), stream=stream)
+                except av().FFmpegError:
+                    container.seek(0)  # a sequence of images: from its beginning
+            number = 0
+            try:
+                for frame in container.decode(stream):
+                    time = number / self.rate if frame.time is None else frame.time - first
+                    number += 1
+                    if time >= start - 1e-6:
+                        yield Frame(time, self._values(frame))
+            except av().FFmpegError as error:
+                raise ImageReadError(f"{self.source}: damaged after {number} frames: {error.strerror}") from None
+
+    def _values(self, frame: Any) -> Array:
+        grey = len(frame.format.components) == 1
+        form = ("gray16le" if grey else "rgb48le") if self.deep else ("gray" if grey else "rgb24")
+        values: Array = frame.to_ndarray(format=form)
+        turned = getattr(frame, "rotation", 0) or 0
+        if turned % 90 == 0 and turned:
+            values = np.ascontiguousarray(np.rot90(values, turned // 90))
+        return values if values.ndim == 3 else values[:, :, None]
+
+
+def _opened(source: Path | str) -> Any:
+    text = address(source)
+    how = {"format": "v4l2"} if text.startswith("/dev/video") else {}
+    try:
+        return av().open(text, **how)
+    except (av().FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageReadError(f"{text}: cannot be opened as video: {reason}") from None
+
+
+def _video(container: Any, source: Path | str) -> Any:
+    if not container.streams.video:
+        raise ImageReadError(f"{source}: holds no video")
+    return container.streams.video[0]

@@ -1,0 +1,219 @@
+"""Video: frames by their times, shots, segments, what is kept of the reference."""
+
+from fractions import Fraction
+from itertools import islice
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av", reason="video needs PyAV")
+from fusionkit.engines.processes import ProcessEngine  # noqa: E402
+from fusionkit.errors import ImageReadError, InputError, OutputError  # noqa: E402
+from fusionkit.method.pipeline import Pipeline  # noqa: E402
+from fusionkit.scenes import infrared_visible, multi_focus  # noqa: E402
+from fusionkit.video.options import VideoOptions, address, is_video  # noqa: E402
+from fusionkit.video.run import fuse_video, lost_segment, plan_video  # noqa: E402
+from fusionkit.video.streams import Stream  # noqa: E402
+from harness import run_cli  # noqa: E402
+
+SIZE = 64, 96  # of frames, cut from a larger scene that moves
+
+
+def frames(scene, count, rate, deep=False):
+    height, width = SIZE
+    for k in range(count):
+        x, y = (int(speed * k / rate) % 30 for speed in (12, 6))
+        part = scene[y : y + height, x : x + width]
+        if deep:
+            yield (27_000 + 4000 * part[:, :, 0]).astype(np.uint16)
+        else:
+            yield (255 * np.broadcast_to(part, (height, width, 3)) + 0.5).astype(np.uint8)
+
+
+def write(path, images, rate, *, codec="libx264", form="yuv420p", sound=False, first=0):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options={"crf": "4"} if codec == "libx264" else {})
+        stream.height, stream.width, stream.pix_fmt = *SIZE, form
+        heard = container.add_stream("aac", rate=44_100) if sound else None
+        container.metadata["title"] = "a made street"
+        for k, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="gray16le" if image.ndim == 2 else "rgb24")
+            frame.pts, frame.time_base = k + first, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if heard:
+            for k in range(40):
+                samples = (0.1 * np.sin(np.arange(1024) / 20)).astype(np.float32)[None]
+                sample = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+                sample.rate, sample.pts = 44_100, 1024 * k
+                container.mux(heard.encode(sample))
+            container.mux(heard.encode())
+    return path
+
+
+def read(path, form="rgb24"):
+    with av.open(str(path)) as container:
+        decoded = [(f.time, f.to_ndarray(format=form)) for f in container.decode(video=0)]
+    return [t for t, _ in decoded], np.stack([image for _, image in decoded])
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("video")
+    infrared, visible = infrared_visible((100, 130), seed=1)
+    return (
+        write(folder / "ir.mp4", frames(infrared, 20, 20), 20),
+        write(folder / "vis.mp4", frames(visible, 30, 30), 30, sound=True),
+    )
+
+
+@pytest.fixture
+def pipeline():
+    return Pipeline(device="cpu", sampler={"restore": "none"})
+
+
+def fuse(pipeline, sources, output, engine=None, force=False, **options):
+    video = plan_video(pipeline, sources, output, VideoOptions(**options), force)
+    return video, list(fuse_video(pipeline, video, engine, force=force))
+
+
+def test_frames_of_different_rates_follow_the_reference_with_its_sound_and_title(pair, pipeline, tmp_path):
+    video, outcomes = fuse(pipeline, pair, tmp_path / "out.mp4")
+    assert video.reference == 1  # the one in colour
+    assert [o.status for o in outcomes] == ["fused"]
+    times, images = read(tmp_path / "out.mp4")
+    assert np.allclose(times, np.arange(30) / 30, atol=1e-3)
+    assert images.shape == (30, *SIZE, 3)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.metadata["title"] == "a made street"
+        assert [s.codec_context.name for s in container.streams.audio] == ["aac"]
+    assert not video.folder.exists()
+    near = pipeline.fuse(*(read(path)[1][12 if path is pair[1] else 8] for path in pair))
+    assert float(np.abs(images[12].astype(int) - near).mean()) < 4  # h264, and averages of the frames before
+
+
+def test_workers_and_segments_do_not_change_the_frames(pair, pipeline, tmp_path):
+    fuse(pipeline, pair, tmp_path / "one.mkv", codec="ffv1", segment=0.5)
+    fuse(pipeline, pair, tmp_path / "two.mkv", ProcessEngine(2, lost_segment), codec="ffv1", segment=0.5)
+    fuse(pipeline, pair, tmp_path / "whole.mkv", codec="ffv1")
+    one, two, whole = (read(tmp_path / f"{name}.mkv") for name in ("one", "two", "whole"))
+    assert one[0] == two[0]
+    assert np.array_equal(one[1], two[1])
+    assert one[0] == pytest.approx(whole[0], abs=2e-3)
+    apart = np.abs(one[1].astype(int) - whole[1])  # a segment's averages begin twelve frames before it
+    assert apart.mean() < 0.5
+    assert apart.max() <= 8
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_next_segment(pair, pipeline, tmp_path):
+    out = tmp_path / "out.mp4"
+    video = plan_video(pipeline, pair, out, VideoOptions(segment=0.4), force=False)
+    done = list(islice(fuse_video(pipeline, video), 1))
+    assert [o.status for o in done] == ["fused"]
+    assert not out.exists()
+    _, outcomes = fuse(pipeline, pair, out, segment=0.4)
+    assert [o.status for o in outcomes] == ["skipped", "fused", "fused"]
+    assert len(read(out)[0]) == 30
+    # another method starts anew
+    out.unlink()
+    video = plan_video(pipeline, pair, out, VideoOptions(segment=0.4), force=False)
+    list(islice(fuse_video(pipeline, video), 1))
+    _, outcomes = fuse(Pipeline(prior="average", device="cpu"), pair, out, segment=0.4)
+    assert [o.status for o in outcomes] == ["fused"] * 3
+
+
+def test_16_bits_are_kept_to_the_last(tmp_path):
+    infrared, visible = infrared_visible((100, 130), seed=2)
+    sources = [
+        write(tmp_path / "a.mkv", frames(visible, 8, 10, deep=True), 10, codec="ffv1", form="gray16le"),
+        write(tmp_path / "b.mkv", frames(infrared, 8, 10, deep=True), 10, codec="ffv1", form="gray16le"),
+    ]
+    plain = Pipeline(prior="source", backbone="identity", color="gray", device="cpu")
+    fuse(plain, sources, tmp_path / "out.mkv")
+    given, made = (read(path, "gray16le")[1] for path in (sources[1], tmp_path / "out.mkv"))
+    assert np.abs(given.astype(int) - made).max() <= 1  # the shot's own range, there and back
+    with pytest.raises(OutputError, match=r"\.mkv"):
+        fuse(plain, sources, tmp_path / "out.mp4")
+
+
+def test_a_still_scene_does_not_flicker_although_its_sources_are_noisy(pipeline, tmp_path):
+    rng = np.random.default_rng(0)
+    infrared, visible = (np.broadcast_to(x[: SIZE[0], : SIZE[1]], (*SIZE, 3)) for x in infrared_visible((100, 130)))
+
+    def noisy(image):
+        return [(255 * (image + rng.normal(0, 0.04, image.shape)).clip(0, 1)).astype(np.uint8) for _ in range(16)]
+
+    sources = [write(tmp_path / f"{i}.mp4", noisy(x), 25) for i, x in enumerate((infrared, visible))]
+    fuse(pipeline, sources, tmp_path / "out.mp4")
+
+    def flicker(path):
+        means = read(path)[1].mean((1, 2, 3))
+        return float(np.abs(np.diff(means)).mean())
+
+    assert flicker(tmp_path / "out.mp4") <= 1.1 * max(map(flicker, sources)) + 0.05
+
+
+def test_what_is_known_of_a_shot_is_not_taken_into_the_next(tmp_path):
+    first, second = infrared_visible((100, 130)), multi_focus((100, 130))
+    sources = []
+    for i in range(2):
+        images = [*frames(first[i], 6, 10), *(255 - x for x in frames(second[i], 6, 10))]
+        sources.append(write(tmp_path / f"{i}.mp4", images, 10))
+    pipeline = Pipeline(device="cpu", sampler={"restore": "none"}, reference=2)
+    video, [outcome] = fuse(pipeline, sources, tmp_path / "out.mp4")
+    assert len(video.segments[0].shots) == 2
+    kinds = [note for note in outcome.notes if "taken for a scene" in note]
+    assert len(kinds) == 2
+
+
+def test_frames_without_a_partner_are_counted_and_left_out(pair, pipeline, tmp_path):
+    infrared, _ = infrared_visible((100, 130), seed=1)
+    short = write(tmp_path / "short.mp4", frames(infrared, 10, 20), 20)
+    _, [outcome] = fuse(pipeline, [short, pair[1]], tmp_path / "out.mp4")
+    assert outcome.frames + outcome.alone == 30
+    assert outcome.alone == pytest.approx(14, abs=1)
+    _, [outcome] = fuse(pipeline, [short, pair[1]], tmp_path / "far.mp4", match_within=10)
+    assert outcome.alone == 0
+
+
+def test_a_sequence_of_images_is_video(pipeline, tmp_path):
+    from PIL import Image
+
+    for name, scene in zip(("ir", "vis"), infrared_visible((100, 130)), strict=True):
+        for k, image in enumerate(frames(scene, 5, 25)):
+            Image.fromarray(image).save(tmp_path / f"{name}_{k:03d}.png")
+    sources = [tmp_path / f"{name}_%03d.png" for name in ("ir", "vis")]
+    _, [outcome] = fuse(pipeline, sources, tmp_path / "out.mp4")
+    assert outcome.frames == 5
+
+
+def test_from_the_command_line(pair, tmp_path):
+    out = tmp_path / "out.mp4"
+    done = run_cli("run", "--prior", "average", *pair, "-o", out, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "30 frames fused" in done.stdout
+    assert (tmp_path / "out.manifest.jsonl").exists()
+    again = run_cli("run", *pair, "-o", out)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+
+def test_what_cannot_be_is_said(pair, pipeline, tmp_path):
+    for sources, output, error, text in (
+        ([pair[0]], "a.mp4", InputError, "one video"),
+        ([pair[0], tmp_path / "x.png"], "a.mp4", InputError, "pictures and video"),
+        (pair, "a.gif", OutputError, r"\.mp4"),
+        ([pair[0], tmp_path / "missing.mp4"], "a.mp4", ImageReadError, "missing"),
+    ):
+        with pytest.raises(error, match=text):
+            plan_video(pipeline, sources, tmp_path / output, VideoOptions(), force=False)
+    (tmp_path / "bad.mp4").write_bytes(b"no video at all")
+    with pytest.raises(ImageReadError, match="cannot be opened"):
+        Stream.of(tmp_path / "bad.mp4", live=False)
+
+
+def test_what_counts_as_video():
+    assert all(is_video(s) for s in ("a.MP4", "x/%04d.png", "rtsp://cam/1", "/dev/video0", "udp:/1.2.3.4:5"))
+    assert not any(is_video(s) for s in ("a.png", "100%.tif", "folder"))
+    assert address("rtsp:/cam/1") == "rtsp://cam/1"
+    assert address("a.mp4") == "a.mp4"
