@@ -2,8 +2,8 @@
 
     python benchmarks/video.py [--frames N] [--noise LEVELS]
 
-A scene larger than the frames is panned over; both streams are H.264, 25 and 30 frames a second. Flicker: the mean change
-of a frame's mean luma from that of a running average over nine frames, in levels, of the sources and of the result.
+A scene larger than the frames is panned over; both streams are H.264, 25 and 30 frames a second. Flicker: how far a
+frame's mean luma is from a running average over nine frames, levels, on average, of the sources and of the result.
 """
 
 import argparse

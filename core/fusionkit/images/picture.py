@@ -33,13 +33,15 @@ STRAY = 0.5  # times that far beyond them the extremes are believed, too
 TABLED = 100_000  # values from which a table of all stored ones is faster
 BLOCK = 100_000  # values that are scaled at once
 
+SHOWN = 1024  # pixels of the longer side in a notebook
+
 GREY_SPREAD = 2.5 / 255  # channels that agree to two 8-bit levels are grey: JPEG's rounding stays below
 
 PEAK: dict[Depth, float] = {"8": 255.0, "16": 65535.0, "float": 1.0}
 DTYPE: dict[Depth, Any] = {"8": np.uint8, "16": np.uint16, "float": np.float32}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Picture:
     """An image as fusionkit works with it.
 
@@ -79,6 +81,16 @@ class Picture:
     def channels(self) -> int:
         """1 or 3."""
         return int(self.values.shape[2])
+
+    def __repr__(self) -> str:
+        width, height = self.size
+        return f"Picture({self.name!r}, {width}x{height}, {self.channels} of depth {self.depth}, span {self.span})"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        from .write import png_bytes
+
+        return png_bytes(self.pixels, SHOWN)
 
     @property
     def has_color(self) -> bool:

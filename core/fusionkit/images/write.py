@@ -12,7 +12,7 @@ from ..storage.atomic import atomic_write
 from .metadata import NO_METADATA, Metadata, add_ifds, exif_of_result, png_with, software, tiff_tags, xmp_of_result
 from .picture import PEAK, Array, Depth, from_unit
 
-__all__ = ["check_output", "store_image", "write_image"]
+__all__ = ["check_output", "png_bytes", "store_image", "write_image"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,20 @@ def store_image(
     except (ValueError, RuntimeError) as error:  # what an encoder says of an image that its format cannot hold
         raise OutputError(f"{suffix} cannot hold this image: {error}; choose another format") from None
     return notes
+
+
+def png_bytes(pixels: Array, side: int) -> bytes:
+    """(H, W, 1 or 3) in [0, 1] as an 8-bit PNG to look at, made smaller where a side is longer than `side` pixels."""
+    import io
+
+    from PIL import Image
+
+    values = from_unit(pixels, "8", (0.0, PEAK["8"]))
+    image = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+    image.thumbnail((side, side))
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
 
 
 @dataclass(frozen=True)

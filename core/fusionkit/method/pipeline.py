@@ -13,7 +13,8 @@ from torch import Tensor
 from ..contracts import Backbone, ColorSpace, Decoder, Prior, Shot, Sources
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import StoredImages, to_array, to_tensor
-from ..images.picture import Depth, Picture
+from ..images.picture import SHOWN, Depth, Picture
+from ..images.write import png_bytes
 from ..memory import release_pages
 from ..numerics.choice import finite
 from ..numerics.luma import colorful
@@ -49,6 +50,10 @@ class Fused:
     restored: list[Restored] = field(default_factory=list)
     found: dict[str, Any] = field(default_factory=dict)
 
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the first image of the batch."""
+        return png_bytes(to_array(self.image), SHOWN)
+
 
 @dataclass(frozen=True)
 class FusedPicture:
@@ -62,6 +67,10 @@ class FusedPicture:
     evaluations: int
     restored: list[Restored]
     found: dict[str, Any]
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the result."""
+        return self.picture._repr_png_()
 
 
 class Pipeline:

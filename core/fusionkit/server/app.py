@@ -1,6 +1,5 @@
 """The web application: uploads, jobs, pictures. The page lies in `page/`; nothing is fetched from elsewhere."""
 
-import io
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,6 +18,7 @@ from ..errors import FusionkitError, InputError, OptionError
 from ..images import check_output, store_image
 from ..images.convert import to_tensor
 from ..images.picture import Array, Picture
+from ..images.write import png_bytes
 from ..method.config import PipelineConfig, SamplerOptions, task_names, task_text
 from ..method.pipeline import output_depth
 from ..numerics.noise import estimate_noise
@@ -148,7 +148,7 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
         if not 0 <= index < len(session.pictures):
             raise InputError("no such source")
         if index not in session.encoded:
-            session.encoded[index] = _shown(session.pictures[index].pixels)
+            session.encoded[index] = png_bytes(session.pictures[index].pixels, SHOWN)
         return Response(session.encoded[index], media_type="image/png")
 
     @app.post(base + "/api/recipe")
@@ -213,7 +213,7 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
         session, result = _done(*found(number, one))
         with session.lock:
             if what not in result.pictures:
-                result.pictures[what] = _shown(_view(session, result, worker, what))
+                result.pictures[what] = png_bytes(_view(session, result, worker, what), SHOWN)
         return Response(result.pictures[what], media_type="image/png")
 
     @app.get(base + "/api/sessions/{number}/results/{one}/file")
@@ -257,18 +257,6 @@ def _done(session: Session, result: Result) -> tuple[Session, Result]:
     if result.fused is None:
         raise InputError(f"this result is {result.status}")
     return session, result
-
-
-def _shown(pixels: Array) -> bytes:
-    """An 8-bit PNG for a browser, made smaller where it is huge; quickly compressed, since it does not travel far."""
-    from PIL import Image
-
-    values = (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
-    image = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
-    image.thumbnail((SHOWN, SHOWN))
-    stream = io.BytesIO()
-    image.save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
 
 
 def _view(session: Session, result: Result, worker: Worker, what: str) -> Array:
