@@ -78,7 +78,7 @@ def shown(page, selector):
 
 def test_two_files_become_a_picture_that_can_be_inspected(page, folder):
     drop(page, folder / "ir/0.png", folder / "vis/0.png")
-    assert "heat" in page.inner_text("#status")
+    assert "infrared and visible" in page.inner_text("#status")
     assert page.locator("#sources .panel").count() == 2
     page.hover(".method .picture")
     assert page.locator("#values tr").count() == 3
@@ -175,3 +175,37 @@ def test_what_cannot_be_read_is_said(page, folder, tmp_path):
     expect(page.locator("#status")).to_contain_text("bad.png: ")
     page.set_input_files("#files", [str(folder / "vis/0.png")])
     expect(page.locator("#status")).to_contain_text("two files")
+
+
+def test_a_slow_method_is_cancelled_at_once(page, folder):
+    drop(page, folder / "ir/0.png", folder / "vis/0.png")
+    page.select_option(".method .choice", "prior:ddfm")
+    page.click(".method .cancel")
+    expect(page.locator(".method .said")).to_have_text("cancelled", timeout=5000)
+    page.select_option(".method .choice", "prior:max")
+    expect(page.locator(".method .said")).to_have_text(re.compile(r" s$"), timeout=8000)
+
+
+def test_a_picture_keeps_its_shape_and_a_failure_leaves_no_old_one(page, folder, tmp_path):
+    drop(page, folder / "ir/0.png", folder / "vis/0.png")
+    box = page.locator(".method .picture").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(120 / 90, rel=0.02)
+    image = infrared_visible((50, 70))[1].astype(np.float32)
+    write_image(tmp_path / "other.png", image, "8")
+    page.set_input_files("#files", [str(tmp_path / "other.png"), str(folder / "vis/0.png")])
+    expect(page.locator(".method .said.failed")).to_contain_text("resize=reference")
+    assert shown(page, ".method .picture") == 0
+    page.click(".method .options summary")
+    page.locator(".method .fields label", has_text="resize").locator("select").select_option("reference")
+    page.wait_for_selector(".method[data-done]")
+    assert shown(page, ".method .picture") > 0
+
+
+def test_what_cannot_be_read_leaves_what_is_there(page, folder, tmp_path):
+    drop(page, folder / "ir/0.png", folder / "vis/0.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    page.set_input_files("#files", [str(tmp_path / "bad.png"), str(folder / "vis/0.png")])
+    expect(page.locator("#status.failed")).to_contain_text("bad.png: ")
+    assert "/" not in page.inner_text("#status").partition(":")[0]
+    page.select_option(".method .choice", "prior:max")
+    expect(page.locator(".method .said")).to_have_text(re.compile(r" s$"))

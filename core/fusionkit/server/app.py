@@ -1,5 +1,6 @@
 """The web application: uploads, jobs, pictures. The page lies in `page/`; nothing is fetched from elsewhere."""
 
+import re
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -50,7 +51,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 # what a page may choose: nothing that names a file of this machine
-FIELDS, SAMPLING = ("look", "align", "color", "seed"), ("restore", "strength", "steps", "precision")
+FIELDS, SAMPLING = ("look", "align", "resize", "color", "seed"), ("restore", "strength", "steps", "precision")
 Given = Annotated[dict[str, Any], Body()]
 SHOWN = 2400  # pixels of the longer side of what a browser is given to look at
 FIRST = ("em_tv", "laplacian", "learned", "gradient", "focus", "mertens")  # of the priors that are offered
@@ -90,7 +91,8 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
 
     @app.exception_handler(FusionkitError)
     def explained(_: Request, error: FusionkitError) -> JSONResponse:
-        text = str(error).replace(f"{folder.name}/", "")
+        text = re.sub(rf"{re.escape(folder.name)}/[^/]+/\d+-", "", str(error))
+        text = text.replace("if it is genuine, raise `max_pixels`", "whoever started the server can raise its limit")
         return JSONResponse({"error": text}, 503 if isinstance(error, Busy) else 422)
 
     base = f"/{token}"
@@ -211,7 +213,7 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
     @app.get(base + "/api/sessions/{number}/results/{one}/pictures/{what}")
     def picture(number: str, one: str, what: str) -> Response:
         session, result = _done(*found(number, one))
-        with session.lock:
+        with worker.looking, session.lock:
             if what not in result.pictures:
                 result.pictures[what] = png_bytes(_view(session, result, worker, what), SHOWN)
         return Response(result.pictures[what], media_type="image/png")
@@ -266,8 +268,6 @@ def _view(session: Session, result: Result, worker: Worker, what: str) -> Array:
     pixels = result.fused.picture.pixels
     if what == "result":
         return pixels
-    if len(set(session.sources.sizes)) > 1:
-        raise InputError("maps need sources of one size")
     sources = replace(session.sources, reference=result.fused.reference)
     if what == "trusted":
         return trusted(to_tensor(pixels), sources)
@@ -332,8 +332,9 @@ def _fields(model: type[BaseModel], only: tuple[str, ...] = ()) -> list[dict[str
     """Fields as a form needs them: name, JSON schema of the value, description."""
     schema = model.model_json_schema()
     rows = []
-    for name, info in model.model_fields.items():
-        if (only and name not in only) or not _harmless(name, info.annotation):
+    for name in only or model.model_fields:
+        info = model.model_fields[name]
+        if not _harmless(name, info.annotation):
             continue
         shape = schema["properties"][name]
         if "$ref" in shape or "allOf" in shape:

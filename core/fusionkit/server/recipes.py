@@ -34,7 +34,8 @@ def as_toml(choices: Mapping[str, Any]) -> str:
 def as_python(choices: Mapping[str, Any], names: Sequence[str]) -> str:
     """A call of `fusionkit.fuse`."""
     arguments = [*map(repr, names), *(f"{key}={value!r}" for key, value in choices.items())]
-    return f"import fusionkit\n\nfused = fusionkit.fuse({', '.join(arguments)})\n"
+    call = f"fusionkit.fuse({', '.join(arguments)})"
+    return f'import fusionkit\nfrom PIL import Image\n\nfused = {call}\nImage.fromarray(fused).save("fused.png")\n'
 
 
 def _text(value: Any) -> str:

@@ -49,6 +49,7 @@ class Worker:
         self._jobs: queue.Queue[tuple[Session, Result] | None] = queue.Queue(limits.waiting)
         self._ready: OrderedDict[str, Pipeline] = OrderedDict()
         self._metrics: dict[str, Metric] = {}
+        self.looking = threading.Lock()  # figures and maps are made one at a time, whoever asks
         self._thread = threading.Thread(target=self._run, name="fusionkit-worker", daemon=True)
 
     def start(self) -> None:
@@ -121,11 +122,11 @@ class Worker:
         return self._metrics
 
     def figures(self, session: Session, result: Result) -> dict[str, float]:
-        """Of a result, made once; of pictures of one size alone."""
+        """Of a result, made once."""
         assert result.fused is not None
         assert session.sources is not None
-        with session.lock:
-            if not result.figures and len(set(session.sources.sizes)) == 1:
+        with self.looking, session.lock:
+            if not result.figures:
                 image = (to_tensor(result.fused.picture.pixels) * 255).round() / 255
                 sources = replace(session.sources, reference=result.fused.reference)
                 [(_, values)] = score_images({"": image}, sources, self.metrics(), baselines=False)

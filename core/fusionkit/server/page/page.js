@@ -6,7 +6,8 @@ const MOST = 4;
 const state = { catalog: null, session: null, info: null, groups: [], sources: [], methods: [], view: { zoom: 1, x: 0.5, y: 0.5 }, run: 0 };
 
 async function ask(path, how = {}) {
-  const response = await fetch(path, how);
+  // one address is asked for a result and told to cancel it; a cache would make the second wait for the first
+  const response = await fetch(path, { cache: "no-store", ...how });
   if (!response.ok) {
     let text = `${response.status}`;
     try { text = (await response.json()).error ?? text; } catch { /* not JSON */ }
@@ -16,7 +17,8 @@ async function ask(path, how = {}) {
 }
 const json = async (path, how) => (await ask(path, how)).json();
 const post = (path, body) => json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-const say = (text) => { $("#status").textContent = text; };
+const say = (text, failed = false) => { $("#status").textContent = text; $("#status").classList.toggle("failed", failed); };
+const SCENES = { heat: "infrared and visible", exposure: "exposures", focus: "pictures of different focus", contrast: "pictures of different kinds" };
 const element = (tag, fields = {}, ...children) => { const e = Object.assign(document.createElement(tag), fields); e.append(...children); return e; };
 
 // --- pictures: decoded once, drawn through one view ------------------------------------------------------------------
@@ -33,7 +35,12 @@ class Picture {
     this.bitmap = bitmap;
     if (!map) this.data = context.getImageData(0, 0, bitmap.width, bitmap.height); // values are the result's, not a map's
     this.canvas.width = bitmap.width; this.canvas.height = bitmap.height;
+    this.canvas.style.setProperty("--ratio", bitmap.width / bitmap.height);
     this.draw();
+  }
+  clear() {
+    this.bitmap = this.data = null;
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
   }
   // the part of the picture that is seen, in its own pixels
   part() {
@@ -118,6 +125,7 @@ function values(x, y) {
     return element("tr", {}, element("th", { scope: "row", textContent: p.label }), element("td", { textContent: [...rgb].join(", ") }), element("td", { textContent: `luma ${grey}` }));
   });
   $("#values tbody").replaceChildren(...rows);
+  $("#pointer").textContent = pictures().filter((p) => p.data).map((p) => `${p.label} ${[...p.value(x, y)].join(" ")}`).join("  ·  ");
 }
 function histogram() {
   const canvas = $("#histogram"), context = canvas.getContext("2d"), shown = pictures().filter((p) => p.data), legend = [];
@@ -167,47 +175,51 @@ async function entries(items) {
   return found;
 }
 async function take(files) {
-  state.groups = groups(files);
-  if (!state.groups.length) return say("No file was in there.");
+  const found = groups(files);
+  if (!found.length) return say("No file was in there.", true);
+  if (found[0].files.length < 2) return say(`${found[0].name}: two files or more make one picture; drop them together.`, true);
+  state.groups = found;
   $("#pair-field").hidden = state.groups.length < 2;
   $("#pair").replaceChildren(...state.groups.map((g, i) => element("option", { value: i, textContent: g.name })));
   await open(state.groups[0]);
 }
 async function open(group) {
   const run = ++state.run;
-  if (group.files.length < 2) return say(`${group.name}: two files or more make one picture; drop them together.`);
-  if (group.files.length > state.catalog.limits.files) return say(`At most ${state.catalog.limits.files} files at once; these are ${group.files.length}.`);
+  if (group.files.length > state.catalog.limits.files) return say(`At most ${state.catalog.limits.files} files at once; these are ${group.files.length}.`, true);
   const large = group.files.find((f) => f.size > state.catalog.limits.bytes);
-  if (large) return say(`${large.name} is larger than ${state.catalog.limits.bytes / 1e6} MB.`);
+  if (large) return say(`${large.name} is larger than ${state.catalog.limits.bytes / 1e6} MB.`, true);
   say(`Reading ${group.files.map((f) => f.name).join(", ")} …`);
   try {
-    if (state.session) ask(`api/sessions/${state.session}`, { method: "DELETE" }).catch(() => {});
     const { session } = await json("api/sessions", { method: "POST" });
-    state.session = session;
     await Promise.all(group.files.map((file, i) => ask(`api/sessions/${session}/files/${i}?name=${encodeURIComponent(file.name)}`, { method: "PUT", body: file })));
-    state.info = await json(`api/sessions/${session}/read`, { method: "POST" });
-    if (run !== state.run) return;
+    const info = await json(`api/sessions/${session}/read`, { method: "POST" });
+    if (run !== state.run) return ask(`api/sessions/${session}`, { method: "DELETE" });
+    const old = state.session; // only now: what cannot be read leaves what is there
+    Object.assign(state, { session, info });
+    if (old) ask(`api/sessions/${old}`, { method: "DELETE" }).catch(() => {});
     state.names = group.files.map((f) => f.path || f.webkitRelativePath || f.name);
+    const names = info.sources.map((s) => s.name), twice = new Set(names).size < names.length;
+    state.labels = twice ? state.names.map((n, i) => (n.includes("/") ? n.split("/").slice(-2).join("/") : `${n} (${i + 1})`)) : names;
     $("#view").hidden = $("#below").hidden = false;
     $("#add").disabled = false;
     look(1, 0.5, 0.5);
     if (!state.methods.length) add();
     else state.methods.forEach((m) => m.fuse());
     await showSources();
-    say(`Taken for a scene of ${state.info.scene}.`);
-  } catch (error) { if (run === state.run) say(error.message); }
+    say(`Recognised as ${SCENES[state.info.scene] ?? state.info.scene}.`);
+  } catch (error) { if (run === state.run) say(error.message, true); }
 }
 async function showSources() {
   state.sources = state.info.sources.map((source, i) => {
     const panel = $("#source-panel").content.cloneNode(true).firstElementChild;
     const swatch = element("span", { className: "swatch" });
     swatch.style.background = COLORS[i % COLORS.length]; // its colour in the histogram and in maps of trust
-    $(".name", panel).append(swatch, source.name);
+    $(".name", panel).append(swatch, state.labels[i]);
     const about = [`${source.width}×${source.height}`, source.depth === "float" ? "float" : `${source.depth} bits`, source.color ? "colour" : "grey"];
     about.push(source.noise >= 1.5 ? `noise ${source.noise} levels` : "no noise found");
     if (source.apart) about.push(`looks ${source.apart} px off: choose align`);
     $(".about", panel).textContent = [...about, ...source.notes].join(", ");
-    return { panel, picture: new Picture($(".picture", panel), source.name), number: i };
+    return { panel, picture: new Picture($(".picture", panel), state.labels[i]), number: i };
   });
   $("#sources").replaceChildren(...state.sources.map((s) => s.panel));
   $("#before").replaceChildren(...state.sources.map((s) => element("option", { value: s.number, textContent: s.picture.label })));
@@ -277,6 +289,16 @@ class Method {
     return result;
   }
   said(text, failed = false) { const p = $(".said", this.panel); p.textContent = text; p.classList.toggle("failed", failed); }
+  // what was there is of other choices, or of another scene
+  forget() {
+    if (this.of !== state.session) this.picture.clear();
+    this.of = state.session; this.values = null;
+    delete this.panel.dataset.done;
+    $(".metrics", this.panel).dataset.of = "";
+    $(".notes", this.panel).replaceChildren();
+    $(".metrics tbody", this.panel).replaceChildren();
+  }
+  failed(text) { this.picture.clear(); this.said(text, true); histogram(); }
   get path() { return `api/sessions/${state.session}/results/${this.result}`; }
   async cancel() { if (this.result) await ask(this.path, { method: "DELETE" }).catch(() => {}); }
   async fuse() {
@@ -284,6 +306,7 @@ class Method {
     const run = this.run = (this.run ?? 0) + 1;
     if (this.busy) this.cancel();
     this.busy = true;
+    this.forget();
     this.said("Fusing …");
     $(".cancel", this.panel).hidden = false;
     $(".download", this.panel).hidden = $(".recipe", this.panel).hidden = true;
@@ -294,7 +317,7 @@ class Method {
       let now;
       do now = await json(this.path); while (run === this.run && ["waiting", "running"].includes(now.status));
       if (run !== this.run) return;
-      if (now.status !== "done") return this.said(now.reason || now.status, true);
+      if (now.status !== "done") return this.failed(now.reason || now.status);
       await this.show(true);
       this.said(`${now.seconds.toFixed(2)} s`);
       $(".notes", this.panel).replaceChildren(...now.notes.map((n) => element("li", { textContent: n })));
@@ -302,16 +325,17 @@ class Method {
       link.href = `${this.path}/file`; link.hidden = false;
       this.panel.dataset.done = result;
       await this.figures();
-    } catch (error) { if (run === this.run) this.said(error.message, true); } finally {
+    } catch (error) { if (run === this.run) this.failed(error.message); } finally {
       if (run === this.run) { this.busy = false; $(".cancel", this.panel).hidden = true; }
     }
   }
   async show(fresh = false) {
-    if (this.busy && !fresh) return; // it is shown when it is there
+    if (!fresh && (this.busy || !this.panel.dataset.done)) return; // it is shown when it is there
     const what = $(".shown", this.panel).value;
     try {
       if (fresh || what === "result") await this.picture.load(`${this.path}/pictures/result`);
       if (what !== "result") await this.picture.load(`${this.path}/pictures/${what}`, true);
+      if (what === "trusted") this.said("Each place has the colour of the source whose edges the result shows: the squares beside the names.");
       histogram();
     } catch (error) { this.said(error.message, true); }
   }
@@ -326,7 +350,7 @@ class Method {
     if (!this.values) return;
     const others = state.methods.map((m) => m.values).filter(Boolean);
     const rows = Object.entries(this.values).map(([name, { value, higher, definition }]) => {
-      const all = others.map((o) => o[name]?.value).filter((v) => v !== undefined), best = all.length > 1 && value === (higher ? Math.max(...all) : Math.min(...all));
+      const all = others.map((o) => o[name]?.value).filter((v) => v !== undefined), best = new Set(all).size > 1 && value === (higher ? Math.max(...all) : Math.min(...all));
       return element("tr", { title: definition }, element("th", { scope: "row", textContent: `${name.replaceAll("_", " ")} ${higher ? "↑" : "↓"}` }), element("td", { className: best ? "best" : "", textContent: value.toPrecision(3) + (best ? " best" : "") }));
     });
     $(".metrics tbody", this.panel).replaceChildren(...rows);
@@ -336,6 +360,7 @@ class Method {
     try {
       const text = (await post("api/recipe", { choices: this.choices(), names: state.names }))[button.dataset.what];
       out.textContent = text; out.hidden = false;
+      if (new Set(state.names).size < state.names.length) return this.said("The files have one name, and a browser does not say their folders: put those before them.");
       try { await navigator.clipboard.writeText(text); this.said("Copied."); } catch { this.said("Select the text below to copy it."); }
     } catch (error) { this.said(error.message, true); }
   }
@@ -354,6 +379,7 @@ function remove(method) {
   state.methods = state.methods.filter((m) => m !== method);
   method.panel.remove();
   counted();
+  $("#add").focus();
   histogram();
 }
 function counted() {
