@@ -12,7 +12,8 @@ from fusionkit.errors import ImageReadError, InputError, OutputError  # noqa: E4
 from fusionkit.method.pipeline import Pipeline  # noqa: E402
 from fusionkit.scenes import infrared_visible, multi_focus  # noqa: E402
 from fusionkit.video.options import VideoOptions, address, is_video  # noqa: E402
-from fusionkit.video.run import fuse_video, lost_segment, plan_video  # noqa: E402
+from fusionkit.video.plan import plan_video  # noqa: E402
+from fusionkit.video.run import fuse_video, lost_segment  # noqa: E402
 from fusionkit.video.streams import Stream  # noqa: E402
 from harness import run_cli  # noqa: E402
 

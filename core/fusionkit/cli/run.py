@@ -187,7 +187,8 @@ def _run_video(
     import time
 
     from ..storage.manifest import Manifest
-    from ..video.run import fuse_video, lost_segment, plan_video
+    from ..video.plan import plan_video
+    from ..video.run import fuse_video, lost_segment
 
     if output is None:
         raise OptionError("video needs `output`, such as fused.mp4")

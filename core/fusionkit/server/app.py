@@ -3,7 +3,7 @@
 import re
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import resources
@@ -13,26 +13,23 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import Body, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
 
-from ..errors import FusionkitError, InputError, OptionError
+from ..errors import FusionkitError, InputError
 from ..images import check_output, store_image
 from ..images.convert import to_tensor
 from ..images.picture import Array, Picture
 from ..images.write import png_bytes
-from ..method.config import PipelineConfig, SamplerOptions, task_names, task_text
 from ..method.pipeline import output_depth
 from ..numerics.noise import estimate_noise
 from ..numerics.registration import look_apart
-from ..options import describe_field
 from ..reading import read_image
-from ..registry.kinds import DISTRIBUTION
-from ..registry.loading import get_registry, load_class
 from ..scoring.evaluation import as_sources
 from ..scoring.maps import overlay, trusted
+from .catalog import catalog as everything
+from .catalog import checked
 from .recipes import as_command, as_python, as_toml
 from .sessions import Limits, Result, Session, Sessions
-from .work import Busy, Worker, pipeline_of
+from .work import Busy, Worker
 
 __all__ = ["make_app"]
 
@@ -50,11 +47,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-# what a page may choose: nothing that names a file of this machine
-FIELDS, SAMPLING = ("look", "align", "resize", "color", "seed"), ("restore", "strength", "steps", "precision")
 Given = Annotated[dict[str, Any], Body()]
 SHOWN = 2400  # pixels of the longer side of what a browser is given to look at
-FIRST = ("em_tv", "laplacian", "learned", "gradient", "focus", "mertens")  # of the priors that are offered
 WAIT = 20.0  # seconds that a question for a job's end is held
 
 
@@ -107,7 +101,7 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
 
     @app.get(base + "/api/catalog")
     def catalog() -> dict[str, Any]:
-        return {**_catalog(), "limits": vars(limits)}
+        return {**everything(), "limits": vars(limits)}
 
     @app.post(base + "/api/sessions")
     def open_session() -> dict[str, str]:
@@ -155,7 +149,7 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
 
     @app.post(base + "/api/recipe")
     def recipe(choices: Given, names: Annotated[list[str], Body()]) -> dict[str, str]:
-        chosen = _checked(choices, device)
+        chosen = checked(choices, device)
         return {
             "command": as_command(chosen, names),
             "toml": as_toml(chosen),
@@ -167,7 +161,7 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
         session = sessions.get(number)
         if not session.pictures:
             raise InputError("nothing was read yet")
-        result = Result(secrets.token_urlsafe(8), _checked(choices, device))
+        result = Result(secrets.token_urlsafe(8), checked(choices, device))
         session.add(result, limits.results)
         try:
             worker.put(session, result)
@@ -297,71 +291,3 @@ def _described(session: Session) -> dict[str, Any]:
             }
         )
     return {"sources": rows, "scene": sources.scenes[0]}
-
-
-def _catalog() -> dict[str, Any]:
-    """Everything that can be chosen, with what its models say of it."""
-    priors = []
-    for plugin in get_registry().of_kind("prior"):
-        own = plugin.distribution == DISTRIBUTION
-        row: dict[str, Any] = {
-            "name": plugin.record.name if own else f"{plugin.distribution}:{plugin.record.name}",
-            "summary": plugin.record.summary,
-            "distribution": plugin.distribution,
-            "missing": list(plugin.missing),
-        }
-        try:
-            if not plugin.missing:
-                prior = load_class(plugin)
-                row["options"] = _fields(prior.Options)
-                row["quick"] = prior.sampling.get("steps", 1) == 1
-        except FusionkitError as error:
-            row["broken"] = str(error)
-        priors.append(row)
-    priors.sort(key=lambda row: FIRST.index(row["name"]) if row["name"] in FIRST else len(FIRST))
-    return {
-        "tasks": [{"name": name, "text": task_text(name)} for name in task_names()],
-        "priors": priors,
-        "fields": _fields(PipelineConfig, FIELDS),
-        "sampling": _fields(SamplerOptions, SAMPLING),
-        "colors": [plugin.record.name for plugin in get_registry().of_kind("color-space")],
-    }
-
-
-def _fields(model: type[BaseModel], only: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """Fields as a form needs them: name, JSON schema of the value, description."""
-    schema = model.model_json_schema()
-    rows = []
-    for name in only or model.model_fields:
-        info = model.model_fields[name]
-        if not _harmless(name, info.annotation):
-            continue
-        shape = schema["properties"][name]
-        if "$ref" in shape or "allOf" in shape:
-            shape = {"default": None}
-        rows.append(
-            {"name": name, "schema": shape, "description": info.description or "", "type": describe_field(info)}
-        )
-    return rows
-
-
-def _harmless(name: str, annotation: Any) -> bool:
-    """Whether a field cannot name a file of this machine."""
-    return annotation is not Path and name not in ("weights", "transform")
-
-
-def _checked(choices: Mapping[str, Any], device: str) -> dict[str, Any]:
-    """Choices that may be made here, valid, those that are empty left out."""
-    known = {"task", "prior", "prior_options", "sampler", *FIELDS}
-    if unknown := set(choices) - known:
-        raise OptionError(f"cannot be chosen here: {', '.join(sorted(unknown))}")
-    chosen = {key: value for key, value in choices.items() if value not in (None, "", {})}
-    for key in ("prior_options", "sampler"):
-        if not isinstance(chosen.get(key, {}), dict):
-            raise OptionError(f"{key}: expected a table")
-    if wrong := set(chosen.get("sampler", {})) - set(SAMPLING):
-        raise OptionError(f"cannot be chosen here: {', '.join(sorted(wrong))}")
-    if files := [name for name in chosen.get("prior_options", {}) if not _harmless(name, None)]:
-        raise OptionError(f"cannot be chosen here: {', '.join(files)}")
-    pipeline_of(chosen, device)  # raises what is wrong with it
-    return chosen
