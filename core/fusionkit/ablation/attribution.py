@@ -30,15 +30,25 @@ class Removal:
 
 
 def removals(study: Study) -> Iterator[Removal]:
-    """For every method that was taken apart and every part, the largest effect first."""
+    """For every method that was taken apart and every part, the largest effect first.
+
+    A network that was never evaluated, since no source had noise, is no part of what was done.
+    """
     finished = {state.cell.label: state for state in study.finished()}
     found = [
         _compare(study, finished[state.cell.parent], state)
         for state in finished.values()
-        if state.cell.removed and state.cell.parent in finished
+        if state.cell.removed
+        and state.cell.parent in finished
+        and not (state.cell.removed.startswith("network") and _idle(finished[state.cell.parent]))
     ]
     order = [state.cell.label for state in study.cells]
     yield from sorted(found, key=lambda r: (order.index(r.method), -r.levels.mean))
+
+
+def _idle(state: CellState) -> bool:
+    """Whether no network ran in any pair."""
+    return all(row.get("evaluations") == 0 for row in state.rows().values())
 
 
 def _compare(study: Study, whole: CellState, without: CellState) -> Removal:

@@ -202,17 +202,18 @@ class Study:
         """Fuse one pair, unless its image is there already, and score the file as it is read back."""
         pictures = case.read()
         image = known["image"] if known else f"{_safe(case.key)}.png"
-        seconds = known["seconds"] if known else None
+        seconds, evaluations = (known["seconds"], known.get("evaluations")) if known else (None, None)
         if known is None:
             degraded = [_degraded(p, state.cell.degradation, i, case.key) for i, p in enumerate(pictures)]
             watch = Stopwatch()
             with watch.stage("fuse"):
-                fused = pipeline.fuse_pictures(degraded).picture
-            seconds = watch.seconds["fuse"]
-            write_image(state.folder / image, fused.pixels, "8")
+                fused = pipeline.fuse_pictures(degraded)
+            seconds, evaluations = watch.seconds["fuse"], fused.evaluations
+            write_image(state.folder / image, fused.picture.pixels, "8")
         result = to_tensor(read_image(state.folder / image).pixels)
         [(_, values)] = score_images({"": result}, self._sources(pictures), self.metrics, baselines=False)
-        state.manifest.append("pair", key=case.key, status="ok", image=image, seconds=seconds, values=_nullable(values))
+        row = {"image": image, "seconds": seconds, "evaluations": evaluations, "values": _nullable(values)}
+        state.manifest.append("pair", key=case.key, status="ok", **row)
 
     def evaluation(self) -> Evaluation:
         """Values of every finished cell of the grid and of the baselines, over all pairs."""
