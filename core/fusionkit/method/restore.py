@@ -16,9 +16,11 @@ from torch import Tensor
 from ..contracts import Backbone, ColorSpace, Decoder, Sources
 from ..errors import OptionError, PluginError
 from ..flow.path import x0_and_noise
+from ..memory import release_pages
 from ..numerics.choice import finite
 from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
 from ..numerics.precision import arithmetic, cleans_in_bfloat16
+from ..numerics.strips import strips
 from ..timing import Stopwatch
 from .config import Precision
 
@@ -172,7 +174,12 @@ class Restorer:
         """All planes, one evaluation of each: (H, W). Some at a time: the memory of one large image for any number."""
         height, width = planes[0].pixels.shape
         count = max(1, TOGETHER // (height * width))
-        return [clean for i in range(0, len(planes), count) for clean in self._clean_some(planes[i : i + count])]
+        cleaned = []
+        for i in range(0, len(planes), count):
+            cleaned += self._clean_some(planes[i : i + count])
+            if height * width > TOGETHER:
+                release_pages()  # the network's
+        return cleaned
 
     def _clean_some(self, planes: Sequence[_Plane]) -> list[Tensor]:
         stable = [stabilise(p.pixels, p.noise) for p in planes]
@@ -201,22 +208,30 @@ class Restorer:
     def _put_back(self, sources: Sources, planes: Sequence[_Plane], cleaned: Sequence[Tensor]) -> Sources:
         """Sources with the cleaned planes in their places; images without a cleaned plane keep their bits."""
         images, lumas = list(sources.images), list(sources.luma)
+        for i in {p.source for p in planes}:
+            images[i], lumas[i] = images[i].clone(), lumas[i].clone()
         for i, b in dict.fromkeys((p.source, p.image) for p in planes):
-            if images[i] is sources.images[i]:
-                images[i], lumas[i] = images[i].clone(), lumas[i].clone()
             mine = {
                 p.channel: pixels for p, pixels in zip(planes, cleaned, strict=True) if (p.source, p.image) == (i, b)
             }
-            luma = mine[0].clamp(0, 1)[None, None]
-            chroma = self.color.split(sources.images[i][b : b + 1])[1]
-            if chroma is not None:
-                chroma = chroma.clone()
-                for c in range(chroma.shape[1]):
-                    if c + 1 in mine:
-                        chroma[0, c] = mine[c + 1] - 0.5
-            lumas[i][b] = luma[0]
-            count, image = len(sources), sources.images[i][b : b + 1]
-            alone = replace(sources, images=(image,) * count, luma=(luma,) * count)  # its colour is nobody else's
-            merged = self.color.merge(luma, [chroma] * count, alone)
-            images[i][b] = merged[0].clamp(0, 1) if merged.shape[1] == images[i].shape[1] else luma[0]
+            lumas[i][b, 0] = mine[0].clamp(0, 1)
+            height, width = mine[0].shape
+            for part in strips(height, width, self.color.reach):
+                rows, luma = sources.rows(part.rows), lumas[i][b : b + 1, :, part.rows]
+                merged = self._merged(rows, rows.images[i][b : b + 1], luma, mine, part.rows)
+                images[i][b : b + 1, :, part.place] = merged[..., part.inner, :].clamp(0, 1)
         return replace(sources, images=tuple(images), luma=tuple(lumas))
+
+    def _merged(self, sources: Sources, image: Tensor, luma: Tensor, cleaned: dict[int, Tensor], rows: slice) -> Tensor:
+        """These rows of one image with its clean luma, and the chroma that was cleaned."""
+        chroma = self.color.split(image)[1]
+        if chroma is not None:
+            chroma = chroma.clone()
+            for c in range(chroma.shape[1]):
+                if c + 1 in cleaned:
+                    chroma[0, c] = cleaned[c + 1][rows] - 0.5
+        count = len(sources)
+        # its colour is nobody else's
+        alone = replace(sources, images=(image,) * count, luma=(luma,) * count, whole=None)
+        merged = self.color.merge(luma, [chroma] * count, alone)
+        return merged if merged.shape[1] == image.shape[1] else luma

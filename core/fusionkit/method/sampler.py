@@ -251,7 +251,7 @@ class _CorrectedFlow:
         """A luma with the sources' colour; of a large image strip by strip, laid out as files are."""
         color, (height, width) = self.sampler.color, luma.shape[-2:]
         with self.watch.stage("color"):
-            parts = [] if color.reach is None else strips(height, width, color.reach)
+            parts = strips(height, width, color.reach)
             if len(parts) < 2:
                 return color.merge(luma, self.chromas, self.sources)
             release_pages()  # the prior's

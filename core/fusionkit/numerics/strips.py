@@ -21,8 +21,13 @@ class Strip:
     inner: slice
 
 
-def strips(height: int, width: int, reach: int, step: int = 1) -> list[Strip]:
-    """Strips that cover an image; each sees `reach` rows more on either side. Places begin at multiples of `step`."""
+def strips(height: int, width: int, reach: int | None, step: int = 1) -> list[Strip]:
+    """Strips that cover an image; places begin at multiples of `step`.
+
+    Each sees `reach` rows more on either side; None says that all must be seen, so that there is one.
+    """
+    if reach is None:
+        return [Strip(slice(0, height), slice(0, height), slice(0, height))]
     count = max(1, PIXELS // width, 2 * reach) if height * width > WHOLE else height
     count = -(-count // step) * step
     found = []
