@@ -15,8 +15,8 @@ RUN python -m venv /opt/fusionkit \
 FROM python:3.12-slim
 COPY --from=build /opt/fusionkit /opt/fusionkit
 ENV PATH=/opt/fusionkit/bin:$PATH FUSIONKIT_HOME=/tmp/fusionkit
-RUN useradd --create-home fusionkit
-USER fusionkit
+RUN useradd --create-home --uid 10001 fusionkit
+USER 10001
 WORKDIR /data
 ENTRYPOINT ["fusionkit"]
 CMD ["--help"]
