@@ -126,8 +126,7 @@ def test_options_come_from_the_models_and_a_wrong_one_is_explained(page, folder)
     assert "selectivity=2" in recipe
     field.fill("-1")
     field.dispatch_event("change")
-    page.wait_for_selector(".method .said.failed")
-    assert "selectivity" in page.inner_text(".method .said")
+    expect(page.locator(".method .said.failed")).to_contain_text("selectivity")
 
 
 def test_a_folder_of_pairs_is_matched_by_name(page, folder):

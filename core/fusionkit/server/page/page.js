@@ -319,6 +319,7 @@ class Method {
       if (run !== this.run) return;
       if (now.status !== "done") return this.failed(now.reason || now.status);
       await this.show(true);
+      if (run !== this.run) return;
       this.said(`${now.seconds.toFixed(2)} s`);
       $(".notes", this.panel).replaceChildren(...now.notes.map((n) => element("li", { textContent: n })));
       const link = $(".download", this.panel);
