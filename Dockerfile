@@ -10,11 +10,11 @@ COPY backbones backbones
 COPY plugins plugins
 RUN python -m venv /opt/fusionkit \
     && /opt/fusionkit/bin/pip install --no-cache-dir ${PIP_ARGS} -c constraints.txt '.[codecs,serve,video]' \
-    && /opt/fusionkit/bin/fusionkit demo -o /tmp/demo
+    && /opt/fusionkit/bin/fusionkit demo -o demo
 
 FROM python:3.12-slim
 COPY --from=build /opt/fusionkit /opt/fusionkit
-ENV PATH=/opt/fusionkit/bin:$PATH FUSIONKIT_HOME=/tmp/fusionkit
+ENV PATH=/opt/fusionkit/bin:$PATH
 RUN useradd --create-home --uid 10001 fusionkit
 USER 10001
 WORKDIR /data

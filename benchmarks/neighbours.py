@@ -13,11 +13,11 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -224,22 +224,23 @@ def main() -> None:
         one(arguments.one[0], arguments.one[1], arguments.runs, arguments.one[2] or None)
         return
     print(f"{'task':10} {'method':34} {'s':>7} {'CPU s':>7} {'MB':>6} {'dB':>6}")
-    for task, methods in METHODS.items():
-        for name in methods:
-            python, given = sys.executable, ""
-            if name == "StackMFF V3":
-                if not arguments.openfocus:
+    with tempfile.TemporaryDirectory() as folder:
+        for task, methods in METHODS.items():
+            for name in methods:
+                python, given = sys.executable, ""
+                if name == "StackMFF V3":
+                    if not arguments.openfocus:
+                        continue
+                    python, given = arguments.openfocus, f"{folder}/pair.npz"
+                    np.savez(given, *pair(task))
+                call = [python, __file__, "--runs", str(arguments.runs), "--one", task, name, given]
+                done = subprocess.run(call, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    print(f"{task:10} {name:34} left out: {done.stderr.strip().splitlines()[-1][:80]}")
                     continue
-                python, given = arguments.openfocus, f"/tmp/neighbours-{os.getpid()}.npz"
-                np.savez(given, *pair(task))
-            call = [python, __file__, "--runs", str(arguments.runs), "--one", task, name, given]
-            done = subprocess.run(call, capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(f"{task:10} {name:34} left out: {done.stderr.strip().splitlines()[-1][:80]}")
-                continue
-            wall, cpu, memory, quality = json.loads(done.stdout.splitlines()[-1])
-            shown = "" if quality is None else f"{quality:6.2f}"
-            print(f"{task:10} {name:34} {wall:7.3f} {cpu:7.3f} {memory:6.0f} {shown:>6}", flush=True)
+                wall, cpu, memory, quality = json.loads(done.stdout.splitlines()[-1])
+                shown = "" if quality is None else f"{quality:6.2f}"
+                print(f"{task:10} {name:34} {wall:7.3f} {cpu:7.3f} {memory:6.0f} {shown:>6}", flush=True)
 
 
 if __name__ == "__main__":

@@ -144,14 +144,16 @@ def test_a_still_scene_does_not_flicker_although_its_sources_are_noisy(pipeline,
     def noisy(image):
         return [(255 * (image + rng.normal(0, 0.04, image.shape)).clip(0, 1)).astype(np.uint8) for _ in range(16)]
 
-    sources = [write(tmp_path / f"{i}.mp4", noisy(x), 25) for i, x in enumerate((infrared, visible))]
-    fuse(pipeline, sources, tmp_path / "out.mp4")
+    # without loss: what an encoder with several threads adds differs from run to run
+    how = {"codec": "ffv1", "form": "bgr0"}
+    sources = [write(tmp_path / f"{i}.mkv", noisy(x), 25, **how) for i, x in enumerate((infrared, visible))]
+    fuse(pipeline, sources, tmp_path / "out.mkv", codec="ffv1")
 
     def flicker(path):
         means = read(path)[1].mean((1, 2, 3))
         return float(np.abs(np.diff(means)).mean())
 
-    assert flicker(tmp_path / "out.mp4") <= 1.1 * max(map(flicker, sources)) + 0.05
+    assert flicker(tmp_path / "out.mkv") <= 1.1 * max(map(flicker, sources)) + 0.05
 
 
 def test_what_is_known_of_a_shot_is_not_taken_into_the_next(tmp_path):

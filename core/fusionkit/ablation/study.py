@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from ..contracts import Metric, Sources
-from ..engines.engine import Engine
+from ..engines.engine import KILLED, Engine
 from ..errors import FusionkitError, InputError, OptionError, SizeMismatch
 from ..images import Picture, write_image
 from ..images.convert import to_tensor
@@ -174,7 +174,7 @@ class Study:
 
     def lost(self, state: CellState) -> "_Ran":
         """What becomes of a cell whose process is killed each time."""
-        return [(0, "failed")], "failed", "its process was killed each time, perhaps for memory; fewer `jobs` need less"
+        return [(0, "failed")], "failed", KILLED
 
     def _whole_cell(self, state: CellState) -> "_Ran":
         """A cell, in whichever process."""

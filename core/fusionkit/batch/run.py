@@ -10,7 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from ..engines.engine import Engine, SerialEngine
+from ..engines.engine import KILLED, Engine, SerialEngine
 from ..errors import FusionkitError, OutputError
 from ..images import Picture, check_output, store_image
 from ..images.picture import Range
@@ -114,7 +114,7 @@ def fuse_folders(
 
 def lost(job: Job) -> Outcome:
     """What becomes of a job whose process is killed each time."""
-    return Outcome(job, "failed", "its process was killed each time, perhaps for memory; fewer `jobs` need less")
+    return Outcome(job, "failed", KILLED)
 
 
 @contextmanager

@@ -6,12 +6,13 @@ from typing import Any, Protocol, TypeVar
 
 from ..memory import keep_pages
 
-__all__ = ["TRIES", "Engine", "SerialEngine", "begin_worker", "worker_threads"]
+__all__ = ["KILLED", "TRIES", "Engine", "SerialEngine", "begin_worker", "worker_threads"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 TRIES = 3  # of a task whose process was killed
+KILLED = "its process was killed each time, perhaps for memory; fewer `jobs` need less"  # and what is said of it then
 
 
 class Engine(Protocol):

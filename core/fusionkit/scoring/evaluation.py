@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Metric, Sources
-from ..engines.engine import Engine, SerialEngine
+from ..engines.engine import KILLED, Engine, SerialEngine
 from ..errors import FusionkitError, InputError
 from ..images import Picture, write_image
 from ..images.convert import to_tensor
@@ -272,7 +272,7 @@ class _Work:
 def lost(paths: tuple[Path, ...]) -> _Scored:
     """What becomes of a pair whose process is killed each time."""
     key = paths[-1].stem
-    return _Scored(key, failure=f"{key}: its process was killed each time, perhaps for memory; fewer `jobs` need less")
+    return _Scored(key, failure=f"{key}: {KILLED}")
 
 
 def as_sources(pictures: Sequence[Picture], *, resize: bool) -> Sources:

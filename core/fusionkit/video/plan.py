@@ -40,7 +40,6 @@ class Video:
     options: VideoOptions
     codec: str
     segments: tuple[Segment, ...]
-    frames: int
 
     @property
     def within(self) -> float:
@@ -71,30 +70,30 @@ def plan_video(pipeline: Pipeline, sources: Sequence[Path], output: Path, option
     codec = options.codec if options.codec != "auto" else "ffv1" if deep else "h264"
     if codec == "ffv1" and output.suffix.lower() != ".mkv":
         raise OutputError(f"{output}: ffv1, which 16 bits need, goes into .mkv; or choose `codec=h264` for 8 bits")
-    video = Video(streams, reference, output, options, codec, (), 0)
+    video = Video(streams, reference, output, options, codec, ())
     if any(stream.live for stream in streams):
         return replace(video, segments=(Segment(0, 0.0, float("inf"), (0.0,), video.folder / f"00000{PARTS}"),))
-    shots, last, count = _survey(streams[reference])
+    shots, last = _survey(streams[reference])
     edges = [*np.arange(0.0, last, options.segment)[: max(1, int(np.ceil(last / options.segment)))], last + 1.0]
     segments = tuple(
         Segment(i, float(a), float(b), tuple(t for t in shots if t < b), video.folder / f"{i:05d}{PARTS}")
         for i, (a, b) in enumerate(pairwise(edges))
     )
-    return replace(video, segments=segments, frames=count)
+    return replace(video, segments=segments)
 
 
-def _survey(stream: Stream) -> tuple[list[float], float, int]:
-    """Times at which shots begin, time of the last frame, number of frames; one frame in memory."""
-    shots, before, last, count = [0.0], None, 0.0, 0
+def _survey(stream: Stream) -> tuple[list[float], float]:
+    """Times at which shots begin, and that of the last frame; one frame in memory."""
+    shots, before, last = [0.0], None, 0.0
     for frame in stream.frames():
         small = frame.values[:: max(1, stream.height // THUMBNAIL), :: max(1, stream.width // THUMBNAIL)]
         small = small.astype(np.float32) / np.iinfo(small.dtype).max
         if before is not None and float(np.abs(small - before).mean()) > CUT:
             shots.append(frame.time)
-        before, last, count = small, frame.time, count + 1
-    if not count:
+        before, last = small, frame.time
+    if before is None:
         raise InputError(f"{stream.source}: has no frames")
-    return shots, last, count
+    return shots, last
 
 
 def picture_of(frame: Frame, name: str) -> Picture:

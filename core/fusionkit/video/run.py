@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from ..contracts import Shot
-from ..engines.engine import Engine, SerialEngine
+from ..engines.engine import KILLED, Engine, SerialEngine
 from ..errors import FusionkitError, InputError, OutputError
 from ..images.picture import Array, Depth, from_unit, own_span
 from ..method.pipeline import Pipeline
@@ -57,9 +57,7 @@ def fuse_video(
 
 def lost_segment(segment: Segment) -> SegmentOutcome:
     """What becomes of a segment whose process is killed each time."""
-    return SegmentOutcome(
-        segment, "failed", "its process was killed each time, perhaps for memory; fewer `jobs` need less"
-    )
+    return SegmentOutcome(segment, "failed", KILLED)
 
 
 def _digest(pipeline: Pipeline, video: Video) -> str:
