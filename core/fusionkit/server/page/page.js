@@ -300,18 +300,21 @@ class Method {
   }
   failed(text) { this.picture.clear(); this.said(text, true); histogram(); }
   get path() { return `api/sessions/${state.session}/results/${this.result}`; }
-  async cancel() { if (this.result) await ask(this.path, { method: "DELETE" }).catch(() => {}); }
+  // a job whose number is not known yet is cancelled as soon as it is
+  async cancel() { this.unwanted = this.run; if (this.result) await this.drop(this.path); }
+  drop(path) { return ask(path, { method: "DELETE" }).catch(() => {}); }
   async fuse() {
     if (!state.session) return;
     const run = this.run = (this.run ?? 0) + 1;
     if (this.busy) this.cancel();
-    this.busy = true;
+    this.busy = true; this.result = null;
     this.forget();
     this.said("Fusing …");
     $(".cancel", this.panel).hidden = false;
     $(".download", this.panel).hidden = $(".recipe", this.panel).hidden = true;
     try {
-      const { result } = await post(`api/sessions/${state.session}/results`, { choices: this.choices() });
+      const results = `api/sessions/${state.session}/results`, { result } = await post(results, { choices: this.choices() });
+      if (run !== this.run || run === this.unwanted) await this.drop(`${results}/${result}`);
       if (run !== this.run) return;
       this.result = result;
       let now;
