@@ -196,12 +196,15 @@ def _end(stream: BinaryIO) -> int:
     return at + stream.write(bytes(at % 2))
 
 
-def png_with(data: bytes, icc: bytes | None, exif: bytes, xmp: bytes) -> bytes:
-    """A PNG of an encoder that knows of pixels only, with profile, EXIF and XMP after its header (PNG 3, 11.3)."""
+def png_with(data: bytes, icc: bytes | None, exif: bytes, xmp: bytes) -> list[bytes | memoryview]:
+    """A PNG of an encoder that knows of pixels only, with profile, EXIF and XMP after its header (PNG 3, 11.3).
+
+    In parts to be written one after another, none of which is a copy of the pixels.
+    """
     chunks = [(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))] if icc else []
     chunks += [(b"eXIf", exif.removeprefix(b"Exif\0\0"))] if exif else []
     chunks += [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)] if xmp else []
     packed = (
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
     )
-    return data[:33] + b"".join(packed) + data[33:]  # after the signature and IHDR
+    return [data[:33], *packed, memoryview(data)[33:]]  # after the signature and IHDR
