@@ -13,7 +13,7 @@ from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.poisson import bounded_poisson, decay, divergence
 from fusionkit.numerics.poisson import gradient as spatial_gradient
 from fusionkit.numerics.recognise import Scene
-from fusionkit.numerics.strips import in_strips, strips
+from fusionkit.numerics.strips import even_strips, in_strips, strips
 
 from .evidence import Target, explained_gradient, grain_floor, target
 
@@ -166,16 +166,16 @@ class EMTV(Prior):
         self, current: Tensor, found: Target, floors: Sequence[Tensor], x0: Tensor, lumas: Sequence[Tensor]
     ) -> Tensor:
         """The image that has the expected brightness and the expected gradients; strip by strip where it is large."""
-        screen, fused = self.options.screen, torch.empty_like(current)
-        reach = decay(screen) + ENERGY_REACH + self.options.bounded
-        for part in strips(current.shape[-2], current.shape[-1], reach):
-            rows = [y[..., part.rows, :] for y in lumas]
-            wanted = found.rows(part.rows)
-            gx, gy = explained_gradient(current[..., part.rows, :], wanted, rows, floors)
-            low, high = _range(x0[..., part.rows, :], *rows)
-            solved = bounded_poisson(
-                screen * wanted.brightness - divergence(gx, gy), screen, low, high, self.options.bounded
-            )
+        screen, steps, (height, width) = self.options.screen, self.options.bounded, current.shape[-2:]
+        right = torch.empty_like(current)
+        for part in strips(height, width, ENERGY_REACH):
+            rows, wanted = [y[..., part.rows, :] for y in lumas], found.rows(part.rows)
+            expected = divergence(*explained_gradient(current[..., part.rows, :], wanted, rows, floors))
+            right[..., part.place, :] = torch.sub(screen * wanted.brightness, expected)[..., part.inner, :]
+        fused = torch.empty_like(current)
+        for part in even_strips(height, width, decay(screen) + steps):
+            low, high = _range(x0[..., part.rows, :], *(y[..., part.rows, :] for y in lumas))
+            solved = bounded_poisson(right[..., part.rows, :], screen, low, high, steps)
             fused[..., part.place, :] = solved[..., part.inner, :]
         return fused
 

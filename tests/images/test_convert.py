@@ -39,7 +39,6 @@ def test_a_large_picture_is_fused_as_a_small_one_is(monkeypatch, scene, look):
     pipeline = Pipeline(look=look, device="cpu", tile=1024)  # networks see the whole image in either
     whole = pipeline.fuse_pictures(given)
     monkeypatch.setattr(module, "WHOLE_PIXELS", 1000)
-    monkeypatch.setattr(strips, "WHOLE", 1000)
     monkeypatch.setattr(strips, "PIXELS", 160 * 24)
     striped = pipeline.fuse_pictures(given)
     np.testing.assert_allclose(striped.picture.pixels, whole.picture.pixels, atol=5e-4)

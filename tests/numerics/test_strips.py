@@ -4,14 +4,13 @@ import pytest
 import torch
 
 from fusionkit.numerics import strips as module
-from fusionkit.numerics.strips import in_strips, strips
+from fusionkit.numerics.strips import even_strips, in_strips, strips
 from fusionkit.numerics.window import box_mean
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Strips of a few rows, as those of large images have thousands."""
-    monkeypatch.setattr(module, "WHOLE", 1000)
     monkeypatch.setattr(module, "PIXELS", 640)
 
 
@@ -28,9 +27,23 @@ def test_places_cover_an_image_once_and_see_what_lies_around(small, height, step
         assert rows[part.inner] == list(range(height))[part.place]
 
 
-def test_an_image_of_ordinary_size_is_one_strip():
-    assert len(strips(1024, 1024, reach=100)) == 1
-    assert len(strips(3000, 4000, reach=100)) > 4
+@pytest.mark.parametrize("height", [1, 19, 20, 97])
+def test_even_strips_are_of_one_height_of_which_cosine_transforms_are_fast(monkeypatch, height):
+    monkeypatch.setattr(module, "WHOLE", 1000)
+    monkeypatch.setattr(module, "SOLVED", 640)
+    parts = even_strips(height, 64, reach=5)
+    assert [row for part in parts for row in range(part.place.start, part.place.stop)] == list(range(height))
+    for part in parts:
+        assert part.rows.start <= max(0, part.place.start - 5)
+        assert part.rows.stop >= min(height, part.place.stop + 5)
+        rows = list(range(height))[part.rows]
+        assert rows[part.inner] == list(range(height))[part.place]
+    assert {len(range(height)[part.rows]) for part in parts} == {min(height, 20)}
+
+
+def test_an_image_of_ordinary_size_is_one_even_strip():
+    assert len(even_strips(1024, 1024, reach=100)) == 1
+    assert len(even_strips(3000, 4000, reach=100)) > 4
 
 
 def test_what_looks_no_further_comes_out_the_same(small, generator):

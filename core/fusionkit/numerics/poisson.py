@@ -13,18 +13,23 @@ SMALL = 2**16  # pixels
 
 def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
     """Forward differences x[i + 1] - x[i] along width and height; zero at the far border: each (B, C, H, W)."""
-    gx = torch.diff(x, dim=-1, append=x[..., -1:])
-    gy = torch.diff(x, dim=-2, append=x[..., -1:, :])
+    if x.requires_grad:
+        return torch.diff(x, dim=-1, append=x[..., -1:]), torch.diff(x, dim=-2, append=x[..., -1:, :])
+    gx, gy = torch.empty_like(x), torch.empty_like(x)
+    torch.sub(x[..., 1:], x[..., :-1], out=gx[..., :-1])
+    torch.sub(x[..., 1:, :], x[..., :-1, :], out=gy[..., :-1, :])
+    gx[..., -1] = gy[..., -1, :] = 0
     return gx, gy
 
 
 def divergence(gx: Tensor, gy: Tensor) -> Tensor:
     """The negative adjoint of `gradient`; values of gx in the last column and of gy in the last row do not count."""
-    gx = torch.cat([gx[..., :-1], torch.zeros_like(gx[..., :1])], dim=-1)
-    gy = torch.cat([gy[..., :-1, :], torch.zeros_like(gy[..., :1, :])], dim=-2)
-    return torch.diff(gx, dim=-1, prepend=torch.zeros_like(gx[..., :1])) + torch.diff(
-        gy, dim=-2, prepend=torch.zeros_like(gy[..., :1, :])
-    )
+    result = gx + gy
+    result[..., 1:] -= gx[..., :-1]
+    result[..., 1:, :] -= gy[..., :-1, :]
+    result[..., -1] -= gx[..., -1]
+    result[..., -1, :] -= gy[..., -1, :]
+    return result
 
 
 def screened_poisson(right: Tensor, screen: float) -> Tensor:
@@ -77,8 +82,8 @@ def bounded_poisson(right: Tensor, screen: float, low: Tensor, high: Tensor, ste
 
 
 def decay(screen: float) -> int:
-    """Pixels after which a change of the right side, or of the border, counts less than a thousandth."""
-    return math.ceil(math.log(1e3) / math.acosh(1 + screen / 2))
+    """Pixels after which a change of the right side, or of the border, counts less than one in two thousand."""
+    return math.ceil(math.log(2e3) / math.acosh(1 + screen / 2))
 
 
 def _power(count: int, period: int, like: Tensor) -> Tensor:

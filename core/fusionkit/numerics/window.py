@@ -11,14 +11,24 @@ __all__ = ["box_max", "box_mean", "enlarged_rows", "gaussian_blur", "guided_filt
 
 def box_mean(x: Tensor, radius: int) -> Tensor:
     """Mean over the part of a (2 radius + 1)² window that lies inside the image: (B, C, H, W)."""
+    full = 1.0
     for axis in (-1, -2):
         length = x.shape[axis]
         r = min(radius, length - 1)
-        pad = (r, r, 0, 0) if axis == -1 else (0, 0, r, r)
+        if r == 1:  # three passes in place of ten
+            total = x.clone()
+            total.narrow(axis, 1, length - 1).add_(x.narrow(axis, 0, length - 1))
+            total.narrow(axis, 0, length - 1).add_(x.narrow(axis, 1, length - 1))
+        else:
+            total = _window_sum(F.pad(x, (r, r, 0, 0) if axis == -1 else (0, 0, r, r)), axis, 2 * r + 1)
+        x, full = total, full * (2 * r + 1)
         place = torch.arange(length, device=x.device, dtype=x.dtype)
-        count = (place + r + 1).clamp_max(length) - (place - r).clamp_min(0)
-        x = _window_sum(F.pad(x, pad), axis, 2 * r + 1).div_(count if axis == -1 else count[:, None])
-    return x
+        held = (place + r + 1).clamp_max(length) - (place - r).clamp_min(0)
+        near = min(r, length)  # either end, where windows hold less
+        for start, stop in ((0, near), (max(length - r, near), length)):
+            part = (2 * r + 1) / held[start:stop]
+            x.narrow(axis, start, stop - start).mul_(part if axis == -1 else part[:, None])
+    return x.div_(full)
 
 
 def box_max(x: Tensor, radius: int) -> Tensor:
