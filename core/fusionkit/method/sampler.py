@@ -17,7 +17,7 @@ from ..flow.schedule import make_schedule
 from ..memory import release_pages
 from ..numerics.choice import finite
 from ..numerics.precision import arithmetic
-from ..numerics.strips import strips
+from ..numerics.strips import is_large, strips
 from ..timing import Stopwatch
 from .config import SamplerOptions
 from .restore import Restored, Restorer
@@ -251,12 +251,11 @@ class _CorrectedFlow:
         """A luma with the sources' colour; of a large image strip by strip, laid out as files are."""
         color, (height, width) = self.sampler.color, luma.shape[-2:]
         with self.watch.stage("color"):
-            parts = strips(height, width, color.reach)
-            if len(parts) < 2:
+            if color.reach is None or not is_large(height, width):
                 return color.merge(luma, self.chromas, self.sources)
             release_pages()  # the prior's
             image: Tensor | None = None
-            for part in parts:
+            for part in strips(height, width, color.reach):
                 rows = self.sources.rows(part.rows)
                 merged = color.merge(luma[..., part.rows, :], self.chromas_of(rows), rows)
                 if image is None:

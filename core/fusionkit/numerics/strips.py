@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Strip", "even_strips", "in_strips", "strips"]
+__all__ = ["Strip", "even_strips", "in_strips", "is_large", "strips"]
 
 PIXELS = 2**18  # that a strip contributes, about: a dozen planes of so many stay in a processor's cache
-WHOLE, SOLVED = 3 * 2**20, 3 * 2**18  # pixels up to which an image is one even strip, and of those of larger ones
+WHOLE = 3 * 2**20  # pixels up to which memory is no matter
+SOLVED = 3 * 2**18  # pixels of the even strips of larger images
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Strip:
     rows: slice
     place: slice
     inner: slice
+
+
+def is_large(height: int, width: int) -> bool:
+    """Whether an image is so large that memory matters."""
+    return height * width > WHOLE
 
 
 def strips(height: int, width: int, reach: int | None, step: int = 1) -> list[Strip]:
@@ -44,7 +50,7 @@ def even_strips(height: int, width: int, reach: int) -> list[Strip]:
     All are of one height, a product of powers of 2, 3 and 5: of others a cosine transform takes three times as long.
     """
     seen = height
-    if height * width > WHOLE:
+    if is_large(height, width):
         seen = min(height, _smooth(max(1, SOLVED // width, 2 * reach) + 2 * reach))
     found, count = [], height if seen == height else seen - 2 * reach
     for start in range(0, height, count):
