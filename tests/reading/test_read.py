@@ -12,6 +12,7 @@ from PIL import Image
 import fusionkit
 from fusionkit.errors import ImageReadError, OutputError
 from fusionkit.images import check_output, write_image
+from fusionkit.images.metadata import Metadata
 from fusionkit.images.picture import PEAK, from_unit, to_unit
 from fusionkit.reading import read_image
 
@@ -288,14 +289,37 @@ def test_alpha_is_composited_where_it_cannot_be_kept(tmp_path):
     assert read_image(tmp_path / "a.jpg").pixels.min() > 0.98
 
 
-def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("codec", [True, False])
+def test_a_failed_write_leaves_nothing(codec, tmp_path, monkeypatch):
+    import fusionkit.images.write as module
+
     def fails(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(module, "_png_encode", lambda: fails if codec else None)
     monkeypatch.setattr(Image.Image, "save", fails)
     with pytest.raises(OutputError, match="No space left"):
         write_image(tmp_path / "a.png", np.zeros((4, 4, 1), np.float32), "8")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("depth", ["8", "16"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("level", [1, 6])
+@pytest.mark.parametrize("codec", [True, False])
+def test_a_png_holds_what_was_written_whoever_writes_it(codec, level, channels, depth, tmp_path, monkeypatch):
+    import fusionkit.images.write as module
+
+    if not codec:
+        monkeypatch.setattr(module, "_png_encode", lambda: None)
+        if channels > 1 and depth == "16":
+            pytest.skip("needs the codec, and says so")
+    pixels, packet = RNG.random((20, 31, channels), np.float32), b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    write_image(tmp_path / "a.png", pixels, depth, png_level=level, metadata=Metadata(xmp=packet))
+    again = read_image(tmp_path / "a.png")
+    np.testing.assert_allclose(again.pixels, pixels, atol=0.51 / PEAK[depth])
+    assert again.depth == depth
+    assert b"xmpmeta" in again.metadata.xmp
 
 
 def test_a_thumbnail_is_not_taken_for_the_image(tmp_path):
