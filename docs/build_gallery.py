@@ -103,10 +103,11 @@ PICTURES: dict[str, tuple[Scene, str]] = {
     "exposures-astronaut": (exposures("astronaut", lamp=0.75), "mef"),
     "focus-coffee": (foci("coffee", (0.5, 0.5), (0.3, 0.42)), "mff"),
     "focus-cat": (foci("chelsea", (0.52, 0.5), (0.33, 0.45)), "mff"),
+    "focus-lights": (lights(), "mff"),
     "medical": (head(), "medical"),
     "failure-infrared": (moved(rendered("infrared-visible", 3), 9), "ivif"),
     "failure-exposures": (rendered("multi-exposure", 2), "mef"),
-    "failure-focus": (lights(), "mff"),
+    "failure-focus": (moved(foci("coffee", (0.5, 0.5), (0.3, 0.42)), 7), "mff"),
     "failure-medical": (moved(head(), 12), "medical"),
 }
 HERO = ("night", "exposures-coffee")

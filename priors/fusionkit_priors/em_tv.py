@@ -16,6 +16,7 @@ from fusionkit.numerics.recognise import Scene
 from fusionkit.numerics.strips import even_strips, in_strips, strips
 
 from .evidence import Target, explained_gradient, grain_floor, target
+from .in_focus import FocusDecision
 
 __all__ = ["EMTV", "EMState", "EMTVOptions", "em_step", "prox_tv"]
 
@@ -34,6 +35,11 @@ class EMTVOptions(Options):
     )
     evidence: Literal["auto", Scene] = Field(
         "auto", description="what says which source explains a pixel; auto: recognised from the sources"
+    )
+    focus_weights: str = Field(
+        "focus-rendered",
+        description="weights of the network that tells which source is in focus, or none: bands by their energy, and "
+        "copies where one is clearly sharper; evidence of focus",
     )
     lit: float = Field(0.6, ge=0, le=1, description="how far dark places follow the other sources; evidence of heat")
     screen: float = Field(
@@ -118,7 +124,11 @@ class EMTV(Prior):
 
     def __init__(self, options: EMTVOptions) -> None:
         super().__init__(options)
+        self._focus: FocusDecision | None = None
         if options.form == "evidence":
+            if options.evidence in ("auto", "focus") and options.focus_weights != "none":
+                self._focus = FocusDecision(options.focus_weights)
+                self.provenance = self._focus.provenance
             self.max_sources = None
             self.look = "vivid" if options.evidence in ("auto", "heat") else "faithful"
 
@@ -152,7 +162,7 @@ class EMTV(Prior):
     def _explain(self, x0: Tensor, sources: Sources) -> Tensor:
         """One image; notes are those of the whole batch, which `select` shares."""
         o = self.options
-        found = target(self._kind(sources), x0, sources, o.lit)
+        found = target(self._kind(sources), x0, sources, o.lit, self._focus)
         if not found.follows:
             return in_strips(_within, found.brightness, x0, *sources.luma, reach=0)
         fused = found.brightness

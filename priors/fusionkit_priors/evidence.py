@@ -21,12 +21,13 @@ from torch import Tensor
 from fusionkit.contracts import Sources
 from fusionkit.numerics.choice import largest_two, one_hot
 from fusionkit.numerics.poisson import gradient
+from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 from fusionkit.numerics.recognise import Scene
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, gaussian_blur, guided_line
 
-from .focus import sum_modified_laplacian
-from .laplacian import Laplacian, LaplacianOptions
+from .in_focus import FocusDecision, sum_modified_laplacian
+from .laplacian import Laplacian, LaplacianOptions, default_levels
 
 __all__ = ["Heat", "Target", "darkness", "explained_gradient", "grain_floor", "heat", "target"]
 
@@ -41,6 +42,7 @@ FLOOR_SHARE, FLOOR_TIMES = 0.15, 3.0  # gradient energies up to this quantile, t
 FLOOR_STEP = 3  # every so many pixels each way are looked at for it
 SHARPER = 1.2, 2.0  # times as sharp as any other source, from where and to where a source is copied
 UNANIMOUS = 0.80, 0.95  # of the 17x17 pixels around that must agree, likewise
+JOINED = 32  # samples along the shorter side, to twice that, of the coarsest band in which sources in focus are joined
 OWN = 1.5  # times that the energy of the current image's gradients counts
 OPPOSED = 6.0  # an edge that runs against one of a sixth of its strength, or more, explains nothing
 LEVEL = 1 / 255
@@ -62,12 +64,15 @@ class Target(NamedTuple):
         return type(self)(self.brightness[..., rows, :], tuple(cut))
 
 
-def target(kind: Scene, x0: Tensor, sources: Sources, lit: float) -> Target:
-    """What the evidence makes of the estimate x0 and the sources; `lit`: how far dark places follow other sources."""
+def target(kind: Scene, x0: Tensor, sources: Sources, lit: float, focus: FocusDecision | None = None) -> Target:
+    """What the evidence makes of the estimate x0 and the sources.
+
+    lit: how far dark places follow other sources. focus: the network that tells which source is in focus.
+    """
     if kind == "heat":
         return _lit_by_heat(x0, sources, lit)
     if kind == "focus":
-        return Target(_sharpest(x0, sources), ())
+        return Target(_sharpest(x0, sources) if focus is None else _in_focus(focus, sources), ())
     options = LaplacianOptions(base=2.0) if kind == "exposure" else LaplacianOptions()
     return Target(Laplacian(options).correct(x0, sources, None, 0.0)[0], ())
 
@@ -88,6 +93,21 @@ def _lit_by_heat(x0: Tensor, sources: Sources, lit: float) -> Target:
         brightness[..., part.place, :] = t
     always = torch.ones_like(x0[..., :1, :1])
     return Target(brightness, tuple(follow if i == reference else always for i in range(len(sources))))
+
+
+def _in_focus(focus: FocusDecision, sources: Sources) -> Tensor:
+    """The source that is in focus; joined band by band, each over its own width (Burt & Adelson, 1983, "spline").
+
+    Where no source shows more than another the decision is arbitrary, and blotched: one that is soft on coarse scales
+    leaves no edge of what else differs between the pictures.
+    """
+    levels = default_levels(min(sources.luma[0].shape[-2:]), JOINED)
+    joined: list[Tensor] = []
+    for y, w in zip(sources.luma, focus.weights(sources.luma), strict=True):
+        bands = zip(laplacian_pyramid(y, levels), gaussian_pyramid(w, levels), strict=True)
+        parts = [band * weight for band, weight in bands]
+        joined = [a + b for a, b in zip(joined, parts, strict=True)] if joined else parts
+    return collapse(joined)
 
 
 def _sharpest(x0: Tensor, sources: Sources) -> Tensor:

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -12,7 +11,9 @@ from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.choice import largest, one_hot
 from fusionkit.numerics.window import box_mean, guided_filter
 
-__all__ = ["Focus", "FocusOptions", "remove_small_regions", "sum_modified_laplacian"]
+from .in_focus import FocusDecision, sum_modified_laplacian
+
+__all__ = ["Focus", "FocusOptions", "remove_small_regions"]
 
 
 class FocusOptions(Options):
@@ -25,6 +26,9 @@ class FocusOptions(Options):
         6, ge=1, le=10_000, description="radius of the guided filter along the border between sources"
     )
     refine_eps: float = Field(0.01, gt=0, description="its regularisation; small means a sharp border")
+    weights: str = Field(
+        "none", description="weights of a network that decides in place of all this, such as focus-rendered, or none"
+    )
 
 
 class Focus(Prior):
@@ -34,12 +38,20 @@ class Focus(Prior):
         W   = which M_i is the largest; majority vote; small regions removed; guided filter along borders
 
     Decision map with consistency check as in Li, Kang, Hu & Yang (Information Fusion 2013). Only for sources that
-    differ in focus: anything that moves or is exposed otherwise shows at the borders.
+    differ in focus: anything that moves or is exposed otherwise shows at the borders. `fusionkit train focus` trains
+    the network of `weights`.
     """
 
     Options = FocusOptions
     reads_x0 = False
     options: FocusOptions
+
+    def __init__(self, options: FocusOptions) -> None:
+        super().__init__(options)
+        self._network: FocusDecision | None = None
+        if options.weights != "none":
+            self._network = FocusDecision(options.weights)
+            self.provenance = self._network.provenance
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The fused luma (B, 1, H, W)."""
@@ -49,6 +61,8 @@ class Focus(Prior):
     def weights(self, sources: Sources) -> Tensor:
         """Weights of the sources, (N, B, 1, H, W), that sum to one."""
         o, count = self.options, len(sources)
+        if self._network is not None:
+            return torch.stack(self._network.weights(sources.luma))
         sharpest = largest([box_mean(sum_modified_laplacian(y), o.window) for y in sources.luma])
         votes = [box_mean(v, o.majority) for v in one_hot(sharpest, count)]
         choice = remove_small_regions(largest(votes), count, o.region)
@@ -56,14 +70,6 @@ class Focus(Prior):
         maps = [guided_filter(guide, w, o.refine_radius, o.refine_eps) for w in one_hot(choice, count)]
         stacked = torch.stack(maps).clamp(0, 1) + 1e-6
         return stacked / stacked.sum(0)
-
-
-def sum_modified_laplacian(x: Tensor) -> Tensor:
-    """|2x - left - right| + |2x - up - down|, borders replicated: (B, 1, H, W)."""
-    p = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    along_x = torch.sub(2 * x, p[..., 1:-1, :-2]).sub_(p[..., 1:-1, 2:]).abs_()
-    along_y = torch.sub(2 * x, p[..., :-2, 1:-1]).sub_(p[..., 2:, 1:-1]).abs_()
-    return along_x.add_(along_y)
 
 
 def remove_small_regions(choice: Tensor, count: int, share: float) -> Tensor:

@@ -24,6 +24,12 @@ def fusionkit_priors() -> Iterator[PriorRecord]:
         target="fusionkit_priors.learned:Learned",
         trainer="fusionkit_priors.learned_training:LearnedTrainer",
     )
+    yield PriorRecord(
+        name="focus",
+        summary="multi-focus: one source per pixel by a decision map with consistency check",
+        target="fusionkit_priors.focus:Focus",
+        trainer="fusionkit_priors.focus_training:FocusTrainer",
+    )
     for name, summary, target in (
         (
             "gradient",
@@ -38,7 +44,6 @@ def fusionkit_priors() -> Iterator[PriorRecord]:
             "guided_filter:GuidedFilter",
         ),
         ("mertens", "exposure fusion: contrast, saturation and exposedness in a pyramid", "mertens:Mertens"),
-        ("focus", "multi-focus: one source per pixel by a decision map with consistency check", "focus:Focus"),
         ("ddfm", "em_tv at each of 100 steps from pure noise, as in DDFM (baseline)", "ddfm:DDFM"),
         ("ccf", "differentiable conditions weighted anew at each step, after CCF (baseline)", "ccf:CCF"),
         ("average", "mean of the sources (baseline)", "baselines:Average"),

@@ -194,4 +194,4 @@ def _png_encode() -> Callable[[Array, int], bytes] | None:
     except ImportError:
         return None
     fast = {"strategy": PNG.STRATEGY.RLE, "filter": PNG.FILTER.UP}
-    return lambda values, level: png_encode(values, level=level, **(fast if level == 1 else {}))
+    return lambda values, level: bytes(png_encode(values, level=level, **(fast if level == 1 else {})))
