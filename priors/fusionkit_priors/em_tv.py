@@ -36,11 +36,6 @@ class EMTVOptions(Options):
     evidence: Literal["auto", Scene] = Field(
         "auto", description="what says which source explains a pixel; auto: recognised from the sources"
     )
-    focus_weights: str = Field(
-        "focus-rendered",
-        description="weights of the network that tells which source is in focus, or none: bands by their energy, and "
-        "copies where one is clearly sharper; evidence of focus",
-    )
     lit: float = Field(0.6, ge=0, le=1, description="how far dark places follow the other sources; evidence of heat")
     screen: float = Field(
         0.02, ge=1e-6, description="pull towards the expected brightness against expected gradients; form evidence"
@@ -51,6 +46,11 @@ class EMTVOptions(Options):
         le=100_000,
         description="steps by which the M-step is solved within the sources' range: more of the other sources' edges, "
         "less calm; 0: it is solved, then clamped; form evidence",
+    )
+    focus_weights: str = Field(
+        "focus-rendered",
+        description="weights of the network that tells which source is in focus, or none: bands by their energy, and "
+        "copies where one is clearly sharper; evidence of focus",
     )
     lam: float = Field(0.5, gt=0, description="weight of the total variation of I - F; forms of the paper")
     rho: float = Field(0.01, gt=0, description="penalty that ties H to I - F; forms of the paper")
