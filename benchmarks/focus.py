@@ -19,7 +19,7 @@ from fusionkit.images.convert import to_tensor
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics.luma import luma
 from fusionkit.reading import read_image
-from fusionkit.training.data import list_images
+from fusionkit.training.data import centre, list_images
 from fusionkit_priors.focus_training import render
 
 SIDE = 384
@@ -36,11 +36,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    images = []
-    for path in list_images([options.images]):
-        y = luma(to_tensor(read_image(path).pixels))
-        top, left = ((n - SIDE) // 2 for n in y.shape[-2:])
-        images.append(y[..., top : top + SIDE, left : left + SIDE])
+    images = [centre(luma(to_tensor(read_image(path).pixels)), SIDE) for path in list_images([options.images])]
     generator = torch.Generator().manual_seed(1)
     scenes = [render(torch.cat(images), generator) for _ in range(options.rounds)]
     count = len(images) * options.rounds

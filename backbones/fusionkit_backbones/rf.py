@@ -10,7 +10,7 @@ from fusionkit.contracts import Backbone, Options, pad_to_multiple
 from fusionkit.errors import OptionError
 from fusionkit.flow.path import velocity_from_noise, velocity_from_x0
 from fusionkit.numerics.precision import channels_last
-from fusionkit.weights import WeightsFile, find_weights, load_weights
+from fusionkit.weights import WeightsFile, find_weights, load_network
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 from .unet import UNet, UNetConfig
@@ -106,8 +106,7 @@ class RectifiedFlow(nn.Module, Backbone):
         if self._network is None:
             assert self._file is not None
             kind: Any = UNet if isinstance(self.architecture, UNetConfig) else NCSNpp
-            network: Network = self._file.build(kind, self.architecture)
-            load_weights(network, self._file)
+            network: Network = load_network(self._file, kind, self.architecture)
             network.requires_grad_(False).eval()
             self._network = channels_last(network)
         return self._network

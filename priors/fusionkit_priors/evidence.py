@@ -4,8 +4,8 @@ Evidence is of four kinds, each the oldest sound idea of its field. *Heat*: an o
 must be seen, and where the visible image is dark the infrared one shows what there is; everything else looks as the
 reference does. *Contrast*: the larger local energy, and on coarse scales the larger global contrast (Burt & Kolczynski,
 1993; Zhai & Shah, 2006). *Exposure*: the same, but coarse scales are shared more evenly, because there contrast is a
-light and no object. *Focus*: the source that is clearly sharper is copied (Nayar & Nakagawa, 1994), contrast decides
-where none is.
+light and no object. *Focus*: the source that a network takes to be in focus; without it, one that is clearly sharper is
+copied (Nayar & Nakagawa, 1994), and contrast decides where none is.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from typing import NamedTuple, Self
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Sources
-from fusionkit.numerics.choice import largest_two, one_hot
+from fusionkit.numerics.choice import largest_two, one_hot, ranked
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 from fusionkit.numerics.recognise import Scene
@@ -206,9 +205,8 @@ def grain_floor(y: Tensor) -> Tensor:
     for part in strips(y.shape[-2], y.shape[-1], 2, step=FLOOR_STEP):
         energy = _energy(*gradient(y[..., part.rows, :]))[..., part.inner, :]
         few.append(energy[..., ::FLOOR_STEP, ::FLOOR_STEP].flatten(1))
-    energies = torch.cat(few, dim=1).cpu().numpy()  # NumPy selects ten times as fast
-    place = max(0, int(FLOOR_SHARE * energies.shape[1]) - 1)
-    floor = torch.from_numpy(np.partition(energies, place, axis=1)[:, place]).to(y)
+    energies = torch.cat(few, dim=1)
+    floor = ranked(energies, [max(0, int(FLOOR_SHARE * energies.shape[1]) - 1)])
     return FLOOR_TIMES * floor.view(-1, 1, 1, 1)
 
 

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from fusionkit.contracts import Decoder, Options
 from fusionkit.numerics.choice import one_hot
 from fusionkit.numerics.luma import luma
+from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.window import gaussian_blur
+from fusionkit.training.data import centre
 from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
 from fusionkit.weights import save_weights
@@ -65,7 +67,7 @@ class FocusTrainer(Trainer):
 
         Rendered from centres of what was held out, two at a time.
         """
-        generator, crops = torch.Generator().manual_seed(0), [_centre(luma(x), 256).cpu() for x in held_out]
+        generator, crops = torch.Generator().manual_seed(0), [centre(luma(x), 256).cpu() for x in held_out]
         psnr, wrong = [], []
         for i in range(len(crops)):
             pair = torch.cat([crops[i], crops[(i + 1) % len(crops)]])
@@ -84,11 +86,6 @@ class FocusTrainer(Trainer):
 
 def _difference(weights: Tensor, scene: "Rendered") -> Tensor:
     return ((weights * scene.sources).sum(0) - scene.sharp).abs()
-
-
-def _centre(x: Tensor, side: int) -> Tensor:
-    top, left = (x.shape[-2] - side) // 2, (x.shape[-1] - side) // 2
-    return x[..., max(0, top) :, max(0, left) :][..., :side, :side]
 
 
 class Rendered(NamedTuple):
@@ -174,7 +171,7 @@ def _cut_out(height: int, width: int, batch: int, generator: torch.Generator) ->
     """Blobs, and in half of the images bars, with an edge one pixel wide: (B, 1, H, W)."""
 
     def edge(x: Tensor) -> Tensor:
-        gx, gy = x.diff(dim=-1, append=x[..., -1:]), x.diff(dim=-2, append=x[..., -1:, :])
+        gx, gy = gradient(x)
         return (x / (torch.sqrt(gx.square() + gy.square()) + 1e-4) + 0.5).clamp(0, 1)
 
     draws = torch.rand(5, batch, 1, 1, 1, generator=generator)

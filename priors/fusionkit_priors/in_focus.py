@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.contracts import Options
-from fusionkit.numerics.window import box_mean
-from fusionkit.weights import find_weights, load_weights
+from fusionkit.numerics.window import box_mean, enlarged_rows
+from fusionkit.weights import find_weights, load_network
 
 __all__ = ["FocusDecision", "InFocus", "InFocusConfig", "sum_modified_laplacian"]
 
@@ -111,23 +111,19 @@ class FocusDecision:
     @cached_property
     def network(self) -> InFocus:
         """The network, on the CPU until it is used elsewhere."""
-        network = self._file.build(InFocus, self._file.architecture(InFocusConfig))
-        load_weights(network, self._file)
+        network = load_network(self._file, InFocus, self._file.architecture(InFocusConfig))
         return network.requires_grad_(False).eval()
 
     def weights(self, lumas: Sequence[Tensor]) -> list[Tensor]:
         """For each of the lumas (B, 1, H, W) in [0, 1] its weight (B, 1, H, W); together they are one.
 
-        Of large images decided on copies of 480 to 960 rows: on 1440 rows that is 3.6 dB nearer to the truth.
+        Of large images decided on copies of 480 to 960 rows: on 1440 rows that is 1.5 dB nearer to the truth.
         """
         height, width = lumas[0].shape[-2:]
         factor = max(1, min(height, width) // ROWS)
         small = [F.avg_pool2d(y, factor, ceil_mode=True) for y in lumas] if factor > 1 else lumas
-        weights = list(self.network.to(lumas[0].device)(small))
-        if factor == 1:
-            return weights
-        size = (factor * small[0].shape[-2], factor * small[0].shape[-1])
-        return [F.interpolate(w, size=size, mode="bilinear")[..., :height, :width] for w in weights]
+        weights = self.network.to(lumas[0].device)(small)
+        return [enlarged_rows(w, factor, slice(0, height), width) for w in weights]
 
 
 def sum_modified_laplacian(x: Tensor) -> Tensor:

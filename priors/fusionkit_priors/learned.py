@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.contrast import global_contrast
 from fusionkit.numerics.pyramid import blur, collapse, detail_bands, gaussian_pyramid
-from fusionkit.weights import WeightsFile, find_weights, load_weights
+from fusionkit.weights import WeightsFile, find_weights, load_network
 
 from .laplacian import band_noise, default_levels
 
@@ -159,8 +159,7 @@ class Learned(nn.Module, Prior):
         """The network; its weights are read at the first call."""
         if self._network is None:
             assert self._file is not None
-            network = self._file.build(Choices, self._file.architecture(ChoicesConfig))
-            load_weights(network, self._file)
+            network = load_network(self._file, Choices, self._file.architecture(ChoicesConfig))
             self._network = network.requires_grad_(False).eval()
         return self._network
 

@@ -13,6 +13,7 @@ from fusionkit.numerics.luma import luma
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.ssim import ssim_map
 from fusionkit.numerics.window import box_mean, gaussian_blur
+from fusionkit.training.data import centre
 from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
 from fusionkit.weights import save_weights
@@ -86,7 +87,7 @@ class LearnedTrainer(Trainer):
         """Mean terms of the loss on what was held out, centres of at most 256 pixels a side."""
         generator, seen = torch.Generator().manual_seed(0), dict[str, float]()
         for scene in held_out:
-            parts = [_centre(luma(x), 256) for x in (scene if self.paired else (scene,))]
+            parts = [centre(luma(x), 256) for x in (scene if self.paired else (scene,))]
             pair = torch.stack(parts) if self.paired else render(parts[0].cpu(), generator).to(self.device)
             silent = torch.zeros(len(pair), 1, 1, 1, 1, device=pair.device)
             for name, term in self._terms(fuse(pair, *module(pair, len(pair) - 1, silent)), pair).items():
@@ -98,11 +99,6 @@ class LearnedTrainer(Trainer):
         assert isinstance(module, Choices)
         info = {"kind": "prior learned", "architecture": module.config.model_dump(), **provenance}
         save_weights(path, module.state_dict(), info, half=True)
-
-
-def _centre(x: Tensor, side: int) -> Tensor:
-    top, left = max(0, (x.shape[-2] - side) // 2), max(0, (x.shape[-1] - side) // 2)
-    return x[..., top : top + side, left : left + side]
 
 
 def render(photographs: Tensor, generator: torch.Generator) -> Tensor:

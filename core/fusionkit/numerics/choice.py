@@ -1,14 +1,15 @@
-"""Which of several images is the largest at each pixel, and whether one is an image at all.
+"""Which of several images is the largest at each pixel, the values at a rank, and whether one is an image at all.
 
 By comparisons: on a CPU, reductions over so short an axis (`argmax`, `topk`, `gather`) take fifty times as long.
 """
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["chosen", "finite", "largest", "largest_two", "one_hot"]
+__all__ = ["chosen", "finite", "largest", "largest_two", "one_hot", "ranked"]
 
 
 def finite(x: Tensor) -> bool:
@@ -45,3 +46,12 @@ def chosen(images: Sequence[Tensor], index: Tensor) -> Tensor:
 def one_hot(index: Tensor, count: int) -> list[Tensor]:
     """For each of `count` images 1 where its index stands, else 0: float32."""
     return [(index == i).float() for i in range(count)]
+
+
+def ranked(rows: Tensor, places: Sequence[int]) -> Tensor:
+    """Of each row (B, N) the values at these places when it is sorted: (B, len(places)).
+
+    By NumPy, which selects ten times as fast as `kthvalue`.
+    """
+    found = np.partition(rows.cpu().numpy(), places, axis=1)[:, places]
+    return torch.from_numpy(found).to(rows)

@@ -13,7 +13,13 @@ from ..reading import read_image, readable_extensions
 from ..reading.matching import match_folders
 from .options import TrainOptions
 
-__all__ = ["CropSampler", "PairSampler", "list_images"]
+__all__ = ["CropSampler", "PairSampler", "centre", "list_images"]
+
+
+def centre(x: Tensor, side: int) -> Tensor:
+    """The middle of images (B, C, H, W), at most `side` pixels each way."""
+    top, left = (max(0, (n - side) // 2) for n in x.shape[-2:])
+    return x[..., top : top + side, left : left + side]
 
 
 def list_images(folders: Sequence[Path]) -> list[Path]:

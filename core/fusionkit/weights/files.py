@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Model = TypeVar("Model", bound=BaseModel)
-    Built = TypeVar("Built")
+    Built = TypeVar("Built", bound="nn.Module")
 
 __all__ = ["WeightsFile", "differences", "load_weights", "open_weights", "read_tensors", "save_weights"]
 
@@ -116,6 +116,13 @@ def load_weights(module: "nn.Module", file: WeightsFile) -> None:
     if problems:
         raise WeightsError(f"{file.path}: not weights of this architecture: {'; '.join(problems)}")
     module.load_state_dict(tensors)
+
+
+def load_network(file: WeightsFile, module: "Callable[[Any], Built]", architecture: Any) -> "Built":
+    """The network of an architecture with the file's weights, strictly."""
+    network = file.build(module, architecture)
+    load_weights(network, file)
+    return network
 
 
 def save_weights(path: Path, tensors: "Mapping[str, Tensor]", info: Mapping[str, Any], *, half: bool = False) -> None:

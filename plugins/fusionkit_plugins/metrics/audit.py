@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-from fusionkit.numerics.choice import chosen, largest, largest_two
+from fusionkit.numerics.choice import chosen, largest, largest_two, ranked
 from fusionkit.numerics.window import box_mean
 
 from ..color.chroma import ChromaOptions
@@ -72,7 +72,7 @@ def _edges(y: Tensor, blur: float = EDGE_BLUR) -> tuple[Tensor, Tensor]:
 def _quantile(x: Tensor, share: float) -> Tensor:
     """Quantile of each image (B, 1, H, W) -> (B, 1, 1, 1), of any size."""
     rows = x.flatten(1)
-    return rows.kthvalue(max(1, math.ceil(share * rows.shape[1])), dim=1).values.view(-1, 1, 1, 1)
+    return ranked(rows, [max(0, math.ceil(share * rows.shape[1]) - 1)]).view(-1, 1, 1, 1)
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Sources, Stage
+from fusionkit.numerics.choice import ranked
 from fusionkit.numerics.luma import luma, rounded_luma
 from fusionkit.numerics.strips import in_strips, strips
 
@@ -81,11 +81,9 @@ class Vivid(Stage):
 
     def _ends(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """The quantiles of each luma (B, 1, H, W) that the stretch goes by, (B, 1, 1, 1) each."""
-        rows, share = y.flatten(1).cpu().numpy(), self.options.ignored
+        rows, share = y.flatten(1), self.options.ignored
         last = rows.shape[1] - 1
-        ends = [int(share * last), int((1 - share) * last)]
-        found = torch.from_numpy(np.partition(rows, ends, axis=1)[:, ends]).to(y)
-        low, high = found[:, 0].view(-1, 1, 1, 1), found[:, 1].view(-1, 1, 1, 1)
+        low, high = ranked(rows, [int(share * last), int((1 - share) * last)]).view(-1, 2, 1, 1, 1).unbind(1)
         return low, high
 
 

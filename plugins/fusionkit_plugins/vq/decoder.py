@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fusionkit.contracts import Decoder, Options, pad_to_multiple
 from fusionkit.errors import WeightsError
 from fusionkit.numerics.precision import channels_last
-from fusionkit.weights import find_weights, load_weights
+from fusionkit.weights import find_weights, load_network
 
 from .config import VQConfig
 from .network import VQModel
@@ -68,8 +68,7 @@ class VQDecoder(nn.Module, Decoder):
         if model is None:
             file = find_weights(options.weights, "fusionkit_plugins", FALLBACK)
             conventions = file.conventions(VQConventions)
-            model = file.build(VQModel, file.architecture(VQConfig))
-            load_weights(model, file)
+            model = load_network(file, VQModel, file.architecture(VQConfig))
             self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
         self.model = channels_last(model.eval())
         self.factor = model.config.factor
