@@ -128,12 +128,13 @@ class Sources:
 
     def rows(self, rows: slice) -> Self:
         """These rows of all images, which know the whole that they are of."""
-        images = self.images
-        if isinstance(images, StoredImages):
-            cut = tuple(images.rows(i, rows) for i in range(len(images)))
-        else:
-            cut = tuple(image[..., rows, :] for image in images)
+        cut = tuple(self.image_rows(i, rows) for i in range(len(self)))
         return replace(self, images=cut, luma=tuple(y[..., rows, :] for y in self.luma), whole=self.whole or self)
+
+    def image_rows(self, index: int, rows: slice) -> Tensor:
+        """These rows of one image."""
+        images = self.images
+        return images.rows(index, rows) if isinstance(images, StoredImages) else images[index][..., rows, :]
 
     @property
     def colored(self) -> tuple[Tensor, ...]:

@@ -1,13 +1,16 @@
 """Sources through the flow first: where the answer is known, then with the shipped network."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from fusionkit.contracts import Backbone, Options, Sources
+from fusionkit.contracts import Backbone, Options, Shot, Sources
 from fusionkit.errors import OptionError, PluginError
 from fusionkit.images import write_image
+from fusionkit.images.convert import StoredImages
+from fusionkit.images.picture import Picture
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.method.restore import DEAD_ZONE, Restorer
 from fusionkit.timing import Stopwatch
@@ -101,6 +104,46 @@ def test_chroma_is_cleaned_where_luma_is_noisy(smooth, generator):
     before, after = (float((space.split(x)[1] - space.split(clean)[1]).std()) for x in (noisy, restored.images[0]))
     assert after < before  # the field believes in a spread of 0.2, so it cleans little: but it was asked
     torch.testing.assert_close(space.split(restored.images[0])[0], restored.luma[0], atol=2e-2, rtol=0)
+
+
+def test_stored_pictures_are_cleaned_row_by_row_when_they_are_asked_for(smooth, generator):
+    noisy = with_noise(torch.cat([smooth, 0.8 * smooth, 0.6 * smooth], dim=1), 20, generator)
+    pixels = [(255 * x[0]).round().byte().permute(1, 2, 0).numpy() for x in (noisy, smooth)]
+    stored = StoredImages([Picture(p, "8", (0.0, 255.0)) for p in pixels], torch.device("cpu"))
+    given, kept = Sources.of(stored), Sources.of(list(stored))
+    (lazy, _), (whole, _) = (restorer()(sources, Stopwatch()) for sources in (given, kept))
+    for i in range(2):
+        torch.testing.assert_close(lazy.images[i], whole.images[i], atol=0, rtol=0)
+        torch.testing.assert_close(lazy.luma[i], whole.luma[i], atol=0, rtol=0)
+        torch.testing.assert_close(lazy.images[i - 2], whole.images[i], atol=0, rtol=0)
+        rows = slice(50, 83)
+        torch.testing.assert_close(lazy.rows(rows).images[i], whole.images[i][..., rows, :], atol=0, rtol=0)
+    assert not torch.equal(lazy.images[0], stored[0])
+    assert torch.equal(lazy.images[1], stored[1])
+
+
+class Whole(YCbCr):
+    """Merges whole images only."""
+
+    reach = None
+
+
+def test_a_colour_space_that_must_see_all_rows_is_given_them(smooth, generator):
+    noisy = with_noise(torch.cat([smooth, 0.8 * smooth, 0.6 * smooth], dim=1), 20, generator)
+    expected, found = (
+        replace(restorer(), color=space(space.Options()))(Sources.of([noisy]), Stopwatch())[0].images[0]
+        for space in (YCbCr, Whole)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_cleaning_a_frame_decides_nothing_about_the_shot(smooth, generator):
+    infrared = with_noise(1 - smooth, 20, generator)
+    visible = with_noise(torch.cat([smooth, 0.8 * smooth, 0.6 * smooth], dim=1), 20, generator)
+    shot = Shot()
+    restored, _ = restorer()(replace(Sources.of([infrared, visible]), shot=shot), Stopwatch())
+    assert "scenes" not in shot.found
+    assert restored.scenes == ("heat",)
 
 
 def test_cleaning_keeps_a_source_s_colour_whatever_the_others_show(smooth, generator):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fusionkit.numerics.choice import chosen, largest, largest_two, one_hot
+from fusionkit.numerics.choice import chosen, largest, largest_two, one_hot, thinned
 
 
 class TestChoice:
@@ -26,3 +26,15 @@ class TestChoice:
         assert float(best.sum()) == 4
         assert bool((second == -torch.inf).all())
         assert int(index.sum()) == 0
+
+
+@pytest.mark.parametrize("size", [(480, 640), (1500, 1500), (3000, 4000), (100, 90_000)])
+def test_of_a_large_image_some_of_the_pixels_are_left_and_of_a_small_one_all(size):
+    y = torch.rand(1, 1, 1, 1).expand(1, 1, *size)
+    left, whole = thinned(y)[0, 0].numel(), y.numel()
+    assert left == whole if whole < 2**20 else 2**20 <= left <= 2**22
+
+
+def test_what_is_left_has_the_statistics_of_all(generator):
+    y = torch.rand(1, 1, 2000, 3000, generator=generator) * torch.linspace(0, 1, 3000)
+    assert float(thinned(y).mean()) == pytest.approx(float(y.mean()), abs=1e-3)

@@ -1,6 +1,6 @@
 """Arrays <-> tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, overload
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .picture import Picture
 
-__all__ = ["StoredImages", "to_array", "to_tensor"]
+__all__ = ["ChangedImages", "StoredImages", "to_array", "to_tensor"]
 
 
 class StoredImages(Sequence[Tensor]):
@@ -35,11 +35,24 @@ class StoredImages(Sequence[Tensor]):
         """One, or several as a list."""
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
-        return to_tensor(self.pictures[index].pixels).to(self.device)
+        return self.rows(index, slice(0, self.pictures[index].size[1]))
 
     def rows(self, index: int, rows: slice) -> Tensor:
         """Some rows of one."""
         return to_tensor(self.pictures[index].rows(rows)).to(self.device)
+
+
+class ChangedImages(StoredImages):
+    """Stored images of which some, `changed`, are made by a function of index and rows instead, each time anew."""
+
+    def __init__(self, given: StoredImages, changed: Set[int], make: Callable[[int, slice], Tensor]) -> None:
+        super().__init__(given.pictures, given.device)
+        self._given, self._changed, self._make = given, changed, make
+
+    def rows(self, index: int, rows: slice) -> Tensor:
+        """Some rows of one."""
+        index %= len(self)
+        return self._make(index, rows) if index in self._changed else self._given.rows(index, rows)
 
 
 def to_tensor(pixels: "np.ndarray[Any, Any]") -> Tensor:

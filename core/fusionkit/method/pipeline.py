@@ -332,6 +332,8 @@ class Pipeline:
             notes.append(f"alpha kept from {main.name}")
         notes += [f"alpha of {p.name} was ignored" for p in pictures if p.alpha is not None and p is not main]
         picture = replace(main, values=np.ascontiguousarray(to_array(fused.image)), notes=tuple(notes))
+        if picture.size[0] * picture.size[1] > WHOLE_PIXELS:
+            release_pages()  # the method's, before an encoder takes its own
         return FusedPicture(picture, index, watch.rounded(), fused.evaluations, fused.restored, fused.found)
 
     def _images(self, pictures: Sequence[Picture]) -> Sequence[Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..contracts import Backbone, ColorSpace, Decoder, Sources
 from ..errors import OptionError, PluginError
 from ..flow.path import x0_and_noise
+from ..images.convert import ChangedImages, StoredImages
 from ..memory import release_pages
 from ..numerics.choice import finite
 from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
@@ -160,15 +161,25 @@ class Restorer:
         """The chroma planes, shifted to mid-grey, of sources whose luma is noisy, if their noise is above the zone."""
         planes = []
         for p in lumas:
-            chroma = self.color.split(sources.images[p.source][p.image : p.image + 1])[1]
-            for c in range(0 if chroma is None else chroma.shape[1]):
-                assert chroma is not None
-                pixels = chroma[0, c] + 0.5
+            for c, pixels in enumerate(self._chroma(sources, p.source, p.image)):
                 noise = estimate_noise(pixels.clamp(0, 1)[None, None])[0]
                 if noise.level >= DEAD_ZONE:
                     level = Noise(noise.level, 0.0, noise.level**2)
                     planes.append(_Plane(p.source, p.image, c + 1, pixels, level))
         return planes
+
+    def _chroma(self, sources: Sources, source: int, image: int) -> Sequence[Tensor]:
+        """The chroma planes (H, W) of one image, shifted to mid-grey; none where it has none."""
+        height, width = sources.luma[source].shape[-2:]
+        found: list[Tensor] = []
+        for part in strips(height, width, 0):
+            chroma = self.color.split(sources.image_rows(source, part.place)[image : image + 1])[1]
+            if chroma is None:
+                return []
+            found = found or [chroma.new_empty(height, width) for _ in chroma[0]]
+            for plane, rows in zip(found, chroma[0], strict=True):
+                torch.add(rows, 0.5, out=plane[part.place])
+        return found
 
     def _clean(self, planes: Sequence[_Plane]) -> list[Tensor]:
         """All planes, one evaluation of each: (H, W). Some at a time: the memory of one large image for any number."""
@@ -207,20 +218,34 @@ class Restorer:
 
     def _put_back(self, sources: Sources, planes: Sequence[_Plane], cleaned: Sequence[Tensor]) -> Sources:
         """Sources with the cleaned planes in their places; images without a cleaned plane keep their bits."""
-        images, lumas = list(sources.images), list(sources.luma)
-        for i in {p.source for p in planes}:
-            images[i], lumas[i] = images[i].clone(), lumas[i].clone()
-        for i, b in dict.fromkeys((p.source, p.image) for p in planes):
-            mine = {
-                p.channel: pixels for p, pixels in zip(planes, cleaned, strict=True) if (p.source, p.image) == (i, b)
-            }
-            lumas[i][b, 0] = mine[0].clamp(0, 1)
-            height, width = mine[0].shape
-            for part in strips(height, width, self.color.reach):
-                rows, luma = sources.rows(part.rows), lumas[i][b : b + 1, :, part.rows]
-                merged = self._merged(rows, rows.images[i][b : b + 1], luma, mine, part.rows)
-                images[i][b : b + 1, :, part.place] = merged[..., part.inner, :].clamp(0, 1)
-        return replace(sources, images=tuple(images), luma=tuple(lumas))
+        found: dict[tuple[int, int], dict[int, Tensor]] = {}
+        for p, pixels in zip(planes, cleaned, strict=True):
+            found.setdefault((p.source, p.image), {})[p.channel] = pixels
+        changed, lumas = {i for i, _ in found}, list(sources.luma)
+        for i in changed:
+            lumas[i] = lumas[i].clone()
+        for (i, b), mine in found.items():
+            lumas[i][b, 0] = mine.pop(0).clamp(0, 1)
+        height, width = lumas[0].shape[-2:]
+        reach = height if self.color.reach is None else self.color.reach
+        clean = replace(sources, luma=tuple(lumas))
+
+        def made(i: int, b: int, rows: slice) -> Tensor:
+            first, last, _ = rows.indices(height)
+            wide = slice(max(0, first - reach), min(height, last + reach))
+            image, luma = clean.image_rows(i, wide)[b : b + 1], lumas[i][b : b + 1, :, wide]
+            merged = self._merged(clean, image, luma, found[i, b], wide)
+            return merged[..., first - wide.start : last - wide.start, :].clamp(0, 1)
+
+        if isinstance(sources.images, StoredImages):
+            images: Sequence[Tensor] = ChangedImages(sources.images, changed, lambda i, rows: made(i, 0, rows))
+        else:
+            images = [image.clone() if i in changed else image for i, image in enumerate(sources.images)]
+            for i, b in found:
+                for part in strips(height, width, self.color.reach):
+                    images[i][b : b + 1, :, part.place] = made(i, b, part.place)
+            images = tuple(images)
+        return replace(clean, images=images)
 
     def _merged(self, sources: Sources, image: Tensor, luma: Tensor, cleaned: dict[int, Tensor], rows: slice) -> Tensor:
         """These rows of one image with its clean luma, and the chroma that was cleaned."""
@@ -232,6 +257,6 @@ class Restorer:
                     chroma[0, c] = cleaned[c + 1][rows] - 0.5
         count = len(sources)
         # its colour is nobody else's
-        alone = replace(sources, images=(image,) * count, luma=(luma,) * count, whole=None)
+        alone = replace(sources, images=(image,) * count, luma=(luma,) * count, whole=None, shot=None)
         merged = self.color.merge(luma, [chroma] * count, alone)
         return merged if merged.shape[1] == image.shape[1] else luma

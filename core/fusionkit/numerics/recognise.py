@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .choice import thinned
+
 __all__ = ["Scene", "recognise"]
 
 Scene = Literal["heat", "exposure", "focus", "contrast"]
@@ -23,9 +25,10 @@ def recognise(lumas: Sequence[Tensor], colored: Sequence[bool]) -> Scene:
     and dark places have the same order: "exposure" where they differ much, else "focus". The others, a grey beside a
     coloured one or two that see different things: "heat"; "contrast" where all are in colour.
     """
-    small = torch.cat([F.interpolate(y, size=(THUMBNAIL, THUMBNAIL), mode="area") for y in lumas]).flatten(1)
+    few = [thinned(y) for y in lumas]
+    small = torch.cat([F.interpolate(y, size=(THUMBNAIL, THUMBNAIL), mode="area") for y in few]).flatten(1)
     order = _order(small)
-    black = torch.stack([y < BLACK for y in lumas]).all(0).float().mean()
+    black = torch.stack([y < BLACK for y in few]).all(0).float().mean()
     if black > BLACK_SHARE and order > BLACK_ORDER:
         return "contrast"
     if order >= ALIKE and (all(colored) or not any(colored)):
