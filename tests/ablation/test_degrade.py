@@ -21,7 +21,20 @@ def test_a_shift_moves_the_first_source_alone():
     np.testing.assert_array_equal(degrade(image, "shift=2", 1, "a"), image)
 
 
-@pytest.mark.parametrize("text", ["blur=1.5", "jpeg=10", "darken=0.5", "blur=1+noise=0.02"])
+def test_motion_smears_along_rows_alone():
+    image = np.zeros((9, 31, 1), np.float32)
+    image[4, 15] = 1
+    for amount, expected in (
+        (5, [0.2, 0.2, 0.2, 0.2, 0.2]),
+        (4, [0.125, 0.25, 0.25, 0.25, 0.125]),
+        (1, [0, 0, 1, 0, 0]),
+    ):
+        smeared = degrade(image, f"motion={amount}", 0, "a")
+        np.testing.assert_allclose(smeared[4, 13:18, 0], expected, atol=1e-6)
+        assert smeared.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("text", ["blur=1.5", "motion=7", "jpeg=10", "darken=0.5", "blur=1+noise=0.02"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shape_and_range_stay(text, channels):
     image = np.random.default_rng(0).random((21, 17, channels), dtype=np.float32)

@@ -24,6 +24,15 @@ def _blur(image: Array, amount: float, _rng: np.random.Generator) -> Array:
     return np.asarray(gaussian_filter(image, (amount, amount, 0), mode="nearest"))
 
 
+def _motion(image: Array, amount: float, _rng: np.random.Generator) -> Array:
+    """Smeared over `amount` pixels of its rows, as by a camera that pans."""
+    from scipy.ndimage import convolve1d
+
+    reach = int(amount / 2 + 0.5)
+    weights = (amount / 2 + 0.5 - np.abs(np.arange(-reach, reach + 1))).clip(0, 1) / amount
+    return np.asarray(convolve1d(image, weights, axis=1, mode="nearest"))
+
+
 def _shift(image: Array, amount: float, _rng: np.random.Generator) -> Array:
     """The first source moved by `amount` pixels to the right, as by a bad registration."""
     from scipy.ndimage import shift
@@ -51,6 +60,7 @@ def _jpeg(image: Array, amount: float, _rng: np.random.Generator) -> Array:
 DEGRADATIONS: dict[str, tuple[Callable[[Array, float, np.random.Generator], Array], bool, tuple[float, float]]] = {
     "noise": (_noise, False, (0.0, 1.0)),
     "blur": (_blur, False, (0.0, 50.0)),
+    "motion": (_motion, False, (1.0, 200.0)),
     "shift": (_shift, True, (-100.0, 100.0)),
     "darken": (_darken, False, (0.0, 1.0)),
     "jpeg": (_jpeg, False, (1.0, 95.0)),
