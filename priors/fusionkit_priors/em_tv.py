@@ -15,8 +15,8 @@ from fusionkit.numerics.poisson import gradient as spatial_gradient
 from fusionkit.numerics.recognise import Scene
 from fusionkit.numerics.strips import even_strips, in_strips, strips
 
+from .decision import Decision, DecisionNet, Exposed, InFocus
 from .evidence import Target, explained_gradient, grain_floor, target
-from .in_focus import FocusDecision
 
 __all__ = ["EMTV", "EMState", "EMTVOptions", "em_step", "prox_tv"]
 
@@ -51,6 +51,11 @@ class EMTVOptions(Options):
         "focus-rendered",
         description="weights of the network that tells which source is in focus, or none: bands by their energy, and "
         "copies where one is clearly sharper; evidence of focus",
+    )
+    exposure_weights: str = Field(
+        "exposure-rendered",
+        description="weights of the network that tells which exposure shows a place best, or none: bands by their "
+        "energy; evidence of exposure",
     )
     lam: float = Field(0.5, gt=0, description="weight of the total variation of I - F; forms of the paper")
     rho: float = Field(0.01, gt=0, description="penalty that ties H to I - F; forms of the paper")
@@ -124,13 +129,18 @@ class EMTV(Prior):
 
     def __init__(self, options: EMTVOptions) -> None:
         super().__init__(options)
-        self._focus: FocusDecision | None = None
+        self._decisions: dict[Scene, Decision] = {}
         if options.form == "evidence":
-            if options.evidence in ("auto", "focus") and options.focus_weights != "none":
-                self._focus = FocusDecision(options.focus_weights)
-                self.provenance = self._focus.provenance
+            self._decide("focus", InFocus, options.focus_weights)
+            self._decide("exposure", Exposed, options.exposure_weights)
             self.max_sources = None
             self.look = "vivid" if options.evidence in ("auto", "heat") else "faithful"
+
+    def _decide(self, kind: Scene, network: type[DecisionNet], weights: str) -> None:
+        """Let a network decide for a kind of scene, where it may be asked to."""
+        if self.options.evidence in ("auto", kind) and weights != "none":
+            self._decisions[kind] = Decision(network, weights, f"`{kind}_weights=none` needs none")
+            self.provenance = {**self.provenance, **self._decisions[kind].provenance}
 
     def start(self, sources: Sources) -> EMState:
         """Unit scales, no splitting variables."""
@@ -157,37 +167,43 @@ class EMTV(Prior):
 
     def _explained(self, x0: Tensor, sources: Sources) -> Tensor:
         """The EM by evidence, image by image: each is of a kind of its own."""
+        if len(x0) == 1:
+            return self._explain(x0, sources)
         return torch.cat([self._explain(x0[b : b + 1], sources.select([b])) for b in range(len(x0))])
 
     def _explain(self, x0: Tensor, sources: Sources) -> Tensor:
         """One image; notes are those of the whole batch, which `select` shares."""
         o = self.options
-        found = target(self._kind(sources), x0, sources, o.lit, self._focus)
+        found = target(self._kind(sources), x0, sources, o.lit, self._decisions)
         if not found.follows:
             return in_strips(_within, found.brightness, x0, *sources.luma, reach=0)
         fused = found.brightness
         floors = [sources.steady(f"grain {i}", grain_floor(y)) for i, y in enumerate(sources.luma)]
         for step in range(o.iterations):
             own = sources.steady(f"grain of step {step}", grain_floor(fused))
-            fused = self._m_step(fused, found, [own, *floors], x0, sources.luma)
+            right = self._right_side(fused, found, [own, *floors], sources.luma)
+            # the last step needs the target no more, and overwrites it
+            fused = found.brightness if step + 1 == o.iterations else torch.empty_like(right)
+            self._solve(right, x0, sources.luma, fused)
         return fused
 
-    def _m_step(
-        self, current: Tensor, found: Target, floors: Sequence[Tensor], x0: Tensor, lumas: Sequence[Tensor]
-    ) -> Tensor:
-        """The image that has the expected brightness and the expected gradients; strip by strip where it is large."""
-        screen, steps, (height, width) = self.options.screen, self.options.bounded, current.shape[-2:]
+    def _right_side(self, current: Tensor, found: Target, floors: Sequence[Tensor], lumas: Sequence[Tensor]) -> Tensor:
+        """Of the M-step's equation: the expected brightness and gradients; strip by strip where the image is large."""
+        screen, (height, width) = self.options.screen, current.shape[-2:]
         right = torch.empty_like(current)
         for part in strips(height, width, ENERGY_REACH):
             rows, wanted = [y[..., part.rows, :] for y in lumas], found.rows(part.rows)
             expected = divergence(*explained_gradient(current[..., part.rows, :], wanted, rows, floors))
             right[..., part.place, :] = torch.sub(screen * wanted.brightness, expected)[..., part.inner, :]
-        fused = torch.empty_like(current)
+        return right
+
+    def _solve(self, right: Tensor, x0: Tensor, lumas: Sequence[Tensor], fused: Tensor) -> None:
+        """Write the image that the equation is solved by into `fused`."""
+        screen, steps, (height, width) = self.options.screen, self.options.bounded, right.shape[-2:]
         for part in even_strips(height, width, decay(screen) + steps):
             low, high = _range(x0[..., part.rows, :], *(y[..., part.rows, :] for y in lumas))
             solved = bounded_poisson(right[..., part.rows, :], screen, low, high, steps)
             fused[..., part.place, :] = solved[..., part.inner, :]
-        return fused
 
     def _kind(self, sources: Sources) -> Scene:
         """What the options say, or what one image's sources are recognised as, with a note."""

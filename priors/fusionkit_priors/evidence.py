@@ -3,39 +3,35 @@
 Evidence is of four kinds, each the oldest sound idea of its field. *Heat*: an object hotter than all that is around it
 must be seen, and where the visible image is dark the infrared one shows what there is; everything else looks as the
 reference does. *Contrast*: the larger local energy, and on coarse scales the larger global contrast (Burt & Kolczynski,
-1993; Zhai & Shah, 2006). *Exposure*: the same, but coarse scales are shared more evenly, because there contrast is a
-light and no object. *Focus*: the source that a network takes to be in focus; without it, one that is clearly sharper is
-copied (Nayar & Nakagawa, 1994), and contrast decides where none is.
+1993; Zhai & Shah, 2006). *Exposure*: what a network takes to be well exposed; without it, as by contrast, but coarse
+scales are shared more evenly, because there contrast is a light and no object. *Focus*: the source that a network takes
+to be in focus; without it, one that is clearly sharper is copied (Nayar & Nakagawa, 1994), and contrast decides where
+none is.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial, reduce
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Sources
 from fusionkit.numerics.choice import largest_two, one_hot, ranked
+from fusionkit.numerics.heat import Heat, rise
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 from fusionkit.numerics.recognise import Scene
 from fusionkit.numerics.strips import strips
-from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, gaussian_blur, guided_line
+from fusionkit.numerics.window import box_mean
 
-from .in_focus import FocusDecision, sum_modified_laplacian
+from .decision import Decision, mixed, sum_modified_laplacian
 from .laplacian import Laplacian, LaplacianOptions, default_levels
 
-__all__ = ["Heat", "Target", "darkness", "explained_gradient", "grain_floor", "heat", "target"]
+__all__ = ["Target", "darkness", "explained_gradient", "grain_floor", "target"]
 
-WIDTHS = (2, 3, 5)  # hot objects are sought up to the shorter side over these
-WARM, HOT = 0.4, 1.2  # deviations of the source above its surround, from where and to where evidence of heat grows
-SPREAD = 0.03  # added to that deviation: 8 levels, so that a flat source has no hot objects
 LEAST = 0.9  # of the reference's edges that do not count in what is hottest: its texture is seen where heat is clipped
-GUIDE_PART = 60  # the radius of the guided filter is the shorter side over it
-GUIDE_RADIUS = 6  # pixels of it on the copy that evidence is found on, less than twice that
 DARK, DARK_RADIUS = 0.25, 5  # luma below which the reference begins to count as dark, over windows of that radius
 FLOOR_SHARE, FLOOR_TIMES = 0.15, 3.0  # gradient energies up to this quantile, times that, count as grain
 FLOOR_STEP = 3  # every so many pixels each way are looked at for it
@@ -63,15 +59,24 @@ class Target(NamedTuple):
         return type(self)(self.brightness[..., rows, :], tuple(cut))
 
 
-def target(kind: Scene, x0: Tensor, sources: Sources, lit: float, focus: FocusDecision | None = None) -> Target:
+def target(
+    kind: Scene, x0: Tensor, sources: Sources, lit: float, decisions: Mapping[Scene, Decision] = MappingProxyType({})
+) -> Target:
     """What the evidence makes of the estimate x0 and the sources.
 
-    lit: how far dark places follow other sources. focus: the network that tells which source is in focus.
+    lit: how far dark places follow other sources. decisions: networks that decide for kinds of scenes.
     """
     if kind == "heat":
         return _lit_by_heat(x0, sources, lit)
+    if kind in decisions:
+        weights = decisions[kind].weights(sources.luma)
+        if kind == "focus":
+            return Target(_joined(weights, sources.luma), ())
+        # what is well exposed changes from pixel to pixel, so a mixture is flat: its edges are the sources' own
+        everywhere = torch.ones_like(x0[..., :1, :1])
+        return Target(mixed(weights, sources.luma), (everywhere,) * len(sources))
     if kind == "focus":
-        return Target(_sharpest(x0, sources) if focus is None else _in_focus(focus, sources), ())
+        return Target(_sharpest(x0, sources), ())
     options = LaplacianOptions(base=2.0) if kind == "exposure" else LaplacianOptions()
     return Target(Laplacian(options).correct(x0, sources, None, 0.0)[0], ())
 
@@ -94,15 +99,15 @@ def _lit_by_heat(x0: Tensor, sources: Sources, lit: float) -> Target:
     return Target(brightness, tuple(follow if i == reference else always for i in range(len(sources))))
 
 
-def _in_focus(focus: FocusDecision, sources: Sources) -> Tensor:
-    """The source that is in focus; joined band by band, each over its own width (Burt & Adelson, 1983, "spline").
+def _joined(weights: Sequence[Tensor], lumas: Sequence[Tensor]) -> Tensor:
+    """The sources in focus, joined band by band, each over its own width (Burt & Adelson, 1983, "spline").
 
     Where no source shows more than another the decision is arbitrary, and blotched: one that is soft on coarse scales
     leaves no edge of what else differs between the pictures.
     """
-    levels = default_levels(min(sources.luma[0].shape[-2:]), JOINED)
+    levels = default_levels(min(lumas[0].shape[-2:]), JOINED)
     joined: list[Tensor] = []
-    for y, w in zip(sources.luma, focus.weights(sources.luma), strict=True):
+    for y, w in zip(lumas, weights, strict=True):
         bands = zip(laplacian_pyramid(y, levels), gaussian_pyramid(w, levels), strict=True)
         parts = [band * weight for band, weight in bands]
         joined = [a + b for a, b in zip(joined, parts, strict=True)] if joined else parts
@@ -113,61 +118,12 @@ def _sharpest(x0: Tensor, sources: Sources) -> Tensor:
     """The pixels of a source that is clearly sharper, and is so all around; elsewhere bands chosen by their energy."""
     banded = Laplacian(LaplacianOptions(base=1.0, selectivity=16.0)).correct(x0, sources, None, 0.0)[0]
     best, second, winner = largest_two([box_mean(sum_modified_laplacian(y), 5) for y in sources.luma])
-    lead = _rise(best / (second + 2 * LEVEL), SHARPER)
+    lead = rise(best / (second + 2 * LEVEL), SHARPER)
     wins = one_hot(winner, len(sources))
     votes = reduce(torch.maximum, [box_mean(w, 8) for w in wins])
-    sure = box_mean(lead * _rise(votes, UNANIMOUS), 2)
-    copied = reduce(torch.add, [box_mean(w, 2) * y for w, y in zip(wins, sources.luma, strict=True)])
+    sure = box_mean(lead * rise(votes, UNANIMOUS), 2)
+    copied = mixed([box_mean(w, 2) for w in wins], sources.luma)
     return sure * copied + (1 - sure) * banded
-
-
-def _rise(x: Tensor, span: tuple[float, float]) -> Tensor:
-    """0 below a span, 1 above it, linear between."""
-    return ((x - span[0]) / (span[1] - span[0])).clamp(0, 1)
-
-
-def heat(y: Tensor) -> Tensor:
-    """Evidence that a pixel is of a compact object hotter than everything around it: (B, 1, H, W) -> [0, 1]."""
-    return Heat.of(y).evidence(y, slice(0, y.shape[-2]))
-
-
-@dataclass(frozen=True)
-class Heat:
-    """Where objects are hotter than everything around them, in deviations of the source.
-
-    The white top-hat (Serra, 1982): what an opening, which removes every bright thing narrower than its square, takes
-    away. A step, a warm ground under a cold sky, stays in the opening, so it is no evidence. Averaged over three
-    squares, and made to follow the source's edges by a guided filter: evidence = gain · source + offset, both found on
-    a copy of about 360 to 720 rows (He & Sun, "Fast guided filter", 2015), so that it does not depend on resolution.
-
-    gain, offset: (B, 1, h, w), each sample of `factor`² pixels.
-    """
-
-    gain: Tensor
-    offset: Tensor
-    factor: int
-
-    @classmethod
-    def of(cls, y: Tensor, steady: Callable[[Tensor], Tensor] = lambda spread: spread) -> Self:
-        """Evidence of a whole source (B, 1, H, W). steady: what is made of the spread in a video."""
-        factor = max(1, min(y.shape[-2:]) // GUIDE_PART // GUIDE_RADIUS)
-        small = F.avg_pool2d(y, factor, ceil_mode=True) if factor > 1 else y
-        smooth, side = gaussian_blur(small, 1.5), min(small.shape[-2:])
-        step = max(1, side // 160)  # coarse samples do for the opening
-        coarse = F.avg_pool2d(smooth, step, ceil_mode=True) if step > 1 else smooth
-        spread = steady(small.flatten(1).std(1, correction=0).view(-1, 1, 1, 1) + SPREAD)
-        evidence = torch.zeros_like(small)
-        for part in WIDTHS:
-            radius = min(coarse.shape[-2:]) // part // 2
-            opened = box_max(-box_max(-coarse, radius), radius)
-            opened = F.interpolate(opened, size=small.shape[-2:], mode="bilinear")
-            evidence += _rise((smooth - opened) / spread, (WARM, HOT)) / len(WIDTHS)
-        return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3), factor)
-
-    def evidence(self, y: Tensor, rows: slice) -> Tensor:
-        """In [0, 1], of these rows y (B, 1, rows, W) of the source."""
-        gain, offset = (enlarged_rows(x, self.factor, rows, y.shape[-1]) for x in (self.gain, self.offset))
-        return torch.addcmul(offset, gain, y).clamp_(0, 1)
 
 
 def darkness(y: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.choice import largest, one_hot
 from fusionkit.numerics.window import box_mean, guided_filter
 
-from .in_focus import FocusDecision, sum_modified_laplacian
+from .decision import Decision, InFocus, sum_modified_laplacian
 
 __all__ = ["Focus", "FocusOptions", "remove_small_regions"]
 
@@ -48,9 +48,9 @@ class Focus(Prior):
 
     def __init__(self, options: FocusOptions) -> None:
         super().__init__(options)
-        self._network: FocusDecision | None = None
+        self._network: Decision | None = None
         if options.weights != "none":
-            self._network = FocusDecision(options.weights)
+            self._network = Decision(InFocus, options.weights, "`weights=none` needs none")
             self.provenance = self._network.provenance
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:

@@ -1,41 +1,33 @@
 """Training what tells which source is in focus (`fusionkit train focus`), on pairs rendered from photographs."""
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from fusionkit.contracts import Decoder, Options
 from fusionkit.numerics.choice import one_hot
-from fusionkit.numerics.luma import luma
-from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.window import gaussian_blur
-from fusionkit.training.data import centre
-from fusionkit.training.loop import Trainer
-from fusionkit.training.options import TrainOptions
-from fusionkit.weights import save_weights
 
-from .in_focus import InFocus, InFocusConfig
+from .decision import InFocus, mixed
+from .decision_training import DecisionTrainer, DecisionTrainerOptions, Rendered, cut_out, moved, smooth_noise
 
-__all__ = ["FocusTrainer", "FocusTrainerOptions", "Rendered", "render"]
+__all__ = ["FocusTrainer", "FocusTrainerOptions", "render"]
 
 WIDEST = 10.0  # pixels: the largest radius of defocus
 GAMMA = 2.2
 
 
-class FocusTrainerOptions(Options):
+class FocusTrainerOptions(DecisionTrainerOptions):
     """Options of the trainer of the prior `focus`."""
 
-    architecture: InFocusConfig = Field(InFocusConfig(), description="the network")
     ownership: float = Field(
         0.01, ge=0, description="weight of being wrong about who is in focus, however little the sources differ there"
     )
 
 
-class FocusTrainer(Trainer):
+class FocusTrainer(DecisionTrainer):
     """min |Σ_i w_i S_i - all in focus| + ownership |w - o| / 2 over the weights w that the network sees fit.
 
     On scenes that `render` makes, where o, which picture is focused on what is seen at a pixel, is known: also of a
@@ -45,59 +37,26 @@ class FocusTrainer(Trainer):
     """
 
     Options = FocusTrainerOptions
+    options: FocusTrainerOptions
+    Net = InFocus
 
-    def __init__(self, options: FocusTrainerOptions, decoder: Decoder | None = None) -> None:
-        self.options = options
-        self.module: InFocus = InFocus(options.architecture)
-
-    def batch(self, options: TrainOptions, generator: torch.Generator) -> "Rendered":
-        """Scenes rendered from random crops."""
-        photographs = luma(self.data.batch(options.batch, options.crop, generator))
-        return Rendered(*(x.to(self.device) for x in render(photographs, generator)))
-
-    def loss(self, batch: "Rendered", step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Rendered, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """The loss above, and its terms."""
         weights = self.module(list(batch.seen))
-        difference, wrong = _difference(weights, batch).mean(), (weights - batch.owner).abs().sum(0).mean() / 2
+        difference = (mixed(weights, batch.sources) - batch.wanted).abs().mean()
+        wrong = self.figures(weights, batch)["wrong"].mean()
         figures = {"difference": float(difference.detach()), "wrong": float(wrong.detach())}
         return difference + self.options.ownership * wrong, figures
 
-    def validate(self, module: nn.Module, held_out: Any) -> dict[str, float]:
-        """PSNR to what is in focus everywhere, and the share that is taken from the wrong picture.
+    def figures(self, weights: Tensor, scene: Rendered) -> dict[str, Tensor]:
+        """The share that is taken from the wrong picture."""
+        assert scene.owner is not None
+        return {"wrong": (weights - scene.owner).abs().sum(0) / 2}
 
-        Rendered from centres of what was held out, two at a time.
-        """
-        generator, crops = torch.Generator().manual_seed(0), [centre(luma(x), 256).cpu() for x in held_out]
-        psnr, wrong = [], []
-        for i in range(len(crops)):
-            pair = torch.cat([crops[i], crops[(i + 1) % len(crops)]])
-            scene = Rendered(*(x.to(self.device) for x in render(pair, generator)))
-            weights = module(list(scene.seen))
-            psnr.append(-10 * torch.log10(_difference(weights, scene).square().mean(dim=(1, 2, 3))))
-            wrong.append((weights - scene.owner).abs().sum(0).mean() / 2)
-        return {"psnr": float(torch.cat(psnr).mean()), "wrong": float(torch.stack(wrong).mean())}
-
-    def export(self, module: nn.Module, held_out: Any, path: Path, provenance: dict[str, Any]) -> None:
-        """Weights as float16."""
-        assert isinstance(module, InFocus)
-        info = {"kind": "prior focus", "architecture": module.config.model_dump(), **provenance}
-        save_weights(path, module.state_dict(), info, half=True)
-
-
-def _difference(weights: Tensor, scene: "Rendered") -> Tensor:
-    return ((weights * scene.sources).sum(0) - scene.sharp).abs()
-
-
-class Rendered(NamedTuple):
-    """Lumas of N sources as a camera saw them and without its faults, and which is in focus, (N, B, 1, H, W) each.
-
-    sharp: in focus everywhere, (B, 1, H, W).
-    """
-
-    seen: Tensor
-    sources: Tensor
-    owner: Tensor
-    sharp: Tensor
+    @staticmethod
+    def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
+        """See `render`."""
+        return render(photographs, generator)
 
 
 class _Layer(NamedTuple):
@@ -107,7 +66,7 @@ class _Layer(NamedTuple):
     cover: list[Tensor]
 
     @classmethod
-    def of(cls, light: Tensor, cover: Tensor, radius: Tensor, round_: Tensor) -> "_Layer":
+    def of(cls, light: Tensor, cover: Tensor, radius: Tensor, round_: Tensor) -> Self:
         """A layer and its blurs; radius: (B,) pixels, round_: (B,), discs where true, else Gaussians."""
         blurred = [_defocus(torch.cat([light * cover, cover], dim=1), k / 3 * radius, round_) for k in range(4)]
         return cls([x[:, :1] for x in blurred], [x[:, 1:] for x in blurred])
@@ -143,7 +102,7 @@ def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
 
     radius, round_ = 1.5 + (WIDEST - 1.5) * draw(batch), draw(batch) < 0.7
     back = _Layer.of(scenery(photographs), torch.ones_like(photographs), radius, round_)
-    cover = _cut_out(height, width, batch, generator)
+    cover = cut_out(height, width, batch, generator)
     front = _Layer.of(scenery(photographs.roll(1, 0)), cover, (0.4 + 0.6 * draw(batch)) * radius, round_)
     # how far behind the nearest place in focus the ground is: everywhere the same, or it recedes
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
@@ -164,25 +123,7 @@ def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
     least, nearest = apart.min(0)
     owner = torch.where(cover > 0.5, torch.zeros_like(nearest), nearest)
     sharp = shoot(least, torch.zeros_like(angle))
-    return Rendered(_seen(sources, generator), sources, torch.stack(one_hot(owner, len(planes))), sharp)
-
-
-def _cut_out(height: int, width: int, batch: int, generator: torch.Generator) -> Tensor:
-    """Blobs, and in half of the images bars, with an edge one pixel wide: (B, 1, H, W)."""
-
-    def edge(x: Tensor) -> Tensor:
-        gx, gy = gradient(x)
-        return (x / (torch.sqrt(gx.square() + gy.square()) + 1e-4) + 0.5).clamp(0, 1)
-
-    draws = torch.rand(5, batch, 1, 1, 1, generator=generator)
-    noise = torch.randn(batch, 1, height, width, generator=generator)
-    fields = torch.cat([gaussian_blur(n[None], 5.0 * 6 ** float(d)) for n, d in zip(noise, draws[0], strict=True)])
-    blobs = edge(fields / fields.std(dim=(1, 2, 3), keepdim=True) + 1.5 * (draws[1] - 0.5))
-    y, x = torch.meshgrid(torch.arange(height) - height / 2, torch.arange(width) - width / 2, indexing="ij")
-    angle, size = 3.1416 * draws[2], min(height, width)
-    along = x * angle.cos() + y * angle.sin() + size * (draws[3] - 0.5)
-    bars = (1.5 + 0.08 * size * draws[4] - along.abs() + 0.5).clamp(0, 1)
-    return torch.where(draws[4] * 2 % 1 < 0.5, torch.maximum(blobs, bars), blobs)
+    return Rendered(_seen(sources, generator), sources, sharp, torch.stack(one_hot(owner, len(planes))))
 
 
 def _defocus(x: Tensor, radius: Tensor, round_: Tensor) -> Tensor:
@@ -203,22 +144,21 @@ def _defocus(x: Tensor, radius: Tensor, round_: Tensor) -> Tensor:
 
 
 def _seen(sources: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of them moved by some pixels, half brighter or darker or of another contrast; with noise, in 8 bits."""
-    count, batch, _, height, width = sources.shape
+    """Half of them moved by some pixels, half brighter or darker or of another contrast; with noise, in 8 bits.
+
+    Of both halves one half is so by a field that varies over the image: parallax, and another light.
+    """
+    x = sources.flatten(0, 1)
 
     def one() -> Tensor:
-        return torch.rand(count * batch, 1, 1, 1, generator=generator) - 0.5
+        return torch.rand(len(x), 1, 1, 1, generator=generator) - 0.5
 
-    moved = (one() > 0).float()
-    scale = (1 + 0.04 * moved * one()).view(-1)
-    shift_x, shift_y = ((12 * moved * one()).view(-1) / side for side in (width, height))  # 2 is a whole side
-    zeros = torch.zeros_like(scale)
-    maps = torch.stack([torch.stack([scale, zeros, shift_x], 1), torch.stack([zeros, scale, shift_y], 1)], 1)
-    grid = F.affine_grid(maps, [count * batch, 1, height, width], align_corners=False)
-    x = F.grid_sample(sources.flatten(0, 1), grid, padding_mode="reflection", align_corners=False)
-    x = torch.where(moved > 0, x, sources.flatten(0, 1))  # what did not move is not resampled
-    toned = (one() > 0).float()
-    x = x.clamp(0, 1) ** torch.exp(0.5 * toned * one()) * torch.exp(0.8 * toned * one())
+    which, toned = (one() > 0).float(), (one() > 0).float()
+    bend, light = (
+        scale * (one() > 0) * smooth_noise(x, channels, generator) for scale, channels in ((2.0, 2), (0.1, 1))
+    )
+    x = moved(x, which, 3.0, 0.02, bend, generator)
+    x = x.clamp(0, 1) ** torch.exp(0.5 * toned * one()) * torch.exp(toned * (0.8 * one() + light))
     level = torch.where(one() > 0.25, 8.0, 1.5) * (one() + 0.5) / 255
     x = x + level * torch.randn(x.shape, generator=generator)
     return (255 * x).round().div(255).clamp(0, 1).view_as(sources)

@@ -30,6 +30,12 @@ def fusionkit_priors() -> Iterator[PriorRecord]:
         target="fusionkit_priors.focus:Focus",
         trainer="fusionkit_priors.focus_training:FocusTrainer",
     )
+    yield PriorRecord(
+        name="exposure",
+        summary="multi-exposure: what is well exposed by a network trained on rendered brackets",
+        target="fusionkit_priors.exposure:Exposure",
+        trainer="fusionkit_priors.exposure_training:ExposureTrainer",
+    )
     for name, summary, target in (
         (
             "gradient",

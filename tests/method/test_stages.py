@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import fusionkit
-from fusionkit.contracts import Options, Stage
+from fusionkit.contracts import Options, Sources, Stage
 from fusionkit.errors import OptionError, PluginError, SizeMismatch
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.scenes import infrared_visible
 from fusionkit.timing import Stopwatch
+from fusionkit_plugins.stages.levels import Vivid, VividOptions
 from fusionkit_priors.baselines import Average
 from harness import load_image, run_cli
 
@@ -56,6 +57,7 @@ def test_seconds_options_and_origin_are_recorded(scene):
     [
         ({"stretch": "minmax"}, ["stretch"]),
         ({"look": "vivid"}, ["vivid"]),
+        ({"look": "hot"}, [{"name": "vivid", "hot": 1.5}]),
         ({"working_size": "40x56"}, [{"name": "working_size", "size": [40, 56]}]),
         ({"luma": "rounded"}, ["rounded_luma"]),
         ({"levels": "truncated"}, ["truncate"]),
@@ -157,6 +159,50 @@ class TestVivid:
         for kind, pair in pairs.items():
             auto, faithful = (Pipeline(look=look).fuse_tensors(pair) for look in ("auto", "faithful"))
             assert torch.equal(auto, faithful) == (kind == "focus")
+
+    @pytest.mark.parametrize(("most", "gain"), [(1.5, 1.5), (1.2, 1.2), (1.0, 1.0)])
+    def test_what_is_hot_in_dim_infrared_gets_more_contrast_before_it_is_fused(self, most, gain):
+        infrared, visible = torch.full((2, 1, 64, 64), 0.1), torch.rand(2, 3, 64, 64)
+        infrared[:, :, 20:30, 20:30] = 0.4
+        infrared[1, :, 40:50, 40:50] = 0.95  # this one fills its range already
+        given = Sources.of([infrared, visible])
+        shown = Vivid(VividOptions(hot=most)).before(given)
+        before, after = infrared[0, 0], shown.luma[0][0, 0]
+        assert torch.allclose(after[23:27, 23:27], 0.1 + gain * (before[23:27, 23:27] - 0.1), atol=0.01)
+        assert torch.allclose(after[:10], before[:10], atol=1e-3)  # far from what is hot
+        assert torch.allclose(shown.luma[0][1], infrared[1])
+        assert shown.luma[1] is given.luma[1]
+        assert torch.equal(infrared.amax((1, 2, 3)), torch.tensor([0.4, 0.95]))  # what was given stays
+
+    def test_sources_without_heat_are_left_alone(self):
+        pair = [torch.rand(1, 3, 64, 64) * 0.4, torch.rand(1, 3, 64, 64) * 0.4]
+        given = Sources.of(pair)
+        assert "heat" not in given.scenes
+        assert Vivid(VividOptions(hot=1.5)).before(given) is given
+
+    @pytest.mark.parametrize("look", ["auto", "hot"])
+    def test_sources_of_two_sizes_are_refused_as_ever(self, look):
+        with pytest.raises(SizeMismatch):
+            Pipeline(look=look).fuse_tensors([torch.rand(1, 1, 96, 128), torch.rand(1, 3, 90, 128)])
+
+    def test_visible_sources_are_not_raised(self):
+        infrared = torch.full((1, 1, 64, 64), 0.1)
+        infrared[..., 20:30, 20:30] = 0.4
+        colour = 0.4 * torch.rand(1, 3, 64, 64)
+        given = Sources.of([infrared, colour, colour.flip(-1)])
+        shown = Vivid(VividOptions(hot=1.5)).before(given)
+        assert [torch.equal(a, b) for a, b in zip(shown.luma, given.luma, strict=True)] == [False, True, True]
+
+    @pytest.mark.parametrize("more", [{}, {"luma": "rounded"}, {"working_size": "72x96"}])
+    def test_the_look_hot_makes_dim_people_stand_out(self, more):
+        infrared, visible = torch.full((1, 1, 96, 128), 0.08), torch.rand(1, 3, 96, 128) * 0.3 + 0.35
+        infrared[..., 30:60, 40:52] = 0.4  # as bright as what is around it in the visible image
+        plain, hot = (Pipeline(look=look, **more).fuse_tensors([infrared, visible]) for look in ("vivid", "hot"))
+
+        def contrast(image):
+            return float(image[..., 34:56, 43:49].mean() - image[..., 34:56, 60:70].mean())
+
+        assert contrast(hot) > contrast(plain) + 0.05
 
     def test_other_priors_keep_their_pixels(self, scene):
         assert torch.equal(*(Pipeline(prior="laplacian", look=k).fuse_tensors(scene) for k in ("auto", "faithful")))

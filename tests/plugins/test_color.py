@@ -91,14 +91,18 @@ def test_several_colour_sources_are_weighted_by_saturation():
     assert float(mix([neutral, neutral], 0, y, [y, y]).abs().max()) == 0
 
 
-def test_colours_of_an_under_exposed_source_rise_with_its_luma():
-    """As they would have with the exposure; those of a source that gets darker stay."""
+def test_colours_of_a_source_change_with_its_luma():
+    """Up to three times, as they would have with the exposure; by the square root downwards, since light bleaches."""
     chroma, y = torch.tensor([0.05, -0.02]).view(1, 2, 1, 1), torch.full((1, 1, 1, 1), 0.2)
     neutral, bright = torch.zeros_like(chroma), torch.full_like(y, 0.9)
     lifted = mix([chroma, neutral], 0, 2 * y, [y, bright])
     torch.testing.assert_close(lifted, chroma * (0.4 + 4 / 255) / (0.2 + 4 / 255), atol=1e-5, rtol=0)
     torch.testing.assert_close(mix([chroma, neutral], 0, bright, [y / 4, bright]), 3 * chroma, atol=1e-4, rtol=0)
-    torch.testing.assert_close(mix([chroma, neutral], 0, y / 2, [y, bright]), chroma, atol=1e-5, rtol=0)
+    fallen = mix([chroma, neutral], 0, y / 2, [y, bright])
+    torch.testing.assert_close(fallen, chroma * ((0.1 + 4 / 255) / (0.2 + 4 / 255)) ** 0.5, atol=1e-5, rtol=0)
+    clipped = 0.1 * chroma  # beside white, whatever colour it has left is not the object's
+    both = mix([chroma, clipped], 0, y, [y, torch.ones_like(y)])
+    torch.testing.assert_close(both, chroma, atol=3e-3, rtol=0)
 
 
 def test_where_focus_differs_colour_comes_with_the_luma(generator):

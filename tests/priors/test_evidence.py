@@ -6,7 +6,7 @@ import torch
 from fusionkit.contracts import Sources
 from fusionkit.scenes import multi_exposure, multi_focus
 from fusionkit_priors.em_tv import EMTV
-from fusionkit_priors.evidence import darkness, heat
+from fusionkit_priors.evidence import darkness
 from harness import correct, make, make_sources, psnr, random_sources
 
 
@@ -39,14 +39,6 @@ def test_a_cold_sky_stays_as_bright_as_it_is(generator):
     fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
     assert float((fused - visible)[sky].abs().mean()) < 0.01
     assert float((fused - visible)[~(man | sky)].abs().mean()) < 0.05
-
-
-def test_a_step_is_no_heat_and_an_object_is():
-    infrared, _, man, sky = street()
-    evidence = heat(infrared)
-    assert float(evidence[man].mean()) > 0.9
-    assert float(evidence[sky].mean()) < 0.02
-    assert float(evidence[~(man | sky)].mean()) < 0.15
 
 
 def test_structure_that_only_the_infrared_has_is_seen_in_the_dark():

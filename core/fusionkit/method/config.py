@@ -31,6 +31,7 @@ __all__ = [
 
 MOST_PIXELS = 150_000_000  # of a working size
 MOST_BYTES = 1_000_000  # of a preset
+HOT = 1.5  # times the contrast of what is hot in dim infrared sources, in the look of that name
 _PRESETS = resources.files("fusionkit") / "presets"
 _TASKS = _PRESETS / "tasks"
 
@@ -215,10 +216,11 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
     stretch: Literal["none", "minmax"] = Field(
         "none", description="minmax: the result's luma is stretched to the full range (the stage stretch)"
     )
-    look: Literal["auto", "faithful", "vivid"] = Field(
+    look: Literal["auto", "faithful", "vivid", "hot"] = Field(
         "auto",
         description="vivid: the contrast of a flat result is raised, beyond the range of the sources (the stage "
-        "vivid); auto: as the prior wants it, where a source shows heat",
+        "vivid); hot: before that, the contrast of what is hot in dim infrared sources, too; auto: as the prior wants "
+        "it, where a source shows heat",
     )
     levels: Literal["all", "truncated"] = Field(
         "all",
@@ -292,14 +294,14 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
             "align": bool(self.transform) or self.align not in ("check", "none"),
             "truncate": self.levels == "truncated",
             "stretch": self.stretch == "minmax",
-            "vivid": (look if self.look == "auto" else self.look) == "vivid",
             "rounded_luma": self.luma == "rounded",
             "working_size": size is not None,
+            "vivid": (look if self.look == "auto" else self.look) != "faithful",
         }
         options: dict[str, dict[str, Any]] = {"working_size": {"size": size}}
         options["align"] = {"transform": self.transform} if self.transform else {"model": self.align}
-        if self.look == "auto":
-            options["vivid"] = {"scenes": "heat"}
+        if self.look in ("auto", "hot"):
+            options["vivid"] = {"scenes": "heat"} if self.look == "auto" else {"hot": HOT}
         return (
             *(
                 Choice(name=f"{DISTRIBUTION}:{name}", options=options.get(name, {}))

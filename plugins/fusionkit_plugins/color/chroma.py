@@ -31,12 +31,13 @@ class ChromaOptions(Options):
 def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor, sources: Sources) -> Tensor | None:
     """One chroma (B, 2, H, W), zero for neutral, for the fused luma, from those of the sources; None when none has any.
 
-    Several are first scaled up as their own luma rises to the fused one, to three times at most, since a colour of the
-    same saturation is stronger where it is brighter; then averaged pixel by pixel with their saturation |chroma| as
-    weight, as is usual in exposure fusion (Prabhakar et al., "DeepFuse", ICCV 2017, equation 3; here one weight for
-    both channels, which keeps the hue). Where sources differ in focus, colour comes from the one whose luma the result
-    has: a blurred colour is no colour of the sharp object. One alone stays as it is; a grey image stored in three
-    channels has no colour.
+    Several are first scaled as their own luma rises to the fused one, up to three times at most, or by the square root
+    of its fall: a colour of the same saturation is stronger where it is brighter, but bright light has bleached it as
+    well. Then they are averaged pixel by pixel with their strength as weight, as is usual in exposure fusion
+    (Prabhakar et al., "DeepFuse", ICCV 2017, equation 3; here one weight for both channels, which keeps the hue, and
+    after scaling: what a clipped source has left of its colour does not count). Where sources differ in focus, colour
+    comes from the one whose luma the result has: a blurred colour is no colour of the sharp object. One alone stays as
+    it is; a grey image stored in three channels has no colour.
     """
     if chroma_from:
         if chroma_from > len(chromas):
@@ -48,14 +49,15 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
         return colored[0][0] if colored else None
     there = torch.stack([has for _, _, has in colored]).view(len(colored), -1, 1, 1, 1)
     several = there.sum(0) > 1
-    weight = torch.stack([torch.hypot(c[:, :1], c[:, 1:]) + 1e-6 for c, _, _ in colored])
+    rise = torch.stack([((luma + DARK) / (y + DARK)).clamp(0, MOST) for _, y, _ in colored])
+    rise = torch.where(rise < 1, rise.sqrt(), rise)
+    scaled = torch.stack([c for c, _, _ in colored]) * torch.where(several, rise, 1)
+    weight = torch.hypot(scaled[:, :, :1], scaled[:, :, 1:]) + 1e-6
     weight = torch.where(there | ~there.any(0), weight, 0)
     focus = _differ_in_focus(sources)
     if bool(focus.any()):
         distance = torch.stack([box_mean((luma - y).abs(), REACH) for _, y, _ in colored])
         weight = torch.where(focus, weight / (distance + NEAR).square(), weight)
-    rise = torch.stack([((luma + DARK) / (y + DARK)).clamp(1, MOST) for _, y, _ in colored])
-    scaled = torch.stack([c for c, _, _ in colored]) * torch.where(several, rise, 1)
     return (weight * scaled).sum(0) / weight.sum(0)
 
 

@@ -1,6 +1,7 @@
 """Stages that change values: what the field's codes do to grey levels before and after."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -8,14 +9,16 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Sources, Stage
-from fusionkit.numerics.choice import ranked
+from fusionkit.numerics.choice import ranked, thinned
+from fusionkit.numerics.heat import Heat
 from fusionkit.numerics.luma import luma, rounded_luma
-from fusionkit.numerics.strips import in_strips, strips
+from fusionkit.numerics.strips import strips
 
 __all__ = ["RoundedLuma", "Stretch", "Truncate", "Vivid", "VividOptions"]
 
 
 DARKEST = 10 / 255  # a stretch goes no further, and as near to white
+BRIGHT = 0.85  # what a dim source's hottest pixels are brought to
 
 
 class RoundedLuma(Stage):
@@ -44,6 +47,9 @@ class VividOptions(Options):
     gain: float = Field(1.4, ge=1, description="largest factor of the contrast")
     ignored: float = Field(0.005, ge=0, lt=0.5, description="share of the pixels at either end that may be clipped")
     scenes: Literal["all", "heat"] = Field("all", description="heat: only results of sources that show it")
+    hot: float = Field(
+        1.0, ge=1, description="largest factor of the contrast of what is hot in dim infrared sources; 1: as it is"
+    )
 
 
 class Vivid(Stage):
@@ -53,10 +59,32 @@ class Vivid(Stage):
     (or low and high themselves, where they lie beyond: nothing that was visible is crushed), at most that of the
     options; low' leaves the empty range below and above in the same proportion as it was. Haze goes, and so does the
     promise that no pixel leaves the range of the sources.
+
+    With `hot` above 1, what is hot stands out even where the thermal camera shows it dim; its grey has no scale of its
+    own, and people at 100 levels vanish beside a visible image that fills the range. Where sources show heat, each grey
+    one but the reference becomes S + h (gain - 1) (S - low) before it is fused: h the evidence of compact hot objects
+    (`fusionkit.numerics.heat`), gain as large as brings its high quantile to 217 levels, at most `hot`. Only its luma:
+    a stage after this one that makes other images undoes it.
     """
 
     Options = VividOptions
     options: VividOptions
+
+    def before(self, sources: Sources) -> Sources:
+        """The sources with what is hot raised in the luma of grey ones beside the reference."""
+        several = len(set(sources.sizes)) > 1  # which are refused once no stage is left
+        if self.options.hot == 1 or several or "heat" not in sources.scenes:
+            return sources
+        shows = torch.tensor([scene == "heat" for scene in sources.scenes])
+        lumas = list(sources.luma)
+        for i, y in enumerate(lumas):
+            raised = shows.to(y.device) & ~sources.colored[i]
+            if i != sources.reference % len(sources) and bool(raised.any()):
+                low, high = self._ends(thinned(y), f"vivid source {i}", sources)
+                gain = (BRIGHT - low).div((high - low).clamp_min(1e-3)).clamp(1, self.options.hot)
+                gain = torch.where(raised.view(-1, 1, 1, 1), gain, torch.ones_like(gain))
+                lumas[i] = _raised(y, low, gain, Heat.of(y, partial(sources.steady, f"vivid heat {i}")))
+        return replace(sources, luma=tuple(lumas))
 
     def after(self, image: Tensor, sources: Sources) -> Tensor:
         """The stretched image, each of the batch by its own luma."""
@@ -64,8 +92,7 @@ class Vivid(Stage):
         applies = [o.scenes == "all" or scene == "heat" for scene in sources.scenes]
         if not any(applies):
             return image
-        low, high = self._ends(in_strips(luma, image, reach=0))
-        low, high = sources.steady("vivid low", low), sources.steady("vivid high", high)
+        low, high = self._ends(luma(thinned(image)), "vivid", sources)
         span = (high - low).clamp(1e-3, 1)
         least, most = low.clamp(0, DARKEST), high.clamp(1 - DARKEST, 1)
         gain = ((most - least) / span).clamp(1, o.gain)
@@ -79,12 +106,22 @@ class Vivid(Stage):
             rows.add_(((below + gain * (y - low)) - y) * where).clamp_(0, 1)
         return image
 
-    def _ends(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The quantiles of each luma (B, 1, H, W) that the stretch goes by, (B, 1, 1, 1) each."""
+    def _ends(self, y: Tensor, name: str, sources: Sources) -> tuple[Tensor, Tensor]:
+        """The quantiles of each luma (B, 1, H, W) that the stretch goes by, (B, 1, 1, 1) each; steady in a video."""
         rows, share = y.flatten(1), self.options.ignored
         last = rows.shape[1] - 1
         low, high = ranked(rows, [int(share * last), int((1 - share) * last)]).view(-1, 2, 1, 1, 1).unbind(1)
-        return low, high
+        return sources.steady(f"{name} low", low), sources.steady(f"{name} high", high)
+
+
+def _raised(y: Tensor, low: Tensor, gain: Tensor, found: Heat) -> Tensor:
+    """y + heat (gain - 1) (y - low)."""
+    result = torch.empty_like(y)
+    for part in strips(y.shape[-2], y.shape[-1], reach=0):
+        rows = y[..., part.place, :]
+        more = found.evidence(rows, part.place).mul_(gain - 1).mul_(rows - low)
+        torch.add(rows, more, out=result[..., part.place, :]).clamp_(0, 1)
+    return result
 
 
 class Truncate(Stage):

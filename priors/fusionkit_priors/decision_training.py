@@ -1,0 +1,139 @@
+"""Training networks that decide between sources, on scenes rendered from photographs."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from fusionkit.contracts import Decoder, Options
+from fusionkit.numerics.luma import luma
+from fusionkit.numerics.poisson import gradient
+from fusionkit.numerics.window import gaussian_blur
+from fusionkit.training.data import centre
+from fusionkit.training.loop import Trainer
+from fusionkit.training.options import TrainOptions
+from fusionkit.weights import save_weights
+
+from .decision import DecisionNet, DecisionNetConfig, mixed
+
+__all__ = ["DecisionTrainer", "DecisionTrainerOptions", "Rendered", "cut_out", "moved", "smooth_noise"]
+
+
+class Rendered(NamedTuple):
+    """Lumas of N sources as a camera saw them, and without its faults, (N, B, 1, H, W) each.
+
+    wanted: the picture to be made of them, (B, 1, H, W). owner: which source shows what is seen at a pixel, as shares
+    (N, B, 1, H, W); None where the rendering does not know.
+    """
+
+    seen: Tensor
+    sources: Tensor
+    wanted: Tensor
+    owner: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Rendered":
+        """The same on another device."""
+        owner = None if self.owner is None else self.owner.to(device)
+        return Rendered(self.seen.to(device), self.sources.to(device), self.wanted.to(device), owner)
+
+
+class DecisionTrainerOptions(Options):
+    """Options of a trainer of such a network."""
+
+    architecture: DecisionNetConfig = Field(DecisionNetConfig(), description="the network")
+
+
+class DecisionTrainer(Trainer):
+    """A loss over what the weights that the network sees fit make of rendered sources.
+
+    The network is given what a camera saw, its weights are applied to the sources without the camera's faults, so that
+    it learns the decision and not to undo faults.
+    """
+
+    Options = DecisionTrainerOptions
+    Net: ClassVar[type[DecisionNet]]
+
+    def __init__(self, options: DecisionTrainerOptions, decoder: Decoder | None = None) -> None:
+        self.options = options
+        self.module: DecisionNet = self.Net(options.architecture)
+
+    @staticmethod
+    @abstractmethod
+    def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
+        """Scenes from lumas (B, 1, H, W) in [0, 1]."""
+
+    @abstractmethod
+    def figures(self, weights: Tensor, scene: Rendered) -> dict[str, Tensor]:
+        """What validation reports beside the PSNR, each of any shape: its mean is taken."""
+
+    def batch(self, options: TrainOptions, generator: torch.Generator) -> Rendered:
+        """Scenes rendered from random crops."""
+        photographs = luma(self.data.batch(options.batch, options.crop, generator))
+        return self.render(photographs, generator).to(self.device)
+
+    def validate(self, module: nn.Module, held_out: Any) -> dict[str, float]:
+        """PSNR to the wanted picture and `figures`; rendered from centres of what was held out, two at a time."""
+        generator, crops = torch.Generator().manual_seed(0), [centre(luma(x), 256).cpu() for x in held_out]
+        found: dict[str, list[Tensor]] = {"psnr": []}
+        for i in range(len(crops)):
+            pair = torch.cat([crops[i], crops[(i + 1) % len(crops)]])
+            scene = self.render(pair, generator).to(self.device)
+            weights = module(list(scene.seen))
+            error = (mixed(weights, scene.sources) - scene.wanted).square().mean(dim=(1, 2, 3))
+            found["psnr"].append(-10 * torch.log10(error).mean())
+            for name, figure in self.figures(weights, scene).items():
+                found.setdefault(name, []).append(figure.mean())
+        return {name: float(torch.stack(values).mean()) for name, values in found.items()}
+
+    def export(self, module: nn.Module, held_out: Any, path: Path, provenance: dict[str, Any]) -> None:
+        """Weights as float16."""
+        assert isinstance(module, DecisionNet)
+        info = {"kind": f"prior {self.Net.prior}", "architecture": module.config.model_dump(), **provenance}
+        save_weights(path, module.state_dict(), info, half=True)
+
+
+def cut_out(height: int, width: int, batch: int, generator: torch.Generator) -> Tensor:
+    """Blobs, and in half of the images bars, with an edge one pixel wide: (B, 1, H, W)."""
+
+    def edge(x: Tensor) -> Tensor:
+        gx, gy = gradient(x)
+        return (x / (torch.sqrt(gx.square() + gy.square()) + 1e-4) + 0.5).clamp(0, 1)
+
+    draws = torch.rand(5, batch, 1, 1, 1, generator=generator)
+    noise = torch.randn(batch, 1, height, width, generator=generator)
+    fields = torch.cat([gaussian_blur(n[None], 5.0 * 6 ** float(d)) for n, d in zip(noise, draws[0], strict=True)])
+    blobs = edge(fields / fields.std(dim=(1, 2, 3), keepdim=True) + 1.5 * (draws[1] - 0.5))
+    y, x = torch.meshgrid(torch.arange(height) - height / 2, torch.arange(width) - width / 2, indexing="ij")
+    angle, size = 3.1416 * draws[2], min(height, width)
+    along = x * angle.cos() + y * angle.sin() + size * (draws[3] - 0.5)
+    bars = (1.5 + 0.08 * size * draws[4] - along.abs() + 0.5).clamp(0, 1)
+    return torch.where(draws[4] * 2 % 1 < 0.5, torch.maximum(blobs, bars), blobs)
+
+
+def smooth_noise(images: Tensor, channels: int, generator: torch.Generator) -> Tensor:
+    """Noise that changes over a quarter of each of the images (B, 1, H, W): (B, channels, H, W), variance about 0.8."""
+    coarse = torch.randn(len(images), channels, 4, 4, generator=generator)
+    return F.interpolate(coarse, images.shape[-2:], mode="bicubic", align_corners=False)
+
+
+def moved(
+    images: Tensor, which: Tensor, pixels: float, scale: float, bend: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Images (B, 1, H, W) shifted by up to so many pixels each way and scaled by a share of up to `scale` each way.
+
+    which: (B, 1, 1, 1), 1 for those that are moved; the others keep their bits. bend: parallax, a field of pixels
+    (B or 1, 2, H or 1, W or 1).
+    """
+    count, _, height, width = images.shape
+    draws = 2 * torch.rand(3, count, generator=generator) - 1
+    factor, zeros = 1 + scale * draws[0], torch.zeros(count)
+    shift_x, shift_y = (2 * pixels * d / side for d, side in zip(draws[1:], (width, height), strict=True))  # side: 2
+    maps = torch.stack([torch.stack([factor, zeros, shift_x], 1), torch.stack([zeros, factor, shift_y], 1)], 1)
+    grid = F.affine_grid(maps, [count, 1, height, width], align_corners=False)
+    grid = grid + (bend * torch.tensor([2 / width, 2 / height]).view(1, 2, 1, 1)).movedim(1, -1)
+    resampled = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return torch.where(which > 0, resampled, images)

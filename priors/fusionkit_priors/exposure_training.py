@@ -1,0 +1,112 @@
+"""Training what tells which exposure shows a place best (`fusionkit train exposure`), on rendered brackets."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from fusionkit.numerics.poisson import gradient
+from fusionkit.numerics.window import gaussian_blur
+
+from .decision import DecisionNetConfig, Exposed, mixed
+from .decision_training import DecisionTrainer, DecisionTrainerOptions, Rendered, cut_out, moved, smooth_noise
+
+__all__ = ["ExposureTrainer", "ExposureTrainerOptions", "render"]
+
+GAMMA = 2.2
+WIDTHS = (16, 24, 32, 32, 32, 32)  # one level more than for focus: what is well exposed depends on more around it
+APART = 5.0  # stops: how much brighter one layer is lit than the other, at most
+BEYOND = 3.5  # stops that a source is exposed beyond what would suit one of the layers, at most
+KEPT = 0.04, 0.18  # of those stops that stay in the wanted picture, of what is lit and of what is not
+MIDDLE, TOWARDS = 0.48, 0.5  # mean brightness, and how far each layer is brought to it by its gamma
+SCALES = (1, 4, 16)  # pixels over which gradients are compared
+
+
+class ExposureTrainerOptions(DecisionTrainerOptions):
+    """Options of the trainer of the prior `exposure`."""
+
+    architecture: DecisionNetConfig = Field(DecisionNetConfig(widths=WIDTHS), description="the network")
+    edges: float = Field(1.0, ge=0, description="weight of the gradients, over 1, 4 and 16 pixels, beside brightness")
+
+
+class ExposureTrainer(DecisionTrainer):
+    """min |F - G| + edges Σ over scales of |∇F - ∇G|,  F = Σ_i w_i S_i, over the weights w that the network sees fit.
+
+    On scenes that `render` makes, where G, each part of the scene as a camera would show it that saw nothing else, is
+    known. Gradients over 16 pixels are where a dark rim round a bright window, or a cloud in a plain sky, shows.
+    """
+
+    Options = ExposureTrainerOptions
+    options: ExposureTrainerOptions
+    Net = Exposed
+
+    def loss(self, batch: Rendered, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss above, and its terms."""
+        terms = {k: v.mean() for k, v in self.figures(self.module(list(batch.seen)), batch).items()}
+        loss = terms["brightness"] + self.options.edges * terms["edges"]
+        return loss, {k: float(v.detach()) for k, v in terms.items()}
+
+    def figures(self, weights: Tensor, scene: Rendered) -> dict[str, Tensor]:
+        """The terms of the loss."""
+        fused = mixed(weights, scene.sources)
+        edges = torch.zeros((), device=fused.device)
+        for scale in SCALES:
+            mine, wanted = (gradient(F.avg_pool2d(x, scale)) for x in (fused, scene.wanted))
+            edges = edges + sum(((a - b).abs().mean() for a, b in zip(mine, wanted, strict=True)), torch.zeros(()))
+        return {"brightness": (fused - scene.wanted).abs(), "edges": edges}
+
+    @staticmethod
+    def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
+        """See `render`."""
+        return render(photographs, generator)
+
+
+def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
+    """Two exposures, or three, of one scene, of lumas (B, 1, H, W) in [0, 1]; B at least two.
+
+    A layer of one photograph, cut out by blobs and bars, before another, in light that is up to five stops apart and
+    may vary smoothly, with glare round what is bright; exposed for the darker one or the brighter one or beyond,
+    clipped, toned by a camera's curve, with noise, in 8 bits. Wanted: each layer at a middle brightness, the light of
+    the two much less apart, as far as the sources' range allows.
+    """
+    batch, _, height, width = photographs.shape
+
+    def one() -> Tensor:
+        return torch.rand(batch, 1, 1, 1, generator=generator)
+
+    steepness, gamma = 0.6 * one(), 1.8 + 0.8 * one()
+
+    def tone(x: Tensor) -> Tensor:
+        y = x.clamp(0, 1) ** (1 / gamma)
+        return y + steepness * (3 * y**2 - 2 * y**3 - y)
+
+    def exposed(light: Tensor) -> Tensor:
+        """Linear light brought towards the middle, white and black staying: as a camera would choose it."""
+        mean = (light ** (1 / GAMMA)).mean(dim=(2, 3), keepdim=True).clamp(0.02, 0.95)
+        return light ** ((math.log(MIDDLE) / mean.log()).clamp(0.4, 1.4) ** TOWARDS)
+
+    cover = cut_out(height, width, batch, generator)
+    apart = APART * one() * (one() < 0.75)
+    lit = torch.where(one() < 0.5, 1.0, -1.0)  # the front layer, or the back one
+    light = torch.exp2(1.2 * one() * (one() < 0.6) * smooth_noise(photographs, 1, generator))
+    front, back = photographs.roll(1, 0) ** GAMMA, photographs**GAMMA
+    of_front, of_back = torch.exp2(apart * (1 + lit) / 2), torch.exp2(apart * (1 - lit) / 2)
+    scene = (cover * front * of_front + (1 - cover) * back * of_back) * light
+    more, less = torch.exp2(KEPT[0] * apart), torch.exp2(-KEPT[1] * apart)
+    of_front, of_back = torch.where(lit > 0, more, less), torch.where(lit > 0, less, more)
+    shown = (cover * exposed(front) * of_front + (1 - cover) * exposed(back) * of_back) * light**0.4
+    glare = 0.03 * one() * (one() < 0.5)
+    scene = scene + glare * gaussian_blur(scene, 4 + 12 * float(torch.rand(1, generator=generator)))
+
+    under, over = 0.5 - apart - BEYOND * one(), BEYOND * one() - 0.5
+    stops = [under, over] + ([(under + over) / 2] if float(torch.rand(1, generator=generator)) < 0.15 else [])
+    clean = torch.stack([tone(scene * torch.exp2(stop)) for stop in stops])
+    noise = (0.5 + 7.5 * one() * (one() < 0.5)) / 255 * torch.randn(clean.shape, generator=generator)
+    sources = ((clean + noise) * 255).round().clamp(0, 255) / 255
+    wanted = torch.minimum(torch.maximum(tone(shown), clean.amin(0)), clean.amax(0))
+    flat = sources.flatten(0, 1)
+    which = (torch.rand(len(flat), 1, 1, 1, generator=generator) < 0.3).float()
+    seen = moved(flat, which, 4.0, 0.0, torch.zeros(1, 2, 1, 1), generator).view_as(sources)
+    return Rendered(seen, sources, wanted)
