@@ -84,7 +84,7 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(site):
         registry.find("prior", "em-tv")
     message = str(caught.value)
     assert "did you mean 'em_tv'?" in message
-    assert "average, ccf, ddfm, em_tv, focus" in message
+    assert "average, ccf, ddfm, em_tv, exposure, focus" in message
     assert "fk-broken 1.0" in message
 
 

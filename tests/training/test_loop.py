@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from fusionkit.errors import InputError, OptionError
+from fusionkit.numerics.luma import luma
 from fusionkit.options import validate_options
 from fusionkit.scenes import fractal
 from fusionkit.training.data import CropSampler, PairSampler
@@ -299,8 +300,8 @@ class TestStageTwo:
         trainer = VQTrainer(VQTrainerOptions(stage=2, prior="average"))
         trainer.open(pair_folders, options(), paired=True)
         other, reference, fused = trainer.held_out[0]
-        luma = fused.mean()
-        torch.testing.assert_close(luma, (other.mean() + reference.mean()) / 2, atol=0.01, rtol=0)
+        expected = (luma(other) + luma(reference)) / 2
+        torch.testing.assert_close(luma(fused).mean(), expected.mean(), atol=0.01, rtol=0)
 
     def test_it_wants_two_folders(self, pair_folders):
         with pytest.raises(OptionError, match="two folders"):
