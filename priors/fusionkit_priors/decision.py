@@ -61,9 +61,9 @@ class DecisionNet(nn.Module, ABC):
 
         softmax over sources of  measure(S_i) + network(S_i, feature(S_i); the largest features of all sources)
 
-    The untrained network decides by the measure alone. prior: whose trainer trains it. enlarging: how coarse
-    features become finer ones.
-    follows_edges: weights found on a copy are made to follow the sources' edges (He & Sun, "Fast guided filter", 2015).
+    The untrained network decides by the measure alone. prior: whose trainer trains it. enlarging: how coarse features
+    become finer ones. follows_edges: weights found on a copy are made to follow the sources' edges (He & Sun, "Fast
+    guided filter", 2015).
     """
 
     prior: ClassVar[str]

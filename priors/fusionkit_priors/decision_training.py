@@ -20,7 +20,18 @@ from fusionkit.weights import save_weights
 
 from .decision import DecisionNet, DecisionNetConfig, mixed
 
-__all__ = ["DecisionTrainer", "DecisionTrainerOptions", "Rendered", "cut_out", "moved", "smooth_noise"]
+__all__ = [
+    "GAMMA",
+    "DecisionTrainer",
+    "DecisionTrainerOptions",
+    "Rendered",
+    "cut_out",
+    "in_8_bits",
+    "moved",
+    "smooth_noise",
+]
+
+GAMMA = 2.2  # by which photographs become light
 
 
 class Rendered(NamedTuple):
@@ -94,6 +105,11 @@ class DecisionTrainer(Trainer):
         assert isinstance(module, DecisionNet)
         info = {"kind": f"prior {self.Net.prior}", "architecture": module.config.model_dump(), **provenance}
         save_weights(path, module.state_dict(), info, half=True)
+
+
+def in_8_bits(x: Tensor) -> Tensor:
+    """As a camera stores it: whole levels of 255, clipped."""
+    return (255 * x).round().div(255).clamp(0, 1)
 
 
 def cut_out(height: int, width: int, batch: int, generator: torch.Generator) -> Tensor:

@@ -11,11 +11,19 @@ from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.window import gaussian_blur
 
 from .decision import DecisionNetConfig, Exposed, mixed
-from .decision_training import DecisionTrainer, DecisionTrainerOptions, Rendered, cut_out, moved, smooth_noise
+from .decision_training import (
+    GAMMA,
+    DecisionTrainer,
+    DecisionTrainerOptions,
+    Rendered,
+    cut_out,
+    in_8_bits,
+    moved,
+    smooth_noise,
+)
 
 __all__ = ["ExposureTrainer", "ExposureTrainerOptions", "render"]
 
-GAMMA = 2.2
 WIDTHS = (16, 24, 32, 32, 32, 32)  # one level more than for focus: what is well exposed depends on more around it
 APART = 5.0  # stops: how much brighter one layer is lit than the other, at most
 BEYOND = 3.5  # stops that a source is exposed beyond what would suit one of the layers, at most
@@ -51,11 +59,9 @@ class ExposureTrainer(DecisionTrainer):
     def figures(self, weights: Tensor, scene: Rendered) -> dict[str, Tensor]:
         """The terms of the loss."""
         fused = mixed(weights, scene.sources)
-        edges = torch.zeros((), device=fused.device)
-        for scale in SCALES:
-            mine, wanted = (gradient(F.avg_pool2d(x, scale)) for x in (fused, scene.wanted))
-            edges = edges + sum(((a - b).abs().mean() for a, b in zip(mine, wanted, strict=True)), torch.zeros(()))
-        return {"brightness": (fused - scene.wanted).abs(), "edges": edges}
+        off = fused - scene.wanted
+        edges = [g.abs().mean() for scale in SCALES for g in gradient(F.avg_pool2d(off, scale))]
+        return {"brightness": off.abs(), "edges": torch.stack(edges).sum()}
 
     @staticmethod
     def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
@@ -104,7 +110,7 @@ def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
     stops = [under, over] + ([(under + over) / 2] if float(torch.rand(1, generator=generator)) < 0.15 else [])
     clean = torch.stack([tone(scene * torch.exp2(stop)) for stop in stops])
     noise = (0.5 + 7.5 * one() * (one() < 0.5)) / 255 * torch.randn(clean.shape, generator=generator)
-    sources = ((clean + noise) * 255).round().clamp(0, 255) / 255
+    sources = in_8_bits(clean + noise)
     wanted = torch.minimum(torch.maximum(tone(shown), clean.amin(0)), clean.amax(0))
     flat = sources.flatten(0, 1)
     which = (torch.rand(len(flat), 1, 1, 1, generator=generator) < 0.3).float()

@@ -11,12 +11,20 @@ from fusionkit.numerics.choice import one_hot
 from fusionkit.numerics.window import gaussian_blur
 
 from .decision import InFocus, mixed
-from .decision_training import DecisionTrainer, DecisionTrainerOptions, Rendered, cut_out, moved, smooth_noise
+from .decision_training import (
+    GAMMA,
+    DecisionTrainer,
+    DecisionTrainerOptions,
+    Rendered,
+    cut_out,
+    in_8_bits,
+    moved,
+    smooth_noise,
+)
 
 __all__ = ["FocusTrainer", "FocusTrainerOptions", "render"]
 
 WIDEST = 10.0  # pixels: the largest radius of defocus
-GAMMA = 2.2
 
 
 class FocusTrainerOptions(DecisionTrainerOptions):
@@ -161,4 +169,4 @@ def _seen(sources: Tensor, generator: torch.Generator) -> Tensor:
     x = x.clamp(0, 1) ** torch.exp(0.5 * toned * one()) * torch.exp(toned * (0.8 * one() + light))
     level = torch.where(one() > 0.25, 8.0, 1.5) * (one() + 0.5) / 255
     x = x + level * torch.randn(x.shape, generator=generator)
-    return (255 * x).round().div(255).clamp(0, 1).view_as(sources)
+    return in_8_bits(x).view_as(sources)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=BaseModel)
     Built = TypeVar("Built", bound="nn.Module")
 
-__all__ = ["WeightsFile", "differences", "load_weights", "open_weights", "read_tensors", "save_weights"]
+__all__ = ["WeightsFile", "differences", "load_network", "load_weights", "open_weights", "read_tensors", "save_weights"]
 
 
 @dataclass(frozen=True)
