@@ -21,12 +21,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(3000, 4000), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--prior", default="em_tv")
     parser.add_argument("--backbone", default="rf")
+    parser.add_argument("--noise", type=float, default=0.0, metavar="LEVELS", help="of 255, white, on both images")
+    parser.add_argument("--precision", default="auto")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        generator = np.random.default_rng(0)
         for file, image in zip(("ir.png", "vis.png"), infrared_visible(tuple(arguments.size)), strict=True):
-            write_image(folder / file, image.astype(np.float32), "8")
+            noise = arguments.noise / 255 * generator.standard_normal(image.shape, np.float32)
+            write_image(folder / file, (image.astype(np.float32) + noise).clip(0, 1), "8")
         command = ["run", "--prior", arguments.prior, "--backbone", arguments.backbone, "--device", "cpu"]
+        command += ["--precision", arguments.precision]
         files = [str(folder / "ir.png"), str(folder / "vis.png"), "-o", str(folder / "fused.png")]
         subprocess.run([sys.executable, "-c", RUN, *command, *files], check=True, stdout=subprocess.DEVNULL)
         row = json.loads((folder / "fused.manifest.jsonl").read_text())

@@ -115,7 +115,7 @@ def network() -> Any:
     def velocity(x: Any, t: float) -> Any:
         import torch
 
-        with torch.no_grad(), arithmetic(x.device, bfloat16=True):
+        with torch.no_grad(), arithmetic(x.device, "bfloat16"):
             return flow.velocity(x, torch.full((1,), t)).float()
 
     return velocity

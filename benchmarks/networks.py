@@ -2,10 +2,11 @@
 
     python benchmarks/networks.py [--size HEIGHT WIDTH] [--threads N] [--runs N] [rf] [ncsnpp] [vq]
 
-Peak: the best rate of 3x3 convolutions of 64 and 128 channels, channels last, in each arithmetic. A network's share is
-its own rate (floating-point operations counted by torch, over seconds) over that peak. Released form: the layout,
-resampling (zero insertion, then a dense convolution) and attention (the whole matrix of scores) of the code of RFfusion
-and VQGAN, float32. Full published sizes, random weights. Medians, both forms in turn, after a run to warm up.
+Peak: the best rate of PyTorch's 3x3 convolutions of 64 and 128 channels in each arithmetic. A network's share is its
+own rate (operations as its definition has them, over seconds) over that peak; Winograd's algorithm does fewer. Released
+form: layout, resampling (zero insertion, then a dense convolution) and attention (the whole matrix of scores) of the
+code of RFfusion and VQGAN, float32. Full published sizes, random weights. Medians, all forms in turn, after a run to
+warm up.
 """
 
 import argparse
@@ -20,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from speed import downsample_textbook, upsample_textbook
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from fusionkit.bench import convolution_peak
+from fusionkit.bench import convolution_peak, operations
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.numerics.precision import arithmetic
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig, blocks
 from fusionkit_backbones.rf import RectifiedFlow, RFOptions
 from fusionkit_plugins.vq.config import VQConfig
@@ -43,24 +44,24 @@ def seconds(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, 
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def in_bfloat16(function: Callable[[], object]) -> Callable[[], object]:
+def computed(precision: str, function: Callable[[], object]) -> Callable[[], object]:
     def run() -> object:
-        with torch.autocast("cpu", torch.bfloat16):
+        with arithmetic(torch.device("cpu"), precision):
             return function()
 
     return run
 
 
-def operations(function: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        function()
-    return float(counter.get_total_flops())
+def forms(function: Callable[[], object]) -> dict[str, Callable[[], object]]:
+    """By convolution as it is defined, by Winograd's algorithm, in bfloat16."""
+    names = {"float32": "float32", "winograd": "auto", "bfloat16": "bfloat16"}
+    return {name: computed(precision, function) for name, precision in names.items()}
 
 
 def peaks() -> dict[str, float]:
     """Operations a second of plain convolutions."""
     cpu = torch.device("cpu")
-    return {name: convolution_peak(cpu, bfloat16=name == "bfloat16") for name in ("float32", "bfloat16")}
+    return {"float32": convolution_peak(cpu, "float32"), "bfloat16": convolution_peak(cpu, "bfloat16")}
 
 
 def attention_textbook(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -114,19 +115,17 @@ def main() -> None:
             def field() -> Tensor:
                 return rf.velocity(x, t)
 
-            taken = seconds({"float32": field, "bfloat16": in_bfloat16(field)}, arguments.runs)
-            report("rf", operations(field), taken, best)
+            report("rf", operations(field), seconds(forms(field), arguments.runs), best)
         if "ncsnpp" in arguments.networks:
             plain = NCSNpp(NCSNppConfig()).eval()
             ours = RectifiedFlow(RFOptions(), NCSNpp(NCSNppConfig()))
             z, time_ = torch.randn(1, 3, height // 4, width // 4), torch.full((1,), 0.5)
-            forms = {
-                "released": in_released_form(lambda: plain(z, 999 * time_)),
-                "float32": lambda: ours.velocity(z, time_),
-                "bfloat16": in_bfloat16(lambda: ours.velocity(z, time_)),
-            }
-            taken = seconds(forms, max(1, arguments.runs // 2))
-            report("ncsnpp", operations(lambda: ours.velocity(z, time_)), taken, best)
+
+            def flow() -> Tensor:
+                return ours.velocity(z, time_)
+
+            every = {"released": in_released_form(lambda: plain(z, 999 * time_)), **forms(flow)}
+            report("ncsnpp", operations(flow), seconds(every, max(1, arguments.runs // 2)), best)
         if "vq" in arguments.networks:
             plain = VQModel(VQConfig()).eval()
             ours = VQDecoder(VQOptions(), VQModel(VQConfig()))
@@ -135,12 +134,8 @@ def main() -> None:
             def both() -> Tensor:
                 return ours.decode(ours.encode(image), (image.shape[-2], image.shape[-1]))
 
-            forms = {
-                "released": in_released_form(lambda: plain.decode(plain.encode_to_prequant(2 * image - 1))),
-                "float32": both,
-                "bfloat16": in_bfloat16(both),
-            }
-            taken = seconds(forms, max(1, arguments.runs // 2))
+            published = in_released_form(lambda: plain.decode(plain.encode_to_prequant(2 * image - 1)))
+            taken = seconds({"released": published, **forms(both)}, max(1, arguments.runs // 2))
             report("vq", operations(both), taken, best)
 
 

@@ -2,14 +2,13 @@
 
 from typing import Any, Literal
 
-import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from fusionkit.contracts import Backbone, Options, pad_to_multiple
 from fusionkit.errors import OptionError
 from fusionkit.flow.path import velocity_from_noise, velocity_from_x0
-from fusionkit.numerics.precision import channels_last
+from fusionkit.numerics.layers import laid_out
 from fusionkit.weights import WeightsFile, find_weights, load_network
 
 from .ncsnpp import NCSNpp, NCSNppConfig
@@ -76,7 +75,7 @@ class RectifiedFlow(nn.Module, Backbone):
             self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
         else:
             self.architecture = network.config
-            channels_last(network.eval())
+            network.eval()
         conventions = conventions or RFConventions()
         self.channels = self.architecture.num_channels
         self.multiple = self.architecture.multiple
@@ -107,8 +106,7 @@ class RectifiedFlow(nn.Module, Backbone):
             assert self._file is not None
             kind: Any = UNet if isinstance(self.architecture, UNetConfig) else NCSNpp
             network: Network = load_network(self._file, kind, self.architecture)
-            network.requires_grad_(False).eval()
-            self._network = channels_last(network)
+            self._network = network.requires_grad_(False).eval()
         return self._network
 
     def prepare(self) -> None:
@@ -119,7 +117,7 @@ class RectifiedFlow(nn.Module, Backbone):
         """v at x_t (B, channels, H, W), any size, and t (B,)."""
         height, width = x_t.shape[-2:]
         network = self.network.to(x_t.device)
-        padded = pad_to_multiple(x_t, self.multiple).contiguous(memory_format=torch.channels_last)
+        padded = laid_out(pad_to_multiple(x_t, self.multiple))
         time = t.view(-1, 1, 1, 1)
         if isinstance(network, UNet):
             signal = (1 - time).clamp_min(self.EPS)

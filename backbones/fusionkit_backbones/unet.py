@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from fusionkit.numerics.layers import Convolution, laid_out
+
 __all__ = ["UNet", "UNetConfig"]
 
 Few = Annotated[int, Field(ge=1, le=10_000)]
@@ -45,8 +47,8 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = Convolution(channels, channels, 3, padding=1)
+        self.second = Convolution(channels, channels, 3, padding=1)
         nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
         for parameter in (self.first.bias, self.second.weight, self.second.bias):
             assert parameter is not None
@@ -73,22 +75,21 @@ class UNet(nn.Module):
         def stage(channels: int, blocks: int) -> nn.Sequential:
             return nn.Sequential(*(Residual(channels) for _ in range(blocks)))
 
-        self.stem = nn.Conv2d(4 * config.num_channels + 1, widths[0], 3, padding=1)
+        self.stem = Convolution(4 * config.num_channels + 1, widths[0], 3, padding=1)
         blocks = config.blocks if isinstance(config.blocks, tuple) else (config.blocks,) * (len(widths) - 1)
         scales = list(zip(widths[:-1], blocks, strict=True))
         self.encoder = nn.ModuleList(stage(*scale) for scale in scales)
-        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
+        self.down = nn.ModuleList(Convolution(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
         self.middle = stage(widths[-1], config.middle)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairwise(widths))
         self.decoder = nn.ModuleList(stage(*scale) for scale in scales)
-        self.head = nn.Conv2d(widths[0], 4 * config.num_channels, 3, padding=1)
+        self.head = Convolution(widths[0], 4 * config.num_channels, 3, padding=1)
 
     def forward(self, y: Tensor, s: Tensor) -> Tensor:
         """The noise, in the shape of y; height and width divide by `config.multiple`."""
         x = F.pixel_unshuffle(y, 2)
         level = s.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])
-        # channels last: half the time of a convolution on a CPU
-        x = self.stem(torch.cat([x, level], dim=1).contiguous(memory_format=torch.channels_last))
+        x = self.stem(laid_out(torch.cat([x, level], dim=1)))
         skips = []
         for stage, down in zip(self.encoder, self.down, strict=True):
             x = stage(x)

@@ -3,26 +3,29 @@
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .memory import peak_memory_mb
 from .method.pipeline import Pipeline
-from .numerics.precision import cleans_in_bfloat16
+from .numerics.layers import Convolution
+from .numerics.precision import arithmetic, cleans_in_bfloat16
 from .numerics.window import gaussian_blur
 from .scenes import infrared_visible
 from .timing import Stopwatch
 
-__all__ = ["PROTOCOL", "Measured", "convolution_peak", "measure"]
+__all__ = ["PROTOCOL", "Measured", "convolution_peak", "measure", "operations"]
 
 PROTOCOL = (
     "A made infrared and visible pair, the visible one in colour, as tensors on the device; files are not read or "
     "written. Clean: its own noise blurred away; noisy: white noise of 20 levels on both, so that every plane is "
     "cleaned. One run to warm up, then the median of the others; a run fuses one batch. Stages are timed in a run "
-    "of their own, in which the device is waited for. Peak: 3x3 convolutions of 64 and 128 channels, channels last, "
-    "in the arithmetic of the networks; the share is the networks' operations over their seconds and that peak. "
+    "of their own, in which the device is waited for. Peak: 3x3 convolutions of 64 and 128 channels in the arithmetic "
+    "of the networks, by the fastest algorithm; the share is the networks' operations over their seconds and that "
+    "peak, multiplications that Winograd's algorithm saves counted as done. "
     "Memory: of the process, or what PyTorch took of a GPU."
 )
 NOISE = 20 / 255
@@ -49,8 +52,7 @@ def measure(pipeline: Pipeline, size: tuple[int, int], batch: int, runs: int) ->
     clean = [gaussian_blur(_tensor(image, batch).to(device), 1.5) for image in infrared_visible(size)]
     generator = torch.Generator().manual_seed(0)
     noisy = [(y + NOISE * torch.randn(y.shape, generator=generator).to(device)).clamp(0, 1) for y in clean]
-    fast = cleans_in_bfloat16(pipeline.sampler.options.precision, device)
-    peak = convolution_peak(device, bfloat16=fast)
+    peak = convolution_peak(device, pipeline.sampler.options.precision)
     for name, sources in (("clean", clean), ("noisy", noisy)):
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -61,27 +63,25 @@ def measure(pipeline: Pipeline, size: tuple[int, int], batch: int, runs: int) ->
         seconds = median_seconds(run, runs, settled)
         watch = Stopwatch(settled)
         pipeline.run(sources, watch=watch)
-        operations, spent = _operations(run), sum(watch.seconds.get(stage, 0.0) for stage in NETWORKS)
+        done, spent = operations(run), sum(watch.seconds.get(stage, 0.0) for stage in NETWORKS)
         yield Measured(
             name,
             batch / seconds,
             seconds,
             watch.rounded(),
-            operations / spent / peak if spent and operations else None,
+            done / spent / peak if spent and done else None,
             torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else peak_memory_mb(),
         )
 
 
-def convolution_peak(device: torch.device, *, bfloat16: bool) -> float:
-    """Operations a second of plain convolutions, the best of two sizes."""
-    kind, best = torch.bfloat16 if bfloat16 else torch.float32, 0.0
+def convolution_peak(device: torch.device, precision: str) -> float:
+    """Operations a second of convolutions, the best of two sizes and two layouts (`numerics.layers`)."""
+    kind, best = torch.bfloat16 if cleans_in_bfloat16(precision, device) else torch.float32, 0.0
     side = 1024 if device.type == "cuda" else 192
-    for channels in (64, 128):
-        layout: Any = {"memory_format": torch.channels_last}
-        convolution: Any = nn.Conv2d(channels, channels, 3, padding=1)
-        convolution = convolution.to(device, kind).to(**layout)
-        x = torch.rand(1, channels, side, side, device=device).to(kind).contiguous(**layout)
-        with torch.inference_mode():
+    for channels, layout in product((64, 128), (torch.channels_last, torch.contiguous_format)):
+        convolution: Any = Convolution(channels, channels, 3, padding=1).to(device, kind)
+        x = torch.rand(1, channels, side, side, device=device).to(kind).contiguous(memory_format=layout)
+        with torch.no_grad(), arithmetic(device, precision):
             seconds = median_seconds(lambda c=convolution, x=x: c(x), 10, _settled(device))  # type: ignore[misc]
         best = max(best, 2 * 9 * channels**2 * side**2 / seconds)
     return best
@@ -105,10 +105,15 @@ def _settled(device: torch.device) -> Callable[[], object]:
     return torch.mps.synchronize if device.type == "mps" else lambda: None
 
 
-def _operations(run: Callable[[], object]) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
+def operations(run: Callable[[], object]) -> float:
+    """Of networks: as the definition has them, whatever the algorithm; PyTorch does not know them of its own NNPACK."""
+    from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-    with FlopCounterMode(display=False) as counter:
+    def convolution(x: list[int], weight: list[int], *_: Any, out_shape: list[int], **__: Any) -> int:
+        return conv_flop_count(x, weight, out_shape)
+
+    known = {torch.ops.aten._nnpack_spatial_convolution: convolution}
+    with FlopCounterMode(display=False, custom_mapping=known) as counter:
         run()
     return float(counter.get_total_flops())
 

@@ -30,9 +30,10 @@ def upfirdn2d(x, taps, gain, up, down, before, after):
     return x
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("taps", [(1, 3, 3, 1), (1, 1), (1, 2, 1), (1, 2, 5, 3)])
-def test_fir_resampling_is_upfirdn(taps, generator):
-    x = torch.randn(2, 3, 6, 10, generator=generator)
+def test_fir_resampling_is_upfirdn(taps, layout, generator):
+    x = torch.randn(2, 3, 6, 10, generator=generator).contiguous(memory_format=layout)
     p = len(taps) - 2
     up = upfirdn2d(x.numpy(), taps, 4, 2, 1, (p + 1) // 2 + 1, p // 2)
     np.testing.assert_allclose(upsample(x, fir_kernel(taps, 4)).numpy(), up, atol=1e-5)

@@ -5,7 +5,7 @@ import torch
 
 from fusionkit_plugins.vq import DDConfig, VQConfig, VQModel
 from fusionkit_plugins.vq.decoder import VQConventions, VQDecoder, VQOptions
-from fusionkit_plugins.vq.network import VectorQuantizer
+from fusionkit_plugins.vq.network import Upsample, VectorQuantizer
 
 TINY_VQ = VQConfig(embed_dim=3, n_embed=16, ddconfig=DDConfig(ch=8, ch_mult=(1, 1, 2), num_res_blocks=1, norm_groups=4))
 
@@ -37,6 +37,23 @@ def test_the_quantizer_finds_the_nearest_code_in_chunks(generator):
     assert torch.equal(indices, nearest)
     torch.testing.assert_close(q.permute(0, 2, 3, 1).reshape(-1, 3), quantizer.embedding.weight[nearest])
     torch.testing.assert_close(loss, 1.25 * (q - z).square().mean())
+
+
+def test_bfloat16_finds_the_same_codes(generator):
+    quantizer = VectorQuantizer(2000, 3)
+    torch.nn.init.normal_(quantizer.embedding.weight)
+    z = torch.randn(1, 3, 16, 16, generator=generator)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = quantizer.indices(z)
+    assert torch.equal(found, quantizer.indices(z))
+
+
+def test_enlarging_by_summed_taps_is_the_convolution_of_the_enlarged(generator):
+    layer, x = Upsample(6), torch.randn(2, 6, 5, 8, generator=generator)
+    wanted = layer(x)
+    found = layer(x.contiguous(memory_format=torch.channels_last))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 class TestAdapters:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusionkit.numerics.layers import Convolution, attention
+
 from .resampling import FACTOR, FIRConv2d, downsample, fir_kernel, upsample
 
 SQRT2 = math.sqrt(2.0)
@@ -21,9 +23,9 @@ def variance_scaling_(weight: Tensor, scale: float, fan_in: int, fan_out: int) -
 
 def conv(
     in_ch: int, out_ch: int, size: int, *, stride: int = 1, padding: int | None = None, init_scale: float = 1.0
-) -> nn.Conv2d:
+) -> Convolution:
     """A convolution with DDPM's initialisation and zero bias."""
-    layer = nn.Conv2d(in_ch, out_ch, size, stride=stride, padding=size // 2 if padding is None else padding)
+    layer = Convolution(in_ch, out_ch, size, stride=stride, padding=size // 2 if padding is None else padding)
     variance_scaling_(layer.weight, init_scale, in_ch * size**2, out_ch * size**2)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
@@ -89,9 +91,7 @@ class AttnBlockpp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.GroupNorm_0(x)
-        # contiguous: with other strides PyTorch falls back to a path that holds the N x N matrix
-        q, k, v = (nin(h).flatten(2).mT.contiguous().unsqueeze(1) for nin in (self.NIN_0, self.NIN_1, self.NIN_2))
-        h = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
+        h = attention(*(nin(h).flatten(2).mT for nin in (self.NIN_0, self.NIN_1, self.NIN_2))).mT.reshape(x.shape)
         return (x + self.NIN_3(h)) / self.scale
 
 

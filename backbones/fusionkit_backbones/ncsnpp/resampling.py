@@ -20,6 +20,9 @@ def fir_kernel(taps: Sequence[float], gain: float = 1.0) -> Tensor:
     return k * (gain / k.sum())
 
 
+LINEAR = fir_kernel((1, 3, 3, 1), FACTOR**2)  # the published taps: linear interpolation
+
+
 def _depthwise(kernel: Tensor, x: Tensor) -> Tensor:
     size = kernel.shape[-1]
     return kernel.to(x.dtype).view(1, 1, size, size).expand(x.shape[1], 1, size, size)
@@ -27,11 +30,15 @@ def _depthwise(kernel: Tensor, x: Tensor) -> Tensor:
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, 2H, 2W): zero insertion, then the FIR filter (`kernel` sums to 4)."""
+    height, width = FACTOR * x.shape[-2], FACTOR * x.shape[-1]
+    if x.is_contiguous(memory_format=torch.channels_last) and x.device.type == "cpu" and torch.equal(kernel, LINEAR):
+        # a tenth of the time of the transposed convolution, in this layout
+        wide = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=float(FACTOR), mode="bilinear")
+        return wide[..., FACTOR : FACTOR + height, FACTOR : FACTOR + width]
     size = kernel.shape[-1]
     full = F.conv_transpose2d(x, _depthwise(kernel, x), stride=FACTOR, groups=x.shape[1])
     # conv_transpose2d gives the full convolution; upfirdn2d pads by (p + 1) // 2 + 1 before it, p = size - 2
     start = size - 1 - ((size - FACTOR + 1) // 2 + FACTOR - 1)
-    height, width = FACTOR * x.shape[-2], FACTOR * x.shape[-1]
     return full[..., start : start + height, start : start + width]
 
 

@@ -83,7 +83,7 @@ class SamplerOptions(Options):
     precision: Precision = Field(
         "auto",
         description="arithmetic of the networks; auto: bfloat16 where sources are cleaned and the processor has it, a "
-        "level of 255 at most and twice as fast, else float32",
+        "level of 255 at most and twice as fast, else float32 by the fastest algorithm; float32: as defined",
     )
 
     @field_validator("restore", mode="before")

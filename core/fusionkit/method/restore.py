@@ -15,13 +15,12 @@ from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Sources
 from ..errors import OptionError, PluginError
-from ..flow.path import x0_and_noise
 from ..images.convert import ChangedImages, StoredImages
 from ..memory import release_pages
 from ..numerics.choice import finite
 from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
-from ..numerics.precision import arithmetic, cleans_in_bfloat16
-from ..numerics.strips import strips
+from ..numerics.precision import arithmetic
+from ..numerics.strips import in_strips, strips
 from ..timing import Stopwatch
 from .config import Precision
 
@@ -193,28 +192,30 @@ class Restorer:
         return cleaned
 
     def _clean_some(self, planes: Sequence[_Plane]) -> list[Tensor]:
+        device, size = planes[0].pixels.device, planes[0].pixels.shape
         stable = [stabilise(p.pixels, p.noise) for p in planes]
-        images = torch.stack([pixels for pixels, _ in stable])[:, None]
-        s = torch.tensor([deviation for _, deviation in stable], device=images.device)
-        del stable
-        ends = self.decoder.encode(torch.tensor([0.0, 1.0], device=images.device).view(2, 1, 1, 1)).flatten()
+        s = torch.tensor([deviation for _, deviation in stable], device=device)
+        ends = self.decoder.encode(torch.tensor([0.0, 1.0], device=device).view(2, 1, 1, 1)).flatten()
         s = s * (ends[1] - ends[0])
         t = (s / (1 + s)).clamp_max(self.backbone.restores)
         for plane, time in zip(planes, t.tolist(), strict=True):
             plane.t = time
         wide = t.view(-1, 1, 1, 1)
-        x = (1 - wide) * self.decoder.encode(images)
-        with arithmetic(x.device, bfloat16=cleans_in_bfloat16(self.precision, x.device)):
+        x = self.decoder.encode(torch.stack([pixels for pixels, _ in stable])[:, None]).mul(1 - wide)
+        del stable
+        with arithmetic(x.device, self.precision, cleaning=True):
             v = self.backbone.velocity(x, t).float()
         if v.shape != x.shape or not finite(v):
             name = f"{type(self.backbone).__module__}.{type(self.backbone).__name__}.velocity"
             raise PluginError(
                 f"{name} returned shape {tuple(v.shape)} for {tuple(x.shape)}, or values that are not finite"
             )
-        x0 = x0_and_noise(x, v, wide)[0]
-        size = (images.shape[-2], images.shape[-1])
-        clean = self.decoder.decode(x0, size)[:, 0]
-        return [unstabilise(pixels, p.noise) for pixels, p in zip(clean, planes, strict=True)]
+        x.addcmul_(v, wide, value=-1)  # x̂₀ = x - t v
+        del v
+        clean = self.decoder.decode(x, (size[0], size[1]))[:, 0]
+        del x
+        back = [partial(unstabilise, noise=p.noise) for p in planes]
+        return [in_strips(f, pixels[None, None], reach=0)[0, 0] for f, pixels in zip(back, clean, strict=True)]
 
     def _put_back(self, sources: Sources, planes: Sequence[_Plane], cleaned: Sequence[Tensor]) -> Sources:
         """Sources with the cleaned planes in their places; images without a cleaned plane keep their bits."""

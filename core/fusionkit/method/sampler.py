@@ -230,9 +230,8 @@ class _CorrectedFlow:
         return v.detach() + o.guidance_scale * t / (1 - t) * gradient
 
     def arithmetic(self) -> AbstractContextManager[object]:
-        """Of the networks that are sampled; errors of many steps add up, so `auto` is float32."""
-        device = self.sources.luma[0].device
-        return arithmetic(device, bfloat16=self.sampler.options.precision == "bfloat16")
+        """Of the networks that are sampled."""
+        return arithmetic(self.sources.luma[0].device, self.sampler.options.precision)
 
     def to_luma(self, image: Tensor) -> Tensor:
         """Luma of an image."""

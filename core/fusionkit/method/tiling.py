@@ -4,6 +4,7 @@ Tiles overlap and are blended with linear ramps that sum to one, so there is no 
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -21,16 +22,20 @@ def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
     return [*range(0, size - tile, step), size - tile]
 
 
-def _ramp(starts: list[int], index: int, length: int, scale: float) -> Tensor:
-    """Weights of one tile along one axis: rises where it overlaps its predecessor, falls towards its successor."""
-    weights = torch.ones(round(length * scale))
-    if index > 0:
-        shared = round((starts[index - 1] + length - starts[index]) * scale)
-        weights[:shared] *= (torch.arange(shared) + 0.5) / shared
-    if index + 1 < len(starts):
-        shared = round((starts[index] + length - starts[index + 1]) * scale)
-        weights[len(weights) - shared :] *= 1 - (torch.arange(shared) + 0.5) / shared
-    return weights
+def _ramps(starts: list[int], length: int) -> list[Tensor]:
+    """Weights of all tiles along one axis: each rises where it overlaps its predecessor and falls towards its
+    successor; together they are one everywhere.
+    """
+    ramps = [torch.ones(length) for _ in starts]
+    total = torch.zeros(starts[-1] + length)
+    for (first, rising), (second, falling) in pairwise(zip(starts, ramps, strict=True)):
+        shared = first + length - second
+        share = (torch.arange(shared) + 0.5) / shared
+        rising[length - shared :] *= 1 - share
+        falling[:shared] *= share
+    for start, ramp in zip(starts, ramps, strict=True):
+        total[start : start + length] += ramp
+    return [ramp / total[start : start + length] for start, ramp in zip(starts, ramps, strict=True)]
 
 
 def blend_tiles(x: Tensor, function: Callable[[Tensor], Tensor], tile: int, overlap: int, scale: float = 1.0) -> Tensor:
@@ -44,18 +49,17 @@ def blend_tiles(x: Tensor, function: Callable[[Tensor], Tensor], tile: int, over
     rows, columns = tile_starts(height, tile, overlap), tile_starts(width, tile, overlap)
     tile_h, tile_w = min(tile, height), min(tile, width)
     result: Tensor | None = None
-    total = torch.zeros(1, 1, round(height * scale), round(width * scale), device=x.device)
-    for i, top in enumerate(rows):
-        for j, left in enumerate(columns):
+    tops, lefts = ([round(start * scale) for start in starts] for starts in (rows, columns))
+    falls, runs = _ramps(tops, round(tile_h * scale)), _ramps(lefts, round(tile_w * scale))
+    for top, y, fall in zip(rows, tops, falls, strict=True):
+        for left, z, run in zip(columns, lefts, runs, strict=True):
             part = function(x[..., top : top + tile_h, left : left + tile_w])
-            weight = torch.outer(_ramp(rows, i, tile_h, scale), _ramp(columns, j, tile_w, scale)).to(part)
             if result is None:
-                result = part.new_zeros(*part.shape[:2], *total.shape[-2:])
-            y, z = round(top * scale), round(left * scale)
-            result[..., y : y + part.shape[-2], z : z + part.shape[-1]] += part * weight
-            total[..., y : y + part.shape[-2], z : z + part.shape[-1]] += weight
+                result = part.new_zeros(*part.shape[:2], round(height * scale), round(width * scale))
+            place = result[..., y : y + part.shape[-2], z : z + part.shape[-1]]
+            place.addcmul_(part, torch.outer(fall, run).to(part))
     assert result is not None
-    return result / total
+    return result
 
 
 class TiledDecoder(Decoder):

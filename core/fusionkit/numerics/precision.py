@@ -1,14 +1,12 @@
-"""How networks compute: float32, or bfloat16 where the processor has it; channels last in memory."""
+"""In which numbers networks compute: float32, or bfloat16 where the processor has it."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar, cast
 
 import torch
-from torch import nn
 
-__all__ = ["arithmetic", "channels_last", "cleans_in_bfloat16", "has_bfloat16"]
+from .layers import winograd
 
-Network = TypeVar("Network", bound=nn.Module)
+__all__ = ["arithmetic", "cleans_in_bfloat16", "has_bfloat16"]
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -24,11 +22,13 @@ def cleans_in_bfloat16(precision: str, device: torch.device) -> bool:
     return precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
 
 
-def arithmetic(device: torch.device, *, bfloat16: bool) -> AbstractContextManager[object]:
-    """Inside, convolutions and products of a network run in bfloat16 (what sums needs stays float32), or nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
+def arithmetic(device: torch.device, precision: str, *, cleaning: bool = False) -> AbstractContextManager[object]:
+    """Inside, networks compute as fast as a precision allows.
 
-
-def channels_last(network: Network) -> Network:
-    """The network, its weights laid out so that convolutions of inputs of that layout take up to half the time."""
-    return cast(Network, cast(Any, network).to(memory_format=torch.channels_last))
+    bfloat16: convolutions and products (what sums needs stays float32). float32: as they are defined, to the last bits.
+    auto: bfloat16 for the one evaluation that cleans a source, where the device has it; otherwise float32, since errors
+    of many steps add up, by algorithms that err by one in 10,000 at most.
+    """
+    if cleans_in_bfloat16(precision, device) if cleaning else precision == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return winograd() if precision == "auto" else nullcontext()

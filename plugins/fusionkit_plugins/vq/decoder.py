@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fusionkit.contracts import Decoder, Options, pad_to_multiple
 from fusionkit.errors import WeightsError
-from fusionkit.numerics.precision import channels_last
+from fusionkit.numerics.layers import laid_out
 from fusionkit.weights import find_weights, load_network
 
 from .config import VQConfig
@@ -70,7 +70,7 @@ class VQDecoder(nn.Module, Decoder):
             conventions = file.conventions(VQConventions)
             model = load_network(file, VQModel, file.architecture(VQConfig))
             self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
-        self.model = channels_last(model.eval())
+        self.model = model.eval()
         self.factor = model.config.factor
         self.channels = channels = model.config.embed_dim
         mean, std = conventions.latent.mean or [0.0] * channels, conventions.latent.std or [1.0] * channels
@@ -84,8 +84,8 @@ class VQDecoder(nn.Module, Decoder):
 
     def encode(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, channels, ceil(H / factor), ceil(W / factor))."""
-        padded = pad_to_multiple(image, self.factor).contiguous(memory_format=torch.channels_last)
-        z = self.model.encode_to_prequant(2 * padded - 1)
+        padded = laid_out(2 * pad_to_multiple(image, self.factor) - 1)
+        z = self.model.encode_to_prequant(padded)
         if self.quantize == "encode":
             z = self.model.quantize(z)[0]
         return (z - self.mean) / self.std
@@ -95,5 +95,4 @@ class VQDecoder(nn.Module, Decoder):
         z = z * self.std + self.mean
         if self.quantize == "decode":
             z = self.model.quantize(z)[0]
-        z = z.contiguous(memory_format=torch.channels_last)
-        return (self.model.decode(z)[..., : size[0], : size[1]] + 1) / 2
+        return (self.model.decode(laid_out(z))[..., : size[0], : size[1]] + 1) / 2
