@@ -45,14 +45,15 @@ def test_a_constant_offset_between_tiles_becomes_a_ramp():
 @pytest.mark.parametrize("multiple", [1, 4, 64])
 @pytest.mark.parametrize("tile", [128, 512])
 def test_tiles_overlap_whatever_the_networks_divide_by(multiple, tile, generator):
-    """A published NCSN++ divides latents by 64, that is 256 pixels."""
+    """A published NCSN++ divides latents by 64, that is 256 pixels; the autoencoder's tiles are no larger for that."""
     pipeline = Pipeline(prior="none", backbone="identity", decoder="vq", device="cpu")
     pipeline.backbone.multiple = multiple
-    for part in tiled(pipeline.backbone, pipeline.decoder, tile):
-        assert part.tile_overlap >= 16
+    backbone, decoder = tiled(pipeline.backbone, pipeline.decoder, tile)
+    for part, least in ((backbone, tile // 32), (decoder, 16)):
+        assert part.tile_overlap >= least
         assert part.tile >= 2 * part.tile_overlap
-        assert part.tile % multiple == 0
-        assert part.tile_overlap % multiple == 0
+    assert backbone.tile % multiple == backbone.tile_overlap % multiple == 0
+    assert decoder.tile == tile // 4
 
 
 @pytest.fixture(scope="module")

@@ -98,11 +98,18 @@ class TiledBackbone(Backbone):
 
 
 def tiled(backbone: Backbone, decoder: Decoder, tile: int) -> tuple[Backbone, Decoder]:
-    """Both on tiles of about `tile` image pixels that share at least what influences a pixel."""
-    step = decoder.factor * backbone.multiple  # tiles and overlaps in whole cells of both networks
-    overlap = -(-max(decoder.overlap, backbone.overlap * decoder.factor, tile // 8) // step) * step
-    tile = max(tile // step * step, 2 * overlap)
+    """Both on tiles of about `tile` image pixels that share an eighth, or what influences a pixel where that is more.
+
+    Each in whole cells of its own: a network that divides by 64 does not make the other one's tiles any larger.
+    """
+    wide, near = tile // decoder.factor, tile // 8 // decoder.factor
     return (
-        TiledBackbone(backbone, tile // decoder.factor, overlap // decoder.factor),
-        TiledDecoder(decoder, tile, overlap),
+        TiledBackbone(backbone, *_cells(backbone.multiple, wide, max(backbone.overlap, near))),
+        TiledDecoder(decoder, *_cells(decoder.factor, tile, max(decoder.overlap, tile // 8))),
     )
+
+
+def _cells(unit: int, tile: int, overlap: int) -> tuple[int, int]:
+    """A tile and its overlap in whole units, the tile at least twice the overlap."""
+    shared = -(-overlap // unit) * unit
+    return max(tile // unit * unit, 2 * shared), shared
