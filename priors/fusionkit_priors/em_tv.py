@@ -166,15 +166,32 @@ class EMTV(Prior):
         return ((fused + 1) / 2 if o.signal == "signed" else fused), state
 
     def _explained(self, x0: Tensor, sources: Sources) -> Tensor:
-        """The EM by evidence, image by image: each is of a kind of its own."""
-        if len(x0) == 1:
-            return self._explain(x0, sources)
-        return torch.cat([self._explain(x0[b : b + 1], sources.select([b])) for b in range(len(x0))])
+        """The EM by evidence: images of one kind of scene together, or one by one (`one_by_one`)."""
+        kinds, every = self._kinds(sources), range(len(x0))
+        groups = [[b for b in every if kinds[b] == kind] for kind in dict.fromkeys(kinds)]
+        if one_by_one(x0.device):
+            groups = [[b] for b in every]
+        if len(groups) == 1:
+            return self._explain(kinds[0], x0, sources)
+        fused = torch.empty_like(x0)
+        for group in groups:
+            fused[group] = self._explain(kinds[group[0]], x0[group], sources.select(group))
+        return fused
 
-    def _explain(self, x0: Tensor, sources: Sources) -> Tensor:
-        """One image; notes are those of the whole batch, which `select` shares."""
+    def _kinds(self, sources: Sources) -> tuple[Scene, ...]:
+        """What the options say of each image, or what it is recognised as, with a note."""
+        if self.options.evidence != "auto":
+            return (self.options.evidence,) * len(sources.luma[0])
+        for kind in dict.fromkeys(sources.scenes):
+            note = f"em_tv: taken for a scene of evidence={kind}"
+            if note not in sources.notes:
+                sources.notes.append(note)
+        return sources.scenes
+
+    def _explain(self, kind: Scene, x0: Tensor, sources: Sources) -> Tensor:
+        """Images of one kind of scene."""
         o = self.options
-        found = target(self._kind(sources), x0, sources, o.lit, self._decisions)
+        found = target(kind, x0, sources, o.lit, self._decisions)
         if not found.follows:
             return in_strips(_within, found.brightness, x0, *sources.luma, reach=0)
         fused = found.brightness
@@ -205,16 +222,6 @@ class EMTV(Prior):
             solved = bounded_poisson(right[..., part.rows, :], screen, low, high, steps)
             fused[..., part.place, :] = solved[..., part.inner, :]
 
-    def _kind(self, sources: Sources) -> Scene:
-        """What the options say, or what one image's sources are recognised as, with a note."""
-        if self.options.evidence != "auto":
-            return self.options.evidence
-        (kind,) = sources.scenes
-        note = f"em_tv: taken for a scene of evidence={kind}"
-        if note not in sources.notes:
-            sources.notes.append(note)
-        return kind
-
     def _rounding(self, sources: Sources) -> float | Tensor:
         """At which residuals |.| is rounded: `eps`, or what the noise of both sources alone would make of them."""
         if not sources.noisy:
@@ -237,6 +244,14 @@ class EMTV(Prior):
         gradient = torch.sqrt(gx.square() + gy.square() + eps**2)
         terms = _rounded_abs(residual, eps) + _rounded_abs(x0 - visible, eps) + self.options.lam * gradient
         return terms.sum(dim=(1, 2, 3))
+
+
+def one_by_one(device: torch.device) -> bool:
+    """Whether the images of a batch are computed one after another: on a CPU, whose cache holds one image's planes.
+
+    Elsewhere each operation costs its start, whatever the number of images.
+    """
+    return device.type == "cpu"
 
 
 def _range(*images: Tensor) -> tuple[Tensor, Tensor]:

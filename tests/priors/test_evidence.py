@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fusionkit.contracts import Sources
-from fusionkit.scenes import multi_exposure, multi_focus
-from fusionkit_priors.em_tv import EMTV
+from fusionkit.scenes import infrared_visible, multi_exposure, multi_focus
+from fusionkit_priors.em_tv import EMTV, EMTVOptions
 from fusionkit_priors.evidence import darkness
 from harness import correct, make, make_sources, psnr, random_sources
 
@@ -110,3 +110,24 @@ def test_a_large_pair_comes_out_the_same_strip_by_strip(monkeypatch):
     torch.testing.assert_close(striped, whole, atol=2e-4, rtol=0)
     rows = (striped - whole).abs().amax((0, 1, 3))
     assert float(rows.max()) > 0  # so strips were made
+
+
+def test_images_of_one_kind_together_are_what_they_are_alone(monkeypatch):
+    """As other devices than a CPU compute them."""
+    scenes = [infrared_visible, multi_exposure, infrared_visible, multi_focus, multi_exposure]
+    pairs = [[torch.from_numpy(i).float() for i in scene((96, 128), seed=n)] for n, scene in enumerate(scenes)]
+    lumas = [torch.stack([(p[i] if p[i].ndim == 2 else p[i].mean(-1)) for p in pairs])[:, None] for i in (0, 1)]
+    sources = make_sources(*lumas)
+    prior = EMTV(EMTVOptions(focus_weights="none"))
+    alone = correct(prior, lumas[1], sources)
+    asked = []
+    inner = EMTV._explain
+    monkeypatch.setattr(
+        EMTV, "_explain", lambda self, kind, x0, s: (asked.append(len(x0)), inner(self, kind, x0, s))[1]
+    )
+    monkeypatch.setattr("fusionkit_priors.em_tv.one_by_one", lambda device: False)
+    together = correct(prior, lumas[1], sources)
+    assert sum(asked) == len(pairs)
+    assert max(asked) > 1
+    assert len(set(sources.scenes)) > 1
+    torch.testing.assert_close(together, alone, rtol=0, atol=2e-4)
