@@ -12,6 +12,7 @@ import numpy as np
 from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
 
+SCENE = 3000, 4000  # larger ones repeat it: made at once, 100 megapixels would take more memory than anything here
 # read, fuse and write in a process of its own, so that making the pair does not count
 RUN = "from fusionkit.cli.app import main; main()"
 
@@ -26,10 +27,14 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        generator = np.random.default_rng(0)
-        for file, image in zip(("ir.png", "vis.png"), infrared_visible(tuple(arguments.size)), strict=True):
-            noise = arguments.noise / 255 * generator.standard_normal(image.shape, np.float32)
-            write_image(folder / file, (image.astype(np.float32) + noise).clip(0, 1), "8")
+        height, width = arguments.size
+        generator, least = np.random.default_rng(0), (min(height, SCENE[0]), min(width, SCENE[1]))
+        for file, image in zip(("ir.png", "vis.png"), infrared_visible(least), strict=True):
+            often = (-(-height // least[0]), -(-width // least[1]), 1)
+            stored = np.tile(image.astype(np.float32).reshape(*least, -1), often)[:height, :width]
+            if arguments.noise:
+                stored += arguments.noise / 255 * generator.standard_normal(image.shape, np.float32)
+            write_image(folder / file, stored.clip(0, 1, out=stored), "8")
         command = ["run", "--prior", arguments.prior, "--backbone", arguments.backbone, "--device", "cpu"]
         command += ["--precision", arguments.precision]
         files = [str(folder / "ir.png"), str(folder / "vis.png"), "-o", str(folder / "fused.png")]

@@ -1,5 +1,6 @@
 """Layers of networks: by which algorithm they compute, and how what they work on lies in memory."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -83,4 +84,6 @@ def _by_winograd(x: Tensor) -> bool:
 @cache
 def _has_nnpack() -> bool:
     """Whether this PyTorch and this processor have NNPACK; asking starts it, without which it computes nothing."""
-    return hasattr(torch, "_nnpack_spatial_convolution") and torch._nnpack_available()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's, on processors that are too old for it
+        return hasattr(torch, "_nnpack_spatial_convolution") and torch._nnpack_available()
