@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from fusionkit.flow.path import x0_and_noise
+from fusionkit.flow.path import x0_from_velocity
 from fusionkit.images.convert import to_tensor
 from fusionkit.numerics.luma import luma
 from fusionkit.reading import read_image
@@ -40,7 +40,7 @@ def main() -> None:
             x0 = 2 * image - 1
             x = (1 - t) * (x0 + s * torch.randn(x0.shape, generator=generator))
             with torch.inference_mode():
-                clean, _ = x0_and_noise(x, flow.velocity(x, torch.tensor([t])), t)
+                clean = x0_from_velocity(x, flow.velocity(x, torch.tensor([t])), t)
             found.append(-10 * float(((clean - x0) / 2).square().mean().log10()))
         seconds = (time.process_time() - start) / len(images)
         print(f"| {level:g} | {sum(found) / len(found):.2f} | {seconds:.2f} |")

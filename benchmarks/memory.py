@@ -33,7 +33,7 @@ def main() -> None:
             often = (-(-height // least[0]), -(-width // least[1]), 1)
             stored = np.tile(image.astype(np.float32).reshape(*least, -1), often)[:height, :width]
             if arguments.noise:
-                stored += arguments.noise / 255 * generator.standard_normal(image.shape, np.float32)
+                stored += arguments.noise / 255 * generator.standard_normal(stored.shape, np.float32)
             write_image(folder / file, stored.clip(0, 1, out=stored), "8")
         command = ["run", "--prior", arguments.prior, "--backbone", arguments.backbone, "--device", "cpu"]
         command += ["--precision", arguments.precision]

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts import Sources
-from fusionkit.flow.path import x0_and_noise
+from fusionkit.flow.path import x0_from_velocity
 from fusionkit.images.convert import to_tensor
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics.luma import luma
@@ -72,7 +72,7 @@ def four_steps(pipeline: Pipeline, source: Tensor, level: float) -> Tensor:
 
 def x_next(x: Tensor, v: Tensor, t: float, t_next: float) -> Tensor:
     """Euler; at t' = 0 the clean estimate."""
-    return x + (t_next - t) * v if t_next > 0 else x0_and_noise(x, v, t)[0]
+    return x + (t_next - t) * v if t_next > 0 else x0_from_velocity(x, v, t)
 
 
 def non_local_means(source: Tensor, level: float) -> Tensor:

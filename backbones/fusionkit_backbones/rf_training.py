@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fusionkit.contracts import Decoder, Options
 from fusionkit.errors import OptionError
-from fusionkit.flow.path import interpolate, x0_and_noise
+from fusionkit.flow.path import interpolate, x0_from_velocity
 from fusionkit.numerics.luma import luma
 from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
@@ -147,7 +147,7 @@ class PixelTrainer(RFTrainer):
             for image in held_out:
                 x0 = 2 * luma(image) - 1
                 x = (1 - t) * (x0 + s * torch.randn(x0.shape, generator=generator).to(x0.device))
-                clean, _ = x0_and_noise(x, flow.velocity(x, torch.full((1,), t, device=x.device)), t)
+                clean = x0_from_velocity(x, flow.velocity(x, torch.full((1,), t, device=x.device)), t)
                 found.append(-10 * math.log10(float((clean - x0).square().mean()) / 4))
             figures[f"psnr_{level}"] = sum(found) / len(found)
         return figures
@@ -226,7 +226,7 @@ class LatentTrainer(RFTrainer):
             for image in images:
                 z = self.decoder.encode(image)
                 x = interpolate(z, torch.randn(z.shape, generator=generator).to(z.device), t)
-                x0, _ = x0_and_noise(x, flow.velocity(x, torch.full((1,), t, device=z.device)), t)
+                x0 = x0_from_velocity(x, flow.velocity(x, torch.full((1,), t, device=z.device)), t)
                 errors.append(float((x0 - z).square().mean()))
                 linear.append(float((x * (1 - t) / ((1 - t) ** 2 + t**2) - z).square().mean()))
             figures[f"denoised_{t}"] = -10 * math.log10(sum(errors) / len(errors))

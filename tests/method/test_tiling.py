@@ -49,8 +49,8 @@ def test_tiles_overlap_whatever_the_networks_divide_by(multiple, tile, generator
     pipeline = Pipeline(prior="none", backbone="identity", decoder="vq", device="cpu")
     pipeline.backbone.multiple = multiple
     backbone, decoder = tiled(pipeline.backbone, pipeline.decoder, tile)
-    for part, least in ((backbone, tile // 32), (decoder, 16)):
-        assert part.tile_overlap >= least
+    for part in (backbone, decoder):
+        assert part.tile_overlap >= 16
         assert part.tile >= 2 * part.tile_overlap
     assert backbone.tile % multiple == backbone.tile_overlap % multiple == 0
     assert decoder.tile == tile // 4

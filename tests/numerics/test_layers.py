@@ -101,15 +101,16 @@ class TestConvolution:
 
 
 class TestLayout:
-    @pytest.mark.parametrize("size", [(16, 24), (72, 80)])
-    def test_it_changes_no_result(self, size, generator):
+    @pytest.mark.parametrize(("size", "most"), [((16, 24), 1e-5), ((40, 40), 1e-5), ((72, 80), 1e-4)])
+    def test_it_changes_no_result(self, size, most, generator):
+        """The last is large enough for Winograd's algorithm."""
         network = UNet(UNetConfig(widths=(48, 64))).eval()
         x, s = torch.rand(2, 1, *size, generator=generator), torch.tensor([0.1, 0.2])
         with torch.no_grad():
             assert laid_out(torch.rand(1, 4, 8, 8)).is_contiguous(memory_format=torch.channels_last)
             with winograd():
                 found = network(x, s)
-            torch.testing.assert_close(found, network(x, s), rtol=0, atol=1e-4)
+            torch.testing.assert_close(found, network(x, s), rtol=most, atol=most)
 
     @needs_nnpack
     def test_it_is_what_the_algorithm_wants(self):

@@ -12,7 +12,15 @@ import math
 
 from torch import Tensor
 
-__all__ = ["interpolate", "noise_share", "posterior_update", "velocity_from_noise", "velocity_from_x0", "x0_and_noise"]
+__all__ = [
+    "interpolate",
+    "noise_share",
+    "posterior_update",
+    "velocity_from_noise",
+    "velocity_from_x0",
+    "x0_and_noise",
+    "x0_from_velocity",
+]
 
 Time = float | Tensor
 
@@ -22,9 +30,14 @@ def interpolate(x0: Tensor, noise: Tensor, t: Time) -> Tensor:
     return (1 - t) * x0 + t * noise
 
 
+def x0_from_velocity(x_t: Tensor, v: Tensor, t: Time) -> Tensor:
+    """x̂₀ = x_t - t v."""
+    return x_t - t * v
+
+
 def x0_and_noise(x_t: Tensor, v: Tensor, t: Time) -> tuple[Tensor, Tensor]:
-    """x̂₀ = x_t - t v and ε̂ = x_t + (1 - t) v."""
-    return x_t - t * v, x_t + (1 - t) * v
+    """x̂₀ and ε̂ = x_t + (1 - t) v."""
+    return x0_from_velocity(x_t, v, t), x_t + (1 - t) * v
 
 
 def velocity_from_x0(x_t: Tensor, x0: Tensor, t: Time) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Sources
 from ..errors import OptionError, PluginError
+from ..flow.path import x0_from_velocity
 from ..images.convert import ChangedImages, StoredImages
 from ..memory import release_pages
 from ..numerics.choice import finite
@@ -192,7 +193,7 @@ class Restorer:
         return cleaned
 
     def _clean_some(self, planes: Sequence[_Plane]) -> list[Tensor]:
-        device, size = planes[0].pixels.device, planes[0].pixels.shape
+        device, (height, width) = planes[0].pixels.device, planes[0].pixels.shape
         stable = [stabilise(p.pixels, p.noise) for p in planes]
         s = torch.tensor([deviation for _, deviation in stable], device=device)
         ends = self.decoder.encode(torch.tensor([0.0, 1.0], device=device).view(2, 1, 1, 1)).flatten()
@@ -210,9 +211,9 @@ class Restorer:
             raise PluginError(
                 f"{name} returned shape {tuple(v.shape)} for {tuple(x.shape)}, or values that are not finite"
             )
-        x.addcmul_(v, wide, value=-1)  # x̂₀ = x - t v
+        x = x0_from_velocity(x, v, wide)
         del v
-        clean = self.decoder.decode(x, (size[0], size[1]))[:, 0]
+        clean = self.decoder.decode(x, (height, width))[:, 0]
         del x
         back = [partial(unstabilise, noise=p.noise) for p in planes]
         return [in_strips(f, pixels[None, None], reach=0)[0, 0] for f, pixels in zip(back, clean, strict=True)]

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
 from ..errors import OptionError, PluginError
 from ..flow import solvers
-from ..flow.path import interpolate, noise_share, x0_and_noise
+from ..flow.path import interpolate, noise_share, x0_from_velocity
 from ..flow.schedule import make_schedule
 from ..memory import release_pages
 from ..numerics.choice import finite
@@ -193,7 +193,7 @@ class _CorrectedFlow:
 
     def __call__(self, x: Tensor, t: float, *, advance: bool = True) -> "_Estimate":
         """x̂₀ at (x, t), decoded, its luma corrected by the prior."""
-        x0, _ = x0_and_noise(x, self.velocity(x, t), t)
+        x0 = x0_from_velocity(x, self.velocity(x, t), t)
         luma = self.to_luma(self.decode(x0)) + self.lost
         if self.sampler.options.inject in ("x0", "both"):
             corrected = self.correct(luma, noise_share(t), advance=advance)
@@ -224,7 +224,7 @@ class _CorrectedFlow:
         with self.watch.stage("guidance"), torch.enable_grad():
             x = x.detach().requires_grad_()
             v = backbone.velocity(x, time)
-            luma = self.to_luma(self.decode(x0_and_noise(x, v, t)[0])) + self.lost
+            luma = self.to_luma(self.decode(x0_from_velocity(x, v, t))) + self.lost
             (gradient,) = torch.autograd.grad(self.sampler.prior.energy(luma, self.sources).sum(), x)
         # from score -grad E: v = -(t score + x) / (1 - t)
         return v.detach() + o.guidance_scale * t / (1 - t) * gradient

@@ -102,10 +102,11 @@ def tiled(backbone: Backbone, decoder: Decoder, tile: int) -> tuple[Backbone, De
 
     Each in whole cells of its own: a network that divides by 64 does not make the other one's tiles any larger.
     """
-    wide, near = tile // decoder.factor, tile // 8 // decoder.factor
+    factor = decoder.factor
+    overlap = max(decoder.overlap, backbone.overlap * factor, tile // 8)
     return (
-        TiledBackbone(backbone, *_cells(backbone.multiple, wide, max(backbone.overlap, near))),
-        TiledDecoder(decoder, *_cells(decoder.factor, tile, max(decoder.overlap, tile // 8))),
+        TiledBackbone(backbone, *_cells(backbone.multiple, tile // factor, -(-overlap // factor))),
+        TiledDecoder(decoder, *_cells(factor, tile, overlap)),
     )
 
 

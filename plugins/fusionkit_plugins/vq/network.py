@@ -1,6 +1,7 @@
 """The VQ autoencoder of latent diffusion (Rombach et al., CVPR 2022; VQ-f4), with its state-dict names."""
 
 import itertools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -85,8 +86,8 @@ class Upsample(nn.Module):
             for j, taps in enumerate(_halves(rows, 3)):
                 part = F.conv2d(padded[..., i : height + 1 + i, j : width + 1 + j], taps, self.conv.bias)
                 if result is None:
-                    size = (*part.shape[:2], 2 * height, 2 * width)
-                    result = part.new_empty(size).to(memory_format=torch.channels_last)
+                    like: Any = {"dtype": part.dtype, "device": part.device, "memory_format": torch.channels_last}
+                    result = torch.empty(*part.shape[:2], 2 * height, 2 * width, **like)
                 result[..., i::2, j::2] = part
         assert result is not None
         return result
