@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fusionkit.contracts import Backbone, Options, pad_to_multiple
 from fusionkit.errors import OptionError
 from fusionkit.flow.path import velocity_from_noise, velocity_from_x0
-from fusionkit.numerics.layers import laid_out
+from fusionkit.numerics.layers import fastest_format
 from fusionkit.weights import WeightsFile, find_weights, load_network
 
 from .ncsnpp import NCSNpp, NCSNppConfig
@@ -117,7 +117,7 @@ class RectifiedFlow(nn.Module, Backbone):
         """v at x_t (B, channels, H, W), any size, and t (B,)."""
         height, width = x_t.shape[-2:]
         network = self.network.to(x_t.device)
-        padded = laid_out(pad_to_multiple(x_t, self.multiple))
+        padded = fastest_format(pad_to_multiple(x_t, self.multiple))
         time = t.view(-1, 1, 1, 1)
         if isinstance(network, UNet):
             signal = (1 - time).clamp_min(self.EPS)

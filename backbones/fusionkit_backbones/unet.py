@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from fusionkit.numerics.layers import Convolution, laid_out
+from fusionkit.numerics.layers import Convolution, fastest_format
 
 __all__ = ["UNet", "UNetConfig"]
 
@@ -89,7 +89,7 @@ class UNet(nn.Module):
         """The noise, in the shape of y; height and width divide by `config.multiple`."""
         x = F.pixel_unshuffle(y, 2)
         level = s.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])
-        x = self.stem(laid_out(torch.cat([x, level], dim=1)))
+        x = self.stem(fastest_format(torch.cat([x, level], dim=1)))
         skips = []
         for stage, down in zip(self.encoder, self.down, strict=True):
             x = stage(x)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fusionkit.contracts import Options
 from fusionkit.errors import WeightsError
-from fusionkit.numerics.layers import laid_out
+from fusionkit.numerics.layers import fastest_format
 from fusionkit.numerics.window import box_mean, enlarged_rows, guided_line
 from fusionkit.weights import find_weights, load_network
 
@@ -100,7 +100,7 @@ class DecisionNet(nn.Module, ABC):
         count, (height, width) = len(lumas), lumas[0].shape[-2:]
         y = F.pad(torch.cat(list(lumas)), (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         feature, measure = self.measured(y)
-        x = laid_out(F.pixel_unshuffle(torch.cat([2 * y - 1, feature], dim=1), 2))
+        x = fastest_format(F.pixel_unshuffle(torch.cat([2 * y - 1, feature], dim=1), 2))
         seen = []
         for block in self.down:
             x = block(x, count)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts import Sources
-from fusionkit.numerics.choice import largest_two, one_hot, ranked
+from fusionkit.numerics.choice import one_hot, order_statistics, top_two
 from fusionkit.numerics.heat import Heat, rise
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
@@ -117,7 +117,7 @@ def _joined(weights: Sequence[Tensor], lumas: Sequence[Tensor]) -> Tensor:
 def _sharpest(x0: Tensor, sources: Sources) -> Tensor:
     """The pixels of a source that is clearly sharper, and is so all around; elsewhere bands chosen by their energy."""
     banded = Laplacian(LaplacianOptions(base=1.0, selectivity=16.0)).correct(x0, sources, None, 0.0)[0]
-    best, second, winner = largest_two([box_mean(sum_modified_laplacian(y), 5) for y in sources.luma])
+    best, second, winner = top_two([box_mean(sum_modified_laplacian(y), 5) for y in sources.luma])
     lead = rise(best / (second + 2 * LEVEL), SHARPER)
     wins = one_hot(winner, len(sources))
     votes = reduce(torch.maximum, [box_mean(w, 8) for w in wins])
@@ -162,7 +162,7 @@ def grain_floor(y: Tensor) -> Tensor:
         energy = _energy(*gradient(y[..., part.rows, :]))[..., part.inner, :]
         few.append(energy[..., ::FLOOR_STEP, ::FLOOR_STEP].flatten(1))
     energies = torch.cat(few, dim=1)
-    floor = ranked(energies, [max(0, int(FLOOR_SHARE * energies.shape[1]) - 1)])
+    floor = order_statistics(energies, [max(0, int(FLOOR_SHARE * energies.shape[1]) - 1)])
     return FLOOR_TIMES * floor.view(-1, 1, 1, 1)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-from fusionkit.numerics.choice import largest, one_hot
+from fusionkit.numerics.choice import argmax, one_hot
 from fusionkit.numerics.window import box_mean, guided_filter
 
 from .decision import Decision, InFocus, sum_modified_laplacian
@@ -63,9 +63,9 @@ class Focus(Prior):
         o, count = self.options, len(sources)
         if self._network is not None:
             return torch.stack(self._network.weights(sources.luma))
-        sharpest = largest([box_mean(sum_modified_laplacian(y), o.window) for y in sources.luma])
+        sharpest = argmax([box_mean(sum_modified_laplacian(y), o.window) for y in sources.luma])
         votes = [box_mean(v, o.majority) for v in one_hot(sharpest, count)]
-        choice = remove_small_regions(largest(votes), count, o.region)
+        choice = remove_small_regions(argmax(votes), count, o.region)
         guide = torch.stack(sources.luma).mean(0)
         maps = [guided_filter(guide, w, o.refine_radius, o.refine_eps) for w in one_hot(choice, count)]
         stacked = torch.stack(maps).clamp(0, 1) + 1e-6

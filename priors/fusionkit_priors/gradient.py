@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-from fusionkit.numerics.choice import chosen, largest
+from fusionkit.numerics.choice import argmax, gather
 from fusionkit.numerics.contrast import contrast_mean
 from fusionkit.numerics.poisson import divergence, gradient, screened_poisson
 
@@ -82,7 +82,7 @@ def dominant_gradient(sources: Sources) -> tuple[Tensor, Tensor]:
     xx_yy = reduce(torch.add, [torch.addcmul(gx.square(), gy, gy, value=-1) for gx, gy in fields])
     angle = torch.atan2(2 * xy, xx_yy) / 2  # of the first eigenvector
     ex, ey = torch.cos(angle), torch.sin(angle)
-    strongest = largest(squares)
-    gx, gy = (chosen(parts, strongest) for parts in zip(*fields, strict=True))
+    strongest = argmax(squares)
+    gx, gy = (gather(parts, strongest) for parts in zip(*fields, strict=True))
     along = (gx * ex).addcmul_(gy, ey)
     return along * ex, along * ey

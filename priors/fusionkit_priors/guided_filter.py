@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
-from fusionkit.numerics.choice import largest, one_hot
+from fusionkit.numerics.choice import argmax, one_hot
 from fusionkit.numerics.window import box_mean, gaussian_blur, guided_filter
 
 __all__ = ["GuidedFilter", "GuidedFilterOptions"]
@@ -43,7 +43,7 @@ class GuidedFilter(Prior):
         """The fused luma (B, 1, H, W)."""
         o = self.options
         saliency = [gaussian_blur(laplacian(y).abs_(), o.smooth) for y in sources.luma]
-        salient = one_hot(largest(saliency), len(sources))
+        salient = one_hot(argmax(saliency), len(sources))
         bases = [box_mean(y, o.window) for y in sources.luma]
         details = [y - base for y, base in zip(sources.luma, bases, strict=True)]
         fused = torch.zeros_like(x0)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.contrast import global_contrast
-from fusionkit.numerics.layers import laid_out
+from fusionkit.numerics.layers import fastest_format
 from fusionkit.numerics.pyramid import blur, collapse, detail_bands, gaussian_pyramid
 from fusionkit.weights import WeightsFile, find_weights, load_network
 
@@ -123,7 +123,7 @@ class Choices(nn.Module):
             torch.full_like(logs, depth),
             is_reference,
         ]
-        features = laid_out(torch.cat([band, log, gaussian, *(x.flatten(0, 1) for x in others)], dim=1))
+        features = fastest_format(torch.cat([band, log, gaussian, *(x.flatten(0, 1) for x in others)], dim=1))
         logits: Tensor = (self.base if base else self.detail)(features)
         return logits.view(*shape, *logits.shape[1:])
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.contracts import Decoder, Options, Sources
-from fusionkit.numerics.choice import chosen, largest
+from fusionkit.numerics.choice import argmax, gather
 from fusionkit.numerics.luma import luma
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.ssim import ssim_map
@@ -71,10 +71,10 @@ class LearnedTrainer(Trainer):
     def _terms(fused: Tensor, lumas: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
             fields = [gradient(y) for y in lumas]
-            strongest = largest([box_mean(x.square() + y.square(), 1) for x, y in fields])
-            gx, gy = (chosen(parts, strongest) for parts in zip(*fields, strict=True))
+            strongest = argmax([box_mean(x.square() + y.square(), 1) for x, y in fields])
+            gx, gy = (gather(parts, strongest) for parts in zip(*fields, strict=True))
             variances = [box_mean(y.square(), 3) - box_mean(y, 3).square() for y in lumas]
-            structured = chosen(list(lumas), largest(variances))
+            structured = gather(list(lumas), argmax(variances))
             sources = Sources(tuple(lumas), tuple(lumas))
             wanted = target("heat", lumas[-1], sources, 0.6).brightness
         fx, fy = gradient(fused)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.errors import OptionError
-from fusionkit.numerics.choice import chosen, largest
+from fusionkit.numerics.choice import argmax, gather
 from fusionkit.numerics.contrast import contrast_mean
 from fusionkit.numerics.window import box_mean
 
@@ -75,7 +75,7 @@ class Wavelet(Prior):
     def _details(self, bands: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":
         tensors = [torch.from_numpy(band)[None, None] for band in bands]
         energies = [box_mean(band.square(), self.options.window) for band in tensors]
-        return chosen(tensors, largest(energies))[0, 0].numpy()
+        return gather(tensors, argmax(energies))[0, 0].numpy()
 
     def _base(self, approximations: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":
         if self.options.base == "average":

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from fusionkit.numerics import layers
-from fusionkit.numerics.layers import Convolution, attention, laid_out, winograd
+from fusionkit.numerics.layers import Convolution, attention, fastest_format, winograd
 from fusionkit_backbones.unet import UNet, UNetConfig
 
 needs_nnpack = pytest.mark.skipif(not layers._has_nnpack(), reason="this PyTorch or processor has no NNPACK")
@@ -30,7 +30,7 @@ class TestConvolution:
         conv = Convolution(48, 64, 3, padding=1)
         x = torch.randn(batch, 48, *size, generator=generator)
         with torch.no_grad():
-            found = conv(laid_out(x))
+            found = conv(fastest_format(x))
             wanted = F.conv2d(x.double(), conv.weight.double(), conv.bias.double(), padding=1)
         assert taken
         assert (found - wanted).abs().max() < 3e-5 * wanted.abs().max()
@@ -72,7 +72,7 @@ class TestConvolution:
     def test_gradients_go_the_usual_way(self, generator, taken):
         conv = Convolution(48, 48, 3, padding=1)
         x = torch.randn(1, 48, 40, 40, generator=generator, requires_grad=True)
-        conv(laid_out(x)).sum().backward()
+        conv(fastest_format(x)).sum().backward()
         assert x.grad.abs().sum() > 0
         assert not taken
 
@@ -80,8 +80,8 @@ class TestConvolution:
         conv = Convolution(48, 48, 3, padding=1)
         x = torch.randn(1, 48, 40, 40, generator=generator)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            assert laid_out(x).is_contiguous(memory_format=torch.channels_last)
-            assert conv(laid_out(x)).dtype == torch.bfloat16
+            assert fastest_format(x).is_contiguous(memory_format=torch.channels_last)
+            assert conv(fastest_format(x)).dtype == torch.bfloat16
         assert not taken
 
     @needs_nnpack
@@ -107,7 +107,7 @@ class TestLayout:
         network = UNet(UNetConfig(widths=(48, 64))).eval()
         x, s = torch.rand(2, 1, *size, generator=generator), torch.tensor([0.1, 0.2])
         with torch.no_grad():
-            assert laid_out(torch.rand(1, 4, 8, 8)).is_contiguous(memory_format=torch.channels_last)
+            assert fastest_format(torch.rand(1, 4, 8, 8)).is_contiguous(memory_format=torch.channels_last)
             with winograd():
                 found = network(x, s)
             torch.testing.assert_close(found, network(x, s), rtol=most, atol=most)
@@ -116,9 +116,9 @@ class TestLayout:
     def test_it_is_what_the_algorithm_wants(self):
         x = torch.rand(1, 4, 8, 8)
         with winograd():
-            assert laid_out(x).is_contiguous(memory_format=torch.channels_last)  # gradients may be asked for
+            assert fastest_format(x).is_contiguous(memory_format=torch.channels_last)  # gradients may be asked for
             with torch.no_grad():
-                assert laid_out(x).is_contiguous()
+                assert fastest_format(x).is_contiguous()
 
 
 class TestAttention:

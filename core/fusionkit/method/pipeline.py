@@ -16,7 +16,7 @@ from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.picture import SHOWN, Depth, Picture
 from ..images.write import png_bytes
 from ..memory import release_pages
-from ..numerics.choice import finite
+from ..numerics.choice import all_finite
 from ..numerics.luma import colorful
 from ..numerics.registration import look_apart
 from ..options import validate_options
@@ -233,7 +233,7 @@ class Pipeline:
         for stage, before in zip(reversed(self.stages), reversed(given), strict=True):
             with watch.stage(f"stage {stage.name}"):
                 image = stage.plugin.after(image, before)
-            if image.shape[-2:] != before.sizes[before.reference] or not finite(image):
+            if image.shape[-2:] != before.sizes[before.reference] or not all_finite(image):
                 raise PluginError(
                     f"stage {stage.name}: after returned shape {tuple(image.shape)} for sources of "
                     f"{before.sizes[before.reference]}, or values that are not finite"

@@ -18,7 +18,7 @@ from ..errors import OptionError, PluginError
 from ..flow.path import x0_from_velocity
 from ..images.convert import ChangedImages, StoredImages
 from ..memory import release_pages
-from ..numerics.choice import finite
+from ..numerics.choice import all_finite
 from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
 from ..numerics.precision import arithmetic
 from ..numerics.strips import in_strips, strips
@@ -206,7 +206,7 @@ class Restorer:
         del stable
         with arithmetic(x.device, self.precision, cleaning=True):
             v = self.backbone.velocity(x, t).float()
-        if v.shape != x.shape or not finite(v):
+        if v.shape != x.shape or not all_finite(v):
             name = f"{type(self.backbone).__module__}.{type(self.backbone).__name__}.velocity"
             raise PluginError(
                 f"{name} returned shape {tuple(v.shape)} for {tuple(x.shape)}, or values that are not finite"

@@ -15,7 +15,7 @@ from ..flow import solvers
 from ..flow.path import interpolate, noise_share, x0_from_velocity
 from ..flow.schedule import make_schedule
 from ..memory import release_pages
-from ..numerics.choice import finite
+from ..numerics.choice import all_finite
 from ..numerics.precision import arithmetic
 from ..numerics.strips import is_large, strips
 from ..timing import Stopwatch
@@ -322,5 +322,5 @@ def _check(result: Tensor, shape: tuple[int, ...] | None, what: str, plugin: obj
     name = f"{type(plugin).__module__}.{type(plugin).__name__}.{what}"
     if shape is not None and result.shape != tuple(shape):
         raise PluginError(f"{name} returned shape {tuple(result.shape)}, expected {tuple(shape)}")
-    if not finite(result):
+    if not all_finite(result):
         raise PluginError(f"{name} returned NaN or infinite values; check its options")

@@ -1,5 +1,4 @@
-"""Which of several images is the largest at each pixel, the values at a rank, a part of the pixels, and whether one is
-an image at all.
+"""Arg-max, gather, order statistics, subsampling, finiteness.
 
 By comparisons: on a CPU, reductions over so short an axis (`argmax`, `topk`, `gather`) take fifty times as long.
 """
@@ -11,30 +10,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["chosen", "finite", "largest", "largest_two", "one_hot", "ranked", "thinned"]
+__all__ = ["all_finite", "argmax", "gather", "one_hot", "order_statistics", "subsample", "top_two"]
 
-ENOUGH = 2**20  # pixels, to four times that, for figures of a whole image
+ENOUGH = 2**20  # pixels, to four times that, for statistics of a whole image
 
 
-def finite(x: Tensor) -> bool:
+def all_finite(x: Tensor) -> bool:
     """Whether no value is NaN or infinite; `isfinite` would take three times the memory of x."""
-    low, high = x.amin(), x.amax()  # of which a NaN makes NaN; aminmax would copy what is laid out as files are
+    low, high = x.amin(), x.amax()  # both NaN where a value is; aminmax would copy an image that is not contiguous
     return bool(low.isfinite() & high.isfinite())
 
 
-def thinned(y: Tensor) -> Tensor:
-    """Every so many pixels each way of a large image (B, C, H, W): a view of one to four million; small ones whole."""
+def subsample(y: Tensor) -> Tensor:
+    """Strided view of 1 to 4 megapixels of an image (B, C, H, W); smaller images unchanged."""
     step = max(1, math.isqrt(y.shape[-2] * y.shape[-1] // ENOUGH))
     return y[..., ::step, ::step]
 
 
-def largest(images: Sequence[Tensor]) -> Tensor:
-    """Index of the image that is the largest at each pixel, the first of equal ones: int16, the images' shape."""
-    return largest_two(images)[2]
+def argmax(images: Sequence[Tensor]) -> Tensor:
+    """Index of the largest image at each pixel, the first of equal ones: int16, the images' shape."""
+    return top_two(images)[2]
 
 
-def largest_two(images: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """The largest value at each pixel, the second largest (minus infinity of one image), and `largest`."""
+def top_two(images: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Largest and second largest value at each pixel (minus infinity of a single image), and `argmax`."""
     best, second = images[0], torch.full_like(images[0], -torch.inf)
     index = torch.zeros_like(best, dtype=torch.int16)
     for i, image in enumerate(images[1:], 1):
@@ -45,8 +44,8 @@ def largest_two(images: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     return best, second, index
 
 
-def chosen(images: Sequence[Tensor], index: Tensor) -> Tensor:
-    """At each pixel the value of the image of that index."""
+def gather(images: Sequence[Tensor], index: Tensor) -> Tensor:
+    """Value at each pixel of the image that `index` names there."""
     result = images[0]
     for i, image in enumerate(images[1:], 1):
         result = torch.where(index == i, image, result)
@@ -54,14 +53,14 @@ def chosen(images: Sequence[Tensor], index: Tensor) -> Tensor:
 
 
 def one_hot(index: Tensor, count: int) -> list[Tensor]:
-    """For each of `count` images 1 where its index stands, else 0: float32."""
+    """Masks of `count` images: 1 where `index` names the image, else 0; float32."""
     return [(index == i).float() for i in range(count)]
 
 
-def ranked(rows: Tensor, places: Sequence[int]) -> Tensor:
-    """Of each row (B, N) the values at these places when it is sorted: (B, len(places)).
+def order_statistics(rows: Tensor, ranks: Sequence[int]) -> Tensor:
+    """Values at these ranks of each sorted row: (B, N) -> (B, len(ranks)).
 
     By NumPy, which selects ten times as fast as `kthvalue`.
     """
-    found = np.partition(rows.cpu().numpy(), places, axis=1)[:, places]
+    found = np.partition(rows.cpu().numpy(), ranks, axis=1)[:, ranks]
     return torch.from_numpy(found).to(rows)

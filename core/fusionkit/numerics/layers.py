@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Convolution", "attention", "laid_out", "winograd"]
+__all__ = ["Convolution", "attention", "fastest_format", "winograd"]
 
 LEAST, LARGE = 48, 1024  # channels on either side, and pixels, from which Winograd's algorithm pays
 QUERIES = 512  # of a long attention that are answered at once
@@ -55,7 +55,7 @@ class Convolution(nn.Conv2d):
         )
 
 
-def laid_out(x: Tensor) -> Tensor:
+def fastest_format(x: Tensor) -> Tensor:
     """What a network is given, (B, C, H, W), so laid out that its convolutions take the least time.
 
     Layers keep the layout. Channels last takes up to half the time of the other one, but where a `Convolution` goes by

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .choice import thinned
+from .choice import subsample
 
 __all__ = ["Scene", "recognise"]
 
@@ -25,7 +25,7 @@ def recognise(lumas: Sequence[Tensor], colored: Sequence[bool]) -> Scene:
     and dark places have the same order: "exposure" where they differ much, else "focus". The others, a grey beside a
     coloured one or two that see different things: "heat"; "contrast" where all are in colour.
     """
-    few = [thinned(y) for y in lumas]
+    few = [subsample(y) for y in lumas]
     small = torch.cat([F.interpolate(y, size=(THUMBNAIL, THUMBNAIL), mode="area") for y in few]).flatten(1)
     order = _order(small)
     black = torch.stack([y < BLACK for y in few]).all(0).float().mean()

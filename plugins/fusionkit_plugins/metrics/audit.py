@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-from fusionkit.numerics.choice import chosen, largest, largest_two, ranked
+from fusionkit.numerics.choice import argmax, gather, order_statistics, top_two
 from fusionkit.numerics.window import box_mean
 
 from ..color.chroma import ChromaOptions
@@ -72,7 +72,7 @@ def _edges(y: Tensor, blur: float = EDGE_BLUR) -> tuple[Tensor, Tensor]:
 def _quantile(x: Tensor, share: float) -> Tensor:
     """Quantile of each image (B, 1, H, W) -> (B, 1, 1, 1), of any size."""
     rows = x.flatten(1)
-    return ranked(rows, [max(0, math.ceil(share * rows.shape[1]) - 1)]).view(-1, 1, 1, 1)
+    return order_statistics(rows, [max(0, math.ceil(share * rows.shape[1]) - 1)]).view(-1, 1, 1, 1)
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:
@@ -465,7 +465,7 @@ class Rescued(Metric):
         clipped = (means < CLIPPED[0]) | (means > CLIPPED[1])
         edges = [_edges(levels(y)) for y in sources.luma]
         power = [(x.square() + y.square()).masked_fill(c, 0) for (x, y), c in zip(edges, clipped, strict=True)]
-        gx, gy = (chosen(parts, largest(power)) for parts in zip(*edges, strict=True))
+        gx, gy = (gather(parts, argmax(power)) for parts in zip(*edges, strict=True))
         where = clipped.any(0) & ~clipped.all(0)
         return (fx * gx + fy * gy) * where, (gx.square() + gy.square()) * where
 
@@ -518,7 +518,7 @@ class Sharper(Metric):
     @staticmethod
     def _difference(fused: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
         f, y = levels(fused), [levels(s) for s in sources.luma]
-        best, second, sharper = largest_two([box_mean(torch.hypot(*_edges(s)).square(), 8) for s in y])
+        best, second, sharper = top_two([box_mean(torch.hypot(*_edges(s)).square(), 8) for s in y])
         where = (best > 4 * second) & (best > 1)
-        sharp = chosen(y, sharper)
+        sharp = gather(y, sharper)
         return (f - sharp).square() * where, where.float()

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Sources, Stage
-from fusionkit.numerics.choice import ranked, thinned
+from fusionkit.numerics.choice import order_statistics, subsample
 from fusionkit.numerics.heat import Heat
 from fusionkit.numerics.luma import luma, rounded_luma
 from fusionkit.numerics.strips import strips
@@ -80,7 +80,7 @@ class Vivid(Stage):
         for i, y in enumerate(lumas):
             raised = shows.to(y.device) & ~sources.colored[i]
             if i != sources.reference % len(sources) and bool(raised.any()):
-                low, high = self._ends(thinned(y), f"vivid source {i}", sources)
+                low, high = self._ends(subsample(y), f"vivid source {i}", sources)
                 gain = (BRIGHT - low).div((high - low).clamp_min(1e-3)).clamp(1, self.options.hot)
                 gain = torch.where(raised.view(-1, 1, 1, 1), gain, torch.ones_like(gain))
                 lumas[i] = _raised(y, low, gain, Heat.of(y, partial(sources.steady, f"vivid heat {i}")))
@@ -92,7 +92,7 @@ class Vivid(Stage):
         applies = [o.scenes == "all" or scene == "heat" for scene in sources.scenes]
         if not any(applies):
             return image
-        low, high = self._ends(luma(thinned(image)), "vivid", sources)
+        low, high = self._ends(luma(subsample(image)), "vivid", sources)
         span = (high - low).clamp(1e-3, 1)
         least, most = low.clamp(0, DARKEST), high.clamp(1 - DARKEST, 1)
         gain = ((most - least) / span).clamp(1, o.gain)
@@ -110,7 +110,7 @@ class Vivid(Stage):
         """The quantiles of each luma (B, 1, H, W) that the stretch goes by, (B, 1, 1, 1) each; steady in a video."""
         rows, share = y.flatten(1), self.options.ignored
         last = rows.shape[1] - 1
-        low, high = ranked(rows, [int(share * last), int((1 - share) * last)]).view(-1, 2, 1, 1, 1).unbind(1)
+        low, high = order_statistics(rows, [int(share * last), int((1 - share) * last)]).view(-1, 2, 1, 1, 1).unbind(1)
         return sources.steady(f"{name} low", low), sources.steady(f"{name} high", high)
 
 

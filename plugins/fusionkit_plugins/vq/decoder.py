@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fusionkit.contracts import Decoder, Options, pad_to_multiple
 from fusionkit.errors import WeightsError
-from fusionkit.numerics.layers import laid_out
+from fusionkit.numerics.layers import fastest_format
 from fusionkit.weights import find_weights, load_network
 
 from .config import VQConfig
@@ -84,7 +84,7 @@ class VQDecoder(nn.Module, Decoder):
 
     def encode(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, channels, ceil(H / factor), ceil(W / factor))."""
-        padded = laid_out(2 * pad_to_multiple(image, self.factor) - 1)
+        padded = fastest_format(2 * pad_to_multiple(image, self.factor) - 1)
         z = self.model.encode_to_prequant(padded)
         if self.quantize == "encode":
             z = self.model.quantize(z)[0]
@@ -95,4 +95,4 @@ class VQDecoder(nn.Module, Decoder):
         z = z * self.std + self.mean
         if self.quantize == "decode":
             z = self.model.quantize(z)[0]
-        return (self.model.decode(laid_out(z))[..., : size[0], : size[1]] + 1) / 2
+        return (self.model.decode(fastest_format(z))[..., : size[0], : size[1]] + 1) / 2

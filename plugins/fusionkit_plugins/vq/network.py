@@ -70,7 +70,7 @@ class Upsample(nn.Module):
     """Nearest neighbour by two, then a convolution: where four outputs share an input, its taps are added up first.
 
     Four convolutions of 2x2, one for each place in an input's square, in place of one of 3x3 on four times the inputs:
-    four ninths of the multiplications. Winograd's algorithm, where there is one (`laid_out`), saves more.
+    four ninths of the multiplications. Winograd's algorithm, where there is one (`fastest_format`), saves more.
     """
 
     def __init__(self, channels: int) -> None:
