@@ -14,23 +14,15 @@ from .images.picture import Array, Picture
 from .images.sheet import contact_sheet
 from .method.config import choose, task_names
 from .method.pipeline import Pipeline
-from .numerics.recognise import Scene
 from .registry.kinds import DISTRIBUTION
 from .registry.loading import get_registry
+from .scene import SCENE_KINDS, Scene
 from .scoring.evaluation import as_sources, score_images
 from .scoring.metrics import load_metrics
 from .timing import Stopwatch
 
 __all__ = ["Entry", "compare", "scene_of", "sheet_of", "suitable"]
 
-# the task of each kind of scene, and what the audit says of it: metric, word on the sheet
-TASKS: dict[Scene, str] = {"heat": "ivif", "exposure": "mef", "focus": "mff", "contrast": "medical"}
-SAID: dict[Scene, dict[str, str]] = {
-    "heat": {"kept_others": "IR kept", "kept_reference": "visible kept", "hot": "hot", "polarity": "polarity"},
-    "exposure": {"rescued": "rescued", "rims": "rims %"},
-    "focus": {"sharper": "dB to the sharper", "halo": "halo %"},
-    "contrast": {"kept_others": "first kept", "kept_reference": "reference kept", "halo": "halo %"},
-}
 ELSEWHERE: dict[str, Scene] = {"focus": "focus", "mertens": "exposure"}  # priors of one kind of scene
 NO_FUSION = ("none", "source", "released_rffusion")  # yardsticks that a comparison of fusions does not need
 
@@ -60,8 +52,9 @@ def scene_of(pictures: Sequence[Picture]) -> Scene:
 def suitable(scene: Scene) -> dict[str, dict[str, object]]:
     """Names and choices of what can serve such a scene: its task, the default, and every prior of one step."""
     methods: dict[str, dict[str, object]] = {}
-    if TASKS[scene] in task_names():
-        methods[f"task {TASKS[scene]}"] = {"task": TASKS[scene]}
+    task = SCENE_KINDS[scene].task
+    if task in task_names():
+        methods[f"task {task}"] = {"task": task}
     for plugin in get_registry().of_kind("prior"):
         name, own = plugin.record.name, plugin.distribution == DISTRIBUTION
         if own and (name in NO_FUSION or ELSEWHERE.get(name, scene) != scene):
@@ -76,7 +69,7 @@ def compare(
 ) -> Iterator[Entry]:
     """Fuse by each method; what a method refuses, or needs many evaluations for, is an entry with its reason."""
     chosen = load_metrics(["audit"], None)
-    metrics: dict[str, Metric] = {word: chosen[f"audit.{name}"] for name, word in SAID[scene].items()}
+    metrics: dict[str, Metric] = {word: chosen[f"audit.{name}"] for name, word in SCENE_KINDS[scene].audit.items()}
     sources = as_sources(pictures, resize=True)
     for name, choices in methods.items():
         task = choices.get("task")

@@ -6,9 +6,9 @@ A plug-in's class is called with its options model and nothing else, so that `Cl
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
@@ -18,14 +18,10 @@ import torch.nn.functional as F
 from pydantic import BaseModel
 from torch import Tensor
 
-from .images.convert import StoredImages
 from .images.metadata import NO_METADATA, Metadata
 from .images.picture import Array, Span
-from .numerics.luma import colorful
-from .numerics.luma import luma as bt601
-from .numerics.recognise import Scene, recognise
-from .numerics.strips import strips
 from .options import Options
+from .sources import Memory, Report, ShotMemory, Sources
 
 __all__ = [
     "Backbone",
@@ -33,19 +29,18 @@ __all__ = [
     "Decoder",
     "Detection",
     "Detector",
+    "Memory",
     "Metric",
     "Options",
     "Prior",
     "Reader",
-    "Shot",
+    "Report",
+    "ShotMemory",
     "Sources",
     "Stage",
     "Stored",
     "pad_to_multiple",
 ]
-
-
-FOLLOWS = 0.2  # of a frame's own value in running averages
 
 
 class Plugin:
@@ -62,164 +57,6 @@ class Plugin:
 
     def prepare(self) -> None:
         """Load now what would be loaded when it is first needed, such as a network's weights."""
-
-
-@dataclass
-class Shot:
-    """What is remembered from frame to frame of a video's shot: what was found once, and what is averaged."""
-
-    found: dict[str, Any] = field(default_factory=dict)
-    averaged: dict[str, Tensor] = field(default_factory=dict)
-
-    def once(self, name: str, find: Callable[[], Any]) -> Any:
-        """What was found at the shot's first frame."""
-        if name not in self.found:
-            self.found[name] = find()
-        return self.found[name]
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The registered images of one scene, as every plug-in sees them.
-
-    images: each (B, 3, H, W) or (B, 1, H, W) in [0, 1], all of one size (stages may be given several sizes and must
-    leave one); of large pictures each is made whenever it is asked for. luma: their (B, 1, H, W). roles: what each
-    shows ("ir", "visible" ...; free text). reference: index of the source whose look the result takes where sources
-    disagree (the visible image of an infrared pair). names: what messages call each source. noise: the deviation of
-    the noise that each source's luma still has, (B,) in units of [0, 1]; empty where nothing is known. to_luma: how
-    luma is made of an image. notes: what the user is told afterwards; stages append to it. found: what stages
-    measured, for the manifest; they add to it. whole: of rows, the sources that they were cut from. shot: of frames of
-    a video, what is remembered of those before.
-    """
-
-    images: Sequence[Tensor]
-    luma: tuple[Tensor, ...]
-    roles: tuple[str, ...] = ()
-    reference: int = -1
-    names: tuple[str, ...] = ()
-    noise: tuple[Tensor, ...] = ()
-    to_luma: Callable[[Tensor], Tensor] = bt601
-    notes: list[str] = field(default_factory=list, compare=False)
-    found: dict[str, Any] = field(default_factory=dict, compare=False)
-    whole: "Sources | None" = field(default=None, compare=False, repr=False)
-    shot: Shot | None = field(default=None, compare=False, repr=False)
-
-    @classmethod
-    def of(cls, images: Sequence[Tensor], to_luma: Callable[[Tensor], Tensor] = bt601, **fields: Any) -> Self:
-        """Sources of these images; their luma is made by `to_luma`, pixel by pixel."""
-        stored = isinstance(images, StoredImages)
-        luma = tuple(_luma_of(images, i, to_luma) for i in range(len(images)))
-        return cls(images if stored else tuple(images), luma, to_luma=to_luma, **fields)
-
-    def with_images(self, images: Sequence[Tensor]) -> Self:
-        """The same sources showing other images; luma is made anew."""
-        return replace(self, images=tuple(images), luma=tuple(self.to_luma(image) for image in images))
-
-    def select(self, indices: Sequence[int]) -> Self:
-        """These images of the batch; the sources themselves where that is all."""
-        if list(indices) == list(range(len(self.luma[0]))):
-            return self
-        return replace(
-            self,
-            images=tuple(image[list(indices)] for image in self.images),
-            luma=tuple(y[list(indices)] for y in self.luma),
-            noise=tuple(level[list(indices)] for level in self.noise),
-        )
-
-    def rows(self, rows: slice) -> Self:
-        """These rows of all images, which know the whole that they are of."""
-        cut = tuple(self.image_rows(i, rows) for i in range(len(self)))
-        return replace(self, images=cut, luma=tuple(y[..., rows, :] for y in self.luma), whole=self.whole or self)
-
-    def image_rows(self, index: int, rows: slice) -> Tensor:
-        """These rows of one image."""
-        images = self.images
-        return images.rows(index, rows) if isinstance(images, StoredImages) else images[index][..., rows, :]
-
-    @property
-    def colored(self) -> tuple[Tensor, ...]:
-        """Whether each source has colour, (B,) of bool each; of rows, whether the whole has."""
-        return (self.whole or self)._colored
-
-    @property
-    def scenes(self) -> tuple[Scene, ...]:
-        """What kind of scene each image of the batch shows (`fusionkit.numerics.recognise`); of rows, the whole's."""
-        return (self.whole or self)._scenes
-
-    @cached_property
-    def _colored(self) -> tuple[Tensor, ...]:
-        if isinstance(self.images, StoredImages):
-            return tuple(torch.tensor([p.has_color], device=self.images.device) for p in self.images.pictures)
-        return tuple(colorful(image) for image in self.images)
-
-    @cached_property
-    def _scenes(self) -> tuple[Scene, ...]:
-        return self.once("scenes", self._recognised)
-
-    def once(self, name: str, find: Callable[[], Any]) -> Any:
-        """What `find` gives; in a video, what it gave at the shot's first frame."""
-        return find() if self.shot is None else self.shot.once(name, find)
-
-    def steady(self, name: str, value: Tensor) -> Tensor:
-        """The value itself; in a video, its running average over the shot's frames, so that nothing flickers."""
-        if self.shot is None:
-            return value
-        before = self.shot.averaged.get(name)
-        self.shot.averaged[name] = value if before is None else torch.lerp(before, value, FOLLOWS)
-        return self.shot.averaged[name]
-
-    def _recognised(self) -> tuple[Scene, ...]:
-        every = range(len(self.luma[0]))
-        return tuple(recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored]) for b in every)
-
-    def name(self, index: int) -> str:
-        """What messages call source `index`."""
-        return self.names[index] if self.names else f"source {index + 1}"
-
-    @property
-    def sizes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of each source."""
-        return tuple((y.shape[-2], y.shape[-1]) for y in self.luma)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def noise_of(self, index: int) -> Tensor:
-        """Noise of source `index` as it multiplies against its images: (B, 1, 1, 1), zeros where nothing is known."""
-        luma = self.luma[index]
-        return self.noise[index].view(-1, 1, 1, 1) if self.noise else luma.new_zeros(len(luma), 1, 1, 1)
-
-    @property
-    def noisy(self) -> bool:
-        """Whether any source is known to have noise."""
-        return any(bool((level > 0).any()) for level in self.noise)
-
-    @property
-    def reference_luma(self) -> Tensor:
-        """Luma of the reference source."""
-        return self.luma[self.reference]
-
-    @property
-    def other_luma(self) -> tuple[Tensor, ...]:
-        """Luma of all sources but the reference, in order."""
-        reference = self.reference % len(self)
-        return tuple(y for i, y in enumerate(self.luma) if i != reference)
-
-    @property
-    def first_other_luma(self) -> Tensor:
-        """Luma of the first source beside the reference; a single source is its own."""
-        return self.other_luma[0] if len(self) > 1 else self.reference_luma
-
-
-def _luma_of(images: Sequence[Tensor], index: int, to_luma: Callable[[Tensor], Tensor]) -> Tensor:
-    """Luma of one image; of a stored picture strip by strip."""
-    if not isinstance(images, StoredImages):
-        return to_luma(images[index])
-    width, height = images.pictures[index].size
-    found = torch.empty(1, 1, height, width, device=images.device)
-    for part in strips(height, width, 0):
-        found[..., part.place, :] = to_luma(images.rows(index, part.rows))
-    return found
 
 
 class Backbone(Plugin, ABC):
@@ -265,6 +102,13 @@ class Prior(Plugin, ABC):
     def start(self, sources: Sources) -> Any:
         """The state before the first step (any value; None when there is none)."""
         return None
+
+    def follow(self, sources: Sources, state: Any) -> Any:
+        """The state before the first step of a video's next frame; `state`: the last one of the frame before.
+
+        By default each frame starts anew. A prior whose result would flicker keeps averages in its state.
+        """
+        return self.start(sources)
 
     @abstractmethod
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, Any]:
@@ -326,11 +170,19 @@ class Stage(Plugin, ABC):
     """Something done to the sources before the fusion, to the result after it, or both.
 
     A method has any number of stages: `before` is called in their order, `after` in the reverse one, so that the first
-    stage sees the sources as they came and has the last word on the result. What either has to tell the user is
-    appended to `sources.notes`. bt601: it needs a colour space of BT.601's luma.
+    stage sees the sources as they came and has the last word on the result. What either has to tell the user goes to
+    `sources.report`. bt601: it needs a colour space of BT.601's luma. memory: keeps values from frame to frame of a
+    video's shot; of single images it keeps nothing.
     """
 
     bt601: bool = False
+    memory: Memory = Memory()
+
+    def remembering(self, memory: Memory) -> Self:
+        """This stage with a memory: the one that the frames of a shot go through."""
+        stage = copy(self)
+        stage.memory = memory
+        return stage
 
     def before(self, sources: Sources) -> Sources:
         """The sources that the next stage, and in the end the fusion, sees; nothing is changed in place."""

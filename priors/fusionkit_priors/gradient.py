@@ -74,7 +74,7 @@ def dominant_gradient(sources: Sources) -> tuple[Tensor, Tensor]:
         gx, gy = gradient(image)
         square = torch.addcmul(gx.square(), gy, gy)
         if sources.noisy:
-            kept = ((square - 4 * sources.noise_of(i).square()) / square.clamp_min(1e-12)).clamp(0, 1)
+            kept = ((square - 4 * sources.noise[i].square()) / square.clamp_min(1e-12)).clamp(0, 1)
             gx, gy, square = kept * gx, kept * gy, kept.square() * square
         fields.append((gx, gy))
         squares.append(square)

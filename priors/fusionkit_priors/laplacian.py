@@ -47,7 +47,7 @@ class Laplacian(Prior):
         o = self.options
         levels = o.levels or default_levels(min(x0.shape[-2:]), o.base_size)
         pyramids = [laplacian_pyramid(y, levels) for y in sources.luma]
-        variances = [sources.noise_of(i).square() for i in range(len(sources))]
+        variances = [sources.noise[i].square() for i in range(len(sources))]
         fused = []
         for level, bands in enumerate(zip(*(p[:-1] for p in pyramids), strict=True)):
             energies = [self._energy(band) for band in bands]

@@ -172,9 +172,9 @@ class Learned(nn.Module, Prior):
 
     def _choose(self, sources: Sources) -> tuple[list[Tensor], list[Tensor]]:
         lumas = torch.stack(sources.luma)
-        variances = torch.stack([sources.noise_of(i).square() for i in range(len(sources))])
+        variances = torch.stack([sources.noise[i].square() for i in range(len(sources))])
         network = self.network.to(lumas.device)
-        return network(lumas, sources.reference % len(sources), variances, self.options.balance)
+        return network(lumas, sources.reference, variances, self.options.balance)
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The fused luma (B, 1, H, W)."""

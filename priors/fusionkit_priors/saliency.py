@@ -47,7 +47,7 @@ class Saliency(Prior):
         base = ((1 / len(lumas) + contrast - contrast.mean(0)) * bases).sum(0)
         energy = torch.stack([gaussian_blur(d.square(), o.smooth) for d in details])
         if sources.noisy:  # what noise alone would give is no detail
-            noise = torch.stack([sources.noise_of(i).square() for i in range(len(sources))])
+            noise = torch.stack([sources.noise[i].square() for i in range(len(sources))])
             energy = (energy - noise).clamp_min(0)
         energy = energy + 1e-8
         return base + (energy / energy.sum(0) * details).sum(0), None

@@ -46,7 +46,7 @@ class TotalVariation(Prior):
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """`iterations` steps towards the minimum."""
         o, step = self.options, 8**-0.5
-        visible, other = sources.reference_luma, sources.first_other_luma
+        visible, other = sources.reference_luma, sources.other_luma[0]
         y = other - visible
         g = ahead = x0 - visible
         px, py = torch.zeros_like(g), torch.zeros_like(g)
@@ -65,5 +65,5 @@ class TotalVariation(Prior):
         o = self.options
         gx, gy = gradient(x0 - sources.reference_luma)
         edges = torch.sqrt(gx.square() + gy.square() + o.eps**2)
-        fidelity = torch.sqrt((x0 - sources.first_other_luma).square() + o.eps**2)
+        fidelity = torch.sqrt((x0 - sources.other_luma[0]).square() + o.eps**2)
         return (fidelity + o.lam * edges).sum(dim=(1, 2, 3))

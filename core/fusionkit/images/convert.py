@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .picture import Picture
 
-__all__ = ["ChangedImages", "StoredImages", "to_array", "to_tensor"]
+__all__ = ["ChangedImages", "StoredImages", "image_rows", "to_array", "to_tensor"]
 
 
 class StoredImages(Sequence[Tensor]):
@@ -53,6 +53,11 @@ class ChangedImages(StoredImages):
         """Some rows of one."""
         index %= len(self)
         return self._make(index, rows) if index in self._changed else self._given.rows(index, rows)
+
+
+def image_rows(images: Sequence[Tensor], index: int, rows: slice) -> Tensor:
+    """Rows of one of several images (B, C, H, W); of a stored one no more is decoded."""
+    return images.rows(index, rows) if isinstance(images, StoredImages) else images[index][..., rows, :]
 
 
 def to_tensor(pixels: "np.ndarray[Any, Any]") -> Tensor:

@@ -31,18 +31,24 @@ class FoldedPrior(Prior):
             sources,
             images=(sources.images[other], image),
             luma=(sources.luma[other], reference),
-            roles=tuple(sources.roles[i] for i in indices) if sources.roles else (),
-            names=tuple(sources.name(i) for i in indices),
-            noise=tuple(sources.noise[i] for i in indices) if sources.noise else (),
+            names=tuple(sources.names[i] for i in indices),
+            noise=tuple(sources.noise[i] for i in indices),
             reference=1,
         )
 
+    def _pairs(self, sources: Sources) -> list[Sources]:
+        return [self._pair(sources, i, sources.reference_luma) for i in self._others(sources)]
+
     def _others(self, sources: Sources) -> list[int]:
-        return [i for i in range(len(sources)) if i != sources.reference % len(sources)]
+        return [i for i in range(len(sources)) if i != sources.reference]
 
     def start(self, sources: Sources) -> Any:
         """One state a fold."""
-        return [self.inner.start(self._pair(sources, i, sources.reference_luma)) for i in self._others(sources)]
+        return [self.inner.start(pair) for pair in self._pairs(sources)]
+
+    def follow(self, sources: Sources, state: Any) -> Any:
+        """One state a fold."""
+        return [self.inner.follow(pair, inner) for pair, inner in zip(self._pairs(sources), state, strict=True)]
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, Any]:
         """Fold all sources in."""
@@ -54,6 +60,5 @@ class FoldedPrior(Prior):
 
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
         """Mean of the pairs' energies."""
-        others = self._others(sources)
-        terms = [self.inner.energy(x0, self._pair(sources, i, sources.reference_luma)) for i in others]
+        terms = [self.inner.energy(x0, pair) for pair in self._pairs(sources)]
         return sum(terms[1:], terms[0]) / len(terms)

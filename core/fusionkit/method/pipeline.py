@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contracts import Backbone, ColorSpace, Decoder, Prior, Shot, Sources
+from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.picture import SHOWN, Depth, Picture
@@ -26,8 +26,9 @@ from ..timing import Stopwatch
 from .config import Choice, PipelineConfig, SamplerOptions
 from .folding import FoldedPrior
 from .parts import Part, build
-from .restore import Restored
+from .restore import STILL, Restored
 from .sampler import Callback, Sampler
+from .shot import Shot
 from .tiling import tiled
 
 __all__ = ["Fused", "FusedPicture", "Pipeline", "find_device", "output_depth"]
@@ -181,7 +182,6 @@ class Pipeline:
         images: Sequence[Tensor],
         *,
         reference: int | None = None,
-        roles: Sequence[str] = (),
         names: Sequence[str] = (),
         callback: Callback | None = None,
         watch: Stopwatch | None = None,
@@ -190,15 +190,16 @@ class Pipeline:
         """Fuse (B, 1 or 3, H, W) tensors in [0, 1], all of one size unless a stage makes them so.
 
         Image b of the result depends on image b of the sources alone. reference: index of the reference source; by
-        default as configured, chosen for each image. names: what messages call the sources. shot: of a video, what is
-        remembered of the frames before, and will be of this one.
+        default as configured, chosen for each image. names: what messages call the sources. shot: the state of a
+        video's shot, which this frame goes on with.
         """
-        sources = replace(self._sources(images, roles, names), shot=shot)
-        result = Fused(torch.empty(0), sources.notes, found=sources.found)
+        sources = self._sources(images, names)
+        result = Fused(torch.empty(0), sources.report.notes, found=sources.report.records)
         done: dict[int, Tensor] = {}
         batches = self._batches(sources, reference)
         for index, batch in batches:
-            fused = self._fuse(replace(sources.select(batch), reference=index), result, callback, watch or Stopwatch())
+            some = replace(sources.select(batch), reference=index)
+            fused = self._fuse(some, result, callback, watch or Stopwatch(), shot)
             if len(batches) == 1:
                 result.image = fused
                 return result
@@ -208,50 +209,57 @@ class Pipeline:
         result.image = torch.stack([done[b] for b in range(len(done))])
         return result
 
-    def _fuse(self, sources: Sources, result: Fused, callback: Callback | None, watch: Stopwatch) -> Tensor:
+    def _fuse(
+        self, sources: Sources, result: Fused, callback: Callback | None, watch: Stopwatch, shot: Shot | None
+    ) -> Tensor:
         """Images of one reference: stages, the sampler, stages."""
-        given = []
-        for stage in self.stages:
-            given.append(sources)
+        memory, given = shot.memory if shot else STILL, []
+        for i, stage in enumerate(self.stages):
+            plugin = stage.plugin.remembering(shot.stages[i]) if shot else stage.plugin
+            given.append((stage.name, plugin, sources))
             with watch.stage(f"stage {stage.name}"):
-                sources = stage.plugin.before(sources)
+                sources = plugin.before(sources)
             if not isinstance(sources, Sources):
                 raise PluginError(f"stage {stage.name}: before returned {type(sources).__name__}, expected Sources")
         _check_sizes(sources)
         if self.config.align == "check":
             with watch.stage("check"):
-                sources.once("places", partial(_check_places, sources))
+                memory.once("places", partial(_check_places, sources))
         noise = [torch.Generator().manual_seed(self.config.seed) for _ in range(len(sources.luma[0]))]
-        sample = self._sampler(sources)(sources, noise, callback=callback, watch=watch)
+        before = shot.prior if shot else None
+        sample = self._sampler(sources)(sources, noise, memory=memory, before=before, callback=callback, watch=watch)
+        if shot:
+            shot.prior = sample.state
         result.evaluations += sample.evaluations
         result.restored += sample.restored
-        result.notes += [r.note() for r in sample.restored]
+        for restored in sample.restored:
+            sources.report.note(restored.note())
         image = sample.image
         del sample  # its image goes as soon as a stage makes another
         if given and any(_share(image, t) for t in sources.luma):
             image = image.clone()  # stages may change it in place
-        for stage, before in zip(reversed(self.stages), reversed(given), strict=True):
-            with watch.stage(f"stage {stage.name}"):
-                image = stage.plugin.after(image, before)
-            if image.shape[-2:] != before.sizes[before.reference] or not all_finite(image):
+        for name, plugin, seen in reversed(given):
+            with watch.stage(f"stage {name}"):
+                image = plugin.after(image, seen)
+            size = seen.reference_luma.shape[-2:]
+            if image.shape[-2:] != size or not all_finite(image):
                 raise PluginError(
-                    f"stage {stage.name}: after returned shape {tuple(image.shape)} for sources of "
-                    f"{before.sizes[before.reference]}, or values that are not finite"
+                    f"stage {name}: after returned shape {tuple(image.shape)} for sources of {tuple(size)}, or values "
+                    "that are not finite"
                 )
         low, high = image.amin(), image.amax()
         return image if low >= 0 and high <= 1 else image.clamp(0, 1)
 
-    def _sources(self, images: Sequence[Tensor], roles: Sequence[str], names: Sequence[str]) -> Sources:
+    def _sources(self, images: Sequence[Tensor], names: Sequence[str]) -> Sources:
         if not len(images):
             raise InputError("nothing to fuse: give at least one image")
         stored = isinstance(images, StoredImages)  # their values are in range by what they are
         checked = images if stored else [self._checked(image, i) for i, image in enumerate(images)]
         if not stored and len({len(image) for image in checked}) > 1:
             raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in checked)}")
-        for what, given in (("roles", roles), ("names", names)):
-            if given and len(given) != len(checked):
-                raise InputError(f"{len(given)} {what} for {len(checked)} sources")
-        return Sources.of(checked, lambda image: self.color.split(image)[0], roles=tuple(roles), names=tuple(names))
+        if names and len(names) != len(checked):
+            raise InputError(f"{len(names)} names for {len(checked)} sources")
+        return Sources.of(checked, lambda image: self.color.split(image)[0], names=tuple(names))
 
     def _checked(self, image: Tensor, index: int) -> Tensor:
         if image.ndim != 4 or image.shape[1] not in (1, 3):
@@ -288,7 +296,7 @@ class Pipeline:
 
     def _sampler(self, sources: Sources) -> Sampler:
         """The sampler for sources of this number and size: a prior of fewer sources folds, large images are tiled."""
-        sampler, (height, width) = self.sampler, sources.sizes[0]
+        sampler, (height, width) = self.sampler, sources.luma[0].shape[-2:]
         if self.prior.max_sources is not None and len(sources) > self.prior.max_sources:
             sampler = replace(sampler, prior=FoldedPrior(self.prior, self.color))
         tile = self.config.tile or (TILE if height * width > WHOLE_PIXELS else 0)
@@ -360,11 +368,12 @@ def _share(a: Tensor, b: Tensor) -> bool:
 
 def _check_sizes(sources: Sources) -> None:
     """Refuse sources that the stages left in several sizes."""
-    reference = sources.sizes[sources.reference]
-    for i, size in enumerate(sources.sizes):
+    reference = sources.reference_luma.shape[-2:]
+    for name, y in zip(sources.names, sources.luma, strict=True):
+        size = y.shape[-2:]
         if size != reference:
             raise SizeMismatch(
-                f"{sources.name(i)} is {size[1]}x{size[0]} but {sources.name(sources.reference)} is "
+                f"{name} is {size[1]}x{size[0]} but {sources.names[sources.reference]} is "
                 f"{reference[1]}x{reference[0]}: sources must be registered and of one size; `resize=reference` "
                 "resizes the others to the reference"
             )
@@ -372,15 +381,15 @@ def _check_sizes(sources: Sources) -> None:
 
 def _check_places(sources: Sources) -> None:
     """Say which sources seem to lie elsewhere than the reference."""
-    reference = sources.reference % len(sources)
+    reference, report = sources.reference, sources.report
     for i in range(len(sources)):
         for b in range(len(sources.luma[i]) if i != reference else 0):
             apart = look_apart(sources.luma[reference][b : b + 1], sources.luma[i][b : b + 1])
             if apart is None:
                 continue
-            sources.found.setdefault("apart", []).append({"source": i + 1, **apart.record()})
-            sources.notes.append(
-                f"{sources.name(i)} looks {apart.pixels:.0f} px off {sources.name(reference)} "
+            report.record("apart", source=i + 1, **apart.record())
+            report.note(
+                f"{sources.names[i]} looks {apart.pixels:.0f} px off {sources.names[reference]} "
                 f"({apart.right:+.0f} to the right, {apart.down:+.0f} down); `align=affine` moves it there"
             )
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..contracts import Backbone, ColorSpace, Decoder, Sources
+from ..contracts import Backbone, ColorSpace, Decoder, Memory, Sources
 from ..errors import OptionError, PluginError
 from ..flow.path import x0_from_velocity
-from ..images.convert import ChangedImages, StoredImages
+from ..images.convert import ChangedImages, StoredImages, image_rows
 from ..memory import release_pages
 from ..numerics.choice import all_finite
 from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
@@ -28,12 +28,13 @@ from .config import Precision
 __all__ = ["DEAD_ZONE", "Restored", "Restorer"]
 
 TOGETHER = 2**20  # pixels that go through the flow at once
+STILL = Memory()
 DEAD_ZONE = 1.5 / 255  # estimates below count as none: no clean photograph measured reaches it
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What was found in a source of one image of the batch, and whether it went through the flow, at which t."""
+    """Noise of one source of one image, and the t it was cleaned at (0: not)."""
 
     source: str
     noise: Noise
@@ -115,20 +116,23 @@ class Restorer:
         one = self.backbone.channels in (None, 1)
         return self.backbone.restores > 0 and one and self.decoder.lossless and self.decoder.factor == 1
 
-    def __call__(self, sources: Sources, watch: Stopwatch) -> tuple[Sources, list[Restored]]:
-        """The restored sources, knowing what noise they still have; what was found in each."""
+    def __call__(
+        self, sources: Sources, watch: Stopwatch, memory: Memory = STILL
+    ) -> tuple[Sources, list[Restored]]:
+        """The restored sources with the noise that each still has; a row for each that was noisy.
+
+        memory: of a video's shot, whose noise is that of its first frame.
+        """
         if self.levels == "none":
             return sources, []
         with watch.stage("noise"):
-            planes = self._noisy(sources)
-        found = [Restored(sources.name(p.source), p.noise) for p in planes if p.channel == 0]
-        left = [torch.zeros(len(y), device=y.device) for y in sources.luma]
+            planes = self._noisy(sources, memory)
+        left = [y.new_zeros(len(y), 1, 1, 1) for y in sources.luma]
         if not self._able:
             for plane in planes:
                 left[plane.source][plane.image] = plane.noise.level
-            return replace(sources, noise=tuple(left)), found
-        if not planes:
-            return replace(sources, noise=tuple(left)), []
+        if not (self._able and planes):
+            return replace(sources, noise=tuple(left)), [Restored(sources.names[p.source], p.noise) for p in planes]
         with watch.stage("noise"):
             planes += self._noisy_chroma(sources, planes)
         with watch.stage("restore"):
@@ -136,14 +140,14 @@ class Restorer:
         for plane, pixels in zip(planes, cleaned, strict=True):
             if plane.channel == 0:
                 left[plane.source][plane.image] = estimate_noise(pixels[None, None])[0].level
-        found = [Restored(sources.name(p.source), p.noise, p.t) for p in planes if p.channel == 0]
-        return replace(self._put_back(sources, planes, cleaned), noise=tuple(left)), found
+        cleaned_at = [Restored(sources.names[p.source], p.noise, p.t) for p in planes if p.channel == 0]
+        return replace(self._put_back(sources, planes, cleaned), noise=tuple(left)), cleaned_at
 
-    def _noisy(self, sources: Sources) -> list[_Plane]:
+    def _noisy(self, sources: Sources, memory: Memory) -> list[_Plane]:
         """The luma planes whose noise is above the dead zone."""
         planes = []
         for i, luma in enumerate(sources.luma):
-            every = sources.once(f"noise {i}", partial(self._noise, luma, i, len(sources)))
+            every = memory.once(f"noise {i}", partial(self._noise, luma, i, len(sources)))
             for b, noise in enumerate(every):
                 if noise.level >= DEAD_ZONE or (self.given is not None and noise.level > 0):
                     planes.append(_Plane(i, b, 0, luma[b, 0], noise))
@@ -173,7 +177,7 @@ class Restorer:
         height, width = sources.luma[source].shape[-2:]
         found: list[Tensor] = []
         for part in strips(height, width, 0):
-            chroma = self.color.split(sources.image_rows(source, part.place)[image : image + 1])[1]
+            chroma = self.color.split(image_rows(sources.images, source, part.place)[image : image + 1])[1]
             if chroma is None:
                 return []
             found = found or [chroma.new_empty(height, width) for _ in chroma[0]]
@@ -182,7 +186,7 @@ class Restorer:
         return found
 
     def _clean(self, planes: Sequence[_Plane]) -> list[Tensor]:
-        """All planes, one evaluation of each: (H, W). Some at a time: the memory of one large image for any number."""
+        """All planes, one evaluation of each: (H, W). In chunks, so memory does not grow with their number."""
         height, width = planes[0].pixels.shape
         count = max(1, TOGETHER // (height * width))
         cleaned = []
@@ -235,7 +239,7 @@ class Restorer:
         def made(i: int, b: int, rows: slice) -> Tensor:
             first, last, _ = rows.indices(height)
             wide = slice(max(0, first - reach), min(height, last + reach))
-            image, luma = clean.image_rows(i, wide)[b : b + 1], lumas[i][b : b + 1, :, wide]
+            image, luma = image_rows(clean.images, i, wide)[b : b + 1], lumas[i][b : b + 1, :, wide]
             merged = self._merged(clean, image, luma, found[i, b], wide)
             return merged[..., first - wide.start : last - wide.start, :].clamp(0, 1)
 
@@ -259,6 +263,6 @@ class Restorer:
                     chroma[0, c] = cleaned[c + 1][rows] - 0.5
         count = len(sources)
         # its colour is nobody else's
-        alone = replace(sources, images=(image,) * count, luma=(luma,) * count, whole=None, shot=None)
+        alone = replace(sources, images=(image,) * count, luma=(luma,) * count, known_scenes=(), whole=None)
         merged = self.color.merge(luma, [chroma] * count, alone)
         return merged if merged.shape[1] == image.shape[1] else luma

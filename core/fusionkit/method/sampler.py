@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
+from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources
 from ..errors import OptionError, PluginError
 from ..flow import solvers
 from ..flow.path import interpolate, noise_share, x0_from_velocity
@@ -20,7 +20,7 @@ from ..numerics.precision import arithmetic
 from ..numerics.strips import is_large, strips
 from ..timing import Stopwatch
 from .config import SamplerOptions
-from .restore import Restored, Restorer
+from .restore import STILL, Restored, Restorer
 
 __all__ = ["Callback", "Sample", "Sampler", "Step"]
 
@@ -116,19 +116,22 @@ class Sampler:
         sources: Sources,
         noise: Noise | None = None,
         *,
-        state: Any = None,
+        memory: Memory = STILL,
+        before: Any = None,
         callback: Callback | None = None,
         watch: Stopwatch | None = None,
     ) -> Sample:
         """Fuse.
 
         noise: the one generator that all noise is drawn from, or one for each image of the batch, so that image b does
-        not depend on its neighbours. state: of the prior, to go on from; by default it starts anew.
+        not depend on its neighbours. memory, before: of a video's shot, and the prior's last state in the frame before.
         """
         with torch.no_grad():  # not inference mode, whose tensors could never meet a prior's gradient
             watch = watch or Stopwatch()
-            sources, restored = self._restorer()(sources, watch)
-            field = _CorrectedFlow(self, sources, noise, state, watch)
+            sources, restored = self._restorer()(sources, watch, memory)
+            if memory is not STILL:  # kinds of scene are recognised once in a shot
+                sources = replace(sources, known_scenes=memory.once("scenes", lambda: sources.scenes))
+            field = _CorrectedFlow(self, sources, noise, before, watch)
             field.evaluations = int(any(r.t > 0 for r in restored))
             if self.samples:
                 luma = field.solve(callback)
@@ -147,12 +150,13 @@ class Sampler:
 class _CorrectedFlow:
     """The field that solvers ask, over one call's sources; knows the prior's state and what was evaluated."""
 
-    def __init__(self, sampler: Sampler, sources: Sources, noise: Noise | None, state: Any, watch: Stopwatch) -> None:
+    def __init__(self, sampler: Sampler, sources: Sources, noise: Noise | None, before: Any, watch: Stopwatch) -> None:
         self.sampler, self.sources, self.generators, self.watch = sampler, sources, noise, watch
         self.evaluations = 0
         self.lost: Tensor | float = 0.0  # luma that the autoencoder cannot represent of the image x was made from
         with watch.stage("prior"):
-            self.state = sampler.prior.start(sources) if state is None else state
+            prior = sampler.prior
+            self.state = prior.start(sources) if before is None else prior.follow(sources, before)
 
     def solve(self, callback: Callback | None) -> Tensor:
         """The fused luma."""

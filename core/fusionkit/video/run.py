@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ..contracts import Shot
 from ..engines.engine import KILLED, Engine, SerialEngine
 from ..errors import FusionkitError, InputError, OutputError
 from ..images.picture import Array, Depth, from_unit, own_span
 from ..method.pipeline import Pipeline
+from ..method.shot import Shot
 from ..storage.atomic import atomic_write, remove_strays
 from .plan import Segment, Video, picture_of
 from .streams import Frame
@@ -102,7 +102,7 @@ def _fuse(pipeline: Pipeline, video: Video, segment: Segment) -> SegmentOutcome:
         frames = next((f for f in _moments(video, begin) if None not in f), None)
         if frames is not None:
             _fused(pipeline, video, frames, shot)
-            shot.averaged.clear()
+            shot.settle()
     cuts = {t for t in segment.shots if t > begin}
     with atomic_write(segment.path) as temporary, Writer(temporary, video) as writer:
         try:
@@ -168,7 +168,7 @@ def _fused(
         name = f"stream {i + 1}"
         picture = picture_of(frame, name)
         if picture.depth == "16":
-            span = shot.once(f"span {i}", partial(own_span, frame.values, picture.span))
+            span = shot.memory.once(f"span {i}", partial(own_span, frame.values, picture.span))
             picture = replace(picture, span=span)
         pictures.append(picture)
     found = pipeline.fuse_pictures(pictures, reference=video.reference, shot=shot).picture

@@ -9,6 +9,7 @@ from torch import Tensor
 from fusionkit.contracts import Options, Sources
 from fusionkit.errors import OptionError
 from fusionkit.numerics.window import box_mean
+from fusionkit.scene import SCENE_KINDS
 
 __all__ = ["REACH", "ChromaOptions", "mix_chroma"]
 
@@ -54,14 +55,9 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
     scaled = torch.stack([c for c, _, _ in colored]) * torch.where(several, rise, 1)
     weight = torch.hypot(scaled[:, :, :1], scaled[:, :, 1:]) + 1e-6
     weight = torch.where(there | ~there.any(0), weight, 0)
-    focus = _differ_in_focus(sources)
-    if bool(focus.any()):
+    nearest = [SCENE_KINDS[scene].chroma == "nearest" for scene in sources.scenes]
+    if any(nearest):
+        focus = torch.tensor(nearest, device=luma.device).view(-1, 1, 1, 1)
         distance = torch.stack([box_mean((luma - y).abs(), REACH) for _, y, _ in colored])
         weight = torch.where(focus, weight / (distance + NEAR).square(), weight)
     return (weight * scaled).sum(0) / weight.sum(0)
-
-
-def _differ_in_focus(sources: Sources) -> Tensor:
-    """For each image, (B, 1, 1, 1)."""
-    found = [scene == "focus" for scene in sources.scenes]
-    return torch.tensor(found, device=sources.luma[0].device).view(-1, 1, 1, 1)

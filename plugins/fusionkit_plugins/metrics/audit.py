@@ -139,7 +139,7 @@ class KeptOthers(_Kept):
 
     def which(self, sources: Sources) -> list[int]:
         """All but the reference."""
-        return [i for i in range(len(sources)) if i != sources.reference % len(sources)]
+        return [i for i in range(len(sources)) if i != sources.reference]
 
 
 class KeptReference(_Kept):
@@ -149,7 +149,7 @@ class KeptReference(_Kept):
 
     def which(self, sources: Sources) -> list[int]:
         """The reference."""
-        return [sources.reference % len(sources)]
+        return [sources.reference]
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ class _OfObjects(Metric):
     @staticmethod
     def _pairs(fused: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
         """Result and infrared image, (B, H, W) each, levels on the CPU."""
-        return levels(fused)[:, 0].cpu(), levels(sources.first_other_luma)[:, 0].cpu()
+        return levels(fused)[:, 0].cpu(), levels(sources.other_luma[0])[:, 0].cpu()
 
     @abstractmethod
     def _of(self, f: Tensor, infrared: Tensor, objects: list[_Object]) -> float:
@@ -350,7 +350,7 @@ class Drift(Metric):
 
     @staticmethod
     def _away(sources: Sources) -> Tensor:
-        other = levels(sources.first_other_luma)
+        other = levels(sources.other_luma[0])
         hot = torch.stack([_hot_mask(image[0]).float()[None] for image in other])
         return (F.max_pool2d(hot, 2 * RING[1] + 1, 1, RING[1]) == 0).float()
 

@@ -54,10 +54,10 @@ class Align(Stage):
             self.provenance = {"transform_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
     def before(self, sources: Sources) -> Sources:
-        """The same sources where the reference lies; what was found goes into `sources.found["aligned"]`."""
-        if len(set(sources.sizes)) > 1:
+        """The same sources where the reference lies; what was found is recorded under "aligned"."""
+        if len({y.shape[-2:] for y in sources.luma}) > 1:
             raise SizeMismatch("sources of different sizes cannot be aligned; `resize=reference` resizes them first")
-        reference, images = sources.reference % len(sources), list(sources.images)
+        reference, images = sources.reference, list(sources.images)
         for i in range(len(sources)):
             if i != reference:
                 moved = [self._moved_if_needed(sources.select([b]), i) for b in range(len(images[i]))]
@@ -69,36 +69,36 @@ class Align(Stage):
 
     def _moved_if_needed(self, sources: Sources, index: int) -> Tensor | None:
         """Source `index` of one image where the reference lies, None where it stays as it is."""
-        name, main = sources.name(index), sources.name(sources.reference)
-        size = sources.sizes[index]
+        name, main = sources.names[index], sources.names[sources.reference]
+        size = _size(sources, index)
         if self.given is not None:
-            matrix = self.given.matrix(index, sources.reference % len(sources), size)
+            matrix = self.given.matrix(index, sources.reference, size)
             if matrix is None:
                 return None
-            sources.notes.append(f"{name} moved as {self.options.transform} says")
+            sources.report.note(f"{name} moved as {self.options.transform} says")
             return self._moved(sources, index, torch.tensor(matrix, dtype=torch.float64), {})
         found = self._found(sources, index)
         if found is None or not found.sure:
-            sources.notes.append(f"{name}: not aligned: no confident match with {main}")
+            sources.report.note(f"{name}: not aligned: no confident match with {main}")
             _record(sources, index, None, {})
             return None
         off = displacement(found.matrix, size)
         figures = {"pixels_off": round(off, 2), "before": round(found.before, 4), "after": round(found.after, 4)}
         if off < STILL:
-            sources.notes.append(f"{name} lies on {main} already ({off:.1f} px off)")
+            sources.report.note(f"{name} lies on {main} already ({off:.1f} px off)")
             _record(sources, index, None, figures)
             return None
-        sources.notes.append(
+        sources.report.note(
             f"{name} aligned to {main} ({self.options.model}): it was {off:.1f} px off; agreement of edges "
             f"{found.before:.2f} before, {found.after:.2f} after"
         )
         return self._moved(sources, index, found.matrix, figures)
 
     def _found(self, sources: Sources, index: int) -> Registration | None:
-        if min(sources.sizes[index]) < LEAST_SIDE:
+        if min(_size(sources, index)) < LEAST_SIDE:
             return None
         find = partial(register, sources.reference_luma, sources.luma[index], self.options.model)
-        return sources.once(f"aligned {index}", find)
+        return self.memory.once(f"aligned {index}", find)
 
     def _moved(self, sources: Sources, index: int, matrix: Tensor, figures: dict[str, Any]) -> Tensor:
         image = sources.images[index]
@@ -110,9 +110,9 @@ class Align(Stage):
             filling = (gaussian_blur(moved - reference, BROAD) + reference).clamp(0, 1)
             share = (2 * gaussian_blur(inside.to(image), SEAM) - 1).clamp(0, 1) * inside
             moved = share * moved + (1 - share) * filling
-            sources.notes.append(
-                f"{outside:.1%} of the picture lies outside {sources.name(index)} and shows "
-                f"{sources.name(sources.reference)} alone"
+            sources.report.note(
+                f"{outside:.1%} of the picture lies outside {sources.names[index]} and shows "
+                f"{sources.names[sources.reference]} alone"
             )
         _record(sources, index, matrix, {**figures, "outside": round(outside, 4)})
         return moved
@@ -121,12 +121,11 @@ class Align(Stage):
 def _record(sources: Sources, index: int, matrix: Tensor | None, figures: dict[str, Any]) -> None:
     """What the manifest says of one source."""
     rows = None if matrix is None else [[float(v) for v in row] for row in matrix]
-    sources.found.setdefault("aligned", []).append(
-        {
-            "source": index + 1,
-            "reference": sources.reference % len(sources) + 1,
-            "size": list(sources.sizes[index][::-1]),
-            "matrix": rows,
-            **figures,
-        }
-    )
+    width_height = list(_size(sources, index)[::-1])
+    place = {"source": index + 1, "reference": sources.reference + 1, "size": width_height, "matrix": rows}
+    sources.report.record("aligned", **place, **figures)
+
+
+def _size(sources: Sources, index: int) -> tuple[int, int]:
+    height, width = sources.luma[index].shape[-2:]
+    return height, width

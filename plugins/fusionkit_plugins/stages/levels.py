@@ -13,6 +13,7 @@ from fusionkit.numerics.choice import order_statistics, subsample
 from fusionkit.numerics.heat import Heat
 from fusionkit.numerics.luma import luma, rounded_luma
 from fusionkit.numerics.strips import strips
+from fusionkit.scene import SCENE_KINDS
 
 __all__ = ["RoundedLuma", "Stretch", "Truncate", "Vivid", "VividOptions"]
 
@@ -72,27 +73,27 @@ class Vivid(Stage):
 
     def before(self, sources: Sources) -> Sources:
         """The sources with what is hot raised in the luma of grey ones beside the reference."""
-        several = len(set(sources.sizes)) > 1  # which are refused once no stage is left
-        if self.options.hot == 1 or several or "heat" not in sources.scenes:
+        several = len({y.shape for y in sources.luma}) > 1  # which are refused once no stage is left
+        if self.options.hot == 1 or several or not any(self._shows_heat(sources)):
             return sources
-        shows = torch.tensor([scene == "heat" for scene in sources.scenes])
+        shows = torch.tensor(self._shows_heat(sources))
         lumas = list(sources.luma)
         for i, y in enumerate(lumas):
             raised = shows.to(y.device) & ~sources.colored[i]
-            if i != sources.reference % len(sources) and bool(raised.any()):
-                low, high = self._ends(subsample(y), f"vivid source {i}", sources)
+            if i != sources.reference and bool(raised.any()):
+                low, high = self._ends(subsample(y), f"source {i}")
                 gain = (BRIGHT - low).div((high - low).clamp_min(1e-3)).clamp(1, self.options.hot)
                 gain = torch.where(raised.view(-1, 1, 1, 1), gain, torch.ones_like(gain))
-                lumas[i] = _raised(y, low, gain, Heat.of(y, partial(sources.steady, f"vivid heat {i}")))
+                lumas[i] = _raised(y, low, gain, Heat.of(y, partial(self.memory.steady, f"heat {i}")))
         return replace(sources, luma=tuple(lumas))
 
     def after(self, image: Tensor, sources: Sources) -> Tensor:
         """The stretched image, each of the batch by its own luma."""
         o = self.options
-        applies = [o.scenes == "all" or scene == "heat" for scene in sources.scenes]
+        applies = [o.scenes == "all" or shows for shows in self._shows_heat(sources)]
         if not any(applies):
             return image
-        low, high = self._ends(luma(subsample(image)), "vivid", sources)
+        low, high = self._ends(luma(subsample(image)), "result")
         span = (high - low).clamp(1e-3, 1)
         least, most = low.clamp(0, DARKEST), high.clamp(1 - DARKEST, 1)
         gain = ((most - least) / span).clamp(1, o.gain)
@@ -106,12 +107,17 @@ class Vivid(Stage):
             rows.add_(((below + gain * (y - low)) - y) * where).clamp_(0, 1)
         return image
 
-    def _ends(self, y: Tensor, name: str, sources: Sources) -> tuple[Tensor, Tensor]:
+    def _shows_heat(self, sources: Sources) -> list[bool]:
+        """Whether each image is of a kind of scene whose tone is vivid."""
+        scenes = self.memory.once("scenes", lambda: sources.scenes)
+        return [SCENE_KINDS[scene].tone == "vivid" for scene in scenes]
+
+    def _ends(self, y: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """The quantiles of each luma (B, 1, H, W) that the stretch goes by, (B, 1, 1, 1) each; steady in a video."""
         rows, share = y.flatten(1), self.options.ignored
         last = rows.shape[1] - 1
         low, high = order_statistics(rows, [int(share * last), int((1 - share) * last)]).view(-1, 2, 1, 1, 1).unbind(1)
-        return sources.steady(f"{name} low", low), sources.steady(f"{name} high", high)
+        return self.memory.steady(f"{name} low", low), self.memory.steady(f"{name} high", high)
 
 
 def _raised(y: Tensor, low: Tensor, gain: Tensor, found: Heat) -> Tensor:

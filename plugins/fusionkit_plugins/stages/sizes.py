@@ -18,11 +18,12 @@ class Resize(Stage):
 
     def before(self, sources: Sources) -> Sources:
         """All sources in the reference's size; a note for each that was resized."""
-        size = sources.sizes[sources.reference]
-        odd = [i for i in range(len(sources)) if sources.sizes[i] != size]
+        sizes = [y.shape[-2:] for y in sources.luma]
+        size = sizes[sources.reference]
+        odd = [i for i in range(len(sources)) if sizes[i] != size]
         images = list(sources.images)
         for i in odd:
-            sources.notes.append(f"{sources.name(i)} resized from {_text(sources.sizes[i])} to {_text(size)}")
+            sources.report.note(f"{sources.names[i]} resized from {_text(sizes[i])} to {_text(size)}")
             images[i] = F.interpolate(images[i], size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
         return sources.with_images(images) if odd else sources
 
@@ -45,9 +46,10 @@ class WorkingSize(Stage):
     def before(self, sources: Sources) -> Sources:
         """Images and lumas in the working size."""
         size = self.options.size
-        if len(set(sources.sizes)) > 1:
+        sizes = [y.shape[-2:] for y in sources.luma]
+        if len(set(sizes)) > 1:
             raise SizeMismatch(
-                f"sources differ in size ({', '.join(map(_text, sources.sizes))}), which a working size would hide; "
+                f"sources differ in size ({', '.join(map(_text, sizes))}), which a working size would hide; "
                 "`resize=reference` resizes them first"
             )
         return replace(
@@ -58,7 +60,7 @@ class WorkingSize(Stage):
 
     def after(self, image: Tensor, sources: Sources) -> Tensor:
         """The result in the size that the sources came in."""
-        size = sources.sizes[sources.reference]
+        size = sources.reference_luma.shape[-2:]
         return image if image.shape[-2:] == size else _bicubic(image, size)
 
 
@@ -66,5 +68,5 @@ def _bicubic(image: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(image, tuple(size), mode="bicubic", align_corners=False)
 
 
-def _text(size: tuple[int, int]) -> str:
+def _text(size: Sequence[int]) -> str:
     return f"{size[1]}x{size[0]}"

@@ -45,7 +45,7 @@ class WLS(Prior):
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The fused luma (B, 1, H, W)."""
-        lumas = (sources.other_luma[0] if len(sources) > 1 else sources.reference_luma, sources.reference_luma)
+        lumas = (sources.other_luma[0], sources.reference_luma)
         bases = [self.smooth(y) for y in lumas]
         details = [y - base for y, base in zip(lumas, bases, strict=True)]
         saliency = [_saliency(y) for y in lumas]

@@ -5,7 +5,7 @@ import torch
 
 from fusionkit.contracts import Sources
 from fusionkit.numerics.luma import colorful, luma
-from fusionkit.numerics.recognise import recognise
+from fusionkit.scene import recognise
 from fusionkit.scenes import SCENES
 
 KINDS = {

@@ -1,0 +1,135 @@
+"""Kinds of scene: one row each says how it is recognised and what every part of a method makes of it.
+
+A kind of scene is added by a row here; where its evidence is a new one, by a strategy in `fusionkit_priors.evidence`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .numerics.choice import subsample
+
+__all__ = ["SCENE_KINDS", "Scene", "SceneKind", "recognise"]
+
+THUMBNAIL = 64  # side of the thumbnails that a kind is recognised from
+BLACK, BLACK_SHARE, BLACK_ORDER = 0.03, 0.33, 0.3  # a scan: black in all sources, over this share of a picture alike
+ALIKE, APART = 0.75, 0.15  # rank correlation from which sources show the same light, and mean difference in exposure
+
+
+class Statistics:
+    """What tells kinds of scene apart, computed from lumas (1, 1, H, W) when it is asked for.
+
+    colored: which sources have colour.
+    """
+
+    def __init__(self, lumas: Sequence[Tensor], colored: Sequence[bool]) -> None:
+        self._few = [subsample(y) for y in lumas]
+        self.all_colored, self._one_kind = all(colored), all(colored) or not any(colored)
+
+    @cached_property
+    def _small(self) -> Tensor:
+        return torch.cat([F.interpolate(y, size=(THUMBNAIL, THUMBNAIL), mode="area") for y in self._few]).flatten(1)
+
+    @cached_property
+    def order(self) -> float:
+        """Least rank correlation of the first source with the others; 1 for one alone, 0 for a constant."""
+        rows = self._small
+        if len(rows) == 1:
+            return 1.0
+        ranks = rows.argsort(1).argsort(1).float()
+        constant = bool((rows.amax(1) == rows.amin(1)).any())
+        return 0.0 if constant else float(torch.corrcoef(ranks)[0, 1:].amin())
+
+    @property
+    def scanned(self) -> bool:
+        """Whether much is black in all sources, and they agree where."""
+        black = torch.stack([y < BLACK for y in self._few]).all(0).float().mean()
+        return bool(black > BLACK_SHARE and self.order > BLACK_ORDER)
+
+    @property
+    def same_light(self) -> bool:
+        """Whether sources, all grey or all in colour, have their bright and dark places in one order."""
+        return self._one_kind and self.order >= ALIKE
+
+    @property
+    def apart(self) -> bool:
+        """Whether sources differ in brightness as exposures do."""
+        return float((self._small - self._small[:1]).abs().mean(1).amax()) > APART
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneKind:
+    """One kind of scene.
+
+    name: as options call it. title: as people call it. task: its name for `--task`. shows: whether statistics of
+    sources are of this kind; the first row of the table that says so is taken. evidence: the strategy by which
+    `em_tv` tells who explains a pixel. tone: the look that results get by default. chroma: whose colour a result
+    takes, mixed by strength, or of the source with the nearest luma. audit: metrics of the audit that say how such
+    a fusion went, with their words on a contact sheet.
+    """
+
+    name: str
+    title: str
+    task: str
+    shows: Callable[[Statistics], bool]
+    evidence: str
+    tone: Literal["faithful", "vivid"] = "faithful"
+    chroma: Literal["strongest", "nearest"] = "strongest"
+    audit: Mapping[str, str]
+
+
+SCENE_KINDS: dict[str, SceneKind] = {
+    kind.name: kind
+    for kind in (
+        SceneKind(
+            name="contrast",
+            title="scans or spectral bands",
+            task="medical",
+            shows=lambda found: found.scanned or (found.all_colored and not found.same_light),
+            evidence="contrast",
+            audit={"kept_others": "first kept", "kept_reference": "reference kept", "halo": "halo %"},
+        ),
+        SceneKind(
+            name="exposure",
+            title="exposures",
+            task="mef",
+            shows=lambda found: found.same_light and found.apart,
+            evidence="exposure",
+            audit={"rescued": "rescued", "rims": "rims %"},
+        ),
+        SceneKind(
+            name="focus",
+            title="focus settings",
+            task="mff",
+            shows=lambda found: found.same_light,
+            evidence="focus",
+            chroma="nearest",
+            audit={"sharper": "dB to the sharper", "halo": "halo %"},
+        ),
+        SceneKind(
+            name="heat",
+            title="infrared and visible",
+            task="ivif",
+            shows=lambda found: True,
+            evidence="heat",
+            tone="vivid",
+            audit={"kept_others": "IR kept", "kept_reference": "visible kept", "hot": "hot", "polarity": "polarity"},
+        ),
+    )
+}
+
+if TYPE_CHECKING:
+    Scene = str
+else:
+    Scene = Literal[tuple(SCENE_KINDS)]
+
+
+def recognise(lumas: Sequence[Tensor], colored: Sequence[bool]) -> Scene:
+    """The kind of one scene, from its sources' luma (1, 1, H, W), and which of them have colour."""
+    found = Statistics(lumas, colored)
+    return next(kind.name for kind in SCENE_KINDS.values() if kind.shows(found))

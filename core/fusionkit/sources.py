@@ -1,0 +1,189 @@
+"""The sources of one scene as every plug-in sees them, the report of a fusion, and the memory of a video's shot."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from .images.convert import StoredImages, image_rows
+from .numerics.luma import colorful
+from .numerics.luma import luma as bt601
+from .numerics.strips import strips
+from .scene import Scene, recognise
+
+__all__ = ["Memory", "Report", "ShotMemory", "Sources", "running_average"]
+
+FOLLOWS = 0.2  # weight of the current frame in running averages
+
+
+@dataclass
+class Report:
+    """What a fusion tells its caller: notes for people, records for the manifest."""
+
+    notes: list[str] = field(default_factory=list)
+    records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def note(self, text: str) -> None:
+        """Add a note, unless it was made already."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def record(self, name: str, **values: Any) -> None:
+        """Add a row to the manifest's list `name`."""
+        self.records.setdefault(name, []).append(values)
+
+
+class Memory:
+    """Memory of a single image: nothing is kept."""
+
+    def once(self, name: str, find: Callable[[], Any]) -> Any:
+        """The value of `find`; in a shot, its value at the first frame."""
+        return find()
+
+    def steady(self, name: str, value: Tensor) -> Tensor:
+        """The value; in a shot, its running average over the frames, so that nothing flickers."""
+        return value
+
+
+class ShotMemory(Memory):
+    """Memory of one owner over the frames of a video's shot: values of the first frame, running averages."""
+
+    def __init__(self) -> None:
+        self._fixed: dict[str, Any] = {}
+        self._averages: dict[str, Tensor] = {}
+
+    def once(self, name: str, find: Callable[[], Any]) -> Any:
+        """The value of `find` at the first frame."""
+        if name not in self._fixed:
+            self._fixed[name] = find()
+        return self._fixed[name]
+
+    def steady(self, name: str, value: Tensor) -> Tensor:
+        """The running average of the value."""
+        self._averages[name] = running_average(self._averages.get(name), value)
+        return self._averages[name]
+
+    def settle(self) -> None:
+        """Forget the averages, keep what the first frame fixed."""
+        self._averages.clear()
+
+
+def running_average(before: Tensor | None, value: Tensor) -> Tensor:
+    """The average of a value over frames, of the last frames above all; before: the average until then, if any."""
+    return value if before is None else torch.lerp(before, value, FOLLOWS)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The registered images of one scene.
+
+    images: each (B, 3, H, W) or (B, 1, H, W) in [0, 1], all of one size once the stages are through; large pictures
+    are decoded lazily, on each access. luma: their (B, 1, H, W). reference: index, from 0, of the source whose look
+    the result takes where sources disagree (the visible image of an infrared pair). names: what messages call each
+    source. noise: deviation of the noise that each source's luma still has, (B, 1, 1, 1) in units of [0, 1]; zeros
+    where none is known. to_luma: makes luma of an image. report: takes notes and records for the user.
+    known_scenes: the kind of scene of each image, where it is decided already. whole: the sources that a strip was
+    cut from.
+    """
+
+    images: Sequence[Tensor]
+    luma: tuple[Tensor, ...]
+    reference: int = -1
+    names: tuple[str, ...] = ()
+    noise: tuple[Tensor, ...] = ()
+    to_luma: Callable[[Tensor], Tensor] = bt601
+    report: Report = field(default_factory=Report, compare=False)
+    known_scenes: tuple[Scene, ...] = ()
+    whole: "Sources | None" = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Fill in what was not given."""
+        count = len(self.luma)
+        filled = {
+            "reference": self.reference % count if count else 0,
+            "names": self.names or tuple(f"source {i + 1}" for i in range(count)),
+            "noise": self.noise or tuple(y.new_zeros(len(y), 1, 1, 1) for y in self.luma),
+        }
+        for name, value in filled.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, images: Sequence[Tensor], to_luma: Callable[[Tensor], Tensor] = bt601, **fields: Any) -> Self:
+        """Sources of these images; their luma is made by `to_luma`, pixel by pixel."""
+        stored = isinstance(images, StoredImages)
+        luma = tuple(_luma_of(images, i, to_luma) for i in range(len(images)))
+        return cls(images if stored else tuple(images), luma, to_luma=to_luma, **fields)
+
+    def with_images(self, images: Sequence[Tensor]) -> Self:
+        """The same sources with other images and the luma of these."""
+        return replace(self, images=tuple(images), luma=tuple(self.to_luma(image) for image in images))
+
+    def select(self, indices: Sequence[int]) -> Self:
+        """Some images of the batch; the sources themselves where that is all."""
+        if list(indices) == list(range(len(self.luma[0]))):
+            return self
+        return replace(
+            self,
+            images=tuple(image[list(indices)] for image in self.images),
+            luma=tuple(y[list(indices)] for y in self.luma),
+            noise=tuple(level[list(indices)] for level in self.noise),
+            known_scenes=tuple(self.known_scenes[b] for b in indices) if self.known_scenes else (),
+        )
+
+    def rows(self, rows: slice) -> Self:
+        """A strip of all images, with a reference to the full sources."""
+        cut = tuple(image_rows(self.images, i, rows) for i in range(len(self)))
+        return replace(self, images=cut, luma=tuple(y[..., rows, :] for y in self.luma), whole=self.whole or self)
+
+    @property
+    def colored(self) -> tuple[Tensor, ...]:
+        """Whether each source has colour, (B,) of bool each; of a strip, whether the full sources have."""
+        return (self.whole or self)._colored
+
+    @property
+    def scenes(self) -> tuple[Scene, ...]:
+        """The kind of scene of each image of the batch (`fusionkit.scene`); of a strip, of the full sources."""
+        return self.known_scenes or (self.whole or self)._scenes
+
+    @cached_property
+    def _colored(self) -> tuple[Tensor, ...]:
+        if isinstance(self.images, StoredImages):
+            return tuple(torch.tensor([p.has_color], device=self.images.device) for p in self.images.pictures)
+        return tuple(colorful(image) for image in self.images)
+
+    @cached_property
+    def _scenes(self) -> tuple[Scene, ...]:
+        every = range(len(self.luma[0]))
+        return tuple(recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored]) for b in every)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether any source is known to have noise."""
+        return any(bool((level > 0).any()) for level in self.noise)
+
+    @property
+    def reference_luma(self) -> Tensor:
+        """Luma of the reference source."""
+        return self.luma[self.reference]
+
+    @property
+    def other_luma(self) -> tuple[Tensor, ...]:
+        """Luma of all sources but the reference, in order; a single source is its own other."""
+        return tuple(y for i, y in enumerate(self.luma) if i != self.reference) or (self.reference_luma,)
+
+
+def _luma_of(images: Sequence[Tensor], index: int, to_luma: Callable[[Tensor], Tensor]) -> Tensor:
+    """Luma of one image; of a stored picture strip by strip."""
+    if not isinstance(images, StoredImages):
+        return to_luma(images[index])
+    width, height = images.pictures[index].size
+    luma = torch.empty(1, 1, height, width, device=images.device)
+    for part in strips(height, width, 0):
+        luma[..., part.place, :] = to_luma(images.rows(index, part.rows))
+    return luma
