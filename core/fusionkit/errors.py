@@ -6,6 +6,7 @@ FusionkitError
 │   ├── PluginClash
 │   └── BrokenPlugin
 ├── OptionError          an option's name or value is wrong
+│   └── NoEffect         an option is not read with the others that were chosen
 ├── InputError           an image cannot be used
 │   ├── ImageReadError
 │   └── SizeMismatch
@@ -18,6 +19,7 @@ __all__ = [
     "FusionkitError",
     "ImageReadError",
     "InputError",
+    "NoEffect",
     "OptionError",
     "OutputError",
     "PluginClash",
@@ -50,6 +52,10 @@ class BrokenPlugin(PluginError):
 
 class OptionError(FusionkitError):
     """An option's name or value is wrong."""
+
+
+class NoEffect(OptionError):
+    """An option would change nothing: no part reads it with the other options that were chosen."""
 
 
 class InputError(FusionkitError):

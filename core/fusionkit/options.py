@@ -1,23 +1,168 @@
-"""Options as pydantic models: strict, frozen, and explained in one line where a value is wrong."""
+"""Options as pydantic models: strict, frozen, and explained in one line where a value is wrong.
+
+Fields say more than their type: `FilePath` and `WeightsName` mark text that names a file, and `When` the value of
+another field with which a field is read. Validation, help, documentation and the page read these marks.
+"""
 
 import difflib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
-from .errors import OptionError
+from .errors import NoEffect, OptionError
 
-__all__ = ["Options", "describe_field", "describe_limits", "describe_type", "explain", "validate_options"]
+__all__ = [
+    "FilePath",
+    "Options",
+    "WeightsName",
+    "When",
+    "conditions",
+    "describe_field",
+    "describe_limits",
+    "describe_type",
+    "effective",
+    "explain",
+    "explained",
+    "no_effect",
+    "opens",
+    "validate_options",
+]
 
 Model = TypeVar("Model", bound=BaseModel)
+NO_EFFECT = "no_effect"  # pydantic's type of the error
+
+
+@dataclass(frozen=True, slots=True)
+class _Opens:
+    """Marks a text that names something on this machine's disk."""
+
+    what: Literal["file", "weights"]
+    described: str
+
+
+FilePath = Annotated[str, _Opens("file", "file")]
+WeightsName = Annotated[str, _Opens("weights", "name of weights, or a file")]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class When:
+    """A field is read only while another field of its model has one of these values, or is above a number.
+
+        eta: Annotated[float, When("solver", "euler")] = Field(0.0, ge=0, le=1)
+        steps: Annotated[int, When("strength", above=0)] = Field(1, ge=1)
+
+    A field that has several is read while all of them hold, and never where the other field is not read itself.
+    """
+
+    field: str
+    values: tuple[Any, ...]
+    above: float | None
+
+    def __init__(self, field: str, *values: Any, above: float | None = None) -> None:
+        if bool(values) == (above is not None):
+            raise TypeError("When: give values of the other field, or a number that it must be above")
+        for name, value in {"field": field, "values": values, "above": above}.items():
+            object.__setattr__(self, name, value)
+
+    def holds(self, value: Any) -> bool:
+        """Whether the other field's value is one with which the field is read."""
+        return bool(value in self.values if self.above is None else value > self.above)
+
+    def __str__(self) -> str:
+        """The condition in words: solver euler or heun; strength above 0."""
+        return f"{self.field} {self._wanted}"
+
+    def quoted(self) -> str:
+        """The condition with the field in backquotes, as messages of the core have it."""
+        return f"`{self.field}` {self._wanted}"
+
+    @property
+    def _wanted(self) -> str:
+        return f"above {self.above:g}" if self.above is not None else " or ".join(map(_word, self.values))
 
 
 class Options(BaseModel):
-    """Base of every options model: a key that does not exist is an error, and values never change."""
+    """Base of every options model: unknown keys and options without effect are errors; values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _all_read(self) -> Self:
+        """Refuse a value that differs from the default where the other options leave it unread."""
+        for name, info in type(self).model_fields.items():
+            failed = _unread(self, name)
+            value = getattr(self, name)
+            if failed is not None and value != info.get_default(call_default_factory=True):
+                shown = f"{name}={_word(value)}"
+                raise no_effect(
+                    f"`{shown}` is read only with {failed.quoted()}; here `{failed.field}` is "
+                    f"{_word(getattr(self, failed.field))}"
+                )
+        return self
+
+
+def no_effect(message: str) -> PydanticCustomError:
+    """The error that a validator raises for an option without effect; `validate_options` makes `NoEffect` of it."""
+    return PydanticCustomError(NO_EFFECT, "{message}", {"message": message})
+
+
+def conditions(info: FieldInfo) -> list[When]:
+    """Conditions under which a field is read; empty: always."""
+    return [mark for mark in info.metadata if isinstance(mark, When)]
+
+
+def _unread(model: BaseModel, name: str) -> When | None:
+    """The condition that keeps a field from being read, its own or one of the fields it depends on; None: it is."""
+    for when in conditions(type(model).model_fields[name]):
+        if not when.holds(getattr(model, when.field)):
+            return when
+        if (above := _unread(model, when.field)) is not None:
+            return above
+    return None
+
+
+def effective(model: type[Model], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options that are read when they are given together; raises nothing, whatever their values."""
+    given = model.model_construct(**options)
+    return {k: v for k, v in options.items() if k not in model.model_fields or _unread(given, k) is None}
+
+
+def opens(field: Any) -> Literal["", "file", "weights"]:
+    """What on this machine's disk a field, or a value of an annotation, can name: nothing, any file, or weights.
+
+    Looks into Annotated, unions, containers and nested models; `pathlib.Path` and pydantic's path types are files.
+    """
+    found = set(_opened(field, set()))
+    return "file" if "file" in found else "weights" if "weights" in found else ""
+
+
+def _opened(annotation: Any, seen: set[Any]) -> Iterator[Literal["file", "weights"]]:
+    if isinstance(annotation, FieldInfo):
+        yield from (mark.what for mark in annotation.metadata if isinstance(mark, _Opens))
+        annotation = annotation.annotation
+    if get_origin(annotation) is Literal:
+        return
+    for part in (*getattr(annotation, "__metadata__", ()), getattr(annotation, "__value__", None)):
+        if isinstance(part, _Opens):
+            yield part.what
+        elif part is not None and part is not annotation:  # the meaning of `type Name = ...`
+            yield from _opened(part, seen)
+    for part in get_args(annotation):
+        yield from _opened(part, seen)
+    if not isinstance(annotation, type) or annotation in seen:
+        return
+    seen.add(annotation)
+    if issubclass(annotation, os.PathLike):
+        yield "file"
+    elif issubclass(annotation, BaseModel):
+        for info in annotation.model_fields.values():
+            yield from _opened(info, seen)
 
 
 def validate_options(model: type[Model], options: Mapping[str, Any], owner: str) -> Model:
@@ -25,7 +170,13 @@ def validate_options(model: type[Model], options: Mapping[str, Any], owner: str)
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        raise OptionError(f"{owner}: {explain(error, model)}") from None
+        raise explained(error, model, f"{owner}: ") from None
+
+
+def explained(error: ValidationError, model: type[BaseModel], before: str = "") -> OptionError:
+    """The error of one line for what is wrong: `NoEffect` where all that is wrong is that options are not read."""
+    idle = all(item["type"] == NO_EFFECT for item in error.errors())
+    return (NoEffect if idle else OptionError)(f"{before}{explain(error, model)}")
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -39,6 +190,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             near = difflib.get_close_matches(last, known, n=1)
             hint = f"; did you mean {owner + near[0]!r}?" if near else ""
             problems.append(f"no option {key!r}{hint} (options: {', '.join(known) or 'none'})")
+        elif item["type"] == NO_EFFECT:
+            problems.append(item["msg"])
         else:
             text = item["msg"][:1].lower() + item["msg"][1:]
             text = text.removeprefix("value error, ")
@@ -61,9 +214,10 @@ def _owner(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, Map
 
 
 def describe_field(info: Any) -> str:
-    """Type, range and default of a pydantic field, as text."""
+    """Type, range, default of a pydantic field, and the other options that it is read with, as text."""
     default = info.get_default(call_default_factory=True)
-    return ", ".join([describe_type(info.annotation), *describe_limits(info), f"default {_shown(default)}"])
+    read = [f"read with {' and '.join(map(str, whens))}"] if (whens := conditions(info)) else []
+    return ", ".join([describe_type(info), *describe_limits(info), f"default {_shown(default)}", *read])
 
 
 def describe_limits(info: Any) -> list[str]:
@@ -73,14 +227,18 @@ def describe_limits(info: Any) -> list[str]:
 
 
 def describe_type(annotation: Any) -> str:
-    """A type as users read it: choices by name, optional values by what they may be."""
+    """The type of a field, or an annotation, as users read it: choices by name, optional values by what they may be."""
+    if isinstance(annotation, FieldInfo):
+        marks = [mark for mark in annotation.metadata if isinstance(mark, _Opens)]
+        return marks[0].described if marks else describe_type(annotation.annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " | ".join(map(str, arguments))
     if origin in (Union, UnionType):
         return " or ".join(describe_type(a) for a in arguments if a is not type(None))
-    if getattr(annotation, "__metadata__", None):  # Annotated
-        return describe_type(arguments[0])
+    if metadata := getattr(annotation, "__metadata__", None):  # Annotated
+        marks = [mark for mark in metadata if isinstance(mark, _Opens)]
+        return marks[0].described if marks else describe_type(arguments[0])
     if origin in (list, tuple) and arguments:
         inner = [describe_type(a) for a in arguments if a is not Ellipsis]
         return f"{origin.__name__} of {' and '.join(dict.fromkeys(inner))}"
@@ -96,3 +254,16 @@ def _shown(default: Any) -> str:
     if isinstance(default, BaseModel):
         return str(default) if type(default).__str__ is not BaseModel.__str__ else "its defaults"
     return repr(default)
+
+
+def _word(value: Any) -> str:
+    """A value as users write it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return (
+        f"{value:g}"
+        if isinstance(value, float)
+        else ",".join(map(_word, value))
+        if isinstance(value, tuple)
+        else str(value)
+    )
