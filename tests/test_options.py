@@ -62,7 +62,7 @@ def test_a_wrong_value_is_wrong_beside_one_without_effect() -> None:
     with pytest.raises(OptionError, match="n='x'") as error:
         validate_options(Outer, {"flow": {"steps": 2}, "n": "x"}, "x")
     assert not isinstance(error.value, NoEffect)
-    with pytest.raises(NoEffect, match="^x: `steps=2` is read"):
+    with pytest.raises(NoEffect, match=r"^x: `steps=2` is read"):
         validate_options(Outer, {"flow": {"steps": 2}}, "x")
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
-import torch
 import torch.nn.functional as F
 from pydantic import BaseModel
 from torch import Tensor
@@ -179,7 +178,7 @@ class Stage(Plugin, ABC):
     memory: Memory = Memory()
 
     def remembering(self, memory: Memory) -> Self:
-        """This stage with a memory: the one that the frames of a shot go through."""
+        """A copy of the stage with a memory, for the frames of a shot."""
         stage = copy(self)
         stage.memory = memory
         return stage

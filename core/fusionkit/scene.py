@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .numerics.choice import subsample
 
-__all__ = ["SCENE_KINDS", "Scene", "SceneKind", "recognise"]
+__all__ = ["SCENE_KINDS", "Scene", "SceneChoice", "SceneKind", "recognise"]
 
 THUMBNAIL = 64  # side of the thumbnails that a kind is recognised from
 BLACK, BLACK_SHARE, BLACK_ORDER = 0.03, 0.33, 0.3  # a scan: black in all sources, over this share of a picture alike
@@ -66,7 +66,7 @@ class Statistics:
 class SceneKind:
     """One kind of scene.
 
-    name: as options call it. title: as people call it. task: its name for `--task`. shows: whether statistics of
+    name: as options call it. title: as people call it. task: the task that serves it. shows: whether statistics of
     sources are of this kind; the first row of the table that says so is taken. evidence: the strategy by which
     `em_tv` tells who explains a pixel. tone: the look that results get by default. chroma: whose colour a result
     takes, mixed by strength, or of the source with the nearest luma. audit: metrics of the audit that say how such
@@ -123,10 +123,13 @@ SCENE_KINDS: dict[str, SceneKind] = {
     )
 }
 
+Scene = str
+"""The name of a kind of scene."""
+
 if TYPE_CHECKING:
-    Scene = str
+    SceneChoice = str
 else:
-    Scene = Literal[tuple(SCENE_KINDS)]
+    SceneChoice = Literal["auto", *SCENE_KINDS]  # an option's values: recognised, or a kind
 
 
 def recognise(lumas: Sequence[Tensor], colored: Sequence[bool]) -> Scene:

@@ -1,8 +1,8 @@
 """The prior `em_tv`: expectation maximisation over who explains what, with total variation to expected gradients."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
-from typing import Annotated, Any, Literal, NamedTuple
+from functools import partial, reduce
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
@@ -13,7 +13,7 @@ from fusionkit.numerics.poisson import decay, divergence, screened_poisson
 from fusionkit.numerics.poisson import gradient as spatial_gradient
 from fusionkit.numerics.strips import even_strips, in_strips, strips
 from fusionkit.options import WeightsName, When
-from fusionkit.scene import SCENE_KINDS, Scene
+from fusionkit.scene import SCENE_KINDS, Scene, SceneChoice
 from fusionkit.sources import running_average
 
 from .decision import Decision, DecisionNet, Exposed, InFocus
@@ -34,7 +34,7 @@ def _kinds(*strategies: str) -> tuple[Scene, ...]:
 class EMTVOptions(Options):
     """Options of the prior `em_tv`."""
 
-    evidence: Literal["auto", Scene] = Field(
+    evidence: SceneChoice = Field(
         "auto", description="what says which source explains a pixel; auto: recognised from the sources"
     )
     lit: Annotated[float, When("evidence", *_kinds("heat"))] = Field(
@@ -105,17 +105,17 @@ class EMTV(Prior):
         """E- and M-steps from the estimate x0 (B, 1, H, W), images of one kind of scene together."""
         kinds, statistics = self._scenes(sources), dict[str, Tensor]()
 
-        def steady(name: str, value: Tensor) -> Tensor:
-            before = state.statistics.get(name) if state.follows else None
-            statistics[name] = running_average(before, value)
-            return statistics[name]
+        def steady(group: Sequence[int], name: str, value: Tensor) -> Tensor:
+            key = f"{name} of {group}"
+            before = state.statistics.get(key) if state.follows else None
+            statistics[key] = running_average(before, value)
+            return statistics[key]
 
         groups = [[b for b in range(len(x0)) if kinds[b] == kind] for kind in dict.fromkeys(kinds)]
         if one_by_one(x0.device):
             groups = [[b] for b in range(len(x0))]
         parts = [
-            self._explain(kinds[group[0]], x0[group], sources.select(group), lambda n, v, g=group: steady(f"{n} {g}", v))
-            for group in groups
+            self._explain(kinds[group[0]], x0[group], sources.select(group), partial(steady, group)) for group in groups
         ]
         return _in_order(parts, groups), EMState(statistics, state.follows)
 
@@ -128,9 +128,7 @@ class EMTV(Prior):
             sources.report.note(f"treated as {SCENE_KINDS[kind].title}; em_tv's option evidence={others} overrides")
         return sources.scenes
 
-    def _explain(
-        self, kind: Scene, x0: Tensor, sources: Sources, steady: Callable[[str, Tensor], Tensor]
-    ) -> Tensor:
+    def _explain(self, kind: Scene, x0: Tensor, sources: Sources, steady: Callable[[str, Tensor], Tensor]) -> Tensor:
         """F for images of one kind of scene."""
         evidence = Evidence(self.options.lit, self.decisions, steady)
         target = STRATEGIES[SCENE_KINDS[kind].evidence](x0, sources, evidence)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Sources
 from fusionkit.numerics.choice import order_statistics
-from fusionkit.numerics.heat import Heat, rise
+from fusionkit.numerics.heat import Heat
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 from fusionkit.numerics.strips import strips
@@ -59,7 +59,7 @@ class Evidence(NamedTuple):
     steady: Callable[[str, Tensor], Tensor]
 
 
-def _by_contrast(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
+def _by_contrast(x0: Tensor, sources: Sources, _: Evidence) -> Target:
     """Bands by their energy, on coarse scales by global contrast."""
     return Target(Laplacian(LaplacianOptions()).correct(x0, sources, None, 0.0)[0], ())
 
@@ -70,7 +70,7 @@ def _by_exposure(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     return Target(mixture, (torch.ones_like(x0[..., :1, :1]),) * len(sources))
 
 
-def _by_focus(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
+def _by_focus(_: Tensor, sources: Sources, evidence: Evidence) -> Target:
     """The sources in focus, joined band by band."""
     return Target(_joined(evidence.decisions["focus"].weights(sources.luma), sources.luma), ())
 

@@ -18,10 +18,12 @@ from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
 from fusionkit.weights import save_weights
 
-from .evidence import target
+from .evidence import STRATEGIES, Evidence
 from .learned import Choices, ChoicesConfig, fuse
 
 __all__ = ["LearnedTrainer", "LearnedTrainerOptions", "render"]
+
+HEAT = Evidence(lit=0.6, decisions={}, steady=lambda _, value: value)
 
 
 class LearnedTrainerOptions(Options):
@@ -76,7 +78,7 @@ class LearnedTrainer(Trainer):
             variances = [box_mean(y.square(), 3) - box_mean(y, 3).square() for y in lumas]
             structured = gather(list(lumas), argmax(variances))
             sources = Sources(tuple(lumas), tuple(lumas))
-            wanted = target("heat", lumas[-1], sources, 0.6).brightness
+            wanted = STRATEGIES["heat"](lumas[-1], sources, HEAT).brightness
         fx, fy = gradient(fused)
         edges = (fx - gx).abs() + (fy - gy).abs()
         similar = ssim_map(fused, structured, lambda x: gaussian_blur(x, 1.5), 1.0)

@@ -54,6 +54,8 @@ def test_each_pair_knows_the_noise_of_its_own_sources(generator):
             self.seen.append([float(level) for level in sources.noise])
             return super().correct(x0, sources, state, sigma)
 
-    sources = replace(random_sources(generator, count=3), noise=tuple(torch.tensor([s]) for s in (0.25, 0.5, 0.125)))
+    sources = replace(
+        random_sources(generator, count=3), noise=tuple(torch.tensor(s).view(1, 1, 1, 1) for s in (0.25, 0.5, 0.125))
+    )
     correct(FoldedPrior(Looks(EMTVOptions(form="corrected")), YCBCR), sources.luma[-1], sources)
     assert Looks.seen == [[0.25, 0.125], [0.5, 0.125]]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fusionkit.contracts import Backbone, Options, Shot, Sources
+from fusionkit.contracts import Backbone, Options, ShotMemory, Sources
 from fusionkit.errors import OptionError, PluginError
 from fusionkit.images import write_image
 from fusionkit.images.convert import StoredImages
@@ -140,9 +140,9 @@ def test_a_colour_space_that_must_see_all_rows_is_given_them(smooth, generator):
 def test_cleaning_a_frame_decides_nothing_about_the_shot(smooth, generator):
     infrared = with_noise(1 - smooth, 20, generator)
     visible = with_noise(torch.cat([smooth, 0.8 * smooth, 0.6 * smooth], dim=1), 20, generator)
-    shot = Shot()
-    restored, _ = restorer()(replace(Sources.of([infrared, visible]), shot=shot), Stopwatch())
-    assert "scenes" not in shot.found
+    memory = ShotMemory()
+    restored, _ = restorer()(Sources.of([infrared, visible]), Stopwatch(), memory)
+    assert memory.once("scenes", lambda: "free") == "free"
     assert restored.scenes == ("heat",)
 
 

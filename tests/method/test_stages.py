@@ -27,18 +27,18 @@ class Writes(Stage):
 
     def before(self, sources):
         self.log.append(f"before {self.name}")
-        sources.notes.append(f"note of {self.name}")
-        return replace(sources, roles=(*sources.roles, self.name))
+        sources.report.note(f"note of {self.name}")
+        return replace(sources, names=tuple(name + self.name for name in sources.names))
 
     def after(self, image, sources):
-        self.log.append(f"after {self.name} {sources.roles}")
+        self.log.append(f"after {self.name} {sources.names[0]}")
         return image
 
 
 def test_the_first_stage_is_the_outermost_and_sees_what_it_was_given(scene):
     log = []
     result = Pipeline(stages=[Writes("a", log), Writes("b", log)], **PLAIN).run(scene)
-    assert log == ["before a", "before b", "after b ('a',)", "after a ()"]
+    assert log == ["before a", "before b", "after b source 1a", "after a source 1"]
     assert result.notes == ["note of a", "note of b"]
 
 

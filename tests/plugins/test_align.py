@@ -44,9 +44,9 @@ def test_a_misplaced_source_is_moved_and_what_is_outside_is_said(pair, misplaced
     inner = (..., slice(12, -12), slice(12, -12))
     assert psnr(moved.images[0][inner], pair[0][inner]) > psnr(misplaced[0][inner], pair[0][inner]) + 6
     assert moved.images[1] is sources.images[1]
-    assert sources.notes[0].startswith("ir aligned to vis (translation): it was 9.")
-    assert "of the picture lies outside ir and shows vis alone" in sources.notes[1]
-    (row,) = sources.found["aligned"]
+    assert sources.report.notes[0].startswith("ir aligned to vis (translation): it was 9.")
+    assert "of the picture lies outside ir and shows vis alone" in sources.report.notes[1]
+    (row,) = sources.report.records["aligned"]
     assert (row["source"], row["reference"], row["size"]) == (1, 2, [256, 192])
     assert row["after"] > row["before"]
     assert row["outside"] == pytest.approx(1 - 248 * 187 / (256 * 192), abs=0.01)
@@ -58,7 +58,7 @@ def test_what_lies_right_or_nowhere_stays_bit_by_bit(pair, generator):
     noise = torch.rand(1, 1, 192, 256, generator=generator)
     sources = Sources.of([noise, pair[1]], reference=1, names=("noise", "vis"))
     assert make(Align).before(sources) is sources
-    assert sources.notes == ["noise: not aligned: no confident match with vis"]
+    assert sources.report.notes == ["noise: not aligned: no confident match with vis"]
 
 
 def test_a_grey_source_in_three_channels_stays_grey(misplaced):

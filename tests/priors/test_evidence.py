@@ -74,9 +74,9 @@ def test_images_of_a_batch_are_of_a_kind_each():
     for b, pair in enumerate((exposures, focus)):
         alone = Sources.of(pair)
         torch.testing.assert_close(fused[b : b + 1], correct(prior, alone.luma[-1], alone), atol=1e-5, rtol=0)
-    assert both.notes == [
-        "em_tv: taken for a scene of evidence=exposure",
-        "em_tv: taken for a scene of evidence=focus",
+    assert both.report.notes == [
+        "treated as exposures; em_tv's option evidence=contrast | focus | heat overrides",
+        "treated as focus settings; em_tv's option evidence=contrast | exposure | heat overrides",
     ]
 
 
@@ -118,12 +118,12 @@ def test_images_of_one_kind_together_are_what_they_are_alone(monkeypatch):
     pairs = [[torch.from_numpy(i).float() for i in scene((96, 128), seed=n)] for n, scene in enumerate(scenes)]
     lumas = [torch.stack([(p[i] if p[i].ndim == 2 else p[i].mean(-1)) for p in pairs])[:, None] for i in (0, 1)]
     sources = make_sources(*lumas)
-    prior = EMTV(EMTVOptions(focus_weights="none"))
+    prior = EMTV(EMTVOptions())
     alone = correct(prior, lumas[1], sources)
     asked = []
     inner = EMTV._explain
     monkeypatch.setattr(
-        EMTV, "_explain", lambda self, kind, x0, s: (asked.append(len(x0)), inner(self, kind, x0, s))[1]
+        EMTV, "_explain", lambda self, kind, x0, *rest: (asked.append(len(x0)), inner(self, kind, x0, *rest))[1]
     )
     monkeypatch.setattr("fusionkit_priors.em_tv.one_by_one", lambda device: False)
     together = correct(prior, lumas[1], sources)

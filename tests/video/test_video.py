@@ -165,7 +165,7 @@ def test_what_is_known_of_a_shot_is_not_taken_into_the_next(tmp_path):
     pipeline = Pipeline(device="cpu", sampler={"restore": "none"}, reference=2)
     video, [outcome] = fuse(pipeline, sources, tmp_path / "out.mp4")
     assert len(video.segments[0].shots) == 2
-    kinds = [note for note in outcome.notes if "taken for a scene" in note]
+    kinds = [note for note in outcome.notes if note.startswith("treated as")]
     assert len(kinds) == 2
 
 

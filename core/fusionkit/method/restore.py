@@ -116,9 +116,7 @@ class Restorer:
         one = self.backbone.channels in (None, 1)
         return self.backbone.restores > 0 and one and self.decoder.lossless and self.decoder.factor == 1
 
-    def __call__(
-        self, sources: Sources, watch: Stopwatch, memory: Memory = STILL
-    ) -> tuple[Sources, list[Restored]]:
+    def __call__(self, sources: Sources, watch: Stopwatch, memory: Memory = STILL) -> tuple[Sources, list[Restored]]:
         """The restored sources with the noise that each still has; a row for each that was noisy.
 
         memory: of a video's shot, whose noise is that of its first frame.
