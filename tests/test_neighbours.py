@@ -51,7 +51,7 @@ def check_layers(viewer, pairs):
     assert viewer.layers[0].data.ndim == 2
     assert viewer.layers[2].data.shape == (60, 80, 3)
     assert np.array_equal(viewer.layers[2].data, results[0].pixels)
-    assert any("taken for a scene" in note for note in viewer.layers[2].metadata["notes"])
+    assert any("treated as" in note for note in viewer.layers[2].metadata["notes"])
 
 
 def test_layers_of_a_viewer(scripts, pairs):

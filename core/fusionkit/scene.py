@@ -17,8 +17,8 @@ from .numerics.choice import subsample
 __all__ = ["SCENE_KINDS", "Scene", "SceneChoice", "SceneKind", "recognise"]
 
 THUMBNAIL = 64  # side of the thumbnails that a kind is recognised from
-BLACK, BLACK_SHARE, BLACK_ORDER = 0.03, 0.33, 0.3  # a scan: black in all sources, over this share of a picture alike
-ALIKE, APART = 0.75, 0.15  # rank correlation from which sources show the same light, and mean difference in exposure
+BLACK, BLACK_SHARE, BLACK_ORDER = 0.03, 0.33, 0.3  # a scan: this share below that luma in all sources, in one order
+ALIKE, APART = 0.75, 0.15  # rank correlation of sources in the same light; mean difference of exposures
 
 
 class Statistics:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from fusionkit.contracts import Sources
 from fusionkit.numerics.choice import order_statistics
-from fusionkit.numerics.heat import Heat
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 from fusionkit.numerics.strips import strips
+from fusionkit.numerics.thermal import ThermalSaliency
 from fusionkit.numerics.window import box_mean
 
 from .decision import Decision, mixed
@@ -26,6 +26,7 @@ from .laplacian import Laplacian, LaplacianOptions, default_levels
 
 __all__ = ["STRATEGIES", "Evidence", "Target", "darkness", "explained_gradient", "grain_floor"]
 
+# set by the audit, by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 LEAST = 0.9  # share of the reference's edge weight removed at full heat: its texture shows where heat is clipped
 DARK, DARK_RADIUS = 0.25, 5  # luma below which the reference begins to count as dark, and radius of its window
 FLOOR_SHARE, FLOOR_TIMES = 0.15, 3.0  # quantile of gradient energies, and factor, below which they count as grain
@@ -77,12 +78,12 @@ def _by_focus(_: Tensor, sources: Sources, evidence: Evidence) -> Target:
 
 def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     """T = x̂₀ + Σ w (max(S, T) - T), w = 1 - (1 - heat)(1 - lit · darkness), over all sources but the reference."""
-    heats = [Heat.of(y, partial(evidence.steady, f"heat {i}")) for i, y in enumerate(sources.other_luma)]
+    salient = [ThermalSaliency.of(y, partial(evidence.steady, f"heat {i}")) for i, y in enumerate(sources.other_luma)]
     brightness, follow = torch.empty_like(x0), torch.ones_like(x0)
     for part in strips(x0.shape[-2], x0.shape[-1], DARK_RADIUS):
         t, keeps = x0[..., part.place, :], follow[..., part.place, :]
         dark = evidence.lit * darkness(sources.reference_luma[..., part.rows, :])[..., part.inner, :]
-        for y, found in zip(sources.other_luma, heats, strict=True):
+        for y, found in zip(sources.other_luma, salient, strict=True):
             rows = y[..., part.place, :]
             hot = found.evidence(rows, part.place)
             t = t + (1 - (1 - hot) * (1 - dark)) * (rows - t).clamp_min(0)

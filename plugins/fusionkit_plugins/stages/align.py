@@ -18,9 +18,9 @@ from fusionkit.numerics.window import gaussian_blur
 
 __all__ = ["Align", "AlignOptions"]
 
-STILL = 0.3  # pixels: less is left alone, since moving an image softens it
-SEAM = 3.0  # deviation in pixels of the transition to what is filled in
-BROAD = 12.0  # the same, of the brightness that goes on across the border, so that the border does not show
+STILL = 0.3  # displacement, pixels, below which a source stays: moving it would soften it
+SEAM = 3.0  # deviation, pixels, of the transition to the filling
+BROAD = 12.0  # deviation, pixels, of the brightness that the filling continues across the border
 
 
 class AlignOptions(Options):

@@ -10,16 +10,17 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Sources, Stage
 from fusionkit.numerics.choice import order_statistics, subsample
-from fusionkit.numerics.heat import Heat
 from fusionkit.numerics.luma import luma, rounded_luma
 from fusionkit.numerics.strips import strips
+from fusionkit.numerics.thermal import ThermalSaliency
 from fusionkit.scene import SCENE_KINDS
 
 __all__ = ["RoundedLuma", "Stretch", "Truncate", "Vivid", "VividOptions"]
 
 
-DARKEST = 10 / 255  # a stretch goes no further, and as near to white
-BRIGHT = 0.85  # what a dim source's hottest pixels are brought to
+# set by blind votes on VIFB, MSRS, RoadScene and TNO
+DARKEST = 10 / 255  # distance from black and from white that a stretch keeps
+BRIGHT = 0.85  # luma that the hottest pixels of a dim source are raised to
 
 
 class RoundedLuma(Stage):
@@ -64,7 +65,7 @@ class Vivid(Stage):
     With `hot` above 1, what is hot stands out even where the thermal camera shows it dim; its grey has no scale of its
     own, and people at 100 levels vanish beside a visible image that fills the range. Where sources show heat, each grey
     one but the reference becomes S + h (gain - 1) (S - low) before it is fused: h the evidence of compact hot objects
-    (`fusionkit.numerics.heat`), gain as large as brings its high quantile to 217 levels, at most `hot`. Only its luma:
+    (`fusionkit.numerics.thermal`), gain as large as brings its high quantile to 217 levels, at most `hot`. Only its luma:
     a stage after this one that makes other images undoes it.
     """
 
@@ -84,7 +85,7 @@ class Vivid(Stage):
                 low, high = self._ends(subsample(y), f"source {i}")
                 gain = (BRIGHT - low).div((high - low).clamp_min(1e-3)).clamp(1, self.options.hot)
                 gain = torch.where(raised.view(-1, 1, 1, 1), gain, torch.ones_like(gain))
-                lumas[i] = _raised(y, low, gain, Heat.of(y, partial(self.memory.steady, f"heat {i}")))
+                lumas[i] = _raised(y, low, gain, ThermalSaliency.of(y, partial(self.memory.steady, f"heat {i}")))
         return replace(sources, luma=tuple(lumas))
 
     def after(self, image: Tensor, sources: Sources) -> Tensor:
@@ -120,7 +121,7 @@ class Vivid(Stage):
         return self.memory.steady(f"{name} low", low), self.memory.steady(f"{name} high", high)
 
 
-def _raised(y: Tensor, low: Tensor, gain: Tensor, found: Heat) -> Tensor:
+def _raised(y: Tensor, low: Tensor, gain: Tensor, found: ThermalSaliency) -> Tensor:
     """y + heat (gain - 1) (y - low)."""
     result = torch.empty_like(y)
     for part in strips(y.shape[-2], y.shape[-1], reach=0):

@@ -1,4 +1,4 @@
-"""Evidence of heat: compact objects hotter than everything around them."""
+"""Thermal saliency: compact objects hotter than everything around them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,33 +10,34 @@ from torch import Tensor
 
 from .window import box_max, enlarged_rows, gaussian_blur, guided_line
 
-__all__ = ["Heat", "heat", "rise"]
+__all__ = ["ThermalSaliency", "ramp", "thermal_saliency"]
 
-WIDTHS = (2, 3, 5)  # hot objects are sought up to the shorter side over these
-WARM, HOT = 0.4, 1.2  # deviations of the source above its surround, from where and to where evidence of heat grows
+# set by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
+WIDTHS = (2, 3, 5)  # the shorter side over these: widths up to which hot objects are sought
+WARM, HOT = 0.4, 1.2  # saliency grows from 0 to 1 between these deviations of the source above the surround
 SPREAD = 0.03  # added to that deviation: 8 levels, so that a flat source has no hot objects
-GUIDE_PART = 60  # the radius of the guided filter is the shorter side over it
-GUIDE_RADIUS = 6  # pixels of it on the copy that evidence is found on, less than twice that
+GUIDE_PART = 60  # the shorter side over this: radius of the guided filter
+GUIDE_RADIUS = 6  # that radius in samples of the copy that saliency is computed on, up to twice that
 
 
-def rise(x: Tensor, span: tuple[float, float]) -> Tensor:
+def ramp(x: Tensor, span: tuple[float, float]) -> Tensor:
     """0 below a span, 1 above it, linear between."""
     return ((x - span[0]) / (span[1] - span[0])).clamp(0, 1)
 
 
-def heat(y: Tensor) -> Tensor:
-    """Evidence that a pixel is of a compact object hotter than everything around it: (B, 1, H, W) -> [0, 1]."""
-    return Heat.of(y).evidence(y, slice(0, y.shape[-2]))
+def thermal_saliency(y: Tensor) -> Tensor:
+    """Saliency of compact objects hotter than everything around them: (B, 1, H, W) -> [0, 1]."""
+    return ThermalSaliency.of(y).evidence(y, slice(0, y.shape[-2]))
 
 
 @dataclass(frozen=True)
-class Heat:
+class ThermalSaliency:
     """Where objects are hotter than everything around them, in deviations of the source.
 
-    The white top-hat (Serra, 1982): what an opening, which removes every bright thing narrower than its square, takes
-    away. A step, a warm ground under a cold sky, stays in the opening, so it is no evidence. Averaged over three
-    squares, and made to follow the source's edges by a guided filter: evidence = gain · source + offset, both found on
-    a copy of about 360 to 720 rows (He & Sun, "Fast guided filter", 2015), so that it does not depend on resolution.
+    The white top-hat (Serra, 1982): the source minus its opening, which removes every bright object narrower than its
+    square. A step, a warm ground under a cold sky, stays in the opening, so it is not salient. Averaged over three
+    squares, and made to follow the source's edges by a guided filter: saliency = gain · source + offset, both computed
+    on a copy of about 360 to 720 rows (He & Sun, "Fast guided filter", 2015), so that it does not depend on resolution.
 
     gain, offset: (B, 1, h, w), each sample of `factor`² pixels.
     """
@@ -47,7 +48,7 @@ class Heat:
 
     @classmethod
     def of(cls, y: Tensor, steady: Callable[[Tensor], Tensor] = lambda spread: spread) -> Self:
-        """Evidence of a whole source (B, 1, H, W). steady: what is made of the spread in a video."""
+        """Saliency of a whole source (B, 1, H, W). steady: averages the spread over the frames of a video."""
         factor = max(1, min(y.shape[-2:]) // GUIDE_PART // GUIDE_RADIUS)
         small = F.avg_pool2d(y, factor, ceil_mode=True) if factor > 1 else y
         smooth, side = gaussian_blur(small, 1.5), min(small.shape[-2:])
@@ -59,10 +60,10 @@ class Heat:
             radius = min(coarse.shape[-2:]) // part // 2
             opened = box_max(-box_max(-coarse, radius), radius)
             opened = F.interpolate(opened, size=small.shape[-2:], mode="bilinear")
-            evidence += rise((smooth - opened) / spread, (WARM, HOT)) / len(WIDTHS)
+            evidence += ramp((smooth - opened) / spread, (WARM, HOT)) / len(WIDTHS)
         return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3), factor)
 
     def evidence(self, y: Tensor, rows: slice) -> Tensor:
-        """In [0, 1], of these rows y (B, 1, rows, W) of the source."""
+        """Saliency in [0, 1] of a strip y (B, 1, rows, W) of the source."""
         gain, offset = (enlarged_rows(x, self.factor, rows, y.shape[-1]) for x in (self.gain, self.offset))
         return torch.addcmul(offset, gain, y).clamp_(0, 1)
