@@ -1,4 +1,4 @@
-"""em_tv's FFT solve and NCSN++'s resampling against the textbook forms, in pairs."""
+"""The FFT solve and NCSN++'s resampling against the textbook forms, in pairs."""
 
 import argparse
 import statistics
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit_backbones.ncsnpp.resampling import downsample, fir_kernel, upsample
-from fusionkit_priors.em_tv import prox_tv
+from fusionkit_reproductions.em_tv_paper import prox_tv
 
 
 def prox_tv_textbook(z: Tensor, f1: Tensor, f2: Tensor) -> Tensor:

@@ -214,7 +214,7 @@ class TestPresets:
     def test_mutated_presets_are_taken_or_refused(self, tmp_path):
         rng = np.random.default_rng(0)
         text = (
-            b'prior = "em_tv"\nseed = 3\ntile = 256\n[prior_options]\nlam = 0.3\n[sampler]\nstrength = 0.1\nsteps = 2\n'
+            b'prior = "em_tv"\nseed = 3\ntile = 256\n[prior_options]\nlit = 0.3\n[sampler]\nstrength = 0.1\nsteps = 2\n'
         )
         for _ in range(CASES):
             (tmp_path / "x.toml").write_bytes(mutated(text, rng))

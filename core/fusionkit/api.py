@@ -24,7 +24,7 @@ def fuse(
     default; backbone: "rf"; each a name, a table {"name": ..., option: value}, or an object. task: "ivif",
     "mef", "mff" or "medical" takes what was measured best for it. preset: a TOML
     file or the name of a shipped one. Prior, backbone and choices override both. choices: any other field of
-    `fusionkit.PipelineConfig` (prior_options={"lam": 0.3}, sampler={"steps": 4} ...).
+    `fusionkit.PipelineConfig` (prior_options={"lit": 0.3}, sampler={"steps": 4} ...).
 
     Returns the kind, size and type of the reference source (`reference`, by default the only one with colour, else
     the last); a path gives a numpy array of the file's depth. Raises `fusionkit.errors.FusionkitError`.

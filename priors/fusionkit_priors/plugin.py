@@ -10,7 +10,7 @@ def fusionkit_priors() -> Iterator[PriorRecord]:
     """The built-in priors."""
     yield PriorRecord(
         name="em_tv",
-        summary="EM with total variation, as in DDFM and RFfusion: explains both sources from the flow's estimate",
+        summary="EM by evidence: finds out which source explains what, from the flow's estimate; any number of sources",
         target="fusionkit_priors.em_tv:EMTV",
     )
     yield PriorRecord(
@@ -50,7 +50,6 @@ def fusionkit_priors() -> Iterator[PriorRecord]:
             "guided_filter:GuidedFilter",
         ),
         ("mertens", "exposure fusion: contrast, saturation and exposedness in a pyramid", "mertens:Mertens"),
-        ("ddfm", "em_tv at each of 100 steps from pure noise, as in DDFM (baseline)", "ddfm:DDFM"),
         ("ccf", "differentiable conditions weighted anew at each step, after CCF (baseline)", "ccf:CCF"),
         ("average", "mean of the sources (baseline)", "baselines:Average"),
         ("max", "brightest source at each pixel (baseline)", "baselines:Maximum"),

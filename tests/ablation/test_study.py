@@ -28,7 +28,7 @@ backbone = "identity"
 
 [grid]
 prior = ["em_tv", "laplacian"]
-"prior.em_tv.form" = ["corrected", "released"]
+"prior.em_tv.lit" = [0.2, 0.6]
 seed = [0, 1]
 
 [data]
@@ -84,20 +84,20 @@ class TestGrid:
     def test_an_option_multiplies_only_the_cells_that_use_its_plugin(self, tmp_path):
         cells = [c for c in load_grid(write_grid(tmp_path / "g.toml")).cells if not c.removed]
         assert [c.label for c in cells] == [
-            "prior=em_tv, form=corrected, seed=0",
-            "prior=em_tv, form=released, seed=0",
-            "prior=em_tv, form=corrected, seed=1",
-            "prior=em_tv, form=released, seed=1",
+            "prior=em_tv, lit=0.2, seed=0",
+            "prior=em_tv, lit=0.6, seed=0",
+            "prior=em_tv, lit=0.2, seed=1",
+            "prior=em_tv, lit=0.6, seed=1",
             "prior=laplacian, seed=0",
             "prior=laplacian, seed=1",
         ]
-        assert cells[1].config.prior.options == {"form": "released"}
+        assert cells[1].config.prior.options == {"lit": 0.6}
         assert cells[5].config.seed == 1
 
     def test_nested_tables_are_the_same_as_dotted_keys(self, tmp_path):
-        nested = '[grid.prior.em_tv]\nlam = [0.1, 0.2]\n[grid.sampler]\neta = [0.0, 0.5]\n[base]\nprior = "em_tv"'
+        nested = '[grid.prior.em_tv]\nlit = [0.1, 0.2]\n[grid.sampler]\neta = [0.0, 0.5]\n[base]\nprior = "em_tv"'
         labels = [c.label for c in load_grid(write_grid(tmp_path / "g.toml", nested)).cells if not c.removed]
-        assert labels == ["lam=0.1, eta=0", "lam=0.2, eta=0", "lam=0.1, eta=0.5", "lam=0.2, eta=0.5"]
+        assert labels == ["lit=0.1, eta=0", "lit=0.2, eta=0", "lit=0.1, eta=0.5", "lit=0.2, eta=0.5"]
 
     def test_steps_strength_and_injection_are_the_samplers(self, tmp_path):
         text = '[grid]\nsteps = [1, 3]\nstrength = [0.2]\ninject = ["x0"]\n"sampler.eta" = [0.5]'
@@ -131,8 +131,8 @@ class TestGrid:
         assert "\n" not in str(caught.value)
 
     def test_every_cell_is_validated_before_the_first_runs(self, tmp_path):
-        text = GRID.replace('"prior.em_tv.form" = ["corrected", "released"]', '"prior.em_tv.lam" = [0.5, -1.0]')
-        with pytest.raises(OptionError, match=r"nothing was run: prior=em_tv, lam=-1, seed=0: .*; and 1 more cells"):
+        text = GRID.replace('"prior.em_tv.lit" = [0.2, 0.6]', '"prior.em_tv.lit" = [0.5, -1.0]')
+        with pytest.raises(OptionError, match=r"nothing was run: prior=em_tv, lit=-1, seed=0: .*; and 1 more cells"):
             make_study(tmp_path, text)
         assert not (tmp_path / "out").exists()
 
@@ -261,7 +261,7 @@ class TestReports:
     def test_csv_has_one_row_a_value(self, done, reports):
         rows = list(csv.DictReader(reports["results.csv"].splitlines()))
         assert len(rows) == len(done.cells) * 2 * 2
-        assert {"cell", "id", "prior", "prior.em_tv.form", "pair", "seconds", "metric", "value"} <= set(rows[0])
+        assert {"cell", "id", "prior", "prior.em_tv.lit", "pair", "seconds", "metric", "value"} <= set(rows[0])
 
     def test_json_holds_cells_attribution_and_definitions(self, done, reports):
         record = json.loads(reports["results.json"])

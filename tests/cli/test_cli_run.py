@@ -85,7 +85,7 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
     cases = {
         ("--prior", "em_tvv", ir, vis): "no prior 'em_tvv'; did you mean 'em_tv'?",
         ("--backbone", "rff", ir, vis): "no backbone 'rff'; did you mean 'rf'?",
-        ("--prior-opt", "lamb=1", ir, vis): "no option 'lamb'; did you mean 'lam'?",
+        ("--prior-opt", "litt=1", ir, vis): "no option 'litt'; did you mean 'lit'?",
         ("--prior-opt", "lam", ir, vis): "expected KEY=VALUE",
         ("--solver", "eular", ir, vis): "solver='eular'",
         ("--strength", "2", ir, vis): "less than or equal to 1",

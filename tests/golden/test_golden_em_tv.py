@@ -1,11 +1,11 @@
-"""The released form of em_tv against DDFM's and RFfusion's EM_onestep.py."""
+"""The released form of em_tv_paper against DDFM's and RFfusion's EM_onestep.py."""
 
 import pytest
 import torch
 from golden_data import Golden, cases, deviation
 
 from fusionkit.contracts import Sources
-from fusionkit_priors.em_tv import EMTV, EMState, EMTVOptions, em_step, prox_tv
+from fusionkit_reproductions.em_tv_paper import EMState, EMTVPaper, EMTVPaperOptions, em_step, prox_tv
 
 BOUND = 1e-5
 
@@ -48,7 +48,7 @@ def test_prior_carries_its_state(golden: Golden, check) -> None:
         pytest.skip("the published means run over the batch")
     images = (golden["I"], golden["V"])
     sources = Sources(images, images)
-    prior = EMTV(EMTVOptions(form="released", lam=golden.config["lamb"], rho=golden.config["rho"]))
+    prior = EMTVPaper(EMTVPaperOptions(form="released", lam=golden.config["lamb"], rho=golden.config["rho"]))
     state = prior.start(sources)
     for prefix, estimate in calls(golden):
         fused, state = prior.correct(estimate, sources, state, 0.0)

@@ -20,7 +20,7 @@ from fusionkit.weights import save_weights
 from fusionkit_backbones.rf import RectifiedFlow, RFConventions, RFOptions
 from fusionkit_plugins.color.gray import Gray
 from fusionkit_plugins.identity import IdentityDecoder
-from fusionkit_priors.em_tv import EMTV
+from fusionkit_reproductions.em_tv_paper import EMTVPaper
 
 PRESET = "rffusion-released"
 BOUND = 1e-5
@@ -86,7 +86,7 @@ def test_sampler_without_autoencoder(golden: Golden, check) -> None:
     network = ncsnpp(golden.config, golden.path.with_name(golden.info["weights"]))
     options = {k: v for k, v in config.backbone.options.items() if k in ("output", "time")}
     backbone = RectifiedFlow(RFOptions(**options), network, RFConventions(domain="any"))
-    prior = EMTV(EMTV.Options(**config.prior.options))
+    prior = EMTVPaper(EMTVPaper.Options(**config.prior.options))
     decoder = IdentityDecoder(IdentityDecoder.Options(signal="signed"))
     labels = []
     network.register_forward_hook(lambda module, inputs, out: labels.append((inputs[1], out)))

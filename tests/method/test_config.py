@@ -19,24 +19,24 @@ from fusionkit.method.pipeline import Pipeline
 from fusionkit.registry.loading import get_registry
 from harness import run_cli
 
-BASE = {"prior": "em_tv", "prior_options": {"lam": 0.3}, "sampler": {"steps": 2}, "seed": 1}
+BASE = {"prior": "em_tv", "prior_options": {"lit": 0.3}, "sampler": {"steps": 2}, "seed": 1}
 PLAIN = {"prior": "average", "backbone": "identity"}
 
 
 class TestMerging:
     def test_tables_are_merged_key_by_key(self):
-        merged = merge_choices(BASE, {"prior_options": {"rho": 0.1}, "sampler": {"strength": 0.5}, "seed": 2})
-        assert merged["prior_options"] == {"lam": 0.3, "rho": 0.1}
+        merged = merge_choices(BASE, {"prior_options": {"screen": 0.1}, "sampler": {"strength": 0.5}, "seed": 2})
+        assert merged["prior_options"] == {"lit": 0.3, "screen": 0.1}
         assert merged["sampler"] == {"steps": 2, "strength": 0.5}
         assert merged["seed"] == 2
-        assert BASE["prior_options"] == {"lam": 0.3}
+        assert BASE["prior_options"] == {"lit": 0.3}
 
     def test_a_plugin_that_is_replaced_takes_its_options_with_it(self):
         merged = merge_choices(BASE, {"prior": "laplacian", "prior_options": {"window": 3}})
         assert merged["prior_options"] == {"window": 3}
-        assert merge_choices(BASE, {"prior": "em_tv"})["prior_options"] == {"lam": 0.3}
-        silent = {"prior_options": {"lam": 0.3}}  # the default prior's
-        assert merge_choices(silent, {"prior": "em_tv"})["prior_options"] == {"lam": 0.3}
+        assert merge_choices(BASE, {"prior": "em_tv"})["prior_options"] == {"lit": 0.3}
+        silent = {"prior_options": {"lit": 0.3}}  # the default prior's
+        assert merge_choices(silent, {"prior": "em_tv"})["prior_options"] == {"lit": 0.3}
         assert "prior_options" not in merge_choices(silent, {"prior": "max"})
 
     def test_a_table_that_is_none_is_an_error(self):

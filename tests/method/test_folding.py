@@ -8,7 +8,7 @@ import torch
 from fusionkit.contracts import Sources
 from fusionkit.method.folding import FoldedPrior
 from fusionkit_plugins.color.ycbcr import YCbCr
-from fusionkit_priors.em_tv import EMTV, EMTVOptions
+from fusionkit_reproductions.em_tv_paper import EMTVPaper, EMTVPaperOptions
 from harness import correct, make_sources, random_sources
 
 YCBCR = YCbCr(YCbCr.Options())
@@ -19,15 +19,15 @@ class TestFold:
         sources = random_sources(generator)
         x0 = torch.rand(1, 1, 24, 40, generator=generator)
         torch.testing.assert_close(
-            correct(FoldedPrior(EMTV(EMTVOptions(form="corrected")), YCBCR), x0, sources),
-            correct(EMTV(EMTVOptions(form="corrected")), x0, sources),
+            correct(FoldedPrior(EMTVPaper(EMTVPaperOptions()), YCBCR), x0, sources),
+            correct(EMTVPaper(EMTVPaperOptions()), x0, sources),
         )
 
     @pytest.mark.parametrize("reference", [0, 1, -1])
     def test_three_sources_all_count_and_the_reference_stays_one(self, reference, generator):
         lumas = random_sources(generator, count=3).luma
         x0 = torch.rand(1, 1, 24, 40, generator=generator)
-        prior = FoldedPrior(EMTV(EMTVOptions(form="corrected")), YCBCR)
+        prior = FoldedPrior(EMTVPaper(EMTVPaperOptions()), YCBCR)
 
         def fuse(images):
             return correct(prior, x0, Sources(images, images, ("a", "b", "c"), reference))
@@ -40,14 +40,14 @@ class TestFold:
     def test_energy_is_the_mean_of_the_pairs(self, generator):
         sources = random_sources(generator, count=3)
         x0 = torch.rand(1, 1, 24, 40, generator=generator)
-        prior = EMTV(EMTVOptions(form="corrected"))
+        prior = EMTVPaper(EMTVPaperOptions())
         a, b, v = sources.luma
         pairs = [prior.energy(x0, make_sources(y, v)) for y in (a, b)]
         torch.testing.assert_close(FoldedPrior(prior, YCBCR).energy(x0, sources), sum(pairs) / 2)
 
 
 def test_each_pair_knows_the_noise_of_its_own_sources(generator):
-    class Looks(EMTV):
+    class Looks(EMTVPaper):
         seen = []
 
         def correct(self, x0, sources, state, sigma):
@@ -57,5 +57,5 @@ def test_each_pair_knows_the_noise_of_its_own_sources(generator):
     sources = replace(
         random_sources(generator, count=3), noise=tuple(torch.tensor(s).view(1, 1, 1, 1) for s in (0.25, 0.5, 0.125))
     )
-    correct(FoldedPrior(Looks(EMTVOptions(form="corrected")), YCBCR), sources.luma[-1], sources)
+    correct(FoldedPrior(Looks(EMTVPaperOptions()), YCBCR), sources.luma[-1], sources)
     assert Looks.seen == [[0.25, 0.125], [0.5, 0.125]]

@@ -66,16 +66,16 @@ class TestObjects:
 class TestNames:
     def test_three_spellings_are_one_choice(self, tmp_path):
         nested = tmp_path / "a.toml"
-        nested.write_text('prior = {name = "em_tv", lam = 0.3}\n')
-        flat = {"prior": "em_tv", "prior_options": {"lam": 0.3}}
+        nested.write_text('prior = {name = "em_tv", lit = 0.3}\n')
+        flat = {"prior": "em_tv", "prior_options": {"lit": 0.3}}
         chosen = [
-            PipelineConfig(**c).prior for c in (flat, load_preset(nested), {"prior": {"name": "em_tv", "lam": 0.3}})
+            PipelineConfig(**c).prior for c in (flat, load_preset(nested), {"prior": {"name": "em_tv", "lit": 0.3}})
         ]
-        assert chosen == [Choice(name="em_tv", options={"lam": 0.3})] * 3
+        assert chosen == [Choice(name="em_tv", options={"lit": 0.3})] * 3
 
     def test_nested_and_flat_choices_merge(self):
-        merged = merge_choices({"prior": {"name": "em_tv", "lam": 0.3}}, {"prior_options": {"rho": 0.1}})
-        assert PipelineConfig(**merged).prior.options == {"lam": 0.3, "rho": 0.1}
+        merged = merge_choices({"prior": {"name": "em_tv", "lit": 0.3}}, {"prior_options": {"screen": 0.1}})
+        assert PipelineConfig(**merged).prior.options == {"lit": 0.3, "screen": 0.1}
 
     def test_a_wrong_value_answers_in_one_line(self):
         with pytest.raises(OptionError, match=r"^sampler\.steps=0: input should be greater .*\(whole number, >= 1"):

@@ -84,7 +84,7 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(site):
         registry.find("prior", "em-tv")
     message = str(caught.value)
     assert "did you mean 'em_tv'?" in message
-    assert "average, ccf, ddfm, em_tv, exposure, focus" in message
+    assert "average, ccf, ddfm, em_tv, em_tv_paper, exposure, focus" in message
     assert "fk-broken 1.0" in message
 
 
@@ -105,7 +105,7 @@ def test_a_class_that_breaks_the_contract_is_refused_when_chosen(site, code, nam
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"lan": 1}, r"no option 'lan'; did you mean 'lam'\? \(options: form, evidence, lit"),
+        ({"lan": 1}, r"no option 'lan'; did you mean 'lam'\? \(options: form, lam, rho"),
         ({"lam": "much"}, r"lam='much': input should be a valid number.*\(number, > 0, default 0\.5\)"),
         ({"lam": -1}, r"lam=-1: input should be greater than 0"),
         ({"recompose": "x"}, r"recompose='x': input should be 'auto', 'v_plus_x' or 'i_minus_x'"),
@@ -113,8 +113,8 @@ def test_a_class_that_breaks_the_contract_is_refused_when_chosen(site, code, nam
 )
 def test_a_wrong_option_says_what_is_possible(options, reason):
     with pytest.raises(OptionError, match=reason) as caught:
-        load_registry(restriction="imagefusionkit").create("prior", "em_tv", options)
-    assert str(caught.value).startswith("prior em_tv: ")
+        load_registry(restriction="imagefusionkit").create("prior", "em_tv_paper", options)
+    assert str(caught.value).startswith("prior em_tv_paper: ")
 
 
 def test_the_environment_restricts_what_is_loaded(site):

@@ -142,7 +142,7 @@ class TestPage:
         visitor.bring(*pair())
         for choices, word in (
             ({"prior": "nothing"}, "nothing"),
-            ({"prior_options": {"lam": -1}}, "lam"),
+            ({"prior_options": {"lit": -1}}, "lit"),
             ({"prior": "learned", "prior_options": {"weights": "/etc/passwd"}}, "weights"),
             ({"transform": "/etc/passwd"}, "transform"),
             ({"sampler": {"solver": "heun"}}, "solver"),

@@ -82,7 +82,7 @@ def load_grid(path: Path) -> Grid:
     """Read a grid; the first thing that is wrong with it is an OptionError of one line.
 
     [base] holds choices as a preset does, `task` and `preset` included. [grid] holds lists: of any of these choices, of
-    the sampler's options (`steps`, `sampler.eta`), of a plug-in's (`prior.em_tv.lam`, in cells that use it), or of
+    the sampler's options (`steps`, `sampler.eta`), of a plug-in's (`prior.em_tv.lit`, in cells that use it), or of
     `degradation`. [data] and [report] are optional.
     """
     try:
@@ -107,7 +107,7 @@ def load_grid(path: Path) -> Grid:
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """{"prior": {"em_tv": {"lam": [..]}}} and {"prior.em_tv.lam": [..]} are the same."""
+    """{"prior": {"em_tv": {"lit": [..]}}} and {"prior.em_tv.lit": [..]} are the same."""
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
@@ -149,7 +149,7 @@ def _in_order(choices: dict[str, Any], axes: Iterable[str]) -> dict[str, Any]:
 def _plugin_option(key: str) -> tuple[str, str, str]:
     parts = key.split(".")
     if len(parts) != 3:
-        raise OptionError(f"grid: {key}: expected {parts[0]}.NAME.OPTION, as in prior.em_tv.lam")
+        raise OptionError(f"grid: {key}: expected {parts[0]}.NAME.OPTION, as in prior.em_tv.lit")
     kind, name, option = parts
     get_registry().find(METHOD[kind].name, name)
     return kind, name, option

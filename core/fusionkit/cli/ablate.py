@@ -38,7 +38,7 @@ def ablate(
 
     The grid is TOML: [base] holds choices as a preset does, [grid] lists to combine, such as
 
-    prior = ["em_tv", "laplacian"], "prior.em_tv.lam" = [0.1, 1], strength = [0, 0.1], degradation = ["none", "blur=1"]
+    prior = ["em_tv", "laplacian"], "prior.em_tv.lit" = [0.2, 0.6], degradation = ["none", "blur=1"]
 
     [data] names pairs = ["ir", "vis"] or scenes = "infrared-visible"; [report] names metrics. Everything is validated
     before the first cell runs; a run that was stopped goes on where it was; a failed cell is recorded, the others go

@@ -8,7 +8,7 @@ __all__ = ["key_values", "printable"]
 
 
 def key_values(items: list[str], flag: str) -> dict[str, Any]:
-    """["lam=0.5", "recompose=v_plus_x"] -> {"lam": "0.5", ...}; values are parsed by the plug-in's options model.
+    """["lit=0.5", "evidence=heat"] -> {"lit": "0.5", ...}; values are parsed by the plug-in's options model.
 
     A value that starts with [ or { is read as JSON, for lists and nested options; a dotted key nests.
     """
@@ -18,7 +18,7 @@ def key_values(items: list[str], flag: str) -> dict[str, Any]:
     for item in items:
         key, separator, text = item.partition("=")
         if not separator or not key:
-            raise OptionError(f"{flag} {item!r}: expected KEY=VALUE, as in {flag} lam=0.5")
+            raise OptionError(f"{flag} {item!r}: expected KEY=VALUE, as in {flag} lit=0.5")
         value: Any = text
         if text[:1] in ("[", "{"):
             try:

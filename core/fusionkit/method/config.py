@@ -178,7 +178,7 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
     """Everything that decides the pixels of a result, apart from the sources.
 
     `prior`, `backbone`, `decoder` and `color` are each a `Choice`; options may also be given beside it, as
-    `prior_options={"lam": 0.3}`. A value that is wrong raises OptionError.
+    `prior_options={"lit": 0.3}`. A value that is wrong raises OptionError.
     """
 
     stages: tuple[Choice, ...] = Field(
@@ -406,7 +406,7 @@ def merge_choices(base: dict[str, Any], choices: dict[str, Any]) -> dict[str, An
 
 
 def _beside(choices: dict[str, Any]) -> dict[str, Any]:
-    """prior = {name = "em_tv", lam = 0.3} as prior = "em_tv", prior_options = {lam = 0.3}."""
+    """prior = {name = "em_tv", lit = 0.3} as prior = "em_tv", prior_options = {lit = 0.3}."""
     choices = dict(choices)
     if isinstance(choices.get("sampler"), SamplerOptions):
         choices["sampler"] = choices["sampler"].model_dump(exclude_unset=True)

@@ -6,19 +6,19 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from .em_tv import EMTV, EMTVOptions, Form
+from .em_tv_paper import EMTVPaper, EMTVPaperOptions, Form
 
 __all__ = ["DDFM", "DDFMOptions"]
 
 
-class DDFMOptions(EMTVOptions):
-    """Options of the prior `ddfm`: those of `em_tv`, in the published form."""
+class DDFMOptions(EMTVPaperOptions):
+    """Options of the prior `ddfm`: those of `em_tv_paper`, by default in the released form."""
 
     form: Form = Field("released", description="released: as DDFM's code computes it; corrected: as the algebra has it")
 
 
-class DDFM(EMTV):
-    """The prior `em_tv` in the setting of DDFM (Zhao et al., ICCV 2023): many steps, all of the noise, fresh each time.
+class DDFM(EMTVPaper):
+    """`em_tv_paper` in the setting of DDFM (Zhao et al., ICCV 2023): many steps from pure noise, fresh noise each step.
 
     The sources reach the result through the corrections alone; the flow starts from noise. EM is in the form of the
     published code, F = I - X, because in the corrected one each step moves a pixel further towards the source it is
