@@ -1,7 +1,7 @@
 """The sources of one scene as every plug-in sees them, the report of a fusion, and the memory of a video's shot."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -91,6 +91,7 @@ class Sources:
 
     images: Sequence[Tensor]
     luma: tuple[Tensor, ...]
+    _: KW_ONLY
     reference: int = -1
     names: tuple[str, ...] = ()
     noise: tuple[Tensor, ...] = ()

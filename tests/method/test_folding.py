@@ -30,7 +30,7 @@ class TestFold:
         prior = FoldedPrior(EMTVPaper(EMTVPaperOptions()), YCBCR)
 
         def fuse(images):
-            return correct(prior, x0, Sources(images, images, ("a", "b", "c"), reference))
+            return correct(prior, x0, Sources(images, images, names=("a", "b", "c"), reference=reference))
 
         base = fuse(lumas)
         for i in range(3):

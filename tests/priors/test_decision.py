@@ -5,20 +5,22 @@ import torch
 import torch.nn.functional as F
 
 from fusionkit.contracts import Sources
-from fusionkit.errors import WeightsError
+from fusionkit.errors import NoEffect, WeightsError
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.window import gaussian_blur
+from fusionkit.options import validate_options
 from fusionkit.scenes import multi_exposure
 from fusionkit.training.loop import train
 from fusionkit.training.options import TrainOptions
 from fusionkit_plugins.metrics.audit import Rims
 from fusionkit_priors import exposure_training, focus_training
 from fusionkit_priors.decision import Decision, DecisionNetConfig, Exposed, InFocus
-from fusionkit_priors.em_tv import EMTV
+from fusionkit_priors.em_tv import EMTV, EMTVOptions
 from fusionkit_priors.exposure import Exposure
 from fusionkit_priors.exposure_training import ExposureTrainer, ExposureTrainerOptions
 from fusionkit_priors.focus import Focus
 from fusionkit_priors.focus_training import FocusTrainer, FocusTrainerOptions
+from fusionkit_priors.mertens import Mertens
 from harness import correct, make, make_sources, psnr
 
 
@@ -117,11 +119,11 @@ def test_a_rendered_bracket_is_in_range_and_its_aim_within_its_sources(photo, ge
 def test_shipped_weights_leave_less_of_a_rim_round_a_bright_window():
     images = [torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in multi_exposure((192, 256))]
     sources, rims = Sources.of(images), Rims(Rims.Options())
-    with_network, without = (
-        float(rims(correct(make(EMTV, evidence="exposure", **o), sources.luma[1], sources), sources))
-        for o in ({}, {"exposure_weights": "none"})
+    by_network, by_bands = (
+        float(rims(correct(prior, sources.luma[1], sources), sources))
+        for prior in (make(EMTV, evidence="exposure"), make(Mertens))
     )
-    assert with_network < 0.6 * without
+    assert by_network < 0.6 * by_bands
 
 
 def test_em_tv_gives_the_mixture_of_exposures_the_edges_of_its_sources(photo):
@@ -148,9 +150,10 @@ def test_weights_of_large_exposures_follow_edges_and_sum_to_one(photo, count):
 
 def test_weights_that_are_missing_or_of_another_network_are_named():
     for kind in ("focus", "exposure"):
-        with pytest.raises(WeightsError, match=f"`{kind}_weights=none` needs none"):
+        with pytest.raises(WeightsError, match="`prior=laplacian` needs none"):
             make(EMTV, evidence=kind, **{f"{kind}_weights": "nothing-there"})
-        make(EMTV, evidence="heat", **{f"{kind}_weights": "nothing-there"})  # not asked for
+        with pytest.raises(NoEffect, match=f"`{kind}_weights=nothing-there` is read only with `evidence`"):
+            validate_options(EMTVOptions, {"evidence": "heat", f"{kind}_weights": "nothing-there"}, "em_tv")
     with pytest.raises(WeightsError, match="of kind 'prior focus', expected 'prior exposure'"):
         make(Exposure, weights="focus-rendered")
 

@@ -62,11 +62,11 @@ class Vivid(Stage):
     options; low' leaves the empty range below and above in the same proportion as it was. Haze goes, and so does the
     promise that no pixel leaves the range of the sources.
 
-    With `hot` above 1, what is hot stands out even where the thermal camera shows it dim; its grey has no scale of its
+    With `hot` above 1, hot objects stand out even where the thermal camera shows them dim; its grey has no scale of its
     own, and people at 100 levels vanish beside a visible image that fills the range. Where sources show heat, each grey
-    one but the reference becomes S + h (gain - 1) (S - low) before it is fused: h the evidence of compact hot objects
-    (`fusionkit.numerics.thermal`), gain as large as brings its high quantile to 217 levels, at most `hot`. Only its luma:
-    a stage after this one that makes other images undoes it.
+    one but the reference becomes S + h (gain - 1) (S - low) before it is fused: h its thermal saliency
+    (`fusionkit.numerics.thermal`), gain as large as brings its high quantile to 217 levels, at most `hot`. This changes
+    luma only: a later stage that makes other images undoes it.
     """
 
     Options = VividOptions
