@@ -86,7 +86,7 @@ class TestEMTV:
         torch.testing.assert_close(single.double(), double, atol=2e-6, rtol=0)
 
     def test_an_option_that_the_released_form_does_not_read_is_refused(self):
-        with pytest.raises(OptionError, match="`eps=0.01` is read only with `form` corrected"):
+        with pytest.raises(OptionError, match=r"`eps=0.01` is read only with `form` corrected"):
             validate_options(EMTVPaperOptions, {"form": "released", "eps": 1e-2}, "prior em_tv_paper")
 
     def test_the_default_prior_states_the_same_energy(self, generator):
