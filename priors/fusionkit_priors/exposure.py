@@ -6,6 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.options import WeightsName
 
 from .decision import Decision, Exposed, mixed
 
@@ -15,7 +16,9 @@ __all__ = ["Exposure", "ExposureOptions"]
 class ExposureOptions(Options):
     """Options of the prior `exposure`."""
 
-    weights: str = Field("exposure-rendered", description="weights of the network: a name, or a .safetensors file")
+    weights: WeightsName = Field(
+        "exposure-rendered", description="weights of the network: a name, or a .safetensors file"
+    )
 
 
 class Exposure(Prior):

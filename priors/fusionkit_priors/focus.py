@@ -10,6 +10,7 @@ from torch import Tensor
 from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.choice import argmax, one_hot
 from fusionkit.numerics.window import box_mean, guided_filter
+from fusionkit.options import WeightsName
 
 from .decision import Decision, InFocus, sum_modified_laplacian
 
@@ -26,7 +27,7 @@ class FocusOptions(Options):
         6, ge=1, le=10_000, description="radius of the guided filter along the border between sources"
     )
     refine_eps: float = Field(0.01, gt=0, description="its regularisation; small means a sharp border")
-    weights: str = Field(
+    weights: WeightsName = Field(
         "none", description="weights of a network that decides in place of all this, such as focus-rendered, or none"
     )
 

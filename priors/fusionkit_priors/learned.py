@@ -11,6 +11,7 @@ from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.contrast import global_contrast
 from fusionkit.numerics.layers import fastest_format
 from fusionkit.numerics.pyramid import blur, collapse, detail_bands, gaussian_pyramid
+from fusionkit.options import WeightsName
 from fusionkit.weights import WeightsFile, find_weights, load_network
 
 from .laplacian import band_noise, default_levels
@@ -31,7 +32,7 @@ class ChoicesConfig(Options):
 class LearnedOptions(Options):
     """Options of the prior `learned`."""
 
-    weights: str = Field(
+    weights: WeightsName = Field(
         "learned-rendered", description="name of shipped or imported weights, or a .safetensors file with its .json"
     )
     balance: float = Field(

@@ -125,12 +125,13 @@ class TestPage:
         assert "style=" not in answer.text
         assert "onclick" not in answer.text
 
-    def test_the_catalog_has_every_prior_with_its_options_and_none_that_names_a_file(self, client):
+    def test_the_catalog_has_every_prior_with_its_options_and_weights_by_name(self, client):
         catalog = client.get(f"/{TOKEN}/api/catalog").json()
         priors = {row["name"]: row for row in catalog["priors"]}
         assert {"em_tv", "laplacian", "mertens"} <= set(priors)
         assert {"lit", "screen"} <= {field["name"] for field in priors["em_tv"]["options"]}
-        assert "weights" not in {field["name"] for row in catalog["priors"] for field in row.get("options", [])}
+        fields = {field["name"]: field for field in priors["em_tv"]["options"]}
+        assert {"none", "focus-rendered"} <= set(fields["focus_weights"]["schema"]["enum"])
         assert {task["name"] for task in catalog["tasks"]} == {"ivif", "mef", "mff", "medical"}
 
     def test_what_is_wrong_is_said_in_one_line(self, visitor):
@@ -190,13 +191,8 @@ class TestRefused:
 
 
 def visitor_folder(client, visitor):
-    """Where a session's files lie; by the closure of the application's route."""
-    route = next(r for r in client.app.routes if r.path.endswith("/files/{index}"))
-    cells = {
-        name: cell.cell_contents
-        for name, cell in zip(route.endpoint.__code__.co_freevars, route.endpoint.__closure__, strict=True)
-    }
-    return cells["sessions"].get(visitor.session).folder
+    """Where a session's files lie."""
+    return client.app.state.sessions.get(visitor.session).folder
 
 
 class TestMany:

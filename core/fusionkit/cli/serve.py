@@ -1,7 +1,6 @@
 """`fusionkit serve`: the live page."""
 
 import secrets
-import socket
 from typing import Annotated
 
 import typer
@@ -39,9 +38,8 @@ def serve(
     if token and (len(token) < 16 or not token.replace("-", "").replace("_", "").isalnum()):
         raise OptionError("`token` must have 16 or more letters, digits, - or _")
     try:
-        import uvicorn
-
         from ..server.app import make_app
+        from ..server.listening import listen, serve_until_stopped
     except ModuleNotFoundError as error:
         raise OptionError(f"{error.name} is missing: pip install 'imagefusionkit[serve]'") from None
     from ..method.pipeline import find_device
@@ -51,14 +49,8 @@ def serve(
     token = token or secrets.token_urlsafe(18)
     limits = Limits(bytes=max_megabytes * 1_000_000, pixels=max_megapixels * 1_000_000)
     app = make_app(token, LOCAL if host in LOCAL else None, limits, device)
-    try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise OptionError(
-            f"port {port} of {host} cannot be listened on: {error.strerror or error}; give another `port`, or 0 for a "
-            "free one"
-        ) from None
+    listening = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"http://{shown}:{listening.getsockname()[1]}/{token}/")
     typer.echo("Ctrl-C ends it; whoever knows this address can use it", err=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
+    serve_until_stopped(app, listening)

@@ -23,7 +23,7 @@ from . import hookspecs
 from .kinds import KINDS, Kind, kind_named
 from .records import PluginRecord
 
-__all__ = ["Failure", "Registered", "Registry", "get_registry", "load_registry", "short_name"]
+__all__ = ["Failure", "Registered", "Registry", "get_registry", "load_registry", "short_name", "validated"]
 
 GROUP = "fusionkit"
 RESTRICT_VARIABLE = "FUSIONKIT_PLUGINS"
@@ -149,15 +149,18 @@ class Registry:
 
 def create(plugin: Registered, options: Mapping[str, Any] | None = None) -> Any:
     """Build a plug-in from its options."""
+    valid = validated(plugin, options or {})
+    return load_class(plugin)(valid)
+
+
+def validated(plugin: Registered, options: Mapping[str, Any]) -> Any:
+    """Validate a plug-in's options, as its model, without building it. Raises BrokenPlugin or OptionError."""
     from ..options import validate_options
 
     if missing := plugin.missing:
         needed = f"{plugin.distribution}[{plugin.record.extra}]" if plugin.record.extra else " ".join(missing)
         raise BrokenPlugin(f"{plugin.kind} {plugin.record.name} needs {', '.join(missing)}: pip install '{needed}'")
-    implementation = load_class(plugin)
-    return implementation(
-        validate_options(implementation.Options, options or {}, f"{plugin.kind} {plugin.record.name}")
-    )
+    return validate_options(load_class(plugin).Options, options, f"{plugin.kind} {plugin.record.name}")
 
 
 def load_class(plugin: Registered) -> type[Any]:
@@ -192,7 +195,7 @@ def _import(plugin: Registered, target: str) -> Any:
     module, _, attribute = target.partition(":")
     try:
         return getattr(import_module(module), attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BrokenPlugin(
             f"{plugin.title} cannot be imported from {target}: {type(error).__name__}: {error}"
         ) from error

@@ -1,44 +1,23 @@
-"""What can be chosen on the page, with what its models say of it; and whether a choice may be made there."""
+"""What the page offers: tasks, priors with their options, fields of the method, each as its model describes it."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from ..errors import FusionkitError, OptionError
 from ..method.config import PipelineConfig, SamplerOptions, task_names, task_text
-from ..options import describe_field
+from ..options import describe_field, opens
 from ..registry.kinds import DISTRIBUTION
-from ..registry.loading import get_registry, load_class
-from .work import pipeline_of
+from ..registry.loading import Registered, get_registry, load_class
+from .choices import FIELDS, SAMPLING, weights_names
 
-__all__ = ["catalog", "checked"]
+__all__ = ["catalog"]
 
-# what a page may choose: nothing that names a file of this machine
-FIELDS, SAMPLING = ("look", "align", "resize", "color", "seed"), ("restore", "strength", "steps", "precision")
-FIRST = ("em_tv", "laplacian", "learned", "gradient", "focus", "mertens")  # of the priors that are offered
+FIRST = ("em_tv", "laplacian", "learned", "gradient", "focus", "mertens")  # priors at the top of the list
 
 
 def catalog() -> dict[str, Any]:
-    """Everything that can be chosen, with what its models say of it."""
-    priors = []
-    for plugin in get_registry().of_kind("prior"):
-        own = plugin.distribution == DISTRIBUTION
-        row: dict[str, Any] = {
-            "name": plugin.record.name if own else f"{plugin.distribution}:{plugin.record.name}",
-            "summary": plugin.record.summary,
-            "distribution": plugin.distribution,
-            "missing": list(plugin.missing),
-        }
-        try:
-            if not plugin.missing:
-                prior = load_class(plugin)
-                row["options"] = _fields(prior.Options)
-                row["quick"] = prior.sampling.get("steps", 1) == 1
-        except FusionkitError as error:
-            row["broken"] = str(error)
-        priors.append(row)
+    """Everything that can be chosen, with names, JSON schemas and descriptions."""
+    priors = [_prior(plugin) for plugin in get_registry().of_kind("prior")]
     priors.sort(key=lambda row: FIRST.index(row["name"]) if row["name"] in FIRST else len(FIRST))
     return {
         "tasks": [{"name": name, "text": task_text(name)} for name in task_names()],
@@ -49,40 +28,40 @@ def catalog() -> dict[str, Any]:
     }
 
 
+def _prior(plugin: Registered) -> dict[str, Any]:
+    """A prior with its options; one that does not load, with the reason."""
+    own = plugin.distribution == DISTRIBUTION
+    row: dict[str, Any] = {
+        "name": plugin.record.name if own else f"{plugin.distribution}:{plugin.record.name}",
+        "summary": plugin.record.summary,
+        "distribution": plugin.distribution,
+        "missing": list(plugin.missing),
+    }
+    try:
+        if not plugin.missing:
+            prior = load_class(plugin)
+            row["options"] = _fields(prior.Options)
+            row["quick"] = prior.sampling.get("steps", 1) == 1
+    except Exception as error:  # a plug-in's; the others are still offered
+        row["broken"] = str(error)
+    return row
+
+
 def _fields(model: type[BaseModel], only: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """Fields as a form needs them: name, JSON schema of the value, description."""
+    """Fields as a form needs them: name, JSON schema of the value, description. None that can name a file."""
     schema = model.model_json_schema()
     rows = []
     for name in only or model.model_fields:
         info = model.model_fields[name]
-        if not _harmless(name, info.annotation):
+        opened = opens(info)
+        if opened == "file":
             continue
         shape = schema["properties"][name]
-        if "$ref" in shape or "allOf" in shape:
+        if opened == "weights" and info.annotation is str:
+            shape = {"enum": weights_names("prior"), "default": info.default}
+        elif "$ref" in shape or "allOf" in shape:
             shape = {"default": None}
         rows.append(
             {"name": name, "schema": shape, "description": info.description or "", "type": describe_field(info)}
         )
     return rows
-
-
-def _harmless(name: str, annotation: Any) -> bool:
-    """Whether a field cannot name a file of this machine."""
-    return annotation is not Path and name not in ("weights", "transform")
-
-
-def checked(choices: Mapping[str, Any], device: str) -> dict[str, Any]:
-    """Choices that may be made here, valid, those that are empty left out."""
-    known = {"task", "prior", "prior_options", "sampler", *FIELDS}
-    if unknown := set(choices) - known:
-        raise OptionError(f"cannot be chosen here: {', '.join(sorted(unknown))}")
-    chosen = {key: value for key, value in choices.items() if value not in (None, "", {})}
-    for key in ("prior_options", "sampler"):
-        if not isinstance(chosen.get(key, {}), dict):
-            raise OptionError(f"{key}: expected a table")
-    if wrong := set(chosen.get("sampler", {})) - set(SAMPLING):
-        raise OptionError(f"cannot be chosen here: {', '.join(sorted(wrong))}")
-    if files := [name for name in chosen.get("prior_options", {}) if not _harmless(name, None)]:
-        raise OptionError(f"cannot be chosen here: {', '.join(files)}")
-    pipeline_of(chosen, device)  # raises what is wrong with it
-    return chosen

@@ -1,25 +1,33 @@
 """What visitors brought and what was made of it: in memory and one temporary folder, gone when they leave."""
 
+import asyncio
 import secrets
 import shutil
+import tempfile
 import threading
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..contracts import Sources
 from ..errors import InputError
 from ..images.picture import Picture
 from ..method.pipeline import FusedPicture
+from ..reading import read_image
+from ..scoring.evaluation import as_sources
 
-__all__ = ["Limits", "Result", "Session", "Sessions"]
+__all__ = ["SHOWN", "Limits", "Result", "Session", "Sessions"]
+
+SHOWN = 2400  # pixels of the longer side of a picture that a browser shows
 
 
 @dataclass(frozen=True)
 class Limits:
-    """bytes: of one file. pixels: of one picture. files: of a session. sessions: at once. idle: seconds until a session
-    that nobody asks for is gone. waiting: jobs in the queue. results: of a session, the oldest goes.
+    """bytes: of one file. pixels: of one picture. files: of a session. sessions: at once. idle: seconds without a
+    request until a session is dropped. stalled: seconds that an upload may pause. waiting: jobs in the queue. results:
+    of a session; the oldest is dropped.
     """
 
     bytes: int = 200_000_000
@@ -27,6 +35,7 @@ class Limits:
     files: int = 8
     sessions: int = 12
     idle: float = 1800.0
+    stalled: float = 60.0
     waiting: int = 32
     results: int = 8
 
@@ -42,19 +51,16 @@ class Result:
     fused: FusedPicture | None = None
     seconds: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)
-    pictures: dict[str, bytes] = field(default_factory=dict)  # what was encoded for the page, by what it shows
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    pictures: dict[str, bytes] = field(default_factory=dict)  # PNGs for the page, by what they show
 
     def become(self, status: str, reason: str = "") -> None:
-        """Change the status, and tell who waits for it."""
-        with self.changed:
-            if self.status != "cancelled":
-                self.status, self.reason = status, reason
-            self.changed.notify_all()
+        """Change the status; a cancelled result stays cancelled."""
+        if self.status != "cancelled":
+            self.reason, self.status = reason, status
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether the status is final."""
         return self.status in ("done", "failed", "cancelled")
 
 
@@ -64,6 +70,7 @@ class Session:
 
     number: str
     folder: Path
+    limits: Limits
     files: dict[int, Path] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     sources: Sources | None = None
@@ -72,25 +79,78 @@ class Session:
     used: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, result: Result, most: int) -> None:
-        """Keep a result; of more than `most`, the oldest that is over goes."""
+    async def take(self, index: int, name: str, stream: AsyncIterator[bytes]) -> int:
+        """Store a file under its own name, in place of an earlier one of this index; returns its size in bytes.
+
+        Raises InputError where it is too large, stalls, or is one too many; nothing is left of it then.
+        """
+        if not 0 <= index < self.limits.files:
+            raise InputError(f"at most {self.limits.files} files at once")
+        safe = PurePosixPath(name.replace("\\", "/")).name[-120:].lstrip(".") or "image"
+        place = self.folder / str(index)
+        self.files.pop(index, None)
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        try:
+            size = await self._store(place / safe, stream)
+        except BaseException:  # a visitor who went away, too
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        self.files[index] = place / safe
+        return size
+
+    async def _store(self, path: Path, stream: AsyncIterator[bytes]) -> int:
+        size = 0
+        with path.open("wb") as file:
+            while True:
+                try:
+                    part = await asyncio.wait_for(anext(stream, None), self.limits.stalled)
+                except TimeoutError:
+                    raise InputError(
+                        f"{path.name}: nothing came for {self.limits.stalled:g} s; send it again"
+                    ) from None
+                if part is None:
+                    return size
+                size += len(part)
+                if size > self.limits.bytes:
+                    raise InputError(f"{path.name}: larger than {self.limits.bytes / 1e6:.0f} MB")
+                file.write(part)
+
+    def read(self) -> None:
+        """Read the files into pictures and sources. Raises InputError."""
+        if len(self.files) < 2:
+            raise InputError("two files or more make one picture; drop them together")
+        self.pictures = [read_image(path, "auto", self.limits.pixels) for _, path in sorted(self.files.items())]
+        self.sources = as_sources(self.pictures, resize=True)
+        self.encoded.clear()
+
+    def add(self, result: Result) -> None:
+        """Keep a result; of too many, the oldest finished ones are dropped."""
         with self.lock:
             self.results[result.number] = result
-            for number in [n for n, r in self.results.items() if r.over][: max(0, len(self.results) - most)]:
+            over = [number for number, kept in self.results.items() if kept.over]
+            for number in over[: max(0, len(self.results) - self.limits.results)]:
                 del self.results[number]
 
+    def result(self, number: str) -> Result:
+        """A result by its number. Raises InputError where there is none."""
+        if number not in self.results:
+            raise InputError("this result is gone; fuse again")
+        return self.results[number]
+
     def close(self) -> None:
-        """Forget everything."""
+        """Cancel what runs and delete the files."""
         for result in list(self.results.values()):
             result.become("cancelled")
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Sessions:
-    """All sessions of a server, in one folder."""
+    """All sessions of a server, in one temporary folder."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self.folder, self.limits = folder, limits
+    def __init__(self, limits: Limits) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="fusionkit-serve-")
+        self.folder, self.limits = Path(self._temporary.name), limits
         self._known: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -104,7 +164,7 @@ class Sessions:
             number = secrets.token_urlsafe(16)
             folder = self.folder / number
             folder.mkdir(mode=0o700)
-            self._known[number] = session = Session(number, folder)
+            self._known[number] = session = Session(number, folder, self.limits)
         return session
 
     def get(self, number: str) -> Session:
@@ -117,25 +177,21 @@ class Sessions:
         return session
 
     def drop(self, number: str) -> None:
-        """Forget a session."""
+        """Close a session, if there is one of this number."""
         with self._lock:
             session = self._known.pop(number, None)
         if session is not None:
             session.close()
 
     def sweep(self) -> None:
-        """Forget those that were idle for too long."""
+        """Close sessions that were idle for too long."""
         limit = time.monotonic() - self.limits.idle
-        with self._lock:
-            idle = [n for n, session in self._known.items() if session.used < limit]
-            closed = [self._known.pop(n) for n in idle]
-        for session in closed:
-            session.close()
+        for number, session in list(self._known.items()):
+            if session.used < limit:
+                self.drop(number)
 
     def close(self) -> None:
-        """Forget all."""
-        with self._lock:
-            closed = list(self._known.values())
-            self._known.clear()
-        for session in closed:
-            session.close()
+        """Close all sessions and remove the folder."""
+        for number in list(self._known):
+            self.drop(number)
+        self._temporary.cleanup()

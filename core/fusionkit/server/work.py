@@ -5,6 +5,7 @@ import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,17 +14,17 @@ import torch
 from ..contracts import Metric
 from ..errors import FusionkitError, InputError
 from ..images.convert import to_tensor
-from ..method.config import choose
 from ..method.pipeline import Pipeline
 from ..method.sampler import Step
 from ..scoring.evaluation import score_images
 from ..scoring.metrics import load_metrics
 from ..timing import Stopwatch
+from .choices import config_of
 from .sessions import Limits, Result, Session
 
-__all__ = ["METRICS", "Busy", "Worker", "pipeline_of"]
+__all__ = ["METRICS", "Busy", "Worker"]
 
-KEPT = 8  # methods that stay built
+KEPT = 8  # pipelines that stay built
 METRICS = ("VIF", "Qabf", "SSIM", "MI", "EN")  # beside the audit
 
 
@@ -35,21 +36,16 @@ class _Cancelled(Exception):
     pass
 
 
-def pipeline_of(choices: Mapping[str, Any], device: str) -> Pipeline:
-    """The method that a page's choices stand for. Raises OptionError."""
-    others = {key: value for key, value in choices.items() if key != "task"}
-    return Pipeline(choose(choices.get("task"), None, others), device=device)
-
-
 class Worker:
-    """A thread that takes jobs from a queue."""
+    """A thread that fuses one queued job after the other."""
 
     def __init__(self, limits: Limits, device: str) -> None:
         self.device = device
         self._jobs: queue.Queue[tuple[Session, Result] | None] = queue.Queue(limits.waiting)
         self._ready: OrderedDict[str, Pipeline] = OrderedDict()
         self._metrics: dict[str, Metric] = {}
-        self.looking = threading.Lock()  # figures and maps are made one at a time, whoever asks
+        self.looking = threading.Lock()  # one at a time computes figures and maps
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="fusionkit-worker", daemon=True)
 
     def start(self) -> None:
@@ -57,11 +53,9 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """No further job is begun."""
-        try:
-            self._jobs.put_nowait(None)
-        except queue.Full:
-            self._jobs.get_nowait()
+        """Cancel what runs, and begin no other job."""
+        self._stopped = True
+        with suppress(queue.Full):  # else the thread looks after its next job
             self._jobs.put_nowait(None)
 
     def put(self, session: Session, result: Result) -> None:
@@ -73,7 +67,7 @@ class Worker:
 
     def _run(self) -> None:
         self._warm()
-        while (job := self._jobs.get()) is not None:
+        while (job := self._jobs.get()) is not None and not self._stopped:
             session, result = job
             if result.status != "waiting":
                 continue
@@ -85,21 +79,19 @@ class Worker:
                 result.become("cancelled")
             except FusionkitError as error:
                 result.become("failed", str(error))
-            except Exception as error:  # a plug-in's; the next job shall still be done
+            except BaseException as error:  # a plug-in's, even sys.exit(); the next job shall still be done
                 result.become("failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
     def _warm(self) -> None:
-        try:
-            pair = [torch.linspace(0, 1, 300 * 300).view(1, 1, 300, 300), torch.full((1, 3, 300, 300), 0.5)]
+        pair = [torch.linspace(0, 1, 300 * 300).view(1, 1, 300, 300), torch.full((1, 3, 300, 300), 0.5)]
+        with suppress(BaseException):  # said to whoever asks for it
             self._pipeline({}).run(pair)
             self.metrics()
-        except FusionkitError:
-            return  # said to whoever asks for it
 
     def _pipeline(self, choices: Mapping[str, Any]) -> Pipeline:
         key = json.dumps(choices, sort_keys=True)
         if key not in self._ready:
-            self._ready[key] = pipeline_of(choices, self.device)
+            self._ready[key] = Pipeline(config_of(choices), device=self.device)
             if len(self._ready) > KEPT:
                 self._ready.popitem(last=False)
         self._ready.move_to_end(key)
@@ -107,7 +99,7 @@ class Worker:
 
     def _fuse(self, session: Session, result: Result) -> None:
         def stop_if_cancelled(_: Step) -> None:
-            if result.status == "cancelled":
+            if self._stopped or result.status == "cancelled":
                 raise _Cancelled
 
         pipeline, watch = self._pipeline(result.choices), Stopwatch()
@@ -116,13 +108,13 @@ class Worker:
         result.fused, result.seconds = fused, watch.seconds["fuse"]
 
     def metrics(self) -> dict[str, Metric]:
-        """Those of the page: the audit's, and the usual ones."""
+        """The page's metrics: those of the audit, and the usual ones."""
         if not self._metrics:
             self._metrics = load_metrics(["audit", *METRICS], None)
         return self._metrics
 
     def figures(self, session: Session, result: Result) -> dict[str, float]:
-        """Of a result, made once."""
+        """Values of all metrics of a result, computed once."""
         assert result.fused is not None
         assert session.sources is not None
         with self.looking, session.lock:

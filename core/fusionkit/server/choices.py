@@ -1,0 +1,92 @@
+"""Which choices a visitor may make: known ones, valid ones, none that names a file of this machine."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..errors import OptionError
+from ..method.config import PipelineConfig, choose
+from ..options import opens
+from ..registry.kinds import METHOD
+from ..registry.loading import get_registry, load_class, validated
+from ..weights.store import Stored, list_weights
+
+__all__ = ["FIELDS", "SAMPLING", "checked", "config_of", "weights_names"]
+
+# fields of the method and of the sampler that a page may choose
+FIELDS, SAMPLING = ("look", "align", "resize", "color", "seed"), ("restore", "strength", "steps", "precision")
+
+
+def config_of(choices: Mapping[str, Any]) -> PipelineConfig:
+    """The configuration that a page's choices stand for. Raises OptionError."""
+    return choose(choices.get("task"), None, {key: value for key, value in choices.items() if key != "task"})
+
+
+def checked(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Choices without the empty ones, refused where one is unknown, wrong, or names a file. Builds no plug-in.
+
+    What only the plug-ins together can tell, such as a solver that needs an energy, is told by the fusion.
+    """
+    _refuse(set(choices) - {"task", "prior", "prior_options", "sampler", *FIELDS})
+    chosen = {key: value for key, value in choices.items() if value not in (None, "", {})}
+    for key in ("prior_options", "sampler"):
+        if not isinstance(chosen.get(key, {}), dict):
+            raise OptionError(f"{key}: expected a table")
+    _refuse(set(chosen.get("sampler", {})) - set(SAMPLING))
+    config = config_of(chosen)
+    for key, kind in METHOD.items():
+        choice = getattr(config, key)
+        if choice is None or not choice.name:
+            continue
+        if choice.instance is not None:
+            raise OptionError(f"{key}: expected the name of a plug-in")
+        plugin = get_registry().find(kind.name, choice.name)
+        if not plugin.missing:  # what is missing is said below
+            _refuse({name for name, _ in _opening(load_class(plugin).Options, choice.options)})
+        _check_weights(validated(plugin, choice.options), kind.name)
+    return chosen
+
+
+def weights_names(kind: str) -> list[str]:
+    """Names of listed weights for plug-ins of one kind, and `none`."""
+    return ["none", *(w.name for w in list_weights() if isinstance(w, Stored) and w.plugin[0] == kind)]
+
+
+def _refuse(keys: set[str]) -> None:
+    if keys:
+        raise OptionError(f"cannot be chosen here: {', '.join(sorted(keys))}")
+
+
+def _opening(model: type[BaseModel], given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Given options that can name any file, by the field's name or by its alias."""
+    for name, info in model.model_fields.items():
+        if opens(info) == "file":
+            yield from ((key, given[key]) for key in {name, info.alias or name} & set(given))
+
+
+def _check_weights(options: BaseModel, kind: str) -> None:
+    """Refuse weights that are not among the listed ones, in one line that tells nothing of the disk."""
+    for name in options.model_fields_set:
+        info = type(options).model_fields.get(name)
+        opened = "file" if info is None else opens(info)
+        if opened == "file":
+            _refuse({name})
+        elif opened == "weights":
+            for value in _leaves(getattr(options, name)):
+                if isinstance(value, BaseModel):
+                    _check_weights(value, kind)
+                elif isinstance(value, str) and value not in weights_names(kind):
+                    raise OptionError(f"{name}: give a name of listed weights, as `fusionkit weights list` has them")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Values inside tables and lists."""
+    if isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _leaves(inner)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for inner in value:
+            yield from _leaves(inner)
+    else:
+        yield value
