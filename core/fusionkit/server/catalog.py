@@ -49,7 +49,7 @@ def _prior(plugin: Registered) -> dict[str, Any]:
 
 def _fields(model: type[BaseModel], only: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """Fields as a form needs them: name, JSON schema of the value, description. None that can name a file."""
-    schema = model.model_json_schema()
+    schema = model.model_json_schema(by_alias=False)
     rows = []
     for name in only or model.model_fields:
         info = model.model_fields[name]
