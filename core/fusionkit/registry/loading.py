@@ -149,18 +149,19 @@ class Registry:
 
 def create(plugin: Registered, options: Mapping[str, Any] | None = None) -> Any:
     """Build a plug-in from its options."""
-    valid = validated(plugin, options or {})
-    return load_class(plugin)(valid)
+    implementation, valid = validated(plugin, options or {})
+    return implementation(valid)
 
 
-def validated(plugin: Registered, options: Mapping[str, Any]) -> Any:
-    """Validate a plug-in's options, as its model, without building it. Raises BrokenPlugin or OptionError."""
+def validated(plugin: Registered, options: Mapping[str, Any]) -> tuple[type[Any], Any]:
+    """The class of a plug-in and its options as its model; builds nothing. Raises BrokenPlugin or OptionError."""
     from ..options import validate_options
 
     if missing := plugin.missing:
         needed = f"{plugin.distribution}[{plugin.record.extra}]" if plugin.record.extra else " ".join(missing)
         raise BrokenPlugin(f"{plugin.kind} {plugin.record.name} needs {', '.join(missing)}: pip install '{needed}'")
-    return validate_options(load_class(plugin).Options, options, f"{plugin.kind} {plugin.record.name}")
+    implementation = load_class(plugin)
+    return implementation, validate_options(implementation.Options, options, f"{plugin.kind} {plugin.record.name}")
 
 
 def load_class(plugin: Registered) -> type[Any]:

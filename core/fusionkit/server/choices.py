@@ -44,7 +44,7 @@ def checked(choices: Mapping[str, Any]) -> dict[str, Any]:
         plugin = get_registry().find(kind.name, choice.name)
         if not plugin.missing:  # what is missing is said below
             _refuse({name for name, _ in _opening(load_class(plugin).Options, choice.options)})
-        _check_weights(validated(plugin, choice.options), kind.name)
+        _check_weights(validated(plugin, choice.options)[1], kind.name)
     return chosen
 
 
