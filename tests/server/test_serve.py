@@ -131,7 +131,7 @@ class TestPage:
         assert {"em_tv", "laplacian", "mertens"} <= set(priors)
         assert {"lit", "screen"} <= {field["name"] for field in priors["em_tv"]["options"]}
         fields = {field["name"]: field for field in priors["em_tv"]["options"]}
-        assert {"none", "focus-rendered"} <= set(fields["focus_weights"]["schema"]["enum"])
+        assert {"learned-rendered", "focus-rendered"} <= set(fields["focus_weights"]["schema"]["enum"])
         assert {task["name"] for task in catalog["tasks"]} == {"ivif", "mef", "mff", "medical"}
 
     def test_what_is_wrong_is_said_in_one_line(self, visitor):

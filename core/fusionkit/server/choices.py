@@ -49,8 +49,8 @@ def checked(choices: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def weights_names(kind: str) -> list[str]:
-    """Names of listed weights for plug-ins of one kind, and `none`."""
-    return ["none", *(w.name for w in list_weights() if isinstance(w, Stored) and w.plugin[0] == kind)]
+    """Names of listed weights for plug-ins of one kind."""
+    return [w.name for w in list_weights() if isinstance(w, Stored) and w.plugin[0] == kind]
 
 
 def _refuse(keys: set[str]) -> None:
