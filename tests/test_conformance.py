@@ -1,6 +1,9 @@
 """Every built-in keeps the public contract of its kind."""
 
+from importlib.util import find_spec
+
 import pytest
+import torch
 
 from example_files import EXAMPLES
 from fusionkit import testing
@@ -28,6 +31,82 @@ globals().update(_contracts())
 def test_every_kind_has_a_contract():
     assert set(CONTRACTS) == set(KINDS)
     assert {c.kind for c in CONTRACTS.values()} == set(KINDS)
+
+
+def _skipped(contract, **settings):
+    """Tests of a contract that skip, with their reasons; the others are not run."""
+    case, reasons = type("Case", (contract,), settings)(), {}
+    for name in (name for name in dir(case) if name.startswith("test_")):
+        parameters = [mark.args for mark in getattr(getattr(case, name), "pytestmark", [])]
+        values = [value[0] for _, value in parameters]
+        try:
+            getattr(case, name)(*values)
+        except pytest.skip.Exception as skipped:
+            reasons[name.removeprefix("test_")] = str(skipped)
+    return reasons
+
+
+@pytest.mark.parametrize(
+    ("contract", "settings", "expected"),
+    [
+        (
+            testing.PriorContract,
+            {"name": "laplacian"},
+            {
+                "its_energy_has_the_right_gradient": "`has_energy` is False: it states no energy",
+            },
+        ),
+        (
+            testing.PriorContract,
+            {"name": "em_tv", "stretches": True},
+            {
+                "equal_constant_sources_stay_as_they_are": "`stretches`: the result is stretched to the full range",
+                "it_says_truly_whether_it_reads_the_estimate": "`reads_x0` is True: it may read the estimate",
+                "it_says_truly_that_it_has_no_energy": "`has_energy` is True: its gradient is tested",
+            },
+        ),
+        (
+            testing.DecoderContract,
+            {"name": "identity"},
+            {
+                "every_option_has_a_default_and_a_description": "it has no options",
+                "latents_have_the_stated_channels": "`channels` is None: latents have those of the image",
+            },
+        ),
+        (testing.DecoderContract, {"name": "vq"}, {"lossless_is_true": "`lossless` is False: it may lose detail"}),
+        (
+            testing.ColorSpaceContract,
+            {"name": "gray", "exact": False},
+            {
+                "every_option_has_a_default_and_a_description": "it has no options",
+                "merge_inverts_split": "`exact` is False: it drops colour",
+            },
+        ),
+        (
+            testing.MetricContract,
+            {"name": "MS_SSIM", "images": lambda self, count: testing.random_images(count, 1, 64, 72, count=3)},
+            {
+                "every_option_has_a_default_and_a_description": "it has no options",
+                "an_image_does_not_depend_on_its_neighbours": "it has no value for `images`: return some for which it has",
+                "values_are_one_per_image_and_in_range": "it has no value for `images`: return some for which it has",
+                "its_map_shows_places": "`shows` is empty: it has no map",
+            },
+        ),
+        (
+            testing.MetricContract,
+            {"name": "audit.hot"},
+            {"every_option_has_a_default_and_a_description": "it has no options"},
+        ),
+        pytest.param(
+            testing.DetectorContract,
+            {"name": "hog_people", "scene": lambda self: torch.full((1, 3, 160, 120), 0.5)},
+            {"boxes_touch_the_image": "it finds nothing in `scene`: return an image with objects that it knows"},
+            marks=pytest.mark.skipif(find_spec("cv2") is None, reason="hog_people needs cv2"),
+        ),
+    ],
+)
+def test_what_is_not_promised_is_skipped_with_the_reason(contract, settings, expected):
+    assert _skipped(contract, **settings) == expected
 
 
 class Bad:

@@ -1,0 +1,35 @@
+"""The promises of each kind of plug-in as tests. Needs pytest.
+
+A package subclasses the contract of its kind, names its plug-in, and gets the tests:
+
+    from fusionkit.testing import PriorContract
+
+    class TestMine(PriorContract):
+        name = "mine"
+        options = {"strength": 2.0}     # to test with other options than the defaults
+
+Tests find the plug-in as users do, through its entry point: install the package first (`pip install -e .`). A test of
+a promise that the plug-in does not make is skipped, with the reason (`pytest -rs`).
+"""
+
+from .colors import ColorSpaceContract
+from .metrics import DetectorContract, MetricContract
+from .networks import BackboneContract, DecoderContract
+from .plugin import PluginContract, make_sources, random_images
+from .priors import PriorContract
+from .readers import ReaderContract
+from .stages import StageContract
+
+__all__ = [
+    "BackboneContract",
+    "ColorSpaceContract",
+    "DecoderContract",
+    "DetectorContract",
+    "MetricContract",
+    "PluginContract",
+    "PriorContract",
+    "ReaderContract",
+    "StageContract",
+    "make_sources",
+    "random_images",
+]

@@ -1,0 +1,144 @@
+"""What a metric and a detector promise."""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from ..contracts import Detector, Metric
+from ..registry.loading import get_registry
+from ..registry.records import MetricRecord
+from ..scenes import infrared_visible
+from .plugin import SIZES, PluginContract, assert_alone, make_sources, random_images, unchanged
+
+__all__ = ["DetectorContract", "MetricContract"]
+
+
+@cache
+def _streets(count: int) -> tuple[Tensor, ...]:
+    """Mean, infrared and visible image of `count` rendered streets: (B, 3, H, W) each."""
+    pairs = [infrared_visible((176, 208), seed=seed) for seed in range(count)]
+    infrared, visible = (
+        torch.stack([torch.from_numpy(image).float().permute(2, 0, 1).expand(3, -1, -1) for image in images])
+        for images in zip(*pairs, strict=True)
+    )
+    return (infrared + visible) / 2, infrared, visible
+
+
+class MetricContract(PluginContract):
+    """What a metric promises: see `fusionkit.contracts.Metric`."""
+
+    kind = "metric"
+
+    def images(self, count: int) -> Sequence[Tensor]:
+        """A fused image and its sources, (count, 1 or 3, H, W) each, for which the metric has values.
+
+        By default the mean of an infrared and a visible image, 176x208; luma unless the metric has `color`.
+        """
+        color = self.make().color
+        return [image if color else image.mean(1, keepdim=True) for image in _streets(count)]
+
+    def measure(self, images: Sequence[Tensor]) -> Tensor:
+        """The values (B,) of a fused image and its sources."""
+        metric: Metric = self.make()
+        fused, *sources = images
+        return metric(fused, make_sources(*sources))
+
+    def test_it_states_its_definition(self) -> None:
+        """Definition, range, version."""
+        metric: Metric = self.make()
+        assert len(metric.definition) > 20, "state the definition: formula, logarithm, windows, sum or mean"
+        low, high = metric.range
+        assert low < high
+        assert metric.version
+
+    def test_its_record_says_which_way_is_better(self) -> None:
+        """As the class does."""
+        record = get_registry().find(self.kind, self.name).record
+        assert isinstance(record, MetricRecord)
+        assert record.higher_is_better == self.make().higher_is_better
+
+    def test_values_are_one_per_image_and_in_range(self) -> None:
+        """nan is allowed where the definition has no value."""
+        values = self._measured(self.images(2))
+        assert values.shape == (2,)
+        low, high = self.make().range
+        assert all(bool(v.isnan()) or low <= float(v) <= high for v in values)
+
+    def test_an_image_does_not_depend_on_its_neighbours(self) -> None:
+        """Each pair of a batch gets the value it gets alone."""
+        images = self.images(3)
+        together = self._measured(images)
+        assert_alone(together, lambda one: self.measure([x[one] for x in images]), self.tolerance, 1e-5)
+
+    def _measured(self, images: Sequence[Tensor]) -> Tensor:
+        values = self.measure(images)
+        if bool(values.isnan().all()):
+            pytest.skip("it has no value for `images`: return some for which it has")
+        return values
+
+    def test_its_map_shows_places(self) -> None:
+        """A map is (B, 1, H, W), finite and nowhere negative."""
+        metric: Metric = self.make()
+        if not metric.shows:
+            pytest.skip("`shows` is empty: it has no map")
+        fused, *sources = self.images(2)
+        places = metric.map(fused, make_sources(*sources))
+        assert metric.shows in ("lost", "invented")
+        assert places.shape == (2, 1, *fused.shape[-2:])
+        assert bool(places.isfinite().all())
+        assert float(places.min()) >= 0
+
+
+class DetectorContract(PluginContract):
+    """What a detector promises: see `fusionkit.contracts.Detector`."""
+
+    kind = "detector"
+
+    def scene(self) -> Tensor:
+        """An image (1, 3, H, W) with objects that the detector knows; by default a street with people."""
+        return torch.from_numpy(infrared_visible()[1]).float().permute(2, 0, 1)[None]
+
+    def test_it_states_its_definition(self) -> None:
+        """Definition and version."""
+        detector: Detector = self.make()
+        assert len(detector.definition) > 20, "state the definition: method, model, thresholds"
+        assert detector.version
+
+    @pytest.mark.parametrize("size", [*SIZES, (160, 120)])
+    def test_any_size_is_taken(self, size: tuple[int, int]) -> None:
+        """The image stays as it is."""
+        image = random_images(1, 3, *size)[0]
+        check_inputs = unchanged(image)
+        assert isinstance(self.make()(image), Sequence)
+        check_inputs()
+
+    def test_boxes_touch_the_image(self) -> None:
+        """A box has an area; it may reach over the border."""
+        image = self.scene()
+        height, width = image.shape[-2:]
+        found = self.make()(image)
+        if not found:
+            pytest.skip("it finds nothing in `scene`: return an image with objects that it knows")
+        for detection in found:
+            left, top, right, bottom = detection.box
+            assert max(left, 0) < min(right, width)
+            assert max(top, 0) < min(bottom, height)
+            assert left < right
+            assert top < bottom
+            assert math.isfinite(detection.score)
+            assert detection.label
+
+    def test_the_same_image_gives_the_same_objects(self) -> None:
+        """No hidden state, no hidden randomness."""
+        image = self.scene()
+        assert list(self.make()(image)) == list(self.make()(image.clone()))
+
+    @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+    def test_a_flat_image_is_harmless(self, level: float) -> None:
+        """It may hold objects, with finite scores."""
+        found = self.make()(torch.full((1, 3, 160, 120), level))
+        assert all(math.isfinite(detection.score) for detection in found)
