@@ -69,7 +69,6 @@ def _skipped(contract, **settings):
             testing.DecoderContract,
             {"name": "identity"},
             {
-                "every_option_has_a_default_and_a_description": "it has no options",
                 "latents_have_the_stated_channels": "`channels` is None: latents have those of the image",
             },
         ),
