@@ -1,4 +1,4 @@
-"""Procedural scenes: registered pairs made by code, for the demo and for tests. No image data is shipped or needed.
+"""Procedural scenes: registered pairs rendered by code, for the demo and for tests. No image data is shipped or needed.
 
 Every function takes a size (height, width) and a seed and returns float arrays in [0, 1], (H, W, 3) or (H, W, 1),
 as a camera would deliver them: textured, blurred by optics, noisy.
@@ -90,7 +90,6 @@ def infrared_visible(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Ima
     rng = np.random.default_rng(seed)
     c = Canvas(size)
     grain, patches, rough = fractal(size, rng, 0.7), fractal(size, rng, 1.7), fractal(size, rng, 1.1)
-    brick = ((np.sin(c.y * 420) > 0.82) | (np.sin(c.x * 260 + np.floor(c.y * 420 / (2 * np.pi)) * 2.3) > 0.93)) * 1.0
 
     # visible: reflected light; infrared: temperature
     sky = np.stack([0.30 - 0.16 * c.y, 0.34 - 0.12 * c.y, 0.46 - 0.10 * c.y], -1) + 0.02 * patches[..., None]
@@ -100,6 +99,28 @@ def infrared_visible(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Ima
     leaves = np.clip(0.5 + 0.35 * rough, 0, 1)[..., None]
     vis = over(vis, np.array([0.10, 0.16, 0.09]) + leaves * [0.12, 0.16, 0.07], hill)
     ir = over(ir, 0.30 + 0.05 * rough, hill)
+    vis, ir = _houses(c, vis, ir, grain, patches)
+    ground = c.soft(0.70 - c.y)
+    lane = c.soft(np.abs(c.x - 0.5) - (c.y - 0.60) * 0.9) * ground
+    vis = over(vis, np.array([0.20, 0.19, 0.17]) * (1 + 0.22 * grain)[..., None], ground)
+    vis = over(vis, np.array([0.13, 0.13, 0.14]) * (1 + 0.25 * grain)[..., None], lane)
+    ir = over(over(ir, 0.36 + 0.02 * rough, ground), 0.45 + 0.01 * grain, lane)
+    stripe = c.soft(np.abs(c.x - 0.5) - 0.012 * (c.y - 0.55)) * (np.sin(60 * np.sqrt(c.y)) > 0) * ground
+    vis = over(vis, (0.75, 0.74, 0.68), stripe)
+
+    vis, ir = _car(c, *_sign(c, vis, ir))
+    vis, ir = _people(c, vis, ir, grain, patches)
+    lamp = np.exp(-(np.hypot((c.x - 0.33) * 1.3, c.y - 0.60) ** 2) / 0.05)
+    vis = vis * (0.55 + 0.9 * lamp[..., None] * [1.0, 0.92, 0.72])
+    smoke = np.exp(-(((c.x - 0.83) / 0.13) ** 2) - ((c.y - 0.72) / 0.16) ** 2) * np.clip(0.9 + 0.25 * patches, 0, 1)
+    vis = over(vis, (0.46, 0.46, 0.47), np.clip(1.1 * smoke, 0, 0.97))
+    columns = 0.006 * rng.standard_normal((1, size[1]))  # an uncooled detector's fixed pattern
+    return _sensor(ir + columns, rng, 1.3, 0.012), _sensor(np.clip(vis, 0, 1), rng, 0.6, 0.010)
+
+
+def _houses(c: Canvas, vis: Image, ir: Image, grain: Image, patches: Image) -> tuple[Image, Image]:
+    """Two brick houses; some windows are lit and warm."""
+    brick = ((np.sin(c.y * 420) > 0.82) | (np.sin(c.x * 260 + np.floor(c.y * 420 / (2 * np.pi)) * 2.3) > 0.93)) * 1.0
     for left, top, right, tint in ((0.0, 0.10, 0.24, (0.34, 0.24, 0.20)), (0.72, 0.04, 1.0, (0.27, 0.27, 0.30))):
         wall = c.box(left, top, right, 0.72)
         facade = np.array(tint) * (1 + 0.12 * grain - 0.25 * brick)[..., None]
@@ -112,26 +133,32 @@ def infrared_visible(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Ima
                 lit = (i * 7 + j * 3 + int(left * 10)) % 4 == 0
                 vis = over(vis, (0.98, 0.82, 0.50) if lit else (0.08, 0.10, 0.14), pane)
                 ir = over(ir, 0.52 if lit else 0.34, pane)
-    ground = c.soft(0.70 - c.y)
-    lane = c.soft(np.abs(c.x - 0.5) - (c.y - 0.60) * 0.9) * ground
-    vis = over(vis, np.array([0.20, 0.19, 0.17]) * (1 + 0.22 * grain)[..., None], ground)
-    vis = over(vis, np.array([0.13, 0.13, 0.14]) * (1 + 0.25 * grain)[..., None], lane)
-    ir = over(over(ir, 0.36 + 0.02 * rough, ground), 0.45 + 0.01 * grain, lane)
-    stripe = c.soft(np.abs(c.x - 0.5) - 0.012 * (c.y - 0.55)) * (np.sin(60 * np.sqrt(c.y)) > 0) * ground
-    vis = over(vis, (0.75, 0.74, 0.68), stripe)
+    return vis, ir
 
+
+def _sign(c: Canvas, vis: Image, ir: Image) -> tuple[Image, Image]:
+    """A street sign on its pole."""
     sign = c.box(0.285, 0.40, 0.375, 0.50)
     letters = sign * (np.sin(c.x * 330) > 0.1) * (np.abs(c.y - 0.45) < 0.028)
     vis = over(over(vis, (0.10, 0.25, 0.62), sign), (0.95, 0.95, 0.95), letters)
     vis, ir = (over(image, value, c.box(0.325, 0.50, 0.335, 0.74)) for image, value in ((vis, 0.25), (ir, 0.38)))
     ir = over(ir, 0.33, sign)  # one temperature: the letters exist in the visible image only
+    return vis, ir
 
+
+def _car(c: Canvas, vis: Image, ir: Image) -> tuple[Image, Image]:
+    """A car with warm wheels and a hot engine."""
     body = np.maximum(c.box(0.55, 0.66, 0.71, 0.745), c.ellipse(0.63, 0.655, 0.055, 0.045))
     wheels = np.maximum(c.ellipse(0.583, 0.745, 0.019, 0.026), c.ellipse(0.677, 0.745, 0.019, 0.026))
     vis = over(over(vis, (0.55, 0.10, 0.09), body), (0.04, 0.04, 0.04), wheels)
     vis = over(vis, (0.16, 0.20, 0.24), c.ellipse(0.63, 0.655, 0.043, 0.027))
     ir = over(over(ir, 0.40, body), 0.62, wheels)
     ir = over(ir, 0.80, c.ellipse(0.695, 0.69, 0.022, 0.03))  # the engine
+    return vis, ir
+
+
+def _people(c: Canvas, vis: Image, ir: Image, grain: Image, patches: Image) -> tuple[Image, Image]:
+    """Three people in dark coats."""
     for cx, foot, height, coat in (
         (0.43, 0.90, 0.34, (0.11, 0.12, 0.15)),
         (0.82, 0.88, 0.30, (0.20, 0.13, 0.08)),
@@ -140,12 +167,7 @@ def infrared_visible(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Ima
         figure, bare = c.person(cx, foot, height)
         vis = over(over(vis, np.array(coat) * (1 + 0.15 * grain)[..., None], figure), (0.42, 0.30, 0.24), bare)
         ir = over(over(ir, 0.74 + 0.03 * patches, figure), 0.93, bare)
-    lamp = np.exp(-(np.hypot((c.x - 0.33) * 1.3, c.y - 0.60) ** 2) / 0.05)
-    vis = vis * (0.55 + 0.9 * lamp[..., None] * [1.0, 0.92, 0.72])
-    smoke = np.exp(-(((c.x - 0.83) / 0.13) ** 2) - ((c.y - 0.72) / 0.16) ** 2) * np.clip(0.9 + 0.25 * patches, 0, 1)
-    vis = over(vis, (0.46, 0.46, 0.47), np.clip(1.1 * smoke, 0, 0.97))
-    columns = 0.006 * rng.standard_normal((1, size[1]))  # an uncooled detector's fixed pattern
-    return _sensor(ir + columns, rng, 1.3, 0.012), _sensor(np.clip(vis, 0, 1), rng, 0.6, 0.010)
+    return vis, ir
 
 
 def noisy_night(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
