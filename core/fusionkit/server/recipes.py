@@ -1,4 +1,4 @@
-"""A page's choices as a command, as a preset and as Python: what made this picture, to be made again anywhere."""
+"""Write a page's choices as a command, a TOML preset and a Python call, to make the same picture anywhere."""
 
 import json
 import shlex
@@ -11,7 +11,7 @@ __all__ = ["as_command", "as_python", "as_toml"]
 
 
 def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
-    """`fusionkit run ...` with the files' names."""
+    """The command `fusionkit run ...` on files of these names."""
     words = ["fusionkit", "run", *names]
     flat = {key: value for key, value in choices.items() if key != "sampler" and not key.endswith("_options")}
     for field, value in {**flat, **choices.get("sampler", {})}.items():
@@ -39,12 +39,12 @@ def as_python(choices: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """As the command line takes it."""
+    """A value as the command line takes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
 def _toml(value: Any) -> str:
-    """JSON's texts, numbers and lists are TOML's, too."""
+    """A value in TOML, whose strings, numbers and lists are those of JSON."""
     return json.dumps(value, ensure_ascii=False)

@@ -15,15 +15,17 @@ from .options import TrainOptions
 
 __all__ = ["CropSampler", "PairSampler", "centre", "list_images"]
 
+Made = Callable[[tuple[Tensor, ...]], Tensor]
+
 
 def centre(x: Tensor, side: int) -> Tensor:
-    """The middle of images (B, C, H, W), at most `side` pixels each way."""
+    """Crop images (B, C, H, W) to their centre, at most `side` pixels high and wide."""
     top, left = (max(0, (n - side) // 2) for n in x.shape[-2:])
     return x[..., top : top + side, left : left + side]
 
 
 def list_images(folders: Sequence[Path]) -> list[Path]:
-    """All image files in `folders`, sorted; an error when there is none."""
+    """All image files in `folders`, sorted. Raises InputError where there is none."""
     paths = sorted(p for f in folders for p in f.iterdir() if p.name.lower().endswith(readable_extensions()))
     if not paths:
         raise InputError(f"no images in {', '.join(map(str, folders))}")
@@ -31,16 +33,16 @@ def list_images(folders: Sequence[Path]) -> list[Path]:
 
 
 class _Scenes:
-    """Scenes as bytes in memory, each of one or more images of one size; some are held out, spread over the names.
+    """Scenes in memory as bytes, each of one or more images of one size; some are held out, spread over the names.
 
-    held_out_paths, paths: the last image of each scene, which names it.
+    held_out_paths, paths: the last image of each scene, which names it. made: see `PairSampler`.
     """
 
     def __init__(
         self,
         scenes: Sequence[tuple[Path, ...]],
         options: TrainOptions,
-        made: Callable[[tuple[Tensor, ...]], Tensor] | None = None,
+        made: Made | None = None,
     ) -> None:
         every = max(2, len(scenes) // options.held_out)
         held_out = scenes[every // 2 :: every][: options.held_out]
@@ -58,7 +60,7 @@ class _Scenes:
         self._weights = torch.from_numpy(area / area.sum())
 
     def crops(self, count: int, crop: int, generator: torch.Generator) -> tuple[list[tuple[Tensor, ...]], list[float]]:
-        """`count` times the same part of a scene's images, flipped alike, larger scenes more often; and a draw each."""
+        """`count` crops, the same of all images of a scene, larger scenes more often; and a uniform draw for each."""
         chosen = torch.multinomial(self._weights, count, replacement=True, generator=generator).tolist()
         draws = torch.rand(count, 5, generator=generator).tolist()
         found = []
@@ -72,7 +74,7 @@ class _Scenes:
 
 
 class CropSampler(_Scenes):
-    """Crops of single images: position, flips and grey at random.
+    """Crops of single images at random positions, flipped and turned to grey at random.
 
     held_out: full images that no crop comes from, spread evenly over the sorted file names.
     """
@@ -93,14 +95,15 @@ class CropSampler(_Scenes):
 class PairSampler(_Scenes):
     """Crops of registered images of one scene, matched over the folders by name.
 
-    made: makes one more image of a scene's whole images, each (1, 3, H, W) in [0, 1]; it is cut along with them.
+    made: computes one more image (1, 1 or 3, H, W) from a scene's images (1, 3, H, W), all in [0, 1]; it is cropped
+    with them.
     """
 
     def __init__(
         self,
         folders: Sequence[Path],
         options: TrainOptions,
-        made: Callable[[tuple[Tensor, ...]], Tensor] | None = None,
+        made: Made | None = None,
     ) -> None:
         groups = match_folders(folders).groups
         if not groups:
@@ -109,14 +112,12 @@ class PairSampler(_Scenes):
         self.held_out = self._held_out
 
     def batch(self, count: int, crop: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """For each folder (count, 3, crop, crop) in [0, 1], cut alike."""
+        """One tensor (count, 3, crop, crop) in [0, 1] a folder, of the same crops."""
         found, _ = self.crops(count, crop, generator)
         return tuple(torch.cat(images) for images in zip(*found, strict=True))
 
 
-def _load(
-    scene: tuple[Path, ...], made: Callable[[tuple[Tensor, ...]], Tensor] | None = None
-) -> tuple[np.ndarray, ...]:
+def _load(scene: tuple[Path, ...], made: Made | None) -> tuple[np.ndarray, ...]:
     images = []
     for path in scene:
         pixels = read_image(path).pixels

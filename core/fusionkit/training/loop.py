@@ -5,7 +5,6 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +22,10 @@ __all__ = ["Trainer", "averaged", "train"]
 
 
 class Trainer(ABC):
-    """What a plug-in adds to the loop: its module, what it learns from, its loss, its validation, its file format.
+    """What a plug-in adds to the loop: module, data, loss, validation, file format.
 
     Constructed with (options, decoder); `decoder` is None unless `wants_decoder`. A trainer owns its data and its
-    device: `open` reads the data, `to` moves what computes.
+    device: `open` reads the data, `to` moves the module.
     """
 
     module: nn.Module
@@ -36,12 +35,12 @@ class Trainer(ABC):
 
     @classmethod
     def wants_decoder(cls, options: Any) -> bool:
-        """Whether a trainer with these options learns from what a decoder encodes."""
+        """Whether a trainer with these options learns from the latents of a decoder."""
         return False
 
     @classmethod
     def learns_from(cls, options: Any) -> tuple[Literal["images", "pairs"], ...]:
-        """What a trainer with these options can learn from."""
+        """Kinds of data that a trainer with these options can learn from."""
         return ("images",)
 
     def open(self, folders: Sequence[Path], options: TrainOptions, paired: bool = False) -> None:
@@ -58,13 +57,13 @@ class Trainer(ABC):
         self.module.to(device)
 
     def batch(self, options: TrainOptions, generator: torch.Generator) -> Any:
-        """What `loss` is given at one step."""
+        """The data of one step, the first argument of `loss`."""
         drawn = self.data.batch(options.batch, options.crop, generator)
         return tuple(x.to(self.device) for x in drawn) if self.paired else drawn.to(self.device)
 
     @property
     def held_out(self) -> Any:
-        """What `validate` and `export` are given: images, or tuples of them."""
+        """Data for `validate` and `export`: images, or tuples of them."""
         return [tuple(x.to(self.device) for x in s) if self.paired else s.to(self.device) for s in self.data.held_out]
 
     @abstractmethod
@@ -72,19 +71,19 @@ class Trainer(ABC):
         """A batch, images (B, 3, H, W) in [0, 1] or from pairs a tuple of them -> (the loss, named figures to log)."""
 
     def state(self) -> dict[str, Any]:
-        """What else a checkpoint must hold for the run to continue exactly: tensors, numbers, lists of them."""
+        """State beside the module that a checkpoint must hold to continue exactly: tensors, numbers, lists of them."""
         return {}
 
-    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027  nothing to take up is a complete answer
-        """Take up `state` again."""
+    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027  most trainers have no state
+        """Restore what `state` returned."""
 
     @abstractmethod
     def validate(self, module: nn.Module, held_out: Any) -> dict[str, float]:
-        """Figures of `module` (the averaged weights) on what was held out, by default images (1, 3, H, W) in [0, 1]."""
+        """Figures of `module` (the averaged weights) on held-out data, by default images (1, 3, H, W) in [0, 1]."""
 
     @abstractmethod
     def export(self, module: nn.Module, held_out: Any, path: Path, provenance: dict[str, Any]) -> None:
-        """Write the averaged weights where the plug-in finds them; `provenance` goes into the JSON."""
+        """Write the averaged weights as the plug-in reads them; `provenance` goes into the JSON."""
 
 
 def averaged(module: nn.Module, decay: float) -> AveragedModel:
@@ -115,59 +114,39 @@ def train(
     """Train on the trainer's data until `options.steps`, continuing from `folder/checkpoint.pt` if there is one.
 
     Writes `log.jsonl`, `checkpoint.pt` (module, average, optimiser, random state) and at the end
-    `folder.name.safetensors`; a run that is interrupted and started again computes what an uninterrupted one
-    would. `settings` are recorded, and must be the same when a run is continued. `report` receives each log row.
+    `folder.name.safetensors`; a run that is interrupted and started again computes what an uninterrupted one would.
+    `settings` are recorded, and must be the same when a run is continued. `report` receives each log row.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made a folder: {error.strerror}") from None
-    log = folder / "log.jsonl"
-    module = trainer.module
-    average = averaged(module, options.ema)
-    kind = Muon if options.optimizer == "muon" else torch.optim.Adam
-    optimizer = kind(module.parameters(), lr=options.lr)
-    generator = torch.Generator().manual_seed(options.seed)
-    recorded = json.dumps(settings, sort_keys=True)
-    checkpoint = _Checkpoint(folder / "checkpoint.pt", recorded, trainer, average, optimizer, generator)
-    step, seen = checkpoint.load()
-
-    started, last, held_out = time.monotonic(), step, dict[str, float]()
-    while step < options.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, options)
-        module.train()
-        loss, figures = trainer.loss(trainer.batch(options, generator), step, generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-        average.update_parameters(module)
-        step += 1
-        for name, value in figures.items():
-            seen[name] = seen.get(name, value) * 0.98 + value * 0.02
-        if step % options.validate_every == 0 or step == options.steps:
-            average.eval()
-            with torch.inference_mode():
-                held_out = trainer.validate(average.module, trainer.held_out)
-            rate = (step - last) / (time.monotonic() - started)
-            row = {
-                "step": step,
-                **_rounded(seen),
-                **{f"held_out_{k}": v for k, v in _rounded(held_out).items()},
-                "steps_per_second": round(rate, 3),
-            }
-            checkpoint.save(step, seen)
-            with log.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
-            report(row)
-            started, last = time.monotonic(), step
-
-    average.eval()
+    run = _Run(trainer, options)
+    checkpoint, recorded = folder / "checkpoint.pt", json.dumps(settings, sort_keys=True)
+    if checkpoint.exists():
+        run.load(checkpoint, recorded)
+    started, last, held_out = time.monotonic(), run.step, dict[str, float]()
+    while run.step < options.steps:
+        run.advance()
+        if run.step % options.validate_every and run.step < options.steps:
+            continue
+        held_out = run.validate()
+        rate = (run.step - last) / (time.monotonic() - started)
+        row = {
+            "step": run.step,
+            **_rounded(run.seen),
+            **{f"held_out_{k}": v for k, v in held_out.items()},
+            "steps_per_second": round(rate, 3),
+        }
+        run.save(checkpoint, recorded)
+        with (folder / "log.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        report(row)
+        started, last = time.monotonic(), run.step
     path = folder / f"{folder.name}.safetensors"
+    held_out = held_out or run.validate()  # a run that was finished before has not validated yet
     with torch.inference_mode():
-        figures = held_out or trainer.validate(average.module, trainer.held_out)  # a finished run has none of its own
-        trainer.export(average.module, trainer.held_out, path, {"training": settings, "held_out": _rounded(figures)})
+        trainer.export(run.average.module, trainer.held_out, path, {"training": settings, "held_out": held_out})
     return path
 
 
@@ -175,46 +154,70 @@ def _rounded(figures: dict[str, float]) -> dict[str, float]:
     return {k: float(f"{v:.5g}") for k, v in figures.items()}
 
 
-@dataclass(frozen=True)
-class _Checkpoint:
-    """Everything that a run continues from."""
+class _Run:
+    """Everything that a training run changes, and that it continues from.
 
-    path: Path
-    settings: str
-    trainer: Trainer
-    average: nn.Module
-    optimizer: torch.optim.Optimizer
-    generator: torch.Generator
+    step: optimiser steps taken. seen: running means of the trainer's figures. average: of the module's weights.
+    """
 
-    def save(self, step: int, seen: dict[str, float]) -> None:
+    def __init__(self, trainer: Trainer, options: TrainOptions) -> None:
+        self.trainer, self.options = trainer, options
+        self.average = averaged(trainer.module, options.ema)
+        kind = Muon if options.optimizer == "muon" else torch.optim.Adam
+        self.optimizer = kind(trainer.module.parameters(), lr=options.lr)
+        self.generator = torch.Generator().manual_seed(options.seed)
+        self.step, self.seen = 0, dict[str, float]()
+
+    def advance(self) -> None:
+        """One optimiser step."""
+        trainer, module = self.trainer, self.trainer.module
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.options)
+        module.train()
+        loss, figures = trainer.loss(trainer.batch(self.options, self.generator), self.step, self.generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update_parameters(module)
+        self.step += 1
+        for name, value in figures.items():
+            self.seen[name] = self.seen.get(name, value) * 0.98 + value * 0.02
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the averaged weights on held-out data, five digits each."""
+        self.average.eval()
+        with torch.inference_mode():
+            return _rounded(self.trainer.validate(self.average.module, self.trainer.held_out))
+
+    def save(self, path: Path, settings: str) -> None:
+        """Write the checkpoint."""
         state = {
-            "step": step,
-            "seen": seen,
-            "settings": self.settings,
+            "step": self.step,
+            "seen": self.seen,
+            "settings": settings,
             "trainer": self.trainer.state(),
             "module": self.trainer.module.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
         }
-        with atomic_write(self.path) as temporary:
+        with atomic_write(path) as temporary:
             torch.save(state, temporary)
 
-    def load(self) -> tuple[int, dict[str, float]]:
-        """Restore, and return the step and the figures' running means; 0 when there is nothing to continue."""
-        if not self.path.exists():
-            return 0, {}
+    def load(self, path: Path, settings: str) -> None:
+        """Continue from a checkpoint. Raises WeightsError, or OptionError where its settings are other ones."""
         try:
-            state = torch.load(self.path, weights_only=True, map_location=self.trainer.device)
-            settings, step, seen = state["settings"], int(state["step"]), dict(state["seen"])
+            state = torch.load(path, weights_only=True, map_location=self.trainer.device)
+            recorded, step, seen = state["settings"], int(state["step"]), dict(state["seen"])
         except Exception as error:
             reason = str(error).splitlines()[0]
-            raise WeightsError(f"{self.path}: cannot be read ({reason}); remove it to start again") from None
-        if settings != self.settings:
-            raise OptionError(f"{self.path}: was made with other options; use the same ones, or another `out` folder")
+            raise WeightsError(f"{path}: cannot be read ({reason}); remove it to start again") from None
+        if recorded != settings:
+            raise OptionError(f"{path}: was made with other options; use the same ones, or another `out` folder")
         self.trainer.module.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.trainer.load_state(state["trainer"])
-        return step, seen
+        self.step, self.seen = step, seen

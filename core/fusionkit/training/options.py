@@ -1,4 +1,4 @@
-"""What every training run is configured by."""
+"""Options of every training run."""
 
 from typing import Literal
 
@@ -27,4 +27,4 @@ class TrainOptions(Options):
     validate_every: int = Field(
         500, ge=1, le=10_000_000, description="steps between validations, each with a checkpoint"
     )
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of crops, flips and noise")
