@@ -43,7 +43,9 @@ def checked(choices: Mapping[str, Any]) -> dict[str, Any]:
             raise OptionError(f"{key}: expected the name of a plug-in")
         plugin = get_registry().find(kind.name, choice.name)
         if not plugin.missing:  # what is missing is said below
-            _refuse({name for name, _ in _opening(load_class(plugin).Options, choice.options)})
+            fields = load_class(plugin).Options.model_fields.items()
+            files = {key for name, info in fields if opens(info) == "file" for key in (name, info.alias)}
+            _refuse(files & set(choice.options))
         _check_weights(validated(plugin, choice.options)[1], kind.name)
     return chosen
 
@@ -56,13 +58,6 @@ def weights_names(kind: str) -> list[str]:
 def _refuse(keys: set[str]) -> None:
     if keys:
         raise OptionError(f"cannot be chosen here: {', '.join(sorted(keys))}")
-
-
-def _opening(model: type[BaseModel], given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Given options that can name any file, by the field's name or by its alias."""
-    for name, info in model.model_fields.items():
-        if opens(info) == "file":
-            yield from ((key, given[key]) for key in {name, info.alias or name} & set(given))
 
 
 def _check_weights(options: BaseModel, kind: str) -> None:
