@@ -23,7 +23,7 @@ from . import hookspecs
 from .kinds import KINDS, Kind, kind_named
 from .records import PluginRecord
 
-__all__ = ["Failure", "Registered", "Registry", "get_registry", "load_registry", "short_name", "validated"]
+__all__ = ["Failure", "Registered", "Registry", "get_registry", "load_registry", "options_of", "short_name"]
 
 GROUP = "fusionkit"
 RESTRICT_VARIABLE = "FUSIONKIT_PLUGINS"
@@ -149,19 +149,18 @@ class Registry:
 
 def create(plugin: Registered, options: Mapping[str, Any] | None = None) -> Any:
     """Build a plug-in from its options."""
-    implementation, valid = validated(plugin, options or {})
-    return implementation(valid)
+    validated = options_of(plugin, options)
+    return load_class(plugin)(validated)
 
 
-def validated(plugin: Registered, options: Mapping[str, Any]) -> tuple[type[Any], Any]:
-    """The class of a plug-in and its options as its model; builds nothing. Raises BrokenPlugin or OptionError."""
+def options_of(plugin: Registered, options: Mapping[str, Any] | None = None) -> Any:
+    """The validated options of a plug-in; its class is imported, no object is made."""
     from ..options import validate_options
 
     if missing := plugin.missing:
         needed = f"{plugin.distribution}[{plugin.record.extra}]" if plugin.record.extra else " ".join(missing)
         raise BrokenPlugin(f"{plugin.kind} {plugin.record.name} needs {', '.join(missing)}: pip install '{needed}'")
-    implementation = load_class(plugin)
-    return implementation, validate_options(implementation.Options, options, f"{plugin.kind} {plugin.record.name}")
+    return validate_options(load_class(plugin).Options, options or {}, f"{plugin.kind} {plugin.record.name}")
 
 
 def load_class(plugin: Registered) -> type[Any]:

@@ -9,7 +9,7 @@ from ..errors import OptionError
 from ..method.config import PipelineConfig, choose
 from ..options import opens
 from ..registry.kinds import METHOD
-from ..registry.loading import get_registry, load_class, validated
+from ..registry.loading import get_registry, load_class, options_of
 from ..weights.store import Stored, list_weights
 
 __all__ = ["FIELDS", "SAMPLING", "checked", "config_of", "weights_names"]
@@ -46,7 +46,7 @@ def checked(choices: Mapping[str, Any]) -> dict[str, Any]:
             fields = load_class(plugin).Options.model_fields.items()
             files = {key for name, info in fields if opens(info) == "file" for key in (name, info.alias)}
             _refuse(files & set(choice.options))
-        _check_weights(validated(plugin, choice.options)[1], kind.name)
+        _check_weights(options_of(plugin, choice.options), kind.name)
     return chosen
 
 
