@@ -56,12 +56,10 @@ def _fields(model: type[BaseModel], only: tuple[str, ...] = ()) -> list[dict[str
         opened = opens(info)
         if opened == "file":
             continue
-        shape = schema["properties"][name]
+        shape, described = schema["properties"][name], describe_field(info)
         if opened == "weights" and info.annotation is str:
-            shape = {"enum": weights_names("prior"), "default": info.default}
+            shape, described = {"enum": weights_names("prior"), "default": info.default}, "name of listed weights"
         elif "$ref" in shape or "allOf" in shape:
             shape = {"default": None}
-        rows.append(
-            {"name": name, "schema": shape, "description": info.description or "", "type": describe_field(info)}
-        )
+        rows.append({"name": name, "schema": shape, "description": info.description or "", "type": described})
     return rows
