@@ -1,13 +1,14 @@
 """fusionkit: plug-in image fusion with rectified flows.
 
     import fusionkit
-    fused = fusionkit.fuse("ir.png", "vis.png", prior="em_tv", backbone="rf")
+    fused = fusionkit.fuse("ir.png", "vis.png")
+    fused.save("fused.png")
 
-Names are imported when they are first used, so that `import fusionkit` costs no torch.
+Names are imported when they are first used: `import fusionkit` imports no torch.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .registry import records
 from .registry.hookspecs import hookimpl
@@ -16,36 +17,67 @@ from .registry.records import *  # noqa: F403  all of them
 
 if TYPE_CHECKING:
     from .api import fuse
-    from .images import write_image
+    from .contracts import (
+        Backbone,
+        ColorSpace,
+        Decoder,
+        Detector,
+        Metric,
+        Options,
+        Prior,
+        Reader,
+        Sources,
+        Stage,
+    )
+    from .images import Picture, write_image
     from .method.config import Choice, PipelineConfig, SamplerOptions
     from .method.pipeline import Pipeline
+    from .method.result import Fused
     from .reading import read_image
+    from .registry.loading import list_plugins
 
 __all__ = [
+    "Backbone",
     "Choice",
+    "ColorSpace",
+    "Decoder",
+    "Detector",
+    "Fused",
+    "Metric",
+    "Options",
+    "Picture",
     "Pipeline",
     "PipelineConfig",
+    "Prior",
+    "Reader",
     "SamplerOptions",
+    "Sources",
+    "Stage",
     "__version__",  # noqa: F405
     "fuse",
     "hookimpl",
+    "list_plugins",
     "read_image",
     "write_image",
 ]
 __all__ += records.__all__
 
 _LAZY = {
-    "Choice": ".method.config",
+    **dict.fromkeys(("Choice", "PipelineConfig", "SamplerOptions"), ".method.config"),
+    **dict.fromkeys(("Backbone", "ColorSpace", "Decoder", "Detector", "Metric", "Prior"), ".contracts"),
+    **dict.fromkeys(("Reader", "Sources", "Stage"), ".contracts"),
+    "Fused": ".method.result",
+    "Options": ".options",
+    "Picture": ".images.picture",
     "Pipeline": ".method.pipeline",
-    "PipelineConfig": ".method.config",
-    "SamplerOptions": ".method.config",
     "fuse": ".api",
+    "list_plugins": ".registry.loading",
     "read_image": ".reading",
-    "write_image": ".images",
+    "write_image": ".images.write",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import version
 

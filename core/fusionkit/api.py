@@ -1,35 +1,70 @@
 """`fusionkit.fuse`: one call on whatever holds an image."""
 
-from typing import Any
+from pathlib import Path
+from typing import Unpack, overload
 
-from .method.config import choose
+from PIL.Image import Image
+from torch import Tensor
+
+from .contracts import Backbone, Prior
+from .images.picture import Array, Picture
+from .method.choices import AllChoices, Choices, Named
 from .method.pipeline import Pipeline
+from .method.result import FusedArray, FusedImage, FusedTensor
+from .reading.take import Source
 
 __all__ = ["fuse"]
 
 
-def fuse(
-    *images: Any,
-    prior: Any = None,
-    backbone: Any = None,
+@overload
+def fuse(*images: str | Path | Picture | Array, **choices: Unpack[AllChoices]) -> FusedArray: ...
+
+
+@overload
+def fuse(*images: Tensor, **choices: Unpack[AllChoices]) -> FusedTensor: ...
+
+
+@overload
+def fuse(*images: Image, **choices: Unpack[AllChoices]) -> FusedImage: ...
+
+
+@overload
+def fuse(*images: Source, **choices: Unpack[AllChoices]) -> FusedArray | FusedTensor | FusedImage: ...
+
+
+def fuse(  # type: ignore[misc]  # mypy compares no TypedDict with parameters
+    *images: Source,
+    prior: Named | Prior | None = None,
+    backbone: Named | Backbone | None = None,
     task: str | None = None,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     device: str = "auto",
-    **choices: Any,
-) -> Any:
+    **choices: Unpack[Choices],
+) -> FusedArray | FusedTensor | FusedImage:
     """Fuse two or more registered images of one scene.
 
-    images: paths, PIL images, numpy arrays (H, W) or (H, W, 3) of uint8, uint16 or float in [0, 1], or torch tensors
-    (C, H, W) or (B, C, H, W) of uint8 or float in [0, 1]; kinds may be mixed, sizes must agree. prior: "em_tv" by
-    default; backbone: "rf"; each a name, a table {"name": ..., option: value}, or an object. task: "ivif",
-    "mef", "mff" or "medical" takes what was measured best for it. preset: a TOML
-    file or the name of a shipped one. Prior, backbone and choices override both. choices: any other field of
-    `fusionkit.PipelineConfig` (prior_options={"lit": 0.3}, sampler={"steps": 4} ...).
+    images: paths, what `read_image` returned, PIL images, numpy arrays (H, W) or (H, W, 3) of uint8, uint16 or float in
+    [0, 1], or torch tensors (H, W), (C, H, W) or (B, C, H, W) of uint8 or float in [0, 1]; kinds may be mixed.
+    prior: "em_tv" by default; backbone: "rf"; each a name, a table {"name": ..., option: value}, or an object.
+    task: "ivif", "mef", "mff" or "medical" takes what was measured best for it. preset: a TOML file or the name of a
+    shipped one. device: "auto" takes CUDA, then Apple's MPS, then the CPU. choices: fields of
+    `fusionkit.PipelineConfig`, and options of a part. What is given here overrides the preset, that the task.
 
-    Returns the kind, size and type of the reference source (`reference`, by default the only one with colour, else
-    the last); a path gives a numpy array of the file's depth. Raises `fusionkit.errors.FusionkitError`.
+    Returns an array, a tensor or a PIL image as the reference source is (by default the only one with colour, else the
+    last), of its size and type; a path gives an array of the file's depth. It knows `notes`, `reference`, `image` (its
+    plain pixels) and `save(path)`. Raises `fusionkit.errors.FusionkitError`.
 
-    Builds the method anew at each call: keep a `fusionkit.Pipeline` and call `Pipeline.fuse` for many images.
+    Builds the method at each call; a `fusionkit.Pipeline` builds it once for many.
+
+    >>> import numpy as np, fusionkit
+    >>> dark, bright = np.full((32, 32), 0.2), np.full((32, 32), 0.6)
+    >>> fused = fusionkit.fuse(dark, bright, prior="average", backbone="identity")
+    >>> print(type(fused).__name__, fused.shape, round(float(fused.mean()), 3))
+    FusedArray (32, 32) 0.4
+    >>> fused = fusionkit.fuse(dark, bright, prior="source", prior_options={"index": 1}, backbone="identity")
+    >>> print(round(float(fused.mean()), 3))
+    0.2
     """
-    choices |= {k: v for k, v in (("prior", prior), ("backbone", backbone)) if v is not None}
-    return Pipeline(choose(task, preset, choices), device=device).fuse(*images)
+    parts = {name: part for name, part in (("prior", prior), ("backbone", backbone)) if part is not None}
+    pipeline = Pipeline(task=task, preset=preset, device=device, **choices, **parts)  # type: ignore[arg-type]
+    return pipeline.fuse(*images)

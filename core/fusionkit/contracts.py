@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .images.metadata import NO_METADATA, Metadata
 from .images.picture import Array, Span
-from .options import Options
+from .options import Options, validate_options
 from .sources import Memory, Report, ShotMemory, Sources
 
 __all__ = [
@@ -51,8 +51,9 @@ class Plugin:
     Options: ClassVar[type[BaseModel]] = Options
     provenance: Mapping[str, Any] = MappingProxyType({})
 
-    def __init__(self, options: Any) -> None:
-        self.options = options
+    def __init__(self, options: BaseModel | None = None) -> None:
+        """Keep the options; without any, the defaults."""
+        self.options: Any = validate_options(self.Options, {}, type(self).__name__) if options is None else options
 
     def prepare(self) -> None:
         """Load now what would be loaded when it is first needed, such as a network's weights."""

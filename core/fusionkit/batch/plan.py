@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import FusionkitError, InputError, OptionError, OutputError
-from ..reading import count_pictures
+from ..reading.read import count_pictures, numbered
 from ..reading.matching import match
 
 __all__ = ["Job", "Plan", "by_picture", "job_of", "plan_folders"]
@@ -60,21 +60,13 @@ def plan_folders(sources: Sequence[Path], output: Path, extension: str = ".png",
 
 def job_of(sources: Sequence[Path], output: Path) -> Job:
     """One job of images: files, FILE#N for picture N of a file, or one file that holds several."""
-    places = [_place(source) for source in sources]
+    places = [numbered(source) for source in sources]
     job = Job(output.stem, tuple(path for path, _ in places), output, tuple(picture for _, picture in places))
     if len(sources) == 1 and job.pictures == (None,):
         job = next(by_picture(job))
     if len(job.sources) < 2:
         raise OptionError("one source is nothing to fuse; give two or more images, or `pairs` and folders")
     return job
-
-
-def _place(source: Path) -> tuple[Path, int | None]:
-    """FILE#N, where FILE is there and FILE#N is not."""
-    name, mark, number = str(source).rpartition("#")
-    if mark and number.isdigit() and int(number) > 0 and not source.exists() and Path(name).exists():
-        return Path(name), int(number) - 1
-    return source, None
 
 
 def by_picture(job: Job) -> Iterator[Job]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .metadata import NO_METADATA, Metadata
 
@@ -25,17 +25,17 @@ Depth = Literal["8", "16", "float"]
 Span = tuple[float, float]  # the stored values that black and white stand for
 Range = Span | Literal["auto", "full"]
 
-FILLED = 1 / 8  # data that fill less of their type are taken for data of a smaller range
-SAMPLE = 1_000_000  # values that a range is taken from
-TAILS = 0.1, 99.9  # percentiles between which values are believed
-STRAY = 0.5  # times that far beyond them the extremes are believed, too
+FILLED = 1 / 8  # share of the type's range below which data have a range of their own
+SAMPLE = 1_000_000  # values that a range is estimated from
+TAILS = 0.1, 99.9  # percentiles that dead pixels lie beyond
+STRAY = 0.5  # extremes count up to this share of the percentiles' distance beyond them
 
-TABLED = 100_000  # values from which a table of all stored ones is faster
-BLOCK = 100_000  # values that are scaled at once
+TABLED = 100_000  # values from which scaling by a lookup table is faster
+BLOCK = 100_000  # values scaled at once: they fit a processor's cache
 
 SHOWN = 1024  # pixels of the longer side in a notebook
 
-GREY_SPREAD = 2.5 / 255  # channels that agree to two 8-bit levels are grey: JPEG's rounding stays below
+GREY_SPREAD = 2.5 / 255  # channels that agree to two 8-bit levels are grey: JPEG rounds within that
 
 PEAK: dict[Depth, float] = {"8": 255.0, "16": 65535.0, "float": 1.0}
 DTYPE: dict[Depth, Any] = {"8": np.uint8, "16": np.uint16, "float": np.float32}
@@ -43,17 +43,16 @@ DTYPE: dict[Depth, Any] = {"8": np.uint8, "16": np.uint16, "float": np.float32}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Picture:
-    """An image as fusionkit works with it.
+    """An image with what its file says beside the pixels; `np.asarray(picture)` gives the stored values.
 
-    values: (H, W, 1) or (H, W, 3), float32 in [0, 1], or integers as they are stored. depth: how the file stores a
-    sample. span: the stored values that 0 and 1 stand for. alpha: (H, W) in [0, 1], pixels are not premultiplied.
-    icc: the colour profile, carried to the output. notes: what reading had to decide, for the user. turned: an EXIF
-    orientation was applied. metadata: EXIF, XMP and what else the file says, carried to the output.
+    values: (H, W, 1) or (H, W, 3), float32 in [0, 1], or any other type: stored values. depth: of a sample in the file.
+    span: the stored values that 0 and 1 stand for. alpha: (H, W) in [0, 1], not premultiplied. icc: the colour profile.
+    notes: decisions of the reader, for the user. turned: an EXIF orientation was applied. metadata: EXIF, XMP, GeoTIFF.
     """
 
     values: Array
     depth: Depth
-    span: tuple[float, float]
+    span: Span
     alpha: Array | None = None
     icc: bytes | None = None
     name: str = ""
@@ -68,7 +67,7 @@ class Picture:
         return self.rows(slice(None))
 
     def rows(self, rows: slice) -> Array:
-        """Some rows of `pixels`; of integers no more are scaled."""
+        """A strip of `pixels`; only these rows are scaled."""
         part: Array = self.values[rows]
         return part if part.dtype == np.float32 else to_unit(part, self.span)
 
@@ -82,12 +81,30 @@ class Picture:
         """1 or 3."""
         return int(self.values.shape[2])
 
+    def stored(self, depth: Depth | None = None, span: Span | None = None) -> Array:
+        """(H, W, 1 or 3) in the type of a depth, by default the picture's own; span: the values of black and white.
+
+        Of another depth than the picture's, black and white are by default the ends of its type.
+        """
+        depth = depth or self.depth
+        span = span or (self.span if depth == self.depth else (0.0, PEAK[depth]))
+        if (depth, span) == (self.depth, self.span) and self.values.dtype != np.float32:
+            return self.values.astype(DTYPE[depth], copy=False)
+        return from_unit(self.pixels, depth, span)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        """Stored values, (H, W) or (H, W, 3), as `fuse` gives them back."""
+        values = self.stored()
+        return np.array(values[..., 0] if self.channels == 1 else values, dtype, copy=copy)
+
     def __repr__(self) -> str:
-        width, height = self.size
-        return f"Picture({self.name!r}, {width}x{height}, {self.channels} of depth {self.depth}, span {self.span})"
+        (width, height), (black, white) = self.size, self.span
+        kind = f"{'grey' if self.channels == 1 else 'RGB'}{'' if self.alpha is None else ' and alpha'}"
+        depth = "float" if self.depth == "float" else f"{self.depth} bits"
+        return f"Picture({self.name!r}, {width}x{height} {kind}, {depth}, black {black:g}, white {white:g})"
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
+        """PNG for notebooks."""
         from .write import png_bytes
 
         return png_bytes(self.pixels, SHOWN)
@@ -97,7 +114,7 @@ class Picture:
         """Whether the channels of any pixel differ by more than GREY_SPREAD."""
         if self.channels == 1:
             return False
-        for rows in _blocks(self.values):  # most coloured pictures are known by the first
+        for rows in _blocks(self.values):  # the first one decides for most coloured pictures
             r, g, b = (self.rows(rows)[:, :, i] for i in range(3))
             spread = np.maximum(np.maximum(r, g), b) - np.minimum(np.minimum(r, g), b)
             if spread.max() > GREY_SPREAD:
@@ -106,9 +123,9 @@ class Picture:
 
 
 def robust_span(values: Array) -> Span | None:
-    """Least and greatest of some values, or, where those stray far (dead pixels), the 0.1 and 99.9 % percentiles.
+    """Minimum and maximum, or the 0.1 and 99.9 % percentiles where those stray far (dead pixels).
 
-    None where all values are one.
+    None for a constant image.
     """
     flat = values.reshape(-1)
     flat = flat[:: max(1, flat.size // SAMPLE)]
@@ -119,7 +136,7 @@ def robust_span(values: Array) -> Span | None:
 
 
 def own_span(values: Array, full: Span) -> Span:
-    """`full`, the range of the type, unless the data fill less than an eighth of it or lie outside: then their own."""
+    """Range of the data where they fill less than an eighth of `full`, the range of their type, or lie outside it."""
     own = robust_span(values)
     inside = float(values.min()) >= full[0] - 1e-6 and float(values.max()) <= full[1] + 1e-6
     if own is None:
@@ -127,23 +144,23 @@ def own_span(values: Array, full: Span) -> Span:
     return full if inside and own[1] - own[0] >= FILLED * (full[1] - full[0]) else own
 
 
-def to_unit(values: Array, span: tuple[float, float]) -> Array:
+def to_unit(values: Array, span: Span) -> Array:
     """Stored values -> float32 in [0, 1]."""
     if values.dtype in (np.uint8, np.uint16) and values.size > TABLED:  # each stored value once
         table = to_unit(np.arange(int(PEAK["8" if values.dtype == np.uint8 else "16"]) + 1, dtype=values.dtype), span)
         pixels = np.empty(values.shape, np.float32)
-        for rows in _blocks(values):  # places in a table take eight bytes each
+        for rows in _blocks(values):  # an index takes eight bytes
             np.take(table, values[rows], out=pixels[rows], mode="clip")
         return pixels
     low, high = span
-    # float32 is exact for integers of up to 16 bits, and half the memory
+    # float32 is exact for integers of up to 16 bits, in half the memory
     exact: Any = np.float64 if values.dtype.itemsize > 2 else np.float32
     scaled: Array = (values.astype(exact) - exact(low)) / exact(high - low)
     return np.clip(scaled, 0.0, 1.0).astype(np.float32)
 
 
-def from_unit(pixels: Array, depth: Depth, span: tuple[float, float]) -> Array:
-    """[0, 1] -> stored values: rounded to the nearest for integers, never wrapped."""
+def from_unit(pixels: Array, depth: Depth, span: Span) -> Array:
+    """[0, 1] -> stored values: integers are rounded to the nearest, never wrapped."""
     low, high = span
     stored: Array = np.empty(pixels.shape, DTYPE[depth])
     for rows in _blocks(pixels):
@@ -156,6 +173,6 @@ def from_unit(pixels: Array, depth: Depth, span: tuple[float, float]) -> Array:
 
 
 def _blocks(values: Array) -> Iterator[slice]:
-    """Rows that together are small enough for a processor's cache."""
+    """Strips of BLOCK values."""
     step = max(1, BLOCK * len(values) // max(1, values.size))
     return (slice(start, start + step) for start in range(0, len(values), step))

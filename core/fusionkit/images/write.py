@@ -1,16 +1,17 @@
-"""Writing results: the depth that was asked for or an error, and files that appear whole or not at all."""
+"""Files of pictures: the depth asked for or an error; they appear whole or not at all."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from ..errors import OutputError
+from ..errors import InputError, OptionError, OutputError
 from ..storage.atomic import atomic_write
+from .accept import HeldImage, as_picture
 from .metadata import NO_METADATA, Metadata, add_ifds, exif_of_result, png_with, software, tiff_tags, xmp_of_result
-from .picture import PEAK, Array, Depth, from_unit
+from .picture import DTYPE, PEAK, Array, Depth, Picture, Span, from_unit
 
 __all__ = ["check_output", "png_bytes", "store_image", "write_image"]
 
@@ -50,38 +51,97 @@ def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False
         )
 
 
-def write_image(path: Path, pixels: Array, depth: Depth, **how: Any) -> list[str]:
-    """`store_image`, atomically: `path` appears whole or not at all."""
-    check_output(path, depth, pixels.shape[2], alpha=how.get("alpha") is not None)
+def write_image(
+    path: str | Path,
+    image: HeldImage,
+    depth: Depth | Literal[8, 16] | None = None,
+    *,
+    span: Span | None = None,
+    alpha: Array | None = None,
+    icc: bytes | None = None,
+    png_level: int = 1,
+    quality: int | None = None,
+    metadata: Metadata | None = None,
+    strip: bool = False,
+) -> list[str]:
+    """Write an image atomically, in the format of the path's suffix; returns notes on what could not be kept.
+
+    image: what `read_image` or `fuse` returned, a PIL image, an array (H, W), (H, W, 1 or 3), or a tensor (H, W),
+    (C, H, W), (1, C, H, W); arrays and tensors of uint8, uint16 or float in [0, 1]. depth: 8, 16 or "float"; by
+    default the image's own, 8 for floats in [0, 1] where the format holds none. span, alpha (H, W) in [0, 1], icc,
+    metadata: by default the image's own. span: the stored values of black and white. png_level: 0 to 9. quality: 1 to
+    100 of JPEG and WebP; by default 95 without chroma subsampling, and lossless. strip: leave out the metadata.
+    Raises InputError, OptionError or OutputError.
+
+        write_image("out.png", read_image("in.tif"), depth=8)
+    """
+    if not isinstance(path, str | Path):
+        raise OptionError(f"`path` is a {type(path).__name__}; give a path first, then the image")
+    path = Path(path)
+    if depth is not None and str(depth) not in DTYPE:
+        raise OptionError(f"`depth={depth!r}`: expected 8, 16 or float")
+    for name, value, low, high in (("png_level", png_level, 0, 9), ("quality", quality, 1, 100)):
+        if value is not None and not low <= value <= high:
+            raise OptionError(f"`{name}={value}`: expected {low} to {high}")
+    picture = as_picture(image, "image")
+    own, notes = _depth(path, picture, depth)
+    alpha = picture.alpha if alpha is None else alpha
+    if alpha is not None and alpha.shape != picture.values.shape[:2]:
+        raise InputError(f"`alpha` has shape {alpha.shape}, the image {picture.values.shape[:2]}")
+    if metadata is None and (hasattr(image, "picture") or not isinstance(image, np.ndarray)):
+        metadata = picture.metadata
+    check_output(path, own, picture.channels, alpha=alpha is not None)
     with atomic_write(path) as temporary:
-        return store_image(temporary, pixels, depth, **how)
+        return notes + store_image(
+            temporary,
+            picture,
+            own,
+            span=span,
+            alpha=alpha,
+            icc=icc or picture.icc,
+            png_level=png_level,
+            quality=quality,
+            metadata=None if strip else metadata,
+        )
+
+
+def _depth(path: Path, picture: Picture, asked: Depth | Literal[8, 16] | None) -> tuple[Depth, list[str]]:
+    """Depth to write a picture with, and a note where the format lacks the picture's own."""
+    if asked is not None:
+        return next(depth for depth in DTYPE if depth == str(asked)), []
+    container = CONTAINERS.get(path.suffix.lower())
+    unit = picture.depth == "float" and picture.span == (0.0, 1.0)  # no quantity that 8 bits would hide
+    if unit and container is not None and "float" not in container.depths:
+        return "8", [f"{path.suffix} holds no floats: written at 8 bits; .tif keeps them"]
+    return picture.depth, []
 
 
 def store_image(
     path: Path,
-    pixels: Array,
+    image: Picture | Array,
     depth: Depth,
     *,
-    span: tuple[float, float] | None = None,
+    span: Span | None = None,
     alpha: Array | None = None,
     icc: bytes | None = None,
     png_level: int = 1,
     quality: int | None = None,
     metadata: Metadata | None = None,
 ) -> list[str]:
-    """Write (H, W, 1 or 3) in [0, 1] in the format of the suffix; returns notes on what could not be kept.
+    """Write a picture, or pixels (H, W, 1 or 3) in [0, 1], by the path's suffix; returns notes on what was not kept.
 
-    span: the stored values that 0 and 1 stand for (default: the type's full range). Values are rounded, not
-    stretched. JPEG is written at quality 95 without chroma subsampling, WebP lossless, unless `quality` (1 to 100) is
-    given; TIFF deflated.
-    metadata: what the file says beside its pixels; `Software` is added, unless it is None.
+    span: the stored values of 0 and 1 (default: the picture's own, else the type's full range). Values are rounded,
+    not stretched. JPEG has quality 95 without chroma subsampling, WebP is lossless, unless `quality` (1 to 100) is
+    given; TIFF is deflated. metadata: EXIF, XMP and GeoTIFF; `Software` is added, unless it is None.
     """
     suffix, notes = path.suffix.lower(), list[str]()
+    picture = image if isinstance(image, Picture) else Picture(image, "float", (0.0, 1.0))
     if alpha is not None and not CONTAINERS[suffix].alpha:
-        pixels = pixels * alpha[:, :, None] + (1 - alpha[:, :, None])
+        cover = alpha[:, :, None]
+        picture = replace(picture, values=np.asarray(picture.pixels * cover + (1 - cover), np.float32))
         alpha = None
         notes.append(f"{suffix} has no alpha: composited onto white")
-    values = from_unit(pixels, depth, span or (0.0, PEAK[depth]))
+    values = picture.stored(depth, span)
     if icc is not None and icc[16:20] != (b"GRAY" if values.shape[2] == 1 else b"RGB "):
         icc = None
         notes.append("the reference's colour profile does not fit the result's channels and was left out")
@@ -102,7 +162,7 @@ def store_image(
 
 
 def png_bytes(pixels: Array, side: int) -> bytes:
-    """(H, W, 1 or 3) in [0, 1] as an 8-bit PNG to look at, made smaller where a side is longer than `side` pixels."""
+    """8-bit PNG of (H, W, 1 or 3) in [0, 1], scaled down to at most `side` pixels a side."""
     import io
 
     from PIL import Image
@@ -117,7 +177,7 @@ def png_bytes(pixels: Array, side: int) -> bytes:
 
 @dataclass(frozen=True)
 class _Extra:
-    """Metadata as files take them; all empty where none are wanted."""
+    """Metadata encoded for a file; empty where none are wanted."""
 
     exif: bytes = b""
     xmp: bytes = b""
@@ -126,7 +186,7 @@ class _Extra:
 
     @classmethod
     def of(cls, metadata: Metadata | None, values: Array, suffix: str, notes: list[str]) -> Self:
-        """For a result in a format; what the format cannot hold is said."""
+        """Metadata that a format holds; notes name those that it cannot."""
         if metadata is None:
             return cls()
         if suffix == ".bmp":
@@ -184,10 +244,10 @@ def _write_pillow(
 
 
 def _png_encode() -> Callable[[Array, int], bytes] | None:
-    """An encoder of (H, W, C) at a level of compression; None where the extra `codecs` is missing.
+    """Encoder of (H, W, C) at a compression level; None without the extra `codecs`.
 
-    At level 1 rows are predicted from the row above, and only runs and frequencies are coded: a quarter of Pillow's
-    time, which tries every prediction for each row, and files of its size. Above, whatever makes files smaller.
+    Level 1 predicts each row from the one above and codes runs and frequencies: a quarter of the time of Pillow, which
+    tries every prediction for each row, and files of its size. Higher levels make smaller files.
     """
     try:
         from imagecodecs import PNG, png_encode

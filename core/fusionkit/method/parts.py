@@ -20,7 +20,7 @@ __all__ = ["Part", "build"]
 
 @dataclass(frozen=True)
 class Part:
-    """A plug-in of a method: what it is called, where it comes from, its class's object."""
+    """A plug-in of a method: its kind, name, origin and object."""
 
     kind: str
     name: str
@@ -29,7 +29,7 @@ class Part:
     distribution: str = ""
 
     def record(self) -> dict[str, Any]:
-        """What a manifest says of it: every option with its default filled in, and what the plug-in adds."""
+        """Row of the manifest: name, origin, all options, and what the plug-in adds."""
         options = getattr(self.plugin, "options", None)
         dumped = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
         own = {} if self.distribution or not isinstance(self.plugin, nn.Module) else {"sha256": _weights(self.plugin)}
@@ -37,7 +37,7 @@ class Part:
 
 
 def _weights(module: nn.Module) -> str:
-    """A hash of an object's weights, since no file tells which they are."""
+    """Hash of an object's weights, which no file names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
@@ -46,7 +46,7 @@ def _weights(module: nn.Module) -> str:
 
 
 def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str] = ()) -> Part:
-    """The plug-in that a choice means, on a device; a module is frozen and put into evaluation mode, an object's too.
+    """Build a chosen plug-in on a device; modules are frozen and put into evaluation mode, given objects too.
 
     prefer: distributions that win where several offer an unqualified name that the user did not type.
     """
@@ -54,10 +54,17 @@ def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str]
         plugin, name = choice.instance, choice.name
         origin, distribution = f"{type(plugin).__module__}, an object", ""
         contract = getattr(contracts, KINDS[kind].contract)
+        if isinstance(plugin, type) and issubclass(plugin, contract):
+            call = plugin.__name__
+            raise PluginError(f"{kind} {call}: this is the class; give an object of it, {call}({call}.Options())")
         if not isinstance(plugin, contract):
             raise PluginError(
                 f"{kind} {name}: expected a name or an object of a class derived from "
                 f"fusionkit.contracts.{KINDS[kind].contract}, got {plugin!r:.100}"
+            )
+        if not hasattr(plugin, "options") and type(plugin).Options is not contracts.Options:
+            raise PluginError(
+                f"{kind} {name}: the object has no options; its __init__ must call super().__init__(options)"
             )
     else:
         registered = get_registry().find(kind, choice.name, prefer)

@@ -1,37 +1,39 @@
 """Sources in, one image out: builds the plug-ins once and fuses any number of times."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack, overload
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import StoredImages, to_array, to_tensor
-from ..images.picture import SHOWN, Depth, Picture
-from ..images.write import png_bytes
+from ..images.picture import Array, Depth, Picture
 from ..memory import release_pages
 from ..numerics.choice import all_finite
-from ..numerics.luma import colorful
 from ..numerics.registration import look_apart
 from ..options import validate_options
-from ..reading.take import take
+from ..reading.take import Source, as_source
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..timing import Stopwatch
-from .config import Choice, PipelineConfig, SamplerOptions
+from .choices import Choices
+from .config import Choice, PipelineConfig, SamplerOptions, choose
 from .folding import FoldedPrior
 from .parts import Part, build
-from .restore import STILL, Restored
+from .restore import STILL
+from .result import Facts, Fused, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind
 from .sampler import Callback, Sampler
 from .shot import Shot
 from .tiling import tiled
 
-__all__ = ["Fused", "FusedPicture", "Pipeline", "find_device", "output_depth"]
+__all__ = ["Pipeline", "find_device", "output_depth"]
 
 TILE = 512
 WHOLE_PIXELS = 1_500_000  # up to here the networks see the whole image: under 2 GB with the shipped weights
@@ -39,54 +41,29 @@ WHOLE_PIXELS = 1_500_000  # up to here the networks see the whole image: under 2
 DECIDING = ("sampler", "seed", "reference", "resize", "luma", "working_size", "stretch", "levels", "tile")
 
 
-@dataclass
-class Fused:
-    """A result (B, 3 or 1, H, W) in [0, 1]: what the user should know, evaluations of the backbone, noise found, and
-    what stages found.
-    """
-
-    image: Tensor
-    notes: list[str] = field(default_factory=list)
-    evaluations: int = 0
-    restored: list[Restored] = field(default_factory=list)
-    found: dict[str, Any] = field(default_factory=dict)
-
-    def _repr_png_(self) -> bytes:
-        """What a notebook shows: the first image of the batch."""
-        return png_bytes(to_array(self.image), SHOWN)
-
-
-@dataclass(frozen=True)
-class FusedPicture:
-    """A result and where it comes from: index of the reference source, seconds a stage, evaluations of the
-    backbone, noise found in the sources, what stages found.
-    """
-
-    picture: Picture
-    reference: int
-    seconds: dict[str, float]
-    evaluations: int
-    restored: list[Restored]
-    found: dict[str, Any]
-
-    def _repr_png_(self) -> bytes:
-        """What a notebook shows: the result."""
-        return self.picture._repr_png_()
-
-
 class Pipeline:
     """A configured method, ready to fuse.
 
-    Made from a `PipelineConfig`, or from its fields: Pipeline(prior="laplacian"), Pipeline(prior=MyPrior(options)).
-    device: "auto" takes CUDA, then Apple's MPS, then the CPU. Same seed, machine and options: same bytes.
+    Made from a `PipelineConfig`, or from its fields: Pipeline(prior="laplacian"), Pipeline(task="ivif"),
+    Pipeline(prior=MyPrior(options)). task, preset: choices that the fields override. device: "auto" takes CUDA, then
+    Apple's MPS, then the CPU. Same seed, machine and options: same bytes.
     """
 
-    def __init__(self, config: PipelineConfig | None = None, *, device: str = "auto", **choices: Any) -> None:
-        if config is not None and choices:
-            raise OptionError(f"give a configuration, or {', '.join(choices)}, not both")
+    def __init__(
+        self,
+        config: PipelineConfig | None = None,
+        *,
+        task: str | None = None,
+        preset: str | Path | None = None,
+        device: str = "auto",
+        **choices: Unpack[Choices],
+    ) -> None:
+        given = [*(name for name, value in (("task", task), ("preset", preset)) if value is not None), *choices]
+        if config is not None and given:
+            raise OptionError(f"give a configuration, or {', '.join(given)}, not both")
         if config is not None and not isinstance(config, PipelineConfig):
             raise OptionError(f"expected a PipelineConfig or its fields, such as prior={config!r:.40}")
-        self.config = c = config or PipelineConfig(**choices)
+        self.config = c = config or choose(task, preset, dict(choices))
         self.device = find_device(device)
         self.parts = {key: self._build(key) for key in METHOD if key != "decoder"}
         self.parts["decoder"] = self._decoder()
@@ -173,9 +150,11 @@ class Pipeline:
             "conventions": "pixels in [0, 1], t = 0 data, t = 1 noise, rounded to the nearest stored value",
         }
 
-    def fuse_tensors(self, images: Sequence[Tensor], **how: Any) -> Tensor:
-        """Fuse (B, 1 or 3, H, W) tensors in [0, 1]: the image of `run`, which takes the same."""
-        return self.run(images, **how).image
+    def fuse_tensors(
+        self, images: Sequence[Tensor], *, reference: int | None = None, callback: Callback | None = None
+    ) -> Tensor:
+        """Fuse (B, 1 or 3, H, W) tensors in [0, 1]: the image of `run`."""
+        return self.run(images, reference=reference, callback=callback).image
 
     def run(
         self,
@@ -186,7 +165,7 @@ class Pipeline:
         callback: Callback | None = None,
         watch: Stopwatch | None = None,
         shot: Shot | None = None,
-    ) -> Fused:
+    ) -> FusedTensor:
         """Fuse (B, 1 or 3, H, W) tensors in [0, 1], all of one size unless a stage makes them so.
 
         Image b of the result depends on image b of the sources alone. reference: index of the reference source; by
@@ -194,23 +173,22 @@ class Pipeline:
         video's shot, which this frame goes on with.
         """
         sources = self._sources(images, names)
-        result = Fused(torch.empty(0), sources.report.notes, found=sources.report.records)
         done: dict[int, Tensor] = {}
         batches = self._batches(sources, reference)
+        first = next(index for index, batch in batches if 0 in batch) % len(sources)
+        facts = Facts(sources.report.notes, first, found=sources.report.records)
         for index, batch in batches:
             some = replace(sources.select(batch), reference=index)
-            fused = self._fuse(some, result, callback, watch or Stopwatch(), shot)
+            fused = self._fuse(some, facts, callback, watch or Stopwatch(), shot)
             if len(batches) == 1:
-                result.image = fused
-                return result
+                return FusedTensor.of(fused, facts)
             done |= dict(zip(batch, fused, strict=True))
         if len({image.shape for image in done.values()}) > 1:
             raise SizeMismatch("the images of this batch have references of different sizes; fuse them one by one")
-        result.image = torch.stack([done[b] for b in range(len(done))])
-        return result
+        return FusedTensor.of(torch.stack([done[b] for b in range(len(done))]), facts)
 
     def _fuse(
-        self, sources: Sources, result: Fused, callback: Callback | None, watch: Stopwatch, shot: Shot | None
+        self, sources: Sources, facts: Facts, callback: Callback | None, watch: Stopwatch, shot: Shot | None
     ) -> Tensor:
         """Images of one reference: stages, the sampler, stages."""
         memory, given = shot.memory if shot else STILL, []
@@ -230,8 +208,8 @@ class Pipeline:
         sample = self._sampler(sources)(sources, noise, memory=memory, before=before, callback=callback, watch=watch)
         if shot:
             shot.prior = sample.state
-        result.evaluations += sample.evaluations
-        result.restored += sample.restored
+        facts.evaluations += sample.evaluations
+        facts.restored += sample.restored
         for restored in sample.restored:
             sources.report.note(restored.note())
         image = sample.image
@@ -342,7 +320,7 @@ class Pipeline:
         picture = replace(main, values=np.ascontiguousarray(to_array(fused.image)), notes=tuple(notes))
         if picture.size[0] * picture.size[1] > WHOLE_PIXELS:
             release_pages()  # the method's, before an encoder takes its own
-        return FusedPicture(picture, index, watch.rounded(), fused.evaluations, fused.restored, fused.found)
+        return FusedPicture(picture, replace(fused.facts, notes=notes, reference=index, seconds=watch.rounded()))
 
     def _images(self, pictures: Sequence[Picture]) -> Sequence[Tensor]:
         """Tensors of pictures; of large ones each is made when it is needed."""
@@ -351,14 +329,30 @@ class Pipeline:
             return StoredImages(pictures, self.device)
         return [to_tensor(p.pixels) for p in pictures]
 
-    def fuse(self, *images: Any) -> Any:
-        """Fuse paths, PIL images, arrays or tensors: see `fusionkit.fuse`, which this does without building anew."""
-        if not images:
-            raise InputError("nothing to fuse: give at least one image")
-        taken = [take(image, number) for number, image in enumerate(images, 1)]
-        # one tensor per image of a batch may have a reference of its own; the first decides the kind of the result
-        index = self.reference([bool(colorful(tensor[:1]).any()) for tensor, _ in taken])
-        return taken[index][1](self.fuse_tensors([tensor for tensor, _ in taken]))
+    @overload
+    def fuse(self, *images: str | Path | Picture | Array) -> FusedArray: ...
+
+    @overload
+    def fuse(self, *images: Tensor) -> FusedTensor: ...
+
+    @overload
+    def fuse(self, *images: Image.Image) -> FusedImage: ...
+
+    @overload
+    def fuse(self, *images: Source) -> FusedArray | FusedTensor | FusedImage: ...
+
+    def fuse(self, *images: Source) -> FusedArray | FusedTensor | FusedImage:
+        """Fuse paths, pictures, PIL images, arrays or tensors: `fusionkit.fuse` without building the method."""
+        sources = [as_source(image, number) for number, image in enumerate(images, 1)]
+        if len(sources) < 2:
+            raise InputError(f"{'one source is ' if sources else ''}nothing to fuse; give two or more images")
+        pictures = [source for source in sources if isinstance(source, Picture)]
+        fused: Fused[Any]
+        if len(pictures) == len(sources):
+            fused = self.fuse_pictures(pictures)
+        else:
+            fused = self.run([to_tensor(s.pixels) if isinstance(s, Picture) else s for s in sources])
+        return in_kind(images[fused.reference], sources[fused.reference], fused)
 
 
 def _share(a: Tensor, b: Tensor) -> bool:

@@ -17,7 +17,7 @@ from ..registry.loading import Registered, create, get_registry
 from ..registry.records import ReaderRecord
 from ..storage.regular import check_regular
 
-__all__ = ["MAX_PIXELS", "count_pictures", "header_pixels", "read_image", "readable_extensions"]
+__all__ = ["MAX_PIXELS", "count_pictures", "header_pixels", "numbered", "read_image", "readable_extensions"]
 
 MAX_PIXELS = 150_000_000
 HEAD = 512  # bytes that magic is looked for in
@@ -28,15 +28,16 @@ FALLBACK = "pillow"
 def read_image(
     path: Path | str, span: Range = "auto", max_pixels: int = MAX_PIXELS, picture: int | None = None
 ) -> Picture:
-    """Read one picture of a file.
+    """Read one picture of a file; "flir.jpg#2" is the second one.
 
-    span: the stored values that black and white stand for, in data of more than 8 bits. "full": the full range of the
-    integer type, and [0, 1] for float. "auto": the same, but what the file itself says is to be shown (a scan's
-    window), and of data that fill less than an eighth of their type (thermal counts, 12 bits in 16) or lie beyond it
-    (temperatures), their own range, dead pixels left out. picture: which one, from 0, of a file that holds several.
-    Raises ImageReadError, whose one line says which file, why, and what to do.
+    span: the stored values of black and white, for data of more than 8 bits. "full": the range of the integer type,
+    [0, 1] for float. "auto": the window that the file states (a scan's); or the data's own range, without dead pixels,
+    where they fill less than an eighth of their type (thermal counts, 12 bits in 16) or lie beyond it (temperatures);
+    else "full". max_pixels: larger pictures are refused. picture: its index, from 0, in a file of several.
+    Raises ImageReadError: one line with the file, the reason, and what to do.
     """
-    path = Path(path)
+    path, number = numbered(Path(path))
+    picture = number if picture is None else picture
     found = _stored(path, max_pixels)
     if picture is None and len(found) > 1:
         raise ImageReadError(
@@ -54,8 +55,16 @@ def read_image(
     return _picture(path, stored, span)
 
 
+def numbered(path: Path) -> tuple[Path, int | None]:
+    """Split FILE#N into FILE and the index N - 1, where FILE exists and FILE#N does not; else (path, None)."""
+    name, mark, number = str(path).rpartition("#")
+    if mark and number.isdigit() and int(number) > 0 and not path.exists() and Path(name).exists():
+        return Path(name), int(number) - 1
+    return path, None
+
+
 def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
-    """How many pictures a file holds; only files with an extension of readers that say `several` are opened."""
+    """Number of pictures in a file; only files with an extension of readers that say `several` are opened."""
     if not path.name.lower().endswith(_extensions(tuple(get_registry().of_kind("reader")), several=True)):
         return 1
     check_regular(path, ImageReadError)
@@ -63,7 +72,7 @@ def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
 
 
 def header_pixels(path: Path) -> int | None:
-    """Width times height by a file's header alone; None where it does not tell them."""
+    """Width times height from a file's header; None where it does not state them."""
     from PIL import Image
 
     try:
@@ -75,7 +84,7 @@ def header_pixels(path: Path) -> int | None:
 
 
 def readable_extensions() -> tuple[str, ...]:
-    """Extensions, in lower case, of what the readers take; one that lacks its library says so when it is its turn."""
+    """Extensions, in lower case, of all readers; those that lack their library included."""
     return _extensions(tuple(get_registry().of_kind("reader")))
 
 
@@ -90,7 +99,7 @@ def _record(plugin: Registered) -> ReaderRecord:
 
 
 def _stored(path: Path, max_pixels: int) -> Sequence[Stored]:
-    """The pictures of a file; those of a file with several stay in memory until others are read."""
+    """Pictures of a file; those of a file with several stay in memory until others are read."""
     check_regular(path, ImageReadError)
     if path.is_dir():
         raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
@@ -130,7 +139,7 @@ def _read(plugin: Registered, path: Path, max_pixels: int) -> Sequence[Stored]:
 
 
 def _readers(path: Path) -> list[Registered]:
-    """Those that take a file, the surest first: a mark inside, then extension and magic, then magic alone."""
+    """Readers of a file, the surest first: a mark inside, then extension and magic, then magic alone."""
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD)
@@ -148,7 +157,7 @@ def _readers(path: Path) -> list[Registered]:
 
 
 def _rating(record: ReaderRecord, path: Path, head: bytes, marked: bytes) -> int:
-    """How sure it is that a reader takes a file, 0 to 5."""
+    """Certainty, 0 to 5, that a reader takes a file."""
     if record.mark:
         return 5 if record.mark in marked else 0
     magic = any(head[at : at + len(text)] == text for at, text in record.magic)
@@ -213,7 +222,7 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
 
 
 def _upright(values: Array, white: float | None, span: Range) -> Array:
-    """Values that grow towards black, turned round."""
+    """Invert values that grow towards black."""
     if values.dtype.kind != "u":
         unit = values.min() >= 0 and values.max() <= 1 and values.dtype.kind == "f"
         return (1 if unit else values.max() + values.min()) - values

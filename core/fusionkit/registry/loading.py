@@ -23,7 +23,16 @@ from . import hookspecs
 from .kinds import KINDS, Kind, kind_named
 from .records import PluginRecord
 
-__all__ = ["Failure", "Registered", "Registry", "get_registry", "load_registry", "options_of", "short_name"]
+__all__ = [
+    "Failure",
+    "Registered",
+    "Registry",
+    "get_registry",
+    "list_plugins",
+    "load_registry",
+    "options_of",
+    "short_name",
+]
 
 GROUP = "fusionkit"
 RESTRICT_VARIABLE = "FUSIONKIT_PLUGINS"
@@ -51,6 +60,16 @@ class Registered(_Origin):
     kind: str
 
     @property
+    def name(self) -> str:
+        """As users choose it."""
+        return self.record.name
+
+    @property
+    def summary(self) -> str:
+        """One line on what it does."""
+        return self.record.summary
+
+    @property
     def title(self) -> str:
         """Kind, name and origin, as error messages name the plug-in."""
         return f"{self.kind} {self.record.name!r} of {self.origin}"
@@ -62,7 +81,7 @@ class Registered(_Origin):
 
     @property
     def missing(self) -> list[str]:
-        """The modules of those that are not there."""
+        """Required modules that are not installed."""
         return [module for module in self.record.modules if find_spec(module) is None]
 
 
@@ -276,3 +295,12 @@ def load_registry(entries: Iterator[EntryPoint] | None = None, restriction: str 
 def get_registry() -> Registry:
     """The registry of this process, loaded on first use."""
     return load_registry(restriction=os.environ.get(RESTRICT_VARIABLE))
+
+
+def list_plugins(kind: str | None = None) -> list[Registered]:
+    """Plug-ins of a kind ("prior", "metric" ...) or of all, with `name`, `summary`, `distribution`, `missing` modules.
+
+    Imports no implementation. Raises UnknownPlugin for an unknown kind.
+    """
+    registry = get_registry()
+    return list(registry.plugins) if kind is None else registry.of_kind(kind)

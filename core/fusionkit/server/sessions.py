@@ -14,7 +14,7 @@ from typing import Any
 from ..contracts import Sources
 from ..errors import InputError
 from ..images.picture import Picture
-from ..method.pipeline import FusedPicture
+from ..method.result import FusedPicture
 from ..reading import read_image
 from ..scoring.evaluation import as_sources
 

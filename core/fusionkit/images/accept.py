@@ -1,0 +1,117 @@
+"""Arrays, tensors and PIL images as pictures."""
+
+import sys
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+import numpy as np
+
+from ..errors import InputError
+from .picture import PEAK, Array, Depth, Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+__all__ = ["HeldImage", "as_picture"]
+
+HeldImage: TypeAlias = Union[Picture, Array, "Tensor", "Image"]
+
+
+def as_picture(image: HeldImage, name: str, expected: str = "") -> Picture:
+    """A picture of an array (H, W), (H, W, 1 or 3), of a tensor (H, W), (C, H, W), (1, C, H, W), or of a PIL image.
+
+    Values: uint8, uint16, or float in [0, 1]; NumPy arrays may have alpha as a fourth channel. name: of the image in
+    messages, which say that `expected` would do, too. Raises InputError.
+    """
+    if isinstance(image, Picture):
+        return image
+    known = getattr(image, "picture", None)  # a result of `fuse` knows more than its pixels
+    if isinstance(known, Picture):
+        return known
+    if isinstance(image, np.ndarray):
+        return _of_array(image, name)
+    if "torch" in sys.modules:
+        from torch import Tensor
+
+        if isinstance(image, Tensor):
+            return _of_tensor(image, name)
+    from PIL.Image import Image
+
+    if isinstance(image, Image):
+        return _of_pil(image, name)
+    hint = "; give its images one by one" if isinstance(image, list | tuple) else ""
+    raise InputError(
+        f"{name} is a {type(image).__name__}; expected {expected}a PIL image, a numpy array, a torch tensor or a "
+        f"Picture{hint}"
+    )
+
+
+def _of_array(values: Array, name: str) -> Picture:
+    shape = values.shape
+    if values.ndim == 2:
+        values = values[..., None]
+    if values.ndim != 3 or values.shape[2] not in (1, 3, 4):
+        first = values.ndim == 3 and shape[0] in (1, 3)
+        hint = "; channels come last: np.moveaxis(image, 0, -1)" if first else ""
+        raise InputError(f"{name}: array of shape {shape}; expected (H, W), (H, W, 1) or (H, W, 3){hint}")
+    if not values.size:
+        raise InputError(f"{name} is empty: array of shape {shape}")
+    depth = _depth(values, name)
+    if depth == "float":
+        values = values.astype(np.float32).clip(0, 1)
+    alpha = None if values.shape[2] < 4 else (values[..., 3] / PEAK[depth]).astype(np.float32)
+    return Picture(values[..., :3], depth, (0.0, PEAK[depth]), alpha, name=name)
+
+
+def _depth(values: Array, name: str) -> Depth:
+    """Depth of an array by its type; values out of its range are refused."""
+    if values.dtype == np.uint8:
+        return "8"
+    if values.dtype == np.uint16:
+        return "16"
+    if values.dtype.kind != "f":
+        raise InputError(f"{name}: array of {values.dtype}; expected uint8, uint16 or float in [0, 1]")
+    low, high = float(values.min()), float(values.max())
+    if not (low >= -1e-6 and high <= 1 + 1e-6):  # also refuses NaN
+        peak = 255 if high <= 255 else 65535
+        hint = f"; divide by {peak}" if 1 < high <= 65535 and low >= 0 else ""
+        raise InputError(f"{name} has values from {low:g} to {high:g}, expected [0, 1]{hint}")
+    return "float"
+
+
+def _of_tensor(image: "Tensor", name: str) -> Picture:
+    import torch
+
+    if image.ndim == 4 and len(image) != 1:
+        raise InputError(f"{name} is a batch of {len(image)} images; give one of them, such as image[0]")
+    single = image[0] if image.ndim == 4 else image[None] if image.ndim == 2 else image
+    check_channels(single, image, name)
+    if not image.is_floating_point() and image.dtype != torch.uint8:
+        raise InputError(f"{name}: tensor of {image.dtype}; expected uint8 or float in [0, 1]")
+    single = single.detach().cpu()
+    return _of_array((single.float() if image.is_floating_point() else single).permute(1, 2, 0).numpy(), name)
+
+
+def check_channels(single: "Tensor", image: "Tensor", name: str) -> None:
+    """Refuse a tensor (`image`) whose single images are not (1 or 3, H, W)."""
+    if single.ndim != 3 or single.shape[0] not in (1, 3):
+        last = single.ndim == 3 and single.shape[-1] in (1, 3)
+        hint = "; channels come first: image.permute(2, 0, 1)" if last else ""
+        raise InputError(
+            f"{name}: tensor of shape {tuple(image.shape)}; expected (H, W), (C, H, W) or (B, C, H, W), with 1 or 3 "
+            f"channels{hint}"
+        )
+
+
+def _of_pil(image: "Image", name: str) -> Picture:
+    from dataclasses import replace
+
+    if image.mode not in ("L", "LA", "RGB", "RGBA", "I;16"):
+        raise InputError(f'{name}: PIL image of mode {image.mode}; give image.convert("RGB"), or its path')
+    values = np.asarray(image)
+    if image.mode == "LA":
+        values = np.concatenate([values[..., :1].repeat(3, axis=2), values[..., 1:]], axis=2)
+    picture = _of_array(values, name)
+    if image.mode == "LA":
+        picture = replace(picture, values=picture.values[..., :1])
+    return replace(picture, icc=image.info.get("icc_profile"))

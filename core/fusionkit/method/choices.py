@@ -1,0 +1,47 @@
+"""Types of the choices that `fuse` and `Pipeline` take as keywords: the fields of `PipelineConfig`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias, TypedDict
+
+from ..contracts import Backbone, ColorSpace, Decoder, Prior, Stage
+from .config import Choice, SamplerOptions
+
+__all__ = ["AllChoices", "Choices"]
+
+Table: TypeAlias = Mapping[str, object]
+Named: TypeAlias = str | Table | Choice  # "NAME", {"name": "NAME", OPTION: VALUE}
+
+
+class Choices(TypedDict, total=False):
+    """Fields of `PipelineConfig`, and options of a part beside it (prior_options={"weight": 0.3})."""
+
+    prior: Named | Prior
+    prior_options: Table
+    backbone: Named | Backbone
+    backbone_options: Table
+    decoder: Named | Decoder | None
+    decoder_options: Table
+    color: Named | ColorSpace
+    color_options: Table
+    stages: Sequence[Named | Stage]
+    sampler: SamplerOptions | Table
+    seed: int
+    reference: int
+    resize: Literal["error", "reference"]
+    align: Literal["check", "none", "translation", "rigid", "affine"]
+    transform: str
+    luma: Literal["exact", "rounded"]
+    working_size: str | tuple[int, int] | None
+    stretch: Literal["none", "minmax"]
+    look: Literal["auto", "faithful", "vivid", "hot"]
+    levels: Literal["all", "truncated"]
+    tile: int
+
+
+class AllChoices(Choices, total=False):
+    """`Choices` of a task or a preset, and the device: the keywords of `fuse`."""
+
+    task: str | None
+    preset: str | Path | None
+    device: str
