@@ -53,6 +53,18 @@ def test_links_lead_somewhere(page):
         assert target.startswith("http") or (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "tutorial.md"], ids=lambda p: p.name)
+def test_python_of_the_first_pages_runs(page, pair_files, tmp_path, monkeypatch):
+    for name, path in zip(("ir.png", "vis.png"), pair_files, strict=True):
+        (tmp_path / name).write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    for block in blocks:
+        exec(block, {"pairs": []})
+    assert Path("fused.png").stat().st_size > 0
+
+
 def test_ci_runs_the_test_command_of_the_readme():
     command = "pip install -c constraints.txt '.[test]' && pytest -n auto"
     assert command in (ROOT / "README.md").read_text()

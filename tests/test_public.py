@@ -1,7 +1,6 @@
 """What `import fusionkit` offers: names, types, and nothing heavy before it is used."""
 
 import doctest
-import functools
 import inspect
 import subprocess
 import sys
@@ -20,7 +19,9 @@ OWN = {"Prior.start return", "Prior.correct state", "Prior.follow state", "Prior
 
 
 def test_every_public_name_is_there():
-    wanted = "fuse Pipeline read_image write_image Picture Fused Prior Stage Metric Backbone Options Sources list_plugins"
+    wanted = (
+        "fuse Pipeline read_image write_image Picture Fused Prior Stage Metric Backbone Options Sources list_plugins"
+    )
     assert set(wanted.split()) <= set(fusionkit.__all__)
     for name in fusionkit.__all__:
         assert getattr(fusionkit, name) is not None
@@ -52,11 +53,10 @@ def _functions(owner):
     """Public functions of a class, and its constructor."""
     for name, member in vars(owner).items():
         if not name.startswith("_") or name in ("__init__", "__call__"):
-            member = getattr(member, "__func__", member)  # of a class method
-            member = member.fget if isinstance(member, property) else member
-            member = member.func if isinstance(member, functools.cached_property) else member
-            if inspect.isfunction(member):
-                yield member
+            function = getattr(member, "__func__", member)  # of a class method
+            function = getattr(function, "fget", getattr(function, "func", function))  # of a property
+            if inspect.isfunction(function):
+                yield function
 
 
 def _bare(label, owner):

@@ -61,7 +61,7 @@ def fuse(  # type: ignore[misc]  # mypy compares no TypedDict with parameters
     >>> fused = fusionkit.fuse(dark, bright, prior="average", backbone="identity")
     >>> print(type(fused).__name__, fused.shape, round(float(fused.mean()), 3))
     FusedArray (32, 32) 0.4
-    >>> fused = fusionkit.fuse(dark, bright, prior="source", prior_options={"index": 1}, backbone="identity")
+    >>> fused = fusionkit.fuse(dark, bright, prior="source", prior_options={"number": 1}, backbone="identity")
     >>> print(round(float(fused.mean()), 3))
     0.2
     """

@@ -112,11 +112,18 @@ class Sources:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def of(cls, images: Sequence[Tensor], to_luma: Callable[[Tensor], Tensor] = bt601, **fields: Any) -> Self:
+    def of(
+        cls,
+        images: Sequence[Tensor],
+        to_luma: Callable[[Tensor], Tensor] = bt601,
+        *,
+        reference: int = -1,
+        names: tuple[str, ...] = (),
+    ) -> Self:
         """Sources of these images; their luma is made by `to_luma`, pixel by pixel."""
         stored = isinstance(images, StoredImages)
         luma = tuple(_luma_of(images, i, to_luma) for i in range(len(images)))
-        return cls(images if stored else tuple(images), luma, to_luma=to_luma, **fields)
+        return cls(images if stored else tuple(images), luma, reference, names, to_luma=to_luma)
 
     def with_images(self, images: Sequence[Tensor]) -> Self:
         """The same sources with other images and the luma of these."""

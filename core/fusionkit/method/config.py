@@ -130,7 +130,7 @@ class Choice(Options):
 
     name: str = Field("", description="as in `fusionkit plugins list`; empty: whatever is the default")
     options: dict[str, Any] = Field({}, description="its options")
-    instance: Any = Field(None, description="the object itself, where one was given", exclude=True)
+    instance: object = Field(None, description="the object itself, where one was given", exclude=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -238,7 +238,7 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def __init__(self, **choices: Any) -> None:
+    def __init__(self, **choices: object) -> None:
         try:
             super().__init__(**choices)
         except ValidationError as error:

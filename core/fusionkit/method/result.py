@@ -96,7 +96,13 @@ class Fused(Generic[Kind]):
         strip: bool = False,
     ) -> list[str]:
         """Write the result as `fusionkit run` does: see `fusionkit.write_image`."""
-        return write_image(path, self.picture, depth, png_level=png_level, quality=quality, strip=strip)
+        picture = self.picture
+        lost = self._lost(picture)
+        return lost + write_image(path, picture, depth, png_level=png_level, quality=quality, strip=strip)
+
+    def _lost(self, picture: Picture) -> list[str]:
+        """Notes on what the picture lacks of what was known."""
+        return []
 
     def _repr_png_(self) -> bytes:
         """PNG for notebooks."""
@@ -199,15 +205,23 @@ class FusedArray(Fused[Array], np.ndarray):
         plain, frame = self.image, self.frame
         if frame is None or plain.dtype != DTYPE[frame.depth] or plain.ndim < 2:
             return replace(as_picture(plain, "the result"), notes=self.notes)
-        values, alpha = plain if plain.ndim == 3 else plain[..., None], frame.alpha
         if frame.depth == "float":
-            values = values.astype(np.float64)  # stored values; float32 would stand for [0, 1]
-        fits = alpha is not None and alpha.shape == plain.shape[:2]
-        return replace(frame, values=values, alpha=alpha if fits else None, notes=self.notes)
+            values, alpha = np.atleast_3d(plain).astype(np.float64), None  # stored values; float32 means [0, 1]
+        else:
+            given = as_picture(plain, "the result")
+            values, alpha = given.values, given.alpha
+        if alpha is None and frame.alpha is not None and frame.alpha.shape == plain.shape[:2]:
+            alpha = frame.alpha
+        return replace(frame, values=values, alpha=alpha, notes=self.notes)
+
+    def _lost(self, picture: Picture) -> list[str]:
+        whole = self.frame and self.frame.alpha
+        lost = whole is not None and picture.alpha is None
+        return ["alpha of the whole does not fit a part of it: left out"] if lost else []
 
 
 class FusedImage(Image.Image, Fused[Image.Image]):  # type: ignore[misc]  # `save` is PIL's
-    """A PIL image that knows how it was made; copies by `copy.copy` and pickles do, too, PIL's own copies do not."""
+    """A PIL image that knows how it was made; so do pickles and deep copies, but not PIL's own copies."""
 
     @classmethod
     def of(cls, image: Image.Image, facts: Facts) -> Self:
@@ -248,6 +262,8 @@ def in_kind(image: Source, source: Picture | Tensor, fused: Fused[Any]) -> Fused
     if not isinstance(image, np.ndarray):
         return FusedArray.of(np.asarray(picture), fused.facts, picture)
     values = picture.stored() if picture.depth != "float" else picture.pixels.astype(image.dtype)
+    if picture.channels == 3 and picture.alpha is not None and image.shape[-1] == 4:
+        values = np.concatenate([values, image[..., 3:]], axis=2)
     values = values[..., 0] if image.ndim == 2 and picture.channels == 1 else values
     return FusedArray.of(values, fused.facts, picture if picture.depth != "float" else None)
 

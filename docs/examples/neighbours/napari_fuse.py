@@ -3,9 +3,7 @@
 import sys
 from typing import Any
 
-from fusionkit import Pipeline
-from fusionkit.images.picture import Picture
-from fusionkit.reading import read_image
+from fusionkit import Picture, Pipeline, read_image
 
 
 def add_layers(viewer: Any, paths: list[str], priors: list[str], device: str = "auto") -> list[Picture]:
