@@ -123,7 +123,8 @@ class Sources:
         """Sources of these images; their luma is made by `to_luma`, pixel by pixel."""
         stored = isinstance(images, StoredImages)
         luma = tuple(_luma_of(images, i, to_luma) for i in range(len(images)))
-        return cls(images if stored else tuple(images), luma, reference, names, to_luma=to_luma)
+        given = images if stored else tuple(images)
+        return cls(given, luma, reference=reference, names=names, to_luma=to_luma)
 
     def with_images(self, images: Sequence[Tensor]) -> Self:
         """The same sources with other images and the luma of these."""

@@ -29,10 +29,12 @@ COLOUR = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
     ],
     ids=lambda image: f"{type(image).__name__}-{getattr(image, 'dtype', '')}-{getattr(image, 'shape', '')}",
 )
-@pytest.mark.parametrize("convert", [str, lambda path: path])
-def test_stored_values_come_back(image, convert, tmp_path):
-    assert write_image(convert(tmp_path / "a.tif"), image) == []
-    values = np.asarray(read_image(tmp_path / "a.tif", "full"))
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+def test_stored_values_come_back(image, name, tmp_path):
+    if name == "a.png" and as_picture(image, "x").depth == "16":
+        pytest.importorskip("imagecodecs", reason="16-bit colour PNG needs the extra codecs")
+    assert write_image(str(tmp_path / name), image) == []
+    values = np.asarray(read_image(tmp_path / name, "full"))
     expected = image.cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
     expected = np.moveaxis(expected.reshape(-1, 3, 4), 0, -1) if isinstance(image, torch.Tensor) else expected
     assert values.dtype == expected.dtype

@@ -80,6 +80,7 @@ class TestArrays:
         again = read_image(tmp_path / "out.tif")
         assert np.array_equal(np.asarray(again), result)
         assert again.metadata.xmp == b"<x:xmpmeta/>"
+        assert np.array_equal(fusionkit.fuse(result, result, **PLAIN), result)
         result[:24].save(tmp_path / "half.tif")
         assert np.array_equal(np.asarray(read_image(tmp_path / "half.tif")), result[:24])
         result.save(tmp_path / "eight.png", depth=8)

@@ -39,7 +39,7 @@ def test_the_first_stage_is_the_outermost_and_sees_what_it_was_given(scene):
     log = []
     result = Pipeline(stages=[Writes("a", log), Writes("b", log)], **PLAIN).run(scene)
     assert log == ["before a", "before b", "after b source 1a", "after a source 1"]
-    assert result.notes == ["note of a", "note of b"]
+    assert result.notes == ("note of a", "note of b")
 
 
 def test_seconds_options_and_origin_are_recorded(scene):
@@ -73,7 +73,7 @@ def test_another_size_is_resized_and_said_or_refused(scene):
     small = torch.nn.functional.interpolate(scene[0], (48, 64))
     result = Pipeline(resize="reference", **PLAIN).run([small, scene[1]], names=["ir", "vis"])
     assert result.image.shape == scene[1].shape
-    assert result.notes == ["ir resized from 64x48 to 128x96"]
+    assert result.notes == ("ir resized from 64x48 to 128x96",)
     with pytest.raises(SizeMismatch, match=r"ir is 64x48 but vis is 128x96.*`resize=reference`"):
         Pipeline(**PLAIN).run([small, scene[1]], names=["ir", "vis"])
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import FusionkitError, InputError, OptionError, OutputError
-from ..reading.read import count_pictures, numbered
 from ..reading.matching import match
+from ..reading.read import count_pictures, numbered
 
 __all__ = ["Job", "Plan", "by_picture", "job_of", "plan_folders"]
 

@@ -152,8 +152,9 @@ def store_image(
         if suffix in (".tif", ".tiff"):
             _write_tiff(path, values, icc, alpha is not None, extra)
         elif suffix == ".png" and (encode := _png_encode()) is not None:
+            single = np.ascontiguousarray(values[:, :, 0] if values.shape[2] == 1 else values)
             with path.open("wb") as stream:
-                stream.writelines(png_with(encode(np.ascontiguousarray(values), png_level), icc, extra.exif, extra.xmp))
+                stream.writelines(png_with(encode(single, png_level), icc, extra.exif, extra.xmp))
         else:
             _write_pillow(path, values, icc, png_level, quality, extra)
     except (ValueError, RuntimeError) as error:  # what an encoder says of an image that its format cannot hold

@@ -28,7 +28,7 @@ from .config import Choice, PipelineConfig, SamplerOptions, choose
 from .folding import FoldedPrior
 from .parts import Part, build
 from .restore import STILL
-from .result import Facts, Fused, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind
+from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind
 from .sampler import Callback, Sampler
 from .shot import Shot
 from .tiling import tiled
@@ -347,7 +347,7 @@ class Pipeline:
         if len(sources) < 2:
             raise InputError(f"{'one source is ' if sources else ''}nothing to fuse; give two or more images")
         pictures = [source for source in sources if isinstance(source, Picture)]
-        fused: Fused[Any]
+        fused: FusedPicture | FusedTensor
         if len(pictures) == len(sources):
             fused = self.fuse_pictures(pictures)
         else:

@@ -161,6 +161,8 @@ class FusedTensor(Fused[Tensor], Tensor):
 class FusedArray(Fused[Array], np.ndarray):
     """An array (H, W), (H, W, 1) or (H, W, 3), of the reference's type, that knows how it was made.
 
+    Arrays with alpha, (H, W, 4), keep it; of files it is kept for `save`.
+
     Views, slices, copies and pickles know it, too; whatever is computed from it is a plain array.
     """
 
@@ -249,17 +251,19 @@ class FusedImage(Image.Image, Fused[Image.Image]):  # type: ignore[misc]  # `sav
         self.facts = state[1]
 
 
-def in_kind(image: Source, source: Picture | Tensor, fused: Fused[Any]) -> FusedArray | FusedTensor | FusedImage:
+def in_kind(
+    image: Source, source: Picture | Tensor, fused: FusedPicture | FusedTensor
+) -> FusedArray | FusedTensor | FusedImage:
     """A result in the kind of its reference. image: as the user gave it; source: as it was fused."""
     if isinstance(image, Tensor):
-        pixels = fused.image if isinstance(fused, FusedTensor) else torch.empty(0)
-        return _tensor_like(image, pixels, fused.facts)
+        assert isinstance(fused, FusedTensor)
+        return _tensor_like(image, fused.image, fused.facts)
     assert isinstance(source, Picture)
     made = fused.picture.pixels if isinstance(fused, FusedPicture) else to_array(fused.image)
     picture = replace(source, values=np.ascontiguousarray(made), notes=fused.notes)
     if isinstance(image, Image.Image):
         return _pil_like(picture, fused.facts)
-    if not isinstance(image, np.ndarray):
+    if not isinstance(image, np.ndarray) or (isinstance(image, FusedArray) and image.frame is not None):
         return FusedArray.of(np.asarray(picture), fused.facts, picture)
     values = picture.stored() if picture.depth != "float" else picture.pixels.astype(image.dtype)
     if picture.channels == 3 and picture.alpha is not None and image.shape[-1] == 4:

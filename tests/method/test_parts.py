@@ -1,0 +1,73 @@
+"""Plug-ins given as objects: what forgets a part of itself is told what to write."""
+
+import pytest
+
+from fusionkit import Options, Pipeline, Prior
+from fusionkit.errors import OptionError, PluginError
+
+
+class MyOptions(Options):
+    weight: float = 0.5
+
+
+class MyPrior(Prior):
+    Options = MyOptions
+    reads_x0 = False
+
+    def correct(self, x0, sources, state, sigma):
+        return self.options.weight * sources.luma[0], None
+
+
+def test_without_options_an_object_has_the_defaults():
+    assert MyPrior().options == MyOptions()
+    assert Pipeline(prior=MyPrior(), backbone="identity", device="cpu").parts["prior"].record()["options"] == {
+        "weight": 0.5
+    }
+
+
+def test_options_without_defaults_are_asked_for_in_one_line():
+    class Required(Options):
+        weight: float
+
+    class Strict(MyPrior):
+        Options = Required
+
+    with pytest.raises(OptionError, match=r"^Strict: weight.*field required") as error:
+        Strict()
+    assert "\n" not in str(error.value)
+
+
+def test_a_class_is_no_object():
+    with pytest.raises(PluginError, match=r"this is the class; give an object of it, MyPrior\(MyPrior\.Options\(\)\)"):
+        Pipeline(prior=MyPrior, backbone="identity", device="cpu")
+
+
+def test_an_object_that_keeps_no_options_is_told_how():
+    class Forgets(MyPrior):
+        def __init__(self, radius=3):
+            self.radius = radius
+
+    with pytest.raises(PluginError, match=r"its __init__ must call super\(\)\.__init__\(options\)"):
+        Pipeline(prior=Forgets(), backbone="identity", device="cpu")
+
+
+def test_an_object_without_a_model_of_options_needs_none():
+    class Plain(Prior):
+        reads_x0 = False
+
+        def __init__(self, radius=3):
+            self.radius = radius
+
+        def correct(self, x0, sources, state, sigma):
+            return sources.luma[0], None
+
+    assert Pipeline(prior=Plain(), backbone="identity", device="cpu").prior.radius == 3
+
+
+def test_a_pipeline_takes_a_task_and_a_preset(tmp_path):
+    (tmp_path / "mine.toml").write_text('prior = "average"\nbackbone = "identity"\nseed = 3\n')
+    assert str(Pipeline(task="mff", device="cpu").config.prior) == "em_tv"
+    config = Pipeline(preset=tmp_path / "mine.toml", seed=4, device="cpu").config
+    assert (str(config.prior), config.seed) == ("average", 4)
+    with pytest.raises(OptionError, match="give a configuration, or task, seed, not both"):
+        Pipeline(config, task="mff", seed=1)
