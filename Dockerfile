@@ -8,6 +8,7 @@ COPY core core
 COPY priors priors
 COPY backbones backbones
 COPY plugins plugins
+COPY reproductions reproductions
 RUN python -m venv /opt/fusionkit \
     && /opt/fusionkit/bin/pip install --no-cache-dir ${PIP_ARGS} -c constraints.txt '.[codecs,serve,video]' \
     && /opt/fusionkit/bin/fusionkit demo -o demo

@@ -27,9 +27,9 @@ from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics.precision import arithmetic
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig, blocks
 from fusionkit_backbones.rf import RectifiedFlow, RFOptions
-from fusionkit_plugins.vq.config import VQConfig
-from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
-from fusionkit_plugins.vq.network import VQModel
+from fusionkit_reproductions.vq.config import VQConfig
+from fusionkit_reproductions.vq.decoder import VQDecoder, VQOptions
+from fusionkit_reproductions.vq.network import VQModel
 
 
 def seconds(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:

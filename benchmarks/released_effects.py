@@ -24,8 +24,8 @@ from fusionkit.reading import read_image
 from fusionkit.scenes import infrared_visible
 from fusionkit.weights import save_weights
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig
-from fusionkit_plugins.vq.config import DDConfig, VQConfig
-from fusionkit_plugins.vq.network import VQModel
+from fusionkit_reproductions.vq.config import DDConfig, VQConfig
+from fusionkit_reproductions.vq.network import VQModel
 
 SILENT = {"backbone": "identity", "backbone_options": {"estimate": "zeros"}}
 CHANGES: list[tuple[str, dict[str, Any]]] = [

@@ -23,14 +23,7 @@ def fusionkit_color_spaces() -> Iterator[ColorSpaceRecord]:
 
 @hookimpl
 def fusionkit_decoders() -> Iterator[DecoderRecord]:
-    """The built-in autoencoders."""
-    yield DecoderRecord(
-        name="vq",
-        summary="VQ autoencoder of latent diffusion, factor 4; small weights are shipped, LDM's VQ-f4 fits",
-        target="fusionkit_plugins.vq.decoder:VQDecoder",
-        trainer="fusionkit_plugins.vq.training:VQTrainer",
-        importer="fusionkit_plugins.vq.importing:VQImporter",
-    )
+    """The built-in decoder."""
     yield DecoderRecord(
         name="identity",
         summary="no autoencoder: the flow works on pixels",
@@ -124,32 +117,6 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
         modules=("pypiqe",),
         extra="iqa",
     )
-    for dialect, code, names in (
-        (
-            "cddfuse",
-            "Evaluator.py of CDDFuse and RFfusion computes it",
-            "EN SD SF AG MI MSE CC PSNR SCD VIFF Qabf SSIM",
-        ),
-        (
-            "linfeng",
-            "Evaluation-for-Image-Fusion's table of TNO has it",
-            "EN SD SF AG MI MSE CC PSNR SCD VIF Qabf SSIM",
-        ),
-        ("vifb", "the benchmark VIFB computes it", "EN CE MI SD SF AG EI PSNR RMSE SSIM Qabf Qcb Qcv"),
-        (
-            "ivif_zoo",
-            "IVIF_ZOO's eval_torch.py computes it",
-            "EN MI SF AG SD CC SCD VIF MSE PSNR Qabf Nabf SSIM MS_SSIM",
-        ),
-    ):
-        for name in names.split():
-            yield MetricRecord(
-                name=f"{dialect}.{name}",
-                summary=f"{name} as {code}",
-                dialect=dialect,
-                target=f"fusionkit_plugins.metrics.{dialect}:{name}",
-                higher_is_better=name not in lower,
-            )
 
 
 @hookimpl

@@ -54,11 +54,6 @@ def fusionkit_priors() -> Iterator[PriorRecord]:
         ("average", "mean of the sources (baseline)", "baselines:Average"),
         ("max", "brightest source at each pixel (baseline)", "baselines:Maximum"),
         ("source", "one source as it is (baseline)", "baselines:Source"),
-        (
-            "released_rffusion",
-            "closed form of what the released RFfusion computes (baseline)",
-            "baselines:ReleasedRFfusion",
-        ),
         ("none", "no correction: shows what backbone and decoder do alone (baseline)", "baselines:Keep"),
     ):
         yield PriorRecord(name=name, summary=summary, target=f"fusionkit_priors.{target}")

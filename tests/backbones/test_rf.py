@@ -86,7 +86,7 @@ class TestShippedWeights:
     """What a user gets without any download."""
 
     def test_files_are_small_and_described(self):
-        for name, package in (("rf-luma", "fusionkit_backbones"), ("vq-small", "fusionkit_plugins")):
+        for name, package in (("rf-luma", "fusionkit_backbones"), ("vq-small", "fusionkit_reproductions")):
             file = find_weights(name, package, "")
             assert file.path.stat().st_size < 6e6
             assert file.path.with_suffix(".md").is_file()

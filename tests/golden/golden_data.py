@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig
-from fusionkit_plugins.vq.config import VQConfig
-from fusionkit_plugins.vq.network import VQModel
+from fusionkit_reproductions.vq.config import VQConfig
+from fusionkit_reproductions.vq.network import VQModel
 
 FOLDER = Path(os.environ.get("FUSIONKIT_GOLDEN") or Path(__file__).with_name("data"))
 PACKED = "__packed__"

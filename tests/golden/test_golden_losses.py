@@ -11,8 +11,8 @@ from torch import nn
 from fusionkit.numerics.luma import luma
 from fusionkit.training.loop import averaged
 from fusionkit.training.losses import FusionLoss, saliency_weights, ssim
-from fusionkit_plugins.vq.losses import PatchDiscriminator, VQLoss, discriminator_loss, frequency_loss
-from fusionkit_plugins.vq.lpips import LPIPS
+from fusionkit_reproductions.vq.losses import PatchDiscriminator, VQLoss, discriminator_loss, frequency_loss
+from fusionkit_reproductions.vq.lpips import LPIPS
 
 BOUND = 1e-4
 NAMES = {"total": "total", "max": "intensity", "ssim": "ssim", "color": "color", "text": "gradient", "mask": "saliency"}

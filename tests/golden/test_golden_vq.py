@@ -6,9 +6,9 @@ import pytest
 import torch
 from golden_data import FOLDER, Golden, cases, deviation, vq_model
 
-from fusionkit_plugins.vq.config import VQConfig
-from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
-from fusionkit_plugins.vq.network import VQModel
+from fusionkit_reproductions.vq.config import VQConfig
+from fusionkit_reproductions.vq.decoder import VQDecoder, VQOptions
+from fusionkit_reproductions.vq.network import VQModel
 
 BOUND = 1e-5
 

@@ -20,9 +20,9 @@ from fusionkit_backbones.noising import add_noise
 from fusionkit_backbones.rf import RectifiedFlow, RFOptions
 from fusionkit_backbones.rf_training import LatentTrainer, PixelTrainer, RFTrainer, RFTrainerOptions
 from fusionkit_plugins.identity import IdentityDecoder
-from fusionkit_plugins.vq import DDConfig, VQConfig
-from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
-from fusionkit_plugins.vq.training import FusionTrainer, ReconstructionTrainer, VQTrainer, VQTrainerOptions
+from fusionkit_reproductions.vq import DDConfig, VQConfig
+from fusionkit_reproductions.vq.decoder import VQDecoder, VQOptions
+from fusionkit_reproductions.vq.training import FusionTrainer, ReconstructionTrainer, VQTrainer, VQTrainerOptions
 from harness import run_cli
 
 VQ = VQConfig(

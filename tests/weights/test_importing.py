@@ -24,9 +24,9 @@ from fusionkit.weights.importing import import_weights, read_config, verify_weig
 from fusionkit.weights.store import find_weights, get_weights, list_weights, remove_weights, user_folder
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig
 from fusionkit_backbones.rf import RectifiedFlow, RFOptions
-from fusionkit_plugins.vq.config import DDConfig, VQConfig
-from fusionkit_plugins.vq.decoder import VQDecoder, VQOptions
-from fusionkit_plugins.vq.network import VQModel
+from fusionkit_reproductions.vq.config import DDConfig, VQConfig
+from fusionkit_reproductions.vq.decoder import VQDecoder, VQOptions
+from fusionkit_reproductions.vq.network import VQModel
 from harness import run_cli
 
 NETWORK = NCSNppConfig(

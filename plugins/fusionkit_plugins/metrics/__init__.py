@@ -1,1 +1,1 @@
-"""Fusion metrics: `standard` as the papers define them, and dialects as the field's codes compute them."""
+"""Fusion metrics as their papers define them, and an audit of what a fusion lost and invented."""

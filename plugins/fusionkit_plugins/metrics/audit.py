@@ -16,10 +16,10 @@ from torch import Tensor
 from fusionkit.contracts import Metric, Sources
 from fusionkit.numerics.choice import argmax, gather, order_statistics, top_two
 from fusionkit.numerics.window import box_mean
+from fusionkit.scoring.levels import correlated, filtered, gaussian, levels
 
 from ..color.chroma import ChromaOptions
 from ..color.ycbcr import YCbCr
-from .levels import correlated, filtered, gaussian, levels
 
 __all__ = [
     "Chroma",

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-
-from .levels import levels
+from fusionkit.scoring.levels import levels
 
 __all__ = ["PIQE"]
 

@@ -6,19 +6,18 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-from fusionkit.numerics.ssim import ssim_map
-
-from .levels import (
+from fusionkit.scoring.fidelity import ssim, vifp
+from fusionkit.scoring.levels import (
     PairMetric,
+    average_gradient,
     correlation,
     entropy,
-    filtered,
-    gaussian,
     gradient_energy,
     levels,
+    mutual_information,
     sobel,
+    squared_error,
     undefined,
-    vifp,
 )
 
 __all__ = ["AG", "CC", "EN", "MI", "MSE", "NMI", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Qabf"]
@@ -66,8 +65,7 @@ class MI(Metric):
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Bits, (B,)."""
         f = levels(fused)
-        lumas = [levels(y) for y in sources.luma]
-        return sum(entropy(f) + entropy(s) - entropy(f, s) for s in lumas)  # type: ignore[return-value]
+        return torch.stack([mutual_information(f, levels(s)) for s in sources.luma]).sum(0)
 
 
 class SCD(PairMetric):
@@ -89,11 +87,7 @@ class AG(Metric):
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Grey levels, (B,); nan for images one pixel wide or high."""
-        x = levels(fused)
-        if min(x.shape[-2:]) < 2:
-            return undefined(x)
-        gy, gx = torch.gradient(x, dim=(-2, -1))
-        return ((gx.square() + gy.square()) / 2).sqrt().flatten(1).mean(1)
+        return average_gradient(levels(fused))
 
 
 class NMI(Metric):
@@ -134,7 +128,7 @@ class MSE(Metric):
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Squared grey levels, (B,)."""
         f = levels(fused)
-        return torch.stack([(f - levels(s)).square().flatten(1).mean(1) for s in sources.luma]).mean(0)
+        return torch.stack([squared_error(f, levels(s)) for s in sources.luma]).mean(0)
 
 
 class PSNR(Metric):
@@ -159,7 +153,7 @@ class SSIM(Metric):
         f = levels(fused)
         if min(f.shape[-2:]) < 11:
             return undefined(f)
-        return torch.stack([_ssim(f, levels(s)) for s in sources.luma]).mean(0)
+        return torch.stack([ssim(f, levels(s)) for s in sources.luma]).mean(0)
 
 
 class VIF(Metric):
@@ -199,8 +193,3 @@ class Qabf(Metric):
             kept = kept + (quality * strength).flatten(1).sum(1)
             weight = weight + strength.flatten(1).sum(1)
         return kept / weight
-
-
-def _ssim(a: Tensor, b: Tensor) -> Tensor:
-    window = gaussian(11, 1.5, a.device)
-    return ssim_map(a, b, lambda image: filtered(image, window), data_range=255.0).flatten(1).mean(1)

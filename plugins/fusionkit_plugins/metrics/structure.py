@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-from fusionkit.numerics.ssim import ssim_map, ssim_parts
-
-from .levels import PairMetric, filtered, gaussian, levels, sobel, undefined
+from fusionkit.numerics.ssim import ssim_map
+from fusionkit.scoring.fidelity import artefacts, ms_ssim, preserved_contrast, proportion, visible_difference
+from fusionkit.scoring.levels import PairMetric, filtered, gaussian, levels, undefined
 
 __all__ = ["FMI", "MS_SSIM", "Nabf", "Qcb", "Qcv", "Qw", "Qy"]
 
@@ -24,29 +24,10 @@ class Nabf(PairMetric):
     )
     range = (0.0, 1.0)
     higher_is_better = False
-    WEAK = 0.001  # weight of edges below the threshold
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,); nan for images under 2 pixels a side, and where no source has weight."""
-        if min(f.shape[-2:]) < 2:
-            return undefined(f)
-        of_f, *of_sources = (sobel(x / 8, "reflect") for x in (f, a, b))
-        artefact = (of_f[0] > of_sources[0][0]) & (of_f[0] > of_sources[1][0])
-        kept = weight = torch.zeros(len(f), dtype=torch.float64, device=f.device)
-        for strength, angle in of_sources:
-            w = torch.where(strength >= 2, strength**1.5, self.WEAK)
-            lost = (1 - self._kept(strength, angle, *of_f)) * artefact
-            kept, weight = kept + (lost * w).flatten(1).sum(1), weight + w.flatten(1).sum(1)
-        return kept / weight
-
-    @staticmethod
-    def _kept(strength: Tensor, angle: Tensor, strength_f: Tensor, angle_f: Tensor) -> Tensor:
-        large = torch.maximum(strength, strength_f)
-        ratio = torch.minimum(strength, strength_f) / torch.where(large > 0, large, 1.0)
-        agreement = ((angle - angle_f).abs() - math.pi / 2).abs() * (2 / math.pi)  # the angle modulo pi
-        of_strength = 0.9999 / (1 + torch.exp(-19 * (ratio - 0.5)))
-        of_angle = 0.9995 / (1 + torch.exp(-22 * (agreement - 0.5)))
-        return (of_strength * of_angle).sqrt()
+        return artefacts(f, a, b, weak=0.001)
 
 
 class MS_SSIM(Metric):  # noqa: N801 - the name that papers print
@@ -57,7 +38,6 @@ class MS_SSIM(Metric):  # noqa: N801 - the name that papers print
         "11x11 of deviation 1.5, no padding, halved by 2x2 means, negative structure counted as 0, L = 255"
     )
     range = (0.0, 1.0)
-    EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
     SMALLEST = 11 * 2**4
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
@@ -65,23 +45,7 @@ class MS_SSIM(Metric):  # noqa: N801 - the name that papers print
         f = levels(fused)
         if min(f.shape[-2:]) < self.SMALLEST:
             return undefined(f)
-        return torch.stack([self.similarity(f, levels(s)) for s in sources.luma]).mean(0)
-
-    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Of two images, (B,)."""
-        window = gaussian(11, 1.5, a.device)
-        value = torch.ones(len(a), dtype=torch.float64, device=a.device)
-        for scale, exponent in enumerate(self.EXPONENTS):
-            brightness, structure = ssim_parts(a, b, lambda x: filtered(x, window), data_range=255.0)
-            last = scale == len(self.EXPONENTS) - 1
-            term = (brightness * structure if last else structure).flatten(1).mean(1)
-            value = value * term.clamp_min(0) ** exponent
-            a, b = self.halved(a), self.halved(b)
-        return value
-
-    def halved(self, x: Tensor) -> Tensor:
-        """Means of 2x2; an odd last row or column is left out."""
-        return F.avg_pool2d(x, 2)
+        return torch.stack([ms_ssim(f, levels(s), lambda x: F.avg_pool2d(x, 2)) for s in sources.luma]).mean(0)
 
 
 class Qy(PairMetric):
@@ -103,7 +67,7 @@ class Qy(PairMetric):
             return filtered(x, window)
 
         of_ab, of_af, of_bf = (ssim_map(x, y, mean, 255.0) for x, y in ((a, b), (a, f), (b, f)))
-        share = _share(*((mean(x * x) - mean(x).square()).clamp_min(0) for x in (a, b)))
+        share = proportion(*((mean(x * x) - mean(x).square()).clamp_min(0) for x in (a, b)))
         weighted = share * of_af + (1 - share) * of_bf
         return torch.where(of_ab >= 0.75, weighted, torch.maximum(of_af, of_bf)).flatten(1).mean(1)
 
@@ -130,7 +94,7 @@ class Qw(PairMetric):
         # Q0 is SSIM without constants; these small ones make 0 / 0 one, as Q0 of two equal flat windows is
         of_a, of_b = (ssim_map(x, f, mean, data_range=1e-6) for x in (a, b))
         var_a, var_b = (mean(x * x) - mean(x).square() for x in (a, b))
-        share, importance = _share(var_a, var_b), torch.maximum(var_a, var_b)
+        share, importance = proportion(var_a, var_b), torch.maximum(var_a, var_b)
         quality = importance * (share * of_a + (1 - share) * of_b)
         return quality.flatten(1).sum(1) / importance.flatten(1).sum(1)
 
@@ -146,25 +110,11 @@ class Qcb(PairMetric):
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""
-        of_f, of_a, of_b = (self.contrast(x) for x in (f, a, b))
-        weight = _share(of_a.square(), of_b.square())
-        return (weight * _ratio(of_a, of_f) + (1 - weight) * _ratio(of_b, of_f)).flatten(1).mean(1)
+        return preserved_contrast(f, a, b, _surround)
 
-    def contrast(self, x: Tensor) -> Tensor:
-        """Masked contrast after contrast-sensitivity filtering, same shape."""
-        height, width = x.shape[-2:]
-        v = 2 * torch.fft.fftfreq(height, dtype=torch.float64, device=x.device)[:, None] * (height / 30)
-        u = 2 * torch.fft.rfftfreq(width, dtype=torch.float64, device=x.device) * (width / 30)
-        square = u.square() + v.square()
-        sensitivity = torch.exp(-square / 15.3870**2) - 0.7622 * torch.exp(-square / 1.3456**2)
-        seen = torch.fft.irfft2(torch.fft.rfft2(x) * sensitivity, s=(height, width))
-        fine, coarse = (self.surround(seen, deviation) for deviation in (2.0, 4.0))
-        contrast = (fine / torch.where(coarse == 0, 1.0, coarse) - 1).masked_fill(coarse == 0, 0).abs()
-        return contrast**3 / (contrast**2 + 1e-4)
 
-    def surround(self, x: Tensor, deviation: float) -> Tensor:
-        """Local mean."""
-        return filtered(F.pad(x, (15, 15, 15, 15), mode="replicate"), gaussian(31, deviation, x.device))
+def _surround(x: Tensor, deviation: float) -> Tensor:
+    return filtered(F.pad(x, (15, 15, 15, 15), mode="replicate"), gaussian(31, deviation, x.device))
 
 
 class Qcv(PairMetric):
@@ -175,38 +125,10 @@ class Qcv(PairMetric):
         "weighted by the blocks' sums of Sobel strength^5; borders replicated, images not stretched"
     )
     higher_is_better = False
-    BLOCK, SHARPNESS = 16, 5
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """Squared grey levels, (B,); nan where no source has an edge."""
-        total = weight = torch.zeros(len(f), dtype=torch.float64, device=f.device)
-        for source in (a, b):
-            saliency = self.blocks(self.strength(source) ** self.SHARPNESS, mean=False)
-            visible = self.blocks(self.seen(source - f).square(), mean=True)
-            total, weight = total + (saliency * visible).flatten(1).sum(1), weight + saliency.flatten(1).sum(1)
-        return total / weight
-
-    def strength(self, x: Tensor) -> Tensor:
-        """Of edges."""
-        return sobel(x)[0]
-
-    def seen(self, x: Tensor) -> Tensor:
-        """What contrast sensitivity lets through."""
-        height, width = x.shape[-2:]
-        v = 2 * torch.fft.fftfreq(height, dtype=torch.float64, device=x.device)[:, None] * (height / 8)
-        u = 2 * torch.fft.rfftfreq(width, dtype=torch.float64, device=x.device) * (width / 8)
-        r = (u.square() + v.square()).sqrt()
-        sensitivity = 2.6 * (0.0192 + 0.144 * r) * torch.exp(-((0.144 * r) ** 1.1))
-        return torch.fft.irfft2(torch.fft.rfft2(x) * sensitivity, s=(height, width))
-
-    def blocks(self, x: Tensor, mean: bool) -> Tensor:
-        """Sums, or means, of blocks; those at the right and the lower border may be smaller."""
-        height, width = x.shape[-2:]
-        pad = (0, -width % self.BLOCK, 0, -height % self.BLOCK)
-        sums = self.BLOCK**2 * F.avg_pool2d(F.pad(x, pad), self.BLOCK)
-        if not mean:
-            return sums
-        return sums / (self.BLOCK**2 * F.avg_pool2d(F.pad(torch.ones_like(x[:1]), pad), self.BLOCK))
+        return visible_difference(f, a, b)
 
 
 class FMI(PairMetric):
@@ -271,15 +193,3 @@ def _pearson(x: Tensor, y: Tensor) -> Tensor:
     x, y = x - x.mean(-1, keepdim=True), y - y.mean(-1, keepdim=True)
     norm = (x.square().sum(-1) * y.square().sum(-1)).sqrt()
     return torch.where(norm > 0, (x * y).sum(-1) / torch.where(norm > 0, norm, 1.0), 0.0)
-
-
-def _share(a: Tensor, b: Tensor) -> Tensor:
-    """a / (a + b), a half where both are 0."""
-    total = a + b
-    return torch.where(total > 0, a / torch.where(total > 0, total, 1.0), 0.5)
-
-
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """The smaller over the larger, 1 where both are 0."""
-    large = torch.maximum(a, b)
-    return torch.where(large > 0, torch.minimum(a, b) / torch.where(large > 0, large, 1.0), 1.0)

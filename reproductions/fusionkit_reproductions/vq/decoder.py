@@ -66,7 +66,7 @@ class VQDecoder(nn.Module, Decoder):
         self.options = options
         conventions = conventions or VQConventions()
         if model is None:
-            file = find_weights(options.weights, "fusionkit_plugins", FALLBACK)
+            file = find_weights(options.weights, "fusionkit_reproductions", FALLBACK)
             conventions = file.conventions(VQConventions)
             model = load_network(file, VQModel, file.architecture(VQConfig))
             self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}

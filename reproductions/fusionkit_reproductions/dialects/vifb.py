@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
+from fusionkit.scoring.fidelity import preserved_contrast, ssim, visible_difference
+from fusionkit.scoring.levels import average_gradient, entropy, filtered, levels, sobel, undefined
 
-from . import cddfuse, standard, structure
-from .levels import entropy, filtered, levels, sobel
+from . import cddfuse
 
 __all__ = ["AG", "CE", "EI", "EN", "MI", "PSNR", "RMSE", "SD", "SF", "SSIM", "Qabf", "Qcb", "Qcv"]
 
@@ -33,7 +34,7 @@ class _ByChannel(Metric):
 
     @abstractmethod
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Of grey levels (B, 1, H, W) in float64: result, first source, second source."""
+        """Grey levels (B, 1, H, W) in float64 of the result, the first and the second source -> (B,)."""
 
 
 class EN(_ByChannel):
@@ -95,8 +96,7 @@ class AG(_ByChannel):
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """Grey levels, (B,); nan for images one pixel wide or high."""
         height, width = f.shape[-2:]
-        mean = standard.AG(self.options)(f / 255, Sources((), ()))
-        return mean * (height * width / max(1, (height - 1) * (width - 1)))
+        return average_gradient(f) * (height * width / max(1, (height - 1) * (width - 1)))
 
 
 class EI(_ByChannel):
@@ -155,8 +155,7 @@ class SSIM(_ByChannel):
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,); nan for images under 11 pixels a side."""
-        lumas = (a / 255, b / 255)
-        return 2 * standard.SSIM(self.options)(f / 255, Sources(lumas, lumas))
+        return undefined(f) if min(f.shape[-2:]) < 11 else ssim(f, a) + ssim(f, b)
 
 
 class Qabf(_ByChannel):
@@ -169,13 +168,11 @@ class Qabf(_ByChannel):
         return cddfuse.Qabf(self.options).measure(f * 255, a * 255, b * 255)
 
 
-class _ChenBlum(structure.Qcb):
-    """Zero borders, windows not of sum 1."""
-
-    def surround(self, x: Tensor, deviation: float) -> Tensor:
-        at = torch.arange(-15, 16, dtype=torch.float64, device=x.device)
-        window = torch.exp(-at.square() / (2 * deviation**2)) / (2 * torch.pi * deviation**2) ** 0.5
-        return filtered(F.pad(x, (15, 15, 15, 15)), window)
+def _surround(x: Tensor, deviation: float) -> Tensor:
+    """Local mean: zero borders, windows not of sum 1."""
+    at = torch.arange(-15, 16, dtype=torch.float64, device=x.device)
+    window = torch.exp(-at.square() / (2 * deviation**2)) / (2 * torch.pi * deviation**2) ** 0.5
+    return filtered(F.pad(x, (15, 15, 15, 15)), window)
 
 
 class Qcb(_ByChannel):
@@ -186,18 +183,8 @@ class Qcb(_ByChannel):
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """(B,)."""
-        return _ChenBlum(self.options).measure(*(_stretched(x) for x in (f, a, b)))
-
-
-class _ChenVarshney(structure.Qcv):
-    """Zero borders, and blocks that are filled up with zeros."""
-
-    def strength(self, x: Tensor) -> Tensor:
-        return sobel(x, "constant")[0]
-
-    def blocks(self, x: Tensor, mean: bool) -> Tensor:
-        sums = super().blocks(x, mean=False)
-        return sums / self.BLOCK**2 if mean else sums
+        f, a, b = (_stretched(x) for x in (f, a, b))
+        return preserved_contrast(f, a, b, _surround)
 
 
 class Qcv(_ByChannel):
@@ -208,7 +195,8 @@ class Qcv(_ByChannel):
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """Squared grey levels, (B,)."""
-        return _ChenVarshney(self.options).measure(*(_stretched(x) for x in (f, a, b)))
+        f, a, b = (_stretched(x) for x in (f, a, b))
+        return visible_difference(f, a, b, padding="constant", filled=True)
 
 
 def _stretched(x: Tensor) -> Tensor:

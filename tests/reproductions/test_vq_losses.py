@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fusionkit.errors import WeightsError
-from fusionkit_plugins.vq.losses import PatchDiscriminator, VQLoss, discriminator_loss, frequency_loss
-from fusionkit_plugins.vq.lpips import LPIPS
+from fusionkit_reproductions.vq.losses import PatchDiscriminator, VQLoss, discriminator_loss, frequency_loss
+from fusionkit_reproductions.vq.lpips import LPIPS
 
 
 @pytest.fixture

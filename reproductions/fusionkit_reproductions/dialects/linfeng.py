@@ -15,26 +15,27 @@ from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
 from fusionkit.numerics.ssim import ssim_map
+from fusionkit.scoring.fidelity import vifp
+from fusionkit.scoring.levels import PairMetric, entropy, filtered, gaussian, levels, undefined
 
-from . import cddfuse, standard
-from .levels import PairMetric, entropy, filtered, gaussian, levels, undefined, vifp
+from . import cddfuse, plain
 
 __all__ = ["AG", "CC", "EN", "MI", "MSE", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Qabf"]
 
 
-class EN(standard.EN):
+class EN(plain.EN):
     """Entropy, as the standard one."""
 
 
-class CC(standard.CC):
+class CC(plain.CC):
     """Correlation, as the standard one."""
 
 
-class SCD(standard.SCD):
+class SCD(cddfuse.SCD):
     """Sum of the correlations of differences, as the standard one."""
 
 
-class SF(standard.SF):
+class SF(plain.SF):
     """Spatial frequency of images in [0, 1]."""
 
     definition = "sqrt(mean squared row difference + mean squared column difference), 8-bit luma divided by 255"
@@ -45,7 +46,7 @@ class SF(standard.SF):
         return super().__call__(fused, sources) / 255
 
 
-class AG(standard.AG):
+class AG(plain.AG):
     """Average gradient over one pixel less a side."""
 
     definition = "sum of sqrt((gx² + gy²) / 2), central differences, over (height - 1) (width - 1), in grey levels"
@@ -56,7 +57,7 @@ class AG(standard.AG):
         return super().__call__(fused, sources) * (height * width / max(1, (height - 1) * (width - 1)))
 
 
-class MSE(standard.MSE):
+class MSE(plain.MSE):
     """Mean squared error of images in [0, 1]."""
 
     definition = "mean over sources of the mean squared difference, 8-bit luma divided by 255"
@@ -78,7 +79,7 @@ class PSNR(Metric):
 
 
 class SD(Metric):
-    """Of the positive deviations, cut at the square root of 255: 8-bit integers saturate."""
+    """Positive deviations alone, cut at the square root of 255: 8-bit integers saturate."""
 
     definition = "sqrt(mean of min((F - mean F)², 255)), F - mean F rounded, negative ones 0, in grey levels"
     range = (0.0, math.sqrt(255))

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from fusionkit_plugins.vq import DDConfig, VQConfig, VQModel
-from fusionkit_plugins.vq.decoder import VQConventions, VQDecoder, VQOptions
-from fusionkit_plugins.vq.network import Upsample, VectorQuantizer
+from fusionkit_reproductions.vq import DDConfig, VQConfig, VQModel
+from fusionkit_reproductions.vq.decoder import VQConventions, VQDecoder, VQOptions
+from fusionkit_reproductions.vq.network import Upsample, VectorQuantizer
 
 TINY_VQ = VQConfig(embed_dim=3, n_embed=16, ddconfig=DDConfig(ch=8, ch_mult=(1, 1, 2), num_res_blocks=1, norm_groups=4))
 

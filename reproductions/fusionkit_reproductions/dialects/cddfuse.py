@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.numerics.ssim import ssim_map
-
-from .levels import PairMetric, correlation, entropy, filtered, gradient_energy, sobel, undefined, vifp
+from fusionkit.scoring.fidelity import vifp
+from fusionkit.scoring.levels import PairMetric, correlation, entropy, filtered, gradient_energy, sobel, undefined
 
 __all__ = ["AG", "CC", "EN", "MI", "MSE", "PSNR", "SCD", "SD", "SF", "SSIM", "VIFF", "Qabf"]
 

@@ -1,17 +1,18 @@
-"""What metrics share: grey levels, histograms, correlation, edges, VIF. Everything in float64."""
+"""Grey levels, histograms, correlation, gradients and edges: the parts of metrics, in float64."""
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusionkit.contracts import Metric, Sources
+from ..contracts import Metric, Sources
 
 __all__ = [
     "PairMetric",
+    "average_gradient",
     "correlated",
     "correlation",
     "entropy",
@@ -19,13 +20,12 @@ __all__ = [
     "gaussian",
     "gradient_energy",
     "levels",
+    "mutual_information",
     "sobel",
+    "squared_error",
     "undefined",
-    "vifp",
 ]
 
-# of vifp: scales of the pyramid, variance of the visual noise in squared grey levels, and what counts as zero
-SCALES, NOISE, EPS = 4, 2.0, 1e-10
 STRIP = 2**17  # pixels that are filtered at once
 
 
@@ -42,7 +42,7 @@ class PairMetric(Metric):
 
     @abstractmethod
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Of grey levels (B, 1, H, W) in float64: result, first source, second source."""
+        """Grey levels (B, 1, H, W) in float64 of the result, the first and the second source -> (B,)."""
 
 
 def levels(image: Tensor) -> Tensor:
@@ -74,6 +74,24 @@ def gradient_energy(x: Tensor) -> Tensor:
     """Mean squared difference along rows plus that along columns, (B,)."""
     rows, columns = (x.diff(dim=d).square().flatten(1).mean(1) for d in (-1, -2))
     return rows + columns
+
+
+def average_gradient(x: Tensor) -> Tensor:
+    """Mean of sqrt((gx² + gy²) / 2), central differences, one-sided at the borders, (B,); nan under 2 pixels a side."""
+    if min(x.shape[-2:]) < 2:
+        return undefined(x)
+    gy, gx = torch.gradient(x, dim=(-2, -1))
+    return ((gx.square() + gy.square()) / 2).sqrt().flatten(1).mean(1)
+
+
+def mutual_information(a: Tensor, b: Tensor) -> Tensor:
+    """H(A) + H(B) - H(A, B) over 256 levels each, bits, (B,)."""
+    return entropy(a) + entropy(b) - entropy(a, b)
+
+
+def squared_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared difference in squared grey levels, (B,)."""
+    return (a - b).square().flatten(1).mean(1)
 
 
 def gaussian(size: int, deviation: float, device: torch.device) -> Tensor:
@@ -113,41 +131,3 @@ def sobel(x: Tensor, padding: str = "replicate") -> tuple[Tensor, Tensor]:
     gy = correlated(correlated(x, smooth, -1), difference, -2).neg()
     angle = torch.where(gx == 0, math.pi / 2, torch.atan(gy / torch.where(gx == 0, 1.0, gx)))
     return (gx.square() + gy.square()).sqrt(), angle
-
-
-def vifp(
-    reference: Tensor,
-    distorted: Tensor,
-    *,
-    window: Callable[[int, float, torch.device], Tensor] = gaussian,
-    mean: Callable[[Tensor, Tensor], Tensor] = filtered,
-    first_product: Callable[[Tensor, Tensor], Tensor] = torch.mul,
-) -> Tensor:
-    """VIF in the pixel domain (Sheikh & Bovik, 2006) of grey levels, (B,); 1 where the reference is constant.
-
-    window, mean, first_product: what dialects do otherwise: the window, its border, the products of the finest scale.
-    """
-    kept = lost = torch.zeros(len(reference), dtype=torch.float64, device=reference.device)
-    r, d = reference, distorted
-    for scale in range(SCALES):
-        size = 2 ** (SCALES - scale) + 1
-        weights = window(size, size / 5, r.device)
-        if scale > 0:
-            r, d = (mean(image, weights)[..., ::2, ::2] for image in (r, d))
-        product = torch.mul if scale > 0 else first_product
-        mean_r, mean_d = mean(r, weights), mean(d, weights)
-        var_r = (mean(product(r, r), weights) - mean_r.square()).clamp_min(0)
-        var_d = (mean(product(d, d), weights) - mean_d.square()).clamp_min(0)
-        covariance = mean(product(r, d), weights) - mean_r * mean_d
-        gain = covariance / (var_r + EPS)
-        residual = var_d - gain * covariance
-        flat_r, flat_d = var_r < EPS, var_d < EPS
-        gain, residual = gain.masked_fill(flat_r, 0), torch.where(flat_r, var_d, residual)
-        var_r = var_r.masked_fill(flat_r, 0)
-        gain, residual = gain.masked_fill(flat_d, 0), residual.masked_fill(flat_d, 0)
-        residual = torch.where(gain < 0, var_d, residual).clamp_min(EPS)
-        gain = gain.clamp_min(0)
-        passed = torch.log10(1 + gain.square() * var_r / (residual + NOISE))
-        kept = kept + passed.flatten(1).sum(1)
-        lost = lost + torch.log10(1 + var_r / NOISE).flatten(1).sum(1)
-    return (kept / lost).nan_to_num(nan=1.0)

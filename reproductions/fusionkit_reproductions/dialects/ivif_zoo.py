@@ -11,9 +11,10 @@ from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
 from fusionkit.numerics.ssim import ssim_map
+from fusionkit.scoring.fidelity import artefacts, ms_ssim, vifp
+from fusionkit.scoring.levels import PairMetric, filtered, gaussian, levels, undefined
 
-from . import cddfuse, linfeng, standard, structure
-from .levels import PairMetric, filtered, gaussian, levels, undefined, vifp
+from . import cddfuse, linfeng, plain
 
 __all__ = ["AG", "CC", "EN", "MI", "MSE", "MS_SSIM", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Nabf", "Qabf"]
 
@@ -31,27 +32,27 @@ class EN(Metric):
         return -(p * torch.log2(p + 1e-7)).sum(1)
 
 
-class MI(standard.MI):
+class MI(plain.MI):
     """Mutual information, as the standard one."""
 
 
-class SD(standard.SD):
+class SD(plain.SD):
     """Standard deviation, as the standard one."""
 
 
-class SF(standard.SF):
+class SF(plain.SF):
     """Spatial frequency, as the standard one."""
 
 
-class AG(standard.AG):
+class AG(plain.AG):
     """Average gradient, as the standard one."""
 
 
-class CC(standard.CC):
+class CC(plain.CC):
     """Correlation, as the standard one."""
 
 
-class SCD(standard.SCD):
+class SCD(cddfuse.SCD):
     """Sum of the correlations of differences, as the standard one."""
 
 
@@ -67,14 +68,19 @@ class Qabf(cddfuse.Qabf):
     """Gradient preservation, as CDDFuse's code has it."""
 
 
-class Nabf(structure.Nabf):
+class Nabf(PairMetric):
     """Fusion artefacts; weak edges have no weight at all."""
 
     definition = (
         "edges stronger in F than in both sources, times what is not kept of A and B, weighted by source strength^1.5 "
         "where it is 2 or more, else 0; Sobel / 8, borders reflected"
     )
-    WEAK = 0.0
+    range = (0.0, 1.0)
+    higher_is_better = False
+
+    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """(B,); nan for images under 2 pixels a side, and where no source has weight."""
+        return artefacts(f, a, b, weak=0.0)
 
 
 class VIF(PairMetric):
@@ -118,7 +124,7 @@ class SSIM(PairMetric):
         )
 
 
-class MS_SSIM(structure.MS_SSIM):  # noqa: N801
+class MS_SSIM(Metric):  # noqa: N801
     """Multi-scale SSIM of grey levels times 255."""
 
     definition = (
@@ -132,8 +138,9 @@ class MS_SSIM(structure.MS_SSIM):  # noqa: N801
         f = levels(fused)
         if min(f.shape[-2:]) <= 160:
             return undefined(f)
-        return torch.stack([self.similarity(255 * f, 255 * levels(s)) for s in sources.luma]).sum(0)
+        return torch.stack([ms_ssim(255 * f, 255 * levels(s), self._halved) for s in sources.luma]).sum(0)
 
-    def halved(self, x: Tensor) -> Tensor:
+    @staticmethod
+    def _halved(x: Tensor) -> Tensor:
         """Means of 2x2; an odd size is padded on both sides, the zeros counted."""
         return F.avg_pool2d(x, 2, padding=(x.shape[-2] % 2, x.shape[-1] % 2))
