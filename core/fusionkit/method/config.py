@@ -14,6 +14,7 @@ from ..flow.schedule import Spacing
 from ..options import Options, explain
 from ..registry.kinds import DISTRIBUTION, METHOD, Kind
 from ..registry.loading import short_name
+from ..registry.shipped import shipped_folders
 from ..storage.regular import check_regular
 
 __all__ = [
@@ -32,8 +33,7 @@ __all__ = [
 MOST_PIXELS = 150_000_000  # of a working size
 MOST_BYTES = 1_000_000  # of a preset
 HOT = 1.5  # times the contrast of what is hot in dim infrared sources, in the look of that name
-_PRESETS = resources.files("fusionkit") / "presets"
-_TASKS = _PRESETS / "tasks"
+_TASKS = resources.files("fusionkit") / "presets" / "tasks"
 
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -313,8 +313,8 @@ class PipelineConfig(create_model("_Parts", __base__=Options, **_FIELDS)):  # ty
 
 
 def preset_names() -> list[str]:
-    """Names of the shipped presets."""
-    return _names(_PRESETS)
+    """Names of the presets that packages ship."""
+    return sorted(_shipped_presets())
 
 
 def task_names() -> list[str]:
@@ -358,11 +358,29 @@ def choose(task: str | None, preset: str | Path | None, choices: dict[str, Any])
 
 
 def load_preset(name: str | Path) -> dict[str, Any]:
-    """The choices in a TOML file, or in the shipped preset of that name: the fields of `PipelineConfig`."""
+    """The choices in a TOML file, or in the shipped preset of that name: the fields of `PipelineConfig`.
+
+    A preset of this distribution means its own plug-ins; names in others are looked up as a user's are.
+    """
     own = Path(name)
     if own.suffix or own.parent.name or own.is_file():
         return _toml(own, str(name))
-    return _built_in(_toml(_PRESETS / f"{name}.toml", str(name)))
+    shipped = _shipped_presets().get(str(name), {own.with_suffix(".toml"): ""})
+    if len(shipped) > 1:
+        files = " and ".join(f"{owner} ({path})" for path, owner in shipped.items())
+        raise OptionError(f"preset {str(name)!r} is shipped by {files}: give the path of one")
+    [(path, owner)] = shipped.items()
+    choices = _toml(path, str(name))
+    return _built_in(choices) if owner == DISTRIBUTION else choices
+
+
+def _shipped_presets() -> dict[str, dict[Path, str]]:
+    """Files of each preset that packages ship, with their distributions."""
+    found: dict[str, dict[Path, str]] = {}
+    for folder, owner in shipped_folders("presets").items():
+        for path in folder.glob("*.toml"):
+            found.setdefault(path.stem, {})[path] = owner
+    return found
 
 
 def _toml(path: Any, name: str) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import WeightsError
 from ..registry.kinds import KINDS
 from ..registry.loading import get_registry
+from ..registry.shipped import package_folders
 from ..storage.home import home_folder
 from .files import WeightsFile, open_weights
 
@@ -60,7 +60,9 @@ def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
     if name.endswith(".safetensors"):
         candidates = [Path(name)]
     else:
-        candidates = [folder / f"{name}.safetensors" for folder in (user_folder(), *_shipped(package))]
+        candidates = [
+            folder / f"{name}.safetensors" for folder in (user_folder(), *package_folders(package, "weights"))
+        ]
     for path in candidates:
         if path.is_file():
             return open_weights(path)
@@ -71,17 +73,14 @@ def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
     )
 
 
-def _shipped(package: str) -> list[Path]:
-    """The folder `weights` of a package, which is not imported for it; none of a single module."""
-    spec = find_spec(package)
-    return [Path(place) / "weights" for place in (spec.submodule_search_locations or [] if spec else [])]
-
-
 def list_weights() -> Iterator[Stored | WeightsError]:
     """All weights that can be chosen by name, the user's first; a broken one is its error."""
     importing = [p.record for p in get_registry().plugins if p.record.importer or p.record.trainer]
     packages = dict.fromkeys(re.split("[.:]", record.target)[0] for record in importing)
-    folders = [(user_folder(), False), *((folder, True) for package in packages for folder in _shipped(package))]
+    folders = [
+        (user_folder(), False),
+        *((folder, True) for package in packages for folder in package_folders(package, "weights")),
+    ]
     for folder, shipped in folders:
         for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
             if path.name.startswith(".") or not path.is_file():
