@@ -16,15 +16,13 @@ from .method.config import choose, task_names
 from .method.pipeline import Pipeline
 from .registry.kinds import DISTRIBUTION
 from .registry.loading import get_registry
+from .registry.records import PriorRecord
 from .scene import SCENE_KINDS, Scene
 from .scoring.evaluation import as_sources, score_images
 from .scoring.metrics import load_metrics
 from .timing import Stopwatch
 
 __all__ = ["Entry", "compare", "scene_of", "sheet_of", "suitable"]
-
-ELSEWHERE: dict[str, Scene] = {"focus": "focus", "mertens": "exposure"}  # priors of one kind of scene
-NO_FUSION = ("none", "source", "released_rffusion")  # yardsticks that a comparison of fusions does not need
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def suitable(scene: Scene) -> dict[str, dict[str, object]]:
         methods[f"task {task}"] = {"task": task}
     for plugin in get_registry().of_kind("prior"):
         name, own = plugin.record.name, plugin.distribution == DISTRIBUTION
-        if own and (name in NO_FUSION or ELSEWHERE.get(name, scene) != scene):
+        if isinstance(plugin.record, PriorRecord) and not plugin.record.suits(scene):
             continue
         full = f"{plugin.distribution}:{name}"
         methods[name if own or name not in methods else full] = {"prior": full}

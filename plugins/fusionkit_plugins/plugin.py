@@ -1,8 +1,108 @@
 """Registers the built-in plug-ins beside priors and backbones, exactly as a third party's package would."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from fusionkit import ColorSpaceRecord, DecoderRecord, DetectorRecord, MetricRecord, ReaderRecord, StageRecord, hookimpl
+
+# metrics: name and summary; a class has its metric's name
+STANDARD = {
+    "EN": "entropy of the 256-level histogram, bits",
+    "SD": "standard deviation, grey levels",
+    "SF": "spatial frequency: root mean square of row and column differences, grey levels",
+    "AG": "average gradient, grey levels",
+    "MI": "sum over sources of the mutual information with the result, bits",
+    "NMI": "the same over the mean of the entropies",
+    "CC": "mean correlation with the sources",
+    "SCD": "sum of the correlations of differences",
+    "VIF": "visual information fidelity, mean over sources",
+    "Qabf": "edges of the sources that are kept",
+    "SSIM": "structural similarity, mean over sources",
+    "PSNR": "peak signal-to-noise ratio against both sources, dB",
+    "MSE": "mean squared difference to the sources, squared grey levels",
+}
+STRUCTURE = {
+    "Nabf": "edges that no source has: artefacts",
+    "MS_SSIM": "structural similarity over five scales, mean over sources",
+    "FMI": "feature mutual information of 3x3 windows; slow",
+    "Qcb": "contrast preserved for human vision (Chen and Blum)",
+    "Qcv": "visible difference to the sources (Chen and Varshney)",
+    "Qw": "weighted quality index (Piella and Heijmans)",
+    "Qy": "similarity to the more alike source (Yang)",
+}
+# the audit: name, class, summary
+AUDIT = (
+    ("kept_others", "KeptOthers", "edges that only a source beside the reference has: share that is kept"),
+    ("kept_reference", "KeptReference", "edges that only the reference has: share that is kept"),
+    ("hot", "Hot", "contrast of hot objects, relative to the infrared's"),
+    ("polarity", "Polarity", "share of the hot objects that are brighter than their surround"),
+    ("outside", "Outside", "percent of pixels outside the range of all sources"),
+    ("halo", "Halo", "percent of pixels beyond everything near them in any source"),
+    ("noise", "NoiseGain", "grain in flat areas, relative to the noisiest source"),
+    ("drift", "Drift", "change of brightness against the reference away from hot objects, levels"),
+    ("crushed", "Crushed", "percent of pixels gone black or white where no source is"),
+    ("hue", "Hue", "turn of the colours against the reference, degrees"),
+    ("chroma", "Chroma", "colourfulness relative to the reference; 1 is the same"),
+    ("rescued", "Rescued", "texture kept where another source is clipped (exposures)"),
+    ("rims", "Rims", "percent of pixels whose brightness runs against every source's (exposures)"),
+    ("sharper", "Sharper", "PSNR to the source that is clearly sharper (focus), dB"),
+)
+LOWER = {"MSE", "Nabf", "Qcv"}  # is better
+LOWER |= {f"audit.{name}" for name in ("outside", "halo", "noise", "drift", "crushed", "hue", "rims")}
+SHORT = {"VIF", "Qabf", "SSIM", "MI", "EN"}
+
+READERS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "pillow",
+        "summary": "PNG, JPEG, WebP, BMP, GIF, Netpbm, JPEG 2000",
+        "target": "pillow:PillowReader",
+        "extensions": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".pnm"),
+        "fallback": True,
+    },
+    {
+        "name": "tiff",
+        "summary": "TIFF of 1 to 16 bits and float, GeoTIFF",
+        "target": "tiff:TiffReader",
+        "extensions": (".tif", ".tiff"),
+        "magic": ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
+    },
+    {
+        "name": "raw",
+        "summary": "raw files of cameras, developed by LibRaw to 16 bits",
+        "target": "raw:RawReader",
+        "modules": ("rawpy",),
+        "extra": "raw",
+        "extensions": (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
+    },
+    {
+        "name": "exr",
+        "summary": "OpenEXR, grey or RGB",
+        "target": "exr:ExrReader",
+        "modules": ("OpenEXR",),
+        "extra": "exr",
+        "extensions": (".exr",),
+        "magic": ((0, b"v/1\x01"),),
+    },
+    {
+        "name": "dicom",
+        "summary": "DICOM, single images and series of frames",
+        "target": "dicom:DicomReader",
+        "modules": ("pydicom",),
+        "extra": "dicom",
+        "extensions": (".dcm",),
+        "magic": ((128, b"DICM"),),
+        "several": True,
+    },
+    {
+        "name": "nifti",
+        "summary": "NIfTI volumes, slice by slice",
+        "target": "nifti:NiftiReader",
+        "modules": ("nibabel",),
+        "extra": "nifti",
+        "extensions": (".nii", ".nii.gz"),
+        "several": True,
+    },
+)
 
 
 @hookimpl
@@ -49,66 +149,12 @@ def fusionkit_stages() -> Iterator[StageRecord]:
 @hookimpl
 def fusionkit_metrics() -> Iterator[MetricRecord]:
     """The built-in metrics."""
-    lower = {"MSE", "RMSE", "CE", "Nabf", "Qcv"}  # is better
-    for name, summary in (
-        ("EN", "entropy of the 256-level histogram, bits"),
-        ("SD", "standard deviation, grey levels"),
-        ("SF", "spatial frequency: root mean square of row and column differences, grey levels"),
-        ("AG", "average gradient, grey levels"),
-        ("MI", "sum over sources of the mutual information with the result, bits"),
-        ("NMI", "the same over the mean of the entropies"),
-        ("CC", "mean correlation with the sources"),
-        ("SCD", "sum of the correlations of differences"),
-        ("VIF", "visual information fidelity, mean over sources"),
-        ("Qabf", "edges of the sources that are kept"),
-        ("SSIM", "structural similarity, mean over sources"),
-        ("PSNR", "peak signal-to-noise ratio against both sources, dB"),
-        ("MSE", "mean squared difference to the sources, squared grey levels"),
-    ):
-        yield MetricRecord(
-            name=name,
-            summary=summary,
-            target=f"fusionkit_plugins.metrics.standard:{name}",
-            higher_is_better=name not in lower,
-        )
-    for name, summary in (
-        ("Nabf", "edges that no source has: artefacts"),
-        ("MS_SSIM", "structural similarity over five scales, mean over sources"),
-        ("FMI", "feature mutual information of 3x3 windows; slow"),
-        ("Qcb", "contrast preserved for human vision (Chen and Blum)"),
-        ("Qcv", "visible difference to the sources (Chen and Varshney)"),
-        ("Qw", "weighted quality index (Piella and Heijmans)"),
-        ("Qy", "similarity to the more alike source (Yang)"),
-    ):
-        yield MetricRecord(
-            name=name,
-            summary=summary,
-            target=f"fusionkit_plugins.metrics.structure:{name}",
-            higher_is_better=name not in lower,
-        )
-    for name, target, summary in (
-        ("kept_others", "KeptOthers", "edges that only a source beside the reference has: share that is kept"),
-        ("kept_reference", "KeptReference", "edges that only the reference has: share that is kept"),
-        ("hot", "Hot", "contrast of hot objects, relative to the infrared's"),
-        ("polarity", "Polarity", "share of the hot objects that are brighter than their surround"),
-        ("outside", "Outside", "percent of pixels outside the range of all sources"),
-        ("halo", "Halo", "percent of pixels beyond everything near them in any source"),
-        ("noise", "NoiseGain", "grain in flat areas, relative to the noisiest source"),
-        ("drift", "Drift", "change of brightness against the reference away from hot objects, levels"),
-        ("crushed", "Crushed", "percent of pixels gone black or white where no source is"),
-        ("hue", "Hue", "turn of the colours against the reference, degrees"),
-        ("chroma", "Chroma", "colourfulness relative to the reference; 1 is the same"),
-        ("rescued", "Rescued", "texture kept where another source is clipped (exposures)"),
-        ("rims", "Rims", "percent of pixels whose brightness runs against every source's (exposures)"),
-        ("sharper", "Sharper", "PSNR to the source that is clearly sharper (focus), dB"),
-    ):
-        yield MetricRecord(
-            name=f"audit.{name}",
-            summary=summary,
-            dialect="audit",
-            target=f"fusionkit_plugins.metrics.audit:{target}",
-            higher_is_better=name not in ("outside", "halo", "noise", "drift", "crushed", "hue", "rims"),
-        )
+    for rank, (name, summary) in enumerate(STANDARD.items(), 1):
+        yield _metric(name, summary, f"standard:{name}", rank=rank, short=name in SHORT)
+    for name, summary in STRUCTURE.items():
+        yield _metric(name, summary, f"structure:{name}")
+    for name, target, summary in AUDIT:
+        yield _metric(f"audit.{name}", summary, f"audit:{target}", dialect="audit")
     yield MetricRecord(
         name="PIQE",
         summary="the result as a photograph, no reference; off-domain on thermal",
@@ -117,6 +163,11 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
         modules=("pypiqe",),
         extra="iqa",
     )
+
+
+def _metric(name: str, summary: str, target: str, **more: Any) -> MetricRecord:
+    target = f"fusionkit_plugins.metrics.{target}"
+    return MetricRecord(name=name, summary=summary, target=target, higher_is_better=name not in LOWER, **more)
 
 
 @hookimpl
@@ -134,52 +185,5 @@ def fusionkit_detectors() -> Iterator[DetectorRecord]:
 @hookimpl
 def fusionkit_readers() -> Iterator[ReaderRecord]:
     """The built-in readers."""
-    yield ReaderRecord(
-        name="pillow",
-        summary="PNG, JPEG, WebP, BMP, GIF, Netpbm, JPEG 2000",
-        target="fusionkit_plugins.readers.pillow:PillowReader",
-        extensions=(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".pnm"),
-    )
-    yield ReaderRecord(
-        name="tiff",
-        summary="TIFF of 1 to 16 bits and float, GeoTIFF",
-        target="fusionkit_plugins.readers.tiff:TiffReader",
-        extensions=(".tif", ".tiff"),
-        magic=((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
-    )
-    yield ReaderRecord(
-        name="raw",
-        summary="raw files of cameras, developed by LibRaw to 16 bits",
-        target="fusionkit_plugins.readers.raw:RawReader",
-        modules=("rawpy",),
-        extra="raw",
-        extensions=(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
-    )
-    yield ReaderRecord(
-        name="exr",
-        summary="OpenEXR, grey or RGB",
-        target="fusionkit_plugins.readers.exr:ExrReader",
-        modules=("OpenEXR",),
-        extra="exr",
-        extensions=(".exr",),
-        magic=((0, b"v/1\x01"),),
-    )
-    yield ReaderRecord(
-        name="dicom",
-        summary="DICOM, single images and series of frames",
-        target="fusionkit_plugins.readers.dicom:DicomReader",
-        modules=("pydicom",),
-        extra="dicom",
-        extensions=(".dcm",),
-        magic=((128, b"DICM"),),
-        several=True,
-    )
-    yield ReaderRecord(
-        name="nifti",
-        summary="NIfTI volumes, slice by slice",
-        target="fusionkit_plugins.readers.nifti:NiftiReader",
-        modules=("nibabel",),
-        extra="nifti",
-        extensions=(".nii", ".nii.gz"),
-        several=True,
-    )
+    for reader in READERS:
+        yield ReaderRecord(**{**reader, "target": f"fusionkit_plugins.readers.{reader['target']}"})

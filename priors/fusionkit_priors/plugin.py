@@ -1,66 +1,107 @@
 """Registers the built-in priors, exactly as a third party's package would."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from fusionkit import PriorRecord, hookimpl
+from fusionkit.registry.records import TableRow
+
+PRIORS: tuple[dict[str, Any], ...] = (
+    {
+        "target": "em_tv:EMTV",
+        "summary": "EM by evidence: which source explains what, from the flow's estimate; any number of sources",
+        "rank": 1,
+    },
+    {
+        "target": "laplacian:Laplacian",
+        "summary": "Laplacian pyramid: local energy picks the details, global contrast the base; any number of sources",
+        "rank": 2,
+    },
+    {
+        "target": "learned:Learned",
+        "summary": "Laplacian pyramid whose choices a small network corrects, trained on rendered pairs",
+        "trainer": "fusionkit_priors.learned_training:LearnedTrainer",
+        "rank": 3,
+    },
+    {
+        "target": "gradient:Gradient",
+        "summary": "gradient domain: the strongest gradients of all sources, integrated (screened Poisson)",
+        "rank": 4,
+    },
+    {
+        "target": "focus:Focus",
+        "summary": "multi-focus: one source per pixel by a decision map with consistency check",
+        "trainer": "fusionkit_priors.focus_training:FocusTrainer",
+        "scenes": ("focus",),
+        "rank": 5,
+    },
+    {
+        "target": "mertens:Mertens",
+        "summary": "exposure fusion: contrast, saturation and exposedness in a pyramid",
+        "scenes": ("exposure",),
+        "rank": 6,
+    },
+    {
+        "target": "exposure:Exposure",
+        "summary": "multi-exposure: what is well exposed by a network trained on rendered brackets",
+        "trainer": "fusionkit_priors.exposure_training:ExposureTrainer",
+    },
+    {
+        "target": "tv:TotalVariation",
+        "summary": "gradient transfer by L1-TV: intensities of one source, edges of the reference",
+    },
+    {
+        "target": "saliency:Saliency",
+        "summary": "two scales: base by visual saliency, details by their energy",
+    },
+    {
+        "target": "guided_filter:GuidedFilter",
+        "summary": "guided filter: who is sharper, refined along edges; a good general choice",
+    },
+    {
+        "target": "wavelet:Wavelet",
+        "summary": "stationary wavelets: coefficients of the larger local energy (extra: wavelet)",
+        "modules": ("pywt",),
+        "extra": "wavelet",
+    },
+    {
+        "target": "ccf:CCF",
+        "summary": "differentiable conditions weighted at each step, after CCF (baseline)",
+    },
+    {
+        "name": "average",
+        "target": "baselines:Average",
+        "summary": "mean of the sources (baseline)",
+        "rows": (TableRow(place=1, label="average"),),
+    },
+    {
+        "name": "max",
+        "target": "baselines:Maximum",
+        "summary": "brightest source at each pixel (baseline)",
+        "rows": (TableRow(place=2, label="max"),),
+    },
+    {
+        "name": "source",
+        "target": "baselines:Source",
+        "summary": "one source as it is (baseline)",
+        "yardstick": True,
+        "rows": (
+            TableRow(place=3, label="first source", options={"number": 1}, alone=True),
+            TableRow(place=4, label="last source", options={"number": 0}, alone=True),
+        ),
+    },
+    {
+        "name": "none",
+        "target": "baselines:Keep",
+        "summary": "no correction: shows what backbone and decoder do alone (baseline)",
+        "yardstick": True,
+    },
+)
 
 
 @hookimpl
 def fusionkit_priors() -> Iterator[PriorRecord]:
-    """The built-in priors."""
-    yield PriorRecord(
-        name="em_tv",
-        summary="EM by evidence: finds out which source explains what, from the flow's estimate; any number of sources",
-        target="fusionkit_priors.em_tv:EMTV",
-    )
-    yield PriorRecord(
-        name="laplacian",
-        summary="Laplacian pyramid: local energy picks the details, global contrast the base; any number of sources",
-        target="fusionkit_priors.laplacian:Laplacian",
-    )
-    yield PriorRecord(
-        name="learned",
-        summary="Laplacian pyramid whose choices a small network corrects, trained on rendered pairs",
-        target="fusionkit_priors.learned:Learned",
-        trainer="fusionkit_priors.learned_training:LearnedTrainer",
-    )
-    yield PriorRecord(
-        name="focus",
-        summary="multi-focus: one source per pixel by a decision map with consistency check",
-        target="fusionkit_priors.focus:Focus",
-        trainer="fusionkit_priors.focus_training:FocusTrainer",
-    )
-    yield PriorRecord(
-        name="exposure",
-        summary="multi-exposure: what is well exposed by a network trained on rendered brackets",
-        target="fusionkit_priors.exposure:Exposure",
-        trainer="fusionkit_priors.exposure_training:ExposureTrainer",
-    )
-    for name, summary, target in (
-        (
-            "gradient",
-            "gradient domain: the strongest gradients of all sources, integrated (screened Poisson)",
-            "gradient:Gradient",
-        ),
-        ("tv", "gradient transfer by L1-TV: intensities of one source, edges of the reference", "tv:TotalVariation"),
-        ("saliency", "two scales: base by visual saliency, details by their energy", "saliency:Saliency"),
-        (
-            "guided_filter",
-            "guided filter: who is sharper, refined along edges; a good general choice",
-            "guided_filter:GuidedFilter",
-        ),
-        ("mertens", "exposure fusion: contrast, saturation and exposedness in a pyramid", "mertens:Mertens"),
-        ("ccf", "differentiable conditions weighted anew at each step, after CCF (baseline)", "ccf:CCF"),
-        ("average", "mean of the sources (baseline)", "baselines:Average"),
-        ("max", "brightest source at each pixel (baseline)", "baselines:Maximum"),
-        ("source", "one source as it is (baseline)", "baselines:Source"),
-        ("none", "no correction: shows what backbone and decoder do alone (baseline)", "baselines:Keep"),
-    ):
-        yield PriorRecord(name=name, summary=summary, target=f"fusionkit_priors.{target}")
-    yield PriorRecord(
-        name="wavelet",
-        summary="stationary wavelets: coefficients of the larger local energy (extra: wavelet)",
-        target="fusionkit_priors.wavelet:Wavelet",
-        modules=("pywt",),
-        extra="wavelet",
-    )
+    """The built-in priors, each called as its module unless the table says otherwise."""
+    for prior in PRIORS:
+        name = prior["target"].partition(":")[0]
+        yield PriorRecord(**{"name": name, **prior, "target": f"fusionkit_priors.{prior['target']}"})

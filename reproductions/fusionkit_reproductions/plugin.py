@@ -1,17 +1,30 @@
 """Registers the reproductions, exactly as a third party's package would."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from fusionkit import DecoderRecord, MetricRecord, PriorRecord, hookimpl
+from fusionkit.registry.records import TableRow
 
-PRIORS = (
-    ("em_tv_paper", "EM with total variation, as DDFM and RFfusion state it; two sources", "em_tv_paper:EMTVPaper"),
-    ("ddfm", "em_tv_paper at each of 100 steps from pure noise, as in DDFM (baseline)", "ddfm:DDFM"),
-    (
-        "released_rffusion",
-        "closed form of what the released RFfusion computes (baseline)",
-        "released_rffusion:ReleasedRFfusion",
-    ),
+PRIORS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "em_tv_paper",
+        "target": "em_tv_paper:EMTVPaper",
+        "summary": "EM with total variation, as DDFM and RFfusion state it; two sources",
+        "yardstick": True,
+    },
+    {
+        "name": "ddfm",
+        "target": "ddfm:DDFM",
+        "summary": "em_tv_paper at each of 100 steps from pure noise, as in DDFM (baseline)",
+    },
+    {
+        "name": "released_rffusion",
+        "target": "released_rffusion:ReleasedRFfusion",
+        "summary": "closed form of what the released RFfusion computes (baseline)",
+        "yardstick": True,
+        "rows": (TableRow(place=5, label="released RFfusion (closed form)"),),
+    },
 )
 DIALECTS = (
     (
@@ -37,8 +50,8 @@ LOWER = {"MSE", "RMSE", "CE", "Nabf", "Qcv"}  # is better
 @hookimpl
 def fusionkit_priors() -> Iterator[PriorRecord]:
     """Priors of published methods, as their code computes them."""
-    for name, summary, target in PRIORS:
-        yield PriorRecord(name=name, summary=summary, target=f"fusionkit_reproductions.{target}")
+    for prior in PRIORS:
+        yield PriorRecord(**{**prior, "target": f"fusionkit_reproductions.{prior['target']}"})
 
 
 @hookimpl

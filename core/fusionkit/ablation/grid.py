@@ -220,29 +220,30 @@ def without_parts(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]
         bare = config.sampler.model_copy(update={"restore": "none"})
     else:
         bare = config.sampler
-    if str(config.backbone) != "identity":
-        yield "network (its input instead)", without(backbone=_built_in("identity"), decoder=decoder, sampler=bare)
-        zeros = _built_in("identity", estimate="zeros")
+    if str(config.backbone) != METHOD["backbone"].neutral:
+        yield "network (its input instead)", without(backbone=_neutral("backbone"), decoder=decoder, sampler=bare)
+        zeros = _neutral("backbone", estimate="zeros")
         yield "network (zeros instead)", without(backbone=zeros, decoder=decoder, sampler=bare)
-    if str(decoder) != "identity":
-        identity = _built_in("identity")
-        yield "network and autoencoder", without(backbone=identity, decoder=identity, sampler=bare)
+    if str(decoder) != METHOD["decoder"].neutral:
+        plain = {"backbone": _neutral("backbone"), "decoder": _neutral("decoder")}
+        yield "network and autoencoder", without(**plain, sampler=bare)
     own = get_registry().load("prior", config.prior.name).sampling
     sampler = SamplerOptions(**{**own, **config.sampler.model_dump(exclude_unset=True)})
-    if str(config.prior) != "none":
-        yield "prior", without(prior=_built_in("none"), sampler=sampler.model_copy(update={"inject": "none"}))
+    if str(config.prior) != METHOD["prior"].neutral:
+        yield "prior", without(prior=_neutral("prior"), sampler=sampler.model_copy(update={"inject": "none"}))
     if sampler.steps > 1:
         yield "steps but one", without(sampler=sampler.model_copy(update={"steps": 1}))
     if config.stretch != "none":
         yield "stretch", without(stretch="none")
     for i, stage in enumerate(config.stages):
         yield f"stage {stage}", without(stages=config.stages[:i] + config.stages[i + 1 :])
-    if str(config.color) != "gray":
-        yield "colour", without(color=_built_in("gray"))
+    if str(config.color) != METHOD["color"].neutral:
+        yield "colour", without(color=_neutral("color"))
 
 
-def _built_in(name: str, **options: Any) -> Choice:
-    return Choice(name=f"{DISTRIBUTION}:{name}", options=options)
+def _neutral(key: str, **options: Any) -> Choice:
+    """The built-in that takes the place of a part that is left out."""
+    return Choice(name=f"{DISTRIBUTION}:{METHOD[key].neutral}", options=options)
 
 
 def _decoder(config: PipelineConfig) -> Choice:

@@ -21,7 +21,7 @@ from ..reading import read_image
 from ..reading.matching import match_folders
 from ..reading.ranges import source_ranges
 from ..registry.kinds import DISTRIBUTION
-from ..scoring.baselines import BASELINES
+from ..scoring.baselines import baseline_rows
 from ..scoring.evaluation import Evaluation, as_sources, score_images
 from ..scoring.metrics import load_metrics
 from ..storage.manifest import Manifest, sha256
@@ -225,7 +225,7 @@ class Study:
             result.values[state.cell.label] = {
                 name: [_number(rows[c.key]["values"][name]) for c in self.cases] for name in self.metrics
             }
-        for name in BASELINES:
+        for name in baseline_rows():
             result.values[name] = {metric: [] for metric in self.metrics}
             result.baselines.add(name)
         for case in self.cases:

@@ -98,7 +98,7 @@ def evaluate(
 
     from rich.console import Console
 
-    from ..scoring.baselines import BASELINES
+    from ..scoring.baselines import baseline_rows
     from ..scoring.cache import default_cache
     from ..scoring.detection import consistency_metrics
     from ..scoring.evaluation import evaluate as score
@@ -107,7 +107,7 @@ def evaluate(
     from ..scoring.metrics import load_metrics
     from ..storage.atomic import atomic_write
 
-    taken = [name for name in folders if name in BASELINES]
+    taken = [name for name in folders if name in baseline_rows()]
     if taken:
         raise OptionError(f"--fused {taken[0]}: is the name of a baseline; give another, as NAME=FOLDER")
     scorers = load_metrics([m.strip() for m in metrics.split(",")] if metrics else None, dialect)

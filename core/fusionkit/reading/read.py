@@ -22,7 +22,6 @@ __all__ = ["MAX_PIXELS", "count_pictures", "header_pixels", "numbered", "read_im
 MAX_PIXELS = 150_000_000
 HEAD = 512  # bytes that magic is looked for in
 MARKED = 256 * 1024  # bytes that a mark is looked for in
-FALLBACK = "pillow"
 
 
 def read_image(
@@ -162,8 +161,8 @@ def _rating(record: ReaderRecord, path: Path, head: bytes, marked: bytes) -> int
         return 5 if record.mark in marked else 0
     magic = any(head[at : at + len(text)] == text for at, text in record.magic)
     named = path.name.lower().endswith(record.extensions)
-    if record.name == FALLBACK:
-        return 1  # it knows more formats than it lists
+    if record.fallback:
+        return 1
     if record.magic:
         return (4 if named else 2) if magic else 0
     return 3 if named else 0

@@ -23,7 +23,8 @@ class Kind:
     `fusionkit.contracts`; `fusionkit.testing` has its tests as `{contract}Contract`. scaffold: one line on the example
     that `fusionkit new` writes, "" where it has none. key: the field of `PipelineConfig` that chooses it, "" where a
     method has none.
-    default: the built-in that a method takes unless told otherwise; None leaves it to another plug-in. flag: the option
+    default: the built-in that a method takes unless told otherwise; None leaves it to another plug-in. neutral: the
+    built-in that takes the place of a part that is left out. flag: the option
     of the command line, "" where there is none. help: that option's text.
     """
 
@@ -34,6 +35,7 @@ class Kind:
     scaffold: str = ""
     key: str = ""
     default: str | None = None
+    neutral: str = ""
     flag: str = ""
     help: str = ""
 
@@ -54,6 +56,7 @@ KINDS: dict[str, Kind] = {
             scaffold="sources weighted by local contrast",
             key="prior",
             default="em_tv",
+            neutral="none",
             flag="--prior",
             help="the fusion prior",
         ),
@@ -65,6 +68,7 @@ KINDS: dict[str, Kind] = {
             scaffold="exact flow of Gaussian pixels",
             key="backbone",
             default="rf",
+            neutral="identity",
             flag="--backbone",
             help="the flow model",
         ),
@@ -75,6 +79,7 @@ KINDS: dict[str, Kind] = {
             contract="Decoder",
             scaffold="2x2 blocks of pixels as channels, lossless",
             key="decoder",
+            neutral="identity",
             flag="--decoder",
             help="the autoencoder; by default the one the backbone was trained with",
         ),
@@ -86,6 +91,7 @@ KINDS: dict[str, Kind] = {
             scaffold="YCoCg",
             key="color",
             default="ycbcr",
+            neutral="gray",
             flag="--color",
             help="the colour space whose luma is fused",
         ),

@@ -4,7 +4,9 @@ A record is found by listing entry points; its `target` is imported only when th
 import torch.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = [
     "BackboneRecord",
@@ -16,6 +18,7 @@ __all__ = [
     "PriorRecord",
     "ReaderRecord",
     "StageRecord",
+    "TableRow",
 ]
 
 
@@ -25,7 +28,8 @@ class PluginRecord:
 
     name: how users choose it. summary: one line for `fusionkit plugins list`. target: "module:Class"; the class
     keeps the contract of its kind and has its options model as the attribute `Options`. modules: what must be
-    importable for it, and extra: the optional dependency of its distribution that brings them. trainer: "module:Class"
+    importable for it, and extra: the optional dependency of its distribution that brings them. rank: its place, from 1,
+    among the few that lists begin with; 0: after them, by name. trainer: "module:Class"
     of a `fusionkit.training.loop.Trainer`, for `fusionkit train`, where there is one. importer: "module:Class" of a
     `fusionkit.weights.CheckpointImporter`, for `fusionkit weights import`; the options then have a field `weights`.
     """
@@ -35,15 +39,16 @@ class PluginRecord:
     target: str
     modules: tuple[str, ...] = ()
     extra: str = ""
+    rank: int = 0
     trainer: str | None = None
     importer: str | None = None
 
     def __post_init__(self) -> None:
         """A record of wrong types is the package's error, found when it is listed."""
-        for field in ("name", "summary", "target"):
-            value = getattr(self, field)
+        for name in ("name", "summary", "target"):
+            value = getattr(self, name)
             if not (isinstance(value, str) and value):
-                raise TypeError(f"{type(self).__name__}.{field} must be a text, got {value!r}")
+                raise TypeError(f"{type(self).__name__}.{name} must be a text, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +57,33 @@ class BackboneRecord(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TableRow:
+    """A row that a built-in prior has in every table of an evaluation.
+
+    place: of the row, from 1. label: its name. options: the prior's. alone: it shows one source, and is no fusion.
+    """
+
+    place: int
+    label: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PriorRecord(PluginRecord):
-    """A fusion prior: see `fusionkit.contracts.Prior`."""
+    """A fusion prior: see `fusionkit.contracts.Prior`.
+
+    scenes: kinds of scene that it is made for, as `fusionkit.scene.SCENE_KINDS` names them; empty: all. yardstick: a
+    comparison of fusions leaves it out. rows: of the built-ins alone, so that no table depends on what is installed.
+    """
+
+    scenes: tuple[str, ...] = ()
+    yardstick: bool = False
+    rows: tuple[TableRow, ...] = ()
+
+    def suits(self, scene: str) -> bool:
+        """Whether a comparison of fusions of such a scene shows it."""
+        return not self.yardstick and (not self.scenes or scene in self.scenes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,11 +101,13 @@ class MetricRecord(PluginRecord):
     """A fusion metric: see `fusionkit.contracts.Metric`.
 
     dialect: the project whose code it follows, quirks included, or "audit"; "" for one as its paper defines it.
-    higher_is_better: which way is better.
+    higher_is_better: which way is better. rank: of the built-ins, those with one are computed where none is named, in
+    that order. short: it is one of the few that a page has room for.
     """
 
     dialect: str = ""
     higher_is_better: bool = True
+    short: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,9 +127,11 @@ class ReaderRecord(PluginRecord):
     extensions: of its files, in lower case with the dot. magic: bytes at places in the first 512, any of which its
     files have; a file of a listed extension without them goes to another reader. mark: bytes somewhere in the first
     256 KB that only its files have; it goes before all readers without one. several: files may hold several pictures.
+    fallback: it is tried on every file, after all others, since it knows more formats than it lists.
     """
 
     extensions: tuple[str, ...] = ()
     magic: tuple[tuple[int, bytes], ...] = ()
     mark: bytes = b""
     several: bool = False
+    fallback: bool = False

@@ -1,36 +1,29 @@
-"""What every table needs beside the methods: the simplest priors, by themselves."""
+"""Rows of every table beside the methods: the simplest priors, by themselves."""
 
 from functools import cache
-from typing import Any
 
 from torch import Tensor
 
 from ..contracts import Prior, Sources
 from ..registry.kinds import DISTRIBUTION
-from ..registry.loading import get_registry
+from ..registry.loading import create, get_registry
+from ..registry.records import PriorRecord, TableRow
 
-__all__ = ["BASELINES", "SINGLE", "baseline_images"]
-
-# name in tables -> the built-in prior and its options
-BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
-    "average": ("average", {}),
-    "max": ("max", {}),
-    "first source": ("source", {"number": 1}),
-    "last source": ("source", {"number": 0}),
-    "released RFfusion (closed form)": ("released_rffusion", {}),
-}
+__all__ = ["baseline_images", "baseline_rows"]
 
 
-SINGLE = ("first source", "last source")  # those that are no fusion
+def baseline_rows() -> dict[str, TableRow]:
+    """Rows that the built-in priors have in every table, by label, in their places."""
+    return {label: row for label, (row, _) in _baselines().items()}
 
 
 def baseline_images(sources: Sources) -> dict[str, Tensor]:
     """The luma (B, 1, H, W) that each baseline makes of the sources."""
-    return {name: _prior(name).correct(sources.luma[-1], sources, None, 0.0)[0] for name in BASELINES}
+    return {label: prior.correct(sources.luma[-1], sources, None, 0.0)[0] for label, (_, prior) in _baselines().items()}
 
 
 @cache
-def _prior(baseline: str) -> Prior:
-    name, options = BASELINES[baseline]
-    prior: Prior = get_registry().create("prior", f"{DISTRIBUTION}:{name}", options)
-    return prior
+def _baselines() -> dict[str, tuple[TableRow, Prior]]:
+    plugins = [p for p in get_registry().of_kind("prior") if p.distribution == DISTRIBUTION]
+    rows = [(row, p) for p in plugins if isinstance(p.record, PriorRecord) for row in p.record.rows]
+    return {row.label: (row, create(p, row.options)) for row, p in sorted(rows, key=lambda pair: pair[0].place)}

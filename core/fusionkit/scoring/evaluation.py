@@ -27,7 +27,7 @@ from ..reading.ranges import source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
 from ..storage.manifest import file_record, sha256
-from .baselines import BASELINES, SINGLE, baseline_images
+from .baselines import baseline_images, baseline_rows
 from .cache import ScoreCache, pair_key
 from .maps import overlay
 from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, paired_tests
@@ -75,7 +75,7 @@ class Evaluation:
     def no_better_than_a_source(self) -> set[str]:
         """Methods whose mean rank no source alone is behind: what was fused for nothing, by these metrics."""
         ranks = self.mean_ranks()
-        alone = [ranks[name] for name in SINGLE if name in ranks]
+        alone = [ranks[label] for label, row in baseline_rows().items() if row.alone and label in ranks]
         return {name for name in self.values if name not in self.baselines and alone and ranks[name] >= min(alone)}
 
     def tests(self, method: str) -> dict[str, dict[str, float]]:
@@ -181,7 +181,7 @@ def evaluate(
     if not matching.groups:
         raise InputError(f"no file names in common between {', '.join(map(str, [*sources, *methods.values()]))}")
     result = Evaluation([], dict(metrics), failures=[f"{path}: not in every folder" for path in matching.unmatched])
-    for method in [*methods, *(BASELINES if baselines else ())]:
+    for method in [*methods, *(baseline_rows() if baselines else ())]:
         result.values[method] = {name: [] for name in metrics}
         if method not in methods:
             result.baselines.add(method)
@@ -247,7 +247,7 @@ class _Work:
         if cache is not None:
             hashes = [sha256(path) for path in sources]
             content = {method: record["sha256"] for method, record in scored.files.items()}
-            content |= {name: f"baseline {name}" for name in (BASELINES if self.baselines else ())}
+            content |= {name: f"baseline {name}" for name in (baseline_rows() if self.baselines else ())}
             how = {"ranges": self.ranges, "resize": self.resize}
             keys = {method: pair_key(text, hashes, **how) for method, text in content.items()}
             scored.values = {method: cache.known(key, self.metrics) for method, key in keys.items()}

@@ -10,11 +10,9 @@ from ..registry.records import MetricRecord
 
 __all__ = ["load_metrics"]
 
-DEFAULT = ("EN", "SD", "SF", "AG", "MI", "NMI", "CC", "SCD", "VIF", "Qabf", "SSIM", "PSNR", "MSE")
-
 
 def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, Metric]:
-    """The metrics to score with: those named, else all of a dialect, else the usual ones.
+    """The metrics to score with: those named, else all of a dialect, else the built-ins that have a rank.
 
     The one name "all" means every metric of the dialect or, without one, that belongs to no dialect, whose packages
     are installed. Without a dialect, the name of one among the names means all of its metrics, as in "audit".
@@ -35,7 +33,8 @@ def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, 
 
     own = offered(dialect or "")
     if names is None and not dialect:
-        chosen = [own[name] for name in DEFAULT if name in own]
+        usual = [p.record for p in every if p.distribution == DISTRIBUTION and p.record.rank and p.record.name in own]
+        chosen = [own[record.name] for record in sorted(usual, key=lambda record: record.rank)]
     elif names is None or list(names) == ["all"]:
         chosen = [own[name] for name in sorted(own)]
     elif dialect:
