@@ -167,16 +167,9 @@ class Learned(nn.Module, Prior):
         """Read the weights now."""
         self.network  # noqa: B018
 
-    def trust(self, sources: Sources) -> list[Tensor]:
-        """How far each source is followed, (N, B, 1, h, w) for each band, the finest first, and the base."""
-        return self._choose(sources)[0]
-
-    def _choose(self, sources: Sources) -> tuple[list[Tensor], list[Tensor]]:
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
+        """The fused luma (B, 1, H, W)."""
         lumas = torch.stack(sources.luma)
         variances = torch.stack([sources.noise[i].square() for i in range(len(sources))])
         network = self.network.to(lumas.device)
-        return network(lumas, sources.reference, variances, self.options.balance)
-
-    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """The fused luma (B, 1, H, W)."""
-        return fuse(torch.stack(sources.luma), *self._choose(sources)), None
+        return fuse(lumas, *network(lumas, sources.reference, variances, self.options.balance)), None

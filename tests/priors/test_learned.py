@@ -54,9 +54,9 @@ def test_balance_goes_all_the_way_to_either_side(scene):
         assert psnr(fused, wanted) > psnr(correct(prior(random_network()), visible, make_sources(ir, visible)), wanted)
 
 
-def test_trust_is_a_share_of_one_for_each_band(scene):
-    sources = make_sources(scene[0], scene[1].mean(1, keepdim=True))
-    for weights in prior(random_network()).trust(sources):
+def test_weights_of_the_sources_are_shares_of_one_in_each_band(scene):
+    lumas = torch.stack([scene[0], scene[1].mean(1, keepdim=True)])
+    for weights in random_network()(lumas, 1, torch.zeros(2, 1, 1, 1, 1), 0.0)[0]:
         torch.testing.assert_close(weights.sum(0), torch.ones_like(weights[0]))
 
 

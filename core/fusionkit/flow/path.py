@@ -18,7 +18,6 @@ __all__ = [
     "posterior_update",
     "velocity_from_noise",
     "velocity_from_x0",
-    "x0_and_noise",
     "x0_from_velocity",
 ]
 
@@ -33,11 +32,6 @@ def interpolate(x0: Tensor, noise: Tensor, t: Time) -> Tensor:
 def x0_from_velocity(x_t: Tensor, v: Tensor, t: Time) -> Tensor:
     """x̂₀ = x_t - t v."""
     return x_t - t * v
-
-
-def x0_and_noise(x_t: Tensor, v: Tensor, t: Time) -> tuple[Tensor, Tensor]:
-    """x̂₀ and ε̂ = x_t + (1 - t) v."""
-    return x0_from_velocity(x_t, v, t), x_t + (1 - t) * v
 
 
 def velocity_from_x0(x_t: Tensor, x0: Tensor, t: Time) -> Tensor:
@@ -63,7 +57,7 @@ def posterior_update(
         ε̂   = (x_t - (1 - t) x̂₀) / t
         x_t' = (1 - t') x̂₀ + t' (sqrt(1 - η²) ε̂ + η ξ)
 
-    η = 0 keeps the noise (deterministic, the analogue of DDIM), η = 1 draws all of it anew; `fresh` is ξ. With the
+    η = 0 keeps the noise (deterministic, the analogue of DDIM), η = 1 replaces all of it; `fresh` is ξ. With the
     true x₀ and η = 0 this gives x_t' exactly.
     """
     noise = (x_t - (1 - t) * x0) / t
