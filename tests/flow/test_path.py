@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from fusionkit.flow.path import interpolate, noise_share, posterior_update, velocity_from_noise, velocity_from_x0, x0_from_velocity
+from fusionkit.flow.path import (
+    interpolate,
+    noise_share,
+    posterior_update,
+    velocity_from_noise,
+    velocity_from_x0,
+    x0_from_velocity,
+)
 from fusionkit.flow.schedule import make_schedule
 
 

@@ -1,4 +1,4 @@
-"""The decoder `vq`: a VQ autoencoder as the contract wants it."""
+"""The decoder `vq`: a VQ autoencoder behind the contract of decoders."""
 
 from typing import Annotated, Literal
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fusionkit.contracts import Decoder, Options, pad_to_multiple
 from fusionkit.errors import WeightsError
 from fusionkit.numerics.layers import fastest_format
+from fusionkit.options import WeightsName
 from fusionkit.weights import find_weights, load_network
 
 from .config import VQConfig
@@ -22,7 +23,7 @@ FALLBACK = "`backbone=identity` fuses without any network"
 class VQOptions(Options):
     """Options of the decoder `vq`."""
 
-    weights: str = Field(
+    weights: WeightsName = Field(
         "vq-small", description="name of shipped or imported weights, or a .safetensors file with its .json"
     )
     quantize: Literal["auto", "none", "encode", "decode"] = Field(
@@ -41,7 +42,7 @@ class LatentMoments(BaseModel):
 
 
 class VQConventions(BaseModel):
-    """What the JSON beside the weights says on how they are used."""
+    """Use of weights, as the JSON beside them states it: moments of the latent, and when it is quantised."""
 
     latent: LatentMoments = LatentMoments()
     quantize: Literal["none", "encode", "decode"] = "decode"

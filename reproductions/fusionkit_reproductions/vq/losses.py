@@ -1,4 +1,4 @@
-"""The loss that VQ autoencoders are trained with: reconstruction, perception, an adversary, the codebook, frequencies.
+"""The training loss of VQ autoencoders: reconstruction, perception, an adversary, the codebook, frequencies.
 
 Esser et al., "Taming Transformers", CVPR 2021, section 3.1, as RFfusion changes it (taming/modules/losses/
 vqperceptual.py of github.com/zirui0625/RFfusion at 05399ed): a frequency term is added. `released` is that code number
@@ -102,7 +102,7 @@ class VQLoss:
 
 
 def _balance(nll: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
-    """How much larger the gradient of nll is at the last layer, at most 1e4."""
+    """Ratio of the gradients of nll and adversarial term at the last layer, at most 1e4."""
     of_nll, of_adversarial = (
         torch.autograd.grad(term, last_layer, retain_graph=True)[0].norm() for term in (nll, adversarial)
     )

@@ -1,13 +1,13 @@
 """Training the autoencoder (`fusionkit train decoder`) in the two stages of RFfusion.
 
-Stage one: it learns to give back images. Stage two: the encoder stays as it is, and the decoder learns what to make of
-the latents of fused images.
+Stage one: it learns to reconstruct images. Stage two: the encoder is frozen, and the decoder learns on latents of fused
+images.
 """
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from fusionkit.errors import OptionError
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics.ssim import ssim_map
 from fusionkit.numerics.window import gaussian_blur
+from fusionkit.options import WeightsName, When
 from fusionkit.training.data import PairSampler
 from fusionkit.training.loop import Trainer
 from fusionkit.training.losses import FusionLoss, stage_two_input
@@ -38,23 +39,28 @@ SMALL = VQConfig(
     n_embed=4096,
     ddconfig=DDConfig(z_channels=8, ch=24, ch_mult=(1, 2, 4), num_res_blocks=1, norm_groups=0, attn_type="none"),
 )
+FIRST, SECOND = When("stage", 1), When("stage", 2)
 
 
 class VQTrainerOptions(Options):
     """Options of the `vq` trainer."""
 
     stage: Literal[1, 2] = Field(1, description="1: give back images; 2: the decoder alone, on fused pairs")
-    architecture: VQConfig = Field(SMALL, description="stage 1: the network; a partial one changes the small one")
-    quantize_from: int = Field(
-        4000, ge=0, description="stage 1: first step with the codebook, set by k-means at that moment"
+    architecture: Annotated[VQConfig, FIRST] = Field(
+        SMALL, description="the network; a partial architecture changes the small one"
     )
-    gradient: float = Field(0.0, ge=0, description="stage 1: weight of the L1 distance of image gradients")
-    structure: float = Field(0.0, ge=0, description="stage 1: weight of 1 - SSIM")
-    frequency: float = Field(0.0, ge=0, description="stage 1: weight of the distance of log spectra")
-    codebook: float = Field(1.0, ge=0, description="stage 1: weight of the codebook loss")
-    weights: str = Field("vq-small", description="stage 2: weights to start from, whose architecture is taken")
-    prior: str = Field("em_tv", description="stage 2: the prior that fuses the pairs")
-    fidelity: float = Field(10.0, ge=0, description="stage 2: weight of the L1 distance to the fused image")
+    quantize_from: Annotated[int, FIRST] = Field(
+        4000, ge=0, description="first step with the codebook, which k-means sets at that moment"
+    )
+    gradient: Annotated[float, FIRST] = Field(0.0, ge=0, description="weight of the L1 distance of image gradients")
+    structure: Annotated[float, FIRST] = Field(0.0, ge=0, description="weight of 1 - SSIM")
+    frequency: Annotated[float, FIRST] = Field(0.0, ge=0, description="weight of the distance of log spectra")
+    codebook: Annotated[float, FIRST] = Field(1.0, ge=0, description="weight of the codebook loss")
+    weights: Annotated[WeightsName, SECOND] = Field(
+        "vq-small", description="weights to start from, whose architecture is taken"
+    )
+    prior: Annotated[str, SECOND] = Field("em_tv", description="the prior that fuses the pairs")
+    fidelity: Annotated[float, SECOND] = Field(10.0, ge=0, description="weight of the L1 distance to the fused image")
 
     @field_validator("architecture", mode="before")
     @classmethod
@@ -67,7 +73,7 @@ class VQTrainerOptions(Options):
 
 
 def preserve_variance_(model: VQModel) -> None:
-    """Initialise so that signals keep their size and every residual branch starts at zero (Zhang et al., Fixup).
+    """Initialise so that signals keep their variance and residual branches start at zero (Zhang et al., Fixup).
 
     PyTorch's default shrinks the signal at each convolution; without normalisation layers little would come out.
     """
@@ -93,7 +99,7 @@ class VQTrainer(Trainer):
 
     @classmethod
     def learns_from(cls, options: VQTrainerOptions) -> tuple[Literal["images", "pairs"], ...]:
-        """Images, then pairs."""
+        """Images for stage 1, pairs for stage 2."""
         return ("pairs",) if options.stage == 2 else ("images",)
 
     def _fits(self, images: Tensor) -> None:
@@ -147,11 +153,11 @@ class ReconstructionTrainer(VQTrainer):
         }
 
     def state(self) -> dict[str, Any]:
-        """Which entries were used lately, and the latents that the codebook will be placed by."""
+        """Codebook entries unused lately, and recent latents, among which the codebook is placed."""
         return {"unused": self._unused, "recent": list(self._recent)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up `state` again."""
+        """Restore what `state` gave."""
         self._unused, self._recent = state["unused"], state["recent"]
 
     def _place_codes(self, flat: Tensor) -> None:
@@ -202,7 +208,7 @@ class ReconstructionTrainer(VQTrainer):
 class FusionTrainer(VQTrainer):
     """min  FusionLoss(D(E(F)), visible, infrared) + fidelity |D(E(F)) - F|₁ over the decoder D alone.
 
-    F is what the frozen method, with `prior`, makes of each whole pair; crops are cut of the pair and of F alike.
+    F is the fusion of each whole pair by the frozen method with `prior`; crops of the pair and of F are the same.
     FusionLoss is the rule-based loss of RFfusion's second stage (`fusionkit.training.losses`).
     """
 
