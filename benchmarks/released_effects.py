@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusionkit.batch.run import match_folders
 from fusionkit.method.config import load_preset, make_config, merge_choices
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.reading import read_image
+from fusionkit.reading.matching import match_folders
 from fusionkit.scenes import infrared_visible
 from fusionkit.weights import save_weights
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig
@@ -73,8 +73,8 @@ def pairs(folders: list[Path] | None, limit: int) -> Iterator[list[np.ndarray]]:
         for seed in range(limit):
             yield [(255 * image + 0.5).astype(np.uint8) for image in infrared_visible((180, 260), seed=seed)]
         return
-    for job in match_folders(folders, Path(), ".png").jobs[:limit]:
-        yield [(255 * read_image(path).pixels + 0.5).astype(np.uint8) for path in job.sources]
+    for files in match_folders(folders).groups[:limit]:
+        yield [(255 * read_image(path).pixels + 0.5).astype(np.uint8) for path in files]
 
 
 def main() -> None:
