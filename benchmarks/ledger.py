@@ -30,18 +30,19 @@ READ = """
 import sys, time
 from pathlib import Path
 from fusionkit.memory import peak_memory_mb
-from fusionkit.storage.ledger import Ledger
+from fusionkit.storage.manifest import Ledger
 before, start = peak_memory_mb(), time.perf_counter()
-ledger = Ledger(Path(sys.argv[1]), "0123456789abcdef", force=False)
-print(time.perf_counter() - start, peak_memory_mb() - before, len(ledger._mine))
+ledger = Ledger(Path(sys.argv[1]) / "manifest.jsonl", "0123456789abcdef")
+ledger.refuse_others()
+print(time.perf_counter() - start, peak_memory_mb() - before, len(ledger._read[0]))
 """
 PLAN = """
 import sys, time
-from fusionkit.batch.shards import plan_shards
+from fusionkit.batch.plan import plan_shards
 from fusionkit.memory import peak_memory_mb
 before, start = peak_memory_mb(), time.perf_counter()
 shards = plan_shards([f"s3://pairs/in-{{000000..{int(sys.argv[1]) - 1:06d}}}.tar"], "s3://pairs/out")
-print(time.perf_counter() - start, peak_memory_mb() - before, len(shards))
+print(time.perf_counter() - start, peak_memory_mb() - before, len(shards.shards))
 """
 
 

@@ -96,7 +96,7 @@ class TestImages:
         with pytest.raises(
             OutputError, match=r"2 images of up to 6 megapixels need 0\.2 GB at the very least, 0\.1 GB"
         ):
-            fuse_files(pipeline, job, FileOptions(), None)
+            fuse_files(pipeline, job, FileOptions())
         assert (free_memory() or 1) > 0
 
     def test_links_in_a_circle_are_one_line_and_no_image(self, tmp_path):
@@ -238,14 +238,14 @@ class TestFolders:
     def test_a_name_that_is_no_utf_8(self, folders, tmp_path):
         for folder in folders:
             os.rename(os.fsencode(folder / "a.png"), os.fsencode(folder) + b"/\xff\xfe.png")
-        for expected in ("fused", "skipped"):
+        for expected in ("done", "skipped"):
             assert {o.status for o in fuse(folders, tmp_path / "out")} == {expected}
 
     def test_names_as_long_as_a_file_system_allows(self, folders, tmp_path):
         long = "n" * 250 + ".png"
         for folder in folders:
             (folder / "a.png").rename(folder / long)
-        assert {o.status for o in fuse(folders, tmp_path / "out")} == {"fused"}
+        assert {o.status for o in fuse(folders, tmp_path / "out")} == {"done"}
         assert (tmp_path / "out" / long).is_file()
 
     def test_a_second_process_is_told_to_wait(self, folders, tmp_path):
@@ -253,7 +253,7 @@ class TestFolders:
         next(first)
         with pytest.raises(OutputError, match="another run"):
             next(fuse(folders, tmp_path / "out"))
-        assert {o.status for o in first} == {"fused"}
+        assert {o.status for o in first} == {"done"}
         assert {o.status for o in fuse(folders, tmp_path / "out")} == {"skipped"}
         assert not (tmp_path / "out" / LOCK).exists()
 
@@ -274,7 +274,7 @@ class TestFolders:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps({**line, **row}) + "\n" for line in lines))
         statuses = {o.status for o in fuse(folders, tmp_path / "out", force=True)}
-        assert statuses == {"fused"}
+        assert statuses == {"done"}
 
     def test_an_image_that_a_metric_cannot_take_costs_only_its_own_pair(self, folders, tmp_path):
         for folder in folders:

@@ -71,7 +71,7 @@ def make_study(tmp_path: Path, text: str = GRID, output: str = "out") -> Study:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Study:
     study = make_study(tmp_path_factory.mktemp("ablation"))
-    assert all(event == "run" for _, _, event in study.run())
+    assert all(outcome.status == "done" for _, _, outcome in study.run())
     return study
 
 
@@ -163,8 +163,8 @@ class TestRun:
 
     def test_a_stopped_study_goes_on_where_it_was(self, tmp_path):
         study = make_study(tmp_path)
-        for number, _ in enumerate(study.run()):
-            if number == 3:  # two cells whole, the second pair of... none: the fourth fusion had not begun
+        for number, _ in enumerate(study.run(), 1):
+            if number == 3:  # one cell whole, one pair of the second
                 break
         again = make_study(tmp_path)
         ran = [(s.cell.label, c.key) for s, c, _ in again.run()]
@@ -197,11 +197,11 @@ class TestRun:
 
         monkeypatch.setattr(Laplacian, "correct", explode)
         study = make_study(tmp_path)
-        events = [event for _, _, event in study.run()]
+        events = [outcome.status for _, _, outcome in study.run()]
         assert events.count("failed") == 2
         failed = [s for s in study.cells if s.status == "failed"]
         assert {s.cell.label for s in failed} == {"prior=laplacian, seed=0", "prior=laplacian, seed=1"}
-        assert failed[0].reason == "RuntimeError: out of memory"
+        assert failed[0].reason.startswith("RuntimeError: out of memory; a smaller `tile`")
         write_reports(study)
         report = (tmp_path / "out" / "report.html").read_text()
         assert "RuntimeError: out of memory" in report

@@ -40,7 +40,7 @@ def folders(tmp_path, pair_files):
 def run(folders, out, **choices):
     files = FileOptions(force=choices.pop("force", False))
     matching = plan_folders(folders, out, ".png")
-    return {o.job.key: o for o in fuse_folders(pipeline(**choices), matching.jobs, out, files)}
+    return {o.key: o for o in fuse_folders(pipeline(**choices), matching.jobs, out, files)}
 
 
 def rows(out):
@@ -62,7 +62,7 @@ def test_files_match_by_stem_whatever_extension_and_case(folders, tmp_path):
 def test_every_pair_is_fused_and_recorded(folders, tmp_path):
     out = tmp_path / "out"
     outcomes = run(folders, out)
-    assert {o.status for o in outcomes.values()} == {"fused"}
+    assert {o.status for o in outcomes.values()} == {"done"}
     assert sorted(p.name for p in out.iterdir()) == ["TWO.png", "manifest.jsonl", "one.png", "three.png"]
     start, *pairs = rows(out)
     assert start["event"] == "run"
@@ -83,9 +83,9 @@ def test_a_second_run_skips_what_is_finished_and_redoes_what_changed(folders, tm
     os.utime(folders[0] / "two.PNG", (1, 1))
     before = (out / "three.png").stat().st_mtime_ns
     outcomes = run(folders, out)
-    assert {k: o.status for k, o in outcomes.items()} == {"one": "fused", "TWO": "fused", "three": "skipped"}
+    assert {k: o.status for k, o in outcomes.items()} == {"one": "done", "TWO": "done", "three": "skipped"}
     assert (out / "three.png").stat().st_mtime_ns == before
-    assert {o.status for o in run(folders, out, force=True).values()} == {"fused"}
+    assert {o.status for o in run(folders, out, force=True).values()} == {"done"}
 
 
 def test_a_manifest_cut_off_by_a_crash_is_read_and_continued(folders, tmp_path):
@@ -103,7 +103,7 @@ def test_results_of_other_options_are_never_mixed_or_overwritten(folders, tmp_pa
     run(folders, out)
     with pytest.raises(OutputError, match=r"3 result\(s\) made with other options.*`force`"):
         run(folders, out, prior="max")
-    assert {o.status for o in run(folders, out, prior="max", force=True).values()} == {"fused"}
+    assert {o.status for o in run(folders, out, prior="max", force=True).values()} == {"done"}
 
 
 def test_depth_belongs_to_the_method_and_spelt_out_defaults_do_not(folders, tmp_path):
@@ -134,8 +134,8 @@ def test_only_our_own_unchanged_results_are_ever_redone(folders, tmp_path):
     assert run(folders, out)["one"].status == "failed"
     assert (out / "one.png").read_bytes() == b"edited by hand"
     jobs = plan_folders(folders, out, ".tif").jobs
-    statuses = {o.job.key: o.status for o in fuse_folders(pipeline(), jobs, out, FileOptions())}
-    assert statuses == {"one": "fused", "TWO": "fused", "three": "failed"}
+    statuses = {o.key: o.status for o in fuse_folders(pipeline(), jobs, out, FileOptions())}
+    assert statuses == {"one": "done", "TWO": "done", "three": "failed"}
     assert (out / "three.tif").read_bytes() == b"foreign"
 
 
@@ -153,7 +153,7 @@ def test_a_plugin_that_raises_or_gives_nan_fails_its_pair_only(folders, tmp_path
 
     monkeypatch.setattr(Average, "correct", correct)
     outcomes = list(run(folders, tmp_path / "out").values())
-    assert [o.status for o in outcomes] == ["failed", "failed", "fused"]
+    assert [o.status for o in outcomes] == ["failed", "failed", "done"]
     assert "a smaller `tile`" in outcomes[0].reason
     assert "Average.correct returned NaN" in outcomes[1].reason
 
@@ -171,7 +171,7 @@ def test_a_foreign_file_in_the_way_fails_its_pair_only(folders, tmp_path):
     assert outcomes["one"].status == "failed"
     assert "exists already" in outcomes["one"].reason
     assert (out / "one.png").read_bytes() == b"mine"
-    assert outcomes["three"].status == "fused"
+    assert outcomes["three"].status == "done"
 
 
 def test_a_broken_pair_is_reported_and_the_rest_go_on(folders, tmp_path):
@@ -182,7 +182,7 @@ def test_a_broken_pair_is_reported_and_the_rest_go_on(folders, tmp_path):
     assert outcomes["one"].status == outcomes["three"].status == "failed"
     assert "empty file" in outcomes["one"].reason
     assert "50x40" in outcomes["three"].reason
-    assert outcomes["TWO"].status == "fused"
+    assert outcomes["TWO"].status == "done"
     assert sorted(p.name for p in out.iterdir()) == ["TWO.png", "manifest.jsonl"]
     failed = [r for r in rows(out) if r.get("status") == "failed"]
     assert {r["key"] for r in failed} == {"one", "three"}
@@ -190,13 +190,13 @@ def test_a_broken_pair_is_reported_and_the_rest_go_on(folders, tmp_path):
 
 def one(tmp_path, sources, output="out.png", **choices):
     files = FileOptions(**choices.pop("files", {}))
-    return fuse_files(pipeline(**choices), Job("x", tuple(sources), tmp_path / output), files, None)
+    return fuse_files(pipeline(**choices), Job("x", tuple(sources), tmp_path / output), files)
 
 
 def test_a_result_never_replaces_a_source(tmp_path, pair_files):
     a, b = (Path(shutil.copy(p, tmp_path)) for p in pair_files)
     with pytest.raises(OutputError, match="is one of the sources"):
-        fuse_files(pipeline(), Job("x", (a, b), b), FileOptions(force=True), None)
+        fuse_files(pipeline(), Job("x", (a, b), b), FileOptions(force=True))
 
 
 @pytest.mark.parametrize(
@@ -274,8 +274,8 @@ class TestRanges:
     def spans(self, folders, out, **files):
         plan = plan_folders(folders, out, ".png")
         outcomes = list(fuse_folders(pipeline(), plan.jobs, out, FileOptions(**files)))
-        assert {o.status for o in outcomes} <= {"fused", "skipped"}
-        return [o.record["ranges"] for o in outcomes if o.status == "fused"], outcomes
+        assert {o.status for o in outcomes} <= {"done", "skipped"}
+        return [o.record["ranges"] for o in outcomes if o.status == "done"], outcomes
 
     def test_one_for_the_folder_or_each_its_own(self, thermal, tmp_path):
         found, outcomes = self.spans(thermal, tmp_path / "a")
@@ -294,4 +294,4 @@ class TestRanges:
         write_image(thermal[1] / "3.png", np.zeros((24, 32, 3), np.float32), "8")
         again, outcomes = self.spans(thermal, tmp_path / "a")
         assert again == first[:1]
-        assert [o.status for o in outcomes] == ["skipped"] * 3 + ["fused"]
+        assert [o.status for o in outcomes] == ["skipped"] * 3 + ["done"]

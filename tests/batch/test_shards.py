@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from fusionkit.batch.shards import plan_shards
+from fusionkit.batch.plan import plan_shards
 from fusionkit.errors import InputError, OutputError
 from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible

@@ -8,7 +8,7 @@ from fusionkit.engines.options import EngineOptions
 from fusionkit.images import write_image
 from fusionkit.options import Options
 from fusionkit.scoring.cache import ScoreCache, pair_key
-from fusionkit.scoring.evaluation import evaluate, lost
+from fusionkit.scoring.evaluation import evaluate
 from fusionkit.scoring.metrics import load_metrics
 
 
@@ -42,7 +42,7 @@ def folders(tmp_path):
 def run(folders, metric, methods=("mine",), **how):
     paths = {name: folders / name for name in methods}
     sources = [folders / "ir", folders / "vis"]
-    return evaluate(paths, sources, {"M": metric}, baselines=False, cache=folders / "s.sqlite", **how)
+    return evaluate(paths, sources, {"M": metric}, baselines=False, cache=folders / "s", **how)
 
 
 def test_what_is_known_is_not_computed_again(folders):
@@ -77,16 +77,16 @@ def test_another_version_file_or_range_is_another_score(folders):
 
 
 def test_a_broken_or_missing_place_costs_nothing_but_the_cache(folders):
-    (folders / "s.sqlite").write_bytes(b"no database" * 100)
+    (folders / "s").write_bytes(b"no database" * 100)
     assert run(folders, Counted()).reused == 0
-    cache = ScoreCache(folders / "none.sqlite" / "s.sqlite")
-    (folders / "none.sqlite").write_text("a file")
+    cache = ScoreCache(folders / "none" / "s")
+    (folders / "none").write_text("a file")
     cache.keep("k", {"M": 1.0}, {"M": Counted()})
     assert cache.known("k", {"M": Counted()}) == {}
 
 
 def test_undefined_values_are_kept_as_such(folders):
-    cache, metrics = ScoreCache(folders / "n.sqlite"), {"M": Counted()}
+    cache, metrics = ScoreCache(folders / "n"), {"M": Counted()}
     cache.keep("k", {"M": float("nan")}, metrics)
     assert np.isnan(cache.known("k", metrics)["M"])
     assert cache.known("other", metrics) == {}
@@ -97,7 +97,7 @@ def test_processes_give_the_same_scores_in_the_same_order(folders):
     metrics = load_metrics(["EN", "SD"], None)
     sources = [folders / "ir", folders / "vis"]
     one, two = (
-        evaluate({"mine": folders / "mine"}, sources, metrics, engine=EngineOptions(jobs=jobs).make(lost))
+        evaluate({"mine": folders / "mine"}, sources, metrics, engine=EngineOptions(jobs=jobs).make())
         for jobs in (1, 2)
     )
     assert one.pairs == two.pairs

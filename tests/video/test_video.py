@@ -11,9 +11,10 @@ from fusionkit.engines.processes import ProcessEngine  # noqa: E402
 from fusionkit.errors import ImageReadError, InputError, OutputError  # noqa: E402
 from fusionkit.method.pipeline import Pipeline  # noqa: E402
 from fusionkit.scenes import infrared_visible, multi_focus  # noqa: E402
+from fusionkit.storage.outcome import lost  # noqa: E402
 from fusionkit.video.options import VideoOptions, address, is_video  # noqa: E402
 from fusionkit.video.plan import plan_video  # noqa: E402
-from fusionkit.video.run import fuse_video, lost_segment  # noqa: E402
+from fusionkit.video.run import fuse_video  # noqa: E402
 from fusionkit.video.streams import Stream  # noqa: E402
 from harness import run_cli  # noqa: E402
 
@@ -81,7 +82,7 @@ def fuse(pipeline, sources, output, engine=None, force=False, **options):
 def test_frames_of_different_rates_follow_the_reference_with_its_sound_and_title(pair, pipeline, tmp_path):
     video, outcomes = fuse(pipeline, pair, tmp_path / "out.mp4")
     assert video.reference == 1  # the one in colour
-    assert [o.status for o in outcomes] == ["fused"]
+    assert [o.status for o in outcomes] == ["done"]
     times, images = read(tmp_path / "out.mp4")
     assert np.allclose(times, np.arange(30) / 30, atol=1e-3)
     assert images.shape == (30, *SIZE, 3)
@@ -95,7 +96,7 @@ def test_frames_of_different_rates_follow_the_reference_with_its_sound_and_title
 
 def test_workers_and_segments_do_not_change_the_frames(pair, pipeline, tmp_path):
     fuse(pipeline, pair, tmp_path / "one.mkv", codec="ffv1", segment=0.5)
-    fuse(pipeline, pair, tmp_path / "two.mkv", ProcessEngine(2, lost_segment), codec="ffv1", segment=0.5)
+    fuse(pipeline, pair, tmp_path / "two.mkv", ProcessEngine(2, lost), codec="ffv1", segment=0.5)
     fuse(pipeline, pair, tmp_path / "whole.mkv", codec="ffv1")
     one, two, whole = (read(tmp_path / f"{name}.mkv") for name in ("one", "two", "whole"))
     assert one[0] == two[0]
@@ -110,17 +111,17 @@ def test_a_run_that_was_stopped_goes_on_with_the_next_segment(pair, pipeline, tm
     out = tmp_path / "out.mp4"
     video = plan_video(pipeline, pair, out, VideoOptions(segment=0.4), force=False)
     done = list(islice(fuse_video(pipeline, video), 1))
-    assert [o.status for o in done] == ["fused"]
+    assert [o.status for o in done] == ["done"]
     assert not out.exists()
     _, outcomes = fuse(pipeline, pair, out, segment=0.4)
-    assert [o.status for o in outcomes] == ["skipped", "fused", "fused"]
+    assert [o.status for o in outcomes] == ["skipped", "done", "done"]
     assert len(read(out)[0]) == 30
     # another method starts anew
     out.unlink()
     video = plan_video(pipeline, pair, out, VideoOptions(segment=0.4), force=False)
     list(islice(fuse_video(pipeline, video), 1))
     _, outcomes = fuse(Pipeline(prior="average", device="cpu"), pair, out, segment=0.4)
-    assert [o.status for o in outcomes] == ["fused"] * 3
+    assert [o.status for o in outcomes] == ["done"] * 3
 
 
 def test_16_bits_are_kept_to_the_last(tmp_path):
@@ -173,10 +174,10 @@ def test_frames_without_a_partner_are_counted_and_left_out(pair, pipeline, tmp_p
     infrared, _ = infrared_visible((100, 130), seed=1)
     short = write(tmp_path / "short.mp4", frames(infrared, 10, 20), 20)
     _, [outcome] = fuse(pipeline, [short, pair[1]], tmp_path / "out.mp4")
-    assert outcome.frames + outcome.alone == 30
-    assert outcome.alone == pytest.approx(14, abs=1)
+    assert outcome.counts["frames"] + outcome.counts["alone"] == 30
+    assert outcome.counts["alone"] == pytest.approx(14, abs=1)
     _, [outcome] = fuse(pipeline, [short, pair[1]], tmp_path / "far.mp4", match_within=10)
-    assert outcome.alone == 0
+    assert outcome.counts["alone"] == 0
 
 
 def test_a_sequence_of_images_is_video(pipeline, tmp_path):
@@ -187,7 +188,7 @@ def test_a_sequence_of_images_is_video(pipeline, tmp_path):
             Image.fromarray(image).save(tmp_path / f"{name}_{k:03d}.png")
     sources = [tmp_path / f"{name}_%03d.png" for name in ("ir", "vis")]
     _, [outcome] = fuse(pipeline, sources, tmp_path / "out.mp4")
-    assert outcome.frames == 5
+    assert outcome.counts["frames"] == 5
 
 
 def test_from_the_command_line(pair, tmp_path):

@@ -1,7 +1,6 @@
-"""Running an ablation: every cell over every pair, resumable, one folder a cell."""
+"""Running an ablation: each cell over each pair, resumable, one folder a cell."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -11,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from ..contracts import Metric, Sources
-from ..engines.engine import KILLED, Engine
+from ..engines.engine import Engine, SerialEngine
 from ..errors import FusionkitError, InputError, OptionError, SizeMismatch
 from ..images import Picture, write_image
 from ..images.convert import to_tensor
@@ -24,7 +23,8 @@ from ..registry.kinds import DISTRIBUTION
 from ..scoring.baselines import baseline_rows
 from ..scoring.evaluation import Evaluation, as_sources, score_images
 from ..scoring.metrics import load_metrics
-from ..storage.manifest import Manifest, sha256
+from ..storage.manifest import Manifest, digest, sha256
+from ..storage.outcome import Outcome, attempt
 from ..timing import Stopwatch
 from .degrade import degrade
 from .grid import Cell, Grid
@@ -36,7 +36,7 @@ CELLS, ROWS = "cells", "pairs.jsonl"
 
 @dataclass(frozen=True)
 class Case:
-    """One pair: its name, what identifies its pixels, how to get them."""
+    """One pair: its name, the identity of its pixels, a function that reads them."""
 
     key: str
     identity: tuple[str, ...]
@@ -45,7 +45,7 @@ class Case:
 
 @dataclass
 class CellState:
-    """A cell with its id, where it is kept, and what became of it: "done", "new", "running" or "failed"."""
+    """A cell with its id, its folder, and its status: "new", "done" or "failed" with the reason."""
 
     cell: Cell
     id: str
@@ -56,16 +56,27 @@ class CellState:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """Rows of its pairs."""
+        """The journal of its pairs."""
         return Manifest(self.folder / ROWS)
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """The last successful row of each pair whose image is still there."""
-        rows = {row["key"]: row for row in self.manifest.rows() if row.get("status") == "ok"}
+        rows = dict(self.manifest.finished_rows())
         return {key: row for key, row in rows.items() if (self.folder / row["image"]).is_file()}
 
 
-_Ran = tuple[list[tuple[int, str]], str, str]  # events by the number of the pair, the cell's status, the reason
+@dataclass(frozen=True)
+class _Task:
+    """A cell over a pair. row: the journal's, where the image is there and only scores are missing."""
+
+    state: CellState
+    case: Case
+    row: dict[str, Any] | None
+
+    @property
+    def key(self) -> str:
+        """Cell and pair."""
+        return f"{self.state.id} {self.case.key}"
 
 
 def load_pairs(
@@ -122,6 +133,7 @@ class Study:
             raise InputError("two pairs have one name")
         self.grid, self.cases, self.output, self.device = grid, list(cases), output, device
         self.metrics: dict[str, Metric] = load_metrics(grid.report.metrics or None, grid.report.dialect)
+        self._built: dict[str, Pipeline] = {}  # of this process: the cell at work
         self.cells = self._validated()
 
     def _validated(self) -> list[CellState]:
@@ -138,9 +150,9 @@ class Study:
                 version(DISTRIBUTION),
                 sorted((c.key, *c.identity) for c in self.cases),
             ]
-            digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-            state = CellState(cell, digest, self.output / CELLS / digest, method)
-            if self._finished(state):
+            name = digest(*identity)
+            state = CellState(cell, name, self.output / CELLS / name, method)
+            if not any(self._missing(state)):
                 state.status = "done"
             states.append(state)
         if problems:
@@ -148,72 +160,71 @@ class Study:
             raise OptionError(f"nothing was run: {problems[0]}{more}")
         return states
 
-    def _finished(self, state: CellState) -> bool:
+    def _missing(self, state: CellState) -> Iterator[_Task]:
+        """Pairs without an image or a score."""
         rows = state.rows()
-        return all(c.key in rows and set(self.metrics) <= set(rows[c.key]["values"]) for c in self.cases)
+        for case in self.cases:
+            row = rows.get(case.key)
+            if row is None or not set(self.metrics) <= set(row["values"]):
+                yield _Task(state, case, row)
 
-    def run(self, engine: Engine | None = None) -> Iterator[tuple[CellState, Case, str]]:
-        """Run what is not done yet; yields each pair before it is done with "run", or "failed" once a cell has failed.
+    def run(self, engine: Engine | None = None) -> Iterator[tuple[CellState, Case, Outcome]]:
+        """Fuse and score what is not done yet; yields each pair with its outcome.
 
-        A cell that fails is recorded and the others go on. Cells of one id are one. engine: who runs whole cells, with
-        `lost` for what its processes lose; each pair is then yielded after its cell was run.
+        A cell ends at its first failure, and the others go on. Cells of one id are one.
         """
         first: dict[str, CellState] = {}
         for state in self.cells:
             first.setdefault(state.id, state)
         todo = [state for state in first.values() if state.status != "done"]
-        if engine is None:
-            for state in todo:
-                yield from self._run_cell(state)
-        else:
-            for state, (events, status, reason) in zip(todo, engine.map(self._whole_cell, todo), strict=True):
-                state.status, state.reason = status, reason
-                yield from ((state, self.cases[i], event) for i, event in events)
+        sent: dict[str, _Task] = {}
+        for outcome in (engine or SerialEngine()).map(partial(attempt, self._run), self._tasks(todo, sent)):
+            task = sent.pop(outcome.key)
+            state, case = task.state, task.case
+            if state.status == "failed":
+                continue  # a pair that another process had begun
+            if outcome.status == "failed":
+                state.status, state.reason = "failed", outcome.reason
+                state.manifest.append("pair", key=case.key, status="failed", error=outcome.reason)
+            else:
+                state.manifest.append("pair", key=case.key, status="ok", **outcome.record)
+            yield state, case, outcome
+        for state in todo:
+            state.status = state.status if state.status == "failed" else "done"
         for state in self.cells:
             state.status, state.reason = first[state.id].status, first[state.id].reason
 
-    def lost(self, state: CellState) -> "_Ran":
-        """What becomes of a cell whose process is killed each time."""
-        return [(0, "failed")], "failed", KILLED
+    def _tasks(self, states: Sequence[CellState], sent: dict[str, _Task]) -> Iterator[_Task]:
+        """Cell after cell, each to its first failure; `sent` holds those whose outcome is due."""
+        for state in states:
+            for task in self._missing(state):
+                if state.status != "failed":
+                    sent[task.key] = task
+                    yield task
 
-    def _whole_cell(self, state: CellState) -> "_Ran":
-        """A cell, in whichever process."""
-        events = [(self.cases.index(case), event) for _, case, event in self._run_cell(state)]
-        return events, state.status, state.reason
-
-    def _run_cell(self, state: CellState) -> Iterator[tuple[CellState, Case, str]]:
-        state.status, case = "running", self.cases[0]
-        try:
-            pipeline = Pipeline(state.cell.config, device=self.device)
-            known = state.rows()
-            for case in self.cases:
-                row = known.get(case.key)
-                if row is None or not set(self.metrics) <= set(row["values"]):
-                    yield state, case, "run"
-                    self._run_case(state, pipeline, case, row)
-            state.status = "done"
-        except Exception as error:  # one cell may never stop the others, whatever a plug-in raises
-            named = "" if isinstance(error, FusionkitError) else f"{type(error).__name__}: "
-            state.status, state.reason = "failed", named + " ".join(str(error).split())[:500]
-            state.manifest.append("pair", key=case.key, status="failed", error=state.reason)
-            yield state, case, "failed"
-
-    def _run_case(self, state: CellState, pipeline: Pipeline, case: Case, known: dict[str, Any] | None) -> None:
+    def _run(self, task: _Task) -> Outcome:
         """Fuse one pair, unless its image is there already, and score the file as it is read back."""
+        state, case, row = task.state, task.case, task.row
         pictures = case.read()
-        image = known["image"] if known else f"{_safe(case.key)}.png"
-        seconds, evaluations = (known["seconds"], known.get("evaluations")) if known else (None, None)
-        if known is None:
+        if row is None:
             degraded = [_degraded(p, state.cell.degradation, i, case.key) for i, p in enumerate(pictures)]
+            pipeline = self._pipeline(state)
             watch = Stopwatch()
             with watch.stage("fuse"):
                 fused = pipeline.fuse_pictures(degraded)
-            seconds, evaluations = watch.seconds["fuse"], fused.evaluations
-            write_image(state.folder / image, fused.picture.pixels, "8")
-        result = to_tensor(read_image(state.folder / image).pixels)
+            row = {"image": f"{_safe(case.key)}.png", "seconds": watch.seconds["fuse"]}
+            row["evaluations"] = fused.evaluations
+            write_image(state.folder / row["image"], fused.picture.pixels, "8")
+        result = to_tensor(read_image(state.folder / row["image"]).pixels)
         [(_, values)] = score_images({"": result}, self._sources(pictures), self.metrics, baselines=False)
-        row = {"image": image, "seconds": seconds, "evaluations": evaluations, "values": _nullable(values)}
-        state.manifest.append("pair", key=case.key, status="ok", **row)
+        kept = {name: row.get(name) for name in ("image", "seconds", "evaluations")}
+        return Outcome(task.key, record={**kept, "values": _nullable(values)})
+
+    def _pipeline(self, state: CellState) -> Pipeline:
+        """The method of a cell, built once for its pairs."""
+        if state.id not in self._built:
+            self._built = {state.id: Pipeline(state.cell.config, device=self.device)}
+        return self._built[state.id]
 
     def evaluation(self) -> Evaluation:
         """Values of every finished cell of the grid and of the baselines, over all pairs."""

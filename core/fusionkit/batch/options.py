@@ -10,6 +10,7 @@ from ..options import Options
 __all__ = ["FileOptions"]
 
 Range = tuple[float, float] | Literal["auto", "full"]
+NEUTRAL = frozenset({"max_pixels", "save_transform", "force"})  # options that decide no byte of a result
 
 
 class FileOptions(Options):
@@ -47,15 +48,11 @@ class FileOptions(Options):
         return tuple(_span(item) for item in ([value] if alone else value)) or ("auto",)
 
     def record(self) -> dict[str, Any]:
-        """What the manifest says of it."""
-        return {n: getattr(self, n) for n in ("depth", "range", "range_scope", "strip", "png_level", "quality")}
-
-    def ranges(self, count: int) -> tuple[Range, ...]:
-        """Black and white of so many sources."""
-        return tuple(self.span(i) for i in range(count))
+        """All options that decide bytes of a result: for the manifest, and for the digest of the method."""
+        return self.model_dump(mode="json", exclude=set(NEUTRAL))
 
     def span(self, index: int) -> Range:
-        """Black and white of source `index`."""
+        """Range of source `index`."""
         return self.range[min(index, len(self.range) - 1)]
 
 

@@ -1,91 +1,57 @@
 """Fusing files: one job from paths to a written result, and folders of them."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
-from ..engines.engine import KILLED, Engine, SerialEngine
+from ..engines.engine import Engine, SerialEngine
 from ..errors import FusionkitError, OutputError
-from ..images import Picture, check_output, store_image
-from ..images.picture import Range
+from ..images import check_output, store_image
+from ..images.picture import Depth, Range
 from ..images.transforms import save_transforms
 from ..memory import free_memory, peak_memory_mb
 from ..method.pipeline import Pipeline, output_depth
 from ..reading import header_pixels, read_image
 from ..reading.matching import bare_name
-from ..reading.ranges import folder_ranges
-from ..storage.atomic import Staged, remove_strays, stage
-from ..storage.ledger import Ledger
-from ..storage.manifest import Manifest, file_record
+from ..reading.ranges import source_ranges
+from ..storage.atomic import check_place, remove_strays, stage
+from ..storage.manifest import Ledger, digest, file_record
+from ..storage.outcome import Outcome, attempt
 from ..storage.regular import check_regular
 from ..timing import Stopwatch
 from .options import FileOptions
 from .plan import Job
 
-__all__ = ["Outcome", "attempt", "beside_reference", "fuse_files", "fuse_folders", "lost", "method_digest"]
+__all__ = ["fuse_files", "fuse_folders", "fuse_job", "method_digest"]
 
 LOCK = ".fusionkit.lock"
 LEAST_BYTES = 14  # of memory a pixel and source: grey and colour in 8 bits with the cheapest prior; em_tv takes 18
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a job: "fused", "skipped" (was finished before) or "failed" with the reason.
-
-    staged: the result, written whole under a temporary name. record: what the manifest says of it. wrong_files: it
-    failed for what its files are, so that no other attempt ends otherwise.
-    """
-
-    job: Job
-    status: str
-    reason: str = ""
-    notes: tuple[str, ...] = ()
-    seconds: float = 0.0
-    staged: Staged | None = None
-    record: dict[str, Any] = field(default_factory=dict)
-    wrong_files: bool = False
+def method_digest(pipeline: Pipeline, options: FileOptions) -> str:
+    """A hash of all that decides a result but its sources: plug-ins, their options and weights, file options."""
+    return digest(pipeline.method(), options.record())
 
 
-def beside_reference(pipeline: Pipeline, job: Job, options: FileOptions) -> Job:
-    """The job with a place for its result: NAME-fused beside the reference NAME, numbered where that is taken."""
-    pictures = _pictures(job, options.ranges(len(job.sources)), options)
-    index = pipeline.reference([p.has_color for p in pictures])
-    depth, _ = output_depth(pictures[index], options.depth)
-    path, suffix = job.sources[index], ".tif" if depth == "float" else ".png"
-    numbers = chain([""], (f"-{n}" for n in count(2)))
-    names = (f"{bare_name(path)}-fused{number}{suffix}" for number in numbers)
-    output = next(path.with_name(name) for name in names if not path.with_name(name).exists())
-    return replace(job, key=output.stem, output=output)
+def fuse_files(pipeline: Pipeline, job: Job, options: FileOptions, *, manifest: bool = False) -> Outcome:
+    """Fuse one job; without an output, its result is NAME-fused beside the reference NAME.
 
-
-def fuse_files(
-    pipeline: Pipeline,
-    job: Job,
-    options: FileOptions,
-    manifest: Manifest | None,
-    description: dict[str, Any] | None = None,
-) -> Outcome:
-    """Read, fuse, write. The manifest's line is written just before the result appears under its name.
-
-    description: of the run, for the manifest of a single result.
+    manifest: record options, versions, hashes and times in NAME.manifest.jsonl beside the result.
     """
     transforms = Path(options.save_transform) if options.save_transform else None
     if transforms is not None and transforms.exists() and not options.force:
         raise OutputError(f"{transforms}: exists already; `force` overwrites it")
-    outcome = _fuse(pipeline, options, options.ranges(len(job.sources)), job, owned=False)
+    outcome = fuse_job(pipeline, options, (), job)
     assert outcome.staged is not None
     try:
         if transforms is not None:
             save_transforms(transforms, outcome.record.get("aligned", []))
-        if manifest is not None:
-            digest = method_digest(pipeline, options)
-            manifest.append("pair", key=job.key, status="ok", method=digest, **(description or {}), **outcome.record)
+        if manifest:
+            output = outcome.staged.path
+            ledger = Ledger(output.with_name(f"{output.stem}.manifest.jsonl"), method_digest(pipeline, options))
+            ledger.done(outcome, **pipeline.describe())
     except FusionkitError:
         outcome.staged.discard()
         raise
@@ -109,17 +75,29 @@ def fuse_folders(
     if options.save_transform:
         raise OutputError("`save_transform` is for one set of images: align one, then give `transform` for the folder")
     with _alone(output):
-        yield from _fuse_folders(pipeline, jobs, output, options, unmatched, engine or SerialEngine())
+        ledger = Ledger(output / "manifest.jsonl", method_digest(pipeline, options), force=options.force)
+        ledger.refuse_others()
+        groups, folder_scope = [job.places for job in jobs], options.range_scope == "folder"
+        ranges = ledger.ranges if folder_scope else ()
+        if len(ranges) != max((len(group) for group in groups), default=0):
+            ranges = source_ranges(groups, options.range, folder_scope=folder_scope, max_pixels=options.max_pixels)
+        ledger.run(**pipeline.describe(), files=options.record(), ranges=ranges, unmatched=unmatched)
+        work = partial(attempt, partial(_fuse_new, pipeline, options, ranges, ledger))
+        for outcome in (engine or SerialEngine()).map(work, jobs):
+            yield ledger.settle(outcome)
 
 
-def lost(job: Job) -> Outcome:
-    """What becomes of a job whose process is killed each time."""
-    return Outcome(job, "failed", KILLED)
+def _fuse_new(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], ledger: Ledger, job: Job) -> Outcome:
+    """Fuse one job of a folder, unless it is finished."""
+    assert job.output is not None
+    if ledger.finished(job.key, job.sources, job.output):
+        return Outcome(job.key, "skipped", output=str(job.output))
+    return fuse_job(pipeline, options, ranges, job, owned=ledger.owns(job.key, job.output))
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """The one that writes results into a folder; another process is refused, a killed one's leavings are removed."""
+    """Lock the folder; remove temporary files of a killed run."""
     from filelock import FileLock, Timeout
 
     check_regular(folder / LOCK, OutputError)
@@ -135,86 +113,42 @@ def _alone(folder: Path) -> Iterator[None]:
         remove_strays(folder)
         yield
     finally:
-        remove_strays(folder)  # of a job that was stopped between writing its result and letting it appear
-        (folder / LOCK).unlink(missing_ok=True)  # before it is released: afterwards it may be somebody else's
+        remove_strays(folder)  # results of jobs that were stopped before their rename
+        (folder / LOCK).unlink(missing_ok=True)  # before the release: afterwards it may be another run's
         lock.release()
 
 
-def _fuse_folders(
-    pipeline: Pipeline,
-    jobs: Sequence[Job],
-    output: Path,
-    options: FileOptions,
-    unmatched: Sequence[str],
-    engine: Engine,
-) -> Iterator[Outcome]:
-    ledger = Ledger(output, method_digest(pipeline, options), force=options.force)
-    ranges = options.ranges(max((len(job.sources) for job in jobs), default=0))
-    if options.range_scope == "folder":
-        groups = [job.places for job in jobs]
-        ranges = ledger.ranges(len(ranges)) or folder_ranges(groups, ranges, options.max_pixels)
-    ledger.run(**pipeline.describe(), files=options.record(), ranges=ranges, unmatched=unmatched)
-    for outcome in engine.map(partial(_attempt, pipeline, options, ranges, ledger), jobs):
-        yield _settle(outcome, ledger)
+def fuse_job(
+    pipeline: Pipeline, options: FileOptions, ranges: Sequence[Range], job: Job, *, owned: bool = False
+) -> Outcome:
+    """Read, fuse, and write under a temporary name.
 
-
-def _attempt(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], ledger: Ledger, job: Job) -> Outcome:
-    """One job; whatever goes wrong is in the outcome, since one pair may never stop the others."""
-    if ledger.finished(job.key, job.sources, job.output):
-        return Outcome(job, "skipped")
-    return attempt(pipeline, options, ranges, job, owned=ledger.owns(job.key, job.output))
-
-
-def attempt(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], job: Job, *, owned: bool) -> Outcome:
-    """Read, fuse and write one job under a temporary name. owned: what lies at the result's place may be replaced."""
-    try:
-        return _fuse(pipeline, options, ranges, job, owned=owned)
-    except FusionkitError as error:
-        return Outcome(job, "failed", str(error), wrong_files=True)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:500]
-        hint = "; a smaller `tile` needs less memory" if "memory" in reason or isinstance(error, MemoryError) else ""
-        return Outcome(job, "failed", f"{type(error).__name__}: {reason}{hint}")
-
-
-def _settle(outcome: Outcome, ledger: Ledger) -> Outcome:
-    """Enter an outcome into the ledger, and let its result appear."""
-    if outcome.staged is not None:
-        try:
-            ledger.done(outcome.job.key, outcome.record)
-        except FusionkitError:
-            outcome.staged.discard()
-            raise
-        try:
-            outcome.staged.commit()
-        except FusionkitError as error:
-            outcome = Outcome(outcome.job, "failed", str(error))
-    if outcome.status == "failed":
-        ledger.failed(outcome.job.key, outcome.reason)
-    return outcome
-
-
-def _fuse(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], job: Job, *, owned: bool) -> Outcome:
-    """Read, fuse, and write under a temporary name. owned: what lies at the result's place may be replaced."""
-    _check_place(job, replaceable=options.force or owned)
+    ranges: those of the sources, where they are not as in `options`. owned: a file at the output's place may be
+    replaced.
+    """
     _check_memory(job, options)
+    if job.output is not None:
+        check_place(job.output, job.sources, replaceable=options.force or owned)
     watch = Stopwatch()
     with watch.stage("total"):
         with watch.stage("read"):
-            pictures = _pictures(job, ranges, options)
+            pictures = [
+                read_image(path, ranges[i] if ranges else options.span(i), options.max_pixels, number)
+                for i, (path, number) in enumerate(job.places)
+            ]
         index = pipeline.reference([p.has_color for p in pictures])
         reference = pictures[index]
         depth, span = output_depth(reference, options.depth)
-        channels = max(p.channels for p in pictures)
-        check_output(job.output, depth, channels, alpha=reference.alpha is not None)
+        output = job.output or _beside(job.sources[index], depth)
+        check_output(output, depth, max(p.channels for p in pictures), alpha=reference.alpha is not None)
         fused = pipeline.fuse_pictures(pictures, reference=index)
         notes = [
             f"{p.name}: {low:g} to {high:g} taken as black and white, as of the whole folder (`range_scope=folder`)"
             for i, (p, (low, high)) in enumerate((p, p.span) for p in pictures)
-            if options.span(i) == "auto" and ranges[i] != "auto"
+            if ranges and options.span(i) == "auto" and ranges[i] != "auto"
         ]
         notes += [f"{p.name}: {n}" for p in pictures for n in p.notes if p is not reference] + list(fused.picture.notes)
-        with stage(job.output) as staged, watch.stage("write"):
+        with stage(output) as staged, watch.stage("write"):
             notes += store_image(
                 staged.temporary,
                 fused.picture.pixels,
@@ -233,7 +167,7 @@ def _fuse(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], j
         "notes": notes,
         "output": {
             **file_record(staged.temporary),
-            "path": str(job.output),
+            "path": str(output),
             "depth": depth,
             "size": list(fused.picture.size),
         },
@@ -243,44 +177,25 @@ def _fuse(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], j
         "seconds": {**watch.rounded(), **fused.seconds},
         "peak_memory_mb": peak_memory_mb(),
     }
-    return Outcome(job, "fused", notes=tuple(notes), seconds=watch.seconds["total"], staged=staged, record=record)
+    key, seconds = job.key or output.stem, watch.seconds["total"]
+    return Outcome(key, notes=tuple(notes), seconds=seconds, output=str(output), staged=staged, record=record)
 
 
-def _pictures(job: Job, ranges: tuple[Range, ...], options: FileOptions) -> list[Picture]:
-    return [
-        read_image(path, span, options.max_pixels, picture)
-        for (path, picture), span in zip(job.places, ranges, strict=True)
-    ]
-
-
-def _check_place(job: Job, *, replaceable: bool) -> None:
-    """Refuse, before any work, an output that is a folder, a source, or there already."""
-    try:
-        if job.output.is_dir():
-            raise OutputError(f"{job.output}: is a folder; name a file, such as {job.output / 'fused.png'}")
-        if job.output.exists() and not replaceable:
-            raise OutputError(f"{job.output}: exists already; `force` overwrites it")
-        if any(job.output.resolve() == s.resolve() for s in job.sources):
-            raise OutputError(f"{job.output}: is one of the sources; choose another name")
-    except OSError as error:
-        raise OutputError(f"{job.output}: cannot be written: {error.strerror}") from None
+def _beside(reference: Path, depth: Depth) -> Path:
+    """NAME-fused beside the reference NAME, numbered where that is taken."""
+    suffix = ".tif" if depth == "float" else ".png"
+    numbers = chain([""], (f"-{n}" for n in count(2)))
+    places = (reference.with_name(f"{bare_name(reference)}-fused{number}{suffix}") for number in numbers)
+    return next(place for place in places if not place.exists())
 
 
 def _check_memory(job: Job, options: FileOptions) -> None:
-    """Refuse, before anything is read, what cannot fit: pixels as numbers, twice, whatever the method is."""
+    """Refuse, before anything is read, sources that cannot fit: pixels as numbers, twice, whatever the method."""
     pixels = [header_pixels(path) for path in job.sources]
     known = [count for count in pixels if count is not None and count <= options.max_pixels]
     needed, free = LEAST_BYTES * max(known, default=0) * len(known), free_memory()
     if free is not None and needed > free:
         raise OutputError(
-            f"{job.key}: {len(known)} images of up to {max(known) / 1e6:.0f} megapixels need {needed / 1e9:.1f} GB at "
+            f"{len(known)} images of up to {max(known) / 1e6:.0f} megapixels need {needed / 1e9:.1f} GB at "
             f"the very least, {max(0, free) / 1e9:.1f} GB are free; make them smaller, or free memory"
         )
-
-
-def method_digest(pipeline: Pipeline, options: FileOptions) -> str:
-    """A hash of all that decides the pixels of a result but the sources: plug-ins, options, weights, depth, ranges."""
-    text = json.dumps(
-        [pipeline.method(), options.depth, options.range, options.range_scope, options.quality], sort_keys=True
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
 """Shards: tar files of pairs, fused one shard after another into shards of results, each with a ledger of its own.
 
 The layout is webdataset's: members of one sample stand side by side and share everything up to the first dot of their
-names, KEY.ir.png and KEY.vis.png. Whoever plans holds one line a shard, whoever works one shard, so that ten million
-pairs never lie in one memory. A shard's result appears whole, after its ledger: what is interrupted is done again and
+names, KEY.ir.png and KEY.vis.png. The planning process holds one line a shard, a worker one shard, so that ten million
+pairs never lie in one memory. A shard's result appears whole, after its ledger; an interrupted one is done again and
 gives the same bytes.
 """
 
@@ -14,179 +14,130 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..engines.engine import Engine
-from ..errors import FusionkitError, InputError, OutputError
+from ..errors import InputError, OutputError
 from ..images.picture import Range
 from ..method.pipeline import Pipeline
 from ..reading import readable_extensions
-from ..reading.ranges import folder_ranges
+from ..reading.ranges import source_ranges
 from ..storage import places
-from ..storage.manifest import Manifest, sha256
+from ..storage.manifest import Ledger, is_current, sha256
+from ..storage.outcome import Outcome, attempt
 from .options import FileOptions
-from .plan import Job
-from .run import Outcome, attempt, method_digest
+from .plan import Job, Shard
+from .run import fuse_job, method_digest
 
-__all__ = ["Shard", "ShardOutcome", "fuse_shards", "lost_shard", "plan_shards"]
+__all__ = ["fuse_shards"]
 
-TRIES = 3  # of a pair that fails for another reason than what is wrong with its files
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A tar file of pairs, where the tar file of their results goes, and its ledger."""
-
-    source: str
-    output: str
-
-    @property
-    def ledger(self) -> str:
-        """NAME.jsonl beside NAME.tar."""
-        return f"{self.output.removesuffix('.tar')}.jsonl"
-
-
-@dataclass(frozen=True)
-class ShardOutcome:
-    """What became of a shard: "fused", "skipped" (was finished before) or "failed"; pairs by what became of them."""
-
-    shard: Shard
-    status: str
-    fused: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-    reason: str = ""
-
-
-def plan_shards(sources: Sequence[str], output: str) -> list[Shard]:
-    """A shard for each tar file that paths, addresses and patterns name; results have their names, in `output`."""
-    found = list(dict.fromkeys(address for source in sources for address in places.expand(source)))
-    if not found:
-        raise InputError(f"no tar file is named by {', '.join(sources)}")
-    odd = [address for address in found if not address.endswith(".tar")]
-    if odd:
-        raise InputError(f"{odd[0]}: `shards` takes tar files; give folders of images to `pairs`")
-    names = [address.rpartition("/")[2] for address in found]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InputError(f"{twice[0]}: two shards have this name, and so would their results")
-    shards = [Shard(address, places.beside(output, name)) for address, name in zip(found, names, strict=True)]
-    if any(shard.source == shard.output for shard in shards):
-        raise OutputError(f"{output}: holds the sources; choose another place for the results")
-    return shards
+TRIES = 3  # of a pair that fails neither for its files nor for the disk
 
 
 def fuse_shards(
     pipeline: Pipeline, shards: Sequence[Shard], options: FileOptions, engine: Engine, suffix: str = ".png"
-) -> Iterator[ShardOutcome]:
+) -> Iterator[Outcome]:
     """Fuse shard after shard, skipping what an earlier run with the same options and sources finished.
 
-    `range=auto` looks at one shard where `range_scope` says folder. A pair that fails is a line in its shard's ledger.
+    `range=auto` looks at one shard where `range_scope` says folder. A pair that fails is a line in its shard's ledger;
+    a shard that is damaged, or finds the disk full, fails as a whole. Counts of an outcome: pairs fused and failed,
+    those of a skipped shard included.
     """
-    yield from engine.map(partial(_attempt, pipeline, options, suffix), shards)
+    method = method_digest(pipeline, options) + suffix
+    return engine.map(partial(attempt, partial(_fuse_shard, pipeline, options, suffix, method)), shards)
 
 
-def lost_shard(shard: Shard) -> ShardOutcome:
-    """What becomes of a shard whose process is killed each time."""
-    return ShardOutcome(shard, "failed", reason="its process was killed each time, perhaps for memory")
-
-
-def _attempt(pipeline: Pipeline, options: FileOptions, suffix: str, shard: Shard) -> ShardOutcome:
-    start = time.perf_counter()
-    try:
-        tag = places.tag(shard.source)
-        if tag is None:
-            raise InputError(f"{shard.source}: is not there")
-        method = method_digest(pipeline, options) + suffix
-        if not options.force and _finished(shard, tag, method):
-            return ShardOutcome(shard, "skipped")
+def _fuse_shard(pipeline: Pipeline, options: FileOptions, suffix: str, method: str, shard: Shard) -> Outcome:
+    start, state = time.perf_counter(), places.tag(shard.key)
+    if state is None:
+        raise InputError(f"{shard.key}: is not there")
+    row = _last_row(shard.ledger)
+    skipped = not options.force and is_current(row, method, [shard.key], shard.output)
+    if not skipped:
         with tempfile.TemporaryDirectory(prefix="fusionkit-") as folder:
-            work = _Work(pipeline, options, suffix, shard, Path(folder), tag, method)
-            with places.fetched(shard.source, Path(folder)) as tar:
-                work.run(tar)
-            return ShardOutcome(shard, "fused", work.fused, work.failed, time.perf_counter() - start)
-    except FusionkitError as error:
-        return ShardOutcome(shard, "failed", reason=str(error))
-    except tarfile.TarError as error:
-        return ShardOutcome(shard, "failed", reason=f"{shard.source}: is no tar file, or damaged: {error}")
-    except Exception as error:  # one shard may never stop the others
-        return ShardOutcome(shard, "failed", reason=f"{shard.source}: {type(error).__name__}: {error}"[:500])
+            fusing = _Fusing(pipeline, options, suffix, shard, Path(folder), Ledger(Path(folder, "l.jsonl"), method))
+            with places.fetched(shard.key, Path(folder)) as tar:
+                row = fusing.run(tar, {"address": shard.key, **state})
+    return Outcome(
+        shard.key,
+        "skipped" if skipped else "done",
+        f"{row['failed']} pairs failed, see {shard.ledger}" if row["failed"] else "",
+        seconds=time.perf_counter() - start,
+        output=shard.output,
+        record={"ledger": shard.ledger},
+        counts={"fused": 0 if skipped else row["fused"], "failed": row["failed"]},
+    )
 
 
-def _finished(shard: Shard, tag: dict[str, Any], method: str) -> bool:
-    """Whether the last line of the ledger is of this source and method, and the result is there as it says."""
-    lines = places.read_text(shard.ledger).splitlines()
+def _last_row(ledger: str) -> dict[str, Any]:
+    """The row of a whole shard, which is its ledger's last; empty where there is none."""
+    lines = places.read_text(ledger).splitlines()
     try:
         row = json.loads(lines[-1]) if lines else {}
     except ValueError:
-        return False
-    if not isinstance(row, dict) or row.get("event") != "shard":
-        return False
-    if row.get("source") != {"address": shard.source, **tag} or row.get("method") != method:
-        return False
-    there = places.tag(shard.output)
-    return there is not None and there["bytes"] == row.get("output", {}).get("bytes")
+        return {}
+    return row if isinstance(row, dict) and row.get("event") == "shard" else {}
 
 
 @dataclass
-class _Work:
-    """One shard being fused, in a temporary folder."""
+class _Fusing:
+    """One shard at work, in a temporary folder."""
 
     pipeline: Pipeline
     options: FileOptions
     suffix: str
     shard: Shard
     folder: Path
-    tag: dict[str, Any]
-    method: str
-    fused: int = 0
-    failed: int = 0
+    ledger: Ledger
+    counts: Counter[str] = field(default_factory=Counter)
 
-    def __post_init__(self) -> None:
-        self.ledger = Manifest(self.folder / "ledger.jsonl")
-
-    def run(self, tar: Path) -> None:
-        """Unpack, fuse, pack, store: the ledger first, as a manifest's line stands before its result."""
+    def run(self, tar: Path, source: dict[str, Any]) -> dict[str, Any]:
+        """Unpack, fuse, pack, store: the ledger first, as a manifest's row is written before its result appears."""
         jobs, alone = self._unpacked(tar)
         if not jobs:
-            raise InputError(f"{self.shard.source}: no two images share a key; expected KEY.ir.png beside KEY.vis.png")
-        count = max(len(job.sources) for job, _ in jobs)
-        ranges = self.options.ranges(count)
-        if self.options.range_scope == "folder":
-            groups = [job.places for job, _ in jobs if len(job.sources) == count]
-            ranges = folder_ranges(groups, ranges, self.options.max_pixels)
-        self._enter("run", **self.pipeline.describe(), files=self.options.record(), ranges=ranges)
+            raise InputError("no two images share a key; expected KEY.ir.png beside KEY.vis.png")
+        ranges = source_ranges(
+            [job.places for job, _ in jobs],
+            self.options.range,
+            folder_scope=self.options.range_scope == "folder",
+            max_pixels=self.options.max_pixels,
+        )
+        self.ledger.run(**self.pipeline.describe(), files=self.options.record(), ranges=ranges)
         for key, member in alone:
-            self._failed(key, f"one image alone: {member}")
+            self._enter(Outcome(key, "failed", f"one image alone: {member}"))
         packed = self.folder / "result.tar"
         with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as results:
             for job, members in jobs:
-                self._pair(job, members, ranges, results)
+                self._enter(self._pair(job, members, ranges, results))
         output = {"address": self.shard.output, "bytes": packed.stat().st_size, "sha256": sha256(packed)}
-        source = {"address": self.shard.source, **self.tag}
-        self._enter("shard", source=source, output=output, fused=self.fused, failed=self.failed)
+        row = {"source": source, "output": output, "fused": self.counts["done"], "failed": self.counts["failed"]}
+        self.ledger.append("shard", method=self.ledger.method, **row)
         places.store(self.ledger.path, self.shard.ledger)
         places.store(packed, self.shard.output)
+        return row
 
     def _unpacked(self, tar: Path) -> tuple[list[tuple[Job, list[str]]], list[tuple[str, str]]]:
         """Jobs with files in the temporary folder, each with its members' names; keys that have one member alone."""
         wanted, groups = readable_extensions(), dict[str, list[tuple[str, Path]]]()
-        with tarfile.open(tar, "r|*") as archive:  # a stream: each member once, in order
-            for number, member in enumerate(archive):
-                path = PurePosixPath(member.name)
-                if not member.isfile() or not path.name.lower().endswith(wanted):
-                    continue
-                stem, _, kind = path.name.partition(".")
-                key = str(path.with_name(stem))
-                place = self.folder / f"{number:07d}.{kind[-40:].lower()}"
-                stream = archive.extractfile(member)
-                assert stream is not None
-                with place.open("wb") as copy:
-                    shutil.copyfileobj(stream, copy, 2**20)
-                groups.setdefault(key, []).append((member.name, place))
+        try:
+            with tarfile.open(tar, "r|*") as archive:  # a stream: each member once, in order
+                for number, member in enumerate(archive):
+                    path = PurePosixPath(member.name)
+                    if not member.isfile() or path.name[:1] == "." or not path.name.lower().endswith(wanted):
+                        continue
+                    stem, _, kind = path.name.partition(".")
+                    place = self.folder / f"{number:07d}.{kind[-40:].lower()}"
+                    stream = archive.extractfile(member)
+                    assert stream is not None
+                    with place.open("wb") as copy:
+                        shutil.copyfileobj(stream, copy, 2**20)
+                    groups.setdefault(str(path.with_name(stem)), []).append((member.name, place))
+                _check_end(archive)
+        except tarfile.TarError as error:
+            raise InputError(f"is no tar file, or damaged: {error}") from None
         jobs, alone = [], []
         for number, (key, found) in enumerate(groups.items()):
             if len(found) < 2:
@@ -196,15 +147,15 @@ class _Work:
             jobs.append((Job(key, tuple(place for _, place in found), output), [name for name, _ in found]))
         return jobs, alone
 
-    def _pair(self, job: Job, members: list[str], ranges: tuple[Range, ...], results: tarfile.TarFile) -> None:
-        outcome = self._tried(job, ranges[: len(job.sources)])
+    def _pair(self, job: Job, members: list[str], ranges: tuple[Range, ...], results: tarfile.TarFile) -> Outcome:
+        """The outcome of a pair, its result packed, in terms of its members."""
+        outcome = self._tried(job, ranges)
         names = {str(place): name for place, name in zip(job.sources, members, strict=True)}
         names |= {place.name: name for place, name in zip(job.sources, members, strict=True)}
         for place in job.sources:
             place.unlink(missing_ok=True)
         if outcome.staged is None:
-            self._failed(job.key, _renamed(outcome.reason, names))
-            return
+            return replace(outcome, reason=_renamed(outcome.reason, names))
         data = outcome.staged.temporary.read_bytes()
         outcome.staged.discard()
         member = tarfile.TarInfo(f"{job.key}.fused{self.suffix}")
@@ -217,24 +168,32 @@ class _Work:
         notes = [_renamed(note, names) for note in outcome.record["notes"]]
         kept = {name: outcome.record["output"][name] for name in ("sha256", "bytes", "depth", "size")}
         output = {"member": member.name, **kept}
-        record = {**outcome.record, "sources": sources, "notes": notes, "output": output}
-        self.fused += 1
-        self._enter("pair", key=job.key, status="ok", **record)
+        return Outcome(job.key, record={**outcome.record, "sources": sources, "notes": notes, "output": output})
 
     def _tried(self, job: Job, ranges: tuple[Range, ...]) -> Outcome:
-        """The outcome of the first attempt that is whole, or of the last one; what is wrong with files stays wrong."""
+        """The first outcome that another attempt would not change, or the last one. Raises OutputError: disk full."""
         for _ in range(TRIES):
-            outcome = attempt(self.pipeline, self.options, ranges, job, owned=True)
-            if outcome.staged is not None or outcome.wrong_files:
+            outcome = attempt(partial(fuse_job, self.pipeline, self.options, ranges, owned=True), job)
+            if outcome.blame == "disk":
+                raise OutputError(f"nothing was kept of it: {outcome.reason}")
+            if outcome.status == "done" or outcome.blame == "files":
                 break
         return outcome
 
-    def _failed(self, key: str, reason: str) -> None:
-        self.failed += 1
-        self._enter("pair", key=key, status="failed", error=reason)
+    def _enter(self, outcome: Outcome) -> None:
+        self.counts[outcome.status] += 1
+        self.ledger.settle(outcome)
 
-    def _enter(self, event: str, **row: Any) -> None:
-        self.ledger.append(event, method=self.method, **row)
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Refuse an archive without the zeros that end it, or with more behind them: `tarfile` takes both for its end."""
+    stream = archive.fileobj
+    assert stream is not None
+    whole = stream.tell() - archive.offset == tarfile.BLOCKSIZE  # a whole block where the next member would begin
+    while whole and (part := stream.read(2**20)):
+        whole = not part.strip(b"\0")
+    if not whole:
+        raise InputError("is damaged or cut off: its end mark is missing, or members follow it; copy it again")
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:

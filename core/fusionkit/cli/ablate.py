@@ -74,9 +74,8 @@ def ablate(
     total = len({state.id for state in study.cells}) * len(cases)
     count = sum(state.status == "done" for state in study.cells) * len(cases)
     with progress(console) as say:
-        side_by_side = engine.make(study.lost) if engine.jobs > 1 or engine.engine == "ray" else None
-        for state, case, event in study.run(side_by_side):
-            if event == "failed":
+        for state, case, outcome in study.run(engine.make()):
+            if outcome.status == "failed":
                 console.print(
                     f"failed: {state.cell.label}: {in_flags(state.reason)}",
                     style="yellow",

@@ -10,6 +10,7 @@ import typer
 from ..errors import FusionkitError
 from ..memory import keep_pages
 from ..registry.kinds import DISTRIBUTION
+from ..storage.outcome import Stopped
 from .lazy import Commands
 
 __all__ = ["app", "main"]
@@ -78,4 +79,4 @@ def main() -> None:
 def _stopped(number: int, _: object) -> None:
     """Ctrl-C and SIGTERM: what is half done is undone on the way out, what is finished stays."""
     print("fusionkit: stopped; what was finished is kept", file=sys.stderr)
-    sys.exit(128 + number)
+    raise Stopped(128 + number)

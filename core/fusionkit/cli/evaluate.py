@@ -102,7 +102,6 @@ def evaluate(
     from ..scoring.cache import default_cache
     from ..scoring.detection import consistency_metrics
     from ..scoring.evaluation import evaluate as score
-    from ..scoring.evaluation import lost
     from ..scoring.maps import has_maps
     from ..scoring.metrics import load_metrics
     from ..storage.atomic import atomic_write
@@ -128,7 +127,7 @@ def evaluate(
             ranges=files.range,
             folder_scope=files.range_scope == "folder",
             resize=resize,
-            engine=engine.make(lost),
+            engine=engine.make(),
             cache=default_cache() if cache else None,
             report=lambda pair, done, total: say(f"{done} of {total} scored: {pair}"),
         )

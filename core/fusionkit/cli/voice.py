@@ -1,9 +1,12 @@
-"""What `run` says: for people on a terminal, in a log, or for machines."""
+"""Reports of `run`: for people on a terminal, in a log, or for programs."""
 
 import json
 import re
+import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,19 +15,20 @@ from .choices import printable
 from .fields import in_flags
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from ..batch.plan import Plan
-    from ..batch.run import Outcome
-    from ..batch.shards import ShardOutcome
-    from ..video.run import SegmentOutcome
+    from ..storage.outcome import Outcome
 
-__all__ = ["Voice"]
+__all__ = ["Reporter"]
 
-SAID, KINDS_OF_NOTES = 3, 1000  # times that one kind of note is printed; as many kinds are counted
+SAID, KINDS_OF_NOTES = 3, 1000  # times that one kind of note is printed; number of kinds that are counted
 NAMED = 10  # files without a partner that are named
+PARTS = {"": ("", ""), "shards": ("fused", "pairs"), "segments": ("frames", "frames")}  # of a task: count and name
 
 
 @dataclass
-class Voice:
+class Reporter:
     """machine: a JSON object a result on stdout, nothing else there. quiet: errors alone. loud: seconds a stage."""
 
     machine: bool = False
@@ -34,21 +38,21 @@ class Voice:
     examples: dict[str, str] = field(default_factory=dict)
 
     def line(self, text: str) -> None:
-        """A word at the end, on stdout."""
+        """Print a result to stdout."""
         if not (self.machine or self.quiet):
             typer.echo(text)
 
     def note(self, text: str) -> None:
-        """A word on the side."""
+        """Print a note to stderr."""
         if not (self.machine or self.quiet):
             typer.echo(f"note: {printable(in_flags(text))}", err=True)
 
     def warning(self, text: str, color: str = "yellow") -> None:
-        """What is not as it should be."""
+        """Print a warning to stderr."""
         typer.secho(printable(in_flags(text)), err=True, fg=color)
 
     def plan(self, plan: "Plan") -> None:
-        """What of the sources cannot be matched."""
+        """Name the sources that cannot be matched."""
         for first, second in plan.ambiguous:
             self.warning(f"failed: {first} and {second} have one name; rename or remove one", "red")
         if plan.unmatched and not self.quiet:
@@ -58,13 +62,33 @@ class Voice:
         for note in plan.notes:
             self.note(note)
 
-    def outcome(self, outcome: "Outcome", *, alone: bool = False) -> None:
-        """What became of a job; a note that many share is only counted after the first few."""
-        if self.machine:
-            typer.echo(json.dumps(_row(outcome)))
-        if outcome.status == "failed":
-            self.warning(f"failed: {outcome.job.key}: {outcome.reason}", "red")
-        before = "" if alone else f"{outcome.job.key}: "
+    def follow(self, outcomes: "Iterable[Outcome]", number: int, output: object, tasks: str = "") -> bool:
+        """Report each of `number` outcomes as it comes, then all of them in a line; whether nothing failed.
+
+        tasks: "shards" or "segments", which hold several pairs or frames.
+        """
+        began, status, parts = time.monotonic(), Counter[str](), Counter[str]()
+        part, unit = PARTS[tasks]
+        with self._bar() as progress:
+            bar = progress.add_task("", total=number, rate="")
+            for outcome in outcomes:
+                status[outcome.status] += 1
+                parts.update(outcome.counts)
+                made = parts[part] if part else status["done"]
+                rate = f"{made / max(1e-9, time.monotonic() - began):.2f} {unit}/s" if made else ""
+                progress.update(bar, advance=1, description=outcome.key.rpartition("/")[2], rate=rate)
+                self.outcome(outcome)
+        self._count_notes()
+        held = f"{tasks} of {parts[part]} {unit} " if part else ""
+        lost = f"; {parts['failed']} pairs failed" if "failed" in parts else ""
+        again = "; the same command tries them again" if status["failed"] else ""
+        counted = f"{status['done']} {held}fused, {status['skipped']} finished before, {status['failed']} failed"
+        self.line(f"{output}: {counted}{lost}{again}")
+        return not (status["failed"] or parts["failed"])
+
+    def outcome(self, outcome: "Outcome", *, named: bool = True) -> None:
+        """Report an outcome; a note that many share is only counted after the first few."""
+        before = f"{outcome.key}: " if named else ""
         for note in outcome.notes:
             kind = _kind(note, outcome)
             if kind in self.said or len(self.said) < KINDS_OF_NOTES:
@@ -72,60 +96,58 @@ class Voice:
                 self.examples.setdefault(kind, note)
             if self.said[kind] <= SAID:
                 self.note(f"{before}{note}")
-        if self.loud and outcome.record:
+        if outcome.status == "failed":
+            self.warning(f"failed: {outcome.key}: {outcome.reason}", "red")
+        elif outcome.reason:
+            self.warning(f"{outcome.key}: {outcome.reason}")
+        if self.loud and "seconds" in outcome.record:
             stages = ", ".join(f"{name} {seconds:g} s" for name, seconds in outcome.record["seconds"].items())
             self.note(f"{before}{stages}; at most {outcome.record['peak_memory_mb']:g} MB")
-
-    def shard(self, outcome: "ShardOutcome") -> None:
-        """What became of a shard; its pairs are in its ledger."""
-        shard = outcome.shard
         if self.machine:
-            row = {"key": shard.source, "status": outcome.status, "output": shard.output, "ledger": shard.ledger}
-            counts = {"fused": outcome.fused, "failed": outcome.failed, "seconds": round(outcome.seconds, 3)}
-            typer.echo(json.dumps({**row, **counts, "reason": in_flags(outcome.reason)}))
-        if outcome.status == "failed":
-            self.warning(f"failed: {outcome.reason}", "red")
-        elif outcome.failed:
-            self.warning(f"{shard.source}: {outcome.failed} pairs failed, see {shard.ledger}")
+            typer.echo(json.dumps(_row(outcome)))
 
-    def segment(self, outcome: "SegmentOutcome") -> None:
-        """What became of a segment of a video; each note once."""
-        for note in outcome.notes:
-            if note not in self.said:
-                self.said[note] = 1
-                self.examples[note] = note
-                self.note(note)
-        if self.machine:
-            row = {"key": outcome.segment.number, "status": outcome.status, "frames": outcome.frames}
-            typer.echo(json.dumps({**row, "reason": in_flags(outcome.reason)}))
-        if outcome.status == "failed":
-            self.warning(f"failed: from {outcome.segment.start:.1f} s: {outcome.reason}", "red")
-
-    def counted(self) -> None:
-        """How often the notes that were not printed any more came."""
+    def _count_notes(self) -> None:
+        """Count the notes that were suppressed."""
         for kind, times in self.said.items():
             if times > SAID:
                 how = "the same" if kind == self.examples[kind] else "likewise"
                 self.note(f"{how} for {times - SAID} more: {self.examples[kind]}")
 
+    def _bar(self) -> "Progress":
+        """A progress bar with the rate and the time left."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        shown = not (self.machine or self.quiet)
+        return Progress(
+            *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, disable=not shown
+        )
+
 
 def _kind(note: str, outcome: "Outcome") -> str:
     """A note without what differs from pair to pair: names of files, and numbers where a file is named."""
     kind = note
-    for path in outcome.job.sources:
-        kind = kind.replace(path.name, "FILE")
+    for source in outcome.record.get("sources", ()):
+        kind = kind.replace(Path(source["path"]).name, "FILE")
     return kind if kind == note else re.sub(r"[-+]?\d+(\.\d+)?", "N", kind)
 
 
 def _row(outcome: "Outcome") -> dict[str, Any]:
-    """A result for machines; `record` is what the manifest has of it."""
-    record = {key: value for key, value in outcome.record.items() if key != "notes"}
+    """An outcome for programs; `record` is its row in the manifest."""
     return {
-        "key": outcome.job.key,
-        "status": outcome.status,
-        "output": str(outcome.job.output),
+        "key": outcome.key,
+        "status": "fused" if outcome.status == "done" else outcome.status,
+        "output": outcome.output,
         "seconds": round(outcome.seconds, 3),
         "reason": in_flags(outcome.reason),
         "notes": [in_flags(note) for note in outcome.notes],
-        "record": record,
+        **outcome.counts,
+        "record": {key: value for key, value in outcome.record.items() if key != "notes"},
     }

@@ -6,20 +6,19 @@ from typing import Any, Protocol, TypeVar
 
 from ..memory import keep_pages
 
-__all__ = ["KILLED", "TRIES", "Engine", "SerialEngine", "begin_worker", "worker_threads"]
+__all__ = ["TRIES", "Engine", "SerialEngine", "begin_worker", "worker_threads"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 TRIES = 3  # of a task whose process was killed
-KILLED = "its process was killed each time, perhaps for memory; fewer `jobs` need less"  # and what is said of it then
 
 
 class Engine(Protocol):
     """Runs a function over tasks, here or elsewhere, and gives the results back as they come."""
 
     def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """Results of work(task), in any order. `work` never raises: what goes wrong is in its result."""
+        """Results of work(task), in any order. `work` never raises: see `storage.outcome.attempt`."""
 
 
 class SerialEngine:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ..options import Options
+from ..storage.outcome import lost
 from .engine import Engine, SerialEngine
 
 __all__ = ["EngineOptions"]
@@ -24,7 +25,7 @@ class EngineOptions(Options):
         "", description="of a running Ray cluster, such as auto or ray://HOST:10001; by default one is started here"
     )
 
-    def make(self, lost: Callable[[Any], Any]) -> Engine:
+    def make(self, lost: Callable[[Any], Any] = lost) -> Engine:
         """The engine; `lost(task)` is the result of a task whose process was killed each time."""
         if self.engine == "ray":
             from .cluster import RayEngine

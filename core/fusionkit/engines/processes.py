@@ -57,11 +57,11 @@ class ProcessEngine:
                 pending.extend(_Pending(task) for task in islice(waiting, self.jobs * (1 + AHEAD) - len(pending)))
                 if not pending:
                     return
-                for one in islice(pending, 1 if alone else None):
-                    one.future = one.future or pool.submit(_run, one.task)
                 first = pending[0]
-                assert first.future is not None
                 try:
+                    for one in islice(pending, 1 if alone else None):
+                        one.future = one.future or pool.submit(_run, one.task)
+                    assert first.future is not None
                     result = first.future.result()
                 except BrokenProcessPool:
                     pool.shutdown(wait=True, cancel_futures=True)

@@ -9,39 +9,41 @@ from ..errors import FusionkitError
 from ..images.picture import PEAK, Depth, Range, Span, own_span
 from .read import MAX_PIXELS, read_image
 
-__all__ = ["folder_ranges", "source_ranges"]
+__all__ = ["source_ranges"]
 
-FILES = 32  # that a range is taken from, spread over the folder
-VALUES = 50_000  # of each of them
+FILES = 32  # files that a range is taken from, spread over the folder
+VALUES = 50_000  # values taken from each file
 Place = tuple[Path, int | None]  # a file, and which of its pictures where it holds several
 
 
 def source_ranges(
-    groups: Sequence[Sequence[Path]], ranges: Sequence[Range], *, folder_scope: bool
+    groups: Sequence[Sequence[Path | Place]],
+    ranges: Sequence[Range],
+    *,
+    folder_scope: bool,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[Range, ...]:
-    """For each place in the groups its range, of one for all or one a place; of the folder where that is asked for."""
-    wanted = tuple(ranges[min(i, len(ranges) - 1)] for i in range(len(groups[0])))
-    return folder_ranges([[(path, None) for path in group] for group in groups], wanted) if folder_scope else wanted
+    """The range of each place in the groups, where `ranges` has one for all or one a place.
 
-
-def folder_ranges(
-    groups: Sequence[Sequence[Place]], wanted: Sequence[Range], max_pixels: int = MAX_PIXELS
-) -> tuple[Range, ...]:
-    """For each place in the groups the range to read its files with: what is wanted, "auto" replaced by numbers.
-
-    "auto" stays where the first file has 8 bits, or the data are what `read_image` would take them for anyway.
+    folder_scope: "auto" becomes the range of all files of that place; it stays where the first file has 8 bits, or the
+    data are what `read_image` would take them for anyway.
     """
+    count = max((len(group) for group in groups), default=0)
+    wanted = tuple(ranges[min(i, len(ranges) - 1)] for i in range(count))
+    if not folder_scope:
+        return wanted
     return tuple(
-        _of_folder([group[place] for group in groups], max_pixels) if span == "auto" else span
-        for place, span in enumerate(wanted)
+        _of_folder([group[i] for group in groups if i < len(group)], max_pixels) if span == "auto" else span
+        for i, span in enumerate(wanted)
     )
 
 
-def _of_folder(places: Sequence[Place], max_pixels: int) -> Range:
+def _of_folder(files: Sequence[Path | Place], max_pixels: int) -> Range:
     values, spans = [], set[Span]()
     depth: Depth = "8"
-    count = min(FILES, len(places))
-    for path, number in (places[i * len(places) // count] for i in range(count)):
+    count = min(FILES, len(files))
+    for file in (files[i * len(files) // count] for i in range(count)):
+        path, number = (file, None) if isinstance(file, Path) else file
         try:
             picture = read_image(path, "auto", max_pixels, number)
         except FusionkitError:

@@ -1,65 +1,60 @@
-"""Scores that were computed before, by the files' hashes and the metric's version: a stopped evaluation goes on."""
+"""Scores computed before, by the files' hashes and the metric's version: a stopped evaluation goes on."""
 
-import hashlib
-import json
-import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from ..contracts import Metric
+from ..errors import OutputError
 from ..storage.home import home_folder
+from ..storage.manifest import Manifest, digest
 
 __all__ = ["ScoreCache", "default_cache", "pair_key"]
 
-FORM = 1  # of what is kept; another one begins anew
-WAIT = 30.0  # seconds for another process's transaction
+FORM = 1  # of the rows; rows of another one are not read
 
 
 def default_cache() -> Path:
-    """The file that `fusionkit evaluate` keeps scores in."""
-    return home_folder() / "scores.sqlite"
+    """The folder that `fusionkit evaluate` keeps scores in."""
+    return home_folder() / "scores"
 
 
 class ScoreCache:
-    """A table of values; where its file cannot be used, it knows and keeps nothing."""
+    """Journals of scores in a folder, one for each beginning of a key, so that a look-up reads few rows.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    A folder that cannot be used knows and keeps nothing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def known(self, key: str, metrics: Mapping[str, Metric]) -> dict[str, float]:
-        """Those of the metrics whose value is there."""
-        with suppress(sqlite3.Error, OSError), closing(self._open()) as table:
-            rows = table.execute("SELECT metric, value FROM scores WHERE pair = ?", (key,)).fetchall()
-            values = dict(rows)
-            found = {name: values.get(_identity(name, metric), "") for name, metric in metrics.items()}
-            return {n: float("nan") if v is None else float(v) for n, v in found.items() if v != ""}
-        return {}
+        """Known values of these metrics."""
+        values: dict[str, float] = {}
+        with suppress(OutputError, OSError):
+            for found, row in self._journal(key).finished_rows():
+                values |= row["values"] if found == key and isinstance(row.get("values"), dict) else {}
+        identities = {name: _identity(name, metric) for name, metric in metrics.items()}
+        return {name: float(values[identity]) for name, identity in identities.items() if identity in values}
 
     def keep(self, key: str, values: Mapping[str, float], metrics: Mapping[str, Metric]) -> None:
-        """Values of some metrics; nan is kept as well."""
-        rows = [(key, _identity(name, metrics[name]), value) for name, value in values.items()]
-        with suppress(sqlite3.Error, OSError), closing(self._open()) as table, table:
-            table.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
+        """Keep values of some metrics, undefined ones included."""
+        row = {_identity(name, metrics[name]): value for name, value in values.items()}
+        with suppress(OutputError, OSError):
+            self._journal(key).append("score", key=key, status="ok", values=row)
 
-    def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        table = sqlite3.connect(self.path, timeout=WAIT)
-        table.execute(
-            "CREATE TABLE IF NOT EXISTS scores (pair TEXT, metric TEXT, value REAL, PRIMARY KEY (pair, metric))"
-        )
-        return table
+    def _journal(self, key: str) -> Manifest:
+        return Manifest(self.folder / f"{key[:2]}.jsonl")
 
 
 def pair_key(result: str, sources: Sequence[str], **how: Any) -> str:
-    """What a value depends on beside its metric: hashes of the files, and how they are read."""
-    text = json.dumps([FORM, result, list(sources), how], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Identity of a score beside its metric: hashes of the files, and how they are read."""
+    return digest(FORM, result, list(sources), how)
 
 
 def _identity(name: str, metric: Metric) -> str:
     options = metric.options.model_dump(mode="json") if isinstance(metric.options, BaseModel) else {}
-    return json.dumps([name, metric.version, metric.definition, options], sort_keys=True)
+    return digest(name, metric.version, metric.definition, options)

@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ..contracts import Metric, Sources
-from ..engines.engine import KILLED, Engine, SerialEngine
-from ..errors import FusionkitError, InputError
+from ..engines.engine import Engine, SerialEngine
+from ..errors import InputError
 from ..images import Picture, write_image
 from ..images.convert import to_tensor
 from ..images.picture import Range
@@ -27,17 +28,18 @@ from ..reading.ranges import source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
 from ..storage.manifest import file_record, sha256
+from ..storage.outcome import Outcome, attempt
 from .baselines import baseline_images, baseline_rows
 from .cache import ScoreCache, pair_key
 from .maps import overlay
 from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, paired_tests
 
-__all__ = ["Evaluation", "as_sources", "evaluate", "lost", "score_images"]
+__all__ = ["Evaluation", "as_sources", "evaluate", "score_images"]
 
 
 @dataclass
 class Evaluation:
-    """Values by method, metric and pair; what they mean; what could not be scored; how many were known from before."""
+    """Values by method, metric and pair; their metrics; failures; number of values known from before."""
 
     pairs: list[str]
     metrics: dict[str, Metric]
@@ -73,7 +75,7 @@ class Evaluation:
         return dict(zip(methods, (ranks / max(1, len(self.metrics))).tolist(), strict=True))
 
     def no_better_than_a_source(self) -> set[str]:
-        """Methods whose mean rank no source alone is behind: what was fused for nothing, by these metrics."""
+        """Methods that rank no better than an unfused source, by these metrics."""
         ranks = self.mean_ranks()
         alone = [ranks[label] for label, row in baseline_rows().items() if row.alone and label in ranks]
         return {name for name in self.values if name not in self.baselines and alone and ranks[name] >= min(alone)}
@@ -168,14 +170,12 @@ def evaluate(
 ) -> Evaluation:
     """Score folders of fused images against folders of sources, files matched by name without extension.
 
-    Only pairs that every method has are scored, so that all means are over the same pairs; what is missing or cannot
-    be read is in `failures`. Sizes must agree, unless `resize`: sources of another size are then resized to the last
-    one's. ranges: how sources of more than 8 bits are read, one or one a source; "auto" of all files where
-    `folder_scope`. A result of the last source's depth is read with its range. maps: a folder for METHOD/PAIR.png, what
-    was lost in blue and what was invented in red, by those of the metrics that have maps. engine: who
-    scores, with `lost` for what its processes lose. cache: a
-    file of scores by the hashes of files, in which those of a pair are kept as soon as they are known. `report` is
-    called after each pair.
+    Only pairs that every method has are scored, so that all means are over the same pairs; `failures` names files that
+    are missing or cannot be read. Sizes must agree, unless `resize`: sources of another size are then resized to the
+    last one's. ranges: stored black and white of sources of more than 8 bits, one or one a source; "auto" looks at all
+    files where `folder_scope`. A result of the last source's depth is read with its range. maps: a folder for
+    METHOD/PAIR.png, losses in blue and inventions in red, by those of the metrics that have maps. cache: a folder of
+    scores by the hashes of files, kept as soon as they are known. `report` is called after each pair.
     """
     matching = match_folders([*sources, *methods.values()])
     if not matching.groups:
@@ -186,43 +186,41 @@ def evaluate(
         if method not in methods:
             result.baselines.add(method)
     wanted = source_ranges([paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope)
-    work = _Work(tuple(methods), len(sources), dict(metrics), baselines, maps, wanted, resize, cache)
-    done = 0
-    for scored in (engine or SerialEngine()).map(work, matching.groups):
-        done += 1
-        report(scored.key, done, len(matching.groups))
-        result.reused += scored.reused
-        if scored.failure:
-            result.failures.append(scored.failure)
+    work = _Work(dict(metrics), baselines, maps, wanted, resize, cache)
+    pairs = [
+        _Pair(paths[-1].stem, paths[: len(sources)], dict(zip(methods, paths[len(sources) :], strict=True)))
+        for paths in matching.groups
+    ]
+    for done, outcome in enumerate((engine or SerialEngine()).map(partial(attempt, work), pairs), 1):
+        report(outcome.key, done, len(pairs))
+        if outcome.status == "failed":
+            result.failures.append(f"{outcome.key}: {outcome.reason}")
             continue
-        result.pairs.append(scored.key)
-        for method, values in scored.values.items():
+        result.reused += outcome.counts["reused"]
+        result.pairs.append(outcome.key)
+        for method, values in outcome.record["values"].items():
             for name, value in values.items():
                 result.values[method][name].append(value)
-        for method, record in scored.files.items():
+        for method, record in outcome.record["files"].items():
             result.files.setdefault(method, []).append(record)
     if not result.pairs:
         raise InputError(f"no pair could be scored: {result.failures[0]}")
     return result
 
 
-@dataclass
-class _Scored:
-    """What became of one pair."""
+@dataclass(frozen=True)
+class _Pair:
+    """Files of the sources, and of the result of each method."""
 
     key: str
-    values: dict[str, dict[str, float]] = field(default_factory=dict)
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    reused: int = 0
-    failure: str = ""
+    sources: tuple[Path, ...]
+    results: dict[str, Path]
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What is done for each pair; goes to other processes whole."""
+    """Scores a pair; sent to other processes whole."""
 
-    methods: tuple[str, ...]
-    sources: int
     metrics: dict[str, Metric]
     baselines: bool
     maps: Path | None
@@ -230,49 +228,32 @@ class _Work:
     resize: bool
     cache: Path | None
 
-    def __call__(self, paths: tuple[Path, ...]) -> _Scored:
-        """Score one pair: no pair may cost the others theirs, whatever a metric makes of it."""
-        scored = _Scored(paths[-1].stem)
-        try:
-            self._score(scored, paths[: self.sources], dict(zip(self.methods, paths[self.sources :], strict=True)))
-        except Exception as error:
-            named = "" if isinstance(error, FusionkitError) else f"{type(error).__name__}: "
-            scored.failure = f"{scored.key}: {named}{' '.join(str(error).split())[:300]}"
-        return scored
-
-    def _score(self, scored: _Scored, sources: tuple[Path, ...], results: dict[str, Path]) -> None:
-        scored.files = {method: file_record(path) for method, path in results.items()}
-        cache = ScoreCache(self.cache) if self.cache is not None else None
-        keys: dict[str, str] = {}
-        if cache is not None:
-            hashes = [sha256(path) for path in sources]
-            content = {method: record["sha256"] for method, record in scored.files.items()}
+    def __call__(self, pair: _Pair) -> Outcome:
+        files = {method: file_record(path) for method, path in pair.results.items()}
+        cache, known, keys = None, dict[str, dict[str, float]](), dict[str, str]()
+        if self.cache is not None:
+            cache = ScoreCache(self.cache)
+            content = {method: record["sha256"] for method, record in files.items()}
             content |= {name: f"baseline {name}" for name in (baseline_rows() if self.baselines else ())}
             how = {"ranges": self.ranges, "resize": self.resize}
+            hashes = [sha256(path) for path in pair.sources]
             keys = {method: pair_key(text, hashes, **how) for method, text in content.items()}
-            scored.values = {method: cache.known(key, self.metrics) for method, key in keys.items()}
-            scored.reused = sum(map(len, scored.values.values()))
-            if self.maps is None and all(len(values) == len(self.metrics) for values in scored.values.values()):
-                scored.values = {m: {n: values[n] for n in self.metrics} for m, values in scored.values.items()}
-                return
-        pictures = [read_image(path, span) for path, span in zip(sources, self.ranges, strict=False)]
+            known = {method: cache.known(key, self.metrics) for method, key in keys.items()}
+        counts = {"reused": sum(map(len, known.values()))}
+        if known and self.maps is None and all(len(values) == len(self.metrics) for values in known.values()):
+            return Outcome(pair.key, record={"values": known, "files": files}, counts=counts)
+        pictures = [read_image(path, span) for path, span in zip(pair.sources, self.ranges, strict=False)]
         originals = as_sources(pictures, resize=self.resize)
-        fused = {method: to_tensor(_result(path, pictures[-1]).pixels) for method, path in results.items()}
-        known = scored.values
-        scored.values = {}
+        fused = {method: to_tensor(_result(path, pictures[-1]).pixels) for method, path in pair.results.items()}
+        scored = {}
         for method, values in score_images(fused, originals, self.metrics, baselines=self.baselines, known=known):
-            scored.values[method] = values
+            scored[method] = values
             if cache is not None:
                 cache.keep(keys[method], values, self.metrics)
         if self.maps is not None:
             for method, image in fused.items():
-                write_image(self.maps / method / f"{scored.key}.png", overlay(image, originals, self.metrics), "8")
-
-
-def lost(paths: tuple[Path, ...]) -> _Scored:
-    """What becomes of a pair whose process is killed each time."""
-    key = paths[-1].stem
-    return _Scored(key, failure=f"{key}: {KILLED}")
+                write_image(self.maps / method / f"{pair.key}.png", overlay(image, originals, self.metrics), "8")
+        return Outcome(pair.key, record={"values": scored, "files": files}, counts=counts)
 
 
 def as_sources(pictures: Sequence[Picture], *, resize: bool) -> Sources:

@@ -3,14 +3,14 @@
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import OutputError
 
-__all__ = ["Staged", "atomic_write", "remove_strays", "stage"]
+__all__ = ["Staged", "atomic_write", "check_place", "remove_strays", "stage"]
 
 TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")
 
@@ -23,7 +23,7 @@ class Staged:
     path: Path
 
     def commit(self) -> None:
-        """Let it appear under its name, replacing what was there."""
+        """Rename it to `path`, replacing what was there."""
         try:
             self.temporary.replace(self.path)
         except OSError as error:
@@ -31,13 +31,26 @@ class Staged:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
     def discard(self) -> None:
-        """Remove it."""
+        """Remove the temporary file."""
         with suppress(OSError):
             self.temporary.unlink(missing_ok=True)
 
 
+def check_place(output: Path, sources: Iterable[Path] = (), *, replaceable: bool = False) -> None:
+    """Refuse, before any work, an output that is a folder, one of the sources, or there already."""
+    try:
+        if output.is_dir():
+            raise OutputError(f"{output}: is a folder; name a file, such as {output / 'fused.png'}")
+        if output.exists() and not replaceable:
+            raise OutputError(f"{output}: exists already; `force` overwrites it")
+        if os.path.realpath(output) in map(os.path.realpath, sources):
+            raise OutputError(f"{output}: is one of the sources; choose another name")
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written: {error.strerror}") from None
+
+
 def remove_strays(folder: Path) -> None:
-    """Remove what a killed process left under a temporary name; nobody else may be writing into the folder."""
+    """Remove temporary files of a killed process; no other process may be writing into the folder."""
     for path in folder.glob(".*.tmp*"):
         if TEMPORARY.fullmatch(path.name):
             with suppress(OSError):
@@ -46,7 +59,7 @@ def remove_strays(folder: Path) -> None:
 
 @contextmanager
 def stage(path: Path) -> Iterator[Staged]:
-    """Yield a temporary name beside `path` (same suffix); what is written there is on the disk when the block ends.
+    """Yield a temporary name beside `path` (same suffix), flushed to the disk when the block ends.
 
     A block that fails leaves nothing.
     """

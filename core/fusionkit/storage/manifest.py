@@ -1,16 +1,27 @@
-"""The record of a run: one JSON object a line, appended after each pair."""
+"""The journal of results: one JSON object a line, and which results earlier runs finished with which method.
+
+A result's row is written just before the result appears under its name; a row whose file is missing counts for nothing.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..errors import OutputError
+from ..errors import FusionkitError, OutputError
+from .outcome import Outcome
+from .places import tag
 from .regular import check_regular
 
-__all__ = ["Manifest", "file_record", "sha256"]
+__all__ = ["Ledger", "Manifest", "digest", "file_record", "is_current", "sha256"]
+
+
+def digest(*parts: Any) -> str:
+    """A short hash of what JSON holds, whatever the order of keys."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def sha256(path: Path) -> str:
@@ -20,14 +31,10 @@ def sha256(path: Path) -> str:
 
 
 def file_record(path: Path) -> dict[str, Any]:
-    """What identifies a source file: absolute path, hash, and size and time for a quick comparison."""
-    status = path.stat()
-    return {
-        "path": str(path.resolve()),
-        "sha256": sha256(path),
-        "bytes": status.st_size,
-        "modified_ns": status.st_mtime_ns,
-    }
+    """Identity of a file: absolute path, hash, and size and time for a quick comparison."""
+    state = path.stat()
+    known = {"bytes": state.st_size, "modified_ns": state.st_mtime_ns}
+    return {"path": str(path.resolve()), "sha256": sha256(path), **known}
 
 
 class Manifest:
@@ -37,7 +44,7 @@ class Manifest:
         self.path = path
 
     def append(self, event: str, **fields: Any) -> None:
-        """Write one line, in one piece, flushed."""
+        """Write one row, in one piece, flushed."""
         row = {"event": event, "time": datetime.now(UTC).isoformat(timespec="seconds"), **fields}
         line = json.dumps(row, ensure_ascii=False) + "\n"
         if not line.isascii() and any("\ud800" <= c <= "\udfff" for c in line):
@@ -50,7 +57,7 @@ class Manifest:
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write(line)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from None
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
     def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as stream:
@@ -60,7 +67,7 @@ class Manifest:
             return stream.read(1) == b"\n"
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """All complete lines."""
+        """All complete rows."""
         check_regular(self.path, OutputError)
         if not self.path.exists():
             return
@@ -72,3 +79,137 @@ class Manifest:
                     continue
                 if isinstance(row, dict):
                     yield row
+
+    def finished_rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Key and row of each result."""
+        for row in self.rows():
+            if row.get("status") == "ok" and isinstance(row.get("key"), str):
+                yield row["key"], row
+
+
+class _Kept(NamedTuple):
+    """A finished result, in few bytes: there may be millions."""
+
+    name: str
+    size: int
+    sources: bytes
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "_Kept | None":
+        """None for a row that lacks something, such as one edited by hand."""
+        try:
+            output, sources = row["output"], row["sources"] if "sources" in row else [row["source"]]
+            states = [[_path(s), s["bytes"], s["tag"] if "tag" in s else s["modified_ns"]] for s in sources]
+            return cls(Path(_path(output)).name, output["bytes"], _hashed(states))
+        except (KeyError, TypeError):
+            return None
+
+
+def _path(file: dict[str, Any]) -> str:
+    return file["path"] if "path" in file else str(file["address"])
+
+
+def _hashed(states: list[list[Any]]) -> bytes:
+    return hashlib.blake2b(repr(states).encode(errors="surrogateescape"), digest_size=16).digest()
+
+
+def _is_current(kept: _Kept | None, sources: Iterable[str], output: str) -> bool:
+    """Whether the sources are unchanged since the row was written, and the result is there in its size."""
+    if kept is None or not _is_there(kept, output):
+        return False
+    found = [(source, tag(source)) for source in sources]
+    return all(state for _, state in found) and kept.sources == _hashed([[s, *(t or {}).values()] for s, t in found])
+
+
+def _is_there(kept: _Kept, output: str) -> bool:
+    state = tag(output) if Path(output).name == kept.name else None
+    return state is not None and state["bytes"] == kept.size
+
+
+def is_current(row: dict[str, Any], method: str, sources: Iterable[str], output: str) -> bool:
+    """Whether a row is of this method and these sources (paths or addresses), and its result still there."""
+    return row.get("method") == method and _is_current(_Kept.of(row), sources, output)
+
+
+class Ledger(Manifest):
+    """A manifest as one method sees it: which results it finished, and which files are its own.
+
+    method: digest of all that decides the results. force: nothing counts as finished.
+    """
+
+    def __init__(self, path: Path, method: str, *, force: bool = False) -> None:
+        super().__init__(path)
+        self.method, self.force = method, force
+
+    @cached_property
+    def _read(self) -> tuple[dict[str, _Kept], dict[str, str], dict[str, Any]]:
+        """Results of this method, names of those of others, the last run of this method."""
+        mine: dict[str, _Kept] = {}
+        others: dict[str, str] = {}
+        run: dict[str, Any] = {}
+        for row in self.rows():
+            key, kept = row.get("key"), _Kept.of(row) if row.get("status") == "ok" else None
+            if kept is not None and isinstance(key, str):
+                (others if row.get("method") == self.method else mine).pop(key, None)
+                if row.get("method") == self.method:
+                    mine[key] = kept
+                else:
+                    others[key] = kept.name
+            elif row.get("event") == "run" and row.get("method") == self.method:
+                run = row
+        return mine, others, run
+
+    def refuse_others(self) -> None:
+        """Raise OutputError where the folder holds only what other methods made, unless `force`."""
+        mine, others, _ = self._read
+        folder = self.path.parent
+        stale = {key for key, name in others.items() if (folder / name).exists()}
+        if stale and not mine and len(stale) == len(others) and not self.force:
+            raise OutputError(
+                f"{folder}: holds {len(stale)} result(s) made with other options ({min(stale)} ...); choose another "
+                "folder, or `force` to redo them"
+            )
+
+    def finished(self, key: str, sources: Iterable[Path], output: Path) -> bool:
+        """Whether this method made `output` of these sources, and nothing was changed since."""
+        kept = self._read[0].get(key)
+        return not self.force and _is_current(kept, (str(path.resolve()) for path in sources), str(output))
+
+    def owns(self, key: str, output: Path) -> bool:
+        """Whether this method made `output` for `key`, and nobody changed it since."""
+        kept = self._read[0].get(key)
+        return kept is not None and _is_there(kept, str(output))
+
+    @property
+    def ranges(self) -> tuple[Any, ...]:
+        """Ranges that an earlier run of this method read its sources with, which a resumed one keeps; or none."""
+        found = self._read[2].get("ranges")
+        known = found if isinstance(found, list) and not self.force else []
+        return tuple(tuple(r) if isinstance(r, list) else r for r in known)
+
+    def run(self, **description: Any) -> None:
+        """Record the beginning of a run."""
+        self.append("run", method=self.method, **description)
+
+    def done(self, outcome: Outcome, **description: Any) -> None:
+        """Record a finished result, before it appears."""
+        self.append("pair", key=outcome.key, status="ok", method=self.method, **description, **outcome.record)
+
+    def settle(self, outcome: Outcome) -> Outcome:
+        """Record an outcome and let its result appear. Raises OutputError where the row cannot be written."""
+        staged = outcome.staged
+        if outcome.status == "failed":
+            self.append("pair", key=outcome.key, status="failed", method=self.method, error=outcome.reason)
+        elif outcome.status == "done":
+            try:
+                self.done(outcome)
+            except FusionkitError:
+                if staged is not None:
+                    staged.discard()
+                raise
+            try:
+                if staged is not None:
+                    staged.commit()
+            except FusionkitError as error:
+                return self.settle(Outcome(outcome.key, "failed", str(error)))
+        return outcome

@@ -1,4 +1,4 @@
-"""What is to be done with videos: which frames are whose neighbours, where shots and segments begin."""
+"""The plan of a video: its streams, and where shots and segments begin."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +10,14 @@ import numpy as np
 from ..errors import InputError, OutputError
 from ..images.picture import Depth, Picture
 from ..method.pipeline import Pipeline
+from ..storage.atomic import check_place
 from .options import VideoOptions, is_video
 from .streams import Frame, Stream
 
 __all__ = ["PARTS", "Segment", "Video", "picture_of", "plan_video"]
 
-CUT, THUMBNAIL = 0.2, 16  # mean change of small pictures of that side from which on a frame begins a new shot
-PARTS = ".nut"  # of the container that segments wait in: it keeps times and codecs as they are
+CUT, THUMBNAIL = 0.2, 16  # a frame whose thumbnail of this side changed by so much on average begins a new shot
+PARTS = ".nut"  # container of segments: keeps times and codecs as they are
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,15 @@ class Segment:
     shots: tuple[float, ...]
     path: Path
 
+    @property
+    def key(self) -> str:
+        """Name in messages and journals."""
+        return f"from {self.start:.1f} s"
+
 
 @dataclass(frozen=True)
 class Video:
-    """A job: streams, which of them is the reference, where the result goes, what it is written as."""
+    """A job: streams, index of the reference, the result's path, options, codec, segments."""
 
     streams: tuple[Stream, ...]
     reference: int
@@ -48,16 +54,15 @@ class Video:
 
     @property
     def folder(self) -> Path:
-        """Where segments wait."""
+        """Folder of finished segments."""
         return self.output.with_name(f".{self.output.name}.parts")
 
 
 def plan_video(pipeline: Pipeline, sources: Sequence[Path], output: Path, options: VideoOptions, force: bool) -> Video:
-    """What is to be done. Reads the reference's times once, to find its shots."""
+    """Open the streams, choose the reference, read its times once to find its shots."""
     if len(sources) < 2:
         raise InputError("one video is nothing to fuse; give two or more of one scene")
-    if output.exists() and not force:
-        raise OutputError(f"{output}: exists already; `force` overwrites it")
+    check_place(output, sources, replaceable=force)
     if output.suffix.lower() not in (".mp4", ".mkv", ".mov"):
         raise OutputError(f"{output}: video is written as .mp4, .mov or .mkv")
     if not all(is_video(source) for source in sources):
@@ -83,7 +88,7 @@ def plan_video(pipeline: Pipeline, sources: Sequence[Path], output: Path, option
 
 
 def _survey(stream: Stream) -> tuple[list[float], float]:
-    """Times at which shots begin, and that of the last frame; one frame in memory."""
+    """Times at which shots begin, and the last frame's; one frame in memory."""
     shots, before, last = [0.0], None, 0.0
     for frame in stream.frames():
         small = frame.values[:: max(1, stream.height // THUMBNAIL), :: max(1, stream.width // THUMBNAIL)]

@@ -1,110 +1,101 @@
 """Fusing video: frames of one moment, shot by shot, in segments that are resumed and shared between processes.
 
-What a shot is fused by (range, noise, alignment, kind of scene) is found at its first frame and kept; what follows the
-pictures (the look's curve, what counts as hot) is averaged over the frames before, so that nothing flickers. A segment
-begins with a few frames before its own, so that results do not depend on where segments begin or who makes them.
+Range, noise, alignment and kind of scene are fixed on a shot's first frame; the tone's curve and what counts as hot are
+running averages over the frames before, so that nothing flickers. A segment begins with a few frames before its own, so
+that results do not depend on where segments begin or who makes them.
 """
 
-import hashlib
-import json
 import shutil
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ..engines.engine import KILLED, Engine, SerialEngine
-from ..errors import FusionkitError, InputError, OutputError
+from ..engines.engine import Engine, SerialEngine
+from ..errors import InputError, OutputError
 from ..images.picture import Array, Depth, from_unit, own_span
 from ..method.pipeline import Pipeline
 from ..method.shot import Shot
-from ..storage.atomic import atomic_write, remove_strays
+from ..storage.atomic import remove_strays, stage
+from ..storage.manifest import Ledger, Manifest, digest
+from ..storage.outcome import Outcome, Stopped, attempt
 from .plan import Segment, Video, picture_of
 from .streams import Frame
 from .write import Writer, join
 
-__all__ = ["SegmentOutcome", "fuse_video", "lost_segment"]
+__all__ = ["fuse_video"]
 
-WARM = 12  # frames before a segment that settle what is averaged
-
-
-@dataclass(frozen=True)
-class SegmentOutcome:
-    """What became of a segment: "fused", "skipped" (was there already) or "failed"."""
-
-    segment: Segment
-    status: str
-    reason: str = ""
-    frames: int = 0
-    alone: int = 0
-    notes: tuple[str, ...] = ()
+WARM = 12  # frames before a segment that settle the running averages
 
 
 def fuse_video(
-    pipeline: Pipeline, video: Video, engine: Engine | None = None, *, force: bool = False
-) -> Iterator[SegmentOutcome]:
-    """Fuse segment after segment, those of an earlier run left out, and join them in the end."""
-    folder = video.folder
-    _prepare(video, _digest(pipeline, video), force=force)
-    failed = False
-    for outcome in (engine or SerialEngine()).map(partial(_attempt, pipeline, video), video.segments):
-        failed |= outcome.status == "failed"
-        yield outcome
-    if not failed:
-        join(video)
-        shutil.rmtree(folder, ignore_errors=True)
+    pipeline: Pipeline, video: Video, engine: Engine | None = None, *, force: bool = False, manifest: bool = False
+) -> Iterator[Outcome]:
+    """Fuse segment after segment, skipping those of an earlier run, and join them in the end.
+
+    A note that segments share is in the first one's outcome. manifest: record the run in NAME.manifest.jsonl beside
+    the result.
+    """
+    began, ledger, said, total = time.monotonic(), _opened(pipeline, video, force=force), set[str](), Counter[str]()
+    work = partial(attempt, partial(_fuse_new, pipeline, video, ledger))
+    outcomes = map(ledger.settle, (engine or SerialEngine()).map(work, video.segments))
+    for number, outcome in enumerate(outcomes, 1):
+        total.update(outcome.counts)
+        total[outcome.status] += 1
+        notes = [note for note in outcome.notes if note not in said]
+        said.update(notes)
+        if total["alone"] and number == len(video.segments):
+            notes.append(f"{total['alone']} frames had no partner within {video.within:.3f} s and were left out")
+        yield replace(outcome, notes=tuple(notes))
+    if total["failed"]:
+        return
+    join(video)
+    shutil.rmtree(video.folder, ignore_errors=True)
+    if manifest:
+        sources = [stream.source for stream in video.streams]
+        described = {"sources": sources, "frames": total["frames"], "seconds": round(time.monotonic() - began, 3)}
+        place = video.output.with_name(f"{video.output.stem}.manifest.jsonl")
+        Manifest(place).append("video", **described, **pipeline.describe())
 
 
-def lost_segment(segment: Segment) -> SegmentOutcome:
-    """What becomes of a segment whose process is killed each time."""
-    return SegmentOutcome(segment, "failed", KILLED)
-
-
-def _digest(pipeline: Pipeline, video: Video) -> str:
-    """A hash of all that decides the frames."""
+def _opened(pipeline: Pipeline, video: Video, *, force: bool) -> Ledger:
+    """The journal of the segments; those of another method, other sources or a forced run are removed."""
     files = [Path(stream.source) for stream in video.streams]
-    status = [[file.stat().st_size, file.stat().st_mtime_ns] if file.exists() else str(file) for file in files]
-    text = [pipeline.method(), status, video.options.model_dump(mode="json"), video.codec]
-    return hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()
-
-
-def _prepare(video: Video, digest: str, *, force: bool) -> None:
-    """The folder of segments: kept where they are of this very method and these sources, else empty."""
-    folder, mark = video.folder, video.folder / "digest"
+    states = [[file.stat().st_size, file.stat().st_mtime_ns] if file.exists() else str(file) for file in files]
+    method = digest(pipeline.method(), states, video.options.model_dump(mode="json"), video.codec)
+    folder = video.folder
+    ledger = Ledger(folder / "manifest.jsonl", method)
     try:
-        if force or not mark.exists() or mark.read_text() != digest:
+        if force or any(row.get("method") != method for row in ledger.rows()):
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        mark.write_text(digest)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
     remove_strays(folder)
+    return ledger
 
 
-def _attempt(pipeline: Pipeline, video: Video, segment: Segment) -> SegmentOutcome:
-    """One segment; whatever goes wrong is in the outcome."""
-    if segment.path.exists():
-        return SegmentOutcome(segment, "skipped")
-    try:
-        return _fuse(pipeline, video, segment)
-    except FusionkitError as error:
-        return SegmentOutcome(segment, "failed", str(error))
-    except Exception as error:
-        return SegmentOutcome(segment, "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+def _fuse_new(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) -> Outcome:
+    """Fuse a segment, unless it is finished."""
+    if ledger.finished(segment.key, (), segment.path):
+        return Outcome(segment.key, "skipped")
+    return _fuse(pipeline, video, segment)
 
 
-def _fuse(pipeline: Pipeline, video: Video, segment: Segment) -> SegmentOutcome:
+def _fuse(pipeline: Pipeline, video: Video, segment: Segment) -> Outcome:
     begin = max([t for t in segment.shots if t <= segment.start], default=0.0)
     warm = max(begin, segment.start - WARM / video.streams[video.reference].rate)
     shot, count, alone = Shot(), 0, 0
     notes: dict[str, None] = {}
-    if begin < warm:  # what the whole shot is fused by is found where it begins
+    if begin < warm:  # values that are fixed for the whole shot are found on its first frame
         frames = next((f for f in _moments(video, begin) if None not in f), None)
         if frames is not None:
             _fused(pipeline, video, frames, shot)
             shot.settle()
     cuts = {t for t in segment.shots if t > begin}
-    with atomic_write(segment.path) as temporary, Writer(temporary, video) as writer:
+    with stage(segment.path) as staged, Writer(staged.temporary, video) as writer:
         try:
             for frames in _moments(video, warm):
                 main = frames[video.reference]
@@ -120,16 +111,21 @@ def _fuse(pipeline: Pipeline, video: Video, segment: Segment) -> SegmentOutcome:
                 if main.time >= segment.start:
                     writer.write(main.time, values)
                     count += 1
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):
             if not any(stream.live for stream in video.streams):
-                raise  # a live stream ends like this, and is kept
+                raise  # Ctrl-C ends a live stream, whose frames are kept
         if not count:
             raise InputError(f"no frames of one moment within {video.within:.3f} s; say more by `match_within`")
-    return SegmentOutcome(segment, "fused", "", count, alone, tuple(notes))
+    counts = {"frames": count, "alone": alone}
+    output = {"path": str(segment.path), "bytes": staged.temporary.stat().st_size}
+    record = {"sources": [], "output": output, **counts}
+    return Outcome(
+        segment.key, notes=tuple(notes), output=str(video.output), staged=staged, record=record, counts=counts
+    )
 
 
 def _moments(video: Video, start: float) -> Iterator[tuple[Frame | None, ...]]:
-    """For each frame of the reference, the nearest of every other stream, None where none is near enough."""
+    """For each frame of the reference, the nearest of every other stream; None where none is near enough."""
     others = {
         i: _Nearest(stream.frames(max(0.0, start - 2 * video.within)))
         for i, stream in enumerate(video.streams)
@@ -141,7 +137,7 @@ def _moments(video: Video, start: float) -> Iterator[tuple[Frame | None, ...]]:
 
 
 class _Nearest:
-    """The frame of a stream that is nearest to times that grow; two are held."""
+    """The frame of a stream nearest to each of growing times; two are held."""
 
     def __init__(self, frames: Iterator[Frame]) -> None:
         self._frames = frames
@@ -161,7 +157,7 @@ def _fused(
     shot: Shot,
     notes: dict[str, None] | None = None,
 ) -> Array:
-    """The fused frame, in values as the reference stores them."""
+    """The fused frame in the reference's stored values."""
     pictures = []
     for i, frame in enumerate(frames):
         assert frame is not None
