@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from fusionkit.batch.options import FileOptions
-from fusionkit.batch.plan import Job, plan_folders
+from fusionkit.batch.options import NEUTRAL, FileOptions
+from fusionkit.batch.plan import Job, job_of, plan_folders
 from fusionkit.batch.run import fuse_files, fuse_folders, method_digest
 from fusionkit.errors import InputError, OutputError
 from fusionkit.images import write_image
@@ -125,6 +126,54 @@ def test_the_options_of_every_plugin_belong_to_the_method():
     assert methods[0] == methods[1] != methods[2]
 
 
+@pytest.mark.parametrize("name", FileOptions.model_fields)
+def test_every_file_option_belongs_to_the_method_or_decides_no_byte(name):
+    others = {
+        "depth": "16",
+        "range": ("full",),
+        "range_scope": "pair",
+        "save_transform": "rig.json",
+        "strip": True,
+        "quality": 50,
+        "png_level": 9,
+        "max_pixels": 1000,
+        "force": True,
+    }
+    method, before = pipeline(), FileOptions()
+    after = FileOptions(**{name: others[name]})
+    assert (method_digest(method, before) == method_digest(method, after)) == (name in NEUTRAL)
+
+
+def test_strip_redoes_a_folder_that_was_fused_with_its_metadata(tmp_path, pair_files):
+    exif = Image.Exif()
+    exif[0x013B] = "Ann Artist"
+    for name, source in zip(("ir", "vi"), pair_files, strict=True):
+        (tmp_path / name).mkdir()
+        load_image(source).save(tmp_path / name / "a.jpg", exif=exif)
+    out = tmp_path / "out"
+    jobs = plan_folders([tmp_path / "ir", tmp_path / "vi"], out, ".jpg").jobs
+    assert [o.status for o in fuse_folders(pipeline(), jobs, out, FileOptions())] == ["done"]
+    assert load_image(out / "a.jpg").getexif()[0x013B] == "Ann Artist"
+    with pytest.raises(OutputError, match="other options"):
+        list(fuse_folders(pipeline(), jobs, out, FileOptions(strip=True)))
+    assert [o.status for o in fuse_folders(pipeline(), jobs, out, FileOptions(strip=True, force=True))] == ["done"]
+    assert 0x013B not in load_image(out / "a.jpg").getexif()
+    assert [o.status for o in fuse_folders(pipeline(), jobs, out, FileOptions(strip=True))] == ["skipped"]
+
+
+def test_a_plugin_that_ends_the_program_fails_its_pair_only(folders, tmp_path, monkeypatch):
+    from fusionkit_priors.baselines import Average
+
+    original, calls = Average.correct, []
+
+    def correct(self, *given):
+        calls.append(1)
+        return sys.exit(0) if len(calls) == 1 else original(self, *given)
+
+    monkeypatch.setattr(Average, "correct", correct)
+    assert [o.status for o in run(folders, tmp_path / "out").values()] == ["failed", "done", "done"]
+
+
 def test_only_our_own_unchanged_results_are_ever_redone(folders, tmp_path):
     out = tmp_path / "out"
     run(folders, out)
@@ -197,6 +246,28 @@ def test_a_result_never_replaces_a_source(tmp_path, pair_files):
     a, b = (Path(shutil.copy(p, tmp_path)) for p in pair_files)
     with pytest.raises(OutputError, match="is one of the sources"):
         fuse_files(pipeline(), Job("x", (a, b), b), FileOptions(force=True))
+
+
+def test_without_an_output_the_result_lies_beside_the_reference_and_each_source_is_decoded_once(
+    tmp_path, pair_files, monkeypatch
+):
+    import fusionkit.reading.read as reading
+
+    decoded, original, opened, watched = [], reading._read, [], [True]
+    monkeypatch.setattr(reading, "_read", lambda *given: decoded.append(given[1].name) or original(*given))
+    sources = [Path(shutil.copy(path, tmp_path)) for path in pair_files]
+
+    def hook(event, given):  # it stays, and looks at nothing afterwards
+        if watched and event == "open" and str(given[0]) in map(str, sources):
+            opened.append(str(given[0]))
+
+    sys.addaudithook(hook)
+    outcome = fuse_files(pipeline(), job_of(sources, None), FileOptions())
+    watched.clear()
+    assert outcome.output == str(tmp_path / "vis-fused.png")
+    assert sorted(decoded) == ["ir.png", "vis.png"]
+    assert len(opened) <= 2 * 6  # its header, its kind, three times by Pillow, its hash
+    assert fuse_files(pipeline(), job_of(sources, None), FileOptions()).output == str(tmp_path / "vis-fused-2.png")
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,24 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fusionkit.batch.options import FileOptions
 from fusionkit.batch.plan import plan_shards
+from fusionkit.batch.shards import fuse_shards
+from fusionkit.engines.engine import SerialEngine
 from fusionkit.errors import InputError, OutputError
 from fusionkit.images import write_image
+from fusionkit.method.pipeline import Pipeline
 from fusionkit.scenes import infrared_visible
 from fusionkit.storage import places
 from harness import run_cli
@@ -139,6 +145,69 @@ class TestShards:
             plan_shards([str(shards / "none-*.tar")], "out")
         with pytest.raises(OutputError, match="holds the sources"):
             plan_shards([str(shards / "in" / "*.tar")], str(shards / "in"))
+
+
+class TestLosses:
+    """Pairs that cannot be had: never counted as done."""
+
+    @pytest.fixture
+    def source(self, shards, tmp_path):
+        (tmp_path / "in").mkdir()
+        return shutil.copy(shards / "in" / "000.tar", tmp_path / "in" / "a.tar")
+
+    @staticmethod
+    def fuse(folder, *more):
+        return run(folder, "out", *more)
+
+    @pytest.mark.parametrize("damage", ["header", "block", "cut", "cut in data"])
+    def test_a_damaged_archive_fails_as_a_whole_and_is_tried_again(self, source, tmp_path, damage):
+        whole = Path(source).read_bytes()
+        with tarfile.open(source) as archive:
+            at = archive.getmember("day/0002.ir.png").offset
+        data = bytearray(whole)
+        if damage == "header":
+            data[at + 100] ^= 1
+        elif damage == "block":
+            data[at : at + 512] = bytes(512)
+        else:
+            data = data[: at + (600 if damage == "cut in data" else 0)]
+        Path(source).write_bytes(data)
+        for _ in range(2):
+            done = self.fuse(tmp_path)
+            assert (done.returncode, "0 shards of 0 pairs fused, 0 finished before, 1 failed" in done.stdout) == (
+                1,
+                True,
+            )
+            assert "damaged" in done.stderr
+            assert not list((tmp_path / "out").glob("*"))
+        Path(source).write_bytes(whole)
+        assert "1 shards of 4 pairs fused" in self.fuse(tmp_path).stdout
+
+    def test_hidden_members_are_no_images(self, source, tmp_path):
+        with tarfile.open(source, "a") as archive:
+            add(archive, "day/._0001.ir.png", b"of a Mac")
+        assert self.fuse(tmp_path).returncode == 0
+
+    def test_pairs_that_failed_are_counted_at_each_start(self, shards, serial):
+        again = run(shards, "serial")
+        assert again.returncode == 1
+        assert "2 pairs failed" in again.stdout
+
+    def test_a_full_disk_fails_the_shard(self, source, tmp_path, monkeypatch):
+        import fusionkit.batch.run as running
+
+        def full(*given, **how):
+            raise OSError(28, "No space left on device")
+
+        pipeline, options = Pipeline(prior="average", backbone="identity", device="cpu"), FileOptions()
+        plan = plan_shards([str(source)], str(tmp_path / "out")).shards
+        with monkeypatch.context() as patch:
+            patch.setattr(running, "store_image", full)
+            [outcome] = fuse_shards(pipeline, plan, options, SerialEngine())
+        assert (outcome.status, "No space left" in outcome.reason) == ("failed", True)
+        assert not list((tmp_path / "out").glob("*"))
+        [outcome] = fuse_shards(pipeline, plan, options, SerialEngine())
+        assert outcome.counts == {"fused": 4, "failed": 0}
 
 
 def test_braces_and_addresses(tmp_path):

@@ -3,6 +3,8 @@
 import json
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 import numpy as np
@@ -34,6 +36,19 @@ def test_a_killed_process_costs_its_own_task_and_no_other(tmp_path):
     assert found == [(task, "lost" if task == 5 else "done") for task in range(8)]
     assert len(list(tmp_path.glob("2-*"))) == 2
     assert len(list(tmp_path.glob("5-*"))) == TRIES
+
+
+def test_a_pool_that_breaks_before_a_task_is_handed_over_is_made_again(monkeypatch):
+    original, calls = ProcessPoolExecutor.submit, []
+
+    def submit(self, *given):
+        calls.append(1)
+        if len(calls) == 3:
+            raise BrokenProcessPool("a worker died")
+        return original(self, *given)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    assert [task for task, _ in ProcessEngine(2, lost).map(slow_first, range(6))] == list(range(6))
 
 
 def test_what_cannot_be_sent_is_one_line():

@@ -1,7 +1,10 @@
 """Video: frames by their times, shots, segments, what is kept of the reference."""
 
+import shutil
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from fusionkit.engines.processes import ProcessEngine  # noqa: E402
 from fusionkit.errors import ImageReadError, InputError, OutputError  # noqa: E402
 from fusionkit.method.pipeline import Pipeline  # noqa: E402
 from fusionkit.scenes import infrared_visible, multi_focus  # noqa: E402
-from fusionkit.storage.outcome import lost  # noqa: E402
+from fusionkit.storage.outcome import Stopped, lost  # noqa: E402
 from fusionkit.video.options import VideoOptions, address, is_video  # noqa: E402
 from fusionkit.video.plan import plan_video  # noqa: E402
 from fusionkit.video.run import fuse_video  # noqa: E402
@@ -122,6 +125,32 @@ def test_a_run_that_was_stopped_goes_on_with_the_next_segment(pair, pipeline, tm
     list(islice(fuse_video(pipeline, video), 1))
     _, outcomes = fuse(Pipeline(prior="average", device="cpu"), pair, out, segment=0.4)
     assert [o.status for o in outcomes] == ["done"] * 3
+
+
+def test_a_source_is_never_the_output(pair, pipeline, tmp_path):
+    sources = [shutil.copy(path, tmp_path) for path in pair]
+    before = Path(sources[1]).read_bytes()
+    with pytest.raises(OutputError, match="is one of the sources"):
+        fuse(pipeline, [Path(s) for s in sources], Path(sources[1]), force=True)
+    assert Path(sources[1]).read_bytes() == before
+
+
+def test_a_live_stream_that_is_stopped_is_kept(pair, pipeline, tmp_path, monkeypatch):
+    original = Stream.frames
+
+    def stopped(self, start=0.0):
+        for number, frame in enumerate(original(self, start)):
+            if number == 5:
+                raise Stopped(130)
+            yield frame
+
+    video = plan_video(pipeline, pair, tmp_path / "out.mp4", VideoOptions(), force=False)
+    live = tuple(replace(stream, live=True) for stream in video.streams)
+    monkeypatch.setattr(Stream, "frames", stopped)
+    [outcome] = fuse_video(pipeline, replace(video, streams=live))
+    assert (outcome.status, outcome.counts["frames"] > 0) == ("done", True)
+    with pytest.raises(Stopped):
+        list(fuse_video(pipeline, replace(video, output=tmp_path / "b.mp4"), force=True))
 
 
 def test_16_bits_are_kept_to_the_last(tmp_path):

@@ -1,1 +1,1 @@
-"""Who does the work: engines map it over tasks. The plan before them and the ledger behind them do not know how."""
+"""Engines map work over tasks, here or elsewhere; the plan before them and the ledger behind them do not know how."""

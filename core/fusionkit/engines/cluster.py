@@ -14,7 +14,7 @@ from .engine import TRIES, Result, Task, begin_worker, unpicklable, worker_threa
 
 __all__ = ["RayEngine"]
 
-AHEAD = 8  # results for each worker that may wait for an earlier one: they come in the order of the tasks
+AHEAD = 8  # finished results a worker that may wait for an earlier task
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what the next release does anyway; said at each start otherwise
@@ -23,13 +23,13 @@ QUIET = {
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Actors of a Ray cluster, the work, its model included, sent to each once; results in the order of the tasks.
+    """Actors of a Ray cluster; the work, its model included, is sent to each once; results in the order of the tasks.
 
-    Correctness never rests on Ray: the work leaves whole results or none and its record is its caller's ledger. An
-    actor whose process or machine is lost is replaced and its task begun anew, on another one; a task that was lost
-    `TRIES` times is given up: `lost(task)` is its result. jobs: actors, 0 for as many as the cluster has cores.
-    address: of the cluster ("auto" finds the one that this machine belongs to); empty starts one on this machine. All
-    machines need fusionkit, the same plug-ins, and the same paths (a shared file system), or buckets.
+    Correctness never rests on Ray: a task writes a whole result or none, the caller's ledger records which. An actor
+    whose process or machine is lost is replaced, and its task started again; the result of a task that was lost `TRIES`
+    times is `lost(task)`. jobs: number of actors, 0 for the cluster's cores. address: the cluster's ("auto" finds the
+    one of this machine); empty starts one here. All machines need fusionkit, the same plug-ins, and the same paths (a
+    shared file system), or buckets.
     """
 
     jobs: int
@@ -62,14 +62,14 @@ class RayEngine:
         return ray
 
     def _answers(self) -> None:
-        """Raise OSError where nothing listens at HOST:PORT: Ray itself would ask there for many minutes."""
+        """Raise OSError where nothing listens at HOST:PORT; Ray itself would try for many minutes."""
         host, colon, port = self.address.rpartition("//")[2].rpartition(":")
         if colon and port.isdigit():
             socket.create_connection((host, int(port)), timeout=10).close()
 
     def _connect(self, ray: Any) -> None:
         how: dict[str, Any] = {"address": self.address}
-        if not self.address:  # a cluster of our own has as many places as workers are asked for
+        if not self.address:  # its own cluster has one core a worker
             how = {"address": "local", "num_cpus": self.jobs or os.cpu_count(), "include_dashboard": False}
         try:
             self._answers()

@@ -1,4 +1,4 @@
-"""What an engine is, and the one that is this process alone."""
+"""The contract of an engine, and the engine of this process alone."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -15,14 +15,14 @@ TRIES = 3  # of a task whose process was killed
 
 
 class Engine(Protocol):
-    """Runs a function over tasks, here or elsewhere, and gives the results back as they come."""
+    """Maps a function over tasks, here or elsewhere; yields results as they come."""
 
     def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """Results of work(task), in any order. `work` never raises: see `storage.outcome.attempt`."""
 
 
 class SerialEngine:
-    """One after another, in this process, in order."""
+    """Tasks one after another, in this process."""
 
     def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """As in `Engine.map`; the next task begins when its result is asked for."""
@@ -30,12 +30,12 @@ class SerialEngine:
 
 
 def worker_threads(jobs: int) -> int:
-    """Threads of each of so many processes that share this machine's cores."""
+    """Threads of each of `jobs` processes that share this machine's cores."""
     return max(1, (os.cpu_count() or 1) // jobs)
 
 
 def begin_worker(threads: int) -> None:
-    """What a process of an engine does first."""
+    """Prepare a process of an engine: memory and threads."""
     import torch
 
     keep_pages()
@@ -43,5 +43,5 @@ def begin_worker(threads: int) -> None:
 
 
 def unpicklable(jobs: Any, error: Exception) -> str:
-    """The message for work that cannot be sent."""
+    """Message for work that cannot be pickled."""
     return f"`jobs={jobs}`: the method cannot be sent to other processes: {error}"

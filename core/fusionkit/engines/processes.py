@@ -16,12 +16,12 @@ from .engine import TRIES, Result, Task, begin_worker, unpicklable, worker_threa
 
 __all__ = ["ProcessEngine"]
 
-AHEAD = 2  # tasks that wait beside each process
+AHEAD = 2  # waiting tasks a process
 
 
 @dataclass
 class _Pending:
-    """A task on its way, and how often it was begun; no future: it waits to be begun anew."""
+    """A task with its number of starts; without a future it waits to be started again."""
 
     task: Any
     future: "Future[Any] | None" = None
@@ -34,11 +34,11 @@ class _Pending:
 
 @dataclass(frozen=True)
 class ProcessEngine:
-    """Processes side by side that share the cores; results come in the order of the tasks, a few of which wait.
+    """Processes side by side that share the cores; results in the order of the tasks.
 
-    The work is sent to each process once and has to be picklable. Where the system kills a process (out of memory,
-    kill -9), the tasks that were at work begin anew, one after another until it is clear which one does it; a task that
-    was lost `TRIES` times is given up: `lost(task)` is its result.
+    The work is sent to each process once and must be picklable. Where the system kills a process (out of memory,
+    kill -9), the running tasks are started again one by one, to find which of them it is; the result of a task that was
+    lost `TRIES` times is `lost(task)`.
     """
 
     jobs: int
@@ -70,7 +70,7 @@ class ProcessEngine:
                         one.future = one.future if one.finished else None
                     first.tries += bool(alone)
                     open_ones = [i for i, one in enumerate(pending) if one.future is None][: self.jobs]
-                    alone = alone or open_ones[-1] + 1  # one of those that were at work: each by itself, to see which
+                    alone = alone or open_ones[-1] + 1  # tasks to run one by one, to find the killer
                     if first.tries < TRIES:
                         continue
                     result = self.lost(first.task)
@@ -85,11 +85,11 @@ class ProcessEngine:
         return ProcessPoolExecutor(self.jobs, multiprocessing.get_context("spawn"), _begin, start)
 
 
-_work: list[Callable[[Any], Any]] = []  # of this process, when it is one of the engine's
+_work: list[Callable[[Any], Any]] = []  # the work of a worker process
 
 
 def _begin(work: Callable[[Any], Any], threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which lets what is at work end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which lets running tasks end
     begin_worker(threads)
     _work[:] = [work]
 

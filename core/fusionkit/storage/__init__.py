@@ -1,1 +1,1 @@
-"""Files that appear whole, and the record of what was done."""
+"""Files that appear whole, outcomes of tasks, and their journal."""

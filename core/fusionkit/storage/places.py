@@ -1,4 +1,4 @@
-"""Files on this machine's file systems, and objects in buckets (s3://, gs://, az://), by one set of functions.
+"""Files of this machine and objects in buckets (s3://, gs://, az://), by one set of functions.
 
 Buckets need the extra `cloud`. Credentials, region and endpoint are the environment's, as for the vendors' tools
 (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL ...).
@@ -25,7 +25,7 @@ SPECIAL = re.compile(r"[*?\[]")
 
 
 def expand(pattern: str) -> list[str]:
-    """Addresses that a pattern stands for: *, ? and [...] of what there is, {000..123} of what is said, in order."""
+    """Addresses that match a pattern: *, ? and [...] match existing names, {000..123} counts."""
     braces = BRACES.search(pattern)
     if braces:
         first, last = braces.groups()
@@ -45,13 +45,13 @@ def expand(pattern: str) -> list[str]:
 
 
 def beside(folder: str, name: str) -> str:
-    """The address of a name in a folder or below a prefix."""
+    """Address of a name in a folder or below a prefix."""
     bucket, key = _split(folder)
     return f"{bucket}/{key.strip('/')}/{name}".replace("//" + name, "/" + name) if bucket else str(Path(folder) / name)
 
 
 def tag(address: str) -> dict[str, Any] | None:
-    """What changes when the contents do: bytes, and the object's tag or the file's time; None where nothing is."""
+    """State of a file or object: bytes, and modification time or tag; None where there is none."""
     bucket, key = _split(address)
     if not bucket:
         path = Path(address)
@@ -65,7 +65,7 @@ def tag(address: str) -> dict[str, Any] | None:
 
 
 def read_text(address: str) -> str:
-    """The text of a small file; empty where there is none."""
+    """Text of a small file; empty where there is none."""
     bucket, key = _split(address)
     if not bucket:
         path = Path(address)
@@ -79,7 +79,7 @@ def read_text(address: str) -> str:
 
 @contextmanager
 def fetched(address: str, folder: Path) -> Iterator[Path]:
-    """The file itself, or a copy of the object in `folder` for as long as it is used."""
+    """The file itself, or a copy of the object in `folder` inside the block."""
     bucket, key = _split(address)
     if not bucket:
         yield Path(address)
@@ -129,7 +129,7 @@ def _bucket(bucket: str) -> Any:
 
 @contextmanager
 def _plain_words(address: str, kind: type[FusionkitError]) -> Iterator[None]:
-    """What an object store says, in one line, without its nested reports."""
+    """Turn an object store's exceptions into one line, without their nested reports."""
     try:
         yield
     except FusionkitError:

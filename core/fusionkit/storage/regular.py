@@ -1,4 +1,4 @@
-"""Files that can be read to their end: no pipes, no devices, nothing larger than it can be."""
+"""Files that can be read to their end: no pipes, no devices, nothing above the allowed size."""
 
 import stat
 from pathlib import Path
@@ -11,7 +11,7 @@ __all__ = ["check_regular"]
 def check_regular(path: Path, error: type[FusionkitError], most: int | None = None) -> None:
     """Raise `error` where `path` exists and is a pipe, a socket or a device, or has more than `most` bytes.
 
-    What is missing, a folder or in a circle of links is left to whoever opens it.
+    Missing files, folders and circles of links are left to the caller that opens them.
     """
     try:
         status = path.stat()
