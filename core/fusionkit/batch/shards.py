@@ -11,7 +11,6 @@ import json
 import shutil
 import tarfile
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,7 +50,7 @@ def fuse_shards(
 
 
 def _fuse_shard(pipeline: Pipeline, options: FileOptions, suffix: str, method: str, shard: Shard) -> Outcome:
-    start, state = time.perf_counter(), places.tag(shard.key)
+    state = places.tag(shard.key)
     if state is None:
         raise InputError(f"{shard.key}: is not there")
     row = _last_row(shard.ledger)
@@ -65,7 +64,6 @@ def _fuse_shard(pipeline: Pipeline, options: FileOptions, suffix: str, method: s
         shard.key,
         "skipped" if skipped else "done",
         f"{row['failed']} pairs failed, see {shard.ledger}" if row["failed"] else "",
-        seconds=time.perf_counter() - start,
         output=shard.output,
         record={"ledger": shard.ledger},
         counts={"fused": 0 if skipped else row["fused"], "failed": row["failed"]},

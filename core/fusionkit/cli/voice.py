@@ -67,7 +67,7 @@ class Reporter:
 
         tasks: "shards" or "segments", which hold several pairs or frames.
         """
-        began, status, parts = time.monotonic(), Counter[str](), Counter[str]()
+        began, status, parts, rate = time.monotonic(), Counter[str](), Counter[str](), ""
         part, unit = PARTS[tasks]
         with self._bar() as progress:
             bar = progress.add_task("", total=number, rate="")
@@ -83,7 +83,7 @@ class Reporter:
         lost = f"; {parts['failed']} pairs failed" if "failed" in parts else ""
         again = "; the same command tries them again" if status["failed"] else ""
         counted = f"{status['done']} {held}fused, {status['skipped']} finished before, {status['failed']} failed"
-        self.line(f"{output}: {counted}{lost}{again}")
+        self.line(f"{output}: {counted}{lost}{again}" + (f"; {rate}" if part and rate else ""))
         return not (status["failed"] or parts["failed"])
 
     def outcome(self, outcome: "Outcome", *, named: bool = True) -> None:

@@ -1,7 +1,8 @@
 """The outcome of a task, and the one way to try a task: whatever goes wrong in one stops no other."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 from ..errors import FusionkitError, OutputError
@@ -51,8 +52,10 @@ class Outcome:
 
 def attempt(work: Callable[[AnyTask], Outcome], task: AnyTask) -> Outcome:
     """The outcome of work(task), or one line on the exception that it raised."""
+    start = time.perf_counter()
     try:
-        return work(task)
+        outcome = work(task)
+        return outcome if outcome.seconds else replace(outcome, seconds=time.perf_counter() - start)
     except Stopped:
         raise
     except FusionkitError as error:
