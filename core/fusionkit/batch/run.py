@@ -160,17 +160,13 @@ def fuse_job(
                 quality=options.quality,
                 metadata=None if options.strip else fused.picture.metadata,
             )
+    described = {"path": str(output), "depth": depth, "size": list(fused.picture.size)}
     record = {
         "sources": [file_record(p) for p in job.sources],
         "ranges": [None if p.depth == "8" else list(p.span) for p in pictures],
         "reference_source": fused.reference + 1,
         "notes": notes,
-        "output": {
-            **file_record(staged.temporary),
-            "path": str(output),
-            "depth": depth,
-            "size": list(fused.picture.size),
-        },
+        "output": {**file_record(staged.temporary), **described},
         "restored": [r.record() for r in fused.restored],
         **fused.found,
         "evaluations": fused.evaluations,
