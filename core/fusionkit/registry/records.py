@@ -65,7 +65,7 @@ class TableRow:
 
     place: int
     label: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     alone: bool = False
 
 
