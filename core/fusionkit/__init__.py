@@ -14,6 +14,7 @@ from .registry import records
 from .registry.hookspecs import hookimpl
 from .registry.kinds import DISTRIBUTION
 from .registry.records import *  # noqa: F403  all of them
+from .threads import wait_briefly
 
 if TYPE_CHECKING:
     from .api import fuse
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from .method.result import Fused
     from .reading import read_image
     from .registry.loading import list_plugins
+
+wait_briefly()  # only before torch is imported does it hear
 
 __all__ = [
     "Backbone",

@@ -13,6 +13,7 @@ from .memory import peak_memory_mb
 from .method.pipeline import Pipeline
 from .numerics.layers import Convolution
 from .numerics.precision import arithmetic, cleans_in_bfloat16
+from .numerics.private import winograd_operator
 from .numerics.window import gaussian_blur
 from .scenes import infrared_visible
 from .timing import Stopwatch
@@ -34,8 +35,8 @@ NETWORKS = ("restore", "velocity", "encode", "decode")  # stages that are little
 
 @dataclass(frozen=True)
 class Measured:
-    """images: a second. seconds: of one batch. stages: seconds each, of one batch. share: of the peak that the networks
-    reach, None where none runs. memory: MB.
+    """Images per second; seconds per batch, in all and by stage; share of the peak that the networks reach, None where
+    none runs; memory in MB.
     """
 
     sources: str
@@ -47,7 +48,7 @@ class Measured:
 
 
 def measure(pipeline: Pipeline, size: tuple[int, int], batch: int, runs: int) -> Iterator[Measured]:
-    """Clean sources, then noisy ones, of (height, width), so many at once."""
+    """Measure batches of clean sources, then of noisy ones, of size (height, width)."""
     device, settled = pipeline.device, _settled(pipeline.device)
     clean = [gaussian_blur(_tensor(image, batch).to(device), 1.5) for image in infrared_visible(size)]
     generator = torch.Generator().manual_seed(0)
@@ -75,7 +76,7 @@ def measure(pipeline: Pipeline, size: tuple[int, int], batch: int, runs: int) ->
 
 
 def convolution_peak(device: torch.device, precision: str) -> float:
-    """Operations a second of convolutions, the best of two sizes and two layouts (`numerics.layers`)."""
+    """Operations per second of convolutions: the best of two widths and two memory formats (`numerics.layers`)."""
     kind, best = torch.bfloat16 if cleans_in_bfloat16(precision, device) else torch.float32, 0.0
     side = 1024 if device.type == "cuda" else 192
     for channels, layout in product((64, 128), (torch.channels_last, torch.contiguous_format)):
@@ -88,7 +89,7 @@ def convolution_peak(device: torch.device, precision: str) -> float:
 
 
 def median_seconds(function: Callable[[], object], runs: int, settled: Callable[[], object]) -> float:
-    """Of so many calls after one that warms up."""
+    """Median seconds of `runs` calls after one that warms up."""
     function()
     taken = []
     for _ in range(runs):
@@ -106,14 +107,14 @@ def _settled(device: torch.device) -> Callable[[], object]:
 
 
 def operations(run: Callable[[], object]) -> float:
-    """Of networks: as the definition has them, whatever the algorithm; PyTorch does not know them of its own NNPACK."""
+    """Floating-point operations of the networks in a run, as their definition counts them, whatever the algorithm."""
     from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
     def convolution(x: list[int], weight: list[int], *_: Any, out_shape: list[int], **__: Any) -> int:
         return conv_flop_count(x, weight, out_shape)
 
-    known = {torch.ops.aten._nnpack_spatial_convolution: convolution}
-    with FlopCounterMode(display=False, custom_mapping=known) as counter:
+    uncounted = winograd_operator()  # PyTorch's counter does not know it
+    with FlopCounterMode(display=False, custom_mapping={uncounted: convolution} if uncounted else {}) as counter:
         run()
     return float(counter.get_total_flops())
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fusionkit.numerics import layers
 from fusionkit.numerics.layers import Convolution, attention, fastest_format, winograd
+from fusionkit.numerics.private import has_winograd
 from fusionkit_backbones.unet import UNet, UNetConfig
 
-needs_nnpack = pytest.mark.skipif(not layers._has_nnpack(), reason="this PyTorch or processor has no NNPACK")
+needs_nnpack = pytest.mark.skipif(not has_winograd(), reason="this PyTorch or processor has no NNPACK")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The application: its commands and how errors end."""
 
-import os
 import signal
 import sys
 from typing import Annotated
@@ -16,9 +15,6 @@ from .lazy import Commands
 __all__ = ["app", "main"]
 
 MEMORY = "not enough memory; a smaller --tile, smaller images or fewer at once need less"
-# Turns for which a thread of PyTorch's (libgomp) that has nothing to do keeps its core; by default thirty times as
-# many: a sixth of the CPU seconds, taken from NNPACK's threads and from other programs.
-WAITING = ("GOMP_SPINCOUNT", "10000")
 
 app = typer.Typer(
     cls=Commands,
@@ -50,8 +46,6 @@ def _options(
 def main() -> None:
     """Entry point: an error that a user can cause is one line on stderr and exit code 2."""
     keep_pages()
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault(*WAITING)
     signal.signal(signal.SIGTERM, _stopped)
     signal.signal(signal.SIGINT, _stopped)
     try:

@@ -1,4 +1,4 @@
-"""`fusionkit doctor`: what is here, for a bug report or for somebody whose device is not found."""
+"""`fusionkit doctor`: versions, devices and settings, for a bug report or for somebody whose device is not found."""
 
 import os
 import platform
@@ -17,8 +17,6 @@ LIBRARIES = ("torch", "numpy", "scipy", "pillow", "tifffile", "pydantic", "plugg
 
 def doctor() -> None:
     """Say which versions, devices, threads, plug-ins and weights there are; exit 1 where something is broken."""
-    import torch
-
     from ..registry.loading import RESTRICT_VARIABLE, get_registry
     from ..weights.store import list_weights, user_folder
 
@@ -31,11 +29,10 @@ def doctor() -> None:
     line("system", f"{platform.platform()}, {os.cpu_count()} CPUs")
     line("libraries", ", ".join(f"{name} {_version(name)}" for name in LIBRARIES))
     line("devices", ", ".join(_devices()))
-    capability = torch.backends.cpu.get_cpu_capability()
-    line(
-        "threads",
-        f"{torch.get_num_threads()} ({capability}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')})",
-    )
+    for text in _threads():
+        line("threads", text)
+    for text in _without():
+        line("", text)
     registry = get_registry()
     by_origin: dict[str, int] = {}
     for plugin in registry.plugins:
@@ -61,6 +58,24 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "missing"
+
+
+def _threads() -> Iterator[str]:
+    import torch
+
+    from ..threads import waiting
+
+    count = os.environ.get("OMP_NUM_THREADS", "unset")
+    yield f"{torch.get_num_threads()} ({torch.backends.cpu.get_cpu_capability()}; OMP_NUM_THREADS={count})"
+    yield f"waiting: {waiting()}"
+
+
+def _without() -> Iterator[str]:
+    """Private functions of PyTorch that are missing, and the loss."""
+    from ..numerics.private import LOSS, missing
+
+    for name in missing():
+        yield f"this PyTorch has no torch.{name}: {LOSS[name]}"
 
 
 def _devices() -> Iterator[str]:

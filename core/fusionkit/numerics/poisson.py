@@ -3,12 +3,11 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["bounded_poisson", "decay", "divergence", "gradient", "screened_poisson"]
+__all__ = ["decay", "divergence", "gradient", "screened_poisson"]
 
-SMALL = 2**16  # pixels
+SMALL = 2**16  # pixels up to which the FFT is taken
 
 
 def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,7 +22,7 @@ def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def divergence(gx: Tensor, gy: Tensor) -> Tensor:
-    """The negative adjoint of `gradient`; values of gx in the last column and of gy in the last row do not count."""
+    """Negative adjoint of `gradient`; the last column of gx and the last row of gy are ignored."""
     result = gx + gy
     result[..., 1:] -= gx[..., :-1]
     result[..., 1:, :] -= gy[..., :-1, :]
@@ -35,9 +34,9 @@ def divergence(gx: Tensor, gy: Tensor) -> Tensor:
 def screened_poisson(right: Tensor, screen: float) -> Tensor:
     """Solve (screen - Δ) F = right with Δ = divergence of gradient, for right (B, C, H, W) and screen > 0.
 
-    Mirrored at both borders (half-sample symmetry) an image is periodic: the DCT-II makes Δ a product. SciPy has one;
-    elsewhere than on a CPU, and for images so small that importing SciPy takes longer, it is the FFT of the mirrored
-    image, twice as large each way.
+    Mirrored at both borders (half-sample symmetry) an image is periodic: the DCT-II makes Δ a product. SciPy has a
+    DCT-II. On other devices, and for images so small that importing SciPy takes longer, the FFT of the mirrored image,
+    twice as large each way, takes its place.
     """
     height, width = right.shape[-2:]
     if right.device.type == "cpu" and height * width > SMALL:
@@ -54,35 +53,8 @@ def screened_poisson(right: Tensor, screen: float) -> Tensor:
     ]
 
 
-def bounded_poisson(right: Tensor, screen: float, low: Tensor, high: Tensor, steps: int) -> Tensor:
-    """argmin ½ |∇F|² + ½ screen |F|² - F · right, as `screened_poisson`, over low ≤ F ≤ high, all (B, C, H, W).
-
-    Projected gradients with Nesterov's momentum (Beck & Teboulle, "A fast iterative shrinkage-thresholding algorithm",
-    2009; as strong as the screen allows) from the clamped unbounded solution, which no steps leave as it is. 16 go
-    three quarters of the way from there, 32 nearly all of it.
-    """
-    now = screened_poisson(right, screen).clamp(low, high)
-    curvature = 8 + screen  # of the quadratic, at most
-    most = (1 - math.sqrt(screen / curvature)) / (1 + math.sqrt(screen / curvature))
-    ahead = F.pad(now, (1, 1, 1, 1), mode="replicate")  # where the next gradient is taken; no slope across the border
-    inner = ahead[..., 1:-1, 1:-1]
-    after, stepped, momentum = torch.empty_like(now), torch.empty_like(now), 1.0
-    for _ in range(steps):
-        # inner - (screen inner - Δ inner - right) / curvature
-        torch.add(ahead[..., :-2, 1:-1], ahead[..., 2:, 1:-1], out=stepped)
-        stepped.add_(ahead[..., 1:-1, :-2]).add_(ahead[..., 1:-1, 2:]).add_(right)
-        stepped.add_(inner, alpha=curvature - 4 - screen).div_(curvature)
-        torch.clamp(stepped, low, high, out=after)
-        grown = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-        inner.copy_(torch.lerp(now, after, 1 + min(most, (momentum - 1) / grown), out=stepped))
-        ahead[..., 0, :], ahead[..., -1, :] = ahead[..., 1, :], ahead[..., -2, :]
-        ahead[..., 0], ahead[..., -1] = ahead[..., 1], ahead[..., -2]
-        now, after, momentum = after, now, grown
-    return now
-
-
 def decay(screen: float) -> int:
-    """Pixels after which a change of the right side, or of the border, counts less than one in two thousand."""
+    """Pixels beyond which a change of the right side, or of the border, has less than 1/2000 of its effect."""
     return math.ceil(math.log(2e3) / math.acosh(1 + screen / 2))
 
 

@@ -1,4 +1,4 @@
-"""Large images strip by strip: what looks no further than some rows around comes out the same in less memory."""
+"""Large images strip by strip: operations that look few rows around give the same result in less memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,16 @@ from torch import Tensor
 
 __all__ = ["Strip", "even_strips", "in_strips", "is_large", "strips"]
 
-PIXELS = 2**18  # that a strip contributes, about: a dozen planes of so many stay in a processor's cache
-WHOLE = 3 * 2**20  # pixels up to which memory is no matter
-SOLVED = 3 * 2**18  # pixels of the even strips of larger images
+# Pixels of a strip, about: a dozen planes stay in a processor's cache. Of half as many, operations are so short that
+# PyTorch's threads spend a tenth of the time waiting for each other.
+PIXELS = 2**19
+WHOLE = 3 * 2**20  # pixels up to which an image counts as small
+SOLVED = 3 * 2**18  # pixels of an even strip
 
 
 @dataclass(frozen=True)
 class Strip:
-    """rows: those of the image that are computed on; place: those that are right; inner: the same, counted in rows."""
+    """Rows of the image to compute on; `place`: those whose results are right; `inner`: `place` counted from `rows`."""
 
     rows: slice
     place: slice
@@ -28,9 +30,9 @@ def is_large(height: int, width: int) -> bool:
 
 
 def strips(height: int, width: int, reach: int | None, step: int = 1) -> list[Strip]:
-    """Strips that cover an image; places begin at multiples of `step`.
+    """Strips that cover an image, each with `reach` more rows on either side; places begin at multiples of `step`.
 
-    Each sees `reach` rows more on either side; None says that all must be seen, so that there is one.
+    One strip, the whole image, where `reach` is None (all rows are needed) or the image is small.
     """
     if reach is None or height * width <= PIXELS:
         return [Strip(slice(0, height), slice(0, height), slice(0, height))]
@@ -45,9 +47,10 @@ def strips(height: int, width: int, reach: int | None, step: int = 1) -> list[St
 
 
 def even_strips(height: int, width: int, reach: int) -> list[Strip]:
-    """Strips for what looks everywhere, but hardly further than `reach` rows: one up to `WHOLE` pixels.
+    """Overlapping strips for operators whose influence decays within `reach` rows; one strip for a small image.
 
-    All are of one height, a product of powers of 2, 3 and 5: of others a cosine transform takes three times as long.
+    All have the same number of rows, a product of powers of 2, 3 and 5: with others a cosine transform takes three
+    times as long.
     """
     seen = height
     if is_large(height, width):
@@ -60,7 +63,7 @@ def even_strips(height: int, width: int, reach: int) -> list[Strip]:
 
 
 def _smooth(least: int) -> int:
-    """The smallest product of powers of 2, 3 and 5 that is not below `least`."""
+    """Smallest product of powers of 2, 3 and 5 that is not below `least`."""
     while True:
         rest = least
         for factor in (2, 3, 5):
@@ -72,7 +75,10 @@ def _smooth(least: int) -> int:
 
 
 def in_strips(function: Callable[..., Tensor], *images: Tensor, reach: int) -> Tensor:
-    """`function` of images (B, C, H, W) of one size, which gives (B, C', H, W) and looks `reach` rows around."""
+    """Apply a function strip by strip to images (B, C, H, W) of one size.
+
+    function: gives (B, C', H, W) and looks at most `reach` rows around a pixel.
+    """
     height, width = images[0].shape[-2:]
     parts = strips(height, width, reach)
     if len(parts) == 1:

@@ -29,6 +29,7 @@ from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
 from ..storage.manifest import file_record, sha256
 from ..storage.outcome import Outcome, attempt
+from ..threads import side_by_side
 from .baselines import baseline_images, baseline_rows
 from .cache import ScoreCache, pair_key
 from .maps import overlay
@@ -289,9 +290,14 @@ def score_images(
             )
     for method, image in {**fused, **(baseline_images(sources) if baselines else {})}.items():
         grey, before = luma(image), known.get(method, {})
-        with torch.inference_mode():
-            values = {
-                name: before[name] if name in before else float(metric(image if metric.color else grey, sources))
-                for name, metric in metrics.items()
-            }
-        yield method, values
+        missing = {name: metric for name, metric in metrics.items() if name not in before}
+        work = partial(_value, image, grey, sources)
+        on_cpu = grey.device.type == "cpu"
+        found = side_by_side(work, missing.values()) if on_cpu else [work(metric) for metric in missing.values()]
+        values = {**before, **dict(zip(missing, found, strict=True))}
+        yield method, {name: values[name] for name in metrics}
+
+
+def _value(image: Tensor, grey: Tensor, sources: Sources, metric: Metric) -> float:
+    with torch.inference_mode():
+        return float(metric(image if metric.color else grey, sources))

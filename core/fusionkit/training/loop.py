@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import OptionError, OutputError, WeightsError
+from ..numerics.private import average_into
 from ..storage.atomic import atomic_write
 from .data import CropSampler, PairSampler
 from .muon import Muon
@@ -91,7 +92,7 @@ def averaged(module: nn.Module, decay: float) -> AveragedModel:
 
     def update(average: Any, current: Any, count: Any) -> None:
         n = int(count) + 1  # the first update copies and does not come here
-        torch._foreach_lerp_(average, current, 1 - min(decay, (1 + n) / (10 + n)))
+        average_into(average, current, 1 - min(decay, (1 + n) / (10 + n)))
 
     return AveragedModel(module, multi_avg_fn=update, use_buffers=True)
 

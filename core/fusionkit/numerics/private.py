@@ -1,0 +1,67 @@
+"""Private functions of PyTorch. All are optional: a version without one costs time, never a result."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["LOSS", "average_into", "has_avx512_bfloat16", "has_winograd", "missing", "winograd_operator"]
+
+LOSS = {
+    "_nnpack_spatial_convolution": "convolutions in float32 take two to three times as long",
+    "_nnpack_available": "convolutions in float32 take two to three times as long",
+    "cpu._is_avx512_bf16_supported": "`precision=auto` cleans in float32 on every CPU",
+    "_foreach_lerp_": "training averages its weights one by one",
+    "ops.aten._nnpack_spatial_convolution": "`bench` does not count operations of NNPACK's convolutions",
+}
+
+
+def missing() -> list[str]:
+    """Names, without `torch.`, of those that this PyTorch does not have."""
+    return [name for name in LOSS if _find(name) is None]
+
+
+def has_winograd() -> bool:
+    """Whether PyTorch and the processor have NNPACK's convolution by Winograd's algorithm."""
+    return _find("_nnpack_spatial_convolution") is not None and _nnpack_starts()
+
+
+def winograd_operator() -> object | None:
+    """The operator that counters of operations see where NNPACK convolves."""
+    return _find("ops.aten._nnpack_spatial_convolution")
+
+
+def has_avx512_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 by AVX512-BF16."""
+    known = _find("cpu._is_avx512_bf16_supported")
+    return known is not None and bool(known())
+
+
+def average_into(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -> None:
+    """Move each average by `weight` towards its value, in place."""
+    together = _find("_foreach_lerp_")
+    if together is not None:
+        together(averages, values, weight)
+        return
+    for average, value in zip(averages, values, strict=True):
+        average.lerp_(value, weight)
+
+
+@cache
+def _nnpack_starts() -> bool:
+    """Start NNPACK, which computes nothing before; False on processors that are too old for it."""
+    available = _find("_nnpack_available")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's, on those processors
+        return available is not None and bool(available())
+
+
+def _find(name: str) -> Callable[..., Any] | None:
+    try:
+        return attrgetter(name)(torch)
+    except AttributeError:
+        return None
