@@ -46,6 +46,19 @@ class TestComparison:
         assert sheet.shape[1] == 2 * (64 + 4) + 4  # two columns of 64 pixels, gaps of 4
         assert sheet.shape[0] > 2 * 48
 
+    def test_networks_are_loaded_before_the_seconds_are_taken(self, monkeypatch):
+        from fusionkit.method.pipeline import Pipeline
+        from fusionkit.weights import files
+
+        events, load, fuse = [], files.load_weights, Pipeline.fuse_pictures
+        monkeypatch.setattr(files, "load_weights", lambda *a: (events.append("load"), load(*a)))
+        monkeypatch.setattr(Pipeline, "fuse_pictures", lambda *a, **o: (events.append("fuse"), fuse(*a, **o))[1])
+        methods = {name: {"prior": name} for name in ("exposure", "em_tv", "learned")}
+        list(compare(pictures(multi_exposure), methods, "exposure", device="cpu"))
+        every = " ".join(events).split("fuse")
+        assert all("load" in before for before in every[:3])
+        assert every[3:] == [""]
+
     def test_the_command_writes_the_sheet_once(self, tmp_path):
         for folder, image in zip(("ir", "vis"), infrared_visible(SIZE), strict=True):
             (tmp_path / folder).mkdir()

@@ -1,15 +1,15 @@
 """The backbone `rf`: a rectified flow as the contract wants it, whichever network computes it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Discriminator, Field, Tag
 from torch import Tensor, nn
 
-from fusionkit.contracts import Backbone, Options, pad_to_multiple
+from fusionkit.contracts import Backbone, Options
 from fusionkit.errors import OptionError
 from fusionkit.flow.path import velocity_from_noise, velocity_from_x0
-from fusionkit.numerics.layers import fastest_format
-from fusionkit.weights import WeightsFile, find_weights, load_network
+from fusionkit.options import WeightsName
+from fusionkit.weights.network import Network
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 from .unet import UNet, UNetConfig
@@ -17,13 +17,25 @@ from .unet import UNet, UNetConfig
 __all__ = ["RFConventions", "RFOptions", "RectifiedFlow"]
 
 FALLBACK = "`backbone=identity` runs every prior without a flow"
-Network = NCSNpp | UNet
+
+
+def _named(described: object) -> str:
+    return "unet" if isinstance(described, dict) and described.get("name") == "unet" else "ncsnpp"
+
+
+Architecture = Annotated[  # published configurations of NCSN++ carry no name
+    Annotated[UNetConfig, Tag("unet")] | Annotated[NCSNppConfig, Tag("ncsnpp")], Discriminator(_named)
+]
+
+
+def _build(architecture: NCSNppConfig | UNetConfig) -> NCSNpp | UNet:
+    return UNet(architecture) if isinstance(architecture, UNetConfig) else NCSNpp(architecture)
 
 
 class RFOptions(Options):
     """Options of the backbone `rf`; all but the weights are for networks of the published kind (NCSN++)."""
 
-    weights: str = Field(
+    weights: WeightsName = Field(
         "rf-luma", description="name of shipped or imported weights, or a .safetensors file with its .json"
     )
     output: Literal["velocity", "x0"] = Field(
@@ -62,67 +74,30 @@ class RectifiedFlow(nn.Module, Backbone):
     EPS = 1e-3
 
     def __init__(
-        self, options: RFOptions, network: Network | None = None, conventions: RFConventions | None = None
+        self, options: RFOptions, network: NCSNpp | UNet | None = None, conventions: RFConventions | None = None
     ) -> None:
         super().__init__()
         self.options = options
-        self._network = network
-        self._file: WeightsFile | None = None
-        if network is None:
-            self._file = file = find_weights(options.weights, "fusionkit_backbones", FALLBACK)
-            self.architecture = self._described(file)
-            conventions = file.conventions(RFConventions)
-            self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
-        else:
-            self.architecture = network.config
-            network.eval()
-        conventions = conventions or RFConventions()
-        self.channels = self.architecture.num_channels
-        self.multiple = self.architecture.multiple
-        self.domain = conventions.domain
-        self.decoder = conventions.decoder
-        self.decoder_options = conventions.decoder_options
-        self.restores = conventions.restores
-        self.overlap = 64 if isinstance(self.architecture, UNetConfig) else 0
-
-    def _described(self, file: WeightsFile) -> NCSNppConfig | UNetConfig:
-        """The architecture that the JSON names, changed by the options."""
-        described = file.section("architecture")
-        if isinstance(described, dict) and described.get("name") == "unet":
-            odd = [name for name in ("output", "centered", "time") if name in self.options.model_fields_set]
-            if odd:
-                raise OptionError(
-                    f"backbone rf: {odd[0]} is for networks of the published kind, {file.path.name} is none"
-                )
-            return file.architecture(UNetConfig)
-        architecture = file.architecture(NCSNppConfig)
-        centered = self.options.centered
-        return architecture if centered is None else architecture.model_copy(update={"centered": centered})
-
-    @property
-    def network(self) -> Network:
-        """The network; its weights are read at the first call, strictly."""
-        if self._network is None:
-            assert self._file is not None
-            kind: Any = UNet if isinstance(self.architecture, UNetConfig) else NCSNpp
-            network: Network = load_network(self._file, kind, self.architecture)
-            self._network = network.requires_grad_(False).eval()
-        return self._network
-
-    def prepare(self) -> None:
-        """Read the weights now."""
-        self.network  # noqa: B018
+        self.network = Network(network or options.weights, _build, Architecture, kind="backbone rf", otherwise=FALLBACK)
+        self.provenance = self.network.provenance
+        if options.centered is not None and isinstance(self.network.architecture, NCSNppConfig):
+            self.network.architecture = self.network.architecture.model_copy(update={"centered": options.centered})
+        odd = [name for name in ("output", "centered", "time") if name in options.model_fields_set]
+        if odd and isinstance(self.network.architecture, UNetConfig):
+            raise OptionError(f"backbone rf: {odd[0]} is for networks of the published kind, {options.weights} is none")
+        conventions = conventions or self.network.conventions(RFConventions)
+        self.channels = self.network.architecture.num_channels
+        self.multiple, self.overlap = self.network.multiple, self.network.overlap
+        self.domain, self.restores = conventions.domain, conventions.restores
+        self.decoder, self.decoder_options = conventions.decoder, conventions.decoder_options
 
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
         """v at x_t (B, channels, H, W), any size, and t (B,)."""
-        height, width = x_t.shape[-2:]
-        network = self.network.to(x_t.device)
-        padded = fastest_format(pad_to_multiple(x_t, self.multiple))
         time = t.view(-1, 1, 1, 1)
-        if isinstance(network, UNet):
+        if isinstance(self.network.architecture, UNetConfig):
             signal = (1 - time).clamp_min(self.EPS)
-            noise = network(padded / signal, t / signal.view(-1))[..., :height, :width]
+            noise = self.network(x_t / signal, t / signal.view(-1))
             return velocity_from_noise(x_t, noise, 1 - signal)
         s = self.EPS + (1 - self.EPS) * (1 - t) if self.options.time == "shifted" else (1 - t).clamp(self.EPS, 1.0)
-        out = network(padded, self.LABEL * s)[..., :height, :width]
+        out = self.network(x_t, self.LABEL * s)
         return velocity_from_x0(x_t, out, time) if self.options.output == "x0" else -out

@@ -18,6 +18,7 @@ from fusionkit.contracts import Decoder, Options
 from fusionkit.errors import OptionError
 from fusionkit.flow.path import interpolate, x0_from_velocity
 from fusionkit.numerics.luma import luma
+from fusionkit.options import WeightsName
 from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
 from fusionkit.weights import save_weights
@@ -51,7 +52,7 @@ class RFTrainerOptions(Options):
     time_power: float = Field(
         1.0, gt=0, description="latents: t = u^power with u uniform; above 1 favours little noise"
     )
-    weights: str = Field(
+    weights: WeightsName = Field(
         "",
         description="pixels: weights to start from, whose architecture is taken, or grown to `architecture` if that is "
         "given; by default none",
@@ -93,7 +94,7 @@ class PixelTrainer(RFTrainer):
     def __init__(self, options: RFTrainerOptions, decoder: Decoder | None = None) -> None:
         self.options = options
         if options.weights:
-            network = RectifiedFlow(RFOptions(weights=options.weights)).network
+            network = RectifiedFlow(RFOptions(weights=options.weights)).network.module
             if not isinstance(network, UNet):
                 raise OptionError(f"weights={options.weights}: no weights of a U-Net, so pixels cannot go on from them")
             if "architecture" in options.model_fields_set:

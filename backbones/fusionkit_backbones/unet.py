@@ -1,7 +1,7 @@
 """A small U-Net that predicts the noise of pixels: no normalisation, no attention, one evaluation."""
 
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ class UNetConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    overlap: ClassVar[int] = 64  # pixels around a tile that influence it
     name: Literal["unet"] = "unet"
     num_channels: int = Field(1, ge=1, le=10_000, description="channels of the image")
     widths: tuple[Few, ...] = Field(

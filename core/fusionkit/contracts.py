@@ -28,6 +28,7 @@ __all__ = [
     "Decoder",
     "Detection",
     "Detector",
+    "Lazy",
     "Memory",
     "Metric",
     "Options",
@@ -42,7 +43,18 @@ __all__ = [
 ]
 
 
-class Plugin:
+class Lazy:
+    """Loads something when it is first used, such as a network's weights."""
+
+    def prepare(self) -> None:
+        """Load it now: by default each lazy object among the attributes, and in the dicts among them."""
+        for value in list(vars(self).values()):
+            for part in value.values() if isinstance(value, dict) else (value,):
+                if isinstance(part, Lazy):
+                    part.prepare()
+
+
+class Plugin(Lazy):
     """What all kinds share: an options model, and a constructor that keeps the validated options.
 
     provenance: what a manifest should record beside the options, such as the hash of loaded weights.
@@ -54,9 +66,6 @@ class Plugin:
     def __init__(self, options: BaseModel | None = None) -> None:
         """Keep the options; without any, the defaults."""
         self.options: Any = validate_options(self.Options, {}, type(self).__name__) if options is None else options
-
-    def prepare(self) -> None:
-        """Load now what would be loaded when it is first needed, such as a network's weights."""
 
 
 class Backbone(Plugin, ABC):
@@ -281,11 +290,10 @@ class Reader(Plugin, ABC):
         """All pictures of a file, in their order. More than `max_pixels` in one are refused before they are decoded."""
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """x (B, C, H, W) padded right and below to a multiple, by reflection where the size allows it."""
+def pad_to_multiple(x: Tensor, multiple: int, mode: Literal["reflect", "replicate"] = "reflect") -> Tensor:
+    """Pad x (B, C, H, W) right and below to a multiple; images too small to be reflected are replicated."""
     height, width = x.shape[-2:]
     pad_h, pad_w = -height % multiple, -width % multiple
     if not (pad_h or pad_w):
         return x
-    mode = "reflect" if pad_h < height and pad_w < width else "replicate"
-    return F.pad(x, (0, pad_w, 0, pad_h), mode=mode)
+    return F.pad(x, (0, pad_w, 0, pad_h), mode=mode if pad_h < height and pad_w < width else "replicate")

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from functools import cached_property, reduce
+from functools import reduce
 from itertools import pairwise
 from typing import ClassVar
 
@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from fusionkit.contracts import Options
-from fusionkit.errors import WeightsError
+from fusionkit.contracts import Options, pad_to_multiple
 from fusionkit.numerics.layers import fastest_format
 from fusionkit.numerics.window import box_mean, enlarged_rows, guided_line
-from fusionkit.weights import find_weights, load_network
+from fusionkit.weights.network import Network
 
 __all__ = ["Decision", "DecisionNet", "DecisionNetConfig", "Exposed", "InFocus", "mixed", "sum_modified_laplacian"]
 
@@ -98,7 +97,7 @@ class DecisionNet(nn.Module, ABC):
     def forward(self, lumas: Sequence[Tensor]) -> Tensor:
         """Weights (N, B, 1, H, W), which sum to one, of N lumas (B, 1, H, W) in [0, 1]."""
         count, (height, width) = len(lumas), lumas[0].shape[-2:]
-        y = F.pad(torch.cat(list(lumas)), (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        y = pad_to_multiple(torch.cat(list(lumas)), self.multiple, "replicate")
         feature, measure = self.measured(y)
         x = fastest_format(F.pixel_unshuffle(torch.cat([2 * y - 1, feature], dim=1), 2))
         seen = []
@@ -141,32 +140,16 @@ class Exposed(DecisionNet):
         return torch.log(y + 4 * LEVEL) / 3 + 0.5, -(y - 0.5).square() / (2 * EXPOSEDNESS**2)
 
 
-class Decision:
-    """Weights of sources by a trained network, which is read when it is first needed.
+class Decision(Network[DecisionNet]):
+    """Weights of sources by a trained network.
 
-    weights: their name, or a .safetensors file with its .json. otherwise: what works without them. Raises WeightsError
-    where there are none, or those of another network.
+    weights: their name, or a .safetensors file with its .json. otherwise: what works without them, for the error.
     """
 
     def __init__(self, network: type[DecisionNet], weights: str, otherwise: str) -> None:
-        self._kind = network
-        self._file = find_weights(weights, "fusionkit_priors", otherwise)
-        if self._file.info.get("kind") != f"prior {network.prior}":
-            kind = self._file.info.get("kind")
-            raise WeightsError(
-                f"weights {weights} are of kind {kind!r:.40}, expected 'prior {network.prior}'; "
-                "`fusionkit weights list` shows what there is"
-            )
-        self.provenance = {
-            f"{network.prior}_weights": self._file.path.name,
-            f"{network.prior}_sha256": self._file.info.get("sha256"),
-        }
-
-    @cached_property
-    def network(self) -> DecisionNet:
-        """The network, on the CPU until it is used elsewhere."""
-        network = load_network(self._file, self._kind, self._file.architecture(DecisionNetConfig))
-        return network.requires_grad_(False).eval()
+        kind = f"prior {network.prior}"
+        super().__init__(weights, network, DecisionNetConfig, kind=kind, otherwise=otherwise)
+        self.provenance = {f"{network.prior}_{key}": value for key, value in self.provenance.items()}
 
     def weights(self, lumas: Sequence[Tensor]) -> list[Tensor]:
         """For each of the lumas (B, 1, H, W) in [0, 1] its weight (B, 1, H, W); together they are one.
@@ -176,12 +159,13 @@ class Decision:
         height, width = lumas[0].shape[-2:]
         factor = max(1, min(height, width) // ROWS)
         small = [F.avg_pool2d(y, factor, ceil_mode=True) for y in lumas] if factor > 1 else lumas
-        weights = self.network.to(lumas[0].device)(small)
+        network = self.on(lumas[0].device)
+        weights = network(small)
 
         def enlarged(x: Tensor) -> Tensor:
             return enlarged_rows(x, factor, slice(0, height), width)
 
-        if factor == 1 or not self._kind.follows_edges:
+        if factor == 1 or not network.follows_edges:
             return [enlarged(w) for w in weights]
         guide, shown = (reduce(torch.add, y) / len(lumas) for y in (small, lumas))
         followed = []

@@ -16,9 +16,7 @@ __all__ = ["Exposure", "ExposureOptions"]
 class ExposureOptions(Options):
     """Options of the prior `exposure`."""
 
-    weights: WeightsName = Field(
-        "exposure-rendered", description="weights of the network: a name, or a .safetensors file"
-    )
+    weights: WeightsName = Field("exposure-rendered", description="weights of the network")
 
 
 class Exposure(Prior):
@@ -35,9 +33,9 @@ class Exposure(Prior):
 
     def __init__(self, options: ExposureOptions) -> None:
         super().__init__(options)
-        self._network = Decision(Exposed, options.weights, "`prior=mertens` needs none")
-        self.provenance = self._network.provenance
+        self.network = Decision(Exposed, options.weights, "`prior=mertens` needs none")
+        self.provenance = self.network.provenance
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The fused luma (B, 1, H, W)."""
-        return mixed(self._network.weights(sources.luma), sources.luma), None
+        return mixed(self.network.weights(sources.luma), sources.luma), None

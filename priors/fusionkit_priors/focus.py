@@ -49,10 +49,10 @@ class Focus(Prior):
 
     def __init__(self, options: FocusOptions) -> None:
         super().__init__(options)
-        self._network: Decision | None = None
+        self.network: Decision | None = None
         if options.weights != "none":
-            self._network = Decision(InFocus, options.weights, "`weights=none` needs none")
-            self.provenance = self._network.provenance
+            self.network = Decision(InFocus, options.weights, "`weights=none` needs none")
+            self.provenance = self.network.provenance
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The fused luma (B, 1, H, W)."""
@@ -62,8 +62,8 @@ class Focus(Prior):
     def weights(self, sources: Sources) -> Tensor:
         """Weights of the sources, (N, B, 1, H, W), that sum to one."""
         o, count = self.options, len(sources)
-        if self._network is not None:
-            return torch.stack(self._network.weights(sources.luma))
+        if self.network is not None:
+            return torch.stack(self.network.weights(sources.luma))
         sharpest = argmax([box_mean(sum_modified_laplacian(y), o.window) for y in sources.luma])
         votes = [box_mean(v, o.majority) for v in one_hot(sharpest, count)]
         choice = remove_small_regions(argmax(votes), count, o.region)

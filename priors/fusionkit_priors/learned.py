@@ -12,7 +12,7 @@ from fusionkit.numerics.contrast import global_contrast
 from fusionkit.numerics.layers import fastest_format
 from fusionkit.numerics.pyramid import blur, collapse, detail_bands, gaussian_pyramid
 from fusionkit.options import WeightsName
-from fusionkit.weights import WeightsFile, find_weights, load_network
+from fusionkit.weights.network import Network
 
 from .laplacian import band_noise, default_levels
 
@@ -148,28 +148,14 @@ class Learned(nn.Module, Prior):
 
     def __init__(self, options: LearnedOptions, network: Choices | None = None) -> None:
         super().__init__()
-        self.options, self._network = options, network
-        self._file: WeightsFile | None = None
-        if network is None:
-            self._file = file = find_weights(options.weights, "fusionkit_priors", "`prior=laplacian` needs none")
-            self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
-
-    @property
-    def network(self) -> Choices:
-        """The network; its weights are read at the first call."""
-        if self._network is None:
-            assert self._file is not None
-            network = load_network(self._file, Choices, self._file.architecture(ChoicesConfig))
-            self._network = network.requires_grad_(False).eval()
-        return self._network
-
-    def prepare(self) -> None:
-        """Read the weights now."""
-        self.network  # noqa: B018
+        self.options = options
+        weights, otherwise = network or options.weights, "`prior=laplacian` needs none"
+        self.network = Network(weights, Choices, ChoicesConfig, kind="prior learned", otherwise=otherwise)
+        self.provenance = self.network.provenance
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The fused luma (B, 1, H, W)."""
         lumas = torch.stack(sources.luma)
         variances = torch.stack([sources.noise[i].square() for i in range(len(sources))])
-        network = self.network.to(lumas.device)
+        network = self.network.on(lumas.device)
         return fuse(lumas, *network(lumas, sources.reference, variances, self.options.balance)), None

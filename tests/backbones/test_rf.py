@@ -46,7 +46,9 @@ class TestWeights:
         network, path = saved
         flow = RectifiedFlow(RFOptions(weights=str(path)))
         for name, tensor in network.state_dict().items():
-            torch.testing.assert_close(flow.network.state_dict()[name].float(), tensor.float(), atol=2e-3, rtol=1e-3)
+            torch.testing.assert_close(
+                flow.network.module.state_dict()[name].float(), tensor.float(), atol=2e-3, rtol=1e-3
+            )
         assert flow.provenance["sha256"] == json.loads(path.with_suffix(".json").read_text())["sha256"]
 
     def test_found_in_the_users_folder(self, saved, monkeypatch, tmp_path):

@@ -1,14 +1,18 @@
 """Tiles: exact where the function is local, without a seam where it is not."""
 
 import resource
+from inspect import get_annotations
 
 import pytest
 import torch
 
+from fusionkit.contracts import Backbone, Decoder
 from fusionkit.method.config import make_config
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.method.tiling import blend_tiles, tile_starts, tiled
 from fusionkit.scenes import infrared_visible
+from fusionkit_backbones.identity import Identity
+from fusionkit_plugins.identity import IdentityDecoder
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,17 @@ def test_tiles_overlap_whatever_the_networks_divide_by(multiple, tile, generator
         assert part.tile >= 2 * part.tile_overlap
     assert backbone.tile % multiple == backbone.tile_overlap % multiple == 0
     assert decoder.tile == tile // 4
+
+
+@pytest.mark.parametrize(("kind", "contract"), [("backbone", Backbone), ("decoder", Decoder)])
+def test_what_a_contract_states_is_not_lost_on_tiles(kind, contract):
+    parts = {"backbone": Identity(Identity.Options()), "decoder": IdentityDecoder(IdentityDecoder.Options())}
+    stated = [*get_annotations(contract), "provenance", "options"]
+    inner = parts[kind]
+    for number, name in enumerate(stated, 1):
+        setattr(inner, name, number)
+    outer = dict(zip(parts, tiled(parts["backbone"], parts["decoder"], 256), strict=True))[kind]
+    assert {name: getattr(outer, name) for name in stated} == {name: getattr(inner, name) for name in stated}
 
 
 @pytest.fixture(scope="module")

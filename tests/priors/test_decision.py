@@ -182,5 +182,5 @@ def test_training_gets_nearer_to_the_wanted_picture(tmp_path, pair_files, kind, 
         before = trainer.validate(trainer.module, trainer.held_out)
     path = train(trainer, tmp_path / "out", options, {})
     with torch.inference_mode():
-        after = trainer.validate(Decision(trainer.Net, str(path), "").network, trainer.held_out)
+        after = trainer.validate(Decision(trainer.Net, str(path), "").module, trainer.held_out)
     assert all(after[name] < before[name] for name in falls)

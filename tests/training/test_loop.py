@@ -226,7 +226,7 @@ class TestPixels:
         first = train(self.trainer(photos, o), tmp_path / "a" / "px", o, {})
         again = RFTrainer(RFTrainerOptions(weights=str(first)))
         assert again.module.config.widths == (16, 24)
-        for name, tensor in RectifiedFlow(RFOptions(weights=str(first))).network.state_dict().items():
+        for name, tensor in RectifiedFlow(RFOptions(weights=str(first))).network.module.state_dict().items():
             assert torch.equal(tensor, again.module.state_dict()[name])
         assert all(p.requires_grad for p in again.module.parameters())
 
@@ -287,7 +287,7 @@ class TestStageTwo:
     def test_the_decoder_follows_the_rules_and_the_encoder_stays(self, pair_folders, tmp_path):
         trainer, path = self.trained(pair_folders, tmp_path)
         assert isinstance(trainer, FusionTrainer)
-        before, after = (VQDecoder(VQOptions(weights=name)).model for name in ("vq-small", str(path)))
+        before, after = (VQDecoder(VQOptions(weights=name)).network.module for name in ("vq-small", str(path)))
         for name, tensor in after.state_dict().items():
             same = torch.equal(tensor, before.state_dict()[name])
             assert same == (not name.startswith(("decoder.", "post_quant_conv."))), name

@@ -95,12 +95,12 @@ class TestRectifiedFlow:
         network, content = flow
         path, imported = import_weights(save(content, tmp_path / "a.pth"), "mine", config=configs["rf"])
         backbone = RectifiedFlow(RFOptions(weights="mine"))
-        own = dict(backbone.network.named_parameters())
+        own = dict(backbone.network.module.named_parameters())
         trained = [name for name, p in network.named_parameters() if p.requires_grad]
         for name, expected in zip(trained, content["ema"]["shadow_params"], strict=True):
             assert torch.equal(own[name].detach(), expected), name
         assert torch.equal(own["all_modules.0.W"], content["model"]["module.all_modules.0.W"])
-        assert backbone.network.config == NETWORK
+        assert backbone.network.module.config == NETWORK
         assert any("EMA" in note for note in imported.notes)
 
     def test_the_json_records_source_and_hash(self, flow, configs, tmp_path):
@@ -118,7 +118,7 @@ class TestRectifiedFlow:
             "identity",
             {"signal": "signed"},
         )
-        assert not RectifiedFlow(RFOptions(weights="mine", centered=False)).network.config.centered
+        assert not RectifiedFlow(RFOptions(weights="mine", centered=False)).network.module.config.centered
 
     def test_without_an_average_the_last_step_is_taken(self, flow, configs, tmp_path):
         del flow[1]["ema"]

@@ -4,18 +4,19 @@ Tiles overlap and are blended with linear ramps that sum to one, so there is no 
 """
 
 from collections.abc import Callable
+from inspect import get_annotations
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from ..contracts import Backbone, Decoder, pad_to_multiple
+from ..contracts import Backbone, Decoder, Plugin, pad_to_multiple
 
 __all__ = ["TiledBackbone", "TiledDecoder", "blend_tiles", "tile_starts", "tiled"]
 
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles begin along one axis: steps of tile - overlap, the last one flush with the end."""
+    """Return where tiles begin along one axis: steps of tile - overlap, the last one flush with the end."""
     if size <= tile:
         return [0]
     step = tile - overlap
@@ -23,9 +24,7 @@ def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
 
 
 def _ramps(starts: list[int], length: int) -> list[Tensor]:
-    """Weights of all tiles along one axis: each rises where it overlaps its predecessor and falls towards its
-    successor; together they are one everywhere.
-    """
+    """Weights of all tiles along one axis: linear ramps where two overlap; together they are one everywhere."""
     ramps = [torch.ones(length) for _ in starts]
     total = torch.zeros(starts[-1] + length)
     for (first, rising), (second, falling) in pairwise(zip(starts, ramps, strict=True)):
@@ -39,9 +38,9 @@ def _ramps(starts: list[int], length: int) -> list[Tensor]:
 
 
 def blend_tiles(x: Tensor, function: Callable[[Tensor], Tensor], tile: int, overlap: int, scale: float = 1.0) -> Tensor:
-    """`function` on overlapping tiles of x (B, C, H, W), blended; `scale` is its output size over its input size.
+    """Apply `function` to overlapping tiles of x (B, C, H, W) and blend the results.
 
-    Tile, overlap and the size of x must keep whole numbers when multiplied by scale.
+    scale: size of its output over that of its input; `tile`, `overlap` and the size of x times `scale` must be whole.
     """
     height, width = x.shape[-2:]
     if height <= tile and width <= tile:
@@ -66,8 +65,8 @@ class TiledDecoder(Decoder):
     """An autoencoder run on tiles of `tile` image pixels that share `overlap`."""
 
     def __init__(self, inner: Decoder, tile: int, overlap: int) -> None:
-        self.inner, self.factor, self.channels, self.lossless = inner, inner.factor, inner.channels, inner.lossless
-        self.tile, self.tile_overlap = tile // self.factor, overlap // self.factor
+        _repeat(inner, self, Decoder)
+        self.inner, self.tile, self.tile_overlap = inner, tile // self.factor, overlap // self.factor
 
     def encode(self, image: Tensor) -> Tensor:
         """As the inner decoder's."""
@@ -85,22 +84,27 @@ class TiledDecoder(Decoder):
 
 
 class TiledBackbone(Backbone):
-    """A velocity field run on tiles, sizes in its own domain."""
+    """A velocity field run on tiles of `tile` samples of x_t that share `overlap`."""
 
     def __init__(self, inner: Backbone, tile: int, overlap: int) -> None:
-        self.inner, self.domain, self.channels = inner, inner.domain, inner.channels
-        self.multiple, self.decoder, self.restores = inner.multiple, inner.decoder, inner.restores
-        self.tile, self.tile_overlap = tile, overlap
+        _repeat(inner, self, Backbone)
+        self.inner, self.tile, self.tile_overlap = inner, tile, overlap
 
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
         """As the inner backbone's."""
         return blend_tiles(x_t, lambda part: self.inner.velocity(part, t), self.tile, self.tile_overlap)
 
 
-def tiled(backbone: Backbone, decoder: Decoder, tile: int) -> tuple[Backbone, Decoder]:
-    """Both on tiles of about `tile` image pixels that share an eighth, or what influences a pixel where that is more.
+def _repeat(inner: Plugin, outer: Plugin, contract: type[Plugin]) -> None:
+    """Give `outer` the options and all attributes that the contract states of `inner`."""
+    stated = ("options", *get_annotations(Plugin), *get_annotations(contract))
+    vars(outer).update({name: getattr(inner, name) for name in stated if hasattr(inner, name)})
 
-    Each in whole cells of its own: a network that divides by 64 does not make the other one's tiles any larger.
+
+def tiled(backbone: Backbone, decoder: Decoder, tile: int) -> tuple[Backbone, Decoder]:
+    """Run both on tiles of about `tile` image pixels that share an eighth, or the larger `overlap` of the two.
+
+    Each is tiled in multiples of its own, so that a network that divides by 64 does not enlarge the other's tiles.
     """
     factor = decoder.factor
     overlap = max(decoder.overlap, backbone.overlap * factor, tile // 8)
@@ -111,6 +115,6 @@ def tiled(backbone: Backbone, decoder: Decoder, tile: int) -> tuple[Backbone, De
 
 
 def _cells(unit: int, tile: int, overlap: int) -> tuple[int, int]:
-    """A tile and its overlap in whole units, the tile at least twice the overlap."""
+    """Round a tile and its overlap to multiples of `unit`, the tile at least twice the overlap."""
     shared = -(-overlap // unit) * unit
     return max(tile // unit * unit, 2 * shared), shared

@@ -37,34 +37,26 @@ class WeightsFile:
             raise WeightsError(f"{self.path.with_suffix('.json')}: has no {name!r}; it describes other weights")
         return self.info[name]
 
-    def architecture(self, model: "type[Model]") -> "Model":
-        """The architecture as a pydantic model, or an error that says that it is another network's."""
+    def architecture(self, model: Any) -> Any:
+        """The architecture as a pydantic model, or one of a union; WeightsError where it is another network's."""
         return self._validated(model, self.section("architecture"), "the architecture of this plug-in")
 
     def conventions(self, model: "type[Model]") -> "Model":
         """Those fields of the JSON that `model` has, or an error that names what is wrong."""
         known = {k: v for k, v in self.info.items() if k in model.model_fields}
-        return self._validated(model, known, "conventions of this plug-in")
+        validated: Model = self._validated(model, known, "conventions of this plug-in")
+        return validated
 
-    def _validated(self, model: "type[Model]", values: Any, what: str) -> "Model":
-        from pydantic import ValidationError
+    def _validated(self, model: Any, values: Any, what: str) -> Any:
+        from pydantic import TypeAdapter, ValidationError
 
         try:
-            return model.model_validate(values)
+            return TypeAdapter(model).validate_python(values)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             name = self.path.with_suffix(".json")
             raise WeightsError(f"{name}: not {what} ({where}: {first['msg']})") from None
-
-    def build(self, module: "Callable[[Any], Built]", architecture: Any) -> "Built":
-        """The network of an architecture; what cannot be built is the JSON's fault."""
-        try:
-            return module(architecture)
-        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
-            name = self.path.with_suffix(".json")
-            raise WeightsError(f"{name}: its architecture cannot be built ({reason})") from None
 
 
 def open_weights(path: Path) -> WeightsFile:
@@ -118,9 +110,14 @@ def load_weights(module: "nn.Module", file: WeightsFile) -> None:
     module.load_state_dict(tensors)
 
 
-def load_network(file: WeightsFile, module: "Callable[[Any], Built]", architecture: Any) -> "Built":
-    """The network of an architecture with the file's weights, strictly."""
-    network = file.build(module, architecture)
+def load_network(file: WeightsFile, build: "Callable[[Any], Built]", architecture: Any) -> "Built":
+    """Build the network of an architecture and load the file's weights into it, strictly."""
+    try:
+        network = build(architecture)
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        name = file.path.with_suffix(".json")
+        raise WeightsError(f"{name}: its architecture cannot be built ({reason})") from None
     load_weights(network, file)
     return network
 

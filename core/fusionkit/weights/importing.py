@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BrokenPlugin, FusionkitError, OptionError, UnknownPlugin, WeightsError
+from ..options import opens
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
 from ..storage.manifest import sha256
@@ -130,8 +131,14 @@ def _check_finite(tensors: "Mapping[str, Tensor]", path: Path) -> None:
 
 
 def verify_weights(stored: Stored) -> int:
-    """Read, compare the SHA-256, load strictly into the plug-in; the number of parameters. Raises WeightsError."""
+    """Compare the SHA-256, load strictly into the plug-in they are for; the number of values. Raises WeightsError."""
     tensors = read_tensors(stored.file)
     _check_finite(tensors, stored.file.path)
-    get_registry().create(*stored.plugin, {"weights": str(stored.file.path)}).prepare()
+    registry, (kind, name) = get_registry(), stored.plugin
+    fields = registry.load(kind, name).Options.model_fields
+    options = [field for field, info in fields.items() if field == "weights" or opens(info) == "weights"]
+    if not options:
+        raise WeightsError(f"{stored.file.path}: {kind} {name} has no option that takes weights")
+    option = "weights" if "weights" in options else options[0]
+    registry.create(kind, name, {option: str(stored.file.path)}).prepare()
     return sum(v.numel() for v in tensors.values())

@@ -10,7 +10,7 @@ from fusionkit.contracts import Decoder, Options, pad_to_multiple
 from fusionkit.errors import WeightsError
 from fusionkit.numerics.layers import fastest_format
 from fusionkit.options import WeightsName
-from fusionkit.weights import find_weights, load_network
+from fusionkit.weights.network import Network
 
 from .config import VQConfig
 from .network import VQModel
@@ -65,15 +65,11 @@ class VQDecoder(nn.Module, Decoder):
     ) -> None:
         super().__init__()
         self.options = options
-        conventions = conventions or VQConventions()
-        if model is None:
-            file = find_weights(options.weights, "fusionkit_reproductions", FALLBACK)
-            conventions = file.conventions(VQConventions)
-            model = load_network(file, VQModel, file.architecture(VQConfig))
-            self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
-        self.model = model.eval()
-        self.factor = model.config.factor
-        self.channels = channels = model.config.embed_dim
+        self.network = Network(model or options.weights, VQModel, VQConfig, kind="decoder vq", otherwise=FALLBACK)
+        self.provenance = self.network.provenance
+        conventions = conventions or self.network.conventions(VQConventions)
+        self.factor = self.network.architecture.factor
+        self.channels = channels = self.network.architecture.embed_dim
         mean, std = conventions.latent.mean or [0.0] * channels, conventions.latent.std or [1.0] * channels
         if options.scale is not None:
             mean, std = [0.0] * channels, [1 / options.scale] * channels
@@ -85,15 +81,15 @@ class VQDecoder(nn.Module, Decoder):
 
     def encode(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, channels, ceil(H / factor), ceil(W / factor))."""
-        padded = fastest_format(2 * pad_to_multiple(image, self.factor) - 1)
-        z = self.model.encode_to_prequant(padded)
+        model = self.network.on(image.device)
+        z = model.encode_to_prequant(fastest_format(2 * pad_to_multiple(image, self.factor) - 1))
         if self.quantize == "encode":
-            z = self.model.quantize(z)[0]
+            z = model.quantize(z)[0]
         return (z - self.mean) / self.std
 
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """Latent -> (B, 3, *size), about [0, 1]."""
-        z = z * self.std + self.mean
+        model, z = self.network.on(z.device), z * self.std + self.mean
         if self.quantize == "decode":
-            z = self.model.quantize(z)[0]
-        return (self.model.decode(fastest_format(z))[..., : size[0], : size[1]] + 1) / 2
+            z = model.quantize(z)[0]
+        return (model.decode(fastest_format(z))[..., : size[0], : size[1]] + 1) / 2

@@ -215,7 +215,7 @@ class FusionTrainer(VQTrainer):
     def __init__(self, options: VQTrainerOptions, decoder: None = None) -> None:
         self.options = options
         start = VQDecoder(VQOptions(weights=options.weights))
-        self.module = start.model
+        self.module = start.network.module
         self.quantize = start.quantize
         self.conventions = {
             "latent": {"mean": start.mean.flatten().tolist(), "std": start.std.flatten().tolist()},
