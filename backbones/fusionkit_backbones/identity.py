@@ -1,4 +1,4 @@
-"""The backbone without a network: the baseline every ablation needs."""
+"""The backbone `identity`, without a network: the baseline of ablations."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ class IdentityOptions(Options):
 
 
 class Identity(Backbone):
-    """v = 0, so x̂₀ = x_t: what remains of a method when the flow is taken out of it. Or v = x_t / t, so x̂₀ = 0."""
+    """v = 0, so x̂₀ = x_t: a method without its flow. Or v = x_t / t, so x̂₀ = 0."""
 
     Options = IdentityOptions
     domain: Literal["any"] = "any"
@@ -28,7 +28,7 @@ class Identity(Backbone):
     options: IdentityOptions
 
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Zeros, or the velocity that leads to zeros."""
+        """Return zeros, or the velocity that leads to zeros."""
         if self.options.estimate == "zeros":
             return x_t / t.view(-1, 1, 1, 1)
         return torch.zeros_like(x_t)

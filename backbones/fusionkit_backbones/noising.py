@@ -40,7 +40,7 @@ def _along_rows(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _striped(like: Tensor, generator: torch.Generator) -> Tensor:
-    """An offset for each column, as of an uncorrected microbolometer: (1, H, W)."""
+    """One offset a column, as of an uncorrected microbolometer: (1, H, W)."""
     return torch.randn(1, 1, like.shape[-1], generator=generator).expand(like.shape)
 
 

@@ -1,4 +1,4 @@
-"""The backbone `rf`: a rectified flow as the contract wants it, whichever network computes it."""
+"""The backbone `rf`: a rectified flow by one of two networks."""
 
 from typing import Annotated, Any, Literal
 
@@ -52,7 +52,7 @@ class RFOptions(Options):
 
 
 class RFConventions(BaseModel):
-    """What the JSON beside the weights says on how they are used."""
+    """How the network is used, from the JSON beside the weights."""
 
     domain: Literal["latent", "pixel", "any"] = "latent"
     decoder: str = "vq"
@@ -61,12 +61,11 @@ class RFConventions(BaseModel):
 
 
 class RectifiedFlow(nn.Module, Backbone):
-    """v(x_t, t) by one of two networks, which the weights name.
+    """v(x_t, t) by the network that the weights name.
 
     NCSN++ (Liu et al., ICLR 2023; Song et al., ICLR 2021) keeps the published convention, which runs the other way:
     data at s = 1, label 999 s with s in [0.001, 1], output dx/ds = -v. The U-Net predicts the noise of x_t / (1 - t),
-    whose deviation is t / (1 - t); then v = (ε̂ - x_t) / (1 - t). This adapter turns both round and pads sizes to what
-    the network divides by; nothing else knows. Weights are read when the field is first asked.
+    whose deviation is t / (1 - t); then v = (ε̂ - x_t) / (1 - t). Only this adapter knows of either convention.
     """
 
     Options = RFOptions
@@ -92,7 +91,7 @@ class RectifiedFlow(nn.Module, Backbone):
         self.decoder, self.decoder_options = conventions.decoder, conventions.decoder_options
 
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """v at x_t (B, channels, H, W), any size, and t (B,)."""
+        """v at x_t (B, channels, H, W) of any size and t (B,)."""
         time = t.view(-1, 1, 1, 1)
         if isinstance(self.network.architecture, UNetConfig):
             signal = (1 - time).clamp_min(self.EPS)

@@ -19,17 +19,17 @@ CELEBA_HQ = NCSNppConfig(centered=True)  # as in the configuration that it was t
 class RFImporter(CheckpointImporter):
     """{"model": state dict of a DataParallel, "ema": {"shadow_params": list without names}, "optimizer", "step"}.
 
-    The averaged weights are taken. They are a bare list, in the order of the network's trainable parameters; what is
-    not trained (the Fourier frequencies, the noise levels) is in `model` alone. Without a configuration the
-    architecture is that of the rectified flow of CelebA-HQ 256 (Liu et al., ICLR 2023), which works on pixels.
+    The averaged weights are taken: a list without names, in the order of the network's trainable parameters. Fourier
+    frequencies and noise levels are not trained and come from `model`. Without a configuration the architecture is that
+    of the rectified flow of CelebA-HQ 256 (Liu et al., ICLR 2023), which works on pixels.
     """
 
     def recognises(self, checkpoint: Any) -> bool:
-        """Names of NCSN++ modules."""
+        """Whether tensors have names of NCSN++ modules."""
         return any(name.startswith("all_modules.") for name in state_dict(checkpoint))
 
     def convert(self, checkpoint: Any, config: Mapping[str, Any] | None) -> Imported:
-        """EMA weights where there are any, else those of `model`."""
+        """Take the averaged weights (EMA), or those of `model` where the file has none."""
         architecture = CELEBA_HQ if config is None else described(NCSNppConfig.from_published, config)
         network = described(on_meta, NCSNpp, architecture)
         tensors = state_dict(checkpoint)
@@ -57,7 +57,7 @@ class RFImporter(CheckpointImporter):
 
 
 def _average(checkpoint: Any) -> list[torch.Tensor] | None:
-    """The list of averaged parameters; None where the file has no entry `ema`."""
+    """Averaged parameters in their order; None where the file has no entry `ema`."""
     ema = checkpoint.get("ema") if isinstance(checkpoint, Mapping) else None
     if ema is None:
         return None

@@ -16,7 +16,7 @@ Few = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class UNetConfig(BaseModel):
-    """What `UNet` is built from."""
+    """Architecture of `UNet`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,7 +39,7 @@ class UNetConfig(BaseModel):
 
     @property
     def multiple(self) -> int:
-        """Height and width must be divisible by this."""
+        """Height and width must be multiples of it."""
         return int(2 ** len(self.widths))
 
 
@@ -87,7 +87,7 @@ class UNet(nn.Module):
         self.head = Convolution(widths[0], 4 * config.num_channels, 3, padding=1)
 
     def forward(self, y: Tensor, s: Tensor) -> Tensor:
-        """The noise, in the shape of y; height and width divide by `config.multiple`."""
+        """The noise, in the shape of y; height and width are multiples of `config.multiple`."""
         x = F.pixel_unshuffle(y, 2)
         level = s.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])
         x = self.stem(fastest_format(torch.cat([x, level], dim=1)))

@@ -1,4 +1,4 @@
-"""Which source each pixel is taken from, decided by a small network that was trained on rendered scenes."""
+"""Networks that decide which source each pixel is taken from, trained on rendered scenes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -21,12 +21,12 @@ __all__ = ["Decision", "DecisionNet", "DecisionNetConfig", "Exposed", "InFocus",
 LEVEL = 1 / 255
 WINDOW = 2  # radius over which sharpness is summed
 EXPOSEDNESS = 0.2  # deviation of the Gaussian around mid-grey by which well exposed is judged
-EDGE_RADIUS, EDGE_EPS = 4, 1e-3  # of the guided filter that enlarges weights, in samples of the copy
-ROWS = 480  # of the copy that is looked at, less than twice that: defocus grows with the number of pixels
+EDGE_RADIUS, EDGE_EPS = 4, 1e-3  # of the guided filter that enlarges weights, in samples of the reduced copy
+ROWS = 480  # least height or width of the reduced copy, below twice that: defocus in pixels grows with the image
 
 
 class DecisionNetConfig(Options):
-    """What a `DecisionNet` is built from."""
+    """Architecture of a `DecisionNet`."""
 
     widths: tuple[int, ...] = Field(
         (16, 24, 32, 32, 32), min_length=1, description="channels at a half of the resolution, a quarter, and so on"
@@ -34,7 +34,7 @@ class DecisionNetConfig(Options):
 
 
 class _Block(nn.Module):
-    """Features of each source, then of each beside the largest of all: (N B, C, h, w) -> (N B, width, h, w)."""
+    """Features of each source, then combined with the maximum over sources: (N B, C, h, w) -> (N B, width, h, w)."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -44,12 +44,12 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, count: int) -> Tensor:
         """Features of N = `count` sources."""
         own = F.relu_(self.own(x))
-        largest = reduce(torch.maximum, own.chunk(count))  # one for all: so is what the network makes of it
+        largest = reduce(torch.maximum, own.chunk(count))  # the same for all sources, so it is convolved once
         return F.relu_(_convolved(self.beside, own, largest))
 
 
 def _convolved(conv: nn.Conv2d, x: Tensor, y: Tensor) -> Tensor:
-    """`conv` of the channels of x (N B, ...) and, after them, of y (B, ...) or (N B, ...), which are not copied."""
+    """Apply `conv` to x (N B, ...) and y (B or N B, ...), concatenated along channels, without copying them."""
     first, second = conv.weight[:, : x.shape[1]], conv.weight[:, x.shape[1] :]
     result, other = F.conv2d(x, first, conv.bias, padding=1), F.conv2d(y, second, padding=1)
     result.view(-1, *other.shape).add_(other)
@@ -57,13 +57,13 @@ def _convolved(conv: nn.Conv2d, x: Tensor, y: Tensor) -> Tensor:
 
 
 class DecisionNet(nn.Module, ABC):
-    """Weights of N sources, equal in rights: a U-Net (Ronneberger et al., 2015) corrects what a measure says of them.
+    """Weights of N sources in any order: a U-Net (Ronneberger et al., 2015) corrects a measure of each source.
 
-        softmax over sources of  measure(S_i) + network(S_i, feature(S_i); the largest features of all sources)
+        softmax over sources of  measure(S_i) + network(S_i, feature(S_i); maximum of features over sources)
 
-    The untrained network decides by the measure alone. prior: whose trainer trains it. enlarging: how coarse features
-    become finer ones. follows_edges: weights found on a copy are made to follow the sources' edges (He & Sun, "Fast
-    guided filter", 2015).
+    The untrained network decides by the measure alone. prior: name of the prior whose trainer trains it. enlarging:
+    interpolation of coarse features. follows_edges: weights of a reduced copy are refined along the sources' edges (He
+    & Sun, "Fast guided filter", 2015).
     """
 
     prior: ClassVar[str]
@@ -87,11 +87,11 @@ class DecisionNet(nn.Module, ABC):
     @staticmethod
     @abstractmethod
     def measured(y: Tensor) -> tuple[Tensor, Tensor]:
-        """Of lumas (B, 1, H, W) in [0, 1]: the feature that the network sees beside them, and the measure."""
+        """Compute feature and measure, (B, 1, H, W) each, of lumas (B, 1, H, W) in [0, 1]."""
 
     @property
     def multiple(self) -> int:
-        """Sides are filled up to a multiple of this."""
+        """Height and width are padded to a multiple of it."""
         return int(2 ** len(self.config.widths))
 
     def forward(self, lumas: Sequence[Tensor]) -> Tensor:
@@ -122,7 +122,7 @@ class InFocus(DecisionNet):
 
     @staticmethod
     def measured(y: Tensor) -> tuple[Tensor, Tensor]:
-        """Sharpness as feature and as measure."""
+        """Logarithm of the sharpness, as feature and as measure."""
         sharp = torch.log(box_mean(sum_modified_laplacian(y), WINDOW) + LEVEL)
         return sharp / 4 + 1, 2 * sharp
 
@@ -131,20 +131,17 @@ class Exposed(DecisionNet):
     """The source that is well exposed; measure: the logarithm of Mertens' exposedness, nearness to mid-grey."""
 
     prior = "exposure"
-    enlarging = "bilinear"  # the nearest sample leaves steps in skies, where only coarse features tell anything
+    enlarging = "bilinear"  # "nearest" leaves steps in skies, where only coarse features carry information
     follows_edges = True
 
     @staticmethod
     def measured(y: Tensor) -> tuple[Tensor, Tensor]:
-        """The logarithm of the brightness as feature, exposedness as measure."""
+        """Logarithm of the brightness as feature, exposedness as measure."""
         return torch.log(y + 4 * LEVEL) / 3 + 0.5, -(y - 0.5).square() / (2 * EXPOSEDNESS**2)
 
 
 class Decision(Network[DecisionNet]):
-    """Weights of sources by a trained network.
-
-    weights: their name, or a .safetensors file with its .json. otherwise: what works without them, for the error.
-    """
+    """A trained `DecisionNet` and the weights that it gives to sources of any size."""
 
     def __init__(self, network: type[DecisionNet], weights: str, otherwise: str) -> None:
         kind = f"prior {network.prior}"
@@ -152,9 +149,10 @@ class Decision(Network[DecisionNet]):
         self.provenance = {f"{network.prior}_{key}": value for key, value in self.provenance.items()}
 
     def weights(self, lumas: Sequence[Tensor]) -> list[Tensor]:
-        """For each of the lumas (B, 1, H, W) in [0, 1] its weight (B, 1, H, W); together they are one.
+        """Weights (B, 1, H, W) of the lumas (B, 1, H, W) in [0, 1]; they sum to one.
 
-        Of large images decided on copies of 480 to 960 rows: defocus on 1440 rows is told 1.5 dB better so.
+        Large images are decided on copies whose smaller side has 480 to 960 pixels, 1.5 dB better for defocus on 1440
+        rows.
         """
         height, width = lumas[0].shape[-2:]
         factor = max(1, min(height, width) // ROWS)
@@ -182,7 +180,7 @@ def mixed(weights: Iterable[Tensor], lumas: Iterable[Tensor]) -> Tensor:
 
 
 def sum_modified_laplacian(x: Tensor) -> Tensor:
-    """|2x - left - right| + |2x - up - down|, borders replicated: (B, 1, H, W)."""
+    """Compute |2x - left - right| + |2x - up - down| of (B, 1, H, W), borders replicated."""
     p = F.pad(x, (1, 1, 1, 1), mode="replicate")
     along_x = torch.sub(2 * x, p[..., 1:-1, :-2]).sub_(p[..., 1:-1, 2:]).abs_()
     along_y = torch.sub(2 * x, p[..., :-2, 1:-1]).sub_(p[..., 2:, 1:-1]).abs_()

@@ -1,4 +1,4 @@
-"""Multi-exposure fusion: what is well exposed, decided by a network that was trained on rendered brackets."""
+"""The prior `exposure`: multi-exposure fusion by a network that was trained on rendered brackets."""
 
 from typing import Any
 
@@ -22,9 +22,10 @@ class ExposureOptions(Options):
 class Exposure(Prior):
     """F = Σ_i W_i S_i for any number of sources, W a softmax over sources (`fusionkit_priors.decision.Exposed`).
 
-    Trained on scenes whose parts are lit up to five stops apart towards each part as it would be shown by itself; no
-    bands, so no dark rim round a bright window. What `em_tv` takes for sources that differ in exposure. A closed form
-    of the sources: the estimate x0 is not read. `fusionkit train exposure` trains the network.
+    The network was trained on scenes whose parts are lit up to five stops apart; its target shows each part as if it
+    were photographed by itself. Without bands there is no dark rim round a bright window. `em_tv` uses the network
+    for sources that differ in exposure. A closed form of the sources: the estimate x0 is not read. `fusionkit train
+    exposure` trains the network.
     """
 
     Options = ExposureOptions

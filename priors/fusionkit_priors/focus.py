@@ -1,4 +1,4 @@
-"""Multi-focus fusion: one source per pixel, decided by sharpness and made consistent."""
+"""The prior `focus`: multi-focus fusion, one source a pixel, chosen by sharpness and made consistent."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ class FocusOptions(Options):
 
     window: int = Field(5, ge=0, le=10_000, description="radius over which sharpness is summed")
     majority: int = Field(11, ge=0, le=10_000, description="radius of the majority vote")
-    region: float = Field(0.02, ge=0, lt=0.5, description="regions under this share of the image join what is around")
+    region: float = Field(0.02, ge=0, lt=0.5, description="regions below this share of the image join their surround")
     refine_radius: int = Field(
         6, ge=1, le=10_000, description="radius of the guided filter along the border between sources"
     )
     refine_eps: float = Field(0.01, gt=0, description="its regularisation; small means a sharp border")
     weights: WeightsName = Field(
-        "none", description="weights of a network that decides in place of all this, such as focus-rendered, or none"
+        "none", description="weights of a network that decides in place of the rules, such as focus-rendered, or none"
     )
 
 
@@ -36,11 +36,11 @@ class Focus(Prior):
     """F = Σ_i W_i I_i with a decision map that is 0 or 1 almost everywhere, for any number of sources.
 
         M_i = box * (|2 I - I_left - I_right| + |2 I - I_up - I_down|)   sum-modified Laplacian (Nayar & Nakagawa 1994)
-        W   = which M_i is the largest; majority vote; small regions removed; guided filter along borders
+        W   = one at argmax_i M_i; majority vote; small regions removed; guided filter along borders
 
     Decision map with consistency check as in Li, Kang, Hu & Yang (Information Fusion 2013). Only for sources that
-    differ in focus: anything that moves or is exposed otherwise shows at the borders. `fusionkit train focus` trains
-    the network of `weights`.
+    differ in focus: motion and differences in exposure show at the borders. `fusionkit train focus` trains the network
+    of `weights`.
     """
 
     Options = FocusOptions
@@ -60,7 +60,7 @@ class Focus(Prior):
         return (weights * torch.stack(sources.luma)).sum(0), None
 
     def weights(self, sources: Sources) -> Tensor:
-        """Weights of the sources, (N, B, 1, H, W), that sum to one."""
+        """Weights of the sources, (N, B, 1, H, W), summing to one."""
         o, count = self.options, len(sources)
         if self.network is not None:
             return torch.stack(self.network.weights(sources.luma))
@@ -74,7 +74,7 @@ class Focus(Prior):
 
 
 def remove_small_regions(choice: Tensor, count: int, share: float) -> Tensor:
-    """Connected regions of a choice (B, 1, H, W) under `share` of the image join what surrounds them most."""
+    """Give connected regions of a choice (B, 1, H, W) below `share` of the image the commonest value around them."""
     from scipy import ndimage
 
     result = choice.cpu().numpy().copy()

@@ -1,4 +1,4 @@
-"""A learned prior: a Laplacian pyramid whose choices a small network corrects."""
+"""The prior `learned`: a Laplacian pyramid whose choices a small network corrects."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ FEATURES = 8
 
 
 class ChoicesConfig(Options):
-    """What `Choices` is built from."""
+    """Architecture of `Choices`."""
 
     detail: int = Field(16, ge=1, description="channels of the network that chooses details")
     base: int = Field(24, ge=1, description="channels of the network that chooses the base")
@@ -53,19 +53,19 @@ class _Chooser(nn.Module):
         nn.init.zeros_(self.third.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Each source's logit."""
+        """Logits."""
         return self.third(F.relu_(self.second(F.relu_(self.first(x)))))  # in place: a fifth of the time
 
 
 class Choices(nn.Module):
-    """Weights of the sources for each detail band and the base, for any number of sources, equal in rights.
+    """Weights of N sources for each detail band and the base; the order of the sources does not matter.
 
         detail   softmax over sources of  4 log E_i + network(features of i)
         base     softmax over sources of  3 log S_i + network(features of i)
 
-    E the local energy of a band, S the global contrast, as in the prior `laplacian`, which the untrained network is.
-    What a source's network sees: its band, log-energy and Gaussian level; the means of the last two over all sources
-    and the largest log-energy; the depth; whether it is the reference.
+    E is the local energy of a band, S the global contrast, as in the prior `laplacian`, which the untrained network
+    equals. The features of a source: its band, log-energy and Gaussian level; the means of the last two over all
+    sources and the largest log-energy; the depth; whether it is the reference.
     """
 
     def __init__(self, config: ChoicesConfig) -> None:
@@ -76,10 +76,10 @@ class Choices(nn.Module):
     def forward(
         self, lumas: Tensor, reference: int, variances: Tensor, balance: float = 0.0
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Weights and the bands they are for, (N, B, 1, h, w) from the finest to the base, of lumas (N, B, 1, H, W).
+        """Weights and bands of lumas (N, B, 1, H, W): each (N, B, 1, h, w), from the finest to the base.
 
-        variances: of the sources' noise, (N, B, 1, 1, 1). balance: added to the reference's logits, taken from the
-        others'.
+        variances: of the sources' noise, (N, B, 1, 1, 1). balance: added to the logits of the reference, subtracted
+        from the others.
         """
         count, batch = lumas.shape[:2]
         levels = default_levels(min(lumas.shape[-2:]), BASE_SIZE)
@@ -89,57 +89,35 @@ class Choices(nn.Module):
         tilt[reference] = balance
         weights = []
         for level, (band, gaussian) in enumerate(zip(bands, gaussians, strict=True)):
-            last = level == levels
+            shape, last = (count, batch, *band.shape[1:]), level == levels
             if last:
                 log = torch.log(global_contrast(band) + 1e-4)
             else:
                 energy = blur(blur(band.square()))
                 noise = band_noise(levels)[level] * variances.expand(count, batch, 1, 1, 1).flatten(0, 1)
                 log = torch.log((energy - 3 * noise).clamp_min(0) + 1e-6)
-            logits = self._corrected(band, log, gaussian, level / 8, (count, batch), reference, last)
-            weights.append(
-                torch.softmax((3.0 if last else 4.0) * log.view(count, batch, *log.shape[1:]) + logits + tilt, dim=0)
-            )
+            logs, means = (log / 4).view(shape), gaussian.view(shape).mean(0)
+            is_reference = torch.zeros_like(logs)
+            is_reference[reference] = 1
+            shared = (logs.mean(0), logs.amax(0), means, torch.full_like(means, level / 8))
+            seen = [logs, gaussian.view(shape), *(x.expand(shape) for x in shared), is_reference]
+            features = torch.cat([band, *(x.flatten(0, 1) for x in seen)], dim=1)
+            logits = (self.base if last else self.detail)(fastest_format(features)).view(shape)
+            weights.append(torch.softmax((3.0 if last else 4.0) * log.view(shape) + logits + tilt, dim=0))
         return weights, [band.view(count, batch, *band.shape[1:]) for band in bands]
-
-    def _corrected(
-        self,
-        band: Tensor,
-        log: Tensor,
-        gaussian: Tensor,
-        depth: float,
-        shape: tuple[int, int],
-        reference: int,
-        base: bool,
-    ) -> Tensor:
-        """The network's logits (N, B, 1, h, w)."""
-        log = log / 4
-        logs, levels = log.view(*shape, *log.shape[1:]), gaussian.view(*shape, *gaussian.shape[1:])
-        is_reference = torch.zeros_like(logs)
-        is_reference[reference] = 1
-        others = [
-            logs.mean(0).expand_as(logs),
-            logs.amax(0).expand_as(logs),
-            levels.mean(0).expand_as(levels),
-            torch.full_like(logs, depth),
-            is_reference,
-        ]
-        features = fastest_format(torch.cat([band, log, gaussian, *(x.flatten(0, 1) for x in others)], dim=1))
-        logits: Tensor = (self.base if base else self.detail)(features)
-        return logits.view(*shape, *logits.shape[1:])
 
 
 def fuse(lumas: Tensor, weights: list[Tensor], bands: list[Tensor]) -> Tensor:
-    """The collapsed mixture of bands, clamped to the range of lumas (N, B, 1, H, W): (B, 1, H, W)."""
+    """Mix and collapse the bands, clamped to the range of the lumas (N, B, 1, H, W): (B, 1, H, W)."""
     fused = collapse([(w * band).sum(0) for w, band in zip(weights, bands, strict=True)])
     return torch.minimum(torch.maximum(fused, lumas.amin(0)), lumas.amax(0))
 
 
 class Learned(nn.Module, Prior):
-    """F = collapse of Σ_i w_i band_i with w by `Choices`, in the range of the sources.
+    """F = collapse of Σ_i w_i band_i with w by `Choices`, clamped to the range of the sources.
 
-    `fusionkit train learned --pairs ir --pairs vis` trains it without references. Closed form: it does not read the
-    estimate.
+    A closed form of the sources: the estimate x0 is not read. `fusionkit train learned --pairs ir --pairs vis` trains
+    the network without reference images.
     """
 
     Options = LearnedOptions

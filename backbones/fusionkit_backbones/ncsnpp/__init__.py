@@ -1,4 +1,4 @@
-"""NCSN++ written anew: clean, typed, any image size, loads published weights strictly."""
+"""NCSN++, typed, for images of any size; loads published weights strictly."""
 
 from .config import NCSNppConfig
 from .network import NCSNpp

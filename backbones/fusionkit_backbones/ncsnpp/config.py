@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# what score-SDE configurations can say and this network is built for
+# settings of score-SDE configurations that this network has one value for
 FIXED = {
     "name": "ncsnpp",
     "normalization": "GroupNorm",
@@ -16,7 +16,7 @@ FIXED = {
 
 
 class NCSNppConfig(BaseModel):
-    """What `NCSNpp` is built from (Song et al., "Score-Based Generative Modeling through SDEs", appendix H).
+    """Architecture of `NCSNpp` (Song et al., "Score-Based Generative Modeling through SDEs", appendix H).
 
     Names and defaults are those of the published CelebA-HQ rectified-flow configuration, so that a
     checkpoint's own configuration can be passed unchanged.
@@ -53,9 +53,9 @@ class NCSNppConfig(BaseModel):
 
     @classmethod
     def from_published(cls, config: Mapping[str, Any]) -> Self:
-        """From a score-SDE or rectified-flow configuration file: its sections `data` and `model`.
+        """Read the sections `data` and `model` of a score-SDE or rectified-flow configuration file.
 
-        Raises ValueError for what this network does not have; settings of training and sampling are passed over.
+        Settings of training and sampling are ignored. Raises ValueError for settings that this network does not have.
         """
         flat = {**config.get("data", {}), **config.get("model", {})}
         missing = {"nf", "ch_mult", "image_size"} - flat.keys()
@@ -68,9 +68,9 @@ class NCSNppConfig(BaseModel):
 
     @property
     def multiple(self) -> int:
-        """Height and width must be divisible by this."""
+        """Height and width must be multiples of it."""
         return int(2 ** (len(self.ch_mult) - 1))
 
     def has_attention(self, level: int) -> bool:
-        """Attention belongs to a level of the network, whatever size of image runs through it."""
+        """Whether a level of the network has attention, for images of any size."""
         return self.image_size // 2**level in self.attn_resolutions

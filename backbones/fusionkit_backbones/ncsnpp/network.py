@@ -25,9 +25,9 @@ from .config import NCSNppConfig
 class NCSNpp(nn.Module):
     """U-Net of Song et al. (2021), appendix H; state-dict names and parameter order of the published code.
 
-    forward: x (B, num_channels, H, W), label (B,) > 0 -> (B, num_channels, H, W). H and W must be divisible by
-    `config.multiple`. With Fourier features the label is the noise level itself (published rectified flows pass
-    999 s, with s = 1 at the data); with positional ones it is an index into `sigmas`.
+    forward: x (B, num_channels, H, W), label (B,) > 0 -> (B, num_channels, H, W). H and W must be
+    multiples of `config.multiple`. With Fourier features the label is the noise level itself (published rectified flows
+    pass 999 s, with s = 1 at the data); with positional ones it is an index into `sigmas`.
 
     The modules stand in one flat list because checkpoints number them so; `forward` walks the list in the
     order in which `__init__` filled it.

@@ -6,6 +6,7 @@ Tiles overlap and are blended with linear ramps that sum to one, so there is no 
 from collections.abc import Callable
 from inspect import get_annotations
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,12 +62,17 @@ def blend_tiles(x: Tensor, function: Callable[[Tensor], Tensor], tile: int, over
     return result
 
 
-class TiledDecoder(Decoder):
-    """An autoencoder run on tiles of `tile` image pixels that share `overlap`."""
+class _Tiled(Plugin):
+    """A network on tiles of `tile` of its own samples that share `overlap`; states all that the one inside states."""
 
-    def __init__(self, inner: Decoder, tile: int, overlap: int) -> None:
-        _repeat(inner, self, Decoder)
-        self.inner, self.tile, self.tile_overlap = inner, tile // self.factor, overlap // self.factor
+    def __init__(self, inner: Any, tile: int, overlap: int) -> None:
+        stated = ["options", *(name for contract in type(self).__mro__ for name in get_annotations(contract))]
+        vars(self).update({name: getattr(inner, name) for name in stated if hasattr(inner, name)})
+        self.inner, self.tile, self.tile_overlap = inner, tile, overlap
+
+
+class TiledDecoder(_Tiled, Decoder):
+    """An autoencoder on tiles; sizes in samples of the latent."""
 
     def encode(self, image: Tensor) -> Tensor:
         """As the inner decoder's."""
@@ -78,27 +84,18 @@ class TiledDecoder(Decoder):
         f = self.factor
 
         def decode(part: Tensor) -> Tensor:
-            return self.inner.decode(part, (part.shape[-2] * f, part.shape[-1] * f))
+            whole: Tensor = self.inner.decode(part, (part.shape[-2] * f, part.shape[-1] * f))
+            return whole
 
         return blend_tiles(z, decode, self.tile, self.tile_overlap, f)[..., : size[0], : size[1]]
 
 
-class TiledBackbone(Backbone):
-    """A velocity field run on tiles of `tile` samples of x_t that share `overlap`."""
-
-    def __init__(self, inner: Backbone, tile: int, overlap: int) -> None:
-        _repeat(inner, self, Backbone)
-        self.inner, self.tile, self.tile_overlap = inner, tile, overlap
+class TiledBackbone(_Tiled, Backbone):
+    """A velocity field on tiles; sizes in samples of x_t."""
 
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
         """As the inner backbone's."""
         return blend_tiles(x_t, lambda part: self.inner.velocity(part, t), self.tile, self.tile_overlap)
-
-
-def _repeat(inner: Plugin, outer: Plugin, contract: type[Plugin]) -> None:
-    """Give `outer` the options and all attributes that the contract states of `inner`."""
-    stated = ("options", *get_annotations(Plugin), *get_annotations(contract))
-    vars(outer).update({name: getattr(inner, name) for name in stated if hasattr(inner, name)})
 
 
 def tiled(backbone: Backbone, decoder: Decoder, tile: int) -> tuple[Backbone, Decoder]:
@@ -110,7 +107,7 @@ def tiled(backbone: Backbone, decoder: Decoder, tile: int) -> tuple[Backbone, De
     overlap = max(decoder.overlap, backbone.overlap * factor, tile // 8)
     return (
         TiledBackbone(backbone, *_cells(backbone.multiple, tile // factor, -(-overlap // factor))),
-        TiledDecoder(decoder, *_cells(factor, tile, overlap)),
+        TiledDecoder(decoder, *(size // factor for size in _cells(factor, tile, overlap))),
     )
 
 

@@ -1,4 +1,4 @@
-"""Weights: where they lie, how they are read, written and checked, how published checkpoints are taken in."""
+"""Weights of networks: finding, reading, writing, loading and verifying them; importing published checkpoints."""
 
 from .checkpoint import CheckpointImporter, Imported
 from .files import WeightsFile, differences, load_network, load_weights, open_weights, save_weights

@@ -1,9 +1,8 @@
-"""Published checkpoints: reading them without running code from them, and turning them into our weights.
+"""Published checkpoints: read without running their code, and converted to weights of a plug-in.
 
-A checkpoint is a pickle, and a pickle can name any function to be called. `torch.load(weights_only=True)` calls none
-but its own; it therefore refuses the class names that training frameworks leave beside the tensors (callbacks,
-configuration objects, numpy scalars). Those names are given inert classes that take anything and do nothing; names
-that could only be there to run code are refused with the file.
+A checkpoint is a pickle, which can name any function to be called. `torch.load(weights_only=True)` calls only its own,
+and refuses the class names that training frameworks leave beside the tensors (callbacks, configuration objects, numpy
+scalars). Here inert classes stand in for those names; a file with names that could only run code is refused.
 """
 
 import pickle
@@ -42,7 +41,7 @@ __all__ = [
     "state_dict",
 ]
 
-# containers and numbers, which some pickles name as classes: the real ones, they only hold values
+# containers and numbers that some pickles name as classes; the real ones are harmless
 TOLERATED = frozenset({"builtins.bytes", "builtins.object", "builtins.range", "builtins.slice"})
 PLAIN = {f"builtins.{t.__name__}": t for t in (dict, list, tuple, set, frozenset, int, float, complex, bool, str)}
 # modules that a checkpoint names only to run code
@@ -57,11 +56,11 @@ FILLED = re.compile(r"Can only (SETITEM|append|extend).*but got <class '([\w.]+)
 CONFIG_HINT = "; give the configuration published with it (`config`)"
 LEGACY_PICKLES = 5  # magic number, protocol, system, object, keys
 LIMIT = 1000  # names in one file
-MOST_TIMES = 50  # of its size that an archive may unpack to
+MOST_TIMES = 50  # largest ratio of an archive's unpacked to its packed size
 
 
 class _Inert:
-    """Stands for a class of the file: made of anything, holds nothing, does nothing."""
+    """Stand-in for a class named in the file: takes any arguments, holds nothing, does nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> "_Inert":
         return super().__new__(cls)
@@ -74,14 +73,14 @@ class _Inert:
 
 
 class _InertTable(_Inert):
-    """The same for a class derived from dict: torch fills only its own kinds of table."""
+    """Stand-in for a class derived from dict: torch fills only its own kinds of dict."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         return OrderedDict()
 
 
 class _InertList(_Inert):
-    """The same for a class derived from list."""
+    """Stand-in for a class derived from list."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         return []
@@ -89,7 +88,7 @@ class _InertList(_Inert):
 
 @dataclass(frozen=True)
 class Imported:
-    """What an importer made of a checkpoint: tensors by our names, the JSON beside them, notes for the user."""
+    """A converted checkpoint: tensors by the plug-in's names, the JSON beside them, notes for the user."""
 
     tensors: "dict[str, Tensor]"
     info: dict[str, Any]
@@ -97,26 +96,27 @@ class Imported:
 
 
 class CheckpointImporter(ABC):
-    """Turns the published checkpoints of one architecture into weights for a plug-in.
+    """Converts published checkpoints of one architecture to weights of a plug-in.
 
-    Named by a record's `importer`; the plug-in's options then have a field `weights`.
+    A record names it as its `importer`. The plug-in takes the weights by an option `weights`, or one of type
+    `fusionkit.options.WeightsName`.
     """
 
     @abstractmethod
     def recognises(self, checkpoint: Any) -> bool:
-        """Whether this looks like one of the checkpoints it can convert."""
+        """Whether this looks like a checkpoint that it can convert."""
 
     @abstractmethod
     def convert(self, checkpoint: Any, config: Mapping[str, Any] | None) -> Imported:
-        """Tensors and JSON, verified against the architecture.
+        """Convert to tensors and JSON, verified against the architecture.
 
-        config: the configuration file published with the checkpoint; None for the published architecture. Raises
-        WeightsError that names every tensor that is missing, unexpected or of another shape.
+        config: content of the configuration file published with the checkpoint; None for the published architecture.
+        Raises WeightsError that names every tensor that is missing, unexpected or of another shape.
         """
 
 
 def read_checkpoint(path: Path) -> Any:
-    """What a .pth, .pt, .ckpt or .safetensors file holds, tensors on the CPU. No code of the file is run."""
+    """Read a .pth, .pt, .ckpt or .safetensors file, tensors on the CPU, without running its code."""
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -137,7 +137,7 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def _stored_as_is(path: Path) -> bool:
-    """Check an archive's sums, which torch does not; whether its members are uncompressed, as torch writes them."""
+    """Check an archive's checksums, which torch does not; return whether all members are stored uncompressed."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -152,17 +152,17 @@ def _stored_as_is(path: Path) -> bool:
 
 
 def _check_calls(path: Path, is_zip: bool) -> None:
-    """Refuse what torch would call although no checkpoint needs it: bytearray(N) takes N bytes of memory."""
+    """Refuse bytearray(N), which torch would call: it takes N bytes of memory, and no checkpoint needs it."""
     try:
         found = any(text.split()[-1:] == ["bytearray"] for text in _pickled_texts(path, is_zip))
-    except Exception:  # what cannot be read is said when it is loaded
+    except Exception:  # loading will say why it cannot be read
         return
     if found:
         raise WeightsError(f"{path}: asks for builtins.bytearray, which no checkpoint needs; refused, do not trust it")
 
 
 def _pickled_texts(path: Path, is_zip: bool) -> Iterator[str]:
-    """All names and texts in the pickles of a checkpoint; a legacy file begins with several, and then has the data."""
+    """Yield all names and texts in a checkpoint's pickles; a legacy file begins with several of them."""
     with ExitStack() as stack:
         if is_zip:
             archive = stack.enter_context(zipfile.ZipFile(path))
@@ -175,7 +175,7 @@ def _pickled_texts(path: Path, is_zip: bool) -> Iterator[str]:
 
 
 def _load(path: Path, mapped: bool) -> Any:
-    """Load, and where a class is not known try again with a placeholder for it."""
+    """Load; where a class is unknown, try again with a stand-in for it."""
     import torch
 
     allowed: dict[str, type] = {}
@@ -193,7 +193,7 @@ def _load(path: Path, mapped: bool) -> Any:
 
 
 def _allow_more(message: str, allowed: dict[str, type], path: Path) -> bool:
-    """Add what `message` complains of to `allowed`; False if that does not help."""
+    """Add the class that `message` refuses to `allowed`; return whether loading can be tried again."""
     if found := UNKNOWN.search(message):
         name = found[1] if "." in found[1] else f"builtins.{found[1]}"  # torch leaves that out
         if name.partition(".")[0] in REFUSED and name not in PLAIN and name not in TOLERATED:
@@ -213,14 +213,14 @@ def _allow_more(message: str, allowed: dict[str, type], path: Path) -> bool:
 
 
 def _first(error: Exception) -> str:
-    """The telling sentence of an error of torch's."""
+    """Extract the sentence that matters from an error of torch's."""
     text = str(error)
     text = (text.partition("WeightsUnpickler error:")[2] or text).strip() or type(error).__name__
     return text.splitlines()[0].split(". ")[0][:200]
 
 
 def state_dict(checkpoint: Any) -> dict[str, Any]:
-    """The tensors of a checkpoint by name: unwraps `state_dict` or `model`, takes off `module.`; {} if it has none."""
+    """Tensors of a checkpoint by name, from its `state_dict` or `model`, without `module.`; {} if it has none."""
     import torch
 
     for key in ("state_dict", "model"):
@@ -228,13 +228,13 @@ def state_dict(checkpoint: Any) -> dict[str, Any]:
         checkpoint = inner if isinstance(inner, dict) else checkpoint
     if not isinstance(checkpoint, dict):
         return {}
-    # dict.items, since a pickle can have put something else in the place of an instance's own
+    # dict.items, since a pickle can replace the instance's own
     tensors = {str(k): v for k, v in dict.items(checkpoint) if isinstance(v, torch.Tensor)}
     return {name.removeprefix("module."): plain(tensor) for name, tensor in tensors.items()}
 
 
 def plain(tensor: "Tensor") -> "Tensor":
-    """A tensor that can be stored: dense, with memory of its own. Others are refused."""
+    """Make a tensor dense and contiguous, to be stored; WeightsError for sparse, quantized and other kinds."""
     import torch
 
     odd = [
@@ -250,9 +250,9 @@ def plain(tensor: "Tensor") -> "Tensor":
 def fitted(
     tensors: "Mapping[str, Tensor]", own: "Mapping[str, Tensor]", config: Mapping[str, Any] | None
 ) -> "dict[str, Tensor]":
-    """Copies of `tensors` in the order and types of a network's state dict `own`, or an error that names every misfit.
+    """Copy `tensors` in the order and types of a network's state dict `own`; WeightsError names every misfit.
 
-    Whole numbers do not become weights. Without a configuration the error says that one can be given.
+    Integers are not converted to floating point. Without `config` the error says that one can be given.
     """
     problems = differences(tensors, own)
     if problems:
@@ -265,7 +265,7 @@ def fitted(
 
 
 def described(build: "Callable[..., Built]", *arguments: Any) -> "Built":
-    """Call `build` on a configuration; what it cannot build is the configuration's fault."""
+    """Call `build` on a configuration; WeightsError where it cannot be built."""
     try:
         return build(*arguments)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -274,7 +274,7 @@ def described(build: "Callable[..., Built]", *arguments: Any) -> "Built":
 
 
 def on_meta(module: "Callable[[Any], Module]", config: Any) -> "Module":
-    """A module without memory, for its names and shapes."""
+    """Build a module without memory, for the names and shapes of its tensors."""
     import torch
 
     with torch.device("meta"):

@@ -1,7 +1,7 @@
 """Reading and writing weights: safetensors with a JSON file of the same stem beside it.
 
-The JSON holds the architecture, the conventions and the SHA-256 of the tensors, so that a file explains itself and a
-damaged one is noticed. Nothing is downloaded and no code is run from a file.
+The JSON holds architecture, conventions and the SHA-256 of the tensors, so that damage is noticed. Nothing is
+downloaded, and no code of a file is run.
 """
 
 import json
@@ -15,10 +15,8 @@ from ..storage.atomic import atomic_write
 from ..storage.manifest import sha256
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from torch import Tensor, nn
 
-    Model = TypeVar("Model", bound=BaseModel)
     Built = TypeVar("Built", bound="nn.Module")
 
 __all__ = ["WeightsFile", "differences", "load_network", "load_weights", "open_weights", "read_tensors", "save_weights"]
@@ -26,26 +24,25 @@ __all__ = ["WeightsFile", "differences", "load_network", "load_weights", "open_w
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Weights on disk: where the tensors lie, and what the JSON beside them says."""
+    """Weights on disk: path of the tensors, content of the JSON beside them."""
 
     path: Path
     info: Mapping[str, Any]
 
     def section(self, name: str) -> Any:
-        """A part of the JSON, or an error that names the file."""
+        """Get an entry of the JSON; WeightsError where it is missing."""
         if name not in self.info:
             raise WeightsError(f"{self.path.with_suffix('.json')}: has no {name!r}; it describes other weights")
         return self.info[name]
 
     def architecture(self, model: Any) -> Any:
-        """The architecture as a pydantic model, or one of a union; WeightsError where it is another network's."""
+        """Validate the architecture by a pydantic model or a union of models; WeightsError where it does not fit."""
         return self._validated(model, self.section("architecture"), "the architecture of this plug-in")
 
-    def conventions(self, model: "type[Model]") -> "Model":
-        """Those fields of the JSON that `model` has, or an error that names what is wrong."""
+    def conventions(self, model: Any) -> Any:
+        """Validate those entries of the JSON that `model` has; WeightsError names a wrong one."""
         known = {k: v for k, v in self.info.items() if k in model.model_fields}
-        validated: Model = self._validated(model, known, "conventions of this plug-in")
-        return validated
+        return self._validated(model, known, "conventions of this plug-in")
 
     def _validated(self, model: Any, values: Any, what: str) -> Any:
         from pydantic import TypeAdapter, ValidationError
@@ -60,7 +57,7 @@ class WeightsFile:
 
 
 def open_weights(path: Path) -> WeightsFile:
-    """The weights at `path` (.safetensors) with their JSON."""
+    """Read the JSON beside the weights at `path` (.safetensors)."""
     described = path.with_suffix(".json")
     try:
         info = json.loads(described.read_text(encoding="utf-8"))
@@ -74,7 +71,7 @@ def open_weights(path: Path) -> WeightsFile:
 
 
 def read_tensors(file: WeightsFile) -> "dict[str, Tensor]":
-    """The tensors, floating ones as float32, after their SHA-256 has been compared with the JSON's."""
+    """Read the tensors, floating ones as float32, and compare their SHA-256 with the JSON's."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -92,7 +89,7 @@ def read_tensors(file: WeightsFile) -> "dict[str, Tensor]":
 
 
 def differences(tensors: "Mapping[str, Tensor]", own: "Mapping[str, Tensor]") -> list[str]:
-    """What keeps `tensors` from being loaded into a module whose state dict is `own`: nothing is left unnamed."""
+    """Name every tensor that is missing in, unexpected in or shaped unlike a module's state dict `own`."""
     problems = [f"missing {k}" for k in own if k not in tensors] + [f"unexpected {k}" for k in tensors if k not in own]
     return problems + [
         f"{k} is {tuple(tensors[k].shape)}, expected {tuple(own[k].shape)}"
@@ -102,7 +99,7 @@ def differences(tensors: "Mapping[str, Tensor]", own: "Mapping[str, Tensor]") ->
 
 
 def load_weights(module: "nn.Module", file: WeightsFile) -> None:
-    """Load strictly into `module`, as float32; every missing, unexpected or mis-shaped tensor is named."""
+    """Load the tensors strictly into `module`, as float32; WeightsError names every misfit."""
     tensors = read_tensors(file)
     problems = differences(tensors, module.state_dict())
     if problems:
@@ -123,7 +120,7 @@ def load_network(file: WeightsFile, build: "Callable[[Any], Built]", architectur
 
 
 def save_weights(path: Path, tensors: "Mapping[str, Tensor]", info: Mapping[str, Any], *, half: bool = False) -> None:
-    """Write `path` (.safetensors) and its JSON, both or neither; `half` stores float32 tensors as float16."""
+    """Write `path` (.safetensors) and its JSON, both or none; `half` stores float32 tensors as float16."""
     import torch
     from safetensors.torch import save
 

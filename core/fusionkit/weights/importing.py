@@ -1,4 +1,4 @@
-"""`fusionkit weights import`: a published checkpoint becomes weights in the user's folder."""
+"""`fusionkit weights import` and `verify`: convert published checkpoints, check stored weights."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,10 +24,10 @@ __all__ = ["import_weights", "verify_weights"]
 def import_weights(
     checkpoint: Path, name: str, *, config: Path | None = None, plugin: str | None = None, force: bool = False
 ) -> tuple[Path, Imported]:
-    """Convert `checkpoint`, verify it and store it as `name`; returns where, and what was made of it.
+    """Convert `checkpoint`, verify it and store it as `name`; returns its path and the converted tensors.
 
-    config: the configuration file published with it (.yaml, .json or .toml). plugin: "backbone:rf", when the file
-    alone does not say. Everything is read and verified before anything is written.
+    config: configuration file published with it (.yaml, .json or .toml). plugin: such as "backbone:rf", where the file
+    does not tell. Everything is read and verified before anything is written.
     """
     check_name(name)
     path = user_folder() / f"{name}.safetensors"
@@ -52,42 +52,29 @@ def import_weights(
 
 
 def read_config(path: Path) -> Mapping[str, Any]:
-    """A configuration file as nested tables. YAML is read without constructing objects."""
+    """Read a configuration file as nested tables. YAML is read without constructing objects."""
+    import json
+    import tomllib
+
+    import yaml
+
+    suffix = path.suffix.lower().replace(".yml", ".yaml")
+    parsers: dict[str, Any] = {".json": json.loads, ".toml": tomllib.loads, ".yaml": yaml.safe_load}
+    if suffix not in parsers:
+        raise OptionError(f"{path}: expected .yaml, .json or .toml")
     try:
-        text = path.read_text(encoding="utf-8")
+        content = parsers[suffix](path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        content = _parse(path.suffix.lower(), text)
-    except (ValueError, RecursionError) as error:
-        raise OptionError(f"{path}: not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}") from None
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise OptionError(f"{path}: not valid {suffix[1:].upper()}: {' '.join(str(error).split())}") from None
     if not isinstance(content, Mapping):
         raise OptionError(f"{path}: expected tables such as `model:`, found {type(content).__name__}")
     return content
 
 
-def _parse(suffix: str, text: str) -> Any:
-    match suffix:
-        case ".json":
-            import json
-
-            return json.loads(text)
-        case ".toml":
-            import tomllib
-
-            return tomllib.loads(text)
-        case ".yaml" | ".yml":
-            import yaml
-
-            try:
-                return yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise ValueError(str(error)) from None
-    raise ValueError("expected .yaml, .json or .toml")
-
-
 def _importer(content: Any, path: Path, wanted: str | None) -> tuple[str, str, CheckpointImporter]:
-    """Kind and name of the plug-in whose importer takes this checkpoint, and the importer."""
+    """Find the importer that takes this checkpoint: kind and name of its plug-in, and the importer."""
     registry = get_registry()
     offered = [p for p in registry.plugins if p.record.importer is not None]
     labels = [f"{p.kind}:{p.record.name}" for p in offered]
@@ -114,7 +101,7 @@ def _importer(content: Any, path: Path, wanted: str | None) -> tuple[str, str, C
 
 @contextmanager
 def _about(path: Path) -> Iterator[None]:
-    """Whatever a file of odd content raises on the way is one line about the file."""
+    """Turn any error on the way into one line about the file."""
     try:
         yield
     except FusionkitError as error:
@@ -136,9 +123,8 @@ def verify_weights(stored: Stored) -> int:
     _check_finite(tensors, stored.file.path)
     registry, (kind, name) = get_registry(), stored.plugin
     fields = registry.load(kind, name).Options.model_fields
-    options = [field for field, info in fields.items() if field == "weights" or opens(info) == "weights"]
-    if not options:
+    option = next((field for field, info in fields.items() if field == "weights" or opens(info) == "weights"), None)
+    if option is None:
         raise WeightsError(f"{stored.file.path}: {kind} {name} has no option that takes weights")
-    option = "weights" if "weights" in options else options[0]
     registry.create(kind, name, {option: str(stored.file.path)}).prepare()
     return sum(v.numel() for v in tensors.values())

@@ -1,45 +1,40 @@
-"""One network of a plug-in: its file, its architecture, when it is loaded, where it computes."""
+"""One network of a plug-in: where its weights lie, what it is built from, when it is loaded, where it computes."""
 
 from collections.abc import Callable, Mapping
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from ..contracts import Lazy, pad_to_multiple
 from ..errors import WeightsError
 from ..numerics.layers import fastest_format
-from .files import load_network
+from .files import WeightsFile, load_network
 from .store import find_weights
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from .files import WeightsFile
-
-    Model = TypeVar("Model", bound=BaseModel)
 
 __all__ = ["Network"]
 
 Built = TypeVar("Built", bound=nn.Module)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Network(nn.Module, Lazy, Generic[Built]):
-    """A network that is loaded, strictly, when it is first used: frozen, in evaluation mode, on its input's device.
+    """A network that is loaded strictly at its first use: frozen, in evaluation mode, on the device of its input.
 
-        self.network = Network(options.weights, MyNet, MyNetConfig, kind="prior mine", otherwise="`prior=average` ...")
+        self.network = Network(options.weights, MyNet, MyNetConfig, kind="prior mine", otherwise="`prior=tv` has none")
         self.provenance = self.network.provenance
         ...
-        fused = self.network(x)  # padded to a multiple of `architecture.multiple`, and cropped again
+        answer = self.network(x)
 
-    weights: a name, in the user's folder or in the folder `weights` of the package of `build`; a .safetensors file; or
-    a network, which is taken as it is and has its architecture in `config`. build: makes the network from its
-    architecture. config: pydantic model of the architecture. kind: as in the JSON beside the weights. otherwise: what
-    works without them, for the error.
+    weights: a name, in the user's folder or the folder `weights` of the package of `build`; or a .safetensors file; or
+    a network with its architecture in `config`, which is taken as it is. build: makes the network from its
+    architecture. config: pydantic model of the architecture, which may state the `multiple` that sides are padded to,
+    and the `overlap` of tiles. kind: as in the JSON beside the weights. otherwise: what works without them, for errors.
 
-    The JSON is read at once: WeightsError where weights are missing, of another kind, or of another architecture.
-    `Plugin.prepare` loads the networks among a plug-in's attributes. A pickled one is loaded where it arrives.
+    Raises WeightsError at once where weights are missing, of another kind or architecture; the tensors are read later.
+    `prepare` of the plug-in loads all networks that are its attributes. A pickled network is loaded where it arrives.
     """
 
     architecture: Any
@@ -58,52 +53,50 @@ class Network(nn.Module, Lazy, Generic[Built]):
             return
         self.file = file = find_weights(weights, build.__module__.partition(".")[0], otherwise)
         if (found := file.info.get("kind", kind)) != kind:
-            raise WeightsError(
-                f"weights {weights} are of kind {found!r:.40}, expected {kind!r}; `fusionkit weights list` shows what "
-                "there is"
-            )
+            listed = "`fusionkit weights list` shows what there is"
+            raise WeightsError(f"weights {weights} are of kind {found!r:.40}, expected {kind!r}; {listed}")
         self.architecture = file.architecture(config)
         self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
 
-    def conventions(self, model: "type[Model]") -> "Model":
-        """What the JSON says of how the network is used; defaults for a network without a file."""
-        return model() if self.file is None else self.file.conventions(model)
+    def conventions(self, model: type[Model]) -> Model:
+        """Read from the JSON how the network is used; the defaults for a network without a file."""
+        return model() if self.file is None else cast(Model, self.file.conventions(model))
 
     @property
     def multiple(self) -> int:
-        """Sides of its input are padded to a multiple of this."""
+        """What the sides of its input are padded to a multiple of."""
         return getattr(self.architecture, "multiple", 1)
 
     @property
     def overlap(self) -> int:
-        """Samples around a tile that influence it."""
+        """How many samples around a tile influence it."""
         return getattr(self.architecture, "overlap", 0)
 
     @property
     def loaded(self) -> bool:
-        """Whether it is in memory."""
+        """Whether the network is in memory."""
         return self._module is not None
 
     @property
     def module(self) -> Built:
-        """The network itself, on the device of its last use, at first the CPU."""
+        """The network itself, loaded now if need be; on the device of its last use, at first the CPU."""
         with self._lock:
             if self._module is None:
                 assert self.file is not None
-                with torch.inference_mode(False):  # its tensors must be able to meet gradients
+                with torch.inference_mode(False):  # its tensors may meet gradients later
                     self._module = load_network(self.file, self._build, self.architecture).requires_grad_(False).eval()
             return self._module
 
     def prepare(self) -> None:
-        """Load it now."""
+        """Load the network now."""
         self.module  # noqa: B018
 
     def on(self, device: torch.device) -> Built:
-        """The network itself, moved to a device."""
+        """The network itself, on a device."""
         return self.module.to(device)
 
     def forward(self, x: Tensor, *others: Any) -> Tensor:
-        """The network's answer to x (B, C, H, W) of any size and `others`, cropped to H and W."""
+        """Apply the network to x (B, C, H, W), padded to `multiple`, and `others`; crop the answer to H and W."""
         padded = fastest_format(pad_to_multiple(x, self.multiple))
         return cast(Tensor, self.on(x.device)(padded, *others))[..., : x.shape[-2], : x.shape[-1]]
 

@@ -1,4 +1,4 @@
-"""Where weights lie: the user's folder, and the folders `weights` of the packages that ship some."""
+"""Stored weights: in the user's folder, and in the folders `weights` of packages that ship some."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ FOREIGN = (".pth", ".pt", ".ckpt", ".bin")
 
 @dataclass(frozen=True)
 class Stored:
-    """Weights that can be chosen by name; `shipped` ones belong to an installed package."""
+    """Weights that can be chosen by name. shipped: they belong to an installed package."""
 
     name: str
     file: WeightsFile
@@ -27,7 +27,7 @@ class Stored:
 
     @property
     def plugin(self) -> tuple[str, str]:
-        """Kind and name of the plug-in that they are for."""
+        """Kind and name of the plug-in that they belong to."""
         text = self.file.section("kind")
         kind, _, name = text.partition(" ") if isinstance(text, str) else ("", "", "")
         if kind not in KINDS or not name.isprintable():
@@ -36,21 +36,21 @@ class Stored:
 
 
 def user_folder() -> Path:
-    """Where imported weights are kept: $FUSIONKIT_HOME/weights, else the platform's folder for caches."""
+    """Folder of imported weights: $FUSIONKIT_HOME/weights, or one in the platform's folder for caches."""
     return home_folder() / "weights"
 
 
 def check_name(name: str) -> None:
-    """Refuse names that cannot be told from files."""
+    """Refuse names that could be taken for files."""
     fits = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?", name)
     if not fits or Path(name).suffix.lower() in (*FOREIGN, ".safetensors", ".json"):
         raise WeightsError(f"{name!r} cannot name weights: letters, digits, '.', '_' and '-', without an extension")
 
 
 def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
-    """The weights called `name`: a path to a .safetensors file, or a name in the user's folder or in `package`.
+    """Find weights: `name` is a path to a .safetensors file, or a name in the user's folder or in `package`.
 
-    `fallback` says what works without them, for the error.
+    fallback: what works without them, for the error.
     """
     if Path(name).suffix.lower() in FOREIGN:
         raise WeightsError(
@@ -74,7 +74,7 @@ def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
 
 
 def list_weights() -> Iterator[Stored | WeightsError]:
-    """All weights that can be chosen by name, the user's first; a broken one is its error."""
+    """List all weights that can be chosen by name, the user's first; an error stands for a broken one."""
     importing = [p.record for p in get_registry().plugins if p.record.importer or p.record.trainer]
     packages = dict.fromkeys(re.split("[.:]", record.target)[0] for record in importing)
     folders = [
@@ -94,7 +94,7 @@ def list_weights() -> Iterator[Stored | WeightsError]:
 
 
 def get_weights(name: str) -> Stored:
-    """The weights called `name`."""
+    """Get the weights called `name`."""
     found = list(list_weights())
     for stored in found:
         if isinstance(stored, Stored) and stored.name == name:
