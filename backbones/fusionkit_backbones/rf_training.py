@@ -31,14 +31,7 @@ from .unet import UNet, UNetConfig
 __all__ = ["LatentTrainer", "PixelTrainer", "RFTrainer", "RFTrainerOptions"]
 
 SMALL = NCSNppConfig(
-    image_size=32,
-    num_channels=8,
-    centered=True,
-    nf=64,
-    ch_mult=(1, 1, 2),
-    num_res_blocks=2,
-    attn_resolutions=(),
-    scale_by_sigma=False,
+    image_size=32, num_channels=8, centered=True, nf=64, ch_mult=(1, 1, 2), attn_resolutions=(), scale_by_sigma=False
 )
 LATENT_TIMES = (0.05, 0.1, 0.2, 0.4, 0.7)
 LEVELS = (10, 15, 25, 50)  # of 255, that pixels are validated at

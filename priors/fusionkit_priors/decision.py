@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from itertools import pairwise
 from typing import ClassVar
 
@@ -160,9 +160,7 @@ class Decision(Network[DecisionNet]):
         network = self.on(lumas[0].device)
         weights = network(small)
 
-        def enlarged(x: Tensor) -> Tensor:
-            return enlarged_rows(x, factor, slice(0, height), width)
-
+        enlarged = partial(enlarged_rows, factor=factor, rows=slice(0, height), width=width)
         if factor == 1 or not network.follows_edges:
             return [enlarged(w) for w in weights]
         guide, shown = (reduce(torch.add, y) / len(lumas) for y in (small, lumas))

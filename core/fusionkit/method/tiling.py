@@ -81,13 +81,11 @@ class TiledDecoder(_Tiled, Decoder):
 
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """As the inner decoder's."""
-        f = self.factor
-
-        def decode(part: Tensor) -> Tensor:
-            whole: Tensor = self.inner.decode(part, (part.shape[-2] * f, part.shape[-1] * f))
-            return whole
-
-        return blend_tiles(z, decode, self.tile, self.tile_overlap, f)[..., : size[0], : size[1]]
+        f, decode = self.factor, self.inner.decode
+        whole = blend_tiles(
+            z, lambda part: decode(part, (part.shape[-2] * f, part.shape[-1] * f)), self.tile, self.tile_overlap, f
+        )
+        return whole[..., : size[0], : size[1]]
 
 
 class TiledBackbone(_Tiled, Backbone):

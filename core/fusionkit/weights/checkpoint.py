@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from ..errors import WeightsError
 from ..storage.regular import check_regular
-from .files import differences
+from .files import differences, read_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -118,13 +118,7 @@ class CheckpointImporter(ABC):
 def read_checkpoint(path: Path) -> Any:
     """Read a .pth, .pt, .ckpt or .safetensors file, tensors on the CPU, without running its code."""
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
+        return read_safetensors(path)
     check_regular(path, WeightsError)
     try:
         with path.open("rb") as stream:

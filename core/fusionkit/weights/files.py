@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     Built = TypeVar("Built", bound="nn.Module")
 
-__all__ = ["WeightsFile", "differences", "load_network", "load_weights", "open_weights", "read_tensors", "save_weights"]
+__all__ = [
+    "WeightsFile", "differences", "load_network", "load_weights", "open_weights", "read_safetensors", "read_tensors",
+    "save_weights",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,6 @@ def open_weights(path: Path) -> WeightsFile:
 
 def read_tensors(file: WeightsFile) -> "dict[str, Tensor]":
     """Read the tensors, floating ones as float32, and compare their SHA-256 with the JSON's."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     expected = file.info.get("sha256")
     if "sha256" in file.info and not isinstance(expected, str):
         raise WeightsError(f"{file.path.with_suffix('.json')}: its sha256 must be a text")
@@ -82,10 +82,18 @@ def read_tensors(file: WeightsFile) -> "dict[str, Tensor]":
         raise WeightsError(
             f"{file.path}: damaged (SHA-256 is not the one in its JSON): copy, export or import it again"
         )
+    return {k: v.float() if v.is_floating_point() else v for k, v in read_safetensors(file.path).items()}
+
+
+def read_safetensors(path: Path) -> "dict[str, Tensor]":
+    """Read the tensors of a .safetensors file as they are stored."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
-        return {k: v.float() if v.is_floating_point() else v for k, v in load_file(file.path).items()}
+        return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{file.path}: not a readable safetensors file: {error}") from None
+        raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
 
 
 def differences(tensors: "Mapping[str, Tensor]", own: "Mapping[str, Tensor]") -> list[str]:

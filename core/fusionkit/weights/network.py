@@ -48,34 +48,21 @@ class Network(nn.Module, Lazy, Generic[Built]):
         self.file: WeightsFile | None = None
         self.provenance: Mapping[str, Any] = {}
         self.register_module("_module", None)
-        if not isinstance(weights, str):
+        if isinstance(weights, str):
+            self.file = file = find_weights(weights, build.__module__.partition(".")[0], otherwise)
+            if (found := file.info.get("kind", kind)) != kind:
+                listed = "`fusionkit weights list` shows what there is"
+                raise WeightsError(f"weights {weights} are of kind {found!r:.40}, expected {kind!r}; {listed}")
+            self.architecture = file.architecture(config)
+            self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
+        else:
             self._module, self.architecture = weights.eval(), weights.config
-            return
-        self.file = file = find_weights(weights, build.__module__.partition(".")[0], otherwise)
-        if (found := file.info.get("kind", kind)) != kind:
-            listed = "`fusionkit weights list` shows what there is"
-            raise WeightsError(f"weights {weights} are of kind {found!r:.40}, expected {kind!r}; {listed}")
-        self.architecture = file.architecture(config)
-        self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
+        self.multiple: int = getattr(self.architecture, "multiple", 1)
+        self.overlap: int = getattr(self.architecture, "overlap", 0)
 
     def conventions(self, model: type[Model]) -> Model:
         """Read from the JSON how the network is used; the defaults for a network without a file."""
         return model() if self.file is None else cast(Model, self.file.conventions(model))
-
-    @property
-    def multiple(self) -> int:
-        """What the sides of its input are padded to a multiple of."""
-        return getattr(self.architecture, "multiple", 1)
-
-    @property
-    def overlap(self) -> int:
-        """How many samples around a tile influence it."""
-        return getattr(self.architecture, "overlap", 0)
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the network is in memory."""
-        return self._module is not None
 
     @property
     def module(self) -> Built:
