@@ -14,16 +14,10 @@ from fusionkit.registry.loading import get_registry
 from fusionkit.weights import save_weights
 from fusionkit.weights.importing import verify_weights
 from fusionkit.weights.network import Network
-from fusionkit.weights.store import find_weights, get_weights
+from fusionkit.weights.store import get_weights
 from harness import correct, make_sources, run_cli
 
-SHIPPED = {
-    "rf-luma": "fusionkit_backbones",
-    "vq-small": "fusionkit_plugins",
-    "learned-rendered": "fusionkit_priors",
-    "focus-rendered": "fusionkit_priors",
-    "exposure-rendered": "fusionkit_priors",
-}
+SHIPPED = ("rf-luma", "vq-small", "learned-rendered", "focus-rendered", "exposure-rendered")
 
 
 class BlocksConfig(BaseModel):
@@ -171,7 +165,7 @@ class TestVerify:
         def copy(name, renamed=False, **architecture):
             from safetensors.torch import load_file
 
-            file = find_weights(name, SHIPPED[name], "")
+            file = get_weights(name).file
             tensors = load_file(file.path)
             if renamed:
                 first = next(iter(tensors))
