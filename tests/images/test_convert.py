@@ -27,7 +27,6 @@ def test_stored_pictures_are_the_tensors_that_they_stand_for():
     assert torch.equal(images.rows(1, slice(10, 30)), images[1][..., 10:30, :])
     stored, plain = Sources.of(images), Sources.of(list(images))
     assert stored.scenes == plain.scenes
-    assert stored.sizes == plain.sizes
     assert [bool(c) for c in stored.colored] == [bool(c) for c in plain.colored]
     assert all(torch.equal(a, b) for a, b in zip(stored.luma, plain.luma, strict=True))
 
