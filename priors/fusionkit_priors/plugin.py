@@ -65,10 +65,6 @@ PRIORS: tuple[dict[str, Any], ...] = (
         "extra": "wavelet",
     },
     {
-        "target": "ccf:CCF",
-        "summary": "differentiable conditions weighted at each step, after CCF (baseline)",
-    },
-    {
         "name": "average",
         "target": "baselines:Average",
         "summary": "mean of the sources (baseline)",

@@ -19,6 +19,11 @@ PRIORS: tuple[dict[str, Any], ...] = (
         "summary": "em_tv_paper at each of 100 steps from pure noise, as in DDFM (baseline)",
     },
     {
+        "name": "ccf",
+        "target": "ccf:CCF",
+        "summary": "differentiable conditions weighted at each step, after CCF (baseline)",
+    },
+    {
         "name": "released_rffusion",
         "target": "released_rffusion:ReleasedRFfusion",
         "summary": "closed form of what the released RFfusion computes (baseline)",

@@ -194,4 +194,4 @@ def test_a_note_that_every_pair_shares_is_not_repeated_for_each(pair_files, tmp_
     done = run_cli("run", "--pairs", tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("treated as") == 4
-    assert "the same for 3 more: em_tv" in done.stderr
+    assert "the same for 3 more: treated as" in done.stderr

@@ -10,7 +10,7 @@ from torch import nn
 
 from fusionkit.numerics.luma import luma
 from fusionkit.training.loop import averaged
-from fusionkit.training.losses import FusionLoss, saliency_weights, ssim
+from fusionkit_reproductions.fusion_loss import FusionLoss, saliency_weights, ssim
 from fusionkit_reproductions.vq.losses import PatchDiscriminator, VQLoss, discriminator_loss, frequency_loss
 from fusionkit_reproductions.vq.lpips import LPIPS
 

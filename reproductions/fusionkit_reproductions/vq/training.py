@@ -23,9 +23,9 @@ from fusionkit.numerics.window import gaussian_blur
 from fusionkit.options import WeightsName, When
 from fusionkit.training.data import PairSampler
 from fusionkit.training.loop import Trainer
-from fusionkit.training.losses import FusionLoss, stage_two_input
 from fusionkit.training.options import TrainOptions
 from fusionkit.weights import save_weights
+from fusionkit_reproductions.fusion_loss import FusionLoss, stage_two_input
 
 from .config import DDConfig, VQConfig
 from .decoder import VQDecoder, VQOptions
@@ -209,7 +209,7 @@ class FusionTrainer(VQTrainer):
     """min  FusionLoss(D(E(F)), visible, infrared) + fidelity |D(E(F)) - F|₁ over the decoder D alone.
 
     F is the fusion of each whole pair by the frozen method with `prior`; crops of the pair and of F are the same.
-    FusionLoss is the rule-based loss of RFfusion's second stage (`fusionkit.training.losses`).
+    FusionLoss is the rule-based loss of RFfusion's second stage (`fusionkit_reproductions.fusion_loss`).
     """
 
     def __init__(self, options: VQTrainerOptions, decoder: None = None) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fusionkit.training.losses import FusionLoss, saliency_weights, ssim, stage_two_input
+from fusionkit_reproductions.fusion_loss import FusionLoss, saliency_weights, ssim, stage_two_input
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..numerics.contrast import level_contrast
-from ..numerics.luma import BLUE, RED, luma
-from ..numerics.ssim import ssim_map
+from fusionkit.numerics.contrast import level_contrast
+from fusionkit.numerics.luma import BLUE, RED, luma
+from fusionkit.numerics.ssim import ssim_map
 
 __all__ = ["Form", "FusionLoss", "FusionTerms", "saliency_weights", "ssim", "stage_two_input"]
 

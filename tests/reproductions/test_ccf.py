@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fusionkit_priors.ccf import CCF
+from fusionkit_reproductions.ccf import CCF
 from harness import make, make_sources
 
 
