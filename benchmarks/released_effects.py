@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusionkit.method.config import load_preset, make_config, merge_choices
+from fusionkit.method.choice import merge_choices
+from fusionkit.method.config import make_config
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.method.presets import load_preset
 from fusionkit.reading import read_image
 from fusionkit.reading.matching import match_folders
 from fusionkit.scenes import infrared_visible
@@ -36,7 +38,7 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("codebook not used", {"decoder_options": {"quantize": "none"}}),
     ("estimate divided by 255 once", {"prior_options": {"x0_gain": 1 / 255}}),
     ("estimate not divided by 255", {"prior_options": {"x0_gain": 1.0}}),
-    ("decoded visible image left out of the sum", {"sampler": {"solver": "euler"}}),
+    ("decoded visible image left out of the sum", {"sampler": {"solver": "euler", "gain": 1.0}}),
     ("F added as it is, not 255 F", {"sampler": {"gain": 1.0}}),
     ("F = V + X instead of I - X", {"prior_options": {"recompose": "v_plus_x"}}),
     ("EM on [0, 1] instead of [-1, 1]", {"prior_options": {"signal": "unit"}}),
@@ -44,7 +46,7 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("visible luma not rounded", {"luma": "exact"}),
     ("the pair's own size", {"working_size": None}),
     ("rounded instead of cut", {"levels": "all"}),
-    ("no stretch: (F + 1) / 2", {"stretch": "none", "sampler": {"solver": "euler"}}),
+    ("no stretch: (F + 1) / 2", {"stretch": "none", "sampler": {"solver": "euler", "gain": 1.0}}),
 ]
 
 

@@ -15,8 +15,8 @@ from skimage.transform import resize
 from fusionkit.images import Picture, write_image
 from fusionkit.images.picture import Array
 from fusionkit.images.sheet import contact_sheet
-from fusionkit.method.config import choose
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.method.presets import choose
 from fusionkit.scenes import SCENES
 
 FOLDER = Path(__file__).with_name("gallery")

@@ -12,7 +12,7 @@ os.environ["FUSIONKIT_PLUGINS"] = "imagefusionkit"
 from pydantic import BaseModel
 
 from fusionkit import contracts
-from fusionkit.method.config import PipelineConfig, SamplerOptions
+from fusionkit.method.config import SamplerOptions, configuration
 from fusionkit.options import describe_field
 from fusionkit.registry.kinds import KINDS, Kind
 from fusionkit.registry.loading import get_registry
@@ -37,8 +37,8 @@ def pages() -> dict[str, str]:
     found = {f"plugins/{kind}.md": _page(kind) for kind in KINDS}
     parts = [HEAD.format(links)]
     for title, text, model in (
-        ("The method", "Fields of a preset and of `fusionkit.PipelineConfig`.", PipelineConfig),
-        ("The sampler", "`--sampler-opt`, a preset's `[sampler]`.", SamplerOptions),
+        ("The method", "Fields of a preset and of `fusionkit.PipelineConfig`.", configuration()),
+        ("The sampler", "Options of `fusionkit run`, or `--set KEY=VALUE`; a preset's `[sampler]`.", SamplerOptions),
     ):
         parts += [f"\n## {title}\n\n{text}\n", *_table(model)]
     parts += ["\n## Kinds\n\n", KINDS_HEAD, *(_kind(kind) for kind in KINDS.values())]

@@ -27,8 +27,9 @@ from fusionkit.batch.plan import Job, plan_folders
 from fusionkit.batch.run import LOCK, fuse_files, fuse_folders
 from fusionkit.errors import FusionkitError, ImageReadError, OptionError, OutputError, WeightsError
 from fusionkit.memory import free_memory
-from fusionkit.method.config import PipelineConfig, load_preset, make_config
+from fusionkit.method.config import PipelineConfig, make_config
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.method.presets import load_preset
 from fusionkit.reading import read_image
 from fusionkit.storage.atomic import atomic_write
 from fusionkit.storage.manifest import Manifest

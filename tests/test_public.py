@@ -12,6 +12,7 @@ import fusionkit
 from fusionkit import api
 from fusionkit.errors import UnknownPlugin
 from fusionkit.method.choices import AllChoices, Choices
+from fusionkit.method.config import configuration
 from fusionkit.registry.kinds import METHOD
 
 # what a plug-in defines for itself: its state is any value
@@ -91,7 +92,7 @@ def test_a_bare_any_would_be_found():
 
 
 def test_keywords_are_the_fields_of_the_configuration():
-    fields = set(fusionkit.PipelineConfig.model_fields)
+    fields = set(configuration().model_fields)
     assert set(typing.get_type_hints(Choices)) == fields | {f"{key}_options" for key in METHOD}
     keywords = set(inspect.signature(fusionkit.fuse).parameters) - {"images", "choices"}
     assert set(typing.get_type_hints(AllChoices)) == set(typing.get_type_hints(Choices)) | keywords

@@ -12,8 +12,8 @@ from .errors import FusionkitError
 from .images.convert import to_array, to_tensor
 from .images.picture import Array, Picture
 from .images.sheet import contact_sheet
-from .method.config import choose, task_names
 from .method.pipeline import Pipeline
+from .method.presets import choose, task_names
 from .registry.kinds import DISTRIBUTION
 from .registry.loading import get_registry
 from .registry.records import PriorRecord

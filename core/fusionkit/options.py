@@ -9,15 +9,15 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 
 from .errors import NoEffect, OptionError
 
 __all__ = [
+    "ByKey",
     "FilePath",
     "Options",
     "WeightsName",
@@ -29,13 +29,11 @@ __all__ = [
     "effective",
     "explain",
     "explained",
-    "no_effect",
     "opens",
     "validate_options",
 ]
 
 Model = TypeVar("Model", bound=BaseModel)
-NO_EFFECT = "no_effect"  # pydantic's type of the error
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,32 +82,46 @@ class When:
 
     @property
     def _wanted(self) -> str:
-        return f"above {self.above:g}" if self.above is not None else " or ".join(map(_word, self.values))
+        if self.above is not None:
+            return f"above {self.above:g}"
+        *words, last = map(_word, self.values)
+        return f"{', '.join(words)} or {last}" if words else last
+
+
+@dataclass(frozen=True, slots=True)
+class ByKey:
+    """Marks a field that the command line takes by KEY=VALUE alone, without an option of its own."""
 
 
 class Options(BaseModel):
     """Base of every options model: unknown keys and options without effect are errors; values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    checked_later: ClassVar[bool] = False  # whether `check_read` is called by whoever completes the options
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """A condition on a field that does not exist is the author's error."""
+        for name, info in cls.model_fields.items():
+            for when in conditions(info):
+                if when.field not in cls.model_fields:
+                    raise TypeError(f"{cls.__name__}.{name}: When names {when.field!r}, which is no field")
 
     @model_validator(mode="after")
     def _all_read(self) -> Self:
-        """Refuse a value that differs from the default where the other options leave it unread."""
-        for name, info in type(self).model_fields.items():
-            failed = _unread(self, name)
-            value = getattr(self, name)
-            if failed is not None and value != info.get_default(call_default_factory=True):
-                shown = f"{name}={_word(value)}"
-                raise no_effect(
-                    f"`{shown}` is read only with {failed.quoted()}; here `{failed.field}` is "
-                    f"{_word(getattr(self, failed.field))}"
-                )
+        if not self.checked_later:
+            self.check_read()
         return self
 
-
-def no_effect(message: str) -> PydanticCustomError:
-    """The error that a validator raises for an option without effect; `validate_options` makes `NoEffect` of it."""
-    return PydanticCustomError(NO_EFFECT, "{message}", {"message": message})
+    def check_read(self) -> None:
+        """Refuse a value that differs from its default where the other options leave it unread."""
+        for name, info in type(self).model_fields.items():
+            failed, value = _unread(self, name), getattr(self, name)
+            if failed is not None and value != info.get_default(call_default_factory=True):
+                raise NoEffect(
+                    f"`{name}={_word(value)}` is read only with {failed.quoted()}; here `{failed.field}` is "
+                    f"{_word(getattr(self, failed.field))}"
+                )
 
 
 def conditions(info: FieldInfo) -> list[When]:
@@ -128,7 +140,7 @@ def _unread(model: BaseModel, name: str) -> When | None:
 
 
 def effective(model: type[Model], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those options that are read when they are given together; raises nothing, whatever their values."""
+    """Those options, of valid values, that are read when they are given together."""
     given = model.model_construct(**options)
     return {k: v for k, v in options.items() if k not in model.model_fields or _unread(given, k) is None}
 
@@ -170,13 +182,14 @@ def validate_options(model: type[Model], options: Mapping[str, Any], owner: str)
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        raise explained(error, model, f"{owner}: ") from None
+        raise explained(error, model, owner) from None
+    except NoEffect as error:
+        raise NoEffect(f"{owner}: {error}") from None
 
 
-def explained(error: ValidationError, model: type[BaseModel], before: str = "") -> OptionError:
-    """The error of one line for what is wrong: `NoEffect` where all that is wrong is that options are not read."""
-    idle = all(item["type"] == NO_EFFECT for item in error.errors())
-    return (NoEffect if idle else OptionError)(f"{before}{explain(error, model)}")
+def explained(error: ValidationError, model: type[BaseModel], owner: str = "") -> OptionError:
+    """The error of one line for what pydantic found."""
+    return OptionError(f"{owner}: {explain(error, model)}" if owner else explain(error, model))
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -190,8 +203,6 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             near = difflib.get_close_matches(last, known, n=1)
             hint = f"; did you mean {owner + near[0]!r}?" if near else ""
             problems.append(f"no option {key!r}{hint} (options: {', '.join(known) or 'none'})")
-        elif item["type"] == NO_EFFECT:
-            problems.append(item["msg"])
         else:
             text = item["msg"][:1].lower() + item["msg"][1:]
             text = text.removeprefix("value error, ")

@@ -5,6 +5,8 @@ from typing import Any
 
 from fusionkit import ColorSpaceRecord, DecoderRecord, DetectorRecord, MetricRecord, ReaderRecord, StageRecord, hookimpl
 
+from .stages.records import STAGES
+
 # metrics: name and summary; a class has its metric's name
 STANDARD = {
     "EN": "entropy of the 256-level histogram, bits",
@@ -134,16 +136,7 @@ def fusionkit_decoders() -> Iterator[DecoderRecord]:
 @hookimpl
 def fusionkit_stages() -> Iterator[StageRecord]:
     """The built-in stages."""
-    for name, summary, target in (
-        ("resize", "sources of another size are resized to the reference", "sizes:Resize"),
-        ("align", "sources that lie elsewhere than the reference are found and moved", "align:Align"),
-        ("working_size", "fuses at a stated size; the result has the sources'", "sizes:WorkingSize"),
-        ("rounded_luma", "luma of the sources in whole 8-bit levels, as OpenCV reads grey", "levels:RoundedLuma"),
-        ("stretch", "the result's luma stretched to the full range", "levels:Stretch"),
-        ("vivid", "the contrast of a flat result raised, by 1.4 at most", "levels:Vivid"),
-        ("truncate", "the result cut down to whole 8-bit levels", "levels:Truncate"),
-    ):
-        yield StageRecord(name=name, summary=summary, target=f"fusionkit_plugins.stages.{target}")
+    yield from STAGES
 
 
 @hookimpl

@@ -29,7 +29,7 @@ backbone = "identity"
 [grid]
 prior = ["em_tv", "laplacian"]
 "prior.em_tv.lit" = [0.2, 0.6]
-seed = [0, 1]
+reference = [0, 1]
 
 [data]
 scenes = "infrared-visible"
@@ -84,15 +84,15 @@ class TestGrid:
     def test_an_option_multiplies_only_the_cells_that_use_its_plugin(self, tmp_path):
         cells = [c for c in load_grid(write_grid(tmp_path / "g.toml")).cells if not c.removed]
         assert [c.label for c in cells] == [
-            "prior=em_tv, lit=0.2, seed=0",
-            "prior=em_tv, lit=0.6, seed=0",
-            "prior=em_tv, lit=0.2, seed=1",
-            "prior=em_tv, lit=0.6, seed=1",
-            "prior=laplacian, seed=0",
-            "prior=laplacian, seed=1",
+            "prior=em_tv, lit=0.2, reference=0",
+            "prior=em_tv, lit=0.6, reference=0",
+            "prior=em_tv, lit=0.2, reference=1",
+            "prior=em_tv, lit=0.6, reference=1",
+            "prior=laplacian, reference=0",
+            "prior=laplacian, reference=1",
         ]
         assert cells[1].config.prior.options == {"lit": 0.6}
-        assert cells[5].config.seed == 1
+        assert cells[5].config.reference == 1
 
     def test_nested_tables_are_the_same_as_dotted_keys(self, tmp_path):
         nested = '[grid.prior.em_tv]\nlit = [0.1, 0.2]\n[grid.sampler]\neta = [0.0, 0.5]\n[base]\nprior = "em_tv"'
@@ -116,7 +116,7 @@ class TestGrid:
             ('[grid]\nprior = ["em_tv"]\n"prior.laplacian.base" = [1]', "prior.laplacian.base .* no cell uses"),
             ('[grid]\n"prior.em_tv" = [1]', "expected prior.NAME.OPTION"),
             ('[grid]\n"prior.nope.lam" = [1]', "nope"),
-            ("[grid]\nstep = [1]", "step: not a choice"),
+            ("[grid]\nstep = [1]", "step: no such choice"),
             ('[grid]\ndegradation = ["noise"]', "expected noise=X"),
             ('[grid]\ndegradation = ["fog=1"]', "unknown; known: none, noise=X"),
             ('[grid]\nprior = ["em_tv", "em_tv"]', "twice"),
@@ -132,7 +132,9 @@ class TestGrid:
 
     def test_every_cell_is_validated_before_the_first_runs(self, tmp_path):
         text = GRID.replace('"prior.em_tv.lit" = [0.2, 0.6]', '"prior.em_tv.lit" = [0.5, -1.0]')
-        with pytest.raises(OptionError, match=r"nothing was run: prior=em_tv, lit=-1, seed=0: .*; and 1 more cells"):
+        with pytest.raises(
+            OptionError, match=r"nothing was run: prior=em_tv, lit=-1, reference=0: .*; and 1 more cells"
+        ):
             make_study(tmp_path, text)
         assert not (tmp_path / "out").exists()
 
@@ -183,11 +185,26 @@ class TestRun:
         assert "SD" in more.evaluation().metrics
 
     def test_ids_follow_options_and_data(self, done, tmp_path):
-        other = make_study(tmp_path, GRID.replace("seed = [0, 1]", "seed = [0, 2]"))
+        other = make_study(tmp_path, GRID.replace("reference = [0, 1]", "reference = [0, 2]"))
         assert other.cells[0].id == done.cells[0].id
         assert other.cells[-1].id != done.cells[5].id
         fewer = Study(done.grid, done.cases[:1], tmp_path, device="cpu")
         assert fewer.cells[0].id != done.cells[0].id
+
+    def test_cells_without_effect_are_left_out(self, tmp_path):
+        text = GRID.replace("reference = [0, 1]", "strength = [0.0, 0.1]")
+        study = make_study(tmp_path, text)
+        left_out = study.grid.without_effect
+        assert [line.partition(":")[0] for line in left_out] == ["prior=laplacian, strength=0.1"]
+        assert "`strength=0.1` has no effect: Laplacian does not look" in left_out[0]
+        assert len([s for s in study.cells if not s.cell.removed]) == 5
+        with pytest.raises(OptionError, match=r"nothing was run: .*`strength=0.1` has no effect"):
+            make_study(
+                tmp_path,
+                text.replace('["em_tv", "laplacian"]', '["laplacian"]')
+                .replace('"prior.em_tv.lit" = [0.2, 0.6]', "")
+                .replace("[0.0, 0.1]", "[0.1]"),
+            )
 
     def test_a_failed_cell_is_recorded_and_the_others_go_on(self, tmp_path, monkeypatch):
         from fusionkit_priors.laplacian import Laplacian
@@ -200,7 +217,7 @@ class TestRun:
         events = [outcome.status for _, _, outcome in study.run()]
         assert events.count("failed") == 2
         failed = [s for s in study.cells if s.status == "failed"]
-        assert {s.cell.label for s in failed} == {"prior=laplacian, seed=0", "prior=laplacian, seed=1"}
+        assert {s.cell.label for s in failed} == {"prior=laplacian, reference=0", "prior=laplacian, reference=1"}
         assert failed[0].reason.startswith("RuntimeError: out of memory; a smaller `tile`")
         write_reports(study)
         report = (tmp_path / "out" / "report.html").read_text()
@@ -210,7 +227,7 @@ class TestRun:
 
 class TestDegradations:
     def test_scores_are_against_the_clean_sources(self, tmp_path):
-        text = GRID.replace("seed = [0, 1]", 'degradation = ["none", "noise=0.2"]')
+        text = GRID.replace("reference = [0, 1]", 'degradation = ["none", "noise=0.2"]')
         study = make_study(tmp_path, text)
         list(study.run())
         evaluation = study.evaluation()
@@ -278,7 +295,7 @@ class TestReports:
         assert len(images) == 1
         labels = [p["label"] for p in images[0]["panels"]]
         assert labels[:2] == ["source 1", "source 2"]
-        assert "prior=laplacian, seed=1" in labels
+        assert "prior=laplacian, reference=1" in labels
 
     def test_names_cannot_break_out_of_the_page(self, tmp_path):
         for folder, image in zip(("a", "b"), infrared_visible((48, 64)), strict=True):

@@ -99,9 +99,28 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
         ("--prior", "laplacian", "--prior-opt", "selectivity=inf", ir, vis): "finite number",
         ("--color-opt", "chroma_from=7", ir, vis): "there are only 2 sources",
         ("--backbone-opt", "weights=a.pth", ir, vis): "only .safetensors files",
-        ("--sampler-opt", "eta=0.5", "--solver", "heun", ir, vis): "eta > 0 needs solver euler",
+        (
+            "--eta",
+            "0.5",
+            "--strength",
+            "0.1",
+            ir,
+            vis,
+        ): "--eta 0.5 is read only with --steps above 1; here --steps is 1",
+        ("--set", "stretsh=minmax", ir, vis): "stretsh: no such choice; did you mean stretch?",
+        ("--set", "detail=drop", ir, vis): "--set detail=drop is read only with --strength above 0",
+        ("--jobs", "2", ir, vis): "--jobs 2 has no effect on a single result; it is read with --pairs or --group",
+        ("--range-scope", "pair", ir, vis): "--range-scope pair has no effect on a single result",
+        ("--ext", ".jpg", ir, vis): "--ext .jpg has no effect on a single result",
+        ("--crf", "20", ir, vis): "--crf 20 has no effect on a single result; it is read with video",
+        ("--quality", "80", ir, vis): "--quality 80 has no effect on .png files",
+        ("--save-transform", "t.json", ir, vis): "nothing is aligned; add --align affine",
+        ("--no-manifest", "--pairs", ir, vis): "--no-manifest has no effect on results of --pairs or --group",
+        ("--depth", "8", "a.mp4", "b.mp4"): "--depth 8 has no effect on results of video",
+        ("--seed", "3", ir, vis): "--seed 3 has no effect: nothing random is drawn",
+        ("--align", "affine", "--transform", "t.json", ir, vis): "--align affine has no effect beside --transform",
         ("--depth", "12", ir, vis): "depth='12': input should be '8', '16' or 'float'",
-        ("--tile", "3", ir, vis): "tile must be 0 or at least 128",
+        ("--tile", "3", ir, vis): "tile='3': must be 0 or at least 128",
         ("--preset", tmp_path / "none.toml", ir, vis): "not found",
         ("--decoder", "vq", "--backbone", "rf", "--decoder-opt", "weights=no", ir, vis): "weights 'no' not found",
         ("--decoder", "vq", ir, vis): "works on pixels",
@@ -156,13 +175,15 @@ def test_folders_exit_1_when_a_pair_failed(pair_files, tmp_path):
 
 def test_a_preset_is_a_toml_file_and_options_override_it(pair_files, tmp_path):
     preset = tmp_path / "mine.toml"
-    preset.write_text('prior = "laplacian"\nbackbone = "identity"\nseed = 3\n[prior_options]\nlevels = 2\nbase = 1.0\n')
+    preset.write_text(
+        'prior = "laplacian"\nbackbone = "identity"\nreference = 1\n[prior_options]\nlevels = 2\nbase = 1.0\n'
+    )
     out = tmp_path / "fused.png"
     result = run_cli("run", "--preset", preset, "--prior-opt", "base=0", *pair_files, "-o", out)
     assert result.returncode == 0, result.stderr
     row = json.loads((tmp_path / "fused.manifest.jsonl").read_text())
     options = row["plugins"]["prior"]["options"]
-    assert (row["seed"], options["levels"], options["base"]) == (3, 2, 0.0)
+    assert (row["reference"], options["levels"], options["base"]) == (1, 2, 0.0)
     preset.write_text("prior = [")
     assert "not valid TOML" in wrong("run", "--preset", preset, *pair_files, "-o", tmp_path / "x.png")
 

@@ -104,11 +104,11 @@ def test_one_picture_of_a_file(tmp_path):
 
 def test_a_preset_may_name_its_task(pair_files, tmp_path):
     preset = tmp_path / "mine.toml"
-    preset.write_text('task = "mff"\nseed = 3\n')
+    preset.write_text('task = "mff"\nreference = 1\n')
     done = run_cli("run", "--preset", preset, *pair_files, "-o", tmp_path / "a.png")
     assert done.returncode == 0, done.stderr
     row = json.loads((tmp_path / "a.manifest.jsonl").read_text())
-    assert (row["plugins"]["prior"]["options"]["evidence"], row["seed"]) == ("focus", 3)
+    assert (row["plugins"]["prior"]["options"]["evidence"], row["reference"]) == ("focus", 1)
     preset.write_text('task = "nothing"\n')
     done = run_cli("run", "--preset", preset, *pair_files, "-o", tmp_path / "b.png")
     assert (done.returncode, "no task 'nothing'" in done.stderr) == (2, True)

@@ -12,8 +12,10 @@ from PIL import Image
 import fusionkit
 from fusionkit.contracts import Sources
 from fusionkit.errors import OptionError
-from fusionkit.method.config import load_preset, make_config, merge_choices
+from fusionkit.method.choice import merge_choices
+from fusionkit.method.config import make_config
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.method.presets import load_preset
 from fusionkit.method.sampler import Sampler
 from fusionkit.numerics.luma import luma
 from fusionkit.weights import save_weights
@@ -82,7 +84,8 @@ def test_every_stage(golden: Golden, weights, check) -> None:
 @pytest.mark.parametrize("golden", SAMPLER)
 def test_sampler_without_autoencoder(golden: Golden, check) -> None:
     """The released update runs any number of steps on pixels."""
-    config = make_config(merge_choices(load_preset(PRESET), {"sampler": {"steps": golden.config["sample_N"]}}))
+    changed = {"steps": golden.config["sample_N"], "detail": "keep"}  # without an autoencoder, nothing is lost
+    config = make_config(merge_choices(load_preset(PRESET), {"sampler": changed}))
     network = ncsnpp(golden.config, golden.path.with_name(golden.info["weights"]))
     options = {k: v for k, v in config.backbone.options.items() if k in ("output", "time")}
     backbone = RectifiedFlow(RFOptions(**options), network, RFConventions(domain="any"))
@@ -112,5 +115,5 @@ def test_more_steps_with_an_autoencoder_are_refused(weights) -> None:
     choices = {"sampler": {"steps": 2}, **weights(PAIRS[0].values[0])}
     with pytest.raises(OptionError, match="steps=1"):
         Pipeline(make_config(merge_choices(load_preset(PRESET), choices)))
-    choices["sampler"] |= {"solver": "euler"}
+    choices["sampler"] |= {"solver": "euler", "gain": 1.0}
     Pipeline(make_config(merge_choices(load_preset(PRESET), choices)))

@@ -6,16 +6,10 @@ import torch
 
 import fusionkit
 from fusionkit.errors import OptionError
-from fusionkit.method.config import (
-    Choice,
-    PipelineConfig,
-    choose,
-    load_preset,
-    make_config,
-    merge_choices,
-    preset_names,
-)
+from fusionkit.method.choice import Choice, merge_choices
+from fusionkit.method.config import PipelineConfig, make_config
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.method.presets import choose, load_preset, preset_names
 from fusionkit.registry.loading import get_registry
 from harness import run_cli
 
@@ -26,18 +20,18 @@ PLAIN = {"prior": "average", "backbone": "identity"}
 class TestMerging:
     def test_tables_are_merged_key_by_key(self):
         merged = merge_choices(BASE, {"prior_options": {"screen": 0.1}, "sampler": {"strength": 0.5}, "seed": 2})
-        assert merged["prior_options"] == {"lit": 0.3, "screen": 0.1}
+        assert merged["prior"].options == {"lit": 0.3, "screen": 0.1}
         assert merged["sampler"] == {"steps": 2, "strength": 0.5}
         assert merged["seed"] == 2
         assert BASE["prior_options"] == {"lit": 0.3}
 
     def test_a_plugin_that_is_replaced_takes_its_options_with_it(self):
         merged = merge_choices(BASE, {"prior": "laplacian", "prior_options": {"window": 3}})
-        assert merged["prior_options"] == {"window": 3}
-        assert merge_choices(BASE, {"prior": "em_tv"})["prior_options"] == {"lit": 0.3}
+        assert merged["prior"].options == {"window": 3}
+        assert merge_choices(BASE, {"prior": "em_tv"})["prior"].options == {"lit": 0.3}
         silent = {"prior_options": {"lit": 0.3}}  # the default prior's
-        assert merge_choices(silent, {"prior": "em_tv"})["prior_options"] == {"lit": 0.3}
-        assert "prior_options" not in merge_choices(silent, {"prior": "max"})
+        assert merge_choices(silent, {"prior": "em_tv"})["prior"].options == {"lit": 0.3}
+        assert merge_choices(silent, {"prior": "max"})["prior"].options == {}
 
     def test_a_table_that_is_none_is_an_error(self):
         with pytest.raises(OptionError, match="sampler must be a table"):
@@ -95,9 +89,9 @@ class TestWorkingSize:
 
     def test_the_command_line_refuses_what_is_no_size(self, pair_files, tmp_path):
         for text in ("96", "96by128", "0x4", "x"):
-            done = run_cli("run", *pair_files, "-o", tmp_path / "a.png", "--working-size", text)
+            done = run_cli("run", *pair_files, "-o", tmp_path / "a.png", "--stage", f"working_size:size={text}")
             assert done.returncode == 2
-            assert "working" in done.stderr
+            assert "stage working_size: size" in done.stderr
 
 
 def test_truncated_levels_are_whole_and_never_above(scene):

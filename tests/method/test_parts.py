@@ -65,9 +65,9 @@ def test_an_object_without_a_model_of_options_needs_none():
 
 
 def test_a_pipeline_takes_a_task_and_a_preset(tmp_path):
-    (tmp_path / "mine.toml").write_text('prior = "average"\nbackbone = "identity"\nseed = 3\n')
+    (tmp_path / "mine.toml").write_text('prior = "average"\nbackbone = "identity"\nreference = 1\n')
     assert str(Pipeline(task="mff", device="cpu").config.prior) == "em_tv"
-    config = Pipeline(preset=tmp_path / "mine.toml", seed=4, device="cpu").config
-    assert (str(config.prior), config.seed) == ("average", 4)
+    config = Pipeline(preset=tmp_path / "mine.toml", reference=2, device="cpu").config
+    assert (str(config.prior), config.reference) == ("average", 2)
     with pytest.raises(OptionError, match="give a configuration, or task, seed, not both"):
         Pipeline(config, task="mff", seed=1)

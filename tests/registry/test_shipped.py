@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from fusionkit.errors import OptionError
-from fusionkit.method.config import load_preset, preset_names
+from fusionkit.method.presets import load_preset, preset_names
 from fusionkit.registry.loading import get_registry
 from fusionkit.registry.shipped import package_folders, shipped_folders
 

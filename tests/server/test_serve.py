@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 from fusionkit.cli.serve import serve
 from fusionkit.errors import OptionError
 from fusionkit.images.picture import from_unit
-from fusionkit.method.config import choose
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.method.presets import choose
 from fusionkit.reading import read_image
 from fusionkit.scenes import infrared_visible
 from fusionkit.server.app import make_app

@@ -12,9 +12,11 @@ from pydantic import Field
 
 from ..contracts import Options
 from ..errors import FusionkitError, OptionError
-from ..method.config import Choice, PipelineConfig, SamplerOptions, choose, merge_choices
+from ..method.choice import Choice, merge_choices
+from ..method.config import PipelineConfig, SamplerOptions, placed, sampling_of
 from ..method.parts import build
-from ..options import validate_options
+from ..method.presets import choose
+from ..options import effective, validate_options
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.loading import get_registry
 from .degrade import parse_degradation
@@ -32,7 +34,7 @@ class _Data(Options):
     count: int = Field(4, ge=1, le=100_000, description="how many scenes")
     size: tuple[int, int] = Field((240, 320), description="height and width of scenes")
     limit: int | None = Field(
-        None, ge=1, le=100_000_000, description="at most so many pairs, spread evenly over the folder"
+        None, ge=1, le=100_000_000, description="at most this many pairs, spread evenly over the folder"
     )
 
 
@@ -76,6 +78,7 @@ class Grid:
     data: _Data
     report: _Report
     axes: dict[str, list[Any]] = field(default_factory=dict)
+    without_effect: list[str] = field(default_factory=list)  # combinations left out, with the reason
 
 
 def load_grid(path: Path) -> Grid:
@@ -159,21 +162,12 @@ def _configured(base: dict[str, Any], choices: dict[str, Any]) -> PipelineConfig
     """The configuration of a cell: base, changed by its choices."""
     base = dict(base)
     task, preset = (choices.get(key, base.pop(key, None)) for key in ("task", "preset"))
-    given: dict[str, Any] = {}
+    given = {}
     for key, value in choices.items():
-        if key in ("task", "preset", WHOLE):
-            continue
-        head, _, rest = key.partition(".")
-        if key in SamplerOptions.model_fields or head == "sampler":
-            given.setdefault("sampler", {})[rest or key] = value
-        elif head in METHOD and rest:
-            given.setdefault(f"{head}_options", {})[rest.partition(".")[2]] = value
-        elif key in PipelineConfig.model_fields and key != "sampler" and not key.endswith("_options"):
-            given[key] = value
-        else:
-            known = ["task", "preset", *METHOD, "KIND.NAME.OPTION", *SamplerOptions.model_fields, "seed", WHOLE]
-            raise OptionError(f"grid: {key}: not a choice; known: {', '.join(known)} and the fields of a preset")
-    return choose(task, preset, merge_choices(base, given))
+        kind, _, rest = key.partition(".")
+        given[f"{kind}.{rest.partition('.')[2]}" if kind in METHOD and rest else key] = value
+    chosen = {key: value for key, value in given.items() if key not in ("task", "preset", WHOLE)}
+    return choose(task, preset, merge_choices(base, placed(chosen)))
 
 
 def _names(config: PipelineConfig) -> dict[str, str]:
@@ -226,19 +220,25 @@ def without_parts(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]
         yield "network (zeros instead)", without(backbone=zeros, decoder=decoder, sampler=bare)
     if str(decoder) != METHOD["decoder"].neutral:
         plain = {"backbone": _neutral("backbone"), "decoder": _neutral("decoder")}
-        yield "network and autoencoder", without(**plain, sampler=bare)
-    own = get_registry().load("prior", config.prior.name).sampling
-    sampler = SamplerOptions(**{**own, **config.sampler.model_dump(exclude_unset=True)})
+        lossless = bare.model_copy(update={"detail": "keep", "finish": "prior"})
+        yield "network and autoencoder", without(**plain, sampler=lossless)
+    sampler = sampling_of(config.sampler, get_registry().load("prior", config.prior.name).sampling)
     if str(config.prior) != METHOD["prior"].neutral:
-        yield "prior", without(prior=_neutral("prior"), sampler=sampler.model_copy(update={"inject": "none"}))
+        yield "prior", without(prior=_neutral("prior"), sampler=_sampling(sampler, inject="none"))
     if sampler.steps > 1:
-        yield "steps but one", without(sampler=sampler.model_copy(update={"steps": 1}))
+        yield "steps but one", without(sampler=_sampling(sampler, steps=1))
     if config.stretch != "none":
         yield "stretch", without(stretch="none")
     for i, stage in enumerate(config.stages):
         yield f"stage {stage}", without(stages=config.stages[:i] + config.stages[i + 1 :])
     if str(config.color) != METHOD["color"].neutral:
         yield "colour", without(color=_neutral("color"))
+
+
+def _sampling(sampler: SamplerOptions, **changed: Any) -> SamplerOptions:
+    """The sampler's options with these changed, less those that are then not read."""
+    chosen = {name: getattr(sampler, name) for name in sampler.model_fields_set}
+    return SamplerOptions(**effective(SamplerOptions, {**chosen, **changed}))
 
 
 def _neutral(key: str, **options: Any) -> Choice:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..contracts import Metric, Sources
 from ..engines.engine import Engine, SerialEngine
-from ..errors import FusionkitError, InputError, OptionError, SizeMismatch
+from ..errors import FusionkitError, InputError, NoEffect, OptionError, SizeMismatch
 from ..images import Picture, write_image
 from ..images.convert import to_tensor
 from ..images.picture import Range
@@ -141,6 +141,9 @@ class Study:
         for cell in self.grid.cells:
             try:
                 method = Pipeline(cell.config, device=self.device).method()
+            except NoEffect as error:
+                self.grid.without_effect.append(f"{cell.label}: {error}")
+                continue
             except FusionkitError as error:
                 problems.append(f"{cell.label}: {error}")
                 continue
@@ -155,6 +158,10 @@ class Study:
             if not any(self._missing(state)):
                 state.status = "done"
             states.append(state)
+        kept = {state.cell.label for state in states}
+        states = [state for state in states if not state.cell.parent or state.cell.parent in kept]
+        if not states and not problems:
+            raise NoEffect(f"nothing was run: {self.grid.without_effect[0]}")
         if problems:
             more = f"; and {len(problems) - 1} more cells" if len(problems) > 1 else ""
             raise OptionError(f"nothing was run: {problems[0]}{more}")

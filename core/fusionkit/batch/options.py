@@ -1,44 +1,73 @@
 """How files are read and written. Imports nothing heavy: the command line is made from it."""
 
 import math
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from ..options import Options
+from ..options import FilePath, Options
 
-__all__ = ["FileOptions"]
+__all__ = ["FileOptions", "For", "ResultOptions"]
 
 Range = tuple[float, float] | Literal["auto", "full"]
 NEUTRAL = frozenset({"max_pixels", "save_transform", "force"})  # options that decide no byte of a result
 
 
+@dataclass(frozen=True, slots=True)
+class For:
+    """Marks a field that only some runs (`single`, `folders`, `shards`, `video`) or formats read; empty: all."""
+
+    modes: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+
+
+IMAGES = ("single", "folders", "shards")
+
+
+class ResultOptions(Options):
+    """What a run writes."""
+
+    ext: Annotated[str, For(("folders", "shards"))] = Field(
+        ".png", description="extension of the results of folders and shards"
+    )
+    manifest: Annotated[bool, For(("single", "video"))] = Field(
+        True, description="record options, versions, hashes and times beside the result; folders always have a ledger"
+    )
+
+    @field_validator("ext")
+    @classmethod
+    def _suffix(cls, value: str) -> str:
+        return f".{value.lower().removeprefix('.')}"
+
+
 class FileOptions(Options):
     """How files are read and written."""
 
-    depth: Literal["8", "16", "float"] | None = Field(
+    depth: Annotated[Literal["8", "16", "float"] | None, For(IMAGES)] = Field(
         None, description="depth of the result; by default the reference's"
     )
-    range: tuple[Range, ...] = Field(
+    range: Annotated[tuple[Range, ...], For(IMAGES)] = Field(
         ("auto",),
-        description="stored values that mean black and white in 16-bit and float sources: BLACK,WHITE as in 0,4095; "
-        "full: those of the type; auto: likewise, unless the data fill less than an eighth of it; one, or one a source",
+        description="black and white level of 16-bit and float sources: BLACK,WHITE as in 0,4095; full: the type's "
+        "limits; auto: the type's limits, or the data's own range if that is under 1/8 of them; give once, or once per "
+        "source",
     )
-    range_scope: Literal["folder", "pair"] = Field(
-        "folder", description="what auto looks at: all files of a folder, so that nothing flickers, or each by itself"
+    range_scope: Annotated[Literal["folder", "pair"], For(("folders", "shards"))] = Field(
+        "folder", description="range that auto finds: one for all files of a folder, which avoids flicker, or one each"
     )
-    save_transform: str = Field(
-        "", description="file for what `align` found, to be given to `transform` later; of one set of images"
+    save_transform: Annotated[FilePath, For(("single",))] = Field(
+        "", description="file for the transforms that `align` finds in one set of images, for `transform` later"
     )
-    strip: bool = Field(
-        False, description="leave out what files say beside pixels and colours, such as EXIF, GPS and XMP"
-    )
-    quality: int | None = Field(
+    strip: Annotated[bool, For(IMAGES)] = Field(False, description="leave out metadata such as EXIF, GPS and XMP")
+    quality: Annotated[int | None, For(IMAGES, (".jpg", ".jpeg", ".webp"))] = Field(
         None, ge=1, le=100, description="quality of JPEG, by default 95, and of WebP, by default lossless"
     )
-    png_level: int = Field(1, ge=0, le=9, description="PNG compression")
-    max_pixels: int = Field(150_000_000, ge=1, le=10**11, description="larger images are refused")
-    force: bool = Field(False, description="overwrite, and redo what is finished")
+    png_level: Annotated[int, For(IMAGES, (".png",))] = Field(1, ge=0, le=9, description="PNG compression")
+    max_pixels: Annotated[int, For(IMAGES)] = Field(
+        150_000_000, ge=1, le=10**11, description="refuse images of more pixels"
+    )
+    force: bool = Field(False, description="overwrite results, and redo finished ones")
 
     @field_validator("range", mode="before")
     @classmethod
@@ -52,7 +81,7 @@ class FileOptions(Options):
         return self.model_dump(mode="json", exclude=set(NEUTRAL))
 
     def span(self, index: int) -> Range:
-        """Range of source `index`."""
+        """Black and white level of source `index`."""
         return self.range[min(index, len(self.range) - 1)]
 
 

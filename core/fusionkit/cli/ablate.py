@@ -9,6 +9,7 @@ from ..batch.options import FileOptions
 from ..engines.options import EngineOptions
 from ..errors import OptionError
 from ..options import validate_options
+from .choices import printable
 from .fields import chosen, in_flags, model_options, with_options
 from .progress import progress
 
@@ -38,7 +39,7 @@ def ablate(
 
     The grid is TOML: [base] holds choices as a preset does, [grid] lists to combine, such as
 
-    prior = ["em_tv", "laplacian"], "prior.em_tv.lit" = [0.2, 0.6], degradation = ["none", "blur=1"]
+    prior = ["em_tv", "laplacian"], "prior.em_tv.lit" = [0, 0.6], strength = [0, 0.1], degradation = ["none", "blur=1"]
 
     [data] names pairs = ["ir", "vis"] or scenes = "infrared-visible"; [report] names metrics. Everything is validated
     before the first cell runs; a run that was stopped goes on where it was; a failed cell is recorded, the others go
@@ -63,6 +64,8 @@ def ablate(
     else:
         raise OptionError(f"{grid}: no data; [data] pairs = [...] or scenes = ..., or --pairs A B")
     study = Study(parsed, cases, output, device=device)
+    for line in parsed.without_effect:
+        typer.echo(f"left out: {printable(in_flags(line))}", err=True)
     if dry_run:
         _list(study)
         return

@@ -3,45 +3,48 @@
 import json
 import platform
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..method.config import PipelineConfig, SamplerOptions
 from ..registry.kinds import DISTRIBUTION
-from .fields import chosen, model_options, part_options, parts_chosen, with_options
+from .fields import part_options, with_options
+from .method import method_of
+from .parameters import Device, Machine, Preset, Set, Task
+
+if TYPE_CHECKING:
+    from ..method.pipeline import Pipeline
 
 __all__ = ["bench"]
 
+Size = Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", min=16, help="Size of the images.")]
+Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Pairs that are fused at once.")]
+Runs = Annotated[int, typer.Option(metavar="N", min=1, help="Number of runs; their median is reported.")]
+Threads = Annotated[int, typer.Option(metavar="N", min=0, help="CPU threads.", show_default="PyTorch's")]
 
-@with_options(
-    *part_options("Method"),
-    *model_options(SamplerOptions, "Sampling"),
-    *model_options(PipelineConfig, "Method", only=("look", "align")),
-)
+
+@with_options(*(p for p in part_options("Method", options=False) if p.name in ("prior", "backbone")))
 def bench(
-    task: Annotated[str | None, typer.Option(help="ivif, mef, mff or medical, as in `run`.")] = None,
-    preset: Annotated[str | None, typer.Option(help="A TOML file or a shipped preset, as in `run`.")] = None,
-    size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", min=16, help="Of the images.")] = (768, 1024),
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Pairs that go through at once.")] = 1,
-    runs: Annotated[int, typer.Option(metavar="N", min=1, help="Runs whose median is taken.")] = 5,
-    threads: Annotated[int, typer.Option(metavar="N", min=0, help="Of the CPU.", show_default="PyTorch's")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    machine: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for programs.")] = False,
+    task: Task = None,
+    preset: Preset = None,
+    values: Set = [],  # noqa: B006
+    size: Size = (768, 1024),
+    batch: Batch = 1,
+    runs: Runs = 5,
+    threads: Threads = 0,
+    device: Device = "auto",
+    machine: Machine = False,
     **given: Any,
 ) -> None:
     """Measure a method on this machine: images a second, seconds a stage, memory, share of the peak.
 
     fusionkit bench
     fusionkit bench --prior laplacian --size 480 640 --device cuda --batch 8
+    fusionkit bench --set strength=0.1 --set steps=4 --set align=none
 
-    What is timed, and how, is printed with the numbers. Compare numbers of one machine, of one size.
+    What is timed, and how, is printed with the numbers. Compare numbers of one machine and one size.
     """
-    from ..method.config import choose
-
-    choices = {**parts_chosen(given), **chosen(given, PipelineConfig)}
-    sampler = chosen(given, SamplerOptions)
-    config = choose(task, preset, choices | ({"sampler": sampler} if sampler else {}))
+    config = method_of(task, preset, given, values)
 
     import torch
 
@@ -51,21 +54,10 @@ def bench(
     if threads:
         torch.set_num_threads(threads)
     pipeline = Pipeline(config, device=device)
-    name = torch.cuda.get_device_name(pipeline.device) if pipeline.device.type == "cuda" else _processor()
-    about = {
-        "fusionkit": version(DISTRIBUTION),
-        "torch": torch.__version__,
-        "device": f"{pipeline.device.type}: {name}",
-        "threads": torch.get_num_threads(),
-        "size": list(size),
-        "batch": batch,
-        "runs": runs,
-        "precision": pipeline.sampler.options.precision,
-        "protocol": PROTOCOL,
-    }
-    found = []
+    about = {**_about(pipeline), "size": list(size), "batch": batch, "runs": runs, "protocol": PROTOCOL}
     if not machine:
         typer.echo(", ".join(f"{key} {value}" for key, value in about.items() if key != "protocol"))
+    found = []
     for measured in measure(pipeline, size, batch, runs):
         found.append({**vars(measured)})
         if machine:
@@ -77,10 +69,21 @@ def bench(
             f"{measured.sources}: {measured.images:.2f} images/s, {measured.seconds:.3f} s a batch{share}{memory}"
         )
         typer.echo(f"  ms a stage: {stages}")
-    if machine:
-        typer.echo(json.dumps({**about, "measured": found}))
-    else:
-        typer.echo(PROTOCOL)
+    typer.echo(json.dumps({**about, "measured": found}) if machine else PROTOCOL)
+
+
+def _about(pipeline: "Pipeline") -> dict[str, Any]:
+    """Versions, device and precision of what is measured."""
+    import torch
+
+    name = torch.cuda.get_device_name(pipeline.device) if pipeline.device.type == "cuda" else _processor()
+    return {
+        "fusionkit": version(DISTRIBUTION),
+        "torch": torch.__version__,
+        "device": f"{pipeline.device.type}: {name}",
+        "threads": torch.get_num_threads(),
+        "precision": pipeline.sampler.options.precision,
+    }
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""Command-line text -> choices of `PipelineConfig`."""
+"""Text of the command line -> keys and values; messages on one line."""
 
 from typing import Any
 
@@ -6,11 +6,13 @@ from ..errors import OptionError
 
 __all__ = ["key_values", "printable"]
 
+EXAMPLES = {"--prior-opt": "lit=0.5", "--set": "prior.lit=0.5"}
 
-def key_values(items: list[str], flag: str) -> dict[str, Any]:
-    """["lit=0.5", "evidence=heat"] -> {"lit": "0.5", ...}; values are parsed by the plug-in's options model.
 
-    A value that starts with [ or { is read as JSON, for lists and nested options; a dotted key nests.
+def key_values(items: list[str], flag: str, *, nest: bool = True) -> dict[str, Any]:
+    """["lit=0.5", "evidence=heat"] -> {"lit": "0.5", ...}; the options model of a plug-in reads the values.
+
+    A value that starts with [ or { is read as JSON, for lists and nested options. nest: a dotted key makes a table.
     """
     import json
 
@@ -18,14 +20,14 @@ def key_values(items: list[str], flag: str) -> dict[str, Any]:
     for item in items:
         key, separator, text = item.partition("=")
         if not separator or not key:
-            raise OptionError(f"{flag} {item!r}: expected KEY=VALUE, as in {flag} lit=0.5")
+            raise OptionError(f"{flag} {item!r}: expected KEY=VALUE, as in {flag} {EXAMPLES.get(flag, 'key=value')}")
         value: Any = text
         if text[:1] in ("[", "{"):
             try:
                 value = json.loads(text)
             except ValueError as error:
                 raise OptionError(f"{flag} {key}: not valid JSON: {error}") from None
-        *parents, last = key.strip().split(".")
+        *parents, last = key.strip().split(".") if nest else [key.strip()]
         table = result
         for parent in parents:
             table = table.setdefault(parent, {})
@@ -36,6 +38,6 @@ def key_values(items: list[str], flag: str) -> dict[str, Any]:
 
 
 def printable(message: object) -> str:
-    """A message on one line; what a file's names could tell a terminal is shown, not obeyed."""
+    """A message on one line, with control characters escaped: file names may hold some."""
     line = " ".join(str(message).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -19,7 +19,7 @@ def compare(
     sources: Annotated[list[Path], typer.Argument(help="Two or more registered images of one scene.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The sheet: .png, .jpg or .webp.")] = Path("sheet.png"),
     priors: Annotated[
-        str, typer.Option(metavar="A,B", help="Of these priors only.", show_default="all that suit the scene")
+        str, typer.Option(metavar="A,B", help="Only these priors.", show_default="all that suit the scene")
     ] = "",
     columns: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures side by side.")] = 3,
     width: Annotated[int, typer.Option(metavar="N", min=64, help="Pixels of a picture on the sheet, at most.")] = 480,

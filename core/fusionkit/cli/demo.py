@@ -1,4 +1,4 @@
-"""`fusionkit demo`: see what fusion does, without any file of one's own."""
+"""`fusionkit demo`: fuse generated scenes, without any file of your own."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,20 +8,31 @@ import typer
 from ..errors import OutputError
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.loading import short_name
+from .parameters import plugins_completion
 
 __all__ = ["demo"]
 
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("fusionkit-demo"),
-    prior: Annotated[str | None, typer.Option(help="Fusion prior.", show_default=METHOD["prior"].default or "")] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="Flow model.", show_default=METHOD["backbone"].default or "")
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="Fusion prior.", autocompletion=plugins_completion("prior"), show_default=METHOD["prior"].default or ""
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the scenes and of the sampler.")] = 0,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Flow model.",
+            autocompletion=plugins_completion("backbone"),
+            show_default=METHOD["backbone"].default or "",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the scenes.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier demo.")] = False,
 ) -> None:
-    """Make a pair for each of four tasks, fuse them, and write one comparison picture a task.
+    """Make a pair for each of four tasks, fuse them, and write one comparison picture per task.
 
     The scenes are made by code: infrared and visible by day and, with noise, at night; two exposures; two
     focus settings. Each comparison shows both
@@ -46,7 +57,7 @@ def demo(
         short_name(prior): {"prior": prior, **flow},
     }
     names = dict.fromkeys(["average", short_name(prior), "laplacian"])
-    pipelines = {name: Pipeline(make_config({**methods[name], "seed": seed})) for name in names}
+    pipelines = {name: Pipeline(make_config(methods[name])) for name in names}
     for task, (scene, roles) in SCENES.items():
         images = [image.astype("float32") for image in scene(seed=seed)]
         panels = list(zip(roles, images, strict=True))

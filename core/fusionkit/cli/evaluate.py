@@ -177,4 +177,4 @@ def _print(result: "Evaluation", console: "Console") -> None:
     if weak:
         console.print("† ranks no better than a source alone", markup=False)
     if result.reused:
-        console.print(f"{result.reused} scores were known from before", markup=False)
+        console.print(f"{result.reused} scores taken from the cache", markup=False)

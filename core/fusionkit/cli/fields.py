@@ -13,20 +13,22 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from ..batch.options import FileOptions
+from ..batch.options import FileOptions, ResultOptions
+from ..engines.options import EngineOptions
 from ..errors import OptionError
-from ..method.config import PipelineConfig, SamplerOptions
-from ..options import describe_limits, describe_type
+from ..method.config import SamplerOptions, configuration
+from ..options import ByKey, conditions, describe_limits, describe_type
 from ..registry.kinds import METHOD
 from ..video.options import VideoOptions
-from .choices import key_values
+from .parameters import plugins_completion
 
-__all__ = ["chosen", "flag_of", "in_flags", "model_options", "part_options", "with_options"]
+__all__ = ["chosen", "flag_of", "in_flags", "model_options", "part_options", "value_of", "with_options"]
 
 # what messages of the core may name beside the fields of the models below
-NAMED = frozenset({"allow_remote", "config", "group", "jobs", "out", "output", "pairs", "port", "token"})
-MODELS = (SamplerOptions, PipelineConfig, FileOptions, VideoOptions)
+NAMED = frozenset({"allow_remote", "config", "group", "out", "output", "pairs", "port", "shards", "token"})
+MODELS = (SamplerOptions, FileOptions, ResultOptions, EngineOptions, VideoOptions)
 
 
 def flag_of(field: str) -> str:
@@ -36,16 +38,25 @@ def flag_of(field: str) -> str:
 
 def in_flags(message: str) -> str:
     """A message of the core with its fields, `name` or `name=value`, as options."""
-    known = NAMED.union(*(model.model_fields for model in MODELS))
+    fields = {name: info for model in (configuration(), *MODELS) for name, info in model.model_fields.items()}
 
     def flag(match: re.Match[str]) -> str:
         field, value = match[1], match[2]
-        return match[0] if field not in known else flag_of(field) + (f" {value}" if value else "")
+        if field in fields and _by_key(fields[field]):
+            return f"--set {field}" + (f"={value}" if value else "")
+        known = field in fields or field in NAMED
+        if known and value in ("true", "false"):
+            return flag_of(field if value == "true" else f"no_{field}")
+        return match[0] if not known else flag_of(field) + (f" {value}" if value else "")
 
     return re.sub(r"`([a-z][a-z_]*)(?:=([^`]*))?`", flag, message)
 
 
-def part_options(panel: str) -> Iterator[inspect.Parameter]:
+def _by_key(info: FieldInfo) -> bool:
+    return any(isinstance(mark, ByKey) for mark in info.metadata)
+
+
+def part_options(panel: str, *, options: bool = True) -> Iterator[inspect.Parameter]:
     """--prior, --prior-opt and so on, for each kind of which a method has exactly one."""
     for key, kind in METHOD.items():
         default = kind.default if kind.default else False
@@ -59,8 +70,11 @@ def part_options(panel: str) -> Iterator[inspect.Parameter]:
                 rich_help_panel=panel,
                 metavar="NAME",
                 show_default=default,
+                autocompletion=plugins_completion(kind.name),
             ),
         )
+        if not options:
+            continue
         yield _parameter(
             f"{key}_opt",
             list[str],
@@ -78,23 +92,25 @@ def part_options(panel: str) -> Iterator[inspect.Parameter]:
 def model_options(
     model: type[BaseModel], panel: str, skip: tuple[str, ...] = (), only: tuple[str, ...] = ()
 ) -> Iterator[inspect.Parameter]:
-    """An option for each field of a model, or for some."""
+    """An option for each field of a model, or for some; fields marked `ByKey` have none."""
     for name, info in model.model_fields.items():
-        if name in skip or (only and name not in only):
+        if name in skip or (only and name not in only) or _by_key(info):
             continue
         default = info.get_default(call_default_factory=True)
-        limits = " ".join(describe_limits(info))
-        text = in_flags(_sentence(info.description or "")) + (f" [{limits}]" if limits else "")
+        limits = [" ".join(describe_limits(info)), *(f"with {in_flags(when.quoted())}" for when in conditions(info))]
+        noted = ", ".join(filter(None, limits))
+        text = in_flags(_sentence(info.description or "")) + (f" [{noted}]" if noted else "")
         how: dict[str, Any] = {"help": text, "rich_help_panel": panel}
         if info.annotation is bool:
-            yield _parameter(name, bool | None, None, typer.Option(flag_of(name), show_default=False, **how))
+            flags = f"{flag_of(name)}/{flag_of(f'no_{name}')}" if default else flag_of(name)
+            yield _parameter(name, bool | None, None, typer.Option(flags, show_default=False, **how))
         elif _repeats(info.annotation):
             how |= {"metavar": "VALUE", "show_default": False}
             yield _parameter(name, list[str], [], typer.Option(flag_of(name), **how))
         else:
             shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
             how |= {
-                "metavar": describe_type(info.annotation).upper(),
+                "metavar": describe_type(info).upper(),
                 "show_default": bool(shown) and default is not None and shown,
             }
             yield _parameter(name, str | None, None, typer.Option(flag_of(name), **how))
@@ -136,37 +152,16 @@ def with_options(*parameters: inspect.Parameter) -> Callable[[Callable[..., None
 def chosen(given: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     """The fields of a model that the command line set, for its validation."""
     return {
-        name: _value(given[name], model.model_fields[name].annotation, name)
+        name: value_of(given[name], model.model_fields[name].annotation, name)
         for name in model.model_fields
         if given.get(name) not in (None, [])
     }
 
 
-def parts_chosen(given: Mapping[str, Any]) -> dict[str, Any]:
-    """--prior and --prior-opt ... as fields of a configuration."""
-    result: dict[str, Any] = {}
-    for key, kind in METHOD.items():
-        if given.get(key) is not None:
-            result[key] = given[key]
-        options = key_values(given.get(f"{key}_opt") or [], f"{kind.flag}-opt")
-        if options:
-            result[f"{key}_options"] = options
-    return result
-
-
-def stage_choice(text: str) -> dict[str, Any]:
-    """NAME or NAME:KEY=VALUE,KEY=VALUE; a name may have its distribution before it, as in package:NAME."""
-    head, equals, rest = text.partition("=")
-    *name, key = head.split(":") if equals else [text, ""]
-    options = f"{key}={rest}" if equals else ""
-    pairs = re.split(r",(?=[\w.]+=)", options) if options else []
-    return {"name": ":".join(name), "options": key_values(pairs, "--stage")}
-
-
-def _value(value: Any, annotation: Any, name: str) -> Any:
+def value_of(value: Any, annotation: Any, name: str) -> Any:
     """Text as the model takes it: JSON for what starts like it, several values where the field holds several."""
     if isinstance(value, list):
-        return [_value(item, None, name) for item in value]
+        return [value_of(item, None, name) for item in value]
     if not isinstance(value, str):
         return value
     if value[:1] in ("[", "{"):

@@ -65,7 +65,7 @@ def _lines(plugins: "list[Registered]", *, whole: bool) -> Iterator[tuple[str, s
 
 
 def _row(plugin: "Registered") -> dict[str, Any]:
-    record = {key: value for key, value in asdict(plugin.record).items() if key not in ("magic", "mark")}
+    record = {key: value for key, value in asdict(plugin.record).items() if key not in ("magic", "mark", "flags")}
     origin = {"distribution": plugin.distribution, "version": plugin.version, "installed": plugin.installed}
     return {"kind": plugin.kind, **origin, **record}
 

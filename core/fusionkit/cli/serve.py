@@ -21,20 +21,20 @@ def serve(
     token: Annotated[
         str, typer.Option(metavar="TEXT", help="Secret part of the page's address.", show_default="a new random one")
     ] = "",
-    max_megabytes: Annotated[int, typer.Option(metavar="N", min=1, help="Of one file that is dropped.")] = 200,
-    max_megapixels: Annotated[int, typer.Option(metavar="N", min=1, help="Of one picture.")] = 40,
+    max_megabytes: Annotated[int, typer.Option(metavar="N", min=1, help="Largest file, in megabytes.")] = 200,
+    max_megapixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest picture, in megapixels.")] = 40,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
     """Open a page in the browser on which images are fused, compared and inspected.
 
     fusionkit serve
 
-    Drop two or more files; up to four methods stand side by side, with what was lost and invented, whom the result
-    trusts, metrics, and the command that makes the same. Everything stays on this machine: the page loads nothing
+    Drop two or more files; up to four methods stand side by side, with what was lost and invented, which source
+    shows where, metrics, and the command that makes the same. Everything stays on this machine: the page loads nothing
     from elsewhere, files are forgotten when it is left. Needs the extra: pip install 'imagefusionkit[serve]'.
     """
     if host not in LOCAL and not allow_remote:
-        raise OptionError(f"{host} can be reached by others; `allow_remote` says that this is wanted")
+        raise OptionError(f"{host} exposes the page to the network; add `allow_remote` if you want that")
     if token and (len(token) < 16 or not token.replace("-", "").replace("_", "").isalnum()):
         raise OptionError("`token` must have 16 or more letters, digits, - or _")
     try:

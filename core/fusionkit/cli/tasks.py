@@ -12,7 +12,7 @@ app = typer.Typer(help="List and show the tasks: what --task chooses.", no_args_
 @app.command("list")
 def list_tasks() -> None:
     """List the tasks, a line each."""
-    from ..method.config import load_task, task_names, task_text
+    from ..method.presets import load_task, task_names, task_text
 
     for name in task_names():
         about = task_text(name).partition("\n")[0].removeprefix("# ").partition(". ")[0]
@@ -22,6 +22,6 @@ def list_tasks() -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="ivif, mef, mff or medical.")]) -> None:
     """Show what a task chooses, as TOML that --preset takes."""
-    from ..method.config import task_text
+    from ..method.presets import task_text
 
     typer.echo(task_text(name).rstrip())

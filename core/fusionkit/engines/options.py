@@ -1,11 +1,11 @@
 """Which engine, and how many workers. Imports nothing heavy: the command line is made from it."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..options import Options
+from ..options import Options, When
 from ..storage.outcome import lost
 from .engine import Engine, SerialEngine
 
@@ -13,16 +13,17 @@ __all__ = ["EngineOptions"]
 
 
 class EngineOptions(Options):
-    """Who does the work."""
+    """Which workers run a batch."""
 
     engine: Literal["processes", "ray"] = Field(
-        "processes", description="processes of this machine, or actors of a Ray cluster"
+        "processes", description="workers: processes on this machine, or actors on a Ray cluster"
     )
     jobs: int = Field(
-        0, ge=0, le=100_000, description="workers side by side; 0: one, or as many as a Ray cluster has cores"
+        0, ge=0, le=100_000, description="number of parallel workers; 0: one, or one per core of a Ray cluster"
     )
-    address: str = Field(
-        "", description="of a running Ray cluster, such as auto or ray://HOST:10001; by default one is started here"
+    address: Annotated[str, When("engine", "ray")] = Field(
+        "",
+        description="running Ray cluster, such as auto or ray://HOST:10001; by default one is started here",
     )
 
     def make(self, lost: Callable[[Any], Any] = lost) -> Engine:

@@ -19,14 +19,15 @@ from ..images.picture import Array, Depth, Picture
 from ..memory import release_pages
 from ..numerics.choice import all_finite
 from ..numerics.registration import look_apart
-from ..options import validate_options
 from ..reading.take import Source, as_source
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..timing import Stopwatch
 from .choices import Choices
-from .config import Choice, PipelineConfig, SamplerOptions, choose
+from .config import Choice, PipelineConfig, sampling_of
+from .flags import stages_of
 from .folding import FoldedPrior
 from .parts import Part, build
+from .presets import choose
 from .restore import STILL
 from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind
 from .sampler import Callback, Sampler
@@ -38,7 +39,7 @@ __all__ = ["Pipeline", "find_device", "output_depth"]
 TILE = 512
 WHOLE_PIXELS = 1_500_000  # up to here the networks see the whole image: under 2 GB with the shipped weights
 # the choices beside the plug-ins that decide pixels
-DECIDING = ("sampler", "seed", "reference", "resize", "luma", "working_size", "stretch", "levels", "tile")
+DECIDING = ("sampler", "seed", "reference", "tile")
 
 
 class Pipeline:
@@ -67,7 +68,7 @@ class Pipeline:
         self.device = find_device(device)
         self.parts = {key: self._build(key) for key in METHOD if key != "decoder"}
         self.parts["decoder"] = self._decoder()
-        self.stages = [build("stage", choice, self.device) for choice in c.all_stages(self.prior.look)]
+        self.stages = [build("stage", choice, self.device) for choice in stages_of(c, self.prior)]
         self._check_domains()
         for stage in self.stages:
             if stage.plugin.bt601 and not self.color.bt601:
@@ -75,7 +76,11 @@ class Pipeline:
                     f"stage {stage.name} needs BT.601's luma, color {c.color} has another; use ycbcr or gray"
                 )
         # refuses impossible combinations now, not at the first image
-        self.sampler = Sampler(self.backbone, self.prior, self.decoder, self.color, self._sampling())
+        sampling = sampling_of(
+            c.sampler, self.prior.sampling, most=self.backbone.restores or 1.0, lossless=self.decoder.lossless
+        )
+        self.sampler = Sampler(self.backbone, self.prior, self.decoder, self.color, sampling)
+        self.sampler.check_seed(c.seed)
 
     def _build(self, key: str) -> Part:
         return build(METHOD[key].name, getattr(self.config, key), self.device)
@@ -109,16 +114,6 @@ class Pipeline:
     def color(self) -> ColorSpace:
         """The colour space."""
         return self.parts["color"].plugin
-
-    def _sampling(self) -> SamplerOptions:
-        """The sampler's options: the user's, and the prior's own where the user chose none."""
-        chosen = {name: getattr(self.config.sampler, name) for name in self.config.sampler.model_fields_set}
-        own = dict(self.prior.sampling)
-        if "strength" in own and self.backbone.restores > 0:
-            own["strength"] = min(own["strength"], self.backbone.restores)  # as far as this flow knows
-        if chosen.get("solver", "euler") != "euler":
-            own.pop("eta", None)  # fresh noise is euler's
-        return validate_options(SamplerOptions, {**own, **chosen}, f"sampling of prior {self.config.prior}")
 
     def _check_domains(self) -> None:
         name, decoder = self.parts["backbone"].name, self.parts["decoder"].name

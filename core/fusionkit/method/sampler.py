@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources
-from ..errors import OptionError, PluginError
+from ..errors import NoEffect, OptionError, PluginError
 from ..flow import solvers
 from ..flow.path import interpolate, noise_share, x0_from_velocity
 from ..flow.schedule import make_schedule
@@ -81,18 +81,16 @@ class Sampler:
             raise OptionError(
                 "`finish=decoder` needs a decoder that changes what it is given: decoder vq, with backbone identity"
             )
-        moves = [
-            name
-            for name, on in {
-                f"steps={o.steps}": o.steps > 1,
-                f"solver={o.solver}": o.solver != "euler",
-                f"inject={o.inject}": o.inject in ("velocity", "both"),
-                "start=reference": o.start == "reference",
-            }.items()
-            if on
-        ]
-        if o.strength == 0 and moves:
-            raise OptionError(f"`{moves[0]}` needs a flow that moves: give `strength` above 0, as in `strength=0.1`")
+        o.check_read()
+        if o.guided and o.strength == 0:
+            raise NoEffect(f"`inject={o.inject}` is read only with `strength` above 0; here `strength` is 0")
+        if o.strength > 0 and not self.samples:
+            raise NoEffect(
+                f"`strength={o.strength:g}` has no effect: {type(self.prior).__name__} does not look at the flow's "
+                "estimate; use a prior that does, such as em_tv, or `strength=0`"
+            )
+        if o.detail == "drop" and self.decoder.lossless:
+            raise NoEffect("`detail=drop` has no effect: this decoder loses nothing; leave it out")
         limit = self.backbone.restores
         if 0 < limit < o.strength:
             raise OptionError(
@@ -102,6 +100,11 @@ class Sampler:
 
     def _restorer(self) -> Restorer:
         return Restorer(self.backbone, self.decoder, self.color, self.options.restore, self.options.precision)
+
+    def check_seed(self, seed: int) -> None:
+        """Refuse a seed where nothing random is drawn."""
+        if seed and not (self.samples and (self.options.start == "noised" or self.options.eta > 0)):
+            raise NoEffect(f"`seed={seed}` has no effect: nothing random is drawn; it needs `strength` above 0")
 
     @property
     def samples(self) -> bool:

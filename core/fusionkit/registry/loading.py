@@ -96,7 +96,7 @@ class Failure(_Origin):
         return f"{self.origin} ({self.entry_point}): {self.cause}"
 
 
-@dataclass
+@dataclass(eq=False)
 class Registry:
     """Everything that loaded, and everything that did not."""
 

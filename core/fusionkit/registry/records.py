@@ -17,6 +17,7 @@ __all__ = [
     "PluginRecord",
     "PriorRecord",
     "ReaderRecord",
+    "StageFlag",
     "StageRecord",
     "TableRow",
 ]
@@ -116,8 +117,45 @@ class DetectorRecord(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StageFlag:
+    """A field of configurations, and an option of the command line, that adds a stage.
+
+        StageFlag(name="denoise", help="...", values={"none": None, "weak": {}, "strong": {"radius": 5}})
+        StageFlag(name="mask", help="...", option="file", type=FilePath, default="")
+
+    values: what the field may be, and the stage's options for each; None leaves the stage out; the first is the
+    default. Or option: the stage's option that takes the field's value itself, of a type; at the default the stage is
+    left out. asks: attribute of the prior, one of `values`, that decides where the field is left at its default.
+    command: whether `fusionkit run` has an option of its own for it.
+    """
+
+    name: str
+    help: str
+    values: Mapping[str, Mapping[str, Any] | None] | None = field(default=None, hash=False)
+    option: str = ""
+    type: object = str
+    default: object = None
+    asks: str = ""
+    command: bool = True
+
+    def __post_init__(self) -> None:
+        """The first value is the default."""
+        if bool(self.values) == bool(self.option):
+            raise TypeError(f"StageFlag {self.name}: state values, or the option that takes the value")
+        if self.values:
+            object.__setattr__(self, "default", next(iter(self.values)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StageRecord(PluginRecord):
-    """A stage around the fusion: see `fusionkit.contracts.Stage`."""
+    """A stage around the fusion: see `fusionkit.contracts.Stage`.
+
+    flags: fields of configurations that add it, of which one may be set. place: the order of stages that fields add,
+    the lowest outermost; the built-in ones have 10, 20 ... 70.
+    """
+
+    flags: tuple[StageFlag, ...] = ()
+    place: int = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

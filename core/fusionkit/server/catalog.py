@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ..method.config import PipelineConfig, SamplerOptions, task_names, task_text
+from ..method.config import SamplerOptions, configuration
+from ..method.presets import task_names, task_text
 from ..options import describe_field, opens
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import Registered, get_registry, load_class
@@ -22,7 +23,7 @@ def catalog() -> dict[str, Any]:
     return {
         "tasks": [{"name": name, "text": task_text(name)} for name in task_names()],
         "priors": priors,
-        "fields": _fields(PipelineConfig, FIELDS),
+        "fields": _fields(configuration(), FIELDS),
         "sampling": _fields(SamplerOptions, SAMPLING),
         "colors": [plugin.record.name for plugin in get_registry().of_kind("color-space")],
     }

@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..errors import OptionError
-from ..method.config import PipelineConfig, choose
+from ..method.config import PipelineConfig
+from ..method.presets import choose
 from ..options import opens
 from ..registry.kinds import METHOD
 from ..registry.loading import get_registry, load_class, options_of

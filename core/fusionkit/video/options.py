@@ -2,11 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..options import Options
+from ..options import Options, When
 
 __all__ = ["VideoOptions", "address", "is_video"]
 
@@ -20,15 +20,20 @@ class VideoOptions(Options):
     match_within: float = Field(
         0.0,
         ge=0,
-        description="seconds that frames of one moment may lie apart; 0: half a frame of the slowest stream",
+        description="largest time difference of matching frames, in seconds; 0: half a frame of the slowest stream",
     )
     segment: float = Field(
-        10.0, gt=0, le=3600, description="seconds of video that are written, resumed and given to a worker at once"
+        10.0,
+        gt=0,
+        le=3600,
+        description="seconds of video per part; parts are written, resumed and given to workers as a whole",
     )
     codec: Literal["auto", "h264", "ffv1"] = Field(
-        "auto", description="ffv1 loses nothing and keeps 16-bit grey, in .mkv; auto: that for 16 bits, else h264"
+        "auto", description="ffv1: lossless, keeps 16-bit grey, in .mkv; auto: ffv1 for 16 bits, else h264"
     )
-    crf: int = Field(18, ge=0, le=51, description="h264's loss: 0 none, 18 hardly visible, 28 small files")
+    crf: Annotated[int, When("codec", "auto", "h264")] = Field(
+        18, ge=0, le=51, description="loss of h264: 0 none, 18 hardly visible, 28 small files"
+    )
 
 
 def address(source: Path | str) -> str:

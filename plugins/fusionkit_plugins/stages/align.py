@@ -15,6 +15,7 @@ from fusionkit.images.transforms import Transforms, read_transforms
 from fusionkit.numerics.luma import colorful
 from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, displacement, register, warp
 from fusionkit.numerics.window import gaussian_blur
+from fusionkit.options import FilePath
 
 __all__ = ["Align", "AlignOptions"]
 
@@ -29,7 +30,7 @@ class AlignOptions(Options):
     model: Model = Field(
         "affine", description="how a source may lie: shifted, turned as well, scaled and sheared as well"
     )
-    transform: str = Field(
+    transform: FilePath = Field(
         "", description="file of transforms to apply, as save_transform writes; by default they are sought"
     )
 

@@ -1,16 +1,20 @@
 """Stages that change sizes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch.nn.functional as F
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 from torch import Tensor
 
 from fusionkit.contracts import Options, Sources, Stage
 from fusionkit.errors import SizeMismatch
 
 __all__ = ["Resize", "WorkingSize", "WorkingSizeOptions"]
+
+MOST_PIXELS = 150_000_000  # of a working size
 
 
 class Resize(Stage):
@@ -31,7 +35,26 @@ class Resize(Stage):
 class WorkingSizeOptions(Options):
     """Options of the stage `working_size`."""
 
-    size: tuple[PositiveInt, PositiveInt] = Field((768, 1024), description="height and width that the method sees")
+    size: tuple[PositiveInt, PositiveInt] = Field(
+        (768, 1024), description="height and width that the method sees, as in 768x1024"
+    )
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _parsed(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        size = re.fullmatch(r"(\d+)x(\d+)", value)
+        if size is None:
+            raise ValueError("expected HEIGHTxWIDTH, as in 768x1024")
+        return size.groups()
+
+    @field_validator("size")
+    @classmethod
+    def _not_too_large(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if value[0] * value[1] > MOST_PIXELS:
+            raise ValueError(f"{value[0]}x{value[1]} has more than {MOST_PIXELS} pixels")
+        return value
 
 
 class WorkingSize(Stage):

@@ -1,0 +1,74 @@
+"""Stages as fields of a configuration: what their records state, and which stages a configuration's values add."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from pydantic import Field
+
+from ..errors import NoEffect
+from ..options import ByKey
+from ..registry.kinds import DISTRIBUTION
+from ..registry.loading import Registered, Registry, get_registry
+from ..registry.records import StageFlag, StageRecord
+from .choice import Choice
+
+if TYPE_CHECKING:
+    from ..contracts import Prior
+    from .config import PipelineConfig
+
+__all__ = ["flag_field", "stage_flags", "stages_of"]
+
+
+def stage_flags(registry: Registry) -> list[StageFlag]:
+    """The flags of all stages, in the order of the stages."""
+    return [flag for _, flags in _flagged(registry) for flag in flags]
+
+
+def _flagged(registry: Registry) -> list[tuple[Registered, list[StageFlag]]]:
+    """Stages with their flags, the outermost first; of two flags of one name the built-in one counts, or the first."""
+    from .config import PipelineConfig
+
+    stages = [(plugin, cast(StageRecord, plugin.record)) for plugin in registry.of_kind("stage")]
+    owners: dict[str, StageRecord] = {}
+    for _, record in sorted(stages, key=lambda stage: stage[0].distribution != DISTRIBUTION):
+        for flag in record.flags:
+            owners.setdefault(flag.name, record)
+    return [
+        (plugin, [f for f in record.flags if owners[f.name] is record and f.name not in PipelineConfig.model_fields])
+        for plugin, record in sorted(stages, key=lambda stage: stage[1].place)
+    ]
+
+
+def flag_field(flag: StageFlag) -> tuple[Any, Any]:
+    """Annotation and field of a flag, for a pydantic model."""
+    annotation: Any = Literal[tuple(flag.values)] if flag.values else flag.type
+    field = Field(flag.default, description=flag.help)
+    return (annotation if flag.command else Annotated[annotation, ByKey()]), field
+
+
+def stages_of(config: "PipelineConfig", prior: "Prior | None") -> tuple[Choice, ...]:
+    """Every stage of a configuration in its order, the first one outermost: those that fields add, then `stages`.
+
+    prior: asked where a field's default leaves it to the prior; None: as if it wanted the stage.
+    """
+    chosen: list[Choice] = []
+    for plugin, flags in _flagged(get_registry()):
+        values = {flag.name: getattr(config, flag.name) for flag in flags}
+        added = {
+            flag.name: options for flag in flags if (options := _options(flag, values[flag.name], prior)) is not None
+        }
+        if len(added) > 1:
+            first, *_, last = added
+            raise NoEffect(f"`{first}={values[first]}` has no effect beside `{last}`; leave one of them out")
+        name = f"{plugin.distribution}:{plugin.record.name}"
+        chosen += [Choice(name=name, options=options) for options in added.values()]
+    return (*chosen, *config.stages)
+
+
+def _options(flag: StageFlag, value: Any, prior: "Prior | None") -> dict[str, Any] | None:
+    """The stage's options for a flag's value; None: the stage is left out."""
+    if not flag.values:
+        return None if value == flag.default else {flag.option: value}
+    options = flag.values[value]
+    if flag.asks and value == flag.default and prior is not None and flag.values[getattr(prior, flag.asks)] is None:
+        return None
+    return None if options is None else dict(options)
