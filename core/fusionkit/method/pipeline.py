@@ -18,10 +18,10 @@ from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.picture import Array, Depth, Picture
 from ..memory import release_pages
 from ..numerics.choice import all_finite
-from ..numerics.registration import look_apart
 from ..reading.take import Source, as_source
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..timing import Stopwatch
+from .checks import check_sizes, note_places
 from .choices import Choices
 from .config import Choice, PipelineConfig, sampling_of
 from .flags import stages_of
@@ -37,9 +37,7 @@ from .tiling import tiled
 __all__ = ["Pipeline", "find_device", "output_depth"]
 
 TILE = 512
-WHOLE_PIXELS = 1_500_000  # up to here the networks see the whole image: under 2 GB with the shipped weights
-# the choices beside the plug-ins that decide pixels
-DECIDING = ("sampler", "seed", "reference", "tile")
+WHOLE_PIXELS = 1_500_000  # largest image that networks see whole: under 2 GB with the shipped weights
 
 
 class Pipeline:
@@ -133,7 +131,7 @@ class Pipeline:
         return {
             "plugins": {part.kind: part.record() for part in self.parts.values()},
             "stages": [stage.record() for stage in self.stages],
-            **{name: config[name] for name in DECIDING},
+            **{name: config[name] for name in PipelineConfig.model_fields if name not in (*METHOD, "stages")},
         }
 
     def describe(self) -> dict[str, Any]:
@@ -165,7 +163,7 @@ class Pipeline:
 
         Image b of the result depends on image b of the sources alone. reference: index of the reference source; by
         default as configured, chosen for each image. names: what messages call the sources. shot: the state of a
-        video's shot, which this frame goes on with.
+        video's shot, which this frame continues.
         """
         sources = self._sources(images, names)
         done: dict[int, Tensor] = {}
@@ -194,10 +192,10 @@ class Pipeline:
                 sources = plugin.before(sources)
             if not isinstance(sources, Sources):
                 raise PluginError(f"stage {stage.name}: before returned {type(sources).__name__}, expected Sources")
-        _check_sizes(sources)
+        check_sizes(sources)
         if self.config.align == "check":
             with watch.stage("check"):
-                memory.once("places", partial(_check_places, sources))
+                memory.once("places", partial(note_places, sources))
         noise = [torch.Generator().manual_seed(self.config.seed) for _ in range(len(sources.luma[0]))]
         before = shot.prior if shot else None
         sample = self._sampler(sources)(sources, noise, memory=memory, before=before, callback=callback, watch=watch)
@@ -353,34 +351,6 @@ class Pipeline:
 def _share(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors have their values in common."""
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-
-
-def _check_sizes(sources: Sources) -> None:
-    """Refuse sources that the stages left in several sizes."""
-    reference = sources.reference_luma.shape[-2:]
-    for name, y in zip(sources.names, sources.luma, strict=True):
-        size = y.shape[-2:]
-        if size != reference:
-            raise SizeMismatch(
-                f"{name} is {size[1]}x{size[0]} but {sources.names[sources.reference]} is "
-                f"{reference[1]}x{reference[0]}: sources must be registered and of one size; `resize=reference` "
-                "resizes the others to the reference"
-            )
-
-
-def _check_places(sources: Sources) -> None:
-    """Say which sources seem to lie elsewhere than the reference."""
-    reference, report = sources.reference, sources.report
-    for i in range(len(sources)):
-        for b in range(len(sources.luma[i]) if i != reference else 0):
-            apart = look_apart(sources.luma[reference][b : b + 1], sources.luma[i][b : b + 1])
-            if apart is None:
-                continue
-            report.record("apart", source=i + 1, **apart.record())
-            report.note(
-                f"{sources.names[i]} looks {apart.pixels:.0f} px off {sources.names[reference]} "
-                f"({apart.right:+.0f} to the right, {apart.down:+.0f} down); `align=affine` moves it there"
-            )
 
 
 def output_depth(picture: Picture, depth: Depth | None) -> tuple[Depth, tuple[float, float] | None]:

@@ -125,11 +125,12 @@ class Restorer:
             return sources, []
         with watch.stage("noise"):
             planes = self._noisy(sources, memory)
+        if not planes:
+            return sources, []
         left = [y.new_zeros(len(y), 1, 1, 1) for y in sources.luma]
         if not self._able:
             for plane in planes:
                 left[plane.source][plane.image] = plane.noise.level
-        if not (self._able and planes):
             return replace(sources, noise=tuple(left)), [Restored(sources.names[p.source], p.noise) for p in planes]
         with watch.stage("noise"):
             planes += self._noisy_chroma(sources, planes)
