@@ -190,3 +190,20 @@ def test_an_option_changes_the_result_or_is_refused(key, model, name, chosen):
         assert len(accepted) == 1 or not alone, f"{key}: accepted, and changes nothing"
     else:
         assert not all(same(base, other) for other in accepted), f"{key}: accepted, and changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("prior", "sampler"),
+    [
+        ({"name": "em_tv_paper", "lam": 2.0}, {}),
+        ({"name": "em_tv_paper", "carry": False}, {}),
+        ({"name": "em_tv_paper", "carry": False, "lam": 2.0}, {"strength": 0.3, "steps": 2}),
+        ({"name": "tv", "eps": 0.1}, {}),
+        ({"name": "ccf", "temperature": 0.5}, {"steps": 2}),
+        ({"name": "laplacian", "base": 2.0}, {"inject": "none"}),
+        ({"name": "em_tv", "lit": 0.3}, {"strength": 0.3, "inject": "velocity"}),
+    ],
+)
+def test_an_option_of_a_prior_that_the_sampling_leaves_unread_is_refused(prior, sampler):
+    with pytest.raises(OptionError, match="is read only with"):
+        Pipeline(prior=prior, backbone="identity", sampler=sampler, device="cpu")

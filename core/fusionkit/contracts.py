@@ -99,7 +99,7 @@ class Prior(Plugin, ABC):
     max_sources: how many sources `correct` takes at once (None: any number); more are folded in one after another.
     has_energy: `energy` is there, differentiable in x0, so that the prior can guide the velocity. sampling: options of
     the sampler that this prior wants where the user chose none. look: likewise; vivid raises the contrast of pairs in
-    which heat is seen.
+    which heat is seen. guiding: the options that `energy` reads; None where that is not stated.
     """
 
     reads_x0: bool = True
@@ -107,6 +107,20 @@ class Prior(Plugin, ABC):
     has_energy: bool = False
     sampling: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     look: Literal["faithful", "vivid"] = "faithful"
+    guiding: ClassVar[frozenset[str] | None] = None
+
+    def unread(self, *, steps: int, inject: str) -> dict[str, str]:
+        """Options that nothing reads in such a sampling, with what they need; the sampler refuses them if they are set.
+
+        steps, inject: as in `fusionkit.SamplerOptions`.
+        """
+        options = getattr(self, "options", None)
+        fields = type(options).model_fields if isinstance(options, BaseModel) else {}
+        if inject == "none":
+            return dict.fromkeys(fields, "`inject` x0, velocity or both")
+        if inject == "velocity" and self.guiding is not None:
+            return dict.fromkeys(fields.keys() - self.guiding, "`inject` x0 or both")
+        return {}
 
     def start(self, sources: Sources) -> Any:
         """The state before the first step (any value; None when there is none)."""

@@ -80,6 +80,7 @@ class EMTV(Prior):
 
     Options = EMTVOptions
     has_energy = True
+    guiding = frozenset()
     options: EMTVOptions
 
     def __init__(self, options: EMTVOptions) -> None:

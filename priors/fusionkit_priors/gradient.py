@@ -37,6 +37,7 @@ class Gradient(Prior):
 
     Options = GradientOptions
     has_energy = True
+    guiding = frozenset({"screen", "base"})
     options: GradientOptions
 
     def __init__(self, options: GradientOptions) -> None:

@@ -41,6 +41,7 @@ class TotalVariation(Prior):
     Options = TVOptions
     max_sources = 2
     has_energy = True
+    guiding = frozenset({"lam", "eps"})
     options: TVOptions
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
@@ -59,6 +60,11 @@ class TotalVariation(Prior):
             g = y + torch.sign(residual) * (residual.abs() - step).clamp_min(0)
             ahead = 2 * g - before
         return visible + g, None
+
+    def unread(self, *, steps: int, inject: str) -> dict[str, str]:
+        """`eps` rounds the energy alone."""
+        unread = super().unread(steps=steps, inject=inject)
+        return unread if inject in ("velocity", "both") else {"eps": "`inject` velocity or both", **unread}
 
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
         """The functional above at F = x0, absolute values rounded at zero by `eps`: (B,)."""

@@ -59,8 +59,14 @@ class CCF(Prior):
 
     Options = CCFOptions
     has_energy = True
+    guiding = frozenset({"intensity", "ssim", "edge", "frequency", "deviation"})
     sampling: ClassVar[Mapping[str, Any]] = MappingProxyType({"steps": 20, "strength": 0.5})
     options: CCFOptions
+
+    def unread(self, *, steps: int, inject: str) -> dict[str, str]:
+        """The first two steps have no progress to share weights by."""
+        unread = super().unread(steps=steps, inject=inject)
+        return unread if steps > 2 else {"temperature": "`steps` above 2", **unread}
 
     def start(self, sources: Sources) -> CCFState:
         """No history."""

@@ -80,7 +80,17 @@ class EMTVPaper(Prior):
     Options = EMTVPaperOptions
     max_sources = 2
     has_energy = True
+    guiding = frozenset({"lam", "eps"})
     options: EMTVPaperOptions
+
+    def unread(self, *, steps: int, inject: str) -> dict[str, str]:
+        """`lam` acts on the variables that a step leaves to the next one, `carry` on those that it takes over."""
+        unread, o = super().unread(steps=steps, inject=inject), self.options
+        if steps == 1:
+            unread = {"carry": "`steps` above 1", **unread}
+        if o.iterations == 1 and (steps == 1 or not o.carry) and inject == "x0":
+            unread = {"lam": "`iterations`, or `steps` and carry, above 1", **unread}
+        return unread
 
     def start(self, sources: Sources) -> EMState:
         """Unit scales, no splitting variables."""

@@ -85,7 +85,7 @@ def test_every_stage(golden: Golden, weights, check) -> None:
 def test_sampler_without_autoencoder(golden: Golden, check) -> None:
     """The released update runs any number of steps on pixels."""
     changed = {"steps": golden.config["sample_N"], "detail": "keep"}  # without an autoencoder, nothing is lost
-    config = make_config(merge_choices(load_preset(PRESET), {"sampler": changed}))
+    config = make_config(merge_choices(load_preset(PRESET), {"sampler": changed, "prior_options": {"carry": False}}))
     network = ncsnpp(golden.config, golden.path.with_name(golden.info["weights"]))
     options = {k: v for k, v in config.backbone.options.items() if k in ("output", "time")}
     backbone = RectifiedFlow(RFOptions(**options), network, RFConventions(domain="any"))

@@ -89,6 +89,10 @@ class Sampler:
                 f"`strength={o.strength:g}` has no effect: {type(self.prior).__name__} does not look at the flow's "
                 "estimate; use a prior that does, such as em_tv, or `strength=0`"
             )
+        for name, needed in self.prior.unread(steps=o.steps if o.strength else 1, inject=o.inject).items():
+            value, info = getattr(self.prior.options, name), type(self.prior.options).model_fields[name]
+            if value != info.get_default(call_default_factory=True):
+                raise NoEffect(f"{type(self.prior).__name__}'s `{name}={value}` is read only with {needed}")
         if o.detail == "drop" and self.decoder.lossless:
             raise NoEffect("`detail=drop` has no effect: this decoder loses nothing; leave it out")
         limit = self.backbone.restores
