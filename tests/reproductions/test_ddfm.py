@@ -24,7 +24,7 @@ class TestDDFM:
 
     def test_options_that_contradict_the_priors_are_one_line(self):
         choices = {"prior": "ddfm", "backbone": "identity", "sampler": {"solver": "heun", "eta": 0.5}}
-        with pytest.raises(OptionError, match="`eta=0.5` is read only with `solver` euler"):
+        with pytest.raises(OptionError, match=r"`eta=0.5` is read only with `solver` euler"):
             Pipeline(**choices, device="cpu")
 
     def test_ddfm_runs_from_noise_and_ends_near_the_sources(self, scene):
