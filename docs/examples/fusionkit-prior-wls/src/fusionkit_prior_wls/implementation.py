@@ -21,7 +21,7 @@ class WLSOptions(Options):
 
     lam: float = Field(1.0, gt=0, description="smoothness of the bases; large means that more counts as detail")
     alpha: float = Field(1.2, gt=0, description="how sharply edges stop the smoothing")
-    mu: float = Field(0.01, ge=0, description="pull of the details to the reference's, where it has texture little")
+    mu: float = Field(0.01, ge=0, description="pull of the details towards the reference where it has little texture")
     iterations: int = Field(400, ge=1, description="most iterations of conjugate gradients for each base")
 
 
