@@ -172,6 +172,17 @@ def test_the_catalog_offers_what_can_be_chosen(installed):
     assert "SystemExit" in rows["mine:quits"]["broken"]
 
 
+def test_the_catalog_lists_priors_by_rank_and_names_the_defaults(installed):
+    rows = catalog()
+    ranks = [plugin.record.rank for plugin in get_registry().of_kind("prior")]
+    ranked = [get_registry().find("prior", row["name"]).record.rank for row in rows["priors"]]
+    assert ranked == sorted(filter(None, ranks)) + [0] * ranks.count(0)
+    assert rows["defaults"] == {"prior": "em_tv", "backbone": "rf", "decoder": None, "color": "ycbcr"}
+    offered = {row["name"] for row in rows["priors"] if row.get("offered")}
+    assert {"em_tv", "average"} <= offered
+    assert not {"none", "source"} & offered
+
+
 def test_an_object_is_no_choice_of_a_page(installed):
     with pytest.raises(OptionError, match="prior: expected the name of a plug-in"):
         checked({"prior": ["reads"]})

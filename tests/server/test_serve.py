@@ -19,6 +19,7 @@ from fusionkit.images.picture import from_unit
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.method.presets import choose
 from fusionkit.reading import read_image
+from fusionkit.registry.loading import get_registry
 from fusionkit.scenes import infrared_visible
 from fusionkit.server.app import make_app
 from fusionkit.server.recipes import as_command, as_python, as_toml
@@ -83,7 +84,7 @@ class TestPage:
     def test_a_pair_is_read_described_fused_and_given_back_at_full_depth(self, visitor, tmp_path):
         files = pair()
         described = visitor.bring(*files).json()
-        assert described["scene"] == "heat"
+        assert described["scene"] == "infrared and visible"
         assert [(s["name"], s["width"], s["height"]) for s in described["sources"]] == [
             ("ir.png", 80, 60),
             ("vis.png", 80, 60),
@@ -103,6 +104,8 @@ class TestPage:
             assert image.size == (80, 60)
         figures = visitor.client.get(f"{path}/figures").json()
         assert {"VIF", "kept_others", "halo"} <= set(figures)
+        short = [p.name for p in get_registry().of_kind("metric") if p.record.short]
+        assert set(short) == {name for name in figures if f"audit.{name}" not in get_registry().names("metric")}
         assert figures["VIF"]["definition"]
 
     def test_16_bits_come_back_as_16_bits(self, visitor):

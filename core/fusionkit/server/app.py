@@ -1,4 +1,4 @@
-"""The web application: the page, its catalog, and who is let in. Files and results have routes of their own."""
+"""The web application: page, catalog, access. Files and results have routes of their own."""
 
 import re
 import secrets
@@ -41,7 +41,7 @@ HEADERS = {
 def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = None, device: str = "auto") -> FastAPI:
     """Build the application under /TOKEN/; `app.state` holds its `sessions` and its `worker`.
 
-    hosts: host names that are answered, against pages elsewhere that resolve their name to this machine; None: any.
+    hosts: host names that are answered, so that no other site can resolve its name to this machine; None: any.
     """
     limits = limits or Limits()
     sessions, worker = Sessions(limits), Worker(limits, device)
@@ -62,8 +62,8 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
     app.get(page + "/{name}.{suffix}")(_asset)
     app.get(api + "/catalog")(lambda: {**catalog(), "limits": vars(limits)})
     app.post(api + "/recipe")(_recipe)
-    app.include_router(FileRoutes(sessions).router(), prefix=api)
-    app.include_router(ResultRoutes(sessions, worker).router(), prefix=api)
+    app.include_router(FileRoutes(sessions), prefix=api)
+    app.include_router(ResultRoutes(sessions, worker), prefix=api)
     return app
 
 
@@ -84,7 +84,7 @@ def _guard(token: str, hosts: frozenset[str] | None) -> Callable[..., Awaitable[
 
 def _one_line(folder: Path) -> Callable[[Request, Any], JSONResponse]:
     def one_line(_: Request, error: FusionkitError) -> JSONResponse:
-        """Answer with the error's line, files called as the visitor calls them."""
+        """Answer with the error's line, in which files have the visitor's names."""
         text = re.sub(rf"{re.escape(str(folder))}/[^/]+/\d+/", "", str(error))
         text = text.replace("if it is genuine, raise `max_pixels`", "whoever started the server can raise its limit")
         return JSONResponse({"error": text}, 503 if isinstance(error, Busy) else 422)
@@ -100,6 +100,6 @@ def _asset(name: str, suffix: str) -> Response:
 
 
 def _recipe(choices: Annotated[dict[str, Any], Body()], names: Annotated[list[str], Body()]) -> dict[str, str]:
-    """Write valid choices as a command, a TOML preset and a Python call."""
+    """Write valid choices as a command, a TOML preset and Python code."""
     chosen = checked(choices)
     return {"command": as_command(chosen, names), "toml": as_toml(chosen), "python": as_python(chosen, names)}

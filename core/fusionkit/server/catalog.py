@@ -1,4 +1,4 @@
-"""What the page offers: tasks, priors with their options, fields of the method, each as its model describes it."""
+"""The page's catalog: tasks, priors with their options, fields of the method, each as its model describes it."""
 
 from typing import Any
 
@@ -7,49 +7,49 @@ from pydantic import BaseModel
 from ..method.config import SamplerOptions, configuration
 from ..method.presets import task_names, task_text
 from ..options import describe_field, opens
-from ..registry.kinds import DISTRIBUTION
+from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.loading import Registered, get_registry, load_class
+from ..registry.records import PriorRecord
 from .choices import FIELDS, SAMPLING, weights_names
 
 __all__ = ["catalog"]
 
-FIRST = ("em_tv", "laplacian", "learned", "gradient", "focus", "mertens")  # priors at the top of the list
-
 
 def catalog() -> dict[str, Any]:
-    """Everything that can be chosen, with names, JSON schemas and descriptions."""
-    priors = [_prior(plugin) for plugin in get_registry().of_kind("prior")]
-    priors.sort(key=lambda row: FIRST.index(row["name"]) if row["name"] in FIRST else len(FIRST))
+    """All choices with names, JSON schemas and descriptions, and the plug-ins that a method takes by default."""
+    priors = sorted(get_registry().of_kind("prior"), key=lambda plugin: plugin.record.rank or 999)
     return {
         "tasks": [{"name": name, "text": task_text(name)} for name in task_names()],
-        "priors": priors,
+        "priors": [_prior(plugin) for plugin in priors],
         "fields": _fields(configuration(), FIELDS),
         "sampling": _fields(SamplerOptions, SAMPLING),
         "colors": [plugin.record.name for plugin in get_registry().of_kind("color-space")],
+        "defaults": {key: kind.default for key, kind in METHOD.items()},
     }
 
 
 def _prior(plugin: Registered) -> dict[str, Any]:
-    """A prior with its options; one that does not load, with the reason."""
+    """Describe a prior with its options; one that does not load, with the reason."""
     own = plugin.distribution == DISTRIBUTION
     row: dict[str, Any] = {
-        "name": plugin.record.name if own else f"{plugin.distribution}:{plugin.record.name}",
-        "summary": plugin.record.summary,
+        "name": plugin.name if own else f"{plugin.distribution}:{plugin.name}",
+        "summary": plugin.summary,
         "distribution": plugin.distribution,
         "missing": list(plugin.missing),
     }
     try:
-        if not plugin.missing:
+        if plugin.installed:
             prior = load_class(plugin)
+            assert isinstance(plugin.record, PriorRecord)
             row["options"] = _fields(prior.Options)
-            row["quick"] = prior.sampling.get("steps", 1) == 1
-    except Exception as error:  # a plug-in's; the others are still offered
+            row["offered"] = prior.sampling.get("steps", 1) == 1 and not plugin.record.yardstick
+    except Exception as error:  # raised by the plug-in; the others are still offered
         row["broken"] = str(error)
     return row
 
 
 def _fields(model: type[BaseModel], only: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """Fields as a form needs them: name, JSON schema of the value, description. None that can name a file."""
+    """List the fields that cannot name a file, as a form needs them: name, JSON schema of the value, description."""
     schema = model.model_json_schema(by_alias=False)
     rows = []
     for name in only or model.model_fields:

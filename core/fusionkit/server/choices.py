@@ -1,4 +1,4 @@
-"""Which choices a visitor may make: known ones, valid ones, none that names a file of this machine."""
+"""Checks of a visitor's choices: known, valid, and none that names a file of this machine."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,14 +20,14 @@ FIELDS, SAMPLING = ("look", "align", "resize", "color", "seed"), ("restore", "st
 
 
 def config_of(choices: Mapping[str, Any]) -> PipelineConfig:
-    """The configuration that a page's choices stand for. Raises OptionError."""
+    """Make the configuration of a page's choices. Raises OptionError."""
     return choose(choices.get("task"), None, {key: value for key, value in choices.items() if key != "task"})
 
 
 def checked(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Choices without the empty ones, refused where one is unknown, wrong, or names a file. Builds no plug-in.
+    """Drop empty choices; raise OptionError where one is unknown, wrong, or names a file. Builds no plug-in.
 
-    What only the plug-ins together can tell, such as a solver that needs an energy, is told by the fusion.
+    Conflicts between plug-ins, such as a solver that needs an energy, are found by the fusion.
     """
     _refuse(set(choices) - {"task", "prior", "prior_options", "sampler", *FIELDS})
     chosen = {key: value for key, value in choices.items() if value not in (None, "", {})}
@@ -43,7 +43,7 @@ def checked(choices: Mapping[str, Any]) -> dict[str, Any]:
         if choice.instance is not None:
             raise OptionError(f"{key}: expected the name of a plug-in")
         plugin = get_registry().find(kind.name, choice.name)
-        if not plugin.missing:  # what is missing is said below
+        if not plugin.missing:  # a missing module is reported below
             fields = load_class(plugin).Options.model_fields.items()
             files = {key for name, info in fields if opens(info) == "file" for key in (name, info.alias)}
             _refuse(files & set(choice.options))
@@ -52,7 +52,7 @@ def checked(choices: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def weights_names(kind: str) -> list[str]:
-    """Names of listed weights for plug-ins of one kind."""
+    """List the names of weights for plug-ins of one kind."""
     return [w.name for w in list_weights() if isinstance(w, Stored) and w.plugin[0] == kind]
 
 
@@ -62,7 +62,7 @@ def _refuse(keys: set[str]) -> None:
 
 
 def _check_weights(options: BaseModel, kind: str) -> None:
-    """Refuse weights that are not among the listed ones, in one line that tells nothing of the disk."""
+    """Refuse weights that are not listed, in one line that discloses nothing of the disk."""
     for name in options.model_fields_set:
         info = type(options).model_fields.get(name)
         opened = "file" if info is None else opens(info)
@@ -77,7 +77,7 @@ def _check_weights(options: BaseModel, kind: str) -> None:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """Values inside tables and lists."""
+    """Yield the values inside tables and lists."""
     if isinstance(value, Mapping):
         for inner in value.values():
             yield from _leaves(inner)

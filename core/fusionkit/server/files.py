@@ -1,4 +1,4 @@
-"""Routes of what a visitor brings: a session, its files, the pictures read from them."""
+"""Routes of a session and its files: open, upload, read, show the sources."""
 
 from typing import Any
 
@@ -9,28 +9,25 @@ from ..errors import InputError
 from ..images.write import png_bytes
 from ..numerics.noise import estimate_noise
 from ..numerics.registration import look_apart
+from ..scene import SCENE_KINDS
 from .sessions import SHOWN, Session, Sessions
 
 __all__ = ["FileRoutes"]
 
 
-class FileRoutes:
-    """Open and drop sessions, upload files, read them, show the sources."""
+class FileRoutes(APIRouter):
+    """Routes under /sessions."""
 
     def __init__(self, sessions: Sessions) -> None:
+        super().__init__(prefix="/sessions")
         self.sessions = sessions
+        self.post("")(self.begin)
+        self.delete("/{number}")(self.drop)
+        self.put("/{number}/files/{index}")(self.upload)
+        self.post("/{number}/read")(self.read)
+        self.get("/{number}/sources/{index}")(self.source)
 
-    def router(self) -> APIRouter:
-        """The routes under /sessions."""
-        router = APIRouter(prefix="/sessions")
-        router.post("")(self.open)
-        router.delete("/{number}")(self.drop)
-        router.put("/{number}/files/{index}")(self.upload)
-        router.post("/{number}/read")(self.read)
-        router.get("/{number}/sources/{index}")(self.source)
-        return router
-
-    def open(self) -> dict[str, str]:
+    def begin(self) -> dict[str, str]:
         """Begin a session."""
         return {"session": self.sessions.open().number}
 
@@ -50,7 +47,7 @@ class FileRoutes:
         return _described(session)
 
     def source(self, number: str, index: int) -> Response:
-        """One source as a PNG to look at."""
+        """Send one source as a PNG to look at."""
         session = self.sessions.get(number)
         if not 0 <= index < len(session.pictures):
             raise InputError("no such source")
@@ -60,7 +57,7 @@ class FileRoutes:
 
 
 def _described(session: Session) -> dict[str, Any]:
-    """Size, depth, noise and displacement of each source, and the kind of scene, before anything is fused."""
+    """Describe size, depth, noise and displacement of each source, and name the kind of scene."""
     assert session.sources is not None
     sources = session.sources
     rows = []
@@ -78,4 +75,4 @@ def _described(session: Session) -> dict[str, Any]:
                 "notes": list(picture.notes),
             }
         )
-    return {"sources": rows, "scene": sources.scenes[0]}
+    return {"sources": rows, "scene": SCENE_KINDS[sources.scenes[0]].title}

@@ -1,4 +1,4 @@
-"""The socket that the page is served on, and how long a client may keep it waiting."""
+"""The socket that the page is served on, with limits on slow and numerous clients."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """HTTP that closes half-sent requests and refuses connections beyond `MOST`."""
 
     def connection_made(self, transport: Transport) -> None:
-        """Begin to watch a connection, or close it where there are too many."""
+        """Watch a connection, or close it where there are too many."""
         super().connection_made(transport)
         if len(self.connections) > MOST:
             transport.abort()
@@ -31,7 +31,7 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self.loop.call_later(SILENT, self._watch, None)
 
     def _watch(self, before: Any) -> None:
-        """Close the connection where no request came since the last look, and none is being answered."""
+        """Close the connection if no request came since the last check, and none is being answered."""
         if self.transport.is_closing():
             return
         if self.cycle is before and (before is None or before.response_complete):
@@ -45,16 +45,14 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         made = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise OptionError(
-            f"port {port} of {host} cannot be listened on: {error.strerror or error}; give another `port`, or 0 for a "
-            "free one"
-        ) from None
-    # asyncio turns Nagle's algorithm off, 44 ms an answer, only where the protocol is stated
+        reason, remedy = error.strerror or error, "give another `port`, or 0 for a free one"
+        raise OptionError(f"port {port} of {host} cannot be listened on: {reason}; {remedy}") from None
+    # asyncio turns off Nagle's algorithm, which costs 44 ms an answer, only where the protocol is stated
     return socket.socket(made.family, made.type, socket.IPPROTO_TCP, made.detach())
 
 
 def serve_until_stopped(app: FastAPI, listening: socket.socket) -> None:
-    """Answer until SIGINT or SIGTERM, then end the process: a thread that still computes would abort it otherwise."""
+    """Serve until SIGINT or SIGTERM, then end the process, which a thread that still computes would abort."""
     config = uvicorn.Config(
         app, http=Protocol, log_level="warning", access_log=False, timeout_graceful_shutdown=LEAVING
     )

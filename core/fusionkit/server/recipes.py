@@ -1,4 +1,4 @@
-"""Write a page's choices as a command, a TOML preset and a Python call, to make the same picture anywhere."""
+"""A page's choices written as a command, a TOML preset and Python code, which make the same picture anywhere."""
 
 import json
 import shlex
@@ -11,7 +11,7 @@ __all__ = ["as_command", "as_python", "as_toml"]
 
 
 def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
-    """The command `fusionkit run ...` on files of these names."""
+    """Write the command `fusionkit run ...` for files of these names."""
     words = ["fusionkit", "run", *names]
     flat = {key: value for key, value in choices.items() if key != "sampler" and not key.endswith("_options")}
     for field, value in {**flat, **choices.get("sampler", {})}.items():
@@ -23,7 +23,7 @@ def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def as_toml(choices: Mapping[str, Any]) -> str:
-    """A preset in TOML, as `preset` takes it."""
+    """Write a preset in TOML."""
     tables = {key: value for key, value in choices.items() if isinstance(value, Mapping)}
     lines = [f"{key} = {_toml(value)}" for key, value in choices.items() if key not in tables]
     for name, table in tables.items():
@@ -32,19 +32,18 @@ def as_toml(choices: Mapping[str, Any]) -> str:
 
 
 def as_python(choices: Mapping[str, Any], names: Sequence[str]) -> str:
-    """A call of `fusionkit.fuse`."""
+    """Write a call of `fusionkit.fuse`."""
     arguments = [*map(repr, names), *(f"{key}={value!r}" for key, value in choices.items())]
-    call = f"fusionkit.fuse({', '.join(arguments)})"
-    return f'import fusionkit\nfrom PIL import Image\n\nfused = {call}\nImage.fromarray(fused).save("fused.png")\n'
+    return f"import fusionkit\n\nfusionkit.fuse({', '.join(arguments)}).save('fused.png')\n"
 
 
 def _text(value: Any) -> str:
-    """A value as the command line takes it."""
+    """Write a value as the command line takes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
 def _toml(value: Any) -> str:
-    """A value in TOML, whose strings, numbers and lists are those of JSON."""
+    """Write a value in TOML, whose strings, numbers and lists are those of JSON."""
     return json.dumps(value, ensure_ascii=False)

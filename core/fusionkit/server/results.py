@@ -1,4 +1,4 @@
-"""Routes of a session's results: fuse, wait, cancel, look, measure, download."""
+"""Routes of a session's results: fuse, wait, cancel, show, measure, download."""
 
 import asyncio
 import secrets
@@ -11,11 +11,9 @@ from fastapi import APIRouter, Body
 from fastapi.responses import Response
 
 from ..errors import InputError
-from ..images import check_output, store_image
 from ..images.convert import to_tensor
 from ..images.picture import Array
 from ..images.write import png_bytes
-from ..method.pipeline import output_depth
 from ..scoring.maps import overlay, trusted
 from .choices import checked
 from .sessions import SHOWN, Result, Session, Sessions
@@ -23,25 +21,21 @@ from .work import Busy, Worker
 
 __all__ = ["ResultRoutes"]
 
-WAIT, PAUSE = 20.0, 0.03  # seconds that a question for a result's end is held; between two looks at it
+WAIT, PAUSE = 20.0, 0.03  # seconds that a request for the status is held; between two looks at it
 
 
-class ResultRoutes:
-    """Queue fusions, tell how they stand, hand out what they made."""
+class ResultRoutes(APIRouter):
+    """Routes under /sessions/NUMBER/results."""
 
     def __init__(self, sessions: Sessions, worker: Worker) -> None:
+        super().__init__(prefix="/sessions/{number}/results")
         self.sessions, self.worker = sessions, worker
-
-    def router(self) -> APIRouter:
-        """The routes under /sessions/NUMBER/results."""
-        router = APIRouter(prefix="/sessions/{number}/results")
-        router.post("")(self.fuse)
-        router.get("/{one}")(self.status)
-        router.delete("/{one}")(self.cancel)
-        router.get("/{one}/figures")(self.figures)
-        router.get("/{one}/pictures/{what}")(self.picture)
-        router.get("/{one}/file")(self.download)
-        return router
+        self.post("")(self.fuse)
+        self.get("/{one}")(self.status)
+        self.delete("/{one}")(self.cancel)
+        self.get("/{one}/figures")(self.figures)
+        self.get("/{one}/pictures/{what}")(self.picture)
+        self.get("/{one}/file")(self.download)
 
     def fuse(self, number: str, choices: Annotated[dict[str, Any], Body(embed=True)]) -> dict[str, str]:
         """Queue a fusion by valid choices."""
@@ -58,7 +52,7 @@ class ResultRoutes:
         return {"result": result.number}
 
     async def status(self, number: str, one: str) -> dict[str, Any]:
-        """Tell how a result stands, at its end or after a while; no thread waits for it."""
+        """Send a result's status when it ends, or after a while; no thread waits for it."""
         result = self.sessions.get(number).result(one)
         end = time.monotonic() + WAIT
         while not result.over and time.monotonic() < end:
@@ -77,7 +71,7 @@ class ResultRoutes:
         return {}
 
     def figures(self, number: str, one: str) -> dict[str, Any]:
-        """Metrics of a result, with their definitions; those without a value are left out."""
+        """Send the metrics of a result with their definitions; those without a value are left out."""
         values = self.worker.figures(*self._done(number, one))
         return {
             name: {"value": value, "higher": metric.higher_is_better, "definition": metric.definition}
@@ -86,7 +80,7 @@ class ResultRoutes:
         }
 
     def picture(self, number: str, one: str, what: str) -> Response:
-        """A result or one of its maps as a PNG to look at."""
+        """Send a result or one of its maps as a PNG to look at."""
         session, result = self._done(number, one)
         with self.worker.looking, session.lock:
             if what not in result.pictures:
@@ -94,14 +88,11 @@ class ResultRoutes:
         return Response(result.pictures[what], media_type="image/png")
 
     def download(self, number: str, one: str) -> Response:
-        """A result as a file: full size, the reference's depth, its metadata."""
+        """Send a result as a file: full size, the reference's depth and metadata."""
         session, result = self._done(number, one)
         assert result.fused is not None
-        depth, span = output_depth(session.pictures[result.fused.reference], None)
-        path = session.folder / f"{result.number}{'.tif' if depth == 'float' else '.png'}"
-        made = result.fused.picture
-        check_output(path, depth, made.channels, alpha=made.alpha is not None)
-        store_image(path, made.pixels, depth, span=span, alpha=made.alpha, icc=made.icc, metadata=made.metadata)
+        path = session.folder / f"{result.number}{'.tif' if result.fused.picture.depth == 'float' else '.png'}"
+        result.fused.save(path)
         content = path.read_bytes()
         path.unlink()
         headers = {"Content-Disposition": f'attachment; filename="fused{path.suffix}"'}
@@ -116,7 +107,7 @@ class ResultRoutes:
 
 
 def _view(session: Session, result: Result, worker: Worker, what: str) -> Array:
-    """A picture of a result (H, W, C): itself, or one of its maps."""
+    """Make a picture (H, W, C) of a result: the fused pixels, or one of their maps."""
     assert result.fused is not None
     assert session.sources is not None
     pixels = result.fused.picture.pixels

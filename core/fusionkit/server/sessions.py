@@ -1,4 +1,4 @@
-"""What visitors brought and what was made of it: in memory and one temporary folder, gone when they leave."""
+"""Visitors' files, pictures and results, in memory and one temporary folder, removed when they leave."""
 
 import asyncio
 import secrets
@@ -25,9 +25,11 @@ SHOWN = 2400  # pixels of the longer side of a picture that a browser shows
 
 @dataclass(frozen=True)
 class Limits:
-    """bytes: of one file. pixels: of one picture. files: of a session. sessions: at once. idle: seconds without a
-    request until a session is dropped. stalled: seconds that an upload may pause. waiting: jobs in the queue. results:
-    of a session; the oldest is dropped.
+    """Limits of a server.
+
+    bytes: size of one file. pixels: size of one picture. files, results: numbers in one session. sessions: open at
+    once. idle: seconds without a request until a session is dropped. stalled: seconds that an upload may pause.
+    waiting: jobs in the queue.
     """
 
     bytes: int = 200_000_000
@@ -82,7 +84,7 @@ class Session:
     async def take(self, index: int, name: str, stream: AsyncIterator[bytes]) -> int:
         """Store a file under its own name, in place of an earlier one of this index; returns its size in bytes.
 
-        Raises InputError where it is too large, stalls, or is one too many; nothing is left of it then.
+        Raises InputError, and leaves nothing, where it is too large, stalls, or exceeds the number of files.
         """
         if not 0 <= index < self.limits.files:
             raise InputError(f"at most {self.limits.files} files at once")
@@ -106,9 +108,8 @@ class Session:
                 try:
                     part = await asyncio.wait_for(anext(stream, None), self.limits.stalled)
                 except TimeoutError:
-                    raise InputError(
-                        f"{path.name}: nothing came for {self.limits.stalled:g} s; send it again"
-                    ) from None
+                    stalled = f"nothing came for {self.limits.stalled:g} s; send it again"
+                    raise InputError(f"{path.name}: {stalled}") from None
                 if part is None:
                     return size
                 size += len(part)
@@ -125,7 +126,7 @@ class Session:
         self.encoded.clear()
 
     def add(self, result: Result) -> None:
-        """Keep a result; of too many, the oldest finished ones are dropped."""
+        """Keep a result, and drop the oldest finished ones above the limit."""
         with self.lock:
             self.results[result.number] = result
             over = [number for number, kept in self.results.items() if kept.over]
@@ -133,13 +134,13 @@ class Session:
                 del self.results[number]
 
     def result(self, number: str) -> Result:
-        """A result by its number. Raises InputError where there is none."""
+        """Get a result by its number. Raises InputError where there is none."""
         if number not in self.results:
             raise InputError("this result is gone; fuse again")
         return self.results[number]
 
     def close(self) -> None:
-        """Cancel what runs and delete the files."""
+        """Cancel unfinished results and delete the files."""
         for result in list(self.results.values()):
             result.become("cancelled")
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -155,8 +156,11 @@ class Sessions:
         self._lock = threading.Lock()
 
     def open(self) -> Session:
-        """A new session; the one that was idle longest makes room."""
-        self.sweep()
+        """Open a session; above the limit, the one that was idle longest is closed."""
+        limit = time.monotonic() - self.limits.idle
+        for number, session in list(self._known.items()):
+            if session.used < limit:
+                self.drop(number)
         with self._lock:
             while len(self._known) >= self.limits.sessions:
                 oldest = min(self._known.values(), key=lambda session: session.used)
@@ -168,7 +172,7 @@ class Sessions:
         return session
 
     def get(self, number: str) -> Session:
-        """A session by its number. Raises InputError where there is none."""
+        """Get a session by its number. Raises InputError where there is none."""
         with self._lock:
             session = self._known.get(number)
         if session is None:
@@ -182,13 +186,6 @@ class Sessions:
             session = self._known.pop(number, None)
         if session is not None:
             session.close()
-
-    def sweep(self) -> None:
-        """Close sessions that were idle for too long."""
-        limit = time.monotonic() - self.limits.idle
-        for number, session in list(self._known.items()):
-            if session.used < limit:
-                self.drop(number)
 
     def close(self) -> None:
         """Close all sessions and remove the folder."""

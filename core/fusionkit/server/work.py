@@ -1,4 +1,4 @@
-"""One worker that fuses for all visitors in turn: a bounded queue, jobs that can be cancelled, methods kept ready."""
+"""The worker that fuses for all visitors in turn: a bounded queue, jobs that can be cancelled, pipelines kept built."""
 
 import json
 import queue
@@ -16,16 +16,17 @@ from ..errors import FusionkitError, InputError
 from ..images.convert import to_tensor
 from ..method.pipeline import Pipeline
 from ..method.sampler import Step
+from ..registry.loading import get_registry
+from ..registry.records import MetricRecord
 from ..scoring.evaluation import score_images
 from ..scoring.metrics import load_metrics
 from ..timing import Stopwatch
 from .choices import config_of
 from .sessions import Limits, Result, Session
 
-__all__ = ["METRICS", "Busy", "Worker"]
+__all__ = ["Busy", "Worker"]
 
 KEPT = 8  # pipelines that stay built
-METRICS = ("VIF", "Qabf", "SSIM", "MI", "EN")  # beside the audit
 
 
 class Busy(InputError):
@@ -44,18 +45,18 @@ class Worker:
         self._jobs: queue.Queue[tuple[Session, Result] | None] = queue.Queue(limits.waiting)
         self._ready: OrderedDict[str, Pipeline] = OrderedDict()
         self._metrics: dict[str, Metric] = {}
-        self.looking = threading.Lock()  # one at a time computes figures and maps
+        self.looking = threading.Lock()  # held while figures and maps are computed
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="fusionkit-worker", daemon=True)
 
     def start(self) -> None:
-        """Begin; the default method is made ready while nobody waits."""
+        """Start the thread, which builds the default pipeline first."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Cancel what runs, and begin no other job."""
+        """Cancel the running job and begin no other."""
         self._stopped = True
-        with suppress(queue.Full):  # else the thread looks after its next job
+        with suppress(queue.Full):  # else the thread sees `_stopped` before its next job
             self._jobs.put_nowait(None)
 
     def put(self, session: Session, result: Result) -> None:
@@ -79,12 +80,12 @@ class Worker:
                 result.become("cancelled")
             except FusionkitError as error:
                 result.become("failed", str(error))
-            except BaseException as error:  # a plug-in's, even sys.exit(); the next job shall still be done
+            except BaseException as error:  # raised by a plug-in, even sys.exit(); the thread goes on
                 result.become("failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
     def _warm(self) -> None:
         pair = [torch.linspace(0, 1, 300 * 300).view(1, 1, 300, 300), torch.full((1, 3, 300, 300), 0.5)]
-        with suppress(BaseException):  # said to whoever asks for it
+        with suppress(BaseException):  # whoever asks for it is told
             self._pipeline({}).run(pair)
             self.metrics()
 
@@ -108,13 +109,15 @@ class Worker:
         result.fused, result.seconds = fused, watch.seconds["fuse"]
 
     def metrics(self) -> dict[str, Metric]:
-        """The page's metrics: those of the audit, and the usual ones."""
+        """Load the page's metrics: those of the audit, and those whose records are `short`."""
         if not self._metrics:
-            self._metrics = load_metrics(["audit", *METRICS], None)
+            records = [p.record for p in get_registry().of_kind("metric") if p.installed]
+            short = sorted((r for r in records if isinstance(r, MetricRecord) and r.short), key=lambda r: r.rank)
+            self._metrics = load_metrics(["audit", *(record.name for record in short)], None)
         return self._metrics
 
     def figures(self, session: Session, result: Result) -> dict[str, float]:
-        """Values of all metrics of a result, computed once."""
+        """Compute all metrics of a result, once."""
         assert result.fused is not None
         assert session.sources is not None
         with self.looking, session.lock:

@@ -18,7 +18,6 @@ async function ask(path, how = {}) {
 const json = async (path, how) => (await ask(path, how)).json();
 const post = (path, body) => json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 const say = (text, failed = false) => { $("#status").textContent = text; $("#status").classList.toggle("failed", failed); };
-const SCENES = { heat: "infrared and visible", exposure: "exposures", focus: "pictures of different focus", contrast: "pictures of different kinds" };
 const element = (tag, fields = {}, ...children) => { const e = Object.assign(document.createElement(tag), fields); e.append(...children); return e; };
 
 // --- pictures: decoded once, drawn through one view ------------------------------------------------------------------
@@ -206,7 +205,7 @@ async function open(group) {
     if (!state.methods.length) add();
     else state.methods.forEach((m) => m.fuse());
     await showSources();
-    say(`Recognised as ${SCENES[state.info.scene] ?? state.info.scene}.`);
+    say(`Recognised as ${state.info.scene}.`);
   } catch (error) { if (run === state.run) say(error.message, true); }
 }
 async function showSources() {
@@ -272,11 +271,11 @@ class Method {
   }
   form() {
     const [kind, name] = this.select.value.split(/:(.*)/s), change = () => this.fuse();
-    const prior = state.catalog.priors.find((p) => p.name === (kind === "prior" ? name : "em_tv"));
+    const prior = state.catalog.priors.find((p) => p.name === (kind === "prior" ? name : state.catalog.defaults.prior));
     const task = state.catalog.tasks.find((t) => t.name === name && kind === "task");
     $(".summary", this.panel).textContent = task ? task.text.split("\n").filter((l) => l.startsWith("#")).map((l) => l.slice(2)).join(" ") : prior?.summary ?? "";
     this.own = kind === "task" ? [] : (prior?.options ?? []).map((f) => control(f, change));
-    this.fields = state.catalog.fields.map((f) => control(f.name === "color" ? { ...f, schema: { enum: state.catalog.colors, default: "ycbcr" } } : f, change));
+    this.fields = state.catalog.fields.map((f) => control(f.name === "color" ? { ...f, schema: { enum: state.catalog.colors, default: state.catalog.defaults.color } } : f, change));
     this.sampling = state.catalog.sampling.map((f) => control(f, change));
     $(".fields", this.panel).replaceChildren(...[...this.fields, ...this.own, ...this.sampling].map((c) => c.label));
     this.picture.label = this.select.selectedOptions[0].textContent;
@@ -370,7 +369,7 @@ class Method {
   }
 }
 function add() {
-  const used = state.methods.map((m) => m.select.value), next = ["", ...state.catalog.priors.filter((p) => p.quick && !["em_tv", "none"].includes(p.name)).map((p) => `prior:${p.name}`)].find((v) => !used.includes(v));
+  const used = state.methods.map((m) => m.select.value), next = ["", ...state.catalog.priors.filter((p) => p.offered && p.name !== state.catalog.defaults.prior).map((p) => `prior:${p.name}`)].find((v) => !used.includes(v));
   const method = new Method(next ?? "");
   state.methods.push(method);
   $("#methods").append(method.panel);
