@@ -21,7 +21,6 @@ from fusionkit.numerics.luma import luma
 from fusionkit.options import WeightsName
 from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
-from fusionkit.weights import save_weights
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 from .noising import add_noise, thermal_like
@@ -64,6 +63,7 @@ class RFTrainer(Trainer):
     """Trains the network that the options name, by the task that it is for."""
 
     Options = RFTrainerOptions
+    kind = "backbone rf"
 
     @classmethod
     def wants_decoder(cls, options: RFTrainerOptions) -> bool:
@@ -146,20 +146,15 @@ class PixelTrainer(RFTrainer):
             figures[f"psnr_{level}"] = sum(found) / len(found)
         return figures
 
-    def export(self, module: nn.Module, held_out: Sequence[Tensor], path: Path, provenance: dict[str, Any]) -> None:
-        """Weights as float16."""
-        assert isinstance(module, UNet)
-        info = {
-            "kind": "backbone rf",
-            "architecture": module.config.model_dump(),
+    def usage(self, provenance: dict[str, Any]) -> dict[str, Any]:
+        """State the domain, the decoder, the noise that it restores, and what it predicts."""
+        return {
             "domain": "pixel",
             "decoder": "identity",
             "decoder_options": {"signal": "signed"},
             "restores": LAST,
             "time": "the noise of x_t / (1 - t), whose deviation is t / (1 - t)",
-            **provenance,
         }
-        save_weights(path, module.state_dict(), info, half=True)
 
 
 def _grown(network: UNet, options: RFTrainerOptions) -> UNet:
@@ -227,16 +222,7 @@ class LatentTrainer(RFTrainer):
             figures[f"wiener_{t}"] = -10 * math.log10(sum(linear) / len(linear))
         return figures
 
-    def export(self, module: nn.Module, images: Sequence[Tensor], path: Path, provenance: dict[str, Any]) -> None:
-        """Weights as float16; the JSON names the decoder that the latents belong to."""
-        assert isinstance(module, NCSNpp)
-        info = {
-            "kind": "backbone rf",
-            "architecture": module.config.model_dump(),
-            "domain": "latent",
-            "decoder": provenance["training"]["decoder"],
-            "decoder_options": provenance["training"]["decoder_options"],
-            "time": "label 999 s, s = 1 - t in [0.001, 1], output dx/ds",
-            **provenance,
-        }
-        save_weights(path, module.state_dict(), info, half=True)
+    def usage(self, provenance: dict[str, Any]) -> dict[str, Any]:
+        """State the domain, the decoder whose latents it learned, and the published convention of time."""
+        decoder = {name: provenance["training"][name] for name in ("decoder", "decoder_options")}
+        return {"domain": "latent", **decoder, "time": "label 999 s, s = 1 - t in [0.001, 1], output dx/ds"}

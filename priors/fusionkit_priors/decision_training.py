@@ -1,7 +1,6 @@
 """Training networks that decide between sources, on scenes rendered from photographs."""
 
 from abc import abstractmethod
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -16,7 +15,6 @@ from fusionkit.numerics.window import gaussian_blur
 from fusionkit.training.data import centre
 from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
-from fusionkit.weights import save_weights
 
 from .decision import DecisionNet, DecisionNetConfig, mixed
 
@@ -70,7 +68,7 @@ class DecisionTrainer(Trainer):
 
     def __init__(self, options: DecisionTrainerOptions, decoder: Decoder | None = None) -> None:
         self.options = options
-        self.module: DecisionNet = self.Net(options.architecture)
+        self.kind, self.module = f"prior {self.Net.prior}", self.Net(options.architecture)
 
     @staticmethod
     @abstractmethod
@@ -99,12 +97,6 @@ class DecisionTrainer(Trainer):
             for name, figure in self.figures(weights, scene).items():
                 found.setdefault(name, []).append(figure.mean())
         return {name: float(torch.stack(values).mean()) for name, values in found.items()}
-
-    def export(self, module: nn.Module, held_out: Any, path: Path, provenance: dict[str, Any]) -> None:
-        """Weights as float16."""
-        assert isinstance(module, DecisionNet)
-        info = {"kind": f"prior {self.Net.prior}", "architecture": module.config.model_dump(), **provenance}
-        save_weights(path, module.state_dict(), info, half=True)
 
 
 def in_8_bits(x: Tensor) -> Tensor:

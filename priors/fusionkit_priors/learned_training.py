@@ -1,6 +1,5 @@
 """Training the learned prior (`fusionkit train learned`), on real pairs or on pairs rendered from photographs."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,7 +15,6 @@ from fusionkit.numerics.window import box_mean, gaussian_blur
 from fusionkit.training.data import centre
 from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
-from fusionkit.weights import save_weights
 
 from .evidence import STRATEGIES, Evidence
 from .learned import Choices, ChoicesConfig, fuse
@@ -44,6 +42,7 @@ class LearnedTrainer(Trainer):
     """
 
     Options = LearnedTrainerOptions
+    kind = "prior learned"
 
     def __init__(self, options: LearnedTrainerOptions, decoder: Decoder | None = None) -> None:
         self.options = options
@@ -95,12 +94,6 @@ class LearnedTrainer(Trainer):
             for name, term in self._terms(fuse(pair, *module(pair, len(pair) - 1, silent)), pair).items():
                 seen[name] = seen.get(name, 0.0) + float(term) / len(held_out)
         return seen
-
-    def export(self, module: nn.Module, held_out: Any, path: Path, provenance: dict[str, Any]) -> None:
-        """Weights as float16."""
-        assert isinstance(module, Choices)
-        info = {"kind": "prior learned", "architecture": module.config.model_dump(), **provenance}
-        save_weights(path, module.state_dict(), info, half=True)
 
 
 def render(photographs: Tensor, generator: torch.Generator) -> Tensor:

@@ -15,7 +15,7 @@ SQRT2 = math.sqrt(2.0)
 
 
 def variance_scaling_(weight: Tensor, scale: float, fan_in: int, fan_out: int) -> Tensor:
-    """Uniform initialisation of variance 1/fan_avg, times `scale` (DDPM's `default_init`); 0 means 1e-10."""
+    """Initialise uniformly with variance 1/fan_avg, times `scale` (DDPM's `default_init`); 0 means 1e-10."""
     limit = math.sqrt(3.0 * max(scale, 1e-10) / ((fan_in + fan_out) / 2))
     with torch.no_grad():
         return weight.uniform_(-limit, limit)
@@ -24,7 +24,7 @@ def variance_scaling_(weight: Tensor, scale: float, fan_in: int, fan_out: int) -
 def conv(
     in_ch: int, out_ch: int, size: int, *, stride: int = 1, padding: int | None = None, init_scale: float = 1.0
 ) -> Convolution:
-    """A convolution with DDPM's initialisation and zero bias."""
+    """Make a convolution with DDPM's initialisation and zero bias."""
     layer = Convolution(in_ch, out_ch, size, stride=stride, padding=size // 2 if padding is None else padding)
     variance_scaling_(layer.weight, init_scale, in_ch * size**2, out_ch * size**2)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -32,7 +32,7 @@ def conv(
 
 
 def dense(in_ch: int, out_ch: int) -> nn.Linear:
-    """A linear layer with DDPM's initialisation and zero bias."""
+    """Make a linear layer with DDPM's initialisation and zero bias."""
     layer = nn.Linear(in_ch, out_ch)
     variance_scaling_(layer.weight, 1.0, in_ch, out_ch)
     nn.init.zeros_(layer.bias)
@@ -40,7 +40,7 @@ def dense(in_ch: int, out_ch: int) -> nn.Linear:
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation over at most 32 groups of at least four channels."""
+    """Make a group normalisation over at most 32 groups of at least four channels."""
     return nn.GroupNorm(min(channels // 4, 32), channels, eps=1e-6)
 
 
@@ -58,7 +58,7 @@ class GaussianFourierProjection(nn.Module):
 
 
 def sinusoidal_embedding(t: Tensor, size: int) -> Tensor:
-    """The transformer's positional embedding of a time: (B,) -> (B, size)."""
+    """Embed a time as the transformer embeds positions: (B,) -> (B, size)."""
     half = size // 2
     frequencies = torch.exp(torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(10000) / (half - 1)))
     phase = t.float()[:, None] * frequencies[None, :]
@@ -96,7 +96,7 @@ class AttnBlockpp(nn.Module):
 
 
 class Combine(nn.Module):
-    """Brings the input pyramid into a level: a 1x1 convolution, then sum or concatenation."""
+    """Input of the pyramid into a level: a 1x1 convolution, then sum or concatenation."""
 
     def __init__(self, pyramid_ch: int, channels: int, method: str) -> None:
         super().__init__()
@@ -123,25 +123,23 @@ class Resample(nn.Module):
         elif with_conv:
             self.Conv_0 = conv(in_ch, out_ch, 3) if up else conv(in_ch, out_ch, 3, stride=2, padding=0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.with_conv and self.fir:
+    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:  # called as `ResnetBlock` is
+        if not self.with_conv:
+            return resample(x, self.kernel if self.fir else None, up=self.up)
+        if self.fir:
             return self.Conv2d_0(x)
-        if self.with_conv and self.up:
-            return self.Conv_0(resample(x, None, up=True))
-        if self.with_conv:
-            return self.Conv_0(F.pad(x, (0, 1, 0, 1)))
-        return resample(x, self.kernel if self.fir else None, up=self.up)
+        return self.Conv_0(resample(x, None, up=True) if self.up else F.pad(x, (0, 1, 0, 1)))
 
 
 def resample(x: Tensor, kernel: Tensor | None, *, up: bool) -> Tensor:
-    """Resampling by two with the FIR `kernel`, or, without one, by nearest neighbour (up) and mean (down)."""
+    """Resample by two with the FIR `kernel`, or, without one, by nearest neighbour (up) and mean (down)."""
     if kernel is not None:
         return upsample(x, kernel) if up else downsample(x, kernel)
     return F.interpolate(x, scale_factor=2, mode="nearest") if up else F.avg_pool2d(x, 2)
 
 
 class ResnetBlock(nn.Module):
-    """The residual block of NCSN++: `biggan` resamples inside the block, `ddpm` never does.
+    """Residual block of NCSN++: `biggan` resamples inside the block, `ddpm` never does.
 
     The two differ in state-dict names only by the shortcut: `Conv_2` (biggan) or `NIN_0` (ddpm).
     """

@@ -1,6 +1,7 @@
 """NCSN++, the network of score-SDE and of the published rectified flows."""
 
 import math
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -29,8 +30,8 @@ class NCSNpp(nn.Module):
     multiples of `config.multiple`. With Fourier features the label is the noise level itself (published rectified flows
     pass 999 s, with s = 1 at the data); with positional ones it is an index into `sigmas`.
 
-    The modules stand in one flat list because checkpoints number them so; `forward` walks the list in the
-    order in which `__init__` filled it.
+    The modules stand in one flat list because checkpoints number them so; `forward` walks the list in the order in
+    which `_Builder` filled it.
     """
 
     sigmas: Tensor
@@ -40,10 +41,86 @@ class NCSNpp(nn.Module):
         self.config = c = config
         sigmas = torch.linspace(math.log(c.sigma_max), math.log(c.sigma_min), c.num_scales, dtype=torch.float64).exp()
         self.register_buffer("sigmas", sigmas.float())
+        builder = _Builder(c)
+        self.all_modules = nn.ModuleList(builder.layers())
+        # the pyramids' own resampling has no parameters, so it is no part of the numbered list
+        self.pyramid_upsample = builder.resampler(0, 0, up=True, with_conv=False)
+        self.pyramid_downsample = builder.resampler(0, 0, up=False, with_conv=False)
 
-        attention = partial(AttnBlockpp, init_scale=c.init_scale, skip_rescale=c.skip_rescale)
-        resampler = partial(Resample, fir=c.fir, taps=c.fir_kernel)
-        block = partial(
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        c, layers = self.config, iter(self.all_modules)
+        if c.embedding_type == "fourier":
+            sigma, temb = label, next(layers)(label.log())
+        else:
+            sigma, temb = self.sigmas[label.long()], sinusoidal_embedding(label, c.nf)
+        if c.conditional:
+            temb = next(layers)(temb)
+            temb = next(layers)(F.silu(temb))
+        else:
+            temb = None
+        hs = self._down(x if c.centered else 2 * x - 1, temb, layers)
+        h = next(layers)(hs[-1], temb)
+        h = next(layers)(h)
+        h = self._up(next(layers)(h, temb), hs, temb, layers)
+        return h / sigma.view(-1, 1, 1, 1) if c.scale_by_sigma else h
+
+    def _down(self, x: Tensor, temb: Tensor | None, layers: Iterator[nn.Module]) -> list[Tensor]:
+        """Compute the features that are skipped to the way up, finest first."""
+        c, pyramid, hs = self.config, x, [next(layers)(x)]
+        for level in range(len(c.ch_mult)):
+            for _ in range(c.num_res_blocks):
+                h = next(layers)(hs[-1], temb)
+                hs.append(next(layers)(h) if c.has_attention(level) else h)
+            if level == len(c.ch_mult) - 1:
+                continue
+            h = next(layers)(hs[-1], temb)
+            if c.progressive_input == "input_skip":
+                pyramid = self.pyramid_downsample(pyramid)
+                h = next(layers)(pyramid, h)
+            elif c.progressive_input == "residual":
+                h = pyramid = self._residual(next(layers)(pyramid), h)
+            hs.append(h)
+        return hs
+
+    def _up(self, h: Tensor, hs: list[Tensor], temb: Tensor | None, layers: Iterator[nn.Module]) -> Tensor:
+        """Compute the output from the coarsest features and those that were skipped."""
+        c, pyramid = self.config, h
+        for level in reversed(range(len(c.ch_mult))):
+            for _ in range(c.num_res_blocks + 1):
+                h = next(layers)(torch.cat([h, hs.pop()], dim=1), temb)
+            if c.has_attention(level):
+                h = next(layers)(h)
+            coarsest = level == len(c.ch_mult) - 1
+            if c.progressive == "output_skip":
+                output = _head(h, layers)
+                pyramid = output if coarsest else self.pyramid_upsample(pyramid) + output
+            elif c.progressive == "residual" and coarsest:
+                pyramid = _head(h, layers)
+            elif c.progressive == "residual":
+                h = pyramid = self._residual(next(layers)(pyramid), h)
+            if level:
+                h = next(layers)(h, temb)
+        return pyramid if c.progressive == "output_skip" else _head(h, layers)
+
+    def _residual(self, x: Tensor, h: Tensor) -> Tensor:
+        return (x + h) / (SQRT2 if self.config.skip_rescale else 1.0)
+
+
+def _head(h: Tensor, layers: Iterator[nn.Module]) -> Tensor:
+    """Normalise and convolve by the next two layers."""
+    h = next(layers)(h)
+    result: Tensor = next(layers)(F.silu(h))
+    return result
+
+
+class _Builder:
+    """Makes the layers of one architecture."""
+
+    def __init__(self, c: NCSNppConfig) -> None:
+        self.config = c
+        self.attention = partial(AttnBlockpp, init_scale=c.init_scale, skip_rescale=c.skip_rescale)
+        self.resampler = partial(Resample, fir=c.fir, taps=c.fir_kernel)
+        self.block = partial(
             ResnetBlock,
             temb_ch=4 * c.nf,
             style=c.resblock_type,
@@ -52,132 +129,70 @@ class NCSNpp(nn.Module):
             skip_rescale=c.skip_rescale,
             init_scale=c.init_scale,
         )
-        last = len(c.ch_mult) - 1
-        layers: list[nn.Module] = []
 
-        # time embedding
+    def layers(self) -> Iterator[nn.Module]:
+        """Yield the layers in the order of the published code."""
+        c = self.config
         if c.embedding_type == "fourier":
-            layers.append(GaussianFourierProjection(c.nf, c.fourier_scale))
+            yield GaussianFourierProjection(c.nf, c.fourier_scale)
         if c.conditional:
-            layers.append(dense(2 * c.nf if c.embedding_type == "fourier" else c.nf, 4 * c.nf))
-            layers.append(dense(4 * c.nf, 4 * c.nf))
+            yield dense(2 * c.nf if c.embedding_type == "fourier" else c.nf, 4 * c.nf)
+            yield dense(4 * c.nf, 4 * c.nf)
+        yield conv(c.num_channels, c.nf, 3)
+        skips = [c.nf]  # channels of the features that are skipped to the way up
+        yield from self._down(skips)
+        ch = skips[-1]
+        yield self.block(ch, ch)
+        yield self.attention(ch)
+        yield self.block(ch, ch)
+        yield from self._up(ch, skips)
 
-        # way down
-        layers.append(conv(c.num_channels, c.nf, 3))
-        skips, ch, pyramid_ch = [c.nf], c.nf, c.num_channels
+    def _down(self, skips: list[int]) -> Iterator[nn.Module]:
+        c, pyramid_ch = self.config, self.config.num_channels
         for level, mult in enumerate(c.ch_mult):
             for _ in range(c.num_res_blocks):
-                layers.append(block(ch, c.nf * mult))
-                ch = c.nf * mult
+                yield self.block(skips[-1], c.nf * mult)
                 if c.has_attention(level):
-                    layers.append(attention(ch))
-                skips.append(ch)
-            if level == last:
+                    yield self.attention(c.nf * mult)
+                skips.append(c.nf * mult)
+            if level == len(c.ch_mult) - 1:
                 continue
-            if c.resblock_type == "ddpm":
-                layers.append(resampler(ch, ch, up=False, with_conv=c.resamp_with_conv))
-            else:
-                layers.append(block(ch, ch, down=True))
+            ch = skips[-1]
+            yield self._halved_or_doubled(ch, up=False)
             if c.progressive_input == "input_skip":
-                layers.append(Combine(pyramid_ch, ch, c.progressive_combine))
+                yield Combine(pyramid_ch, ch, c.progressive_combine)
                 ch *= 2 if c.progressive_combine == "cat" else 1
             elif c.progressive_input == "residual":
-                layers.append(resampler(pyramid_ch, ch, up=False, with_conv=True))
+                yield self.resampler(pyramid_ch, ch, up=False, with_conv=True)
                 pyramid_ch = ch
             skips.append(ch)
 
-        # bottom
-        layers += [block(ch, ch), attention(ch), block(ch, ch)]
-
-        # way up
-        for level in reversed(range(last + 1)):
+    def _up(self, ch: int, skips: list[int]) -> Iterator[nn.Module]:
+        c, pyramid_ch = self.config, ch
+        for level in reversed(range(len(c.ch_mult))):
             for _ in range(c.num_res_blocks + 1):
-                layers.append(block(ch + skips.pop(), c.nf * c.ch_mult[level]))
+                yield self.block(ch + skips.pop(), c.nf * c.ch_mult[level])
                 ch = c.nf * c.ch_mult[level]
             if c.has_attention(level):
-                layers.append(attention(ch))
+                yield self.attention(ch)
+            coarsest = level == len(c.ch_mult) - 1
             if c.progressive == "output_skip":
-                layers += [group_norm(ch), conv(ch, c.num_channels, 3, init_scale=c.init_scale)]
+                yield from self._head(ch)
+            elif c.progressive == "residual" and coarsest:
+                yield from (group_norm(ch), conv(ch, ch, 3))
             elif c.progressive == "residual":
-                if level == last:
-                    layers += [group_norm(ch), conv(ch, ch, 3)]
-                else:
-                    layers.append(resampler(pyramid_ch, ch, up=True, with_conv=True))
-                pyramid_ch = ch
-            if level and c.resblock_type == "ddpm":
-                layers.append(resampler(ch, ch, up=True, with_conv=c.resamp_with_conv))
-            elif level:
-                layers.append(block(ch, ch, up=True))
-        if c.progressive != "output_skip":
-            layers += [group_norm(ch), conv(ch, c.num_channels, 3, init_scale=c.init_scale)]
-
-        self.all_modules = nn.ModuleList(layers)
-        # the pyramids' own resampling has no parameters, so it is no part of the numbered list
-        self.pyramid_upsample = resampler(0, 0, up=True, with_conv=False)
-        self.pyramid_downsample = resampler(0, 0, up=False, with_conv=False)
-
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        c = self.config
-        layers = iter(self.all_modules)
-        last = len(c.ch_mult) - 1
-        scale = SQRT2 if c.skip_rescale else 1.0
-
-        if c.embedding_type == "fourier":
-            sigma = label
-            temb = next(layers)(label.log())
-        else:
-            sigma = self.sigmas[label.long()]
-            temb = sinusoidal_embedding(label, c.nf)
-        if c.conditional:
-            temb = next(layers)(temb)
-            temb = next(layers)(F.silu(temb))
-        else:
-            temb = None
-        if not c.centered:
-            x = 2 * x - 1
-
-        pyramid = x
-        hs = [next(layers)(x)]
-        for level in range(last + 1):
-            for _ in range(c.num_res_blocks):
-                h = next(layers)(hs[-1], temb)
-                if c.has_attention(level):
-                    h = next(layers)(h)
-                hs.append(h)
-            if level == last:
-                continue
-            h = next(layers)(hs[-1]) if c.resblock_type == "ddpm" else next(layers)(hs[-1], temb)
-            if c.progressive_input == "input_skip":
-                pyramid = self.pyramid_downsample(pyramid)
-                h = next(layers)(pyramid, h)
-            elif c.progressive_input == "residual":
-                h = pyramid = (next(layers)(pyramid) + h) / scale
-            hs.append(h)
-
-        h = next(layers)(hs[-1], temb)
-        h = next(layers)(h)
-        h = next(layers)(h, temb)
-
-        for level in reversed(range(last + 1)):
-            for _ in range(c.num_res_blocks + 1):
-                h = next(layers)(torch.cat([h, hs.pop()], dim=1), temb)
-            if c.has_attention(level):
-                h = next(layers)(h)
-            if c.progressive == "output_skip":
-                output = next(layers)(h)
-                output = next(layers)(F.silu(output))
-                pyramid = output if level == last else self.pyramid_upsample(pyramid) + output
-            elif c.progressive == "residual" and level == last:
-                pyramid = next(layers)(h)
-                pyramid = next(layers)(F.silu(pyramid))
-            elif c.progressive == "residual":
-                h = pyramid = (next(layers)(pyramid) + h) / scale
+                yield self.resampler(pyramid_ch, ch, up=True, with_conv=True)
+            pyramid_ch = ch
             if level:
-                h = next(layers)(h) if c.resblock_type == "ddpm" else next(layers)(h, temb)
+                yield self._halved_or_doubled(ch, up=True)
+        if c.progressive != "output_skip":
+            yield from self._head(ch)
 
-        if c.progressive == "output_skip":
-            h = pyramid
-        else:
-            h = next(layers)(h)
-            h = next(layers)(F.silu(h))
-        return h / sigma.view(-1, 1, 1, 1) if c.scale_by_sigma else h
+    def _halved_or_doubled(self, ch: int, *, up: bool) -> nn.Module:
+        if self.config.resblock_type == "ddpm":
+            return self.resampler(ch, ch, up=up, with_conv=self.config.resamp_with_conv)
+        return self.block(ch, ch, up=up, down=not up)
+
+    def _head(self, ch: int) -> Iterator[nn.Module]:
+        yield group_norm(ch)
+        yield conv(ch, self.config.num_channels, 3, init_scale=self.config.init_scale)

@@ -14,7 +14,7 @@ FACTOR = 2
 
 
 def fir_kernel(taps: Sequence[float], gain: float = 1.0) -> Tensor:
-    """The outer product of `taps`, normalised to sum to `gain`: shape (K, K)."""
+    """Compute the outer product of `taps`, normalised to sum to `gain`: (K, K)."""
     a = torch.tensor(taps, dtype=torch.float32)
     k = torch.outer(a, a)
     return k * (gain / k.sum())
@@ -29,7 +29,7 @@ def _depthwise(kernel: Tensor, x: Tensor) -> Tensor:
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C, 2H, 2W): zero insertion, then the FIR filter (`kernel` sums to 4)."""
+    """Insert zeros, then apply the FIR filter (`kernel` sums to 4): (B, C, H, W) -> (B, C, 2H, 2W)."""
     height, width = FACTOR * x.shape[-2], FACTOR * x.shape[-1]
     if x.is_contiguous(memory_format=torch.channels_last) and x.device.type == "cpu" and torch.equal(kernel, LINEAR):
         # a tenth of the time of the transposed convolution, in this layout
@@ -43,21 +43,19 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def downsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C, H/2, W/2): the FIR filter (`kernel` sums to 1), then decimation."""
-    pad = kernel.shape[-1] - FACTOR
-    return _filter(x, kernel, pad, stride=FACTOR)
+    """Apply the FIR filter (`kernel` sums to 1), then decimate: (B, C, H, W) -> (B, C, H/2, W/2)."""
+    return _filter(x, kernel, kernel.shape[-1] - FACTOR, stride=FACTOR)
 
 
 def upsample_conv(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
-    """A transposed 3x3 convolution by two followed by the FIR filter (`kernel` sums to 4)."""
+    """Convolve by 3x3, transposed with stride two, then apply the FIR filter (`kernel` sums to 4)."""
     pad = kernel.shape[-1] - FACTOR - (weight.shape[-1] - 1)
     x = F.conv_transpose2d(x, weight.flip(-1, -2).transpose(0, 1), stride=FACTOR)
-    before, after = (pad + 1) // 2 + FACTOR - 1, pad // 2 + 1
-    return F.conv2d(F.pad(x, (before, after) * 2), _depthwise(kernel.flip(-1, -2), x), groups=x.shape[1])
+    return _filter(x, kernel, pad + FACTOR, stride=1)
 
 
 def conv_downsample(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
-    """The FIR filter (`kernel` sums to 1) followed by a 3x3 convolution with stride two."""
+    """Apply the FIR filter (`kernel` sums to 1), then convolve by 3x3 with stride two."""
     pad = kernel.shape[-1] - FACTOR + weight.shape[-1] - 1
     return F.conv2d(_filter(x, kernel, pad, stride=1), weight, stride=FACTOR)
 

@@ -25,7 +25,7 @@ def centre(x: Tensor, side: int) -> Tensor:
 
 
 def list_images(folders: Sequence[Path]) -> list[Path]:
-    """All image files in `folders`, sorted. Raises InputError where there is none."""
+    """List all image files in `folders`, sorted. Raises InputError where there is none."""
     paths = sorted(p for f in folders for p in f.iterdir() if p.name.lower().endswith(readable_extensions()))
     if not paths:
         raise InputError(f"no images in {', '.join(map(str, folders))}")
@@ -35,15 +35,10 @@ def list_images(folders: Sequence[Path]) -> list[Path]:
 class _Scenes:
     """Scenes in memory as bytes, each of one or more images of one size; some are held out, spread over the names.
 
-    held_out_paths, paths: the last image of each scene, which names it. made: see `PairSampler`.
+    paths, held_out_paths: of each scene the last image's. made: see `PairSampler`.
     """
 
-    def __init__(
-        self,
-        scenes: Sequence[tuple[Path, ...]],
-        options: TrainOptions,
-        made: Made | None = None,
-    ) -> None:
+    def __init__(self, scenes: Sequence[tuple[Path, ...]], options: TrainOptions, made: Made | None = None) -> None:
         every = max(2, len(scenes) // options.held_out)
         held_out = scenes[every // 2 :: every][: options.held_out]
         training = [scene for scene in scenes if scene not in set(held_out)]
@@ -60,17 +55,20 @@ class _Scenes:
         self._weights = torch.from_numpy(area / area.sum())
 
     def crops(self, count: int, crop: int, generator: torch.Generator) -> tuple[list[tuple[Tensor, ...]], list[float]]:
-        """`count` crops, the same of all images of a scene, larger scenes more often; and a uniform draw for each."""
+        """Cut `count` crops, the same from all images of a scene, larger scenes more often; and draw a number for each.
+
+        The numbers are uniform in [0, 1].
+        """
         chosen = torch.multinomial(self._weights, count, replacement=True, generator=generator).tolist()
         draws = torch.rand(count, 5, generator=generator).tolist()
-        found = []
+        crops = []
         for i, (y, x, flip_y, flip_x, _) in zip(chosen, draws, strict=True):
             height, width = self._scenes[i][0].shape[:2]
             top, left = int(y * (height - crop + 1)), int(x * (width - crop + 1))
-            steps = (-1 if flip_y < 0.5 else 1, -1 if flip_x < 0.5 else 1)
+            down, right = (-1 if flip < 0.5 else 1 for flip in (flip_y, flip_x))
             parts = (image[top : top + crop, left : left + crop] for image in self._scenes[i])
-            found.append(tuple(_tensor(part[:: steps[0], :: steps[1]])[None] for part in parts))
-        return found, [draw[4] for draw in draws]
+            crops.append(tuple(_tensor(part[::down, ::right])[None] for part in parts))
+        return crops, [draw[4] for draw in draws]
 
 
 class CropSampler(_Scenes):
@@ -85,10 +83,10 @@ class CropSampler(_Scenes):
         self.held_out = [images[0] for images in self._held_out]
 
     def batch(self, count: int, crop: int, generator: torch.Generator) -> Tensor:
-        """(count, 3, crop, crop) in [0, 1]; larger images are drawn more often, by area."""
-        found, draws = self.crops(count, crop, generator)
+        """Draw crops (count, 3, crop, crop) in [0, 1], from larger images more often, by area."""
+        crops, draws = self.crops(count, crop, generator)
         return torch.cat(
-            [luma(t).expand(-1, 3, -1, -1) if d < self.grey else t for (t,), d in zip(found, draws, strict=True)]
+            [luma(t).expand(-1, 3, -1, -1) if d < self.grey else t for (t,), d in zip(crops, draws, strict=True)]
         )
 
 
@@ -99,12 +97,7 @@ class PairSampler(_Scenes):
     with them.
     """
 
-    def __init__(
-        self,
-        folders: Sequence[Path],
-        options: TrainOptions,
-        made: Made | None = None,
-    ) -> None:
+    def __init__(self, folders: Sequence[Path], options: TrainOptions, made: Made | None = None) -> None:
         groups = match_folders(folders).groups
         if not groups:
             raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
@@ -112,9 +105,9 @@ class PairSampler(_Scenes):
         self.held_out = self._held_out
 
     def batch(self, count: int, crop: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """One tensor (count, 3, crop, crop) in [0, 1] a folder, of the same crops."""
-        found, _ = self.crops(count, crop, generator)
-        return tuple(torch.cat(images) for images in zip(*found, strict=True))
+        """Draw crops (count, 3, crop, crop) in [0, 1], the same from each folder's images."""
+        crops, _ = self.crops(count, crop, generator)
+        return tuple(torch.cat(images) for images in zip(*crops, strict=True))
 
 
 def _load(scene: tuple[Path, ...], made: Made | None) -> tuple[np.ndarray, ...]:

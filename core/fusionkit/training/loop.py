@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from ..errors import OptionError, OutputError, WeightsError
 from ..numerics.private import average_into
 from ..storage.atomic import atomic_write
+from ..weights import save_weights
 from .data import CropSampler, PairSampler
 from .muon import Muon
 from .options import TrainOptions
@@ -23,12 +24,14 @@ __all__ = ["Trainer", "averaged", "train"]
 
 
 class Trainer(ABC):
-    """What a plug-in adds to the loop: module, data, loss, validation, file format.
+    """A plug-in's part of the training: module, data, loss, validation, file format.
 
     Constructed with (options, decoder); `decoder` is None unless `wants_decoder`. A trainer owns its data and its
-    device: `open` reads the data, `to` moves the module.
+    device: `open` reads the data, `to` moves the module. kind: as in the weights' JSON, such as "prior mine". `export`
+    needs it, and the architecture as `module.config`, a pydantic model.
     """
 
+    kind: str = ""
     module: nn.Module
     device: torch.device = torch.device("cpu")
     data: Any = None
@@ -41,13 +44,13 @@ class Trainer(ABC):
 
     @classmethod
     def learns_from(cls, options: Any) -> tuple[Literal["images", "pairs"], ...]:
-        """Kinds of data that a trainer with these options can learn from."""
+        """Return the kinds of data that a trainer with these options can learn from."""
         return ("images",)
 
     def open(self, folders: Sequence[Path], options: TrainOptions, paired: bool = False) -> None:
-        """Read the data: single images, or registered ones of the same names in several folders, the reference last.
+        """Read single images, or registered ones of the same names in several folders, the reference last.
 
-        `data` has the paths to train on and `held_out_paths` for the record.
+        Their files are `data.paths`, to train on, and `data.held_out_paths`.
         """
         self.paired = paired
         self.data = (PairSampler if paired else CropSampler)(folders, options)
@@ -58,7 +61,7 @@ class Trainer(ABC):
         self.module.to(device)
 
     def batch(self, options: TrainOptions, generator: torch.Generator) -> Any:
-        """The data of one step, the first argument of `loss`."""
+        """Draw the data of one step, the first argument of `loss`."""
         drawn = self.data.batch(options.batch, options.crop, generator)
         return tuple(x.to(self.device) for x in drawn) if self.paired else drawn.to(self.device)
 
@@ -69,10 +72,13 @@ class Trainer(ABC):
 
     @abstractmethod
     def loss(self, batch: Any, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """A batch, images (B, 3, H, W) in [0, 1] or from pairs a tuple of them -> (the loss, named figures to log)."""
+        """Compute the loss of a batch, and named figures to log.
+
+        batch: images (B, 3, H, W) in [0, 1], or a tuple of them, one for each folder of registered images.
+        """
 
     def state(self) -> dict[str, Any]:
-        """State beside the module that a checkpoint must hold to continue exactly: tensors, numbers, lists of them."""
+        """Return all state beside the module's: tensors, numbers, lists of them; with it a run continues exactly."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027  most trainers have no state
@@ -80,15 +86,21 @@ class Trainer(ABC):
 
     @abstractmethod
     def validate(self, module: nn.Module, held_out: Any) -> dict[str, float]:
-        """Figures of `module` (the averaged weights) on held-out data, by default images (1, 3, H, W) in [0, 1]."""
+        """Measure `module`, the averaged weights, on held-out data, by default images (1, 3, H, W) in [0, 1]."""
 
-    @abstractmethod
+    def usage(self, provenance: dict[str, Any]) -> dict[str, Any]:
+        """Return entries of the JSON that say how the network is used."""
+        return {}
+
     def export(self, module: nn.Module, held_out: Any, path: Path, provenance: dict[str, Any]) -> None:
-        """Write the averaged weights as the plug-in reads them; `provenance` goes into the JSON."""
+        """Write the averaged weights as float16, and a JSON of `kind`, the module's `config`, `usage`, `provenance`."""
+        config: Any = module.config
+        info = {"kind": self.kind, "architecture": config.model_dump(), **self.usage(provenance), **provenance}
+        save_weights(path, module.state_dict(), info, half=True)
 
 
 def averaged(module: nn.Module, decay: float) -> AveragedModel:
-    """Exponential average of a module, decay min(decay, (1 + n) / (10 + n)) at the n-th update (Song et al., 2021)."""
+    """Average a module exponentially, by min(decay, (1 + n) / (10 + n)) at the n-th update (Song et al., 2021)."""
 
     def update(average: Any, current: Any, count: Any) -> None:
         n = int(count) + 1  # the first update copies and does not come here
@@ -98,7 +110,7 @@ def averaged(module: nn.Module, decay: float) -> AveragedModel:
 
 
 def learning_rate(step: int, options: TrainOptions) -> float:
-    """Linear warm-up, then half a cosine, or a line, down to zero."""
+    """Rise linearly while warming up, then fall to zero along half a cosine or a line."""
     if step < options.warmup:
         return options.lr * (step + 1) / options.warmup
     progress = min(1.0, (step - options.warmup) / max(1, options.steps - options.warmup))
@@ -115,7 +127,7 @@ def train(
     """Train on the trainer's data until `options.steps`, continuing from `folder/checkpoint.pt` if there is one.
 
     Writes `log.jsonl`, `checkpoint.pt` (module, average, optimiser, random state) and at the end
-    `folder.name.safetensors`; a run that is interrupted and started again computes what an uninterrupted one would.
+    `folder.name.safetensors`. Interrupted and started again, a run gives the same weights as an uninterrupted one.
     `settings` are recorded, and must be the same when a run is continued. `report` receives each log row.
     """
     try:
@@ -156,9 +168,9 @@ def _rounded(figures: dict[str, float]) -> dict[str, float]:
 
 
 class _Run:
-    """Everything that a training run changes, and that it continues from.
+    """State of a training run, saved in its checkpoint.
 
-    step: optimiser steps taken. seen: running means of the trainer's figures. average: of the module's weights.
+    step: number of steps taken. seen: running means of the trainer's figures. average: averaged weights of the module.
     """
 
     def __init__(self, trainer: Trainer, options: TrainOptions) -> None:
@@ -170,7 +182,7 @@ class _Run:
         self.step, self.seen = 0, dict[str, float]()
 
     def advance(self) -> None:
-        """One optimiser step."""
+        """Take one optimiser step."""
         trainer, module = self.trainer, self.trainer.module
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.options)
@@ -186,7 +198,7 @@ class _Run:
             self.seen[name] = self.seen.get(name, value) * 0.98 + value * 0.02
 
     def validate(self) -> dict[str, float]:
-        """Figures of the averaged weights on held-out data, five digits each."""
+        """Measure the averaged weights on held-out data, to five digits."""
         self.average.eval()
         with torch.inference_mode():
             return _rounded(self.trainer.validate(self.average.module, self.trainer.held_out))
@@ -207,7 +219,7 @@ class _Run:
             torch.save(state, temporary)
 
     def load(self, path: Path, settings: str) -> None:
-        """Continue from a checkpoint. Raises WeightsError, or OptionError where its settings are other ones."""
+        """Continue from a checkpoint. Raises WeightsError, or OptionError where its settings differ."""
         try:
             state = torch.load(path, weights_only=True, map_location=self.trainer.device)
             recorded, step, seen = state["settings"], int(state["step"]), dict(state["seen"])
