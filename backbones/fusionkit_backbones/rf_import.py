@@ -7,7 +7,7 @@ import torch
 
 from fusionkit.errors import WeightsError
 from fusionkit.weights import CheckpointImporter, Imported
-from fusionkit.weights.checkpoint import CONFIG_HINT, described, fitted, on_meta, plain, state_dict
+from fusionkit.weights.checkpoint import CONFIG_HINT, described, fitted, plain, state_dict
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 
@@ -31,7 +31,7 @@ class RFImporter(CheckpointImporter):
     def convert(self, checkpoint: Any, config: Mapping[str, Any] | None) -> Imported:
         """Take the averaged weights (EMA), or those of `model` where the file has none."""
         architecture = CELEBA_HQ if config is None else described(NCSNppConfig.from_published, config)
-        network = described(on_meta, NCSNpp, architecture)
+        network = described(NCSNpp, architecture)
         tensors = state_dict(checkpoint)
         notes = [] if config is not None else ["architecture: rectified flow, CelebA-HQ 256, as published"]
         average = _average(checkpoint)

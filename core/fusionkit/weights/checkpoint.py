@@ -17,17 +17,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import WeightsError
 from ..storage.regular import check_regular
 from .files import differences, read_safetensors
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     Built = TypeVar("Built")
-    Module = TypeVar("Module", bound=nn.Module)
 
 __all__ = [
     "CONFIG_HINT",
@@ -35,7 +34,6 @@ __all__ = [
     "Imported",
     "described",
     "fitted",
-    "on_meta",
     "plain",
     "read_checkpoint",
     "state_dict",
@@ -60,30 +58,21 @@ MOST_TIMES = 50  # largest ratio of an archive's unpacked to its packed size
 
 
 class _Inert:
-    """Stand-in for a class named in the file: takes any arguments, holds nothing, does nothing."""
+    """Stand-in for a class named in the file: takes any arguments, holds nothing, does nothing.
 
-    def __new__(cls, *_: Any, **__: Any) -> "_Inert":
-        return super().__new__(cls)
+    container: what to make instead of an object, for a class derived from dict or list: torch fills only its own.
+    """
+
+    container: ClassVar[type | None] = None
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        return super().__new__(cls) if cls.container is None else cls.container()
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
     def __setstate__(self, _: Any) -> None: ...
 
     def __setitem__(self, _: Any, __: Any) -> None: ...
-
-
-class _InertTable(_Inert):
-    """Stand-in for a class derived from dict: torch fills only its own kinds of dict."""
-
-    def __new__(cls, *_: Any, **__: Any) -> Any:
-        return OrderedDict()
-
-
-class _InertList(_Inert):
-    """Stand-in for a class derived from list."""
-
-    def __new__(cls, *_: Any, **__: Any) -> Any:
-        return []
 
 
 @dataclass(frozen=True)
@@ -104,7 +93,7 @@ class CheckpointImporter(ABC):
 
     @abstractmethod
     def recognises(self, checkpoint: Any) -> bool:
-        """Whether this looks like a checkpoint that it can convert."""
+        """Tell whether this looks like a checkpoint that it can convert."""
 
     @abstractmethod
     def convert(self, checkpoint: Any, config: Mapping[str, Any] | None) -> Imported:
@@ -192,29 +181,28 @@ def _allow_more(message: str, allowed: dict[str, type], path: Path) -> bool:
         name = found[1] if "." in found[1] else f"builtins.{found[1]}"  # torch leaves that out
         if name.partition(".")[0] in REFUSED and name not in PLAIN and name not in TOLERATED:
             raise WeightsError(f"{path}: asks for {name}, which can run code when it is read; refused, do not trust it")
-        base: type = _Inert
+        container: type | None = None
     elif found := FILLED.search(message):
-        name, base = found[2], (_InertTable if found[1] == "SETITEM" else _InertList)
+        name, container = found[2], (OrderedDict if found[1] == "SETITEM" else list)
     else:
         return False
-    known = allowed.get(name)
-    if known is not None and (base is _Inert or issubclass(known, base)):
+    if name in allowed and container in (None, getattr(allowed[name], "container", None)):
         return False
     module, _, attribute = name.rpartition(".")
-    placeholder = type(attribute, (base,), {"__module__": module, "__qualname__": attribute})
+    placeholder = type(attribute, (_Inert,), {"__module__": module, "__qualname__": attribute, "container": container})
     allowed[name] = PLAIN.get(name, placeholder)
     return True
 
 
 def _first(error: Exception) -> str:
-    """Extract the sentence that matters from an error of torch's."""
+    """Extract the sentence that matters from an error of torch."""
     text = str(error)
     text = (text.partition("WeightsUnpickler error:")[2] or text).strip() or type(error).__name__
     return text.splitlines()[0].split(". ")[0][:200]
 
 
 def state_dict(checkpoint: Any) -> dict[str, Any]:
-    """Tensors of a checkpoint by name, from its `state_dict` or `model`, without `module.`; {} if it has none."""
+    """Collect a checkpoint's tensors by name, from its `state_dict` or `model`, without `module.`; {} if none."""
     import torch
 
     for key in ("state_dict", "model"):
@@ -228,14 +216,11 @@ def state_dict(checkpoint: Any) -> dict[str, Any]:
 
 
 def plain(tensor: "Tensor") -> "Tensor":
-    """Make a tensor dense and contiguous, to be stored; WeightsError for sparse, quantized and other kinds."""
+    """Make a tensor contiguous, to be stored; WeightsError for sparse, quantized and other kinds."""
     import torch
 
-    odd = [
-        word
-        for word in ("is_meta", "is_nested", "is_quantized", "is_sparse", "is_sparse_csr")
-        if getattr(tensor, word, False)
-    ]
+    kinds = ("is_meta", "is_nested", "is_quantized", "is_sparse", "is_sparse_csr")
+    odd = [kind for kind in kinds if getattr(tensor, kind, False)]
     if odd or tensor.layout != torch.strided:
         raise WeightsError(f"holds a tensor that is no plain array ({' '.join(odd) or tensor.layout})")
     return torch.Tensor.detach(tensor).contiguous().as_subclass(torch.Tensor)
@@ -258,18 +243,16 @@ def fitted(
     return {name: tensors[name].to(expected.dtype, copy=True) for name, expected in own.items()}
 
 
-def described(build: "Callable[..., Built]", *arguments: Any) -> "Built":
-    """Call `build` on a configuration; WeightsError where it cannot be built."""
+def described(build: "Callable[[Any], Built]", config: Any) -> "Built":
+    """Build something from a configuration; a network without memory, for the names and shapes of its tensors.
+
+    Raises WeightsError where it cannot be built.
+    """
+    import torch
+
     try:
-        return build(*arguments)
+        with torch.device("meta"):
+            return build(config)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"the configuration is not one that can be built: {reason}") from None
-
-
-def on_meta(module: "Callable[[Any], Module]", config: Any) -> "Module":
-    """Build a module without memory, for the names and shapes of its tensors."""
-    import torch
-
-    with torch.device("meta"):
-        return module(config)

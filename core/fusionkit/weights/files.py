@@ -32,10 +32,15 @@ class WeightsFile:
     path: Path
     info: Mapping[str, Any]
 
+    @property
+    def json(self) -> Path:
+        """Path of the JSON."""
+        return self.path.with_suffix(".json")
+
     def section(self, name: str) -> Any:
         """Get an entry of the JSON; WeightsError where it is missing."""
         if name not in self.info:
-            raise WeightsError(f"{self.path.with_suffix('.json')}: has no {name!r}; it describes other weights")
+            raise WeightsError(f"{self.json}: has no {name!r}; it describes other weights")
         return self.info[name]
 
     def architecture(self, model: Any) -> Any:
@@ -55,8 +60,7 @@ class WeightsFile:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            name = self.path.with_suffix(".json")
-            raise WeightsError(f"{name}: not {what} ({where}: {first['msg']})") from None
+            raise WeightsError(f"{self.json}: not {what} ({where}: {first['msg']})") from None
 
 
 def open_weights(path: Path) -> WeightsFile:
@@ -77,11 +81,9 @@ def read_tensors(file: WeightsFile) -> "dict[str, Tensor]":
     """Read the tensors, floating ones as float32, and compare their SHA-256 with the JSON's."""
     expected = file.info.get("sha256")
     if "sha256" in file.info and not isinstance(expected, str):
-        raise WeightsError(f"{file.path.with_suffix('.json')}: its sha256 must be a text")
+        raise WeightsError(f"{file.json}: its sha256 must be a text")
     if expected is not None and sha256(file.path) != expected:
-        raise WeightsError(
-            f"{file.path}: damaged (SHA-256 is not the one in its JSON): copy, export or import it again"
-        )
+        raise WeightsError(f"{file.path}: damaged (not the SHA-256 in its JSON): copy, export or import it again")
     return {k: v.float() if v.is_floating_point() else v for k, v in read_safetensors(file.path).items()}
 
 
@@ -98,11 +100,11 @@ def read_safetensors(path: Path) -> "dict[str, Tensor]":
 
 def differences(tensors: "Mapping[str, Tensor]", own: "Mapping[str, Tensor]") -> list[str]:
     """Name every tensor that is missing in, unexpected in or shaped unlike a module's state dict `own`."""
-    problems = [f"missing {k}" for k in own if k not in tensors] + [f"unexpected {k}" for k in tensors if k not in own]
-    return problems + [
-        f"{k} is {tuple(tensors[k].shape)}, expected {tuple(own[k].shape)}"
-        for k in own
-        if k in tensors and tensors[k].shape != own[k].shape
+    shapes = ((k, tuple(tensors[k].shape), tuple(own[k].shape)) for k in own if k in tensors)
+    return [
+        *(f"missing {k}" for k in own if k not in tensors),
+        *(f"unexpected {k}" for k in tensors if k not in own),
+        *(f"{k} is {given}, expected {expected}" for k, given, expected in shapes if given != expected),
     ]
 
 
@@ -121,8 +123,7 @@ def load_network(file: WeightsFile, build: "Callable[[Any], Built]", architectur
         network = build(architecture)
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        name = file.path.with_suffix(".json")
-        raise WeightsError(f"{name}: its architecture cannot be built ({reason})") from None
+        raise WeightsError(f"{file.json}: its architecture cannot be built ({reason})") from None
     load_weights(network, file)
     return network
 
@@ -132,10 +133,9 @@ def save_weights(path: Path, tensors: "Mapping[str, Tensor]", info: Mapping[str,
     import torch
     from safetensors.torch import save
 
-    stored = {
-        k: (v.half() if half and v.dtype == torch.float32 else v).detach().cpu().contiguous()
-        for k, v in tensors.items()
-    }
+    stored = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    if half:
+        stored = {k: v.half() if v.dtype == torch.float32 else v for k, v in stored.items()}
     described = path.with_suffix(".json")
     with atomic_write(described) as temporary_json, atomic_write(path) as temporary:
         temporary.write_bytes(save(stored))

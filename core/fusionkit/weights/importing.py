@@ -26,8 +26,8 @@ def import_weights(
 ) -> tuple[Path, Imported]:
     """Convert `checkpoint`, verify it and store it as `name`; returns its path and the converted tensors.
 
-    config: configuration file published with it (.yaml, .json or .toml). plugin: such as "backbone:rf", where the file
-    does not tell. Everything is read and verified before anything is written.
+    config: configuration file published with it (.yaml, .json or .toml). plugin: KIND:NAME, for a file whose plug-in
+    cannot be recognised. Everything is read and verified before anything is written.
     """
     check_name(name)
     path = user_folder() / f"{name}.safetensors"
@@ -45,8 +45,9 @@ def import_weights(
         "file": checkpoint.name,
         "sha256": sha256(checkpoint),
         "imported_by": f"fusionkit {version(DISTRIBUTION)}",
+        "notes": list(imported.notes),
     }
-    info = {"kind": f"{kind} {plugin_name}", **imported.info, "source": {**source, "notes": list(imported.notes)}}
+    info = {"kind": f"{kind} {plugin_name}", **imported.info, "source": source}
     save_weights(path, imported.tensors, info)
     return path, imported
 
@@ -101,7 +102,7 @@ def _importer(content: Any, path: Path, wanted: str | None) -> tuple[str, str, C
 
 @contextmanager
 def _about(path: Path) -> Iterator[None]:
-    """Turn any error on the way into one line about the file."""
+    """Turn any error inside the block into one line about the file."""
     try:
         yield
     except FusionkitError as error:
@@ -118,7 +119,7 @@ def _check_finite(tensors: "Mapping[str, Tensor]", path: Path) -> None:
 
 
 def verify_weights(stored: Stored) -> int:
-    """Compare the SHA-256, load strictly into the plug-in they are for; the number of values. Raises WeightsError."""
+    """Compare the SHA-256, load strictly into the plug-in; returns the number of values. Raises WeightsError."""
     tensors = read_tensors(stored.file)
     _check_finite(tensors, stored.file.path)
     registry, (kind, name) = get_registry(), stored.plugin

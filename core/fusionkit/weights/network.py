@@ -1,4 +1,4 @@
-"""One network of a plug-in: where its weights lie, what it is built from, when it is loaded, where it computes."""
+"""The network of a plug-in: its weights file, its architecture, its loading, its device."""
 
 from collections.abc import Callable, Mapping
 from threading import Lock
@@ -51,8 +51,8 @@ class Network(nn.Module, Lazy, Generic[Built]):
         if isinstance(weights, str):
             self.file = file = find_weights(weights, build.__module__.partition(".")[0], otherwise)
             if (found := file.info.get("kind", kind)) != kind:
-                listed = "`fusionkit weights list` shows what there is"
-                raise WeightsError(f"weights {weights} are of kind {found!r:.40}, expected {kind!r}; {listed}")
+                hint = "`fusionkit weights list` shows the kind of each"
+                raise WeightsError(f"weights {weights} are of kind {found!r:.40}, expected {kind!r}; {hint}")
             self.architecture = file.architecture(config)
             self.provenance = {"weights": file.path.name, "sha256": file.info.get("sha256")}
         else:
@@ -66,7 +66,7 @@ class Network(nn.Module, Lazy, Generic[Built]):
 
     @property
     def module(self) -> Built:
-        """The network itself, loaded now if need be; on the device of its last use, at first the CPU."""
+        """The network itself, loaded at the first call; on the device of its last use, at first the CPU."""
         with self._lock:
             if self._module is None:
                 assert self.file is not None
@@ -79,7 +79,7 @@ class Network(nn.Module, Lazy, Generic[Built]):
         self.module  # noqa: B018
 
     def on(self, device: torch.device) -> Built:
-        """The network itself, on a device."""
+        """Move the network itself to a device."""
         return self.module.to(device)
 
     def forward(self, x: Tensor, *others: Any) -> Tensor:

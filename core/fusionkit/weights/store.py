@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from ..registry.kinds import KINDS
-from ..registry.loading import get_registry
-from ..registry.shipped import package_folders
+from ..registry.shipped import package_folders, shipped_folders
 from ..storage.home import home_folder
 from .files import WeightsFile, open_weights
 
@@ -31,12 +30,12 @@ class Stored:
         text = self.file.section("kind")
         kind, _, name = text.partition(" ") if isinstance(text, str) else ("", "", "")
         if kind not in KINDS or not name.isprintable():
-            raise WeightsError(f"{self.file.path.with_suffix('.json')}: kind must be such as 'backbone rf'")
+            raise WeightsError(f"{self.file.json}: kind must be such as 'backbone rf'")
         return kind, name
 
 
 def user_folder() -> Path:
-    """Folder of imported weights: $FUSIONKIT_HOME/weights, or one in the platform's folder for caches."""
+    """Name the folder of imported weights: $FUSIONKIT_HOME/weights, or one in the platform's folder for caches."""
     return home_folder() / "weights"
 
 
@@ -57,36 +56,27 @@ def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
             f"weights {name}: only .safetensors files with a .json beside them are read; "
             f"`fusionkit weights import` converts it and gives it a name"
         )
-    if name.endswith(".safetensors"):
-        candidates = [Path(name)]
-    else:
-        candidates = [
-            folder / f"{name}.safetensors" for folder in (user_folder(), *package_folders(package, "weights"))
-        ]
+    folders = [user_folder(), *package_folders(package, "weights")]
+    by_path = name.endswith(".safetensors")
+    candidates = [Path(name)] if by_path else [folder / f"{name}.safetensors" for folder in folders]
     for path in candidates:
         if path.is_file():
             return open_weights(path)
     looked = ", ".join(str(p) for p in candidates)
     raise WeightsError(
-        f"weights {name!r} not found (looked for {looked}): `fusionkit weights list` shows what there is, `fusionkit "
+        f"weights {name!r} not found (looked for {looked}): `fusionkit weights list` lists them, `fusionkit "
         f"weights import` reads a published checkpoint; without them, {fallback}"
     )
 
 
 def list_weights() -> Iterator[Stored | WeightsError]:
     """List all weights that can be chosen by name, the user's first; an error stands for a broken one."""
-    importing = [p.record for p in get_registry().plugins if p.record.importer or p.record.trainer]
-    packages = dict.fromkeys(re.split("[.:]", record.target)[0] for record in importing)
-    folders = [
-        (user_folder(), False),
-        *((folder, True) for package in packages for folder in package_folders(package, "weights")),
-    ]
-    for folder, shipped in folders:
-        for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+    for folder in (user_folder(), *shipped_folders("weights")):
+        for path in sorted(folder.glob("*.safetensors")):
             if path.name.startswith(".") or not path.is_file():
                 continue
             try:
-                stored = Stored(path.stem, open_weights(path), shipped)
+                stored = Stored(path.stem, open_weights(path), shipped=folder != user_folder())
                 _ = stored.plugin
                 yield stored
             except WeightsError as error:
@@ -111,7 +101,7 @@ def remove_weights(name: str) -> Path:
     check_name(name)
     path = user_folder() / f"{name}.safetensors"
     if not path.is_file():
-        stored = get_weights(name)  # an unknown name is an error there
+        stored = get_weights(name)  # raises where the name is unknown
         raise WeightsError(f"weights {stored.name!r} are shipped with a package; only imported ones can be removed")
     path.unlink()
     path.with_suffix(".json").unlink(missing_ok=True)

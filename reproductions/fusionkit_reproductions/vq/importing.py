@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fusionkit.weights import CheckpointImporter, Imported
-from fusionkit.weights.checkpoint import described, fitted, on_meta, state_dict
+from fusionkit.weights.checkpoint import described, fitted, state_dict
 
 from .config import VQConfig
 from .network import VQModel
@@ -29,7 +29,7 @@ class VQImporter(CheckpointImporter):
     def convert(self, checkpoint: Any, config: Mapping[str, Any] | None) -> Imported:
         """Encoder, decoder and codebook."""
         architecture = VQConfig() if config is None else described(VQConfig.from_published, config)
-        own = described(on_meta, VQModel, architecture).state_dict()
+        own = described(VQModel, architecture).state_dict()
         every = state_dict(checkpoint)
         averaged = {name: every[key] for name in own if (key := f"model_ema.{name.replace('.', '')}") in every}
         tensors = {k: v for k, v in every.items() if not k.startswith(("loss.", "model_ema."))} | averaged
