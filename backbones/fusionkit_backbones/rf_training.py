@@ -1,13 +1,13 @@
-"""Training the flow (`fusionkit train rf`).
+"""Trainers of the flow (`fusionkit train rf`).
 
-By default the U-Net that is shipped: pixels, and the part of the path that noisy images lie on. With an NCSN++ as
-architecture: plain rectified flow on a decoder's latents, all of the path.
+By default a U-Net like the shipped one learns from pixels, on the part of the path where noisy images lie. An NCSN++
+learns plain rectified flow on a decoder's latents, on the whole path.
 """
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,8 +33,8 @@ SMALL = NCSNppConfig(
     image_size=32, num_channels=8, centered=True, nf=64, ch_mult=(1, 1, 2), attn_resolutions=(), scale_by_sigma=False
 )
 LATENT_TIMES = (0.05, 0.1, 0.2, 0.4, 0.7)
-LEVELS = (10, 15, 25, 50)  # of 255, that pixels are validated at
-LAST = 0.4  # t of the noisiest images that pixels are trained on: a deviation of 85 levels
+LEVELS = (10, 15, 25, 50)  # deviations, of 255, of the noise in validation on pixels
+LAST = 0.4  # largest t in training on pixels: a deviation of 85 levels
 
 
 class RFTrainerOptions(Options):
@@ -46,8 +46,7 @@ class RFTrainerOptions(Options):
     )
     weights: WeightsName = Field(
         "",
-        description="pixels: weights to start from, whose architecture is taken, or grown to `architecture` if that is "
-        "given; by default none",
+        description="pixels: weights to start from; their architecture is taken, or grown to `architecture`, if given",
     )
     halved: float = Field(0.4, ge=0, le=1, description="pixels: share of crops taken twice as large and halved")
 
@@ -60,18 +59,18 @@ class RFTrainerOptions(Options):
 
 
 class RFTrainer(Trainer):
-    """Trains the network that the options name, by the task that it is for."""
+    """Trainer on pixels or on latents, by the network that the options name."""
 
     Options = RFTrainerOptions
     kind = "backbone rf"
 
     @classmethod
     def wants_decoder(cls, options: RFTrainerOptions) -> bool:
-        """Latents need one."""
+        """Tell whether the network learns from latents."""
         return isinstance(options.architecture, NCSNppConfig)
 
     def __new__(cls, options: RFTrainerOptions, *_: Any) -> Any:
-        """The trainer for these options."""
+        """Make the trainer for these options."""
         task = LatentTrainer if isinstance(options.architecture, NCSNppConfig) else PixelTrainer
         return super().__new__(task if cls is RFTrainer else cls)
 
@@ -79,39 +78,29 @@ class RFTrainer(Trainer):
 class PixelTrainer(RFTrainer):
     """min E s |ε - ε̂(x₀ + s ε, s)|² over luma crops, s = t / (1 - t), t uniform in [0, 0.4], a tenth of it below 0.04.
 
-    The weight s lies between that of the velocity's loss, which sees little noise hardly at all, and that of ε's own.
-    Noise is `add_noise`'s, crops are `thermal_like` or halved copies of larger ones, which are sharper and free of a
-    camera's noise.
+    The weight s lies between those of the velocity's loss, which nearly ignores weak noise, and of ε's own loss.
+    `add_noise` makes the noise. Crops are made `thermal_like`; some are halved copies of larger ones, which are
+    sharper and free of a camera's noise.
     """
-
-    def __init__(self, options: RFTrainerOptions, decoder: Decoder | None = None) -> None:
-        self.options = options
-        if options.weights:
-            network = RectifiedFlow(RFOptions(weights=options.weights)).network.module
-            if not isinstance(network, UNet):
-                raise OptionError(f"weights={options.weights}: no weights of a U-Net, so pixels cannot go on from them")
-            if "architecture" in options.model_fields_set:
-                network = _grown(network, options)
-            self.module = network.requires_grad_(True)
-        else:
-            assert isinstance(options.architecture, UNetConfig)
-            self.module = UNet(options.architecture)
 
     module: UNet
 
+    def __init__(self, options: RFTrainerOptions, decoder: Decoder | None = None) -> None:
+        self.options = options
+        self.module = _continued(options) if options.weights else UNet(cast(UNetConfig, options.architecture))
+
     def open(self, folders: Sequence[Path], options: TrainOptions, paired: bool = False) -> None:
-        """Crops must divide by what the network divides by; images must hold those that are halved."""
-        if options.crop % self.module.config.multiple:
-            raise OptionError(f"crop={options.crop} must be a multiple of {self.module.config.multiple}")
-        if self.module.config.num_channels != 1:
-            raise OptionError(
-                f"architecture.num_channels={self.module.config.num_channels}: pixels are luma, 1 channel"
-            )
+        """Read images large enough for the crops that are halved; raises OptionError where crops do not fit."""
+        config = self.module.config
+        if options.crop % config.multiple:
+            raise OptionError(f"crop={options.crop} must be a multiple of {config.multiple}")
+        if config.num_channels != 1:
+            raise OptionError(f"architecture.num_channels={config.num_channels}: pixels are luma, 1 channel")
         side = options.crop * (2 if self.options.halved > 0 else 1)
         super().open(folders, options.model_copy(update={"crop": side}))
 
     def batch(self, options: TrainOptions, generator: torch.Generator) -> Tensor:
-        """Luma (B, 1, crop, crop) in [0, 1]."""
+        """Draw luma (B, 1, crop, crop) in [0, 1]."""
         large = round(options.batch * self.options.halved)
         parts = [self.data.batch(options.batch - large, options.crop, generator)] if large < options.batch else []
         if large:
@@ -119,7 +108,7 @@ class PixelTrainer(RFTrainer):
         return thermal_like(luma(torch.cat(parts)), generator)
 
     def loss(self, batch: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss above."""
+        """Compute the loss above."""
         t, u = LAST * torch.rand(2, len(batch), generator=generator)
         t = torch.where(torch.rand(len(batch), generator=generator) < 0.1, 0.1 * u, t).clamp_min(0.002)
         s = t / (1 - t)
@@ -129,21 +118,17 @@ class PixelTrainer(RFTrainer):
         return loss, {"loss": float(loss.detach())}
 
     def validate(self, module: nn.Module, held_out: Sequence[Tensor]) -> dict[str, float]:
-        """PSNR in dB of luma at white noise of so many levels, not clipped, one evaluation."""
-        assert isinstance(module, UNet)
-        flow = RectifiedFlow(RFOptions(), module)
-        generator = torch.Generator().manual_seed(0)
-        figures = {}
+        """Measure the PSNR in dB of luma after one evaluation, for white noise of several `LEVELS`, not clipped."""
+        generator, figures = torch.Generator().manual_seed(0), dict[str, float]()
         for level in LEVELS:
             s = 2 * level / 255
             t = s / (1 + s)
-            found = []
+            ratios = []
             for image in held_out:
                 x0 = 2 * luma(image) - 1
                 x = (1 - t) * (x0 + s * torch.randn(x0.shape, generator=generator).to(x0.device))
-                clean = x0_from_velocity(x, flow.velocity(x, torch.full((1,), t, device=x.device)), t)
-                found.append(-10 * math.log10(float((clean - x0).square().mean()) / 4))
-            figures[f"psnr_{level}"] = sum(found) / len(found)
+                ratios.append(-10 * math.log10(float((_denoised(module, x, t) - x0).square().mean()) / 4))
+            figures[f"psnr_{level}"] = sum(ratios) / len(ratios)
         return figures
 
     def usage(self, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -157,10 +142,20 @@ class PixelTrainer(RFTrainer):
         }
 
 
-def _grown(network: UNet, options: RFTrainerOptions) -> UNet:
-    """The network with more residual blocks, which begin as the identity: it computes what it did before."""
-    assert isinstance(options.architecture, UNetConfig)
-    grown = UNet(options.architecture)
+def _denoised(module: nn.Module, x: Tensor, t: float) -> Tensor:
+    """Estimate x̂₀ of x_t (1, C, H, W) by one evaluation."""
+    flow = RectifiedFlow(RFOptions(), cast(UNet | NCSNpp, module))
+    return x0_from_velocity(x, flow.velocity(x, torch.full((1,), t, device=x.device)), t)
+
+
+def _continued(options: RFTrainerOptions) -> UNet:
+    """Load the network to continue from, with the residual blocks that `architecture` adds, at first the identity."""
+    network = RectifiedFlow(RFOptions(weights=options.weights)).network.module.requires_grad_(True)
+    if not isinstance(network, UNet):
+        raise OptionError(f"weights={options.weights}: no weights of a U-Net, so pixels cannot go on from them")
+    if "architecture" not in options.model_fields_set:
+        return network
+    grown = UNet(cast(UNetConfig, options.architecture))
     own, more = network.state_dict(), grown.state_dict()
     if any(name not in more or more[name].shape != tensor.shape for name, tensor in own.items()):
         raise OptionError(f"weights={options.weights}: only blocks can be added to a network, not widths changed")
@@ -176,20 +171,18 @@ class LatentTrainer(RFTrainer):
         assert isinstance(options.architecture, NCSNppConfig)
         channels = options.architecture.num_channels
         if decoder.channels not in (None, channels):
-            raise OptionError(
-                f"architecture.num_channels={channels}, but the decoder's latents have {decoder.channels}"
-            )
+            raise OptionError(f"architecture.num_channels={channels}, but the latents have {decoder.channels}")
         self.options, self.decoder = options, decoder
         self.module: NCSNpp = NCSNpp(options.architecture)
 
     def to(self, device: torch.device) -> None:
-        """The decoder computes there, too."""
+        """Compute on `device`, the decoder, too."""
         super().to(device)
         if isinstance(self.decoder, nn.Module):
             self.decoder.to(device)
 
     def loss(self, images: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Mean squared error of the velocity."""
+        """Compute the mean squared error of the velocity."""
         with torch.no_grad():
             z = self.decoder.encode(images)
         t = (torch.rand(len(z), generator=generator) ** self.options.time_power).to(z.device)
@@ -201,22 +194,18 @@ class LatentTrainer(RFTrainer):
         return loss, {"loss": float(loss.detach())}
 
     def validate(self, module: nn.Module, images: Sequence[Tensor]) -> dict[str, float]:
-        """PSNR in dB of the denoised latent at several t, beside the best that variance alone allows.
+        """Measure the PSNR in dB of denoised latents at several t, beside the best that variance alone allows.
 
         denoised_T: of x̂₀ against z, peak 1 (z has unit variance), noise level t = T. wiener_T: the same for
         x̂₀ = (1 - t) / ((1 - t)² + t²) x_t, the linear estimate for white latents.
         """
-        assert isinstance(module, NCSNpp)
-        flow = RectifiedFlow(RFOptions(), module)
-        generator = torch.Generator().manual_seed(0)
-        figures: dict[str, float] = {}
+        generator, figures = torch.Generator().manual_seed(0), dict[str, float]()
         for t in LATENT_TIMES:
             errors, linear = [], []
             for image in images:
                 z = self.decoder.encode(image)
                 x = interpolate(z, torch.randn(z.shape, generator=generator).to(z.device), t)
-                x0 = x0_from_velocity(x, flow.velocity(x, torch.full((1,), t, device=z.device)), t)
-                errors.append(float((x0 - z).square().mean()))
+                errors.append(float((_denoised(module, x, t) - z).square().mean()))
                 linear.append(float((x * (1 - t) / ((1 - t) ** 2 + t**2) - z).square().mean()))
             figures[f"denoised_{t}"] = -10 * math.log10(sum(errors) / len(errors))
             figures[f"wiener_{t}"] = -10 * math.log10(sum(linear) / len(linear))

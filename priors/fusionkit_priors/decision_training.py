@@ -1,4 +1,4 @@
-"""Training networks that decide between sources, on scenes rendered from photographs."""
+"""Trainer of networks that choose between sources, on scenes rendered from photographs."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
@@ -29,14 +29,14 @@ __all__ = [
     "smooth_noise",
 ]
 
-GAMMA = 2.2  # by which photographs become light
+GAMMA = 2.2  # from photographs to linear light
 
 
 class Rendered(NamedTuple):
-    """Lumas of N sources as a camera saw them, and without its faults, (N, B, 1, H, W) each.
+    """Rendered sources: `seen` as a camera records them, `sources` without its faults, (N, B, 1, H, W) each.
 
-    wanted: the picture to be made of them, (B, 1, H, W). owner: which source shows what is seen at a pixel, as shares
-    (N, B, 1, H, W); None where the rendering does not know.
+    wanted: the ideal fusion, (B, 1, H, W). owner: which source shows each pixel, as shares (N, B, 1, H, W); None
+    where the rendering does not know.
     """
 
     seen: Tensor
@@ -45,7 +45,7 @@ class Rendered(NamedTuple):
     owner: Tensor | None = None
 
     def to(self, device: torch.device) -> "Rendered":
-        """The same on another device."""
+        """Move all of it to another device."""
         owner = None if self.owner is None else self.owner.to(device)
         return Rendered(self.seen.to(device), self.sources.to(device), self.wanted.to(device), owner)
 
@@ -57,10 +57,10 @@ class DecisionTrainerOptions(Options):
 
 
 class DecisionTrainer(Trainer):
-    """A loss over what the weights that the network sees fit make of rendered sources.
+    """Loss on the image that the predicted weights give.
 
-    The network is given what a camera saw, its weights are applied to the sources without the camera's faults, so that
-    it learns the decision and not to undo faults.
+    The network is given sources as a camera records them, and its weights are applied to the sources without the
+    camera's faults, so that it learns to decide and not to undo faults.
     """
 
     Options = DecisionTrainerOptions
@@ -73,19 +73,19 @@ class DecisionTrainer(Trainer):
     @staticmethod
     @abstractmethod
     def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
-        """Scenes from lumas (B, 1, H, W) in [0, 1]."""
+        """Render scenes from lumas (B, 1, H, W) in [0, 1]."""
 
     @abstractmethod
     def figures(self, weights: Tensor, scene: Rendered) -> dict[str, Tensor]:
-        """What validation reports beside the PSNR, each of any shape: its mean is taken."""
+        """Compute the figures, of any shape, whose means validation reports beside the PSNR."""
 
     def batch(self, options: TrainOptions, generator: torch.Generator) -> Rendered:
-        """Scenes rendered from random crops."""
+        """Render scenes from random crops."""
         photographs = luma(self.data.batch(options.batch, options.crop, generator))
         return self.render(photographs, generator).to(self.device)
 
     def validate(self, module: nn.Module, held_out: Any) -> dict[str, float]:
-        """PSNR to the wanted picture and `figures`; rendered from centres of what was held out, two at a time."""
+        """Measure PSNR to the target and `figures` on scenes rendered from held-out images, two at a time."""
         generator, crops = torch.Generator().manual_seed(0), [centre(luma(x), 256).cpu() for x in held_out]
         found: dict[str, list[Tensor]] = {"psnr": []}
         for i in range(len(crops)):
@@ -100,12 +100,12 @@ class DecisionTrainer(Trainer):
 
 
 def in_8_bits(x: Tensor) -> Tensor:
-    """As a camera stores it: whole levels of 255, clipped."""
+    """Clip and round to whole levels of 255, as a camera stores images."""
     return (255 * x).round().div(255).clamp(0, 1)
 
 
 def cut_out(height: int, width: int, batch: int, generator: torch.Generator) -> Tensor:
-    """Blobs, and in half of the images bars, with an edge one pixel wide: (B, 1, H, W)."""
+    """Draw blobs, and in half of the images bars, with an edge one pixel wide: (B, 1, H, W)."""
 
     def edge(x: Tensor) -> Tensor:
         gx, gy = gradient(x)
@@ -123,7 +123,7 @@ def cut_out(height: int, width: int, batch: int, generator: torch.Generator) -> 
 
 
 def smooth_noise(images: Tensor, channels: int, generator: torch.Generator) -> Tensor:
-    """Noise that changes over a quarter of each of the images (B, 1, H, W): (B, channels, H, W), variance about 0.8."""
+    """Draw noise that varies over a quarter of an image, of variance about 0.8: (B, channels, H, W)."""
     coarse = torch.randn(len(images), channels, 4, 4, generator=generator)
     return F.interpolate(coarse, images.shape[-2:], mode="bicubic", align_corners=False)
 
@@ -131,7 +131,7 @@ def smooth_noise(images: Tensor, channels: int, generator: torch.Generator) -> T
 def moved(
     images: Tensor, which: Tensor, pixels: float, scale: float, bend: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Images (B, 1, H, W) shifted by up to so many pixels each way and scaled by a share of up to `scale` each way.
+    """Shift images (B, 1, H, W) by at most `pixels` each way and scale them by a factor of 1 ± `scale` at most.
 
     which: (B, 1, 1, 1), 1 for those that are moved; the others keep their bits. bend: parallax, a field of pixels
     (B or 1, 2, H or 1, W or 1).

@@ -1,4 +1,4 @@
-"""Training what tells which exposure shows a place best (`fusionkit train exposure`), on rendered brackets."""
+"""Trainer of the prior `exposure` (`fusionkit train exposure`), on rendered brackets."""
 
 import math
 
@@ -24,58 +24,21 @@ from .decision_training import (
 
 __all__ = ["ExposureTrainer", "ExposureTrainerOptions", "render"]
 
-WIDTHS = (16, 24, 32, 32, 32, 32)  # one level more than for focus: what is well exposed depends on more around it
-APART = 5.0  # stops: how much brighter one layer is lit than the other, at most
-BEYOND = 3.5  # stops that a source is exposed beyond what would suit one of the layers, at most
-KEPT = 0.04, 0.18  # of those stops that stay in the wanted picture, of what is lit and of what is not
-MIDDLE, TOWARDS = 0.48, 0.5  # mean brightness, and how far each layer is brought to it by its gamma
+WIDTHS = (16, 24, 32, 32, 32, 32)  # one level more than for focus: exposedness depends on a larger neighbourhood
+APART = 5.0  # largest difference, in stops, between the light of the two layers
+BEYOND = 3.5  # largest difference, in stops, from the exposure that suits a layer
+KEPT = 0.04, 0.18  # share of the stops kept in the target: bright layer, dark layer
+MIDDLE, TOWARDS = 0.48, 0.5  # target mean brightness; share of the way to it, by gamma
 SCALES = (1, 4, 16)  # pixels over which gradients are compared
 
 
-class ExposureTrainerOptions(DecisionTrainerOptions):
-    """Options of the trainer of the prior `exposure`."""
-
-    architecture: DecisionNetConfig = Field(DecisionNetConfig(widths=WIDTHS), description="the network")
-    edges: float = Field(1.0, ge=0, description="weight of the gradients, over 1, 4 and 16 pixels, beside brightness")
-
-
-class ExposureTrainer(DecisionTrainer):
-    """min |F - G| + edges Σ over scales of |∇F - ∇G|,  F = Σ_i w_i S_i, over the weights w that the network sees fit.
-
-    On scenes that `render` makes, where G, each part of the scene as a camera would show it that saw nothing else, is
-    known. Gradients over 16 pixels are where a dark rim round a bright window, or a cloud in a plain sky, shows.
-    """
-
-    Options = ExposureTrainerOptions
-    options: ExposureTrainerOptions
-    Net = Exposed
-
-    def loss(self, batch: Rendered, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss above, and its terms."""
-        terms = {k: v.mean() for k, v in self.figures(self.module(list(batch.seen)), batch).items()}
-        loss = terms["brightness"] + self.options.edges * terms["edges"]
-        return loss, {k: float(v.detach()) for k, v in terms.items()}
-
-    def figures(self, weights: Tensor, scene: Rendered) -> dict[str, Tensor]:
-        """The terms of the loss."""
-        fused = mixed(weights, scene.sources)
-        off = fused - scene.wanted
-        edges = [g.abs().mean() for scale in SCALES for g in gradient(F.avg_pool2d(off, scale))]
-        return {"brightness": off.abs(), "edges": torch.stack(edges).sum()}
-
-    @staticmethod
-    def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
-        """See `render`."""
-        return render(photographs, generator)
-
-
 def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
-    """Two exposures, or three, of one scene, of lumas (B, 1, H, W) in [0, 1]; B at least two.
+    """Render two or three exposures of one scene from lumas (B, 1, H, W) in [0, 1]; B at least two.
 
-    A layer of one photograph, cut out by blobs and bars, before another, in light that is up to five stops apart and
-    may vary smoothly, with glare round what is bright; exposed for the darker one or the brighter one or beyond,
-    clipped, toned by a camera's curve, with noise, in 8 bits. Wanted: each layer at a middle brightness, the light of
-    the two much less apart, as far as the sources' range allows.
+    A layer of one photograph, cut out by blobs and bars, lies before another. Their light is up to five stops apart
+    and may vary smoothly; bright parts have glare. Exposures suit the darker or the brighter layer, or go beyond; they
+    are clipped, toned by a camera's curve, noisy, in 8 bits. Target: each layer at a middle brightness, much fewer
+    stops apart, within the sources' range.
     """
     batch, _, height, width = photographs.shape
 
@@ -89,13 +52,13 @@ def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
         return y + steepness * (3 * y**2 - 2 * y**3 - y)
 
     def exposed(light: Tensor) -> Tensor:
-        """Linear light brought towards the middle, white and black staying: as a camera would choose it."""
+        """Bring linear light towards the middle as a camera would; black and white stay."""
         mean = (light ** (1 / GAMMA)).mean(dim=(2, 3), keepdim=True).clamp(0.02, 0.95)
         return light ** ((math.log(MIDDLE) / mean.log()).clamp(0.4, 1.4) ** TOWARDS)
 
     cover = cut_out(height, width, batch, generator)
     apart = APART * one() * (one() < 0.75)
-    lit = torch.where(one() < 0.5, 1.0, -1.0)  # the front layer, or the back one
+    lit = torch.where(one() < 0.5, 1.0, -1.0)  # 1: the front layer is the brighter one
     light = torch.exp2(1.2 * one() * (one() < 0.6) * smooth_noise(photographs, 1, generator))
     front, back = photographs.roll(1, 0) ** GAMMA, photographs**GAMMA
     of_front, of_back = torch.exp2(apart * (1 + lit) / 2), torch.exp2(apart * (1 - lit) / 2)
@@ -116,3 +79,36 @@ def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
     which = (torch.rand(len(flat), 1, 1, 1, generator=generator) < 0.3).float()
     seen = moved(flat, which, 4.0, 0.0, torch.zeros(1, 2, 1, 1), generator).view_as(sources)
     return Rendered(seen, sources, wanted)
+
+
+class ExposureTrainerOptions(DecisionTrainerOptions):
+    """Options of the trainer of the prior `exposure`."""
+
+    architecture: DecisionNetConfig = Field(DecisionNetConfig(widths=WIDTHS), description="the network")
+    edges: float = Field(1.0, ge=0, description="weight of the gradients, over 1, 4 and 16 pixels, beside brightness")
+
+
+class ExposureTrainer(DecisionTrainer):
+    """min |F - G| + edges Σ over scales of |∇F - ∇G|,  F = Σ_i w_i S_i, over the weights w that the network predicts.
+
+    On scenes from `render`, where the target G is known: each part of the scene as a camera exposed for it alone
+    shows it. Gradients over 16 pixels reveal a dark rim round a bright window, or a false cloud in a plain sky.
+    """
+
+    Options = ExposureTrainerOptions
+    options: ExposureTrainerOptions
+    Net = Exposed
+    render = staticmethod(render)
+
+    def loss(self, batch: Rendered, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Compute the loss above, and its terms."""
+        terms = {k: v.mean() for k, v in self.figures(self.module(list(batch.seen)), batch).items()}
+        loss = terms["brightness"] + self.options.edges * terms["edges"]
+        return loss, {k: float(v.detach()) for k, v in terms.items()}
+
+    def figures(self, weights: Tensor, scene: Rendered) -> dict[str, Tensor]:
+        """Compute the terms of the loss."""
+        fused = mixed(weights, scene.sources)
+        off = fused - scene.wanted
+        edges = [g.abs().mean() for scale in SCALES for g in gradient(F.avg_pool2d(off, scale))]
+        return {"brightness": off.abs(), "edges": torch.stack(edges).sum()}

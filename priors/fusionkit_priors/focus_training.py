@@ -1,4 +1,4 @@
-"""Training what tells which source is in focus (`fusionkit train focus`), on pairs rendered from photographs."""
+"""Trainer of the prior `focus` (`fusionkit train focus`), on pairs rendered from photographs."""
 
 from typing import NamedTuple, Self
 
@@ -27,46 +27,6 @@ __all__ = ["FocusTrainer", "FocusTrainerOptions", "render"]
 WIDEST = 10.0  # pixels: the largest radius of defocus
 
 
-class FocusTrainerOptions(DecisionTrainerOptions):
-    """Options of the trainer of the prior `focus`."""
-
-    ownership: float = Field(
-        0.01, ge=0, description="weight of being wrong about who is in focus, however little the sources differ there"
-    )
-
-
-class FocusTrainer(DecisionTrainer):
-    """min |Σ_i w_i S_i - all in focus| + ownership |w - o| / 2 over the weights w that the network sees fit.
-
-    On scenes that `render` makes, where o, which picture is focused on what is seen at a pixel, is known: also of a
-    smooth wall, where it makes no difference to these pictures, but does to others. What the network sees is moved,
-    toned and noisier than what its weights are then applied to: a lens that is focused anew changes the frame, and
-    cameras expose anew.
-    """
-
-    Options = FocusTrainerOptions
-    options: FocusTrainerOptions
-    Net = InFocus
-
-    def loss(self, batch: Rendered, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss above, and its terms."""
-        weights = self.module(list(batch.seen))
-        difference = (mixed(weights, batch.sources) - batch.wanted).abs().mean()
-        wrong = self.figures(weights, batch)["wrong"].mean()
-        figures = {"difference": float(difference.detach()), "wrong": float(wrong.detach())}
-        return difference + self.options.ownership * wrong, figures
-
-    def figures(self, weights: Tensor, scene: Rendered) -> dict[str, Tensor]:
-        """The share that is taken from the wrong picture."""
-        assert scene.owner is not None
-        return {"wrong": (weights - scene.owner).abs().sum(0) / 2}
-
-    @staticmethod
-    def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
-        """See `render`."""
-        return render(photographs, generator)
-
-
 class _Layer(NamedTuple):
     """Linear light times cover, and cover: (B, 1, H, W), each blurred by 0, 1/3, 2/3 and 1 of a radius."""
 
@@ -75,22 +35,23 @@ class _Layer(NamedTuple):
 
     @classmethod
     def of(cls, light: Tensor, cover: Tensor, radius: Tensor, round_: Tensor) -> Self:
-        """A layer and its blurs; radius: (B,) pixels, round_: (B,), discs where true, else Gaussians."""
+        """Blur a layer; radius: (B,) pixels. round_: (B,), discs where true, else Gaussians."""
         blurred = [_defocus(torch.cat([light * cover, cover], dim=1), k / 3 * radius, round_) for k in range(4)]
         return cls([x[:, :1] for x in blurred], [x[:, 1:] for x in blurred])
 
     def at(self, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Both at a share (B, 1, H, W) or (B, 1, 1, 1) of the radius, between the blurs that there are."""
+        """Interpolate both between the blurs, at a share (B, 1, H, W) or (B, 1, 1, 1) of the radius."""
         weights = [(1 - (3 * share - k).abs()).clamp_min(0) for k in range(4)]
         light, cover = (sum((w * x for w, x in zip(weights, part, strict=True)), torch.zeros(())) for part in self)
         return light, cover
 
 
 def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
-    """Two pictures, or three, of one scene at different focus, of lumas (B, 1, H, W) in [0, 1]; B at least two.
+    """Render two or three pictures of one scene at different focus from lumas (B, 1, H, W) in [0, 1]; B at least two.
 
-    A layer of one photograph, cut out by blobs and bars, before another that may recede; either may be smooth, or have
-    lights far beyond white, which defocus spreads into discs. Blurred in linear light, the front over its edge.
+    A layer of one photograph, cut out by blobs and bars, lies before another that may recede; either may be smooth, or
+    have lights far brighter than white, which defocus spreads into discs. Blurring is in linear light; the front's
+    blur extends over its edge.
     """
     batch, _, height, width = photographs.shape
 
@@ -112,13 +73,13 @@ def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
     back = _Layer.of(scenery(photographs), torch.ones_like(photographs), radius, round_)
     cover = cut_out(height, width, batch, generator)
     front = _Layer.of(scenery(photographs.roll(1, 0)), cover, (0.4 + 0.6 * draw(batch)) * radius, round_)
-    # how far behind the nearest place in focus the ground is: everywhere the same, or it recedes
+    # distance of the ground behind the nearest plane of focus: everywhere the same, or it recedes
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     angle = 6.2832 * one()
     ramp = (0.5 + (x * angle.cos() + y * angle.sin()) * (0.3 + one())).clamp(0, 1)
     depth = torch.where(one() < 0.35, ramp, torch.ones_like(ramp))
     middle = [torch.full_like(angle, 0.5)] if float(draw(1)) < 0.2 else []
-    never = 0.15 * one() * (one() < 0.4)  # the least blur, where nothing is quite in focus
+    never = 0.15 * one() * (one() < 0.4)  # the least blur: sometimes nothing is quite in focus
     planes = [torch.zeros_like(angle), torch.ones_like(angle), *middle]  # where each picture is focused
 
     def shoot(behind: Tensor, before: Tensor) -> Tensor:
@@ -135,11 +96,11 @@ def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
 
 
 def _defocus(x: Tensor, radius: Tensor, round_: Tensor) -> Tensor:
-    """Images (B, C, H, W) blurred by discs of these radii (B,), or by Gaussians of the same variance."""
+    """Blur images (B, C, H, W) by discs of these radii (B,), or by Gaussians of the same variance."""
     margin = int(WIDEST) + 2
     padded = F.pad(x, (margin,) * 4, mode="replicate")
     height, width = padded.shape[-2:]
-    fy, fx = (torch.fft.fftfreq(n) * n for n in (height, width))  # whole numbers: places round the corner
+    fy, fx = (torch.fft.fftfreq(n) * n for n in (height, width))  # whole pixels, modulo the size
     distance = torch.sqrt(fy[:, None].square() + fx.square())
     r = radius.view(-1, 1, 1, 1)
     disc = (r + 0.5 - distance).clamp(0, 1)
@@ -152,9 +113,9 @@ def _defocus(x: Tensor, radius: Tensor, round_: Tensor) -> Tensor:
 
 
 def _seen(sources: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of them moved by some pixels, half brighter or darker or of another contrast; with noise, in 8 bits.
+    """Move half of the sources by some pixels, change brightness or contrast of half; add noise; round to 8 bits.
 
-    Of both halves one half is so by a field that varies over the image: parallax, and another light.
+    Half of these changes vary over the image: parallax, and uneven light.
     """
     x = sources.flatten(0, 1)
 
@@ -170,3 +131,38 @@ def _seen(sources: Tensor, generator: torch.Generator) -> Tensor:
     level = torch.where(one() > 0.25, 8.0, 1.5) * (one() + 0.5) / 255
     x = x + level * torch.randn(x.shape, generator=generator)
     return in_8_bits(x).view_as(sources)
+
+
+class FocusTrainerOptions(DecisionTrainerOptions):
+    """Options of the trainer of the prior `focus`."""
+
+    ownership: float = Field(
+        0.01, ge=0, description="weight of a source that is not in focus, even where the sources hardly differ"
+    )
+
+
+class FocusTrainer(DecisionTrainer):
+    """min |Σ_i w_i S_i - all in focus| + ownership |w - o| / 2 over the weights w that the network predicts.
+
+    On scenes from `render`, where the picture o that is in focus at each pixel is known. On a smooth wall o makes no
+    difference to these pictures, but does to others. The network is given sources that are moved, toned and noisier
+    than those its weights are applied to: refocusing a lens changes the frame, and cameras change their exposure.
+    """
+
+    Options = FocusTrainerOptions
+    options: FocusTrainerOptions
+    Net = InFocus
+    render = staticmethod(render)
+
+    def loss(self, batch: Rendered, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Compute the loss above, and its terms."""
+        weights = self.module(list(batch.seen))
+        difference = (mixed(weights, batch.sources) - batch.wanted).abs().mean()
+        wrong = self.figures(weights, batch)["wrong"].mean()
+        figures = {"difference": float(difference.detach()), "wrong": float(wrong.detach())}
+        return difference + self.options.ownership * wrong, figures
+
+    def figures(self, weights: Tensor, scene: Rendered) -> dict[str, Tensor]:
+        """Compute the share taken from a picture that is not in focus."""
+        assert scene.owner is not None
+        return {"wrong": (weights - scene.owner).abs().sum(0) / 2}

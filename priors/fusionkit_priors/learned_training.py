@@ -1,4 +1,4 @@
-"""Training the learned prior (`fusionkit train learned`), on real pairs or on pairs rendered from photographs."""
+"""Trainer of the prior `learned` (`fusionkit train learned`), on real pairs or pairs rendered from photographs."""
 
 from typing import Any, Literal
 
@@ -36,9 +36,9 @@ class LearnedTrainerOptions(Options):
 class LearnedTrainer(Trainer):
     """min  edges |∇F - ∇S*| + structure (1 - SSIM(F, S°)) + brightness |G * (F - T)|, without references.
 
-    S*: at each pixel the gradient that is the strongest over 3x3 pixels; S°: the source of the larger local variance;
-    T: the brightness that `evidence` asks for, so that hot objects are bright and all else stays as the reference has
-    it; G: a Gaussian of 4 pixels. Of photographs, pairs are rendered (`render`).
+    S*: the source whose gradient is the strongest over 3x3 pixels; S°: the source of the largest local variance;
+    T: the brightness by evidence of heat, which makes hot objects bright and keeps the reference's brightness
+    elsewhere; G: a Gaussian of 4 pixels. From photographs, pairs are rendered (`render`).
     """
 
     Options = LearnedTrainerOptions
@@ -50,26 +50,27 @@ class LearnedTrainer(Trainer):
 
     @classmethod
     def learns_from(cls, options: LearnedTrainerOptions) -> tuple[Literal["images", "pairs"], ...]:
-        """Photographs, or pairs."""
+        """Name both kinds: photographs and pairs."""
         return ("images", "pairs")
 
     def batch(self, options: TrainOptions, generator: torch.Generator) -> Tensor:
-        """Lumas (2, B, 1, crop, crop), the reference last."""
+        """Draw lumas (2, B, 1, crop, crop), the reference last."""
         drawn = self.data.batch(options.batch, options.crop, generator)
         pairs = torch.stack([luma(x) for x in drawn]) if self.paired else render(luma(drawn), generator)
         return pairs.to(self.device)
 
     def loss(self, batch: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss above, and its terms."""
-        silent = torch.zeros(len(batch), batch.shape[1], 1, 1, 1, device=batch.device)
-        fused = fuse(batch, *self.module(batch, len(batch) - 1, silent))
-        terms = self._terms(fused, batch)
+        """Compute the loss above, and its terms."""
+        terms = self._terms(self.module, batch)
         weights = (self.options.edges, self.options.structure, self.options.brightness)
         total = sum((w * term for w, term in zip(weights, terms.values(), strict=True)), torch.zeros(()))
         return total, {name: float(term.detach()) for name, term in terms.items()}
 
     @staticmethod
-    def _terms(fused: Tensor, lumas: Tensor) -> dict[str, Tensor]:
+    def _terms(network: nn.Module, lumas: Tensor) -> dict[str, Tensor]:
+        """Fuse lumas (2, B, 1, H, W) by the network and compute the terms of the loss."""
+        silent = torch.zeros(len(lumas), lumas.shape[1], 1, 1, 1, device=lumas.device)
+        fused = fuse(lumas, *network(lumas, len(lumas) - 1, silent))
         with torch.no_grad():
             fields = [gradient(y) for y in lumas]
             strongest = argmax([box_mean(x.square() + y.square(), 1) for x, y in fields])
@@ -85,24 +86,22 @@ class LearnedTrainer(Trainer):
         return {"edges": edges.mean(), "structure": 1 - similar.mean(), "brightness": drift.mean()}
 
     def validate(self, module: nn.Module, held_out: Any) -> dict[str, float]:
-        """Mean terms of the loss on what was held out, centres of at most 256 pixels a side."""
+        """Average the terms of the loss over centres, at most 256 pixels a side, of held-out images."""
         generator, seen = torch.Generator().manual_seed(0), dict[str, float]()
         for scene in held_out:
             parts = [centre(luma(x), 256) for x in (scene if self.paired else (scene,))]
             pair = torch.stack(parts) if self.paired else render(parts[0].cpu(), generator).to(self.device)
-            silent = torch.zeros(len(pair), 1, 1, 1, 1, device=pair.device)
-            for name, term in self._terms(fuse(pair, *module(pair, len(pair) - 1, silent)), pair).items():
+            for name, term in self._terms(module, pair).items():
                 seen[name] = seen.get(name, 0.0) + float(term) / len(held_out)
         return seen
 
 
 def render(photographs: Tensor, generator: torch.Generator) -> Tensor:
-    """Pairs like infrared and visible ones, of photographs (B, 1, H, W) in [0, 1]: (2, B, 1, H, W), visible last.
+    """Render infrared and visible images from photographs (B, 1, H, W) in [0, 1]: (2, B, 1, H, W), visible last.
 
-    Infrared: another material's response to the same scene, a smooth random curve of its brightness (it may turn
-    round), with fine texture lost and a detector's grain; hot bodies, as ellipses on each other, at 0.75 to 1. Visible:
-    the photograph, a third of them as by night, a third under a patch of haze or glare; the bodies are as dark as a
-    coat, or not seen.
+    Infrared: a smooth random curve of the photograph's brightness, which need not rise, without fine texture and with
+    a detector's grain; hot bodies of two ellipses each at 0.75 to 1. Visible: the photograph, a third of them as at
+    night, a third under a patch of haze or glare; bodies are dark as a coat, or invisible.
     """
     batch, _, height, width = photographs.shape
 

@@ -8,8 +8,8 @@ A package subclasses the contract of its kind, names its plug-in, and gets the t
         name = "mine"
         options = {"strength": 2.0}     # to test with other options than the defaults
 
-Tests find the plug-in as users do, through its entry point: install the package first (`pip install -e .`). A test of
-a promise that the plug-in does not make is skipped, with the reason (`pytest -rs`).
+Tests find the plug-in as users do, through its entry point: install the package first (`pip install -e .`). A test that
+does not apply to the plug-in is skipped, with the reason (`pytest -rs`).
 """
 
 from .colors import ColorSpaceContract

@@ -1,4 +1,4 @@
-"""What a colour space promises."""
+"""Contract of colour spaces."""
 
 from typing import ClassVar
 
@@ -13,25 +13,23 @@ __all__ = ["ColorSpaceContract"]
 
 
 class ColorSpaceContract(PluginContract):
-    """What a colour space promises: see `fusionkit.contracts.ColorSpace`. exact: `merge` inverts `split`."""
+    """Contract of a colour space: see `fusionkit.contracts.ColorSpace`. exact: `merge` inverts `split`."""
 
     kind = "color-space"
     exact: ClassVar[bool] = True
 
     def sources(self, *images: Tensor) -> Sources:
-        """Sources with the luma of this space, as a pipeline makes them."""
+        """Make sources with the luma of this space, as a pipeline does."""
         space: ColorSpace = self.make()
         return Sources(images, tuple(space.split(image)[0] for image in images))
 
     @pytest.mark.parametrize("channels", [1, 3])
     def test_luma_is_in_range_and_of_one_channel(self, channels: int) -> None:
-        """For colour and for grey."""
         luma, _ = self.make().split(random_images(2, channels, 9, 11)[0])
         assert luma.shape == (2, 1, 9, 11)
         assert -1e-4 <= float(luma.min()) <= float(luma.max()) <= 1 + 1e-4
 
     def test_merge_inverts_split(self) -> None:
-        """An image that is split and merged keeps its colours."""
         if not self.exact:
             pytest.skip("`exact` is False: it drops colour")
         space: ColorSpace = self.make()

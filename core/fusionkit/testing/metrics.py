@@ -1,9 +1,10 @@
-"""What a metric and a detector promise."""
+"""Contracts of metrics and of detectors."""
 
 import math
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,22 +20,20 @@ __all__ = ["DetectorContract", "MetricContract"]
 
 @cache
 def _streets(count: int) -> tuple[Tensor, ...]:
-    """Mean, infrared and visible image of `count` rendered streets: (B, 3, H, W) each."""
+    """Render `count` streets: mean, infrared and visible image, (B, 3, H, W) each."""
     pairs = [infrared_visible((176, 208), seed=seed) for seed in range(count)]
-    infrared, visible = (
-        torch.stack([torch.from_numpy(image).float().permute(2, 0, 1).expand(3, -1, -1) for image in images])
-        for images in zip(*pairs, strict=True)
-    )
+    stacks = (torch.from_numpy(np.stack(images)).float().permute(0, 3, 1, 2) for images in zip(*pairs, strict=True))
+    infrared, visible = (stack.expand(-1, 3, -1, -1) for stack in stacks)
     return (infrared + visible) / 2, infrared, visible
 
 
 class MetricContract(PluginContract):
-    """What a metric promises: see `fusionkit.contracts.Metric`."""
+    """Contract of a metric: see `fusionkit.contracts.Metric`."""
 
     kind = "metric"
 
     def images(self, count: int) -> Sequence[Tensor]:
-        """A fused image and its sources, (count, 1 or 3, H, W) each, for which the metric has values.
+        """Return a fused image and its sources, (count, 1 or 3, H, W) each, for which the metric has values.
 
         By default the mean of an infrared and a visible image, 176x208; luma unless the metric has `color`.
         """
@@ -42,13 +41,12 @@ class MetricContract(PluginContract):
         return [image if color else image.mean(1, keepdim=True) for image in _streets(count)]
 
     def measure(self, images: Sequence[Tensor]) -> Tensor:
-        """The values (B,) of a fused image and its sources."""
+        """Measure a fused image and its sources, the first of `images`: (B,)."""
         metric: Metric = self.make()
         fused, *sources = images
         return metric(fused, make_sources(*sources))
 
     def test_it_states_its_definition(self) -> None:
-        """Definition, range, version."""
         metric: Metric = self.make()
         assert len(metric.definition) > 20, "state the definition: formula, logarithm, windows, sum or mean"
         low, high = metric.range
@@ -56,20 +54,18 @@ class MetricContract(PluginContract):
         assert metric.version
 
     def test_its_record_says_which_way_is_better(self) -> None:
-        """As the class does."""
         record = get_registry().find(self.kind, self.name).record
         assert isinstance(record, MetricRecord)
         assert record.higher_is_better == self.make().higher_is_better
 
     def test_values_are_one_per_image_and_in_range(self) -> None:
-        """nan is allowed where the definition has no value."""
+        """A value may be nan where the definition has none."""
         values = self._measured(self.images(2))
         assert values.shape == (2,)
         low, high = self.make().range
         assert all(bool(v.isnan()) or low <= float(v) <= high for v in values)
 
     def test_an_image_does_not_depend_on_its_neighbours(self) -> None:
-        """Each pair of a batch gets the value it gets alone."""
         images = self.images(3)
         together = self._measured(images)
         assert_alone(together, lambda one: self.measure([x[one] for x in images]), self.tolerance, 1e-5)
@@ -94,16 +90,15 @@ class MetricContract(PluginContract):
 
 
 class DetectorContract(PluginContract):
-    """What a detector promises: see `fusionkit.contracts.Detector`."""
+    """Contract of a detector: see `fusionkit.contracts.Detector`."""
 
     kind = "detector"
 
     def scene(self) -> Tensor:
-        """An image (1, 3, H, W) with objects that the detector knows; by default a street with people."""
+        """Return an image (1, 3, H, W) with objects that the detector knows; by default a street with people."""
         return torch.from_numpy(infrared_visible()[1]).float().permute(2, 0, 1)[None]
 
     def test_it_states_its_definition(self) -> None:
-        """Definition and version."""
         detector: Detector = self.make()
         assert len(detector.definition) > 20, "state the definition: method, model, thresholds"
         assert detector.version

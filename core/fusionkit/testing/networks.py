@@ -1,4 +1,4 @@
-"""What a velocity field and an autoencoder promise."""
+"""Contracts of velocity fields and of autoencoders."""
 
 from collections.abc import Sequence
 
@@ -14,18 +14,18 @@ __all__ = ["BackboneContract", "DecoderContract"]
 
 
 class BackboneContract(PluginContract):
-    """What a velocity field promises: see `fusionkit.contracts.Backbone`."""
+    """Contract of a velocity field: see `fusionkit.contracts.Backbone`."""
 
     kind = "backbone"
 
     def velocity(self, x: Tensor, t: Sequence[float]) -> Tensor:
-        """The field at x and t, without gradients."""
+        """Evaluate the field at x and t, without gradients."""
         backbone: Backbone = self.make()
         with torch.no_grad():
             return backbone.velocity(x, torch.tensor(t))
 
     def images(self, batch: int, size: tuple[int, int]) -> Tensor:
-        """Noise with the channels that the backbone wants."""
+        """Make noise with the channels of the backbone."""
         backbone: Backbone = self.make()
         return random_images(batch, backbone.channels or 3, *size)[0]
 
@@ -46,7 +46,6 @@ class BackboneContract(PluginContract):
         assert bool(self.velocity(self.images(1, (16, 16)), [t]).isfinite().all())
 
     def test_an_image_does_not_depend_on_its_neighbours(self) -> None:
-        """Each image has its own time."""
         x, times = self.images(3, (16, 24)), [0.9, 0.5, 0.1]
         assert_alone(self.velocity(x, times), lambda one: self.velocity(x[one], times[one]), self.tolerance, 1e-4)
 
@@ -63,12 +62,12 @@ class BackboneContract(PluginContract):
 
 
 class DecoderContract(PluginContract):
-    """What an autoencoder promises: see `fusionkit.contracts.Decoder`."""
+    """Contract of an autoencoder: see `fusionkit.contracts.Decoder`."""
 
     kind = "decoder"
 
     def round_trip(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The latent, and the image decoded from it."""
+        """Return the latent, and the image decoded from it."""
         decoder: Decoder = self.make()
         with torch.no_grad():
             z = decoder.encode(image)
@@ -76,7 +75,7 @@ class DecoderContract(PluginContract):
 
     @pytest.mark.parametrize("size", [(32, 48), (31, 37), (9, 20), (1, 1)])
     def test_any_size_comes_back(self, size: tuple[int, int]) -> None:
-        """Latents have the stated factor; decoding gives the size that was asked for, twice the same."""
+        """Latents have the stated factor; decoding gives the stated size, twice the same."""
         image = random_images(1, 3, *size)[0]
         check_inputs = unchanged(image)
         decoder: Decoder = self.make()
@@ -96,13 +95,11 @@ class DecoderContract(PluginContract):
         assert self.round_trip(random_images(1, 3, 24, 32)[0])[0].shape[1] == decoder.channels
 
     def test_lossless_is_true(self) -> None:
-        """decode(encode(image)) is the image."""
         if not self.make().lossless:
             pytest.skip("`lossless` is False: it may lose detail")
         image = random_images(1, 3, 24, 32)[0]
         torch.testing.assert_close(self.round_trip(image)[1], image, atol=1e-6, rtol=0)
 
     def test_an_image_does_not_depend_on_its_neighbours(self) -> None:
-        """Each image of a batch gets the result it gets alone."""
         images = random_images(3, 3, 24, 32)[0]
         assert_alone(self.round_trip(images)[1], lambda one: self.round_trip(images[one])[1], self.tolerance)

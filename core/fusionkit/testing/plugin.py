@@ -1,4 +1,4 @@
-"""What every kind of plug-in promises, and the images that the tests of all kinds are made of."""
+"""The contract of every kind of plug-in, and the images that all contracts test with."""
 
 import subprocess
 import sys
@@ -27,13 +27,13 @@ assert "torch" not in sys.modules, "importing " + {distribution!r} + " to list i
 
 
 def random_images(*shape: int, count: int = 1, seed: int = 0) -> list[Tensor]:
-    """`count` images of uniform noise in [0, 1]: (B, C, H, W) each."""
+    """Draw `count` images of uniform noise in [0, 1]: (B, C, H, W) each."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.rand(*shape, generator=generator) for _ in range(count)]
 
 
 def make_sources(*images: Tensor) -> Sources:
-    """Sources of images (B, 3 or 1, H, W); the last one is the reference."""
+    """Make sources of images (B, 3 or 1, H, W); the last one is the reference."""
     return Sources.of(images, lambda image: image.mean(1, keepdim=True))
 
 
@@ -56,15 +56,15 @@ def assert_alone(together: Tensor, alone: Callable[[slice], Tensor], atol: float
 
 
 class PluginContract:
-    """What every plug-in promises: it is found, listed cheaply, and its options are strict and explained."""
+    """Contract of every plug-in: it is found, listed cheaply, and its options are strict and explained."""
 
     kind: ClassVar[str]
     name: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
-    tolerance: ClassVar[float] = 2e-4  # between results that were computed in different batches
+    tolerance: ClassVar[float] = 2e-4  # largest difference between results of an image in different batches
 
     def make(self) -> Any:
-        """The plug-in as a pipeline builds it; a module is frozen, in evaluation mode."""
+        """Make the plug-in as a pipeline does; a module is frozen, in evaluation mode."""
         plugin = get_registry().create(self.kind, self.name, dict(self.options))
         return plugin.eval().requires_grad_(False) if isinstance(plugin, torch.nn.Module) else plugin
 
@@ -82,7 +82,6 @@ class PluginContract:
         assert done.returncode == 0, done.stderr
 
     def test_a_misspelt_option_is_refused(self) -> None:
-        """Unknown options are errors."""
         with pytest.raises(OptionError, match="no_such_option"):
             get_registry().create(self.kind, self.name, {**self.options, "no_such_option": 1})
 
@@ -96,5 +95,4 @@ class PluginContract:
             assert field.description, f"option {key} is not described"
 
     def test_options_can_be_recorded(self) -> None:
-        """A manifest holds them as JSON."""
         assert isinstance(self.make().options.model_dump(mode="json"), dict)

@@ -1,4 +1,4 @@
-"""What a fusion prior promises."""
+"""Contract of fusion priors."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ __all__ = ["PriorContract"]
 
 
 class PriorContract(PluginContract):
-    """What a fusion prior promises: see `fusionkit.contracts.Prior`.
+    """Contract of a fusion prior: see `fusionkit.contracts.Prior`.
 
     stretches: the result is stretched to the full range, so that constant sources do not stay as they are.
     """
@@ -25,7 +25,7 @@ class PriorContract(PluginContract):
     stretches: ClassVar[bool] = False
 
     def correct(self, x0: Tensor, sources: Sources, steps: int = 1, prior: Prior | None = None) -> Tensor:
-        """`steps` corrections in a row, by the given prior or by a new one."""
+        """Correct `steps` times, by the given prior or by a new one."""
         prior = self.make() if prior is None else prior
         state = prior.start(sources)
         with torch.no_grad():
@@ -35,7 +35,6 @@ class PriorContract(PluginContract):
 
     @pytest.mark.parametrize("size", SIZES)
     def test_any_size_is_kept_finite_and_inputs_untouched(self, size: tuple[int, int]) -> None:
-        """Shape, type and finiteness; nothing is changed in place."""
         x0, *images = random_images(1, 1, *size, count=3)
         sources = make_sources(*images)
         check_inputs = unchanged(x0, *sources.images, *sources.luma)
@@ -56,7 +55,6 @@ class PriorContract(PluginContract):
 
     @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
     def test_equal_constant_sources_stay_as_they_are(self, value: float) -> None:
-        """There is nothing to choose between them."""
         if self.stretches:
             pytest.skip("`stretches`: the result is stretched to the full range")
         image = torch.full((1, 1, 16, 16), value)
@@ -99,7 +97,6 @@ class PriorContract(PluginContract):
         assert torch.autograd.gradcheck(lambda x: prior.energy(x, sources), x0.requires_grad_())
 
     def test_it_says_truly_that_it_has_no_energy(self) -> None:
-        """With `has_energy = False`, asking for one is an error."""
         prior: Prior = self.make()
         if prior.has_energy:
             pytest.skip("`has_energy` is True: its gradient is tested")

@@ -1,4 +1,4 @@
-"""What a reader promises."""
+"""Contract of readers."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,10 +17,10 @@ __all__ = ["ReaderContract"]
 
 
 class ReaderContract(PluginContract):
-    """What a reader promises: see `fusionkit.contracts.Reader`.
+    """Contract of a reader: see `fusionkit.contracts.Reader`.
 
     write: makes an example file; tests that need one are skipped without it. extension: of that file, by default the
-    record's first one. precision: how far stored values may be off.
+    record's first one. precision: largest error of stored values.
     """
 
     kind = "reader"
@@ -32,7 +32,7 @@ class ReaderContract(PluginContract):
         pytest.skip("`write` is missing: it makes the example file")
 
     def example(self, folder: Path) -> tuple[Path, "np.ndarray[Any, Any]"]:
-        """The example file and the values in it."""
+        """Make the example file; returns its path and the values in it."""
         record = get_registry().find(self.kind, self.name).record
         assert isinstance(record, ReaderRecord)
         path = folder / f"example{self.extension or record.extensions[0]}"

@@ -1,4 +1,4 @@
-"""What a stage promises."""
+"""Contract of stages."""
 
 import pytest
 import torch
@@ -11,16 +11,16 @@ __all__ = ["StageContract"]
 
 
 class StageContract(PluginContract):
-    """What a stage promises: see `fusionkit.contracts.Stage`."""
+    """Contract of a stage: see `fusionkit.contracts.Stage`."""
 
     kind = "stage"
 
     def sources(self, *shape: int) -> Sources:
-        """Two colour sources."""
+        """Make two colour sources."""
         return Sources.of(random_images(*shape, count=2))
 
     def around(self, sources: Sources) -> Tensor:
-        """The stage around a fusion that takes the mean."""
+        """Apply the stage around a fusion that takes the mean."""
         stage: Stage = self.make()
         seen = stage.before(sources)
         return stage.after(torch.stack(list(seen.images)).mean(0), sources)
@@ -38,7 +38,6 @@ class StageContract(PluginContract):
 
     @pytest.mark.parametrize("size", SIZES)
     def test_the_result_has_the_sources_size_again(self, size: tuple[int, int]) -> None:
-        """Whatever size the fusion worked at."""
         result = self.around(self.sources(1, 3, *size))
         assert result.shape == (1, 3, *size)
         assert bool(result.isfinite().all())
@@ -48,7 +47,6 @@ class StageContract(PluginContract):
         assert torch.equal(self.around(self.sources(1, 3, 24, 40)), self.around(self.sources(1, 3, 24, 40)))
 
     def test_an_image_does_not_depend_on_its_neighbours(self) -> None:
-        """Each image of a batch gets the result it gets alone."""
         sources = self.sources(3, 3, 24, 40)
         together = self.around(sources)
         assert_alone(together, lambda one: self.around(sources.select([one.start])), self.tolerance)
