@@ -15,7 +15,7 @@ class IdentityOptions(Options):
     """Options of the backbone `identity`."""
 
     estimate: Literal["input", "zeros"] = Field(
-        "input", description="the clean estimate: x_t as it is, or zeros, for a method whose network is silenced"
+        "input", description="the clean estimate: x_t as it is, or zeros, as from a silenced network"
     )
 
 

@@ -6,14 +6,14 @@ from torch import Tensor
 
 __all__ = ["add_noise", "thermal_like"]
 
-ROWS, STRIPES, SIGNAL, CLIPPED = 0.04, 0.03, 0.03, 0.15  # shares of the images; the other noise is white
+ROWS, STRIPES, SIGNAL, CLIPPED = 0.04, 0.03, 0.03, 0.15  # shares of the images; others have white noise
 
 
 def add_noise(x0: Tensor, s: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """y and its noise ε = (y - x₀) / s, for images x₀ (B, 1, H, W) in [-1, 1] and deviations s (B,).
+    """Add noise of deviations s (B,) to images x₀ (B, 1, H, W) in [-1, 1]: y and its noise ε = (y - x₀) / s.
 
-    A share of the images each: noise low-passed along rows over 3 to 9 pixels; offsets of whole columns; variance that
-    grows with x₀, one on average; all of these mixed with white noise, of deviation one together. Some are clipped.
+    Shares of the images have noise low-passed along rows over 3 to 9 pixels, or offsets of whole columns, either mixed
+    with white noise to deviation one, or variance that grows with x₀, one on average. Some are clipped.
     """
     noise = torch.randn(x0.shape, generator=generator)
     kinds = torch.rand(len(x0), generator=generator).tolist()
@@ -33,19 +33,19 @@ def add_noise(x0: Tensor, s: Tensor, generator: torch.Generator) -> tuple[Tensor
 
 
 def _along_rows(like: Tensor, generator: torch.Generator) -> Tensor:
-    """White noise averaged over a window along x, of deviation one: (1, H, W)."""
+    """Draw white noise averaged over a window along x, of deviation one: (1, H, W)."""
     radius = 1 + int(torch.randint(4, (1,), generator=generator))
     wide = torch.randn(1, like.shape[-2], like.shape[-1] + 2 * radius, generator=generator)
     return F.avg_pool1d(wide, 2 * radius + 1, 1) * (2 * radius + 1) ** 0.5
 
 
 def _striped(like: Tensor, generator: torch.Generator) -> Tensor:
-    """One offset a column, as of an uncorrected microbolometer: (1, H, W)."""
+    """Draw one offset a column, as an uncorrected microbolometer has: (1, H, W)."""
     return torch.randn(1, 1, like.shape[-1], generator=generator).expand(like.shape)
 
 
 def thermal_like(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Photographs (B, 1, H, W) in [0, 1] made a little like thermal images: turned, a fifth inverted, a third flat."""
+    """Make photographs (B, 1, H, W) in [0, 1] more like thermal images: turned, a fifth inverted, a third flat."""
     turns = torch.randint(4, (len(x),), generator=generator).tolist()
     x = torch.stack([torch.rot90(image, turn, (-2, -1)) for image, turn in zip(x, turns, strict=True)])
     inverted, flat, gain, level = torch.rand(4, len(x), 1, 1, 1, generator=generator)

@@ -1,4 +1,4 @@
-"""The backbone `rf`: a rectified flow by one of two networks."""
+"""The backbone `rf`: a rectified flow by a U-Net or an NCSN++."""
 
 from typing import Annotated, Any, Literal
 
@@ -33,17 +33,17 @@ def _build(architecture: NCSNppConfig | UNetConfig) -> NCSNpp | UNet:
 
 
 class RFOptions(Options):
-    """Options of the backbone `rf`; all but the weights are for networks of the published kind (NCSN++)."""
+    """Options of the backbone `rf`; all but `weights` apply to networks of the published kind (NCSN++)."""
 
     weights: WeightsName = Field(
         "rf-luma", description="name of shipped or imported weights, or a .safetensors file with its .json"
     )
     output: Literal["velocity", "x0"] = Field(
         "velocity",
-        description="what the network's output is taken for; x0: the clean image, as the released RFfusion does",
+        description="meaning of the network's output; x0: the clean image, as the released RFfusion takes it",
     )
     centered: bool | None = Field(
-        None, description="whether the network takes its input as it is, or applies 2x - 1; by default as trained"
+        None, description="whether the network's input is in [-1, 1], or it applies 2x - 1; by default as trained"
     )
     time: Literal["exact", "shifted"] = Field(
         "exact",
@@ -52,7 +52,7 @@ class RFOptions(Options):
 
 
 class RFConventions(BaseModel):
-    """How the network is used, from the JSON beside the weights."""
+    """Use of the network, from the JSON beside the weights."""
 
     domain: Literal["latent", "pixel", "any"] = "latent"
     decoder: str = "vq"
@@ -72,26 +72,26 @@ class RectifiedFlow(nn.Module, Backbone):
     LABEL = 999.0
     EPS = 1e-3
 
-    def __init__(
-        self, options: RFOptions, network: NCSNpp | UNet | None = None, conventions: RFConventions | None = None
-    ) -> None:
+    def __init__(self, options: RFOptions, network: NCSNpp | UNet | None = None) -> None:
         super().__init__()
         self.options = options
         self.network = Network(network or options.weights, _build, Architecture, kind="backbone rf", otherwise=FALLBACK)
         self.provenance = self.network.provenance
         if options.centered is not None and isinstance(self.network.architecture, NCSNppConfig):
             self.network.architecture = self.network.architecture.model_copy(update={"centered": options.centered})
-        odd = [name for name in ("output", "centered", "time") if name in options.model_fields_set]
-        if odd and isinstance(self.network.architecture, UNetConfig):
-            raise OptionError(f"backbone rf: {odd[0]} is for networks of the published kind, {options.weights} is none")
-        conventions = conventions or self.network.conventions(RFConventions)
+        unread = [name for name in ("output", "centered", "time") if name in options.model_fields_set]
+        if unread and isinstance(self.network.architecture, UNetConfig):
+            raise OptionError(
+                f"backbone rf: {unread[0]} is for networks of the published kind, {options.weights} is none"
+            )
+        conventions = self.network.conventions(RFConventions)
         self.channels = self.network.architecture.num_channels
         self.multiple, self.overlap = self.network.multiple, self.network.overlap
         self.domain, self.restores = conventions.domain, conventions.restores
         self.decoder, self.decoder_options = conventions.decoder, conventions.decoder_options
 
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """v at x_t (B, channels, H, W) of any size and t (B,)."""
+        """Compute v at x_t (B, channels, H, W) of any size and t (B,)."""
         time = t.view(-1, 1, 1, 1)
         if isinstance(self.network.architecture, UNetConfig):
             signal = (1 - time).clamp_min(self.EPS)

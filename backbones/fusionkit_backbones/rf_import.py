@@ -1,4 +1,4 @@
-"""Published rectified-flow and score-SDE checkpoints -> weights for the backbone `rf`."""
+"""Importer of published rectified-flow and score-SDE checkpoints for the backbone `rf`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +25,7 @@ class RFImporter(CheckpointImporter):
     """
 
     def recognises(self, checkpoint: Any) -> bool:
-        """Whether tensors have names of NCSN++ modules."""
+        """Tell whether tensors have names of NCSN++ modules."""
         return any(name.startswith("all_modules.") for name in state_dict(checkpoint))
 
     def convert(self, checkpoint: Any, config: Mapping[str, Any] | None) -> Imported:
@@ -40,10 +40,8 @@ class RFImporter(CheckpointImporter):
         else:
             trained = [name for name, p in network.named_parameters() if p.requires_grad]
             if len(average) != len(trained):
-                raise WeightsError(
-                    f"its averaged weights are {len(average)} tensors, this architecture trains {len(trained)}"
-                    f"{CONFIG_HINT}"
-                )
+                counts = f"{len(average)} tensors, this architecture trains {len(trained)}"
+                raise WeightsError(f"its averaged weights are {counts}{CONFIG_HINT}")
             tensors |= dict(zip(trained, average, strict=True))
             notes.append(f"averaged weights (EMA): {len(average)} tensors; from the last step: the rest")
         info = {
@@ -57,7 +55,7 @@ class RFImporter(CheckpointImporter):
 
 
 def _average(checkpoint: Any) -> list[torch.Tensor] | None:
-    """Averaged parameters in their order; None where the file has no entry `ema`."""
+    """Collect the averaged parameters in their order; None where the file has no entry `ema`."""
     ema = checkpoint.get("ema") if isinstance(checkpoint, Mapping) else None
     if ema is None:
         return None

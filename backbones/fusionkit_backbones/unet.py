@@ -27,7 +27,8 @@ class UNetConfig(BaseModel):
         (48, 96, 160), min_length=2, description="channels at half, quarter, eighth ... of the image's size"
     )
     blocks: Few | tuple[Few, ...] = Field(
-        2, description="residual blocks on each way of a scale, one number or one for each scale but the coarsest"
+        2,
+        description="residual blocks of a scale, down and up each: one number, or one for each scale but the coarsest",
     )
     middle: int = Field(3, ge=1, le=1000, description="residual blocks of the coarsest scale")
 
@@ -39,7 +40,7 @@ class UNetConfig(BaseModel):
 
     @property
     def multiple(self) -> int:
-        """Height and width must be multiples of it."""
+        """Number that height and width must be multiples of."""
         return int(2 ** len(self.widths))
 
 
@@ -56,7 +57,7 @@ class Residual(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape."""
+        """Compute the block; the shape stays."""
         result: Tensor = self.second(F.relu(self.first(x), inplace=True))
         return result.add_(x)
 
@@ -87,7 +88,7 @@ class UNet(nn.Module):
         self.head = Convolution(widths[0], 4 * config.num_channels, 3, padding=1)
 
     def forward(self, y: Tensor, s: Tensor) -> Tensor:
-        """The noise, in the shape of y; height and width are multiples of `config.multiple`."""
+        """Predict the noise, in the shape of y; height and width are multiples of `config.multiple`."""
         x = F.pixel_unshuffle(y, 2)
         level = s.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])
         x = self.stem(fastest_format(torch.cat([x, level], dim=1)))

@@ -19,7 +19,7 @@ from fusionkit.method.presets import load_preset
 from fusionkit.method.sampler import Sampler
 from fusionkit.numerics.luma import luma
 from fusionkit.weights import save_weights
-from fusionkit_backbones.rf import RectifiedFlow, RFConventions, RFOptions
+from fusionkit_backbones.rf import RectifiedFlow, RFOptions
 from fusionkit_plugins.color.gray import Gray
 from fusionkit_plugins.identity import IdentityDecoder
 from fusionkit_reproductions.em_tv_paper import EMTVPaper
@@ -88,7 +88,8 @@ def test_sampler_without_autoencoder(golden: Golden, check) -> None:
     config = make_config(merge_choices(load_preset(PRESET), {"sampler": changed, "prior_options": {"carry": False}}))
     network = ncsnpp(golden.config, golden.path.with_name(golden.info["weights"]))
     options = {k: v for k, v in config.backbone.options.items() if k in ("output", "time")}
-    backbone = RectifiedFlow(RFOptions(**options), network, RFConventions(domain="any"))
+    backbone = RectifiedFlow(RFOptions(**options), network)
+    backbone.domain = "any"
     prior = EMTVPaper(EMTVPaper.Options(**config.prior.options))
     decoder = IdentityDecoder(IdentityDecoder.Options(signal="signed"))
     labels = []

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# settings of score-SDE configurations that this network has one value for
+# settings of score-SDE configurations of which this network has one value
 FIXED = {
     "name": "ncsnpp",
     "normalization": "GroupNorm",
@@ -68,9 +68,9 @@ class NCSNppConfig(BaseModel):
 
     @property
     def multiple(self) -> int:
-        """Height and width must be multiples of it."""
+        """Number that height and width must be multiples of."""
         return int(2 ** (len(self.ch_mult) - 1))
 
     def has_attention(self, level: int) -> bool:
-        """Whether a level of the network has attention, for images of any size."""
+        """Tell whether a level of the network has attention, for images of any size."""
         return self.image_size // 2**level in self.attn_resolutions

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import time
-from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -72,7 +71,8 @@ class ResultRoutes(APIRouter):
 
     def figures(self, number: str, one: str) -> dict[str, Any]:
         """Send the metrics of a result with their definitions; those without a value are left out."""
-        values = self.worker.figures(*self._done(number, one))
+        session = self.sessions.get(number)
+        values = self.worker.figures(session, session.result(one))
         return {
             name: {"value": value, "higher": metric.higher_is_better, "definition": metric.definition}
             for key, metric in self.worker.metrics().items()
@@ -81,7 +81,8 @@ class ResultRoutes(APIRouter):
 
     def picture(self, number: str, one: str, what: str) -> Response:
         """Send a result or one of its maps as a PNG to look at."""
-        session, result = self._done(number, one)
+        session = self.sessions.get(number)
+        result = session.result(one)
         with self.worker.looking, session.lock:
             if what not in result.pictures:
                 result.pictures[what] = png_bytes(_view(session, result, self.worker, what), SHOWN)
@@ -89,31 +90,22 @@ class ResultRoutes(APIRouter):
 
     def download(self, number: str, one: str) -> Response:
         """Send a result as a file: full size, the reference's depth and metadata."""
-        session, result = self._done(number, one)
-        assert result.fused is not None
-        path = session.folder / f"{result.number}{'.tif' if result.fused.picture.depth == 'float' else '.png'}"
-        result.fused.save(path)
+        session = self.sessions.get(number)
+        result = session.result(one)
+        fused = result.done
+        path = session.folder / f"{result.number}{'.tif' if fused.picture.depth == 'float' else '.png'}"
+        fused.save(path)
         content = path.read_bytes()
         path.unlink()
         headers = {"Content-Disposition": f'attachment; filename="fused{path.suffix}"'}
         return Response(content, media_type="application/octet-stream", headers=headers)
 
-    def _done(self, number: str, one: str) -> tuple[Session, Result]:
-        session = self.sessions.get(number)
-        result = session.result(one)
-        if result.fused is None:
-            raise InputError(f"this result is {result.status}")
-        return session, result
-
 
 def _view(session: Session, result: Result, worker: Worker, what: str) -> Array:
     """Make a picture (H, W, C) of a result: the fused pixels, or one of their maps."""
-    assert result.fused is not None
-    assert session.sources is not None
-    pixels = result.fused.picture.pixels
+    pixels, sources = result.done.picture.pixels, session.sources_of(result)
     if what == "result":
         return pixels
-    sources = replace(session.sources, reference=result.fused.reference)
     if what == "trusted":
         return trusted(to_tensor(pixels), sources)
     if what in ("lost", "invented"):

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -59,6 +59,13 @@ class Result:
         """Change the status; a cancelled result stays cancelled."""
         if self.status != "cancelled":
             self.reason, self.status = reason, status
+
+    @property
+    def done(self) -> FusedPicture:
+        """The fused picture. Raises InputError where it is not there yet, or never will be."""
+        if self.fused is None:
+            raise InputError(f"this result is {self.status}")
+        return self.fused
 
     @property
     def over(self) -> bool:
@@ -138,6 +145,11 @@ class Session:
         if number not in self.results:
             raise InputError("this result is gone; fuse again")
         return self.results[number]
+
+    def sources_of(self, result: Result) -> Sources:
+        """Get the sources with a result's reference."""
+        assert self.sources is not None
+        return replace(self.sources, reference=result.done.reference)
 
     def close(self) -> None:
         """Cancel unfinished results and delete the files."""

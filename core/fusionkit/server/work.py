@@ -6,7 +6,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -118,12 +117,9 @@ class Worker:
 
     def figures(self, session: Session, result: Result) -> dict[str, float]:
         """Compute all metrics of a result, once."""
-        assert result.fused is not None
-        assert session.sources is not None
         with self.looking, session.lock:
             if not result.figures:
-                image = (to_tensor(result.fused.picture.pixels) * 255).round() / 255
-                sources = replace(session.sources, reference=result.fused.reference)
-                [(_, values)] = score_images({"": image}, sources, self.metrics(), baselines=False)
+                image = (to_tensor(result.done.picture.pixels) * 255).round() / 255
+                [(_, values)] = score_images({"": image}, session.sources_of(result), self.metrics(), baselines=False)
                 result.figures = {name.removeprefix("audit."): value for name, value in values.items()}
         return result.figures

@@ -14,10 +14,9 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import WeightsError
 from ..storage.regular import check_regular
@@ -146,14 +145,10 @@ def _check_calls(path: Path, is_zip: bool) -> None:
 
 def _pickled_texts(path: Path, is_zip: bool) -> Iterator[str]:
     """Yield all names and texts in a checkpoint's pickles; a legacy file begins with several of them."""
-    with ExitStack() as stack:
-        if is_zip:
-            archive = stack.enter_context(zipfile.ZipFile(path))
-            names = [name for name in archive.namelist() if name.endswith("data.pkl")]
-            streams: list[IO[bytes]] = [stack.enter_context(archive.open(name)) for name in names]
-        else:
-            streams = [stack.enter_context(path.open("rb"))] * LEGACY_PICKLES
-        for stream in streams:
+    with path.open("rb") as file:
+        archive = zipfile.ZipFile(file) if is_zip else None
+        names = [name for name in archive.namelist() if name.endswith("data.pkl")] if archive else []
+        for stream in map(archive.open, names) if archive else [file] * LEGACY_PICKLES:
             yield from (argument for _, argument, _ in pickletools.genops(stream) if isinstance(argument, str))
 
 
