@@ -7,7 +7,7 @@ from scipy.signal import upfirdn
 
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig
 from fusionkit_backbones.ncsnpp.blocks import GaussianFourierProjection, sinusoidal_embedding
-from fusionkit_backbones.ncsnpp.resampling import conv_downsample, downsample, fir_kernel, upsample, upsample_conv
+from fusionkit_backbones.ncsnpp.resampling import FIRConv2d, downsample, fir_kernel, upsample
 
 TINY = NCSNppConfig(image_size=32, nf=8, ch_mult=(1, 1, 2), num_res_blocks=1, attn_resolutions=(16,))
 
@@ -42,9 +42,9 @@ def test_fir_resampling_is_upfirdn(taps, layout, generator):
 
 
 def test_resampling_convolutions_halve_and_double(generator):
-    x, weight = torch.randn(1, 3, 8, 12, generator=generator), torch.randn(5, 3, 3, 3, generator=generator)
-    assert upsample_conv(x, weight, fir_kernel((1, 3, 3, 1), 4)).shape == (1, 5, 16, 24)
-    assert conv_downsample(x, weight, fir_kernel((1, 3, 3, 1))).shape == (1, 5, 4, 6)
+    x = torch.randn(1, 3, 8, 12, generator=generator)
+    assert FIRConv2d(3, 5, (1, 3, 3, 1), up=True)(x).shape == (1, 5, 16, 24)
+    assert FIRConv2d(3, 5, (1, 3, 3, 1), up=False)(x).shape == (1, 5, 4, 6)
 
 
 def test_embeddings():

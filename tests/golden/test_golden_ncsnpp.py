@@ -11,14 +11,14 @@ import torch
 from golden_data import FOLDER, Golden, cases, deviation, ncsnpp
 
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig
-from fusionkit_backbones.ncsnpp.resampling import conv_downsample, downsample, fir_kernel, upsample, upsample_conv
+from fusionkit_backbones.ncsnpp.resampling import FIRConv2d, downsample, fir_kernel, upsample
 
 BOUND = 1e-5
 OPERATIONS = {
-    "up": lambda x, w, k: upsample(x, k),
-    "down": lambda x, w, k: downsample(x, k),
-    "upconv": upsample_conv,
-    "convdown": conv_downsample,
+    "up": lambda x, w, taps: upsample(x, fir_kernel(taps, 4.0)),
+    "down": lambda x, w, taps: downsample(x, fir_kernel(taps)),
+    "upconv": lambda x, w, taps: convolved(x, w, taps, up=True),
+    "convdown": lambda x, w, taps: convolved(x, w, taps, up=False),
 }
 VARIANTS = [p for p in cases("ncsnpp/*.json") if p.values[0] is None or "case0_x" in p.values[0].arrays]
 
@@ -44,6 +44,14 @@ def test_celebahq_parameters() -> None:
     assert trained[:3] == published["shadow_params_order"]
 
 
+def convolved(x, w, taps, *, up):
+    """The layer with the weight w (out, in, 3, 3) and no bias."""
+    layer = FIRConv2d(w.shape[1], w.shape[0], taps, up=up)
+    with torch.no_grad():
+        layer.weight.copy_(w)
+        return layer(x)
+
+
 @pytest.mark.parametrize("golden", cases("ncsnpp/fir_ops.json"))
 def test_resampling(golden: Golden, check) -> None:
     for name in golden.arrays:
@@ -52,7 +60,5 @@ def test_resampling(golden: Golden, check) -> None:
         if operation not in OPERATIONS:
             continue
         x, w = golden[f"{shape}_x"], golden[f"{shape}_w"]
-        gain = 4.0 if operation.startswith("up") else 1.0
-        kernel = fir_kernel([float(tap) for tap in taps], gain)
-        ours = OPERATIONS[operation](x, w, kernel)
+        ours = OPERATIONS[operation](x, w, [float(tap) for tap in taps])
         check(f"fir {operation}", deviation(ours, golden[name]), BOUND)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fusionkit.numerics.layers import Convolution, attention
 
-from .resampling import FACTOR, FIRConv2d, downsample, fir_kernel, upsample
+from .resampling import FIRConv2d, Resampling
 
 SQRT2 = math.sqrt(2.0)
 
@@ -109,33 +109,24 @@ class Combine(nn.Module):
 
 
 class Resample(nn.Module):
-    """Up- or downsampling by two: FIR, or nearest and mean; optionally with a 3x3 convolution."""
+    """`Resampling`, optionally with a 3x3 convolution; takes the arguments of a `ResnetBlock`."""
 
-    kernel: Tensor
-
-    def __init__(self, in_ch: int, out_ch: int, *, up: bool, with_conv: bool, fir: bool, taps: Sequence[float]) -> None:
+    def __init__(self, in_ch: int, out_ch: int, *, up: bool, with_conv: bool, taps: Sequence[float] | None) -> None:
         super().__init__()
-        self.up, self.fir, self.with_conv = up, fir, with_conv
-        self.register_buffer("kernel", fir_kernel(taps, FACTOR**2 if up else 1.0), persistent=False)
-        if with_conv and fir:
+        self.up, self.with_conv, self.fir = up, with_conv, bool(taps)
+        self.resampling = Resampling(taps, up=up)
+        if with_conv and taps:
             self.Conv2d_0 = FIRConv2d(in_ch, out_ch, taps, up=up)
             variance_scaling_(self.Conv2d_0.weight, 1.0, in_ch * 9, out_ch * 9)
         elif with_conv:
             self.Conv_0 = conv(in_ch, out_ch, 3) if up else conv(in_ch, out_ch, 3, stride=2, padding=0)
 
-    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:  # called as `ResnetBlock` is
+    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
         if not self.with_conv:
-            return resample(x, self.kernel if self.fir else None, up=self.up)
+            return self.resampling(x)
         if self.fir:
             return self.Conv2d_0(x)
-        return self.Conv_0(resample(x, None, up=True) if self.up else F.pad(x, (0, 1, 0, 1)))
-
-
-def resample(x: Tensor, kernel: Tensor | None, *, up: bool) -> Tensor:
-    """Resample by two with the FIR `kernel`, or, without one, by nearest neighbour (up) and mean (down)."""
-    if kernel is not None:
-        return upsample(x, kernel) if up else downsample(x, kernel)
-    return F.interpolate(x, scale_factor=2, mode="nearest") if up else F.avg_pool2d(x, 2)
+        return self.Conv_0(self.resampling(x) if self.up else F.pad(x, (0, 1, 0, 1)))
 
 
 class ResnetBlock(nn.Module):
@@ -143,8 +134,6 @@ class ResnetBlock(nn.Module):
 
     The two differ in state-dict names only by the shortcut: `Conv_2` (biggan) or `NIN_0` (ddpm).
     """
-
-    kernel: Tensor | None
 
     def __init__(
         self,
@@ -161,10 +150,8 @@ class ResnetBlock(nn.Module):
         down: bool = False,
     ) -> None:
         super().__init__()
-        self.up, self.down = up, down
         self.scale = SQRT2 if skip_rescale else 1.0
-        kernel = fir_kernel(taps, FACTOR**2 if up else 1.0) if taps and (up or down) else None
-        self.register_buffer("kernel", kernel, persistent=False)
+        self.resampling = Resampling(taps, up=up) if up or down else None
         self.GroupNorm_0 = group_norm(in_ch)
         self.Conv_0 = conv(in_ch, out_ch, 3)
         self.Dense_0 = dense(temb_ch, out_ch)  # unconditional checkpoints carry it too
@@ -179,8 +166,8 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
         h = F.silu(self.GroupNorm_0(x))
-        if self.up or self.down:
-            h, x = (resample(z, self.kernel, up=self.up) for z in (h, x))
+        if self.resampling is not None:
+            h, x = self.resampling(h), self.resampling(x)
         h = self.Conv_0(h)
         if temb is not None:
             h = h + self.Dense_0(F.silu(temb))[:, :, None, None]

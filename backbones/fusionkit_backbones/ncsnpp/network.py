@@ -21,6 +21,7 @@ from .blocks import (
     sinusoidal_embedding,
 )
 from .config import NCSNppConfig
+from .resampling import Resampling
 
 
 class NCSNpp(nn.Module):
@@ -44,8 +45,8 @@ class NCSNpp(nn.Module):
         builder = _Builder(c)
         self.all_modules = nn.ModuleList(builder.layers())
         # the pyramids' own resampling has no parameters, so it is no part of the numbered list
-        self.pyramid_upsample = builder.resampler(0, 0, up=True, with_conv=False)
-        self.pyramid_downsample = builder.resampler(0, 0, up=False, with_conv=False)
+        self.pyramid_upsample = Resampling(builder.taps, up=True)
+        self.pyramid_downsample = Resampling(builder.taps, up=False)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         c, layers = self.config, iter(self.all_modules)
@@ -119,12 +120,13 @@ class _Builder:
     def __init__(self, c: NCSNppConfig) -> None:
         self.config = c
         self.attention = partial(AttnBlockpp, init_scale=c.init_scale, skip_rescale=c.skip_rescale)
-        self.resampler = partial(Resample, fir=c.fir, taps=c.fir_kernel)
+        self.taps = c.fir_kernel if c.fir else None
+        self.resampler = partial(Resample, taps=self.taps)
         self.block = partial(
             ResnetBlock,
             temb_ch=4 * c.nf,
             style=c.resblock_type,
-            taps=c.fir_kernel if c.fir else None,
+            taps=self.taps,
             dropout=c.dropout,
             skip_rescale=c.skip_rescale,
             init_scale=c.init_scale,

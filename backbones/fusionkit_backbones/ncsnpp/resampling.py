@@ -47,19 +47,6 @@ def downsample(x: Tensor, kernel: Tensor) -> Tensor:
     return _filter(x, kernel, kernel.shape[-1] - FACTOR, stride=FACTOR)
 
 
-def upsample_conv(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve by 3x3, transposed with stride two, then apply the FIR filter (`kernel` sums to 4)."""
-    pad = kernel.shape[-1] - FACTOR - (weight.shape[-1] - 1)
-    x = F.conv_transpose2d(x, weight.flip(-1, -2).transpose(0, 1), stride=FACTOR)
-    return _filter(x, kernel, pad + FACTOR, stride=1)
-
-
-def conv_downsample(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
-    """Apply the FIR filter (`kernel` sums to 1), then convolve by 3x3 with stride two."""
-    pad = kernel.shape[-1] - FACTOR + weight.shape[-1] - 1
-    return F.conv2d(_filter(x, kernel, pad, stride=1), weight, stride=FACTOR)
-
-
 def _filter(x: Tensor, kernel: Tensor, pad: int, stride: int) -> Tensor:
     before, after = (pad + 1) // 2, pad // 2
     # upfirdn2d is a true convolution, conv2d a correlation: flip
@@ -67,18 +54,38 @@ def _filter(x: Tensor, kernel: Tensor, pad: int, stride: int) -> Tensor:
     return F.conv2d(F.pad(x, (before, after) * 2), kernel, stride=stride, groups=x.shape[1])
 
 
-class FIRConv2d(nn.Module):
-    """A 3x3 convolution that resamples by two through the FIR filter (`up` or down)."""
+class Resampling(nn.Module):
+    """Resampling by two (`up` or down) with FIR `taps`; without them by nearest neighbour (up) and mean (down)."""
+
+    kernel: Tensor | None
+
+    def __init__(self, taps: Sequence[float] | None, *, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        kernel = fir_kernel(taps, FACTOR**2 if up else 1.0) if taps else None
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kernel is None:
+            return F.interpolate(x, scale_factor=2, mode="nearest") if self.up else F.avg_pool2d(x, 2)
+        return upsample(x, self.kernel) if self.up else downsample(x, self.kernel)
+
+
+class FIRConv2d(Resampling):
+    """A 3x3 convolution that resamples by two: transposed before the FIR filter (up), or strided after it (down)."""
 
     kernel: Tensor
 
     def __init__(self, in_ch: int, out_ch: int, taps: Sequence[float], *, up: bool) -> None:
-        super().__init__()
-        self.up = up
+        super().__init__(taps, up=up)
         self.weight = nn.Parameter(torch.empty(out_ch, in_ch, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_ch))
-        self.register_buffer("kernel", fir_kernel(taps, FACTOR**2 if up else 1.0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        op = upsample_conv if self.up else conv_downsample
-        return op(x, self.weight, self.kernel) + self.bias.view(1, -1, 1, 1)
+        pad = self.kernel.shape[-1] - FACTOR
+        if self.up:
+            x = F.conv_transpose2d(x, self.weight.flip(-1, -2).transpose(0, 1), stride=FACTOR)
+            x = _filter(x, self.kernel, pad, stride=1)
+        else:
+            x = F.conv2d(_filter(x, self.kernel, pad + FACTOR, stride=1), self.weight, stride=FACTOR)
+        return x + self.bias.view(1, -1, 1, 1)

@@ -27,7 +27,14 @@ def _streets(count: int) -> tuple[Tensor, ...]:
     return (infrared + visible) / 2, infrared, visible
 
 
-class MetricContract(PluginContract):
+class _Measuring(PluginContract):
+    def test_it_states_its_definition(self) -> None:
+        measuring: Metric | Detector = self.make()
+        assert len(measuring.definition) > 20, "state the definition: formula or method, windows, thresholds"
+        assert measuring.version
+
+
+class MetricContract(_Measuring):
     """Contract of a metric: see `fusionkit.contracts.Metric`."""
 
     kind = "metric"
@@ -46,13 +53,6 @@ class MetricContract(PluginContract):
         fused, *sources = images
         return metric(fused, make_sources(*sources))
 
-    def test_it_states_its_definition(self) -> None:
-        metric: Metric = self.make()
-        assert len(metric.definition) > 20, "state the definition: formula, logarithm, windows, sum or mean"
-        low, high = metric.range
-        assert low < high
-        assert metric.version
-
     def test_its_record_says_which_way_is_better(self) -> None:
         record = get_registry().find(self.kind, self.name).record
         assert isinstance(record, MetricRecord)
@@ -63,6 +63,7 @@ class MetricContract(PluginContract):
         values = self._measured(self.images(2))
         assert values.shape == (2,)
         low, high = self.make().range
+        assert low < high
         assert all(bool(v.isnan()) or low <= float(v) <= high for v in values)
 
     def test_an_image_does_not_depend_on_its_neighbours(self) -> None:
@@ -89,7 +90,7 @@ class MetricContract(PluginContract):
         assert float(places.min()) >= 0
 
 
-class DetectorContract(PluginContract):
+class DetectorContract(_Measuring):
     """Contract of a detector: see `fusionkit.contracts.Detector`."""
 
     kind = "detector"
@@ -97,11 +98,6 @@ class DetectorContract(PluginContract):
     def scene(self) -> Tensor:
         """Return an image (1, 3, H, W) with objects that the detector knows; by default a street with people."""
         return torch.from_numpy(infrared_visible()[1]).float().permute(2, 0, 1)[None]
-
-    def test_it_states_its_definition(self) -> None:
-        detector: Detector = self.make()
-        assert len(detector.definition) > 20, "state the definition: method, model, thresholds"
-        assert detector.version
 
     @pytest.mark.parametrize("size", [*SIZES, (160, 120)])
     def test_any_size_is_taken(self, size: tuple[int, int]) -> None:

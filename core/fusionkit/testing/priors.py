@@ -9,6 +9,7 @@ from torch import Tensor
 from ..contracts import Prior, Sources
 from ..method.config import make_config
 from ..method.pipeline import Pipeline
+from ..registry.kinds import KINDS
 from .plugin import SIZES, PluginContract, assert_alone, make_sources, random_images, unchanged
 
 __all__ = ["PriorContract"]
@@ -107,7 +108,8 @@ class PriorContract(PluginContract):
     def test_it_fuses_three_sources_in_a_pipeline(self) -> None:
         """As `fusionkit run` calls it, with more sources than two, in colour."""
         sampling = {"steps": 2} if self.make().sampling else {}
-        choices = {"prior": self.name, "prior_options": dict(self.options), "backbone": "identity", "sampler": sampling}
+        no_flow = {"backbone": KINDS["backbone"].neutral, "sampler": sampling}
+        choices = {"prior": self.name, "prior_options": dict(self.options), **no_flow}
         images = random_images(1, 3, 40, 52, count=3)
         fused = Pipeline(make_config(choices), device="cpu").fuse_tensors(images)
         assert fused.shape == images[0].shape

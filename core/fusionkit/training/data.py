@@ -35,7 +35,7 @@ def list_images(folders: Sequence[Path]) -> list[Path]:
 class _Scenes:
     """Scenes in memory as bytes, each of one or more images of one size; some are held out, spread over the names.
 
-    paths, held_out_paths: of each scene the last image's. made: see `PairSampler`.
+    paths, held_out_paths: the last image of each scene. made: see `PairSampler`.
     """
 
     def __init__(self, scenes: Sequence[tuple[Path, ...]], options: TrainOptions, made: Made | None = None) -> None:

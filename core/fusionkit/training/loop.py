@@ -180,6 +180,7 @@ class _Run:
         self.optimizer = kind(trainer.module.parameters(), lr=options.lr)
         self.generator = torch.Generator().manual_seed(options.seed)
         self.step, self.seen = 0, dict[str, float]()
+        self.parts: dict[str, Any] = {"module": trainer.module, "average": self.average, "optimizer": self.optimizer}
 
     def advance(self) -> None:
         """Take one optimiser step."""
@@ -210,10 +211,8 @@ class _Run:
             "seen": self.seen,
             "settings": settings,
             "trainer": self.trainer.state(),
-            "module": self.trainer.module.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            **{name: part.state_dict() for name, part in self.parts.items()},
         }
         with atomic_write(path) as temporary:
             torch.save(state, temporary)
@@ -228,9 +227,8 @@ class _Run:
             raise WeightsError(f"{path}: cannot be read ({reason}); remove it to start again") from None
         if recorded != settings:
             raise OptionError(f"{path}: was made with other options; use the same ones, or another `out` folder")
-        self.trainer.module.load_state_dict(state["module"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
         self.generator.set_state(state["generator"].cpu())
         self.trainer.load_state(state["trainer"])
         self.step, self.seen = step, seen

@@ -59,7 +59,7 @@ MOST_TIMES = 50  # largest ratio of an archive's unpacked to its packed size
 class _Inert:
     """Stand-in for a class named in the file: takes any arguments, holds nothing, does nothing.
 
-    container: what to make instead of an object, for a class derived from dict or list: torch fills only its own.
+    container: type made instead, for a class derived from dict or list, since torch fills only its own kinds.
     """
 
     container: ClassVar[type | None] = None

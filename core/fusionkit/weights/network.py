@@ -23,7 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class Network(nn.Module, Lazy, Generic[Built]):
     """A network that is loaded strictly at its first use: frozen, in evaluation mode, on the device of its input.
 
-        self.network = Network(options.weights, MyNet, MyNetConfig, kind="prior mine", otherwise="`prior=tv` has none")
+        self.network = Network(options.weights, MyNet, MyNetConfig, kind="prior mine", otherwise="`prior=b` has none")
         self.provenance = self.network.provenance
         ...
         answer = self.network(x)

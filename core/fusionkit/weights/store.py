@@ -30,7 +30,7 @@ class Stored:
         text = self.file.section("kind")
         kind, _, name = text.partition(" ") if isinstance(text, str) else ("", "", "")
         if kind not in KINDS or not name.isprintable():
-            raise WeightsError(f"{self.file.json}: kind must be such as 'backbone rf'")
+            raise WeightsError(f"{self.file.json}: kind must be a kind and a name, such as 'prior mine'")
         return kind, name
 
 
