@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
 import types
@@ -415,6 +416,26 @@ class TestStore:
         assert {"rf-luma", "vq-small"} <= {e.name for e in entries[1:]}
         with pytest.raises(WeightsError, match=r"odd\.json: missing"):
             get_weights("odd")
+
+    def test_weights_of_a_package_that_neither_trains_nor_imports_are_listed(self, site, monkeypatch):
+        code = """
+import fusionkit
+@fusionkit.hookimpl
+def fusionkit_priors():
+    yield fusionkit.PriorRecord(name="theirs", summary="x", target="their_nets.prior:Theirs")
+"""
+        site.add("theirs", code)
+        folder = site.site / "their_nets" / "weights"
+        folder.mkdir(parents=True)
+        (folder.parent / "__init__.py").touch()
+        for suffix in (".safetensors", ".json"):
+            shutil.copy(get_weights("learned-rendered").file.path.with_suffix(suffix), folder / f"theirs{suffix}")
+        monkeypatch.setattr("fusionkit.registry.loading._allowed", lambda entry, restriction: True)
+        get_registry.cache_clear()
+        try:
+            assert get_weights("theirs").shipped
+        finally:
+            get_registry.cache_clear()
 
     def test_a_published_file_given_as_weights_says_how_to_import_it(self):
         with pytest.raises(WeightsError, match=r"fusionkit weights import` converts it"):
