@@ -32,22 +32,22 @@ STRUCTURE = {
     "Qw": "weighted quality index (Piella and Heijmans)",
     "Qy": "similarity to the more alike source (Yang)",
 }
-# the audit: name, class, summary
+# the audit: name, target, summary
 AUDIT = (
-    ("kept_others", "KeptOthers", "edges that only a source beside the reference has: share that is kept"),
-    ("kept_reference", "KeptReference", "edges that only the reference has: share that is kept"),
-    ("hot", "Hot", "contrast of hot objects, relative to the infrared's"),
-    ("polarity", "Polarity", "share of the hot objects that are brighter than their surround"),
-    ("outside", "Outside", "percent of pixels outside the range of all sources"),
-    ("halo", "Halo", "percent of pixels beyond everything near them in any source"),
-    ("noise", "NoiseGain", "grain in flat areas, relative to the noisiest source"),
-    ("drift", "Drift", "change of brightness against the reference away from hot objects, levels"),
-    ("crushed", "Crushed", "percent of pixels gone black or white where no source is"),
-    ("hue", "Hue", "turn of the colours against the reference, degrees"),
-    ("chroma", "Chroma", "colourfulness relative to the reference; 1 is the same"),
-    ("rescued", "Rescued", "texture kept where another source is clipped (exposures)"),
-    ("rims", "Rims", "percent of pixels whose brightness runs against every source's (exposures)"),
-    ("sharper", "Sharper", "PSNR to the source that is clearly sharper (focus), dB"),
+    ("kept_others", "audit:KeptOthers", "edges that only a source beside the reference has: share that is kept"),
+    ("kept_reference", "audit:KeptReference", "edges that only the reference has: share that is kept"),
+    ("hot", "audit:Hot", "contrast of hot objects, relative to the infrared's"),
+    ("polarity", "audit:Polarity", "share of the hot objects that are brighter than their surround"),
+    ("outside", "audit:Outside", "percent of pixels outside the range of all sources"),
+    ("halo", "audit:Halo", "percent of pixels beyond everything near them in any source"),
+    ("noise", "audit:NoiseGain", "grain in flat areas, relative to the noisiest source"),
+    ("drift", "audit:Drift", "change of brightness against the reference away from hot objects, levels"),
+    ("crushed", "audit:Crushed", "percent of pixels gone black or white where no source is"),
+    ("hue", "colour:Hue", "turn of the colours against the reference, degrees"),
+    ("chroma", "colour:Chroma", "colourfulness relative to the reference; 1 is the same"),
+    ("rescued", "audit:Rescued", "texture kept where another source is clipped (exposures)"),
+    ("rims", "audit:Rims", "percent of pixels whose brightness runs against every source's (exposures)"),
+    ("sharper", "audit:Sharper", "PSNR to the source that is clearly sharper (focus), dB"),
 )
 LOWER = {"MSE", "Nabf", "Qcv"}  # is better
 LOWER |= {f"audit.{name}" for name in ("outside", "halo", "noise", "drift", "crushed", "hue", "rims")}
@@ -147,7 +147,7 @@ def fusionkit_metrics() -> Iterator[MetricRecord]:
     for name, summary in STRUCTURE.items():
         yield _metric(name, summary, f"structure:{name}")
     for name, target, summary in AUDIT:
-        yield _metric(f"audit.{name}", summary, f"audit:{target}", dialect="audit")
+        yield _metric(f"audit.{name}", summary, target, dialect="audit")
     yield MetricRecord(
         name="PIQE",
         summary="the result as a photograph, no reference; off-domain on thermal",

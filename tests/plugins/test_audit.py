@@ -7,7 +7,7 @@ import torch
 
 from fusionkit.contracts import Sources
 from fusionkit.scoring.maps import overlay
-from fusionkit_plugins.metrics import audit
+from fusionkit_plugins.metrics import audit, colour
 from harness import make
 
 
@@ -82,12 +82,12 @@ def test_hue_and_chroma_of_colours_turned_and_paled():
     color = torch.tensor([0.8, 0.4, 0.3]).view(1, 3, 1, 1).expand(1, 3, 32, 32).contiguous()
     sources = Sources.of([color.mean(1, keepdim=True), color])
     grey = (color * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    assert float(make(audit.Hue)(color, sources)) == pytest.approx(0, abs=0.1)
-    assert float(make(audit.Chroma)(grey + 0.5 * (color - grey), sources)) == pytest.approx(0.5, abs=0.02)
-    assert float(make(audit.Chroma)(grey, sources)) == 0
-    assert math.isnan(float(make(audit.Hue)(grey, sources)))
+    assert float(make(colour.Hue)(color, sources)) == pytest.approx(0, abs=0.1)
+    assert float(make(colour.Chroma)(grey + 0.5 * (color - grey), sources)) == pytest.approx(0.5, abs=0.02)
+    assert float(make(colour.Chroma)(grey, sources)) == 0
+    assert math.isnan(float(make(colour.Hue)(grey, sources)))
     swapped = color[:, [1, 0, 2]]
-    assert float(make(audit.Hue)(swapped, sources)) > 60
+    assert float(make(colour.Hue)(swapped, sources)) > 60
 
 
 def test_rescued_is_texture_where_another_source_is_clipped():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["all_finite", "argmax", "gather", "one_hot", "order_statistics", "subsample", "top_two"]
+__all__ = ["all_finite", "argmax", "gather", "one_hot", "order_statistics", "quantile", "subsample", "top_two"]
 
 ENOUGH = 2**20  # pixels, to four times that, for statistics of a whole image
 
@@ -64,3 +64,9 @@ def order_statistics(rows: Tensor, ranks: Sequence[int]) -> Tensor:
     """
     found = np.partition(rows.cpu().numpy(), ranks, axis=1)[:, ranks]
     return torch.from_numpy(found).to(rows)
+
+
+def quantile(images: Tensor, share: float) -> Tensor:
+    """Order statistic of each image at a share of its pixels: (B, C, H, W) -> (B, 1, 1, 1)."""
+    rows = images.flatten(1)
+    return order_statistics(rows, [max(0, math.ceil(share * rows.shape[1]) - 1)]).view(-1, 1, 1, 1)

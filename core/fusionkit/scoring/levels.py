@@ -12,6 +12,8 @@ from ..contracts import Metric, Sources
 
 __all__ = [
     "PairMetric",
+    "ResultMetric",
+    "SourceMetric",
     "average_gradient",
     "correlated",
     "correlation",
@@ -29,20 +31,56 @@ __all__ = [
 STRIP = 2**17  # pixels that are filtered at once
 
 
-class PairMetric(Metric):
-    """A metric of two sources that is computed on grey levels."""
-
-    range = (0.0, math.inf)
+class ResultMetric(Metric):
+    """A metric of the result alone, on grey levels."""
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """(B,), nan where the definition has none."""
+        """Measure the result: (B,)."""
+        return self.measure(levels(fused))
+
+    @staticmethod
+    @abstractmethod
+    def measure(f: Tensor, /) -> Tensor:
+        """Measure grey levels (B, 1, H, W) in float64: (B,), nan where undefined."""
+
+
+class SourceMetric(Metric):
+    """A metric of the result and each source, on grey levels: the mean over sources, or their sum."""
+
+    range = (0.0, math.inf)
+    least = 1  # shorter side, pixels
+    summed = False
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """Measure the result against each source: (B,), nan where undefined or where a side is under `least`."""
+        f = levels(fused)
+        if min(f.shape[-2:]) < self.least:
+            return undefined(f)
+        values = torch.stack([self.measure(f, levels(s)) for s in sources.luma])
+        return values.sum(0) if self.summed else values.mean(0)
+
+    @staticmethod
+    @abstractmethod
+    def measure(f: Tensor, s: Tensor, /) -> Tensor:
+        """Measure a result against one source, grey levels (B, 1, H, W) in float64: (B,), nan where undefined."""
+
+
+class PairMetric(Metric):
+    """A metric of exactly two sources, on grey levels."""
+
+    range = (0.0, math.inf)
+    least = 1  # shorter side, pixels
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """Measure the result against both sources: (B,), nan where undefined or where a side is under `least`."""
         if len(sources) != 2:
             raise ValueError(f"{type(self).__name__} is defined for two sources, got {len(sources)}")
-        return self.measure(levels(fused), *(levels(y) for y in sources.luma))
+        f = levels(fused)
+        return undefined(f) if min(f.shape[-2:]) < self.least else self.measure(f, *map(levels, sources.luma))
 
     @abstractmethod
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Grey levels (B, 1, H, W) in float64 of the result, the first and the second source -> (B,)."""
+        """Measure grey levels (B, 1, H, W) in float64 of the result and both sources: (B,), nan where undefined."""
 
 
 def levels(image: Tensor) -> Tensor:

@@ -6,66 +6,80 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
-from fusionkit.scoring.fidelity import ssim, vifp
-from fusionkit.scoring.levels import (
-    PairMetric,
-    average_gradient,
-    correlation,
-    entropy,
-    gradient_energy,
-    levels,
-    mutual_information,
-    sobel,
-    squared_error,
-    undefined,
-)
+from fusionkit.scoring import fidelity
+from fusionkit.scoring import levels as grey
+from fusionkit.scoring.levels import PairMetric, ResultMetric, SourceMetric
 
 __all__ = ["AG", "CC", "EN", "MI", "MSE", "NMI", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Qabf"]
 
 
-class EN(Metric):
-    """EN (Roberts et al., 2008)."""
+class EN(ResultMetric):
+    """EN (Roberts et al., 2008), bits."""
 
     definition = "-sum p log2 p over the 256 grey levels of the rounded 8-bit luma"
     range = (0.0, 8.0)
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Bits, (B,)."""
-        return entropy(levels(fused))
+    measure = staticmethod(grey.entropy)
 
 
-class SD(Metric):
-    """SD (Rao, 1997)."""
+class SD(ResultMetric):
+    """SD (Rao, 1997), grey levels."""
 
     definition = "population standard deviation of the rounded 8-bit luma, in grey levels"
     range = (0.0, 127.5)
 
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Grey levels, (B,)."""
-        return levels(fused).flatten(1).std(1, correction=0)
+    @staticmethod
+    def measure(f: Tensor, /) -> Tensor:
+        """Standard deviation of the pixels: (B,)."""
+        return f.flatten(1).std(1, correction=0)
 
 
-class SF(Metric):
-    """SF (Eskicioglu & Fisher, 1995)."""
+class SF(ResultMetric):
+    """SF (Eskicioglu & Fisher, 1995), grey levels."""
 
     definition = "sqrt(mean squared row difference + mean squared column difference), 8-bit luma, in grey levels"
     range = (0.0, 255 * math.sqrt(2))
 
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Grey levels, (B,)."""
-        return gradient_energy(levels(fused)).sqrt()
+    @staticmethod
+    def measure(f: Tensor, /) -> Tensor:
+        """Root of the gradient energy: (B,)."""
+        return grey.gradient_energy(f).sqrt()
 
 
-class MI(Metric):
-    """MI (Qu et al., 2002)."""
+class AG(ResultMetric):
+    """AG (Cui et al., 2015), grey levels; nan for images one pixel wide or high."""
+
+    definition = "mean of sqrt((gx² + gy²) / 2), central differences, 8-bit luma, in grey levels"
+    range = (0.0, 255.0)
+    measure = staticmethod(grey.average_gradient)
+
+
+class MI(SourceMetric):
+    """MI (Qu et al., 2002), bits."""
 
     definition = "sum over sources of H(F) + H(S) - H(F, S), 256 levels each, bits"
-    range = (0.0, math.inf)
+    summed = True
+    measure = staticmethod(grey.mutual_information)
 
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Bits, (B,)."""
-        f = levels(fused)
-        return torch.stack([mutual_information(f, levels(s)) for s in sources.luma]).sum(0)
+
+class NMI(SourceMetric):
+    """NMI (Hossny et al., 2008)."""
+
+    definition = "sum over sources of 2 I(F, S) / (H(F) + H(S)), 256 levels; nan where F and S are both constant"
+    summed = True
+
+    @staticmethod
+    def measure(f: Tensor, s: Tensor, /) -> Tensor:
+        """Mutual information over the mean of the entropies: (B,)."""
+        entropies = grey.entropy(f) + grey.entropy(s)
+        return 2 * (entropies - grey.entropy(f, s)) / entropies
+
+
+class CC(SourceMetric):
+    """CC (Deshmukh & Bhosale, 2010)."""
+
+    definition = "mean over sources of Pearson's r with the result; nan where an image is constant"
+    range = (-1.0, 1.0)
+    measure = staticmethod(grey.correlation)
 
 
 class SCD(PairMetric):
@@ -75,99 +89,49 @@ class SCD(PairMetric):
     range = (-2.0, 2.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,)."""
-        return correlation(f - b, a) + correlation(f - a, b)
+        """Sum of the correlations of differences: (B,)."""
+        return grey.correlation(f - b, a) + grey.correlation(f - a, b)
 
 
-class AG(Metric):
-    """AG (Cui et al., 2015)."""
-
-    definition = "mean of sqrt((gx² + gy²) / 2), central differences, 8-bit luma, in grey levels"
-    range = (0.0, 255.0)
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Grey levels, (B,); nan for images one pixel wide or high."""
-        return average_gradient(levels(fused))
-
-
-class NMI(Metric):
-    """NMI (Hossny et al., 2008)."""
-
-    definition = "sum over sources of 2 I(F, S) / (H(F) + H(S)), 256 levels; nan where F and S are both constant"
-    range = (0.0, math.inf)
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """(B,)."""
-        f = levels(fused)
-        of_f = entropy(f)
-        terms = []
-        for s in map(levels, sources.luma):
-            of_s = entropy(s)
-            terms.append(2 * (of_f + of_s - entropy(f, s)) / (of_f + of_s))
-        return torch.stack(terms).sum(0)
-
-
-class CC(Metric):
-    """CC (Deshmukh & Bhosale, 2010)."""
-
-    definition = "mean over sources of Pearson's r with the result; nan where an image is constant"
-    range = (-1.0, 1.0)
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """(B,)."""
-        return torch.stack([correlation(levels(fused), levels(s)) for s in sources.luma]).mean(0)
-
-
-class MSE(Metric):
-    """MSE."""
+class MSE(SourceMetric):
+    """MSE, squared grey levels."""
 
     definition = "mean over sources of the mean squared difference, 8-bit luma, in squared grey levels"
     range = (0.0, 255.0**2)
     higher_is_better = False
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Squared grey levels, (B,)."""
-        f = levels(fused)
-        return torch.stack([squared_error(f, levels(s)) for s in sources.luma]).mean(0)
+    measure = staticmethod(grey.squared_error)
 
 
 class PSNR(Metric):
-    """PSNR."""
+    """PSNR, decibels."""
 
     definition = "10 log10(255² / mean over sources of the MSE), dB; bounded above by the plain average's"
     range = (0.0, math.inf)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Decibels, (B,)."""
+        """Peak over the mean of the squared errors, decibels: (B,)."""
         return 10 * torch.log10(255**2 / MSE(self.options)(fused, sources))
 
 
-class SSIM(Metric):
-    """SSIM (Wang et al., 2004)."""
+class SSIM(SourceMetric):
+    """SSIM (Wang et al., 2004); nan for images under 11 pixels a side."""
 
     definition = "mean over sources of SSIM(F, S), Gaussian 11x11 of deviation 1.5, no padding, L = 255"
     range = (-1.0, 1.0)
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """(B,); nan for images under 11 pixels a side."""
-        f = levels(fused)
-        if min(f.shape[-2:]) < 11:
-            return undefined(f)
-        return torch.stack([ssim(f, levels(s)) for s in sources.luma]).mean(0)
+    least = 11
+    measure = staticmethod(fidelity.ssim)
 
 
-class VIF(Metric):
-    """VIF in the pixel domain (Sheikh & Bovik, 2006)."""
+class VIF(SourceMetric):
+    """VIF in the pixel domain (Sheikh & Bovik, 2006); nan for images under 41 pixels a side."""
 
     definition = "mean over sources of vifp(S, F), four scales, 'valid' filters, noise variance 2 on 0 to 255"
-    range = (0.0, math.inf)
+    least = 41
 
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """(B,); nan for images under 41 pixels a side."""
-        f = levels(fused)
-        if min(f.shape[-2:]) < 41:
-            return undefined(f)
-        return torch.stack([vifp(levels(s), f) for s in sources.luma]).mean(0)
+    @staticmethod
+    def measure(f: Tensor, s: Tensor, /) -> Tensor:
+        """Information of the source that the result keeps: (B,)."""
+        return fidelity.vifp(s, f)
 
 
 class Qabf(Metric):
@@ -179,11 +143,11 @@ class Qabf(Metric):
     range = (0.0, 1.0)
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """(B,); nan where no source has an edge."""
-        strength_f, angle_f = sobel(levels(fused))
+        """Share of the sources' edges that is kept: (B,); nan where no source has an edge."""
+        strength_f, angle_f = grey.sobel(grey.levels(fused))
         kept = weight = torch.zeros(len(fused), dtype=torch.float64, device=fused.device)
         for s in sources.luma:
-            strength, angle = sobel(levels(s))
+            strength, angle = grey.sobel(grey.levels(s))
             large = torch.maximum(strength, strength_f)
             # 0 / 0: neither has an edge, and the pixel has no weight
             ratio = torch.minimum(strength, strength_f) / torch.where(large > 0, large, 1.0)

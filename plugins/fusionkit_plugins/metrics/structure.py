@@ -1,16 +1,15 @@
 """Metrics of structure and perception between two sources and their fusion; slower than those of `standard`."""
 
 import math
-from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusionkit.contracts import Metric, Sources
 from fusionkit.numerics.ssim import ssim_map
 from fusionkit.scoring.fidelity import artefacts, ms_ssim, preserved_contrast, proportion, visible_difference
-from fusionkit.scoring.levels import PairMetric, filtered, gaussian, levels, undefined
+from fusionkit.scoring.levels import PairMetric, SourceMetric, filtered, gaussian
 
 __all__ = ["FMI", "MS_SSIM", "Nabf", "Qcb", "Qcv", "Qw", "Qy"]
 
@@ -26,26 +25,24 @@ class Nabf(PairMetric):
     higher_is_better = False
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,); nan for images under 2 pixels a side, and where no source has weight."""
+        """Edges that no source has: (B,); nan for images under 2 pixels a side, and where no source has weight."""
         return artefacts(f, a, b, weak=0.001)
 
 
-class MS_SSIM(Metric):  # noqa: N801 - the name that papers print
-    """Multi-scale SSIM (Wang, Simoncelli & Bovik, 2003)."""
+class MS_SSIM(SourceMetric):  # noqa: N801 - the name that papers print
+    """Multi-scale SSIM (Wang, Simoncelli & Bovik, 2003); nan for images under 176 pixels a side."""
 
     definition = (
         "mean over sources of the product of five scales, exponents 0.0448 0.2856 0.3001 0.2363 0.1333, Gaussian "
         "11x11 of deviation 1.5, no padding, halved by 2x2 means, negative structure counted as 0, L = 255"
     )
     range = (0.0, 1.0)
-    SMALLEST = 11 * 2**4
+    least = 11 * 2**4
 
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """(B,); nan for images under 176 pixels a side."""
-        f = levels(fused)
-        if min(f.shape[-2:]) < self.SMALLEST:
-            return undefined(f)
-        return torch.stack([ms_ssim(f, levels(s), lambda x: F.avg_pool2d(x, 2)) for s in sources.luma]).mean(0)
+    @staticmethod
+    def measure(f: Tensor, s: Tensor, /) -> Tensor:
+        """Structural similarity over five scales: (B,)."""
+        return ms_ssim(f, s, lambda x: F.avg_pool2d(x, 2))
 
 
 class Qy(PairMetric):
@@ -56,16 +53,11 @@ class Qy(PairMetric):
         "7x7 of deviation 1.5, no padding, SSIM's constants of L = 255"
     )
     range = (-1.0, 1.0)
+    least = 7
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,); nan for images under 7 pixels a side."""
-        if min(f.shape[-2:]) < 7:
-            return undefined(f)
-        window = gaussian(7, 1.5, f.device)
-
-        def mean(x: Tensor) -> Tensor:
-            return filtered(x, window)
-
+        """Similarity to the more alike source: (B,); nan for images under 7 pixels a side."""
+        mean = partial(filtered, window=gaussian(7, 1.5, f.device))
         of_ab, of_af, of_bf = (ssim_map(x, y, mean, 255.0) for x, y in ((a, b), (a, f), (b, f)))
         share = proportion(*((mean(x * x) - mean(x).square()).clamp_min(0) for x in (a, b)))
         weighted = share * of_af + (1 - share) * of_bf
@@ -80,17 +72,12 @@ class Qw(PairMetric):
         "variances of A and B"
     )
     range = (-1.0, 1.0)
-    SIZE = 8
+    least = 8  # side of the windows
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,); nan for images under 8 pixels a side, and where both sources are flat."""
-        if min(f.shape[-2:]) < self.SIZE:
-            return undefined(f)
-        window = torch.full((self.SIZE,), 1 / self.SIZE, dtype=torch.float64, device=f.device)  # exact sums
-
-        def mean(x: Tensor) -> Tensor:
-            return filtered(x, window)
-
+        """Weighted index: (B,); nan for images under 8 pixels a side, and where both sources are flat."""
+        window = torch.full((self.least,), 1 / self.least, dtype=torch.float64, device=f.device)  # exact sums
+        mean = partial(filtered, window=window)
         # Q0 is SSIM without constants; these small ones make 0 / 0 one, as Q0 of two equal flat windows is
         of_a, of_b = (ssim_map(x, f, mean, data_range=1e-6) for x in (a, b))
         var_a, var_b = (mean(x * x) - mean(x).square() for x in (a, b))
@@ -109,7 +96,7 @@ class Qcb(PairMetric):
     range = (0.0, 1.0)
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,)."""
+        """Contrast that is kept: (B,)."""
         return preserved_contrast(f, a, b, _surround)
 
 
@@ -127,7 +114,7 @@ class Qcv(PairMetric):
     higher_is_better = False
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Squared grey levels, (B,); nan where no source has an edge."""
+        """Weighted difference, squared grey levels: (B,); nan where no source has an edge."""
         return visible_difference(f, a, b)
 
 
@@ -139,47 +126,43 @@ class FMI(PairMetric):
         "density by Nelsen's simplified Fréchet bounds, bits"
     )
     range = (-math.inf, math.inf)
-    ROWS = 16  # of windows at once: 81 joint values each
+    least = 3
+    ROWS = 16  # rows of windows computed at once: 81 joint values each
 
     def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,); nan for images under 3 pixels a side. Seconds for a megapixel."""
-        if min(f.shape[-2:]) < 3:
-            return undefined(f)
-        values = [
-            torch.stack([self._information(s, w) for s in sources]).mean(0) for w, *sources in self._windows(f, a, b)
-        ]
+        """Information kept: (B,); nan for images under 3 pixels a side. Seconds for a megapixel."""
+        values = []
+        for top in range(0, f.shape[-2] - 2, self.ROWS):
+            w, *sources = (_windows(x[:, 0, top : top + self.ROWS + 2]) for x in (f, a, b))
+            values.append(torch.stack([_information(s, w) for s in sources]).mean(0))
         return torch.cat(values, dim=1).mean(1)
 
-    def _windows(self, *images: Tensor) -> Iterator[list[Tensor]]:
-        """Strips of windows (B, n, 9), the same of each image."""
-        height = images[0].shape[-2]
-        for top in range(0, height - 2, self.ROWS):
-            strips = (x[:, 0, top : top + self.ROWS + 2].unfold(1, 3, 1).unfold(2, 3, 1) for x in images)
-            yield [s.transpose(-1, -2).reshape(len(s), -1, 9) for s in strips]
 
-    @staticmethod
-    def _information(x: Tensor, y: Tensor) -> Tensor:
-        """Normalised mutual information of windows (B, n, 9): (B, n)."""
-        same = (x == y).all(-1)
-        (px, cx, dx), (py, cy, dy) = (_density(w) for w in (x, y))
-        r = _pearson(px, py)
-        # joint distributions at the upper and the lower Fréchet bound, as corner differences of the cumulative one
-        upper = torch.minimum(cy[..., :, None], cx[..., None, :])
-        lower = (cy[..., :, None] + cx[..., None, :] - 1).clamp_min(0)
-        bound = torch.where((r >= 0)[..., None, None], upper, lower)
-        covariance = (bound - cy[..., :, None] * cx[..., None, :]).sum((-1, -2))
-        scale = r * dx * dy / torch.where(covariance == 0, 1.0, covariance)
-        scale = torch.where((dx > 0) & (dy > 0) & (covariance != 0), scale, 0.0)[..., None, None]
-        corner = F.pad(bound, (1, 0, 1, 0)).diff(dim=-1).diff(dim=-2)
-        # negative arguments have a complex logarithm, of which the published code takes the real part
-        joint = scale * corner + (1 - scale) * py[..., :, None] * px[..., None, :]
-        hxy = -torch.special.xlogy(joint, joint.abs()).sum((-1, -2))
-        hx, hy = (-torch.special.xlogy(p, p).sum(-1) for p in (px, py))
-        return torch.where(same, 1.0, 2 * (hx + hy - hxy) / (hx + hy).clamp_min(1e-12))
+def _windows(rows: Tensor) -> Tensor:
+    """3x3 windows of rows (B, h, W), column by column: (B, n, 9)."""
+    return rows.unfold(1, 3, 1).unfold(2, 3, 1).transpose(-1, -2).reshape(len(rows), -1, 9)
+
+
+def _information(x: Tensor, y: Tensor) -> Tensor:
+    """Normalised mutual information of windows (B, n, 9): (B, n)."""
+    (px, cx, dx), (py, cy, dy) = (_density(w) for w in (x, y))
+    r = _pearson(px, py)
+    cx, cy = cx[..., None, :], cy[..., :, None]
+    # joint distributions at the upper and the lower Fréchet bound, as corner differences of the cumulative one
+    bound = torch.where((r >= 0)[..., None, None], torch.minimum(cy, cx), (cy + cx - 1).clamp_min(0))
+    covariance = (bound - cy * cx).sum((-1, -2))
+    scale = r * dx * dy / torch.where(covariance == 0, 1.0, covariance)
+    scale = torch.where((dx > 0) & (dy > 0) & (covariance != 0), scale, 0.0)[..., None, None]
+    corner = F.pad(bound, (1, 0, 1, 0)).diff(dim=-1).diff(dim=-2)
+    # negative arguments have a complex logarithm, of which the published code takes the real part
+    joint = scale * corner + (1 - scale) * py[..., :, None] * px[..., None, :]
+    hxy = -torch.special.xlogy(joint, joint.abs()).sum((-1, -2))
+    hx, hy = (-torch.special.xlogy(p, p).sum(-1) for p in (px, py))
+    return torch.where((x == y).all(-1), 1.0, 2 * (hx + hy - hxy) / (hx + hy).clamp_min(1e-12))
 
 
 def _density(windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A window stretched and normed to sum 1, its cumulative sum, the standard deviation of its position."""
+    """Stretch a window and norm it to sum 1; return it, its cumulative sum, the standard deviation of its position."""
     low, high = windows.amin(-1, keepdim=True), windows.amax(-1, keepdim=True)
     stretched = torch.where(high > low, (windows - low) / torch.where(high > low, high - low, 1.0), 1.0)
     p = stretched / stretched.sum(-1, keepdim=True)
@@ -189,7 +172,7 @@ def _density(windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _pearson(x: Tensor, y: Tensor) -> Tensor:
-    """Correlation along the last dimension; 0 where there is none."""
+    """Pearson's r along the last dimension; 0 where either is constant."""
     x, y = x - x.mean(-1, keepdim=True), y - y.mean(-1, keepdim=True)
     norm = (x.square().sum(-1) * y.square().sum(-1)).sqrt()
     return torch.where(norm > 0, (x * y).sum(-1) / torch.where(norm > 0, norm, 1.0), 0.0)
