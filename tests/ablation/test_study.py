@@ -385,5 +385,5 @@ def test_sizes_that_no_cell_can_take_are_said_before_the_first_runs(tmp_path):
         'a.png is 36x24; sources must be registered and of one size; resize = "reference" under [base]' in done.stderr
     )
     assert not list((tmp_path / "out").glob("**/*.png"))
-    grid.write_text(text.format('resize = "reference"\n'))
-    assert run_cli(*command).returncode == 0
+    grid.write_text(text.format('resize = "reference"\n') + '[report]\nmetrics = ["EN", "audit.outside"]\n')
+    assert run_cli(*command).returncode == 0, "the report shows maps over the resized sources"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fusionkit.contracts import Detection, Detector, Options, Sources
-from fusionkit.scoring.detection import _F1, _Counts, _Kept, _Supported, iou, matches, union
+from fusionkit.scoring.detection import SHARES, _Consistency, _Counts, iou, matches, union
 from harness import run_cli
 
 
@@ -63,7 +63,7 @@ def test_shares_of_objects():
     a, b = image((2, 2, 0.5)), image((2, 2, 0.5), (20, 2, 1.0))
     fused = image((20, 2, 1.0), (2, 20, 0.5))  # keeps one, loses one, invents one
     sources = Sources((a, b), (a, b))
-    kept, supported, f1 = (float(metric(counts)(fused, sources)) for metric in (_Kept, _Supported, _F1))
+    kept, supported, f1 = (float(_Consistency(counts, name)(fused, sources)) for name in SHARES)
     assert (kept, supported, f1) == (0.5, 0.5, 0.5)
     assert counts.detector.calls == 3, "each image is looked at once, whatever the number of metrics"
 
@@ -71,10 +71,10 @@ def test_shares_of_objects():
 def test_nothing_to_count_is_no_number():
     counts, empty = _Counts(Bright()), image()
     sources = Sources((empty, empty), (empty, empty))
-    assert all(math.isnan(float(m(counts)(empty, sources))) for m in (_Kept, _Supported, _F1))
+    assert all(math.isnan(float(_Consistency(counts, name)(empty, sources))) for name in SHARES)
     one = image((2, 2, 1.0))
-    assert float(_F1(counts)(one, sources)) == 0
-    assert math.isnan(float(_Kept(counts)(one, sources)))
+    assert float(_Consistency(counts, "F1")(one, sources)) == 0
+    assert math.isnan(float(_Consistency(counts, "kept")(one, sources)))
 
 
 def test_options_without_a_detector_are_a_mistake(tmp_path):

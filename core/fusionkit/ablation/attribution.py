@@ -1,4 +1,4 @@
-"""How much each part of a method does: the method with it against the method without it."""
+"""Effect of each part of a method: the method with it against the method without it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ __all__ = ["Removal", "removals"]
 
 @dataclass(frozen=True)
 class Removal:
-    """What becomes of a method without a part.
+    """Change of a method's results when a part is left out.
 
     levels: mean absolute difference of the results in grey levels, all channels, mean over pairs. largest: over all
     pixels and pairs. changed: share of stored values that differ. metrics: value without the part minus value with it,
@@ -30,18 +30,16 @@ class Removal:
 
 
 def removals(study: Study) -> Iterator[Removal]:
-    """For every method that was taken apart and every part, the largest effect first.
+    """Compare every method that was taken apart with itself without each part, the largest effect first.
 
-    A network that was never evaluated, since no source had noise, is no part of what was done.
+    A network that was never evaluated, since no source had noise, is left out.
     """
     finished = {state.cell.label: state for state in study.finished()}
-    found = [
-        _compare(study, finished[state.cell.parent], state)
-        for state in finished.values()
-        if state.cell.removed
-        and state.cell.parent in finished
-        and not (state.cell.removed.startswith("network") and _idle(finished[state.cell.parent]))
-    ]
+    found = []
+    for state in finished.values():
+        whole = finished.get(state.cell.parent)
+        if whole and state.cell.removed and not (state.cell.removed.startswith("network") and _idle(whole)):
+            found.append(_compare(study, whole, state))
     order = [state.cell.label for state in study.cells]
     yield from sorted(found, key=lambda r: (order.index(r.method), -r.levels.mean))
 
@@ -52,22 +50,17 @@ def _idle(state: CellState) -> bool:
 
 
 def _compare(study: Study, whole: CellState, without: CellState) -> Removal:
-    means: list[float] = []
-    changed: list[float] = []
-    largest = 0
+    means, changed, largest = [], [], 0
     for case in study.cases:
         a, b = (np.round(read_image(study.image(s, case)).pixels * 255).astype(int) for s in (whole, without))
         difference = np.abs(a - b)  # a grey result is compared with every channel of a colour one
-        means.append(float(difference.mean()))
-        changed.append(float((difference > 0).mean()))
+        means.append(difference.mean())
+        changed.append((difference > 0).mean())
         largest = max(largest, int(difference.max()))
-    rows = [s.rows() for s in (whole, without)]
+    with_part, without_part = study.scores(whole), study.scores(without)
     deltas = {}
     for metric in study.metrics:
-        a, b = (
-            np.array([np.nan if (v := r[c.key]["values"][metric]) is None else v for c in study.cases]) for r in rows
-        )
-        deltas[metric] = bootstrap((b - a)[np.isfinite(b - a)])
-    return Removal(
-        whole.cell.label, without.cell.removed, bootstrap(np.array(means)), largest, float(np.mean(changed)), deltas
-    )
+        delta = np.array(without_part[metric]) - np.array(with_part[metric])
+        deltas[metric] = bootstrap(delta[np.isfinite(delta)])
+    levels = bootstrap(np.array(means))
+    return Removal(whole.cell.label, without.cell.removed, levels, largest, float(np.mean(changed)), deltas)

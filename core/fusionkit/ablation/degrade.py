@@ -1,4 +1,4 @@
-"""What can be done to sources to see how a method bears it."""
+"""Degradations of sources, to test how well a method bears them."""
 
 import io
 from collections.abc import Callable
@@ -13,19 +13,19 @@ __all__ = ["DEGRADATIONS", "degrade", "parse_degradation"]
 
 
 def _noise(image: Array, amount: float, rng: np.random.Generator) -> Array:
-    """White Gaussian noise of standard deviation `amount`, 1 being white."""
+    """Add white Gaussian noise of standard deviation `amount`, on images in [0, 1]."""
     return image + amount * rng.standard_normal(image.shape).astype(np.float32)
 
 
 def _blur(image: Array, amount: float, _rng: np.random.Generator) -> Array:
-    """A Gaussian blur of `amount` pixels."""
+    """Blur by a Gaussian of deviation `amount` pixels."""
     from scipy.ndimage import gaussian_filter
 
     return np.asarray(gaussian_filter(image, (amount, amount, 0), mode="nearest"))
 
 
 def _motion(image: Array, amount: float, _rng: np.random.Generator) -> Array:
-    """Smeared over `amount` pixels of its rows, as by a camera that pans."""
+    """Smear over `amount` pixels along rows, as by a camera that pans."""
     from scipy.ndimage import convolve1d
 
     reach = int(amount / 2 + 0.5)
@@ -34,19 +34,19 @@ def _motion(image: Array, amount: float, _rng: np.random.Generator) -> Array:
 
 
 def _shift(image: Array, amount: float, _rng: np.random.Generator) -> Array:
-    """The first source moved by `amount` pixels to the right, as by a bad registration."""
+    """Move the first source by `amount` pixels to the right, as by a bad registration."""
     from scipy.ndimage import shift
 
     return np.asarray(shift(image, (0, amount, 0), order=1, mode="nearest"))
 
 
 def _darken(image: Array, amount: float, _rng: np.random.Generator) -> Array:
-    """Multiplied by `amount`."""
+    """Multiply by `amount`."""
     return image * np.float32(amount)
 
 
 def _jpeg(image: Array, amount: float, _rng: np.random.Generator) -> Array:
-    """JPEG of quality `amount`, 1 to 95."""
+    """Compress by JPEG of quality `amount`, 1 to 95."""
     from PIL import Image
 
     levels = np.round(image * 255).astype(np.uint8)
@@ -56,7 +56,7 @@ def _jpeg(image: Array, amount: float, _rng: np.random.Generator) -> Array:
     return decoded.reshape(image.shape)
 
 
-# the change, whether it is made to the first source alone, and the amounts it takes
+# function, whether it changes the first source alone, range of amounts
 DEGRADATIONS: dict[str, tuple[Callable[[Array, float, np.random.Generator], Array], bool, tuple[float, float]]] = {
     "noise": (_noise, False, (0.0, 1.0)),
     "blur": (_blur, False, (0.0, 50.0)),
@@ -68,14 +68,13 @@ DEGRADATIONS: dict[str, tuple[Callable[[Array, float, np.random.Generator], Arra
 
 
 def parse_degradation(text: str) -> list[tuple[str, float]]:
-    """The changes in their order: none, noise=0.05, blur=2+noise=0.02."""
+    """Parse degradations, in their order: none, noise=0.05, blur=2+noise=0.02."""
     steps: list[tuple[str, float]] = []
     for part in [] if text == "none" else text.split("+"):
         name, _, amount = part.partition("=")
         if name not in DEGRADATIONS:
-            raise OptionError(
-                f"degradation {part!r}: unknown; known: none, {', '.join(f'{n}=X' for n in DEGRADATIONS)}"
-            )
+            known = ", ".join(f"{known}=X" for known in DEGRADATIONS)
+            raise OptionError(f"degradation {part!r}: unknown; known: none, {known}")
         low, high = DEGRADATIONS[name][2]
         try:
             value = float(amount)
@@ -88,7 +87,7 @@ def parse_degradation(text: str) -> list[tuple[str, float]]:
 
 
 def degrade(image: Array, text: str, source: int, key: str) -> Array:
-    """Source number `source` (from 0) of pair `key`, (H, W, 1 or 3) float in [0, 1], degraded; the same each time."""
+    """Degrade source number `source` (from 0) of pair `key`, (H, W, 1 or 3) float in [0, 1]; the same each time."""
     for number, (name, amount) in enumerate(parse_degradation(text)):
         change, first_alone, _ = DEGRADATIONS[name]
         if first_alone and source > 0:

@@ -5,21 +5,18 @@ import csv
 import hashlib
 import io
 import json
-import math
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ..contracts import Sources
 from ..images.convert import to_tensor
 from ..images.picture import Array, from_unit
 from ..reading import read_image
-from ..registry.kinds import DISTRIBUTION
 from ..scoring.maps import has_maps, overlay
+from ..scoring.statistics import nullable
 from ..storage.atomic import atomic_write
 from .attribution import removals
 from .degrade import degrade
@@ -35,21 +32,18 @@ def write_reports(study: Study) -> list[Path]:
     """Write `results.csv`, `results.json` and `report.html` into the study's folder."""
     record = _record(study)
     texts = {
-        "results.csv": _csv(study),
-        "results.json": json.dumps(record, indent=1, ensure_ascii=False) + "\n",
-        "report.html": _html(study, record),
+        study.output / "results.csv": _csv(study),
+        study.output / "results.json": json.dumps(record, indent=1, ensure_ascii=False) + "\n",
+        study.output / "report.html": _html(study, record),
     }
-    paths = [study.output / name for name in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
+    for path, text in texts.items():
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    return paths
+    return list(texts)
 
 
 def _record(study: Study) -> dict[str, Any]:
     """Everything but the images."""
-    evaluation = study.evaluation()
-    record = evaluation.record()
     cells = [
         {
             "label": state.cell.label,
@@ -67,19 +61,11 @@ def _record(study: Study) -> dict[str, Any]:
     ]
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "fusionkit": version(DISTRIBUTION),
         "axes": study.grid.axes,
         "cells": cells,
-        "attribution": [_finite(asdict(removal)) for removal in removals(study)],
-        **{k: v for k, v in record.items() if k not in ("fusionkit", "failures")},
-        "failures": evaluation.failures,
+        "attribution": [nullable(asdict(removal)) for removal in removals(study)],
+        **study.evaluation().record(),
     }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _csv(study: Study) -> str:
@@ -89,14 +75,11 @@ def _csv(study: Study) -> str:
     axes = sorted({key for state in study.cells for key in state.cell.choices})
     writer.writerow(("cell", "id", "removed", *axes, "pair", "seconds", "metric", "value"))
     for state in study.finished():
-        choices = [state.cell.choices.get(key, "") for key in axes]
+        cell = state.cell
+        of_cell = (cell.label, state.id, cell.removed, *(cell.choices.get(key, "") for key in axes))
         for key, row in state.rows().items():
             for metric in study.metrics:
-                value = row["values"][metric]
-                shown = "" if value is None else repr(value)
-                writer.writerow(
-                    (state.cell.label, state.id, state.cell.removed, *choices, key, row["seconds"], metric, shown)
-                )
+                writer.writerow((*of_cell, key, row["seconds"], metric, row["values"][metric]))
     return text.getvalue()
 
 
@@ -118,14 +101,14 @@ def _html(study: Study, record: dict[str, Any]) -> str:
 
 
 class _Images:
-    """The pictures of a report, each once, however many cells show it."""
+    """Pictures of a report, each stored once."""
 
     def __init__(self) -> None:
         self._numbers: dict[bytes, int] = {}
         self._pixels: list[Array] = []
 
     def number(self, pixels: Array) -> int:
-        """Of a picture (H, W, 1 or 3) in [0, 1]."""
+        """Number a picture (H, W, 1 or 3) in [0, 1]."""
         values = from_unit(pixels, "8", (0.0, 255.0))
         key = hashlib.sha256(repr(values.shape).encode() + values.tobytes()).digest()
         if key not in self._numbers:
@@ -134,14 +117,14 @@ class _Images:
         return self._numbers[key]
 
     def uris(self) -> tuple[list[str], int | None]:
-        """All of them as WebP in data URIs, and the quality: None for lossless, which they are as long as they fit."""
+        """Encode all pictures as WebP in data URIs; return them and the quality, None for lossless."""
         for quality in (None, *QUALITIES):
             encoded, size = list[bytes](), 0
             for values in self._pixels:
                 encoded.append(_webp(values, quality))
                 size += len(encoded[-1])
                 if size > MOST_BYTES and quality != QUALITIES[-1]:
-                    break  # the next quality, before the rest is encoded for nothing
+                    break  # to the next quality, without encoding the rest
             else:
                 break
         return ["data:image/webp;base64," + base64.b64encode(data).decode() for data in encoded], quality
@@ -155,21 +138,16 @@ def _webp(values: Array, quality: int | None) -> bytes:
 
 
 def _pair(study: Study, case: Case, images: _Images) -> dict[str, Any]:
-    """The sources and every cell's result of one pair, by the numbers of their pictures."""
+    """Panels of one pair: its sources, degraded ones, and every cell's result; images by number."""
     pictures = case.read()
-    panels = [{"label": f"source {i + 1}", "image": images.number(p.pixels)} for i, p in enumerate(pictures)]
-    seen = {"none"}
+    panels: list[dict[str, Any]] = []
+    for kind in dict.fromkeys(["none", *(state.cell.degradation for state in study.finished())]):
+        for i, picture in enumerate(pictures):
+            label = f"source {i + 1}" if kind == "none" else f"source {i + 1}, {kind}"
+            panels.append({"label": label, "image": images.number(degrade(picture.pixels, kind, i, case.key))})
+    sources = study.sources(pictures)
     for state in study.finished():
-        kind = state.cell.degradation
-        if kind not in seen:
-            seen.add(kind)
-            for i, p in enumerate(pictures):
-                bad = degrade(p.pixels, kind, i, case.key)
-                panels.append({"label": f"source {i + 1}, {kind}", "image": images.number(bad)})
-    sources = Sources.of([to_tensor(p.pixels) for p in pictures])
-    for state in study.finished():
-        path = study.image(state, case)
-        pixels = read_image(path).pixels
+        pixels = read_image(study.image(state, case)).pixels
         panels.append({"label": state.cell.label, "image": images.number(pixels), "cell": state.cell.label})
         if has_maps(study.metrics):
             shown = overlay(to_tensor(pixels), sources, study.metrics)

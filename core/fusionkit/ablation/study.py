@@ -1,7 +1,8 @@
 """Running an ablation: each cell over each pair, resumable, one folder a cell."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -20,9 +21,11 @@ from ..reading import read_image
 from ..reading.matching import match_folders
 from ..reading.ranges import source_ranges
 from ..registry.kinds import DISTRIBUTION
+from ..scenes import SCENES
 from ..scoring.baselines import baseline_rows
 from ..scoring.evaluation import Evaluation, as_sources, score_images
 from ..scoring.metrics import load_metrics
+from ..scoring.statistics import nullable
 from ..storage.manifest import Manifest, digest, sha256
 from ..storage.outcome import Outcome, attempt
 from ..timing import Stopwatch
@@ -36,7 +39,7 @@ CELLS, ROWS = "cells", "pairs.jsonl"
 
 @dataclass(frozen=True)
 class Case:
-    """One pair: its name, the identity of its pixels, a function that reads them."""
+    """One pair. identity: hashes of its pixels. read: reads its sources."""
 
     key: str
     identity: tuple[str, ...]
@@ -56,7 +59,7 @@ class CellState:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The journal of its pairs."""
+        """Journal of the pairs."""
         return Manifest(self.folder / ROWS)
 
     def rows(self) -> dict[str, dict[str, Any]]:
@@ -67,7 +70,7 @@ class CellState:
 
 @dataclass(frozen=True)
 class _Task:
-    """A cell over a pair. row: the journal's, where the image is there and only scores are missing."""
+    """A cell over a pair. row: the journal's, where the image is done and only scores are missing."""
 
     state: CellState
     case: Case
@@ -82,9 +85,10 @@ class _Task:
 def load_pairs(
     folders: Sequence[Path], limit: int | None = None, ranges: Sequence[Range] = ("auto",), *, folder_scope: bool = True
 ) -> list[Case]:
-    """Pairs of folders, matched by name; `limit` of them, spread evenly.
+    """Match pairs of folders by name; `limit` of them, spread evenly.
 
-    ranges: how sources of more than 8 bits are read, one or one a source; "auto" of all files where `folder_scope`.
+    ranges: black and white of sources of more than 8 bits, one or one a source; "auto" looks at all files where
+    `folder_scope`.
     """
     groups = match_folders(folders).groups
     if not groups:
@@ -92,8 +96,7 @@ def load_pairs(
     if limit is not None and limit < len(groups):
         groups = [groups[i * len(groups) // limit] for i in range(limit)]
     wanted = source_ranges(groups, ranges, folder_scope=folder_scope)
-
-    odd = [str(span) for span in wanted if span != "auto"]  # 8 bits are what they are
+    odd = [str(span) for span in wanted if span != "auto"]
     return [
         Case(paths[-1].stem, (*(sha256(p) for p in paths), *odd), partial(_read_pair, paths, wanted))
         for paths in groups
@@ -105,9 +108,7 @@ def _read_pair(paths: Sequence[Path], ranges: Sequence[Range]) -> list[Picture]:
 
 
 def load_scenes(name: str, count: int, size: tuple[int, int]) -> list[Case]:
-    """Procedural scenes: seeds 0 to count - 1."""
-    from ..scenes import SCENES
-
+    """Render procedural scenes of seeds 0 to count - 1."""
     if name not in SCENES:
         raise OptionError(f"data.scenes {name!r}: unknown; known: {', '.join(SCENES)}")
     made = f"fusionkit {version(DISTRIBUTION)} {name} {size[0]}x{size[1]}"
@@ -117,23 +118,21 @@ def load_scenes(name: str, count: int, size: tuple[int, int]) -> list[Case]:
 
 
 def _make_scene(name: str, size: tuple[int, int], seed: int) -> list[Picture]:
-    from ..scenes import SCENES
-
     scene, roles = SCENES[name]
     images = (image.astype("float32") for image in scene(size, seed=seed))
     return [Picture(image, "8", (0.0, 255.0), name=role) for role, image in zip(roles, images, strict=True)]
 
 
 class Study:
-    """A grid over cases, in a folder of its own."""
+    """A grid over cases, with a folder for its results."""
 
     def __init__(self, grid: Grid, cases: Sequence[Case], output: Path, *, device: str = "auto") -> None:
-        """Builds every cell's method, so that a wrong one is refused before the first runs."""
+        """Build every cell's method, so that a wrong one is refused before the first runs."""
         if len({case.key for case in cases}) < len(cases):
             raise InputError("two pairs have one name")
         self.grid, self.cases, self.output, self.device = grid, list(cases), output, device
         self.metrics: dict[str, Metric] = load_metrics(grid.report.metrics or None, grid.report.dialect)
-        self._built: dict[str, Pipeline] = {}  # of this process: the cell at work
+        self._built: dict[str, Pipeline] = {}  # the cell at work in this process
         self.cells = self._validated()
 
     def _validated(self) -> list[CellState]:
@@ -147,13 +146,8 @@ class Study:
             except FusionkitError as error:
                 problems.append(f"{cell.label}: {error}")
                 continue
-            identity = [
-                method,
-                cell.degradation,
-                version(DISTRIBUTION),
-                sorted((c.key, *c.identity) for c in self.cases),
-            ]
-            name = digest(*identity)
+            pairs = sorted((c.key, *c.identity) for c in self.cases)
+            name = digest(method, cell.degradation, version(DISTRIBUTION), pairs)
             state = CellState(cell, name, self.output / CELLS / name, method)
             if not any(self._missing(state)):
                 state.status = "done"
@@ -168,7 +162,7 @@ class Study:
         return states
 
     def _missing(self, state: CellState) -> Iterator[_Task]:
-        """Pairs without an image or a score."""
+        """Find pairs without an image or a score."""
         rows = state.rows()
         for case in self.cases:
             row = rows.get(case.key)
@@ -176,9 +170,9 @@ class Study:
                 yield _Task(state, case, row)
 
     def run(self, engine: Engine | None = None) -> Iterator[tuple[CellState, Case, Outcome]]:
-        """Fuse and score what is not done yet; yields each pair with its outcome.
+        """Fuse and score pairs that are not done yet; yield each with its outcome.
 
-        A cell ends at its first failure, and the others go on. Cells of one id are one.
+        A cell ends at its first failure, and the others go on. Cells of one id run once.
         """
         first: dict[str, CellState] = {}
         for state in self.cells:
@@ -202,7 +196,7 @@ class Study:
             state.status, state.reason = first[state.id].status, first[state.id].reason
 
     def _tasks(self, states: Sequence[CellState], sent: dict[str, _Task]) -> Iterator[_Task]:
-        """Cell after cell, each to its first failure; `sent` holds those whose outcome is due."""
+        """List tasks cell after cell, each to its first failure; `sent` holds those whose outcome is due."""
         for state in states:
             for task in self._missing(state):
                 if state.status != "failed":
@@ -210,55 +204,56 @@ class Study:
                     yield task
 
     def _run(self, task: _Task) -> Outcome:
-        """Fuse one pair, unless its image is there already, and score the file as it is read back."""
+        """Fuse one pair, unless its image is done already, and score the file as it is read back."""
         state, case, row = task.state, task.case, task.row
         pictures = case.read()
         if row is None:
-            degraded = [_degraded(p, state.cell.degradation, i, case.key) for i, p in enumerate(pictures)]
+            kind = state.cell.degradation
+            degraded = [replace(p, values=degrade(p.pixels, kind, i, case.key)) for i, p in enumerate(pictures)]
             pipeline = self._pipeline(state)
             watch = Stopwatch()
             with watch.stage("fuse"):
                 fused = pipeline.fuse_pictures(degraded)
-            row = {"image": f"{_safe(case.key)}.png", "seconds": watch.seconds["fuse"]}
-            row["evaluations"] = fused.evaluations
+            seconds = watch.seconds["fuse"]
+            row = {"image": f"{_safe(case.key)}.png", "seconds": seconds, "evaluations": fused.evaluations}
             write_image(state.folder / row["image"], fused.picture.pixels, "8")
         result = to_tensor(read_image(state.folder / row["image"]).pixels)
-        [(_, values)] = score_images({"": result}, self._sources(pictures), self.metrics, baselines=False)
+        [(_, values)] = score_images({"": result}, self.sources(pictures), self.metrics, baselines=False)
         kept = {name: row.get(name) for name in ("image", "seconds", "evaluations")}
-        return Outcome(task.key, record={**kept, "values": _nullable(values)})
+        return Outcome(task.key, record={**kept, "values": nullable(values)})
 
     def _pipeline(self, state: CellState) -> Pipeline:
-        """The method of a cell, built once for its pairs."""
+        """Build a cell's method, once for its pairs."""
         if state.id not in self._built:
             self._built = {state.id: Pipeline(state.cell.config, device=self.device)}
         return self._built[state.id]
 
     def evaluation(self) -> Evaluation:
-        """Values of every finished cell of the grid and of the baselines, over all pairs."""
+        """Collect values of every finished cell of the grid and of the baselines, over all pairs."""
         result = Evaluation([c.key for c in self.cases], self.metrics)
-        for state in self.finished():
-            if state.cell.removed:
-                continue
-            rows = state.rows()
-            result.values[state.cell.label] = {
-                name: [_number(rows[c.key]["values"][name]) for c in self.cases] for name in self.metrics
-            }
+        result.values = {s.cell.label: self.scores(s) for s in self.finished() if not s.cell.removed}
         for name in baseline_rows():
             result.values[name] = {metric: [] for metric in self.metrics}
             result.baselines.add(name)
         for case in self.cases:
-            for name, values in score_images({}, self._sources(case.read()), self.metrics, baselines=True):
+            for name, values in score_images({}, self.sources(case.read()), self.metrics, baselines=True):
                 for metric, value in values.items():
                     result.values[name][metric].append(value)
         result.failures = [f"{s.cell.label}: {s.reason}" for s in self.cells if s.status == "failed"]
         return result
 
-    def _sources(self, pictures: Sequence[Picture]) -> Sources:
-        """What results are compared with, resized where every method resizes them."""
+    def scores(self, state: CellState) -> dict[str, list[float]]:
+        """Values of a finished cell over all pairs, by metric; nan where undefined."""
+        rows = state.rows()
+        values = {name: [rows[case.key]["values"][name] for case in self.cases] for name in self.metrics}
+        return {name: [math.nan if v is None else v for v in column] for name, column in values.items()}
+
+    def sources(self, pictures: Sequence[Picture]) -> Sources:
+        """Sources that results are compared with, resized where every method resizes them."""
         return as_sources(pictures, resize=all(s.cell.config.resize == "reference" for s in self.cells))
 
     def check_sizes(self) -> None:
-        """Refuse, before anything runs, sources that no method can take: looked for in the first pair."""
+        """Refuse sources of sizes that no method takes, by the first pair, before anything runs."""
         case = self.cases[0]
         pictures = case.read()
         if len({p.size for p in pictures}) > 1 and any(s.cell.config.resize != "reference" for s in self.cells):
@@ -269,32 +264,20 @@ class Study:
             )
 
     def finished(self) -> list[CellState]:
-        """Cells whose every pair is there."""
+        """Cells whose every pair is done."""
         return [state for state in self.cells if state.status == "done"]
 
     def seconds(self, state: CellState) -> float:
-        """Median seconds of a fusion: the first one may be slow."""
+        """Median seconds of a fusion, since the first one may be slow."""
         rows = state.rows()
         return float(median(rows[c.key]["seconds"] for c in self.cases))
 
     def image(self, state: CellState, case: Case) -> Path:
-        """A cell's result for a pair."""
+        """Path of a cell's result for a pair."""
         return state.folder / str(state.rows()[case.key]["image"])
 
 
-def _degraded(picture: Picture, text: str, index: int, key: str) -> Picture:
-    return replace(picture, values=degrade(picture.pixels, text, index, key))
-
-
 def _safe(key: str) -> str:
-    """A key as a file name of its own."""
+    """Turn a key into a unique file name."""
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in key)
     return safe if safe == key else f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-
-
-def _nullable(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if abs(value) < float("inf") else None for name, value in values.items()}
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -1,4 +1,4 @@
-"""Rows of every table beside the methods: the simplest priors, by themselves."""
+"""Baselines of every table: the simplest priors alone."""
 
 from functools import cache
 
@@ -13,12 +13,12 @@ __all__ = ["baseline_images", "baseline_rows"]
 
 
 def baseline_rows() -> dict[str, TableRow]:
-    """Rows that the built-in priors have in every table, by label, in their places."""
+    """Rows of the built-in priors in every table, by label, in order."""
     return {label: row for label, (row, _) in _baselines().items()}
 
 
 def baseline_images(sources: Sources) -> dict[str, Tensor]:
-    """The luma (B, 1, H, W) that each baseline makes of the sources."""
+    """Fuse the sources by each baseline: luma (B, 1, H, W) by label."""
     return {label: prior.correct(sources.luma[-1], sources, None, 0.0)[0] for label, (_, prior) in _baselines().items()}
 
 

@@ -1,4 +1,4 @@
-"""Scores computed before, by the files' hashes and the metric's version: a stopped evaluation goes on."""
+"""Cache of scores by the files' hashes and the metric's version, so that a stopped evaluation goes on."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,34 +14,33 @@ from ..storage.manifest import Manifest, digest
 
 __all__ = ["ScoreCache", "default_cache", "pair_key"]
 
-FORM = 1  # of the rows; rows of another one are not read
+FORMAT = 1  # of the rows; rows of another format are ignored
 
 
 def default_cache() -> Path:
-    """The folder that `fusionkit evaluate` keeps scores in."""
+    """Folder in which `fusionkit evaluate` keeps scores."""
     return home_folder() / "scores"
 
 
 class ScoreCache:
-    """Journals of scores in a folder, one for each beginning of a key, so that a look-up reads few rows.
+    """Journals of scores in a folder, one for each prefix of a key, so that a look-up reads few rows.
 
-    A folder that cannot be used knows and keeps nothing.
+    An unusable folder acts as an empty one.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def known(self, key: str, metrics: Mapping[str, Metric]) -> dict[str, float]:
-        """Known values of these metrics."""
+        """Look up known values of these metrics."""
         values: dict[str, float] = {}
         with suppress(OutputError, OSError):
             for found, row in self._journal(key).finished_rows():
                 values |= row["values"] if found == key and isinstance(row.get("values"), dict) else {}
-        identities = {name: _identity(name, metric) for name, metric in metrics.items()}
-        return {name: float(values[identity]) for name, identity in identities.items() if identity in values}
+        return {name: float(values[i]) for name, metric in metrics.items() if (i := _identity(name, metric)) in values}
 
     def keep(self, key: str, values: Mapping[str, float], metrics: Mapping[str, Metric]) -> None:
-        """Keep values of some metrics, undefined ones included."""
+        """Keep values of metrics, undefined ones included."""
         row = {_identity(name, metrics[name]): value for name, value in values.items()}
         with suppress(OutputError, OSError):
             self._journal(key).append("score", key=key, status="ok", values=row)
@@ -51,8 +50,8 @@ class ScoreCache:
 
 
 def pair_key(result: str, sources: Sequence[str], **how: Any) -> str:
-    """Identity of a score beside its metric: hashes of the files, and how they are read."""
-    return digest(FORM, result, list(sources), how)
+    """Key of the scores of a result: hashes of the files, and options of reading them."""
+    return digest(FORMAT, result, list(sources), how)
 
 
 def _identity(name: str, metric: Metric) -> str:

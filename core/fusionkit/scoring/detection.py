@@ -1,8 +1,8 @@
-"""Does a detector find in the result what it finds in the sources? As metrics of the evaluator."""
+"""Consistency of a detector's objects in the result with those in the sources, as metrics."""
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,12 @@ from ..registry.loading import get_registry
 __all__ = ["consistency_metrics", "iou", "matches", "union"]
 
 SAME = 0.5  # intersection over union from which two boxes are one object
+# metric: its meaning, and the weight of the result's number of objects against the sources'
+SHARES = {
+    "kept": ("share of the sources' objects that are found in the result; nan where they have none", 0.0),
+    "supported": ("share of the result's objects that a source has; nan where the result has none", 1.0),
+    "F1": ("harmonic mean of kept and supported; nan where there is no object at all", 0.5),
+}
 
 
 def iou(a: Detection, b: Detection) -> float:
@@ -27,7 +33,7 @@ def iou(a: Detection, b: Detection) -> float:
 
 
 def matches(found: Sequence[Detection], wanted: Sequence[Detection]) -> int:
-    """How many objects of `wanted` are in `found`: one to one, equal labels, the surest first."""
+    """Count the objects of `wanted` that are in `found`: one to one, equal labels, the surest first."""
     free, count = list(wanted), 0
     for detection in sorted(found, key=lambda d: -d.score):
         best = max((w for w in free if w.label == detection.label), key=lambda w: iou(w, detection), default=None)
@@ -38,7 +44,7 @@ def matches(found: Sequence[Detection], wanted: Sequence[Detection]) -> int:
 
 
 def union(groups: Sequence[Sequence[Detection]]) -> list[Detection]:
-    """The objects of all images, each once: of boxes that overlap, the surest."""
+    """Merge the objects of all images, each once: the surest of boxes that overlap."""
     kept: list[Detection] = []
     for detection in sorted((d for group in groups for d in group), key=lambda d: -d.score):
         if all(k.label != detection.label or iou(k, detection) < SAME for k in kept):
@@ -47,20 +53,18 @@ def union(groups: Sequence[Sequence[Detection]]) -> list[Detection]:
 
 
 class _Counts:
-    """Objects in the result, in the sources, in both; remembers the last images, which several metrics ask for."""
+    """Counts objects in the result, in the sources, in both; several metrics ask for the same images."""
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
         self._seen: dict[str, tuple[Any, Any]] = {}
 
     def __call__(self, fused: Tensor, sources: Sources) -> list[tuple[int, int, int]]:
-        """For each image of the batch: (found, wanted, matched)."""
+        """Count (found, wanted, matched) for each image of the batch."""
         wanted = self._once("sources", sources, lambda: [self._detect(image) for image in sources.images])
         found = self._once("fused", fused, lambda: self._detect(fused))
-        return [
-            (len(f), len(w), matches(f, w))
-            for f, w in ((f, union([group[b] for group in wanted])) for b, f in enumerate(found))
-        ]
+        pairs = [(f, union([group[b] for group in wanted])) for b, f in enumerate(found)]
+        return [(len(f), len(w), matches(f, w)) for f, w in pairs]
 
     def _once(self, key: str, of: Any, compute: Any) -> Any:
         if key not in self._seen or self._seen[key][0] is not of:
@@ -72,55 +76,32 @@ class _Counts:
 
 
 class _Consistency(Metric):
-    """One of the three shares."""
+    """Matched objects over a mean of the numbers of objects in the result and in the sources."""
 
     Options = NoOptions
     color = True
     range = (0.0, 1.0)
-    MEANING: ClassVar[str]
 
-    def __init__(self, counts: _Counts) -> None:
+    def __init__(self, counts: _Counts, name: str) -> None:
         super().__init__(NoOptions())
+        meaning, self._weight = SHARES[name]
         self._counts = counts
-        detector = counts.detector
         self.definition = (
-            f"{self.MEANING}; one object: same label and IoU of at least {SAME:g}; all sources' objects "
-            f"together, each once; detector: {detector.definition}"
+            f"{meaning}; one object: same label and IoU of at least {SAME:g}; all sources' objects "
+            f"together, each once; detector: {counts.detector.definition}"
         )
-        self.version = detector.version
+        self.version = counts.detector.version
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """(B,), nan where there is nothing to count."""
-        shares = [self.share(*counts) for counts in self._counts(fused, sources)]
+        """Share of each image: (B,), nan where there is nothing to count."""
+        shares = []
+        for found, wanted, matched in self._counts(fused, sources):
+            number = self._weight * found + (1 - self._weight) * wanted
+            shares.append(matched / number if number else math.nan)
         return torch.tensor(shares, dtype=torch.float64)
-
-    def share(self, found: int, wanted: int, matched: int) -> float:
-        """From the objects in the result, in the sources, in both."""
-        raise NotImplementedError
-
-
-class _Kept(_Consistency):
-    MEANING = "share of the sources' objects that are found in the result; nan where they have none"
-
-    def share(self, found: int, wanted: int, matched: int) -> float:
-        return matched / wanted if wanted else math.nan
-
-
-class _Supported(_Consistency):
-    MEANING = "share of the result's objects that a source has; nan where the result has none"
-
-    def share(self, found: int, wanted: int, matched: int) -> float:
-        return matched / found if found else math.nan
-
-
-class _F1(_Consistency):
-    MEANING = "harmonic mean of kept and supported; nan where there is no object at all"
-
-    def share(self, found: int, wanted: int, matched: int) -> float:
-        return 2 * matched / (found + wanted) if found + wanted else math.nan
 
 
 def consistency_metrics(name: str, options: dict[str, Any] | None = None) -> dict[str, Metric]:
-    """NAME.kept, NAME.supported and NAME.F1 of the detector NAME."""
+    """Build NAME.kept, NAME.supported and NAME.F1 of the detector NAME."""
     counts = _Counts(get_registry().create("detector", name, options))
-    return {f"{name}.kept": _Kept(counts), f"{name}.supported": _Supported(counts), f"{name}.F1": _F1(counts)}
+    return {f"{name}.{share}": _Consistency(counts, share) for share in SHARES}

@@ -1,4 +1,4 @@
-"""Scoring fused images: metrics over folders, with intervals, baselines and tests that can be reproduced."""
+"""Scores of fused images: metrics over folders, with intervals, baselines and tests that can be reproduced."""
 
 import csv
 import io
@@ -33,14 +33,14 @@ from ..threads import side_by_side
 from .baselines import baseline_images, baseline_rows
 from .cache import ScoreCache, pair_key
 from .maps import overlay
-from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, paired_tests
+from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, nullable, paired_tests
 
 __all__ = ["Evaluation", "as_sources", "evaluate", "score_images"]
 
 
 @dataclass
 class Evaluation:
-    """Values by method, metric and pair; their metrics; failures; number of values known from before."""
+    """Values by method, metric and pair. baselines: methods that are baselines. reused: number of cached values."""
 
     pairs: list[str]
     metrics: dict[str, Metric]
@@ -55,7 +55,7 @@ class Evaluation:
         return values[np.isfinite(values)]
 
     def mean(self, method: str, metric: str) -> float:
-        """Mean over the pairs where the metric is defined; nan where there is none."""
+        """Mean over the pairs where the metric is defined; nan without any."""
         values = self._defined(method, metric)
         return float(values.mean()) if values.size else math.nan
 
@@ -82,22 +82,15 @@ class Evaluation:
         return {name for name in self.values if name not in self.baselines and alone and ranks[name] >= min(alone)}
 
     def tests(self, method: str) -> dict[str, dict[str, float]]:
-        """p of `method` against each other one, by metric: paired Wilcoxon, two-sided, Holm over the others.
-
-        Each metric is a family of its own. nan where fewer than six pairs differ: no p below 0.05 is possible then.
-        """
-        others = [other for other in self.values if other != method]
-        result: dict[str, dict[str, float]] = {other: {} for other in others}
-        for metric in self.metrics:
-            found = paired_tests(self.values[method][metric], [self.values[other][metric] for other in others])
-            for other, p in zip(others, found, strict=True):
-                result[other][metric] = p
-        return result
+        """Compute p of `method` against each other one, by metric (`paired_tests`); each metric is a family."""
+        others = {other: table for other, table in self.values.items() if other != method}
+        by_metric = {m: paired_tests(self.values[method][m], [t[m] for t in others.values()]) for m in self.metrics}
+        return {other: {metric: p[i] for metric, p in by_metric.items()} for i, other in enumerate(others)}
 
     def record(self) -> dict[str, Any]:
-        """Everything, as JSON holds it; undefined values are null."""
+        """Record everything as JSON holds it; undefined values are null."""
         ranks, weak = self.mean_ranks(), self.no_better_than_a_source()
-        return {
+        record = {
             "fusionkit": version(DISTRIBUTION),
             "conventions": "luma BT.601 of the files read back, or R, G, B where a definition says so, "
             "rounded to 8-bit levels; no resizing, no stretch but where a definition says so",
@@ -106,7 +99,7 @@ class Evaluation:
                 name: {
                     "definition": metric.definition,
                     "version": metric.version,
-                    "range": [v if math.isfinite(v) else None for v in metric.range],
+                    "range": metric.range,
                     "higher_is_better": metric.higher_is_better,
                 }
                 for name, metric in self.metrics.items()
@@ -122,8 +115,8 @@ class Evaluation:
                     "baseline": method in self.baselines,
                     "mean_rank": ranks[method],
                     "no_better_than_a_source": method in weak,
-                    "summary": {m: _finite(vars(self.summary(method, m))) for m in self.metrics},
-                    "values": {m: [v if math.isfinite(v) else None for v in values] for m, values in table.items()},
+                    "summary": {m: vars(self.summary(method, m)) for m in self.metrics},
+                    "values": table,
                     "files": self.files.get(method, []),
                 }
                 for method, table in self.values.items()
@@ -131,28 +124,22 @@ class Evaluation:
             "failures": self.failures,
             "tests": {
                 "kind": "paired Wilcoxon, two-sided, Holm over the other methods, each metric a family of its own",
-                "p": {
-                    method: {other: _finite(row) for other, row in self.tests(method).items()}
-                    for method in self.values
-                    if method not in self.baselines
-                },
+                "p": {method: self.tests(method) for method in self.values if method not in self.baselines},
             },
         }
+        result: dict[str, Any] = nullable(record)
+        return result
 
     def to_csv(self) -> str:
-        """One row for each method, pair and metric; an undefined value is empty."""
+        """Write one row for each method, pair and metric; an undefined value is empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("method", "pair", "metric", "value"))
         for method, table in self.values.items():
             for metric, values in table.items():
                 for pair, value in zip(self.pairs, values, strict=True):
-                    writer.writerow((method, pair, metric, repr(value) if math.isfinite(value) else ""))
+                    writer.writerow((method, pair, metric, nullable(value)))
         return text.getvalue()
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
 def evaluate(
@@ -172,20 +159,19 @@ def evaluate(
     """Score folders of fused images against folders of sources, files matched by name without extension.
 
     Only pairs that every method has are scored, so that all means are over the same pairs; `failures` names files that
-    are missing or cannot be read. Sizes must agree, unless `resize`: sources of another size are then resized to the
-    last one's. ranges: stored black and white of sources of more than 8 bits, one or one a source; "auto" looks at all
-    files where `folder_scope`. A result of the last source's depth is read with its range. maps: a folder for
-    METHOD/PAIR.png, losses in blue and inventions in red, by those of the metrics that have maps. cache: a folder of
-    scores by the hashes of files, kept as soon as they are known. `report` is called after each pair.
+    are missing or unreadable. Sizes must agree, unless `resize`: sources are then resized to the last one. ranges:
+    stored black and white of sources of more than 8 bits, one or one a source; "auto" looks at all files where
+    `folder_scope`. A result of the last source's depth is read with its range. maps: a folder for METHOD/PAIR.png,
+    losses in blue and inventions in red, by the metrics that have maps. cache: a folder of scores by the hashes of
+    files. report: called after each pair.
     """
-    matching = match_folders([*sources, *methods.values()])
+    folders = [*sources, *methods.values()]
+    matching = match_folders(folders)
     if not matching.groups:
-        raise InputError(f"no file names in common between {', '.join(map(str, [*sources, *methods.values()]))}")
+        raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
     result = Evaluation([], dict(metrics), failures=[f"{path}: not in every folder" for path in matching.unmatched])
-    for method in [*methods, *(baseline_rows() if baselines else ())]:
-        result.values[method] = {name: [] for name in metrics}
-        if method not in methods:
-            result.baselines.add(method)
+    result.baselines = set(baseline_rows() if baselines else ()) - set(methods)
+    result.values = {m: {name: [] for name in metrics} for m in (*methods, *(baseline_rows() if baselines else ()))}
     wanted = source_ranges([paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope)
     work = _Work(dict(metrics), baselines, maps, wanted, resize, cache)
     pairs = [
@@ -211,7 +197,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Pair:
-    """Files of the sources, and of the result of each method."""
+    """Files of the sources, and of each method's result."""
 
     key: str
     sources: tuple[Path, ...]
@@ -220,7 +206,7 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Work:
-    """Scores a pair; sent to other processes whole."""
+    """Scores a pair; may run in another process."""
 
     metrics: dict[str, Metric]
     baselines: bool
@@ -258,13 +244,13 @@ class _Work:
 
 
 def as_sources(pictures: Sequence[Picture], *, resize: bool) -> Sources:
-    """Pictures of one scene as metrics see them, the last one the reference; `resize`: all in its size."""
+    """Convert pictures of one scene to sources, the last one the reference; `resize`: all in its size."""
     sources = Sources.of([to_tensor(p.pixels) for p in pictures])
     return get_registry().create("stage", f"{DISTRIBUTION}:resize", {}).before(sources) if resize else sources
 
 
 def _result(path: Path, reference: Picture) -> Picture:
-    """A fused image, in the range of the reference where it has that one's depth of more than 8 bits."""
+    """Read a fused image, in the range of the reference where both have one depth of more than 8 bits."""
     picture = read_image(path, reference.span if reference.depth != "8" else "auto")
     return picture if picture.depth in ("8", reference.depth) else read_image(path, "full")
 
@@ -277,9 +263,9 @@ def score_images(
     baselines: bool,
     known: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    """Values of every method for one pair: results (1, 1 or 3, H, W) in [0, 1], and the baselines if asked for.
+    """Score each method's result (1, 1 or 3, H, W) in [0, 1] for one pair, and the `baselines` if asked for.
 
-    known: by method, values that need not be computed.
+    known: by method, values that are not computed again.
     """
     for method, image in (fused or {"sources": sources.images[-1]}).items():
         shapes = [x.shape[-2:] for x in (image, *sources.luma)]
@@ -292,8 +278,7 @@ def score_images(
         grey, before = luma(image), known.get(method, {})
         missing = {name: metric for name, metric in metrics.items() if name not in before}
         work = partial(_value, image, grey, sources)
-        on_cpu = grey.device.type == "cpu"
-        found = side_by_side(work, missing.values()) if on_cpu else [work(metric) for metric in missing.values()]
+        found = (side_by_side if grey.device.type == "cpu" else map)(work, missing.values())
         values = {**before, **dict(zip(missing, found, strict=True))}
         yield method, {name: values[name] for name in metrics}
 

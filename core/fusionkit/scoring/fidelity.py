@@ -1,4 +1,4 @@
-"""Published measures of fidelity, functions of grey levels (B, 1, H, W) in float64; dialects vary their parameters."""
+"""Published measures of fidelity on grey levels (B, 1, H, W) in float64; dialects vary their parameters."""
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def vifp(
 ) -> Tensor:
     """VIF in the pixel domain (Sheikh & Bovik, 2006) of grey levels, (B,); 1 where the reference is constant.
 
-    window, mean: the window and the local mean, which treats the borders. first_product: products of the finest scale.
+    window: makes the local window. mean: local mean, which treats borders. first_product: product of the finest scale.
     """
     kept = lost = torch.zeros(len(reference), dtype=torch.float64, device=reference.device)
     r, d = reference, distorted
@@ -48,12 +48,10 @@ def vifp(
         gain = covariance / (var_r + EPS)
         residual = var_d - gain * covariance
         flat_r, flat_d = var_r < EPS, var_d < EPS
-        gain, residual = gain.masked_fill(flat_r, 0), torch.where(flat_r, var_d, residual)
-        var_r = var_r.masked_fill(flat_r, 0)
-        gain, residual = gain.masked_fill(flat_d, 0), residual.masked_fill(flat_d, 0)
+        var_r, gain = var_r.masked_fill(flat_r, 0), gain.masked_fill(flat_r | flat_d, 0)
+        residual = torch.where(flat_r, var_d, residual).masked_fill(flat_d, 0)
         residual = torch.where(gain < 0, var_d, residual).clamp_min(EPS)
-        gain = gain.clamp_min(0)
-        passed = torch.log10(1 + gain.square() * var_r / (residual + NOISE))
+        passed = torch.log10(1 + gain.clamp_min(0).square() * var_r / (residual + NOISE))
         kept = kept + passed.flatten(1).sum(1)
         lost = lost + torch.log10(1 + var_r / NOISE).flatten(1).sum(1)
     return (kept / lost).nan_to_num(nan=1.0)
@@ -66,7 +64,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ms_ssim(a: Tensor, b: Tensor, halved: Callable[[Tensor], Tensor]) -> Tensor:
-    """SSIM over five scales (Wang, Simoncelli & Bovik, 2003), `halved` making the next scale: (B,)."""
+    """SSIM over five scales (Wang, Simoncelli & Bovik, 2003): (B,). halved: makes the next scale."""
     window = gaussian(11, 1.5, a.device)
     value = torch.ones(len(a), dtype=torch.float64, device=a.device)
     for scale, exponent in enumerate(EXPONENTS):
@@ -96,7 +94,7 @@ def artefacts(f: Tensor, a: Tensor, b: Tensor, weak: float) -> Tensor:
 
 
 def _edge_kept(strength: Tensor, angle: Tensor, strength_f: Tensor, angle_f: Tensor) -> Tensor:
-    """Sigmoids of the ratio of strengths and of the agreement of orientations, geometric mean."""
+    """Geometric mean of sigmoids: of the ratio of strengths, and of the agreement of orientations."""
     large = torch.maximum(strength, strength_f)
     ratio = torch.minimum(strength, strength_f) / torch.where(large > 0, large, 1.0)
     agreement = ((angle - angle_f).abs() - math.pi / 2).abs() * (2 / math.pi)  # the angle modulo pi
@@ -108,7 +106,7 @@ def _edge_kept(strength: Tensor, angle: Tensor, strength_f: Tensor, angle_f: Ten
 def preserved_contrast(f: Tensor, a: Tensor, b: Tensor, surround: Callable[[Tensor, float], Tensor]) -> Tensor:
     """Contrast preservation of human vision (Chen & Blum, 2009): (B,).
 
-    surround: local mean of an image under a Gaussian of that deviation in pixels.
+    surround: local mean of an image under a Gaussian, its deviation given in pixels.
     """
     of_f, of_a, of_b = (_masked_contrast(x, surround) for x in (f, a, b))
     weight = proportion(of_a.square(), of_b.square())
@@ -117,12 +115,11 @@ def preserved_contrast(f: Tensor, a: Tensor, b: Tensor, surround: Callable[[Tens
 
 def _masked_contrast(x: Tensor, surround: Callable[[Tensor, float], Tensor]) -> Tensor:
     """Masked contrast after contrast-sensitivity filtering, same shape."""
-    height, width = x.shape[-2:]
-    v = 2 * torch.fft.fftfreq(height, dtype=torch.float64, device=x.device)[:, None] * (height / 30)
-    u = 2 * torch.fft.rfftfreq(width, dtype=torch.float64, device=x.device) * (width / 30)
-    square = u.square() + v.square()
-    sensitivity = torch.exp(-square / 15.3870**2) - 0.7622 * torch.exp(-square / 1.3456**2)
-    seen = torch.fft.irfft2(torch.fft.rfft2(x) * sensitivity, s=(height, width))
+
+    def sensitivity(square: Tensor) -> Tensor:
+        return torch.exp(-square / 15.3870**2) - 0.7622 * torch.exp(-square / 1.3456**2)
+
+    seen = _seen(x, 30, sensitivity)
     fine, coarse = (surround(seen, deviation) for deviation in (2.0, 4.0))
     contrast = (fine / torch.where(coarse == 0, 1.0, coarse) - 1).masked_fill(coarse == 0, 0).abs()
     return contrast**3 / (contrast**2 + 1e-4)
@@ -131,40 +128,43 @@ def _masked_contrast(x: Tensor, surround: Callable[[Tensor, float], Tensor]) -> 
 def visible_difference(f: Tensor, a: Tensor, b: Tensor, padding: str = "replicate", filled: bool = False) -> Tensor:
     """Visible difference to the sources (Chen & Varshney, 2007), squared grey levels, (B,); nan where none has an edge.
 
-    padding: borders of the Sobel filter. filled: blocks at the right and the lower border are filled up with zeros.
+    padding: borders of the Sobel filter. filled: pads blocks at the right and the lower border with zeros.
     """
+
+    def sensitivity(square: Tensor) -> Tensor:  # Mannos and Sakrison's
+        r = square.sqrt()
+        return 2.6 * (0.0192 + 0.144 * r) * torch.exp(-((0.144 * r) ** 1.1))
+
     total = weight = torch.zeros(len(f), dtype=torch.float64, device=f.device)
     for source in (a, b):
         saliency = _block_sums(sobel(source, padding)[0] ** SHARPNESS)
-        visible = _block_sums(_seen(source - f).square())
+        visible = _block_sums(_seen(source - f, 8, sensitivity).square())
         visible = visible / (BLOCK**2 if filled else _block_sums(torch.ones_like(source[:1])))
         total, weight = total + (saliency * visible).flatten(1).sum(1), weight + saliency.flatten(1).sum(1)
     return total / weight
 
 
-def _seen(x: Tensor) -> Tensor:
-    """The image after Mannos and Sakrison's contrast sensitivity."""
+def _seen(x: Tensor, scale: float, sensitivity: Callable[[Tensor], Tensor]) -> Tensor:
+    """Filter an image by a contrast sensitivity, a function of the squared frequency, 1 / scale cycles a pixel."""
     height, width = x.shape[-2:]
-    v = 2 * torch.fft.fftfreq(height, dtype=torch.float64, device=x.device)[:, None] * (height / 8)
-    u = 2 * torch.fft.rfftfreq(width, dtype=torch.float64, device=x.device) * (width / 8)
-    r = (u.square() + v.square()).sqrt()
-    sensitivity = 2.6 * (0.0192 + 0.144 * r) * torch.exp(-((0.144 * r) ** 1.1))
-    return torch.fft.irfft2(torch.fft.rfft2(x) * sensitivity, s=(height, width))
+    v = 2 * torch.fft.fftfreq(height, dtype=torch.float64, device=x.device)[:, None] * (height / scale)
+    u = 2 * torch.fft.rfftfreq(width, dtype=torch.float64, device=x.device) * (width / scale)
+    return torch.fft.irfft2(torch.fft.rfft2(x) * sensitivity(u.square() + v.square()), s=(height, width))
 
 
 def _block_sums(x: Tensor) -> Tensor:
-    """Sums of blocks of BLOCK pixels a side, the last ones filled up with zeros."""
+    """Sums over blocks of BLOCK pixels a side, the last ones padded with zeros."""
     height, width = x.shape[-2:]
     return BLOCK**2 * F.avg_pool2d(F.pad(x, (0, -width % BLOCK, 0, -height % BLOCK)), BLOCK)
 
 
 def proportion(a: Tensor, b: Tensor) -> Tensor:
-    """a / (a + b), a half where both are 0."""
+    """Compute a / (a + b), a half where both are 0."""
     total = a + b
     return torch.where(total > 0, a / torch.where(total > 0, total, 1.0), 0.5)
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """The smaller over the larger, 1 where both are 0."""
+    """Divide the smaller by the larger, 1 where both are 0."""
     large = torch.maximum(a, b)
     return torch.where(large > 0, torch.minimum(a, b) / torch.where(large > 0, large, 1.0), 1.0)

@@ -1,4 +1,4 @@
-"""Grey levels, histograms, correlation, gradients and edges: the parts of metrics, in float64."""
+"""Parts of metrics on grey levels, in float64: histograms, correlation, gradients, edges."""
 
 import math
 from abc import abstractmethod
@@ -28,7 +28,7 @@ __all__ = [
     "undefined",
 ]
 
-STRIP = 2**17  # pixels that are filtered at once
+STRIP = 2**17  # pixels filtered at once
 
 
 class ResultMetric(Metric):
@@ -84,12 +84,12 @@ class PairMetric(Metric):
 
 
 def levels(image: Tensor) -> Tensor:
-    """[0, 1] -> grey levels 0 to 255, rounded, as the written 8-bit file holds them; float64."""
+    """Convert [0, 1] to grey levels 0 to 255, rounded as in a written 8-bit file; float64."""
     return (image.double() * 255).round().clamp(0, 255)
 
 
 def undefined(images: Tensor) -> Tensor:
-    """nan for each image (B, ...), where a definition has no value: (B,)."""
+    """Fill (B,) with nan for images (B, ...) that a metric does not define."""
     return torch.full((len(images),), math.nan, dtype=torch.float64, device=images.device)
 
 
@@ -110,8 +110,7 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
 
 def gradient_energy(x: Tensor) -> Tensor:
     """Mean squared difference along rows plus that along columns, (B,)."""
-    rows, columns = (x.diff(dim=d).square().flatten(1).mean(1) for d in (-1, -2))
-    return rows + columns
+    return x.diff(dim=-1).square().flatten(1).mean(1) + x.diff(dim=-2).square().flatten(1).mean(1)
 
 
 def average_gradient(x: Tensor) -> Tensor:
@@ -133,17 +132,16 @@ def squared_error(a: Tensor, b: Tensor) -> Tensor:
 
 
 def gaussian(size: int, deviation: float, device: torch.device) -> Tensor:
-    """A sampled Gaussian window of sum 1, (size,)."""
+    """Sample a Gaussian window of sum 1: (size,)."""
     x = torch.arange(size, dtype=torch.float64, device=device) - (size - 1) / 2
     window = torch.exp(-x.square() / (2 * deviation**2))
     return window / window.sum()
 
 
 def filtered(x: Tensor, window: Tensor) -> Tensor:
-    """Separable correlation with a window, without padding.
+    """Correlate with a window along both axes, without padding.
 
-    A sum of shifted images, strip by strip so that it stays in the cache: in float64 on a CPU some ten times as fast as
-    conv2d, which has no kernel for it.
+    Sums shifted images strip by strip, within the cache: in float64 on a CPU about ten times as fast as conv2d.
     """
     weights, height = window.tolist(), x.shape[-2] - len(window) + 1
     rows = max(STRIP // x.shape[-1], len(window))
@@ -152,7 +150,7 @@ def filtered(x: Tensor, window: Tensor) -> Tensor:
 
 
 def correlated(x: Tensor, weights: Sequence[float], dim: int) -> Tensor:
-    """Correlation with a few weights along one axis, without padding."""
+    """Correlate with a few weights along one axis, without padding."""
     size = x.shape[dim] - len(weights) + 1
     total = x.narrow(dim, 0, size) * weights[0]
     for shift, weight in enumerate(weights[1:], start=1):
@@ -161,7 +159,7 @@ def correlated(x: Tensor, weights: Sequence[float], dim: int) -> Tensor:
 
 
 def sobel(x: Tensor, padding: str = "replicate") -> tuple[Tensor, Tensor]:
-    """Sobel strength, and orientation atan(gy / gx) with pi/2 where gx is 0; padding "replicate" or "constant" (0)."""
+    """Sobel strength, and orientation atan(gy / gx) with pi/2 where gx is 0. padding: a mode of `F.pad`."""
     x = F.pad(x, (1, 1, 1, 1), mode=padding)
     smooth, difference = (1.0, 2.0, 1.0), (1.0, 0.0, -1.0)
     # the published kernels: x to the right, y upwards, convolved

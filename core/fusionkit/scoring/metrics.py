@@ -1,6 +1,6 @@
-"""Which metrics to score with."""
+"""The choice of metrics by name and dialect."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..contracts import Metric
 from ..errors import OptionError
@@ -12,29 +12,25 @@ __all__ = ["load_metrics"]
 
 
 def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, Metric]:
-    """The metrics to score with: those named, else all of a dialect, else the built-ins that have a rank.
+    """Build the named metrics, else all of a dialect, else the built-ins that have a rank.
 
-    The one name "all" means every metric of the dialect or, without one, that belongs to no dialect, whose packages
-    are installed. Without a dialect, the name of one among the names means all of its metrics, as in "audit".
+    The one name "all" means every metric of the dialect or, without one, of no dialect, if its packages are installed.
+    Without a dialect, a dialect's name among the names means all of its metrics, as in "audit".
     """
     registry = get_registry()
-    every = registry.of_kind("metric")
-    dialects = sorted({record.dialect for p in every if (record := _record(p)).dialect})
+    dialects = sorted({record.dialect for _, record in _metrics() if record.dialect})
     if dialect is not None and dialect not in dialects:
         raise OptionError(f"no dialect {dialect!r}; dialects: {', '.join(dialects)}")
-    built_in_last = sorted(every, key=lambda p: p.distribution == DISTRIBUTION)  # it wins
 
     def offered(dialect: str) -> dict[str, str]:
-        return {
-            p.record.name: f"{p.distribution}:{p.record.name}"
-            for p in built_in_last
-            if _record(p).dialect == dialect and p.installed
-        }
+        plugins = [(p, record) for p, record in _metrics() if record.dialect == dialect and p.installed]
+        return {record.name: f"{p.distribution}:{record.name}" for p, record in plugins}
 
     own = offered(dialect or "")
     if names is None and not dialect:
-        usual = [p.record for p in every if p.distribution == DISTRIBUTION and p.record.rank and p.record.name in own]
-        chosen = [own[record.name] for record in sorted(usual, key=lambda record: record.rank)]
+        built_in = [record for p, record in _metrics() if p.distribution == DISTRIBUTION]
+        ranked = sorted((record.rank, record.name) for record in built_in if record.rank and record.name in own)
+        chosen = [own[name] for _, name in ranked]
     elif names is None or list(names) == ["all"]:
         chosen = [own[name] for name in sorted(own)]
     elif dialect:
@@ -44,6 +40,8 @@ def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, 
     return {short_name(name): registry.create("metric", name) for name in chosen}
 
 
-def _record(plugin: Registered) -> MetricRecord:
-    assert isinstance(plugin.record, MetricRecord)
-    return plugin.record
+def _metrics() -> Iterator[tuple[Registered, MetricRecord]]:
+    """Registered metrics; built-in ones last, since the last of a name wins."""
+    for plugin in sorted(get_registry().of_kind("metric"), key=lambda p: p.distribution == DISTRIBUTION):
+        if isinstance(plugin.record, MetricRecord):
+            yield plugin, plugin.record
