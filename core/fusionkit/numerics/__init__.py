@@ -1,1 +1,1 @@
-"""What several plug-ins compute with: luma, SSIM, pyramids, windows, Poisson's equation, contrast."""
+"""Numerics that plug-ins share: luma, SSIM, pyramids, windows, Poisson's equation, contrast, noise, registration."""

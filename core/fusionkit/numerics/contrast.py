@@ -11,7 +11,7 @@ BINS = 65_536
 
 
 def contrast_mean(images: Sequence[Tensor]) -> Tensor:
-    """Mean of images (B, 1, H, W) weighted by their global contrast, the plain one where none has any."""
+    """Mean of images (B, 1, H, W) weighted by their global contrast; the plain mean where none has contrast."""
     weights = torch.stack([global_contrast(image) for image in images]) + 1e-6
     return (weights * torch.stack(list(images))).sum(0) / weights.sum(0)
 
@@ -19,8 +19,8 @@ def contrast_mean(images: Sequence[Tensor]) -> Tensor:
 def global_contrast(x: Tensor) -> Tensor:
     """S(x) = mean over all u of |x - u|, image by image: (B, 1, H, W) -> (B, 1, H, W).
 
-    By a histogram of `BINS` bins with each bin's own mean: values of one bin are taken to have no distance from it but
-    their own from its mean, which is at most 1 / BINS of the range, times the share of the pixels that are in the bin.
+    By a histogram that keeps each bin's mean: distances within a bin are approximated by that to the mean. The error is
+    at most 1 / BINS of the range, times the share of the pixels in the bin.
     """
     return torch.stack([_of_one(image) for image in x])
 
@@ -35,7 +35,7 @@ def _of_one(x: Tensor) -> Tensor:
     number = torch.bincount(place, minlength=BINS).to(wide)
     total = torch.bincount(place, weights=flat.to(wide), minlength=BINS)
     up_to, sum_up_to = number.cumsum(0), total.cumsum(0)
-    # Σ|v - u| over u = v (2 N_b - n) + Σu - 2 Σ_{u in bins <= b} u, with half of v's own bin on either side of it
+    # Σ|v - u| over u = v (2 N_b - n) + Σu - 2 Σ_{u in bins <= b} u, with half of v's bin on either side of it
     slope = 2 * up_to - number - len(flat)
     offset = sum_up_to[-1] - 2 * sum_up_to + total
     slope, offset = ((v / len(flat)).to(x.dtype) for v in (slope, offset))
@@ -43,9 +43,9 @@ def _of_one(x: Tensor) -> Tensor:
 
 
 def level_contrast(levels: Tensor) -> Tensor:
-    """S of whole grey levels, by their histogram, over its largest value: (B, 1, H, W) in 0 to 255 -> [0, 1].
+    """S of grey levels over its largest value, by a histogram: (B, 1, H, W) in 0 to 255 -> [0, 1].
 
-    Values are rounded; those outside 0 to 255 wrap round, as an unsigned byte does.
+    Values are rounded, and wrap round outside 0 to 255 as unsigned bytes do.
     """
     byte = levels.detach().round().long() % 256
     grey = torch.arange(256, device=levels.device)

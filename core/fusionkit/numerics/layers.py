@@ -1,4 +1,4 @@
-"""Layers of networks: their algorithms, and the memory format that suits them."""
+"""Layers of networks: fast convolution and attention, and the memory format that suits them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from .private import has_winograd
 
 __all__ = ["Convolution", "attention", "fastest_format", "winograd"]
 
-LEAST, LARGE = 48, 1024  # smallest numbers of channels, in and out, and of pixels for which Winograd's algorithm pays
+LEAST, LARGE = 48, 1024  # numbers of channels, in and out, and of pixels from which Winograd's algorithm pays
 QUERIES = 512  # rows of a long attention computed at once
 
 _allowed = ContextVar("_allowed", default=False)
@@ -32,9 +32,9 @@ class Convolution(nn.Conv2d):
     """`nn.Conv2d`; inside `winograd` by Winograd's algorithm where that pays.
 
     F(6x6, 3x3): a fifth of the multiplications (Winograd, 1980; Lavin & Gray, "Fast algorithms for convolutional neural
-    networks", CVPR 2016). PyTorch has it on CPUs as a part of NNPACK, for contiguous float32, and does not choose it by
-    itself. Two to three times as fast on 96 to 512 channels, and within about 1e-5 of the largest value. Other sizes,
-    strides, devices and types, and gradients, go PyTorch's usual way.
+    networks", CVPR 2016). PyTorch has it on CPUs in NNPACK, for contiguous float32, and does not choose it by itself.
+    Two to three times as fast on 96 to 512 channels, and within about 1e-5 of the largest value. Other sizes, strides,
+    devices, types and gradients take PyTorch's usual way.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -65,11 +65,11 @@ def fastest_format(x: Tensor) -> Tensor:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q kᵀ / sqrt(C)) v of one head, (B, N, C) each; the whole matrix of scores is never in memory.
+    """Compute softmax(q kᵀ / sqrt(C)) v of one head, (B, N, C) each, without the whole matrix of scores in memory.
 
-    PyTorch's own, except in bfloat16 on a CPU, where plain products in chunks of queries take half its time.
+    By PyTorch's function, except in bfloat16 on a CPU, where plain products in chunks of queries take half its time.
     """
-    q, k, v = (x.contiguous() for x in (q, k, v))  # with other strides PyTorch's own holds the matrix
+    q, k, v = (x.contiguous() for x in (q, k, v))  # with other strides PyTorch's function holds the matrix
     if q.device.type != "cpu" or q.dtype != torch.bfloat16 or torch.is_grad_enabled():
         return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
     keys = k.mT * k.shape[-1] ** -0.5

@@ -15,7 +15,7 @@ GREEN = 1 - RED - BLUE
 
 
 def colorful(image: Tensor) -> Tensor:
-    """Whether the channels of any pixel differ by more than GREY_SPREAD, image by image: (B, C, H, W) -> (B,)."""
+    """Whether the channels of any pixel differ by more than GREY_SPREAD: (B, C, H, W) -> (B,)."""
     if image.shape[1] == 1:
         return torch.zeros(len(image), dtype=torch.bool, device=image.device)
     found = [_spread(image[..., part.rows, :]) for part in strips(image.shape[-2], image.shape[-1], 0)]
@@ -36,11 +36,11 @@ def luma(image: Tensor) -> Tensor:
 
 
 def rounded_luma(image: Tensor) -> Tensor:
-    """Luma rounded to 8-bit levels, (B, 3 or 1, H, W) in [0, 1] -> k / 255, to the last bit as OpenCV's BGR2GRAY.
+    """Luma rounded to 8-bit levels, (B, 3 or 1, H, W) in [0, 1] -> k / 255, equal to OpenCV's BGR2GRAY in every bit.
 
-    One colour in some ten thousand lies so near to a half that the order of float32 operations decides. OpenCV fuses
-    multiplication and addition: fma(R, r, fma(B, b, G g)). Products of levels are exact in float64, so that rounding
-    each sum to float32 gives the same; float64 is taken on the CPU, not every device has it.
+    For one colour in ten thousand the order of float32 operations decides on the rounding. OpenCV fuses multiplication
+    and addition: fma(R, r, fma(B, b, G g)). Products of levels are exact in float64, so rounding each sum to float32
+    gives the same. On the CPU, since not every device has float64.
     """
     levels = (image.cpu() * 255).round()
     if image.shape[1] == 3:

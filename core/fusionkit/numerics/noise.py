@@ -4,16 +4,16 @@ The noise model is ``variance(x) = slope * x + offset`` with x in [0, 1] (Foi et
 noise modeling and fitting for single-image raw-data", IEEE TIP 2008), white, or independent from row to row but
 correlated along rows (line-scanned intensifiers and video).
 
-How it works. 8x8 blocks are taken to an orthonormal DCT and sorted by intensity into bins. Within a bin a block is
-flat while its low vertical frequencies hold no more energy than the noise does; the noise is the energy of the high
-vertical frequencies of the flat blocks. In noise the two are independent, so the selection does not bias the estimate
+8x8 blocks are transformed by an orthonormal DCT and sorted by intensity into bins. Within a bin a block is flat while
+its low vertical frequencies hold no more energy than the noise does; the noise is the energy of the high vertical
+frequencies of the flat blocks. In noise the two are independent, so the selection does not bias the estimate
 (the idea of Pyatykh et al., "Image noise level estimation by principal component analysis", IEEE TIP 2013, and Liu
 et al., "Single-image noise level estimation for blind denoising", IEEE TIP 2013: use only blocks where texture is
 weaker than noise). In texture low frequencies are stronger than high ones, so a bin of texture ends up with no flat
 block, or with blocks that fail a test of noise (shape, slope, spread, support below), and has no vote.
 
-Noise is everywhere, so where the quietest of a few blocks have none, at dark and at bright intensities, there is none:
-most clean images are done then, in a tenth of the time.
+If the quietest of a few dark and bright blocks show no noise, the image is clean: this takes a tenth of the time for
+most clean images.
 """
 
 import math
@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 SIZE = 8  # side of a block, pixels
-FEW, BLOCKS = 3_000, 20_000  # about as many blocks are looked at for quiet ones, and to estimate
-QUIET = 0.03, 0.8 / 255  # this share of the blocks of each quarter of intensities below that deviation: no noise
+FEW, BLOCKS = 3_000, 20_000  # approximate numbers of blocks to find quiet ones, and to estimate
+QUIET = 0.03, 0.8 / 255  # clean: this share of the blocks of each quarter of intensities is below that deviation
 BINS = 16  # intensity bins of equal count
 FLAT = 1.3  # a block is flat if its low-frequency energy is at most this many noise variances
 LOW, HIGH = slice(1, 4), slice(5, 8)  # vertical frequencies that choose flat blocks, and that measure the noise
@@ -46,9 +46,9 @@ __all__ = ["Noise", "estimate_noise", "stabilise", "unstabilise"]
 class Noise:
     """The noise of one image, in units of images in [0, 1].
 
-    level: standard deviation, the root of the variance averaged over the pixels that are not clipped.
-    slope, offset: variance(x) = slope * x + offset; both are at least 0, slope is 0 where one variance fits as well.
-    correlation: correlation of the noise of horizontal neighbours, 0 where it counts as white.
+    level: standard deviation, the root of the variance averaged over the pixels that are not clipped. slope, offset:
+    variance(x) = slope * x + offset; both at least 0, slope 0 where one variance fits as well. correlation: of the
+    noise of horizontal neighbours, 0 where it counts as white.
     """
 
     level: float = 0.0
@@ -62,12 +62,12 @@ class Noise:
 
 
 def estimate_noise(luma: Tensor) -> list[Noise]:
-    """Noise of each of the single-channel images (B, 1, H, W) in [0, 1]; none where H or W is under 16."""
+    """Estimate the noise of each image (B, 1, H, W) in [0, 1]; none where H or W is under 16."""
     return [_estimate(image) for image in luma.detach().float().squeeze(1)]
 
 
 def stabilise(image: Tensor, noise: Noise) -> tuple[Tensor, float]:
-    """Image of uniform noise in [0, 1], and the standard deviation of that noise; see `unstabilise`.
+    """Transform an image to uniform noise, in [0, 1]; also the standard deviation of that noise. See `unstabilise`.
 
     The generalised Anscombe transform, 2 / a * sqrt(a x + 3/8 a² + b), scaled so that [0, 1] maps onto [0, 1] (Mäkitalo
     and Foi, "Optimal inversion of the generalized Anscombe transformation for Poisson-Gaussian noise", IEEE TIP 2013).
@@ -81,9 +81,9 @@ def stabilise(image: Tensor, noise: Noise) -> tuple[Tensor, float]:
 
 
 def unstabilise(image: Tensor, noise: Noise) -> Tensor:
-    """Inverse of `stabilise` for a denoised image: the closed form of the exact unbiased inverse, clipped to [0, 1].
+    """Invert `stabilise` for a denoised image by the closed form of the exact unbiased inverse, clipped to [0, 1].
 
-    It returns the expected x, not the x whose transform it is: E[f(x)] < f(E[x]), so the algebraic inverse is too dark.
+    It returns the expected x: E[f(x)] < f(E[x]), so the algebraic inverse would be too dark.
     """
     if noise.slope <= 0:
         return image
@@ -104,7 +104,7 @@ def _anscombe_range(noise: Noise) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Bins:
-    """What the flat blocks of each bin say, (bins) each: mean intensity, variance, number (0: the bin has no vote)."""
+    """Mean intensity, variance and number of each bin's flat blocks, (bins) each; number 0: the bin has no vote."""
 
     mean: Tensor
     variance: Tensor
@@ -114,9 +114,7 @@ class _Bins:
 
 def _estimate(image: Tensor) -> Noise:
     """Noise of one image (H, W)."""
-    if min(image.shape) < 2 * SIZE:
-        return Noise()
-    if _quiet(image) or (found := _blocks(image, BLOCKS, BINS)) is None:
+    if min(image.shape) < 2 * SIZE or _quiet(image) or (found := _blocks(image, BLOCKS, BINS)) is None:
         return Noise()
     mean, blocks = found
     dct = _dct(image)
@@ -136,10 +134,10 @@ def _estimate(image: Tensor) -> Noise:
 
 
 def _quiet(image: Tensor) -> bool:
-    """Whether dark and bright parts alike have blocks without vertical high frequencies, which noise would not leave.
+    """Whether dark and bright parts both have blocks without vertical high frequencies.
 
-    On the images that the estimate was measured on, with noise from 1.5 levels up, none was taken for quiet; two in
-    three of the clean ones are.
+    In the images that the estimate was measured on, none with noise of 1.5 levels or more is quiet; two in three clean
+    ones are.
     """
     if (found := _blocks(image, FEW, 4)) is None:
         return False
@@ -149,7 +147,7 @@ def _quiet(image: Tensor) -> bool:
 
 
 def _dct(like: Tensor) -> Tensor:
-    """The orthonormal DCT-II of `SIZE` samples, as a matrix."""
+    """Matrix of the orthonormal DCT-II of `SIZE` samples."""
     k = torch.arange(SIZE, device=like.device)
     dct = torch.cos(math.pi / SIZE * k[:, None] * (k + 0.5)) * math.sqrt(2 / SIZE)
     dct[0] /= math.sqrt(2)
@@ -157,7 +155,7 @@ def _dct(like: Tensor) -> Tensor:
 
 
 def _blocks(image: Tensor, count: int, bins: int) -> tuple[Tensor, Tensor] | None:
-    """About `count` blocks, sorted by mean: means (bins, n), pixels (bins, n, 8, 8); none at the ends of the range.
+    """Sort about `count` blocks by mean: means (bins, n), pixels (bins, n, 8, 8); none at the ends of the range.
 
     The step is odd, so that blocks lie at every offset to the 8x8 grid of a JPEG file: on the grid its noise is zero.
     """
@@ -174,7 +172,7 @@ def _blocks(image: Tensor, count: int, bins: int) -> tuple[Tensor, Tensor] | Non
 
 
 def _flat(mean: Tensor, energy: Tensor, along_rows: bool) -> _Bins:
-    """Flat blocks of each bin: mean (bins, n), energy (bins, n, 8, 8).
+    """Find the flat blocks of each bin by mean (bins, n) and energy (bins, n, 8, 8).
 
     White noise is measured at high horizontal frequencies, where texture is weakest; noise along rows at all of them.
     """
@@ -197,7 +195,7 @@ def _flat(mean: Tensor, energy: Tensor, along_rows: bool) -> _Bins:
     shape = average((low <= variance[:, None]).float())
     noise = (shape >= MIN_SHAPE) & (slope >= MIN_SLOPE) & (spread <= MAX_SPREAD[along_rows])
     noise &= (count >= MIN_BLOCKS) & (count >= MIN_FRACTION * flat.shape[1])
-    none = (variance < QUANTUM**2 / 4) & (count >= MIN_BLOCKS)  # a vote for no noise, whatever it looks like
+    none = (variance < QUANTUM**2 / 4) & (count >= MIN_BLOCKS)  # a vote for no noise
     support = float((count * (noise & ~none)).sum()) / flat.numel()
     if float((noise & ~none).float().mean()) < MIN_BINS[along_rows] or support < MIN_SUPPORT[along_rows]:
         noise = none
@@ -217,10 +215,10 @@ def _correlation(spectrum: Tensor) -> float:
 
 
 def _unclip(bins: _Bins) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, variance, count of the voting bins; the variance that clipping to [0, 1] took away is given back.
+    """Mean, variance, count of the voting bins; the variance is corrected for clipping to [0, 1].
 
-    A bin whose mean is under one deviation from an end of the range is left out: there is little left to see.
-    Clipped normal noise: Foi, "Clipped noisy images: heteroskedastic modeling and practical denoising", 2009.
+    Bins whose mean is under one deviation from an end of the range are left out. Clipped normal noise: Foi, "Clipped
+    noisy images: heteroskedastic modeling and practical denoising", 2009.
     """
     deviation = bins.variance.sqrt().clamp_min(1e-6)
     ratio = torch.minimum(bins.mean, 1 - bins.mean) / deviation
@@ -250,7 +248,7 @@ def _line(x: Tensor, variance: Tensor, count: Tensor) -> tuple[float, float]:
 
 
 def _weighted(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Slope and offset of the least squares line with neither of them negative."""
+    """Slope and offset, both at least 0, of the least squares line."""
     total = weight.sum()
     x0, y0 = (weight * x).sum() / total, (weight * y).sum() / total
     slope = (weight * (x - x0) * (y - y0)).sum() / ((weight * (x - x0).square()).sum() + 1e-9 * total)

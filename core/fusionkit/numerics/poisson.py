@@ -7,7 +7,7 @@ from torch import Tensor
 
 __all__ = ["decay", "divergence", "gradient", "screened_poisson"]
 
-SMALL = 2**16  # pixels up to which the FFT is taken
+SMALL = 2**16  # pixels up to which the FFT is used
 
 
 def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,8 +35,7 @@ def screened_poisson(right: Tensor, screen: float) -> Tensor:
     """Solve (screen - Δ) F = right with Δ = divergence of gradient, for right (B, C, H, W) and screen > 0.
 
     Mirrored at both borders (half-sample symmetry) an image is periodic: the DCT-II makes Δ a product. SciPy has a
-    DCT-II. On other devices, and for images so small that importing SciPy takes longer, the FFT of the mirrored image,
-    twice as large each way, takes its place.
+    DCT-II; other devices, and images so small that importing SciPy takes longer, use the FFT of the mirrored image.
     """
     height, width = right.shape[-2:]
     if right.device.type == "cpu" and height * width > SMALL:
@@ -48,13 +47,12 @@ def screened_poisson(right: Tensor, screen: float) -> Tensor:
     mirrored = torch.cat([right, right.flip(-1)], dim=-1)
     mirrored = torch.cat([mirrored, mirrored.flip(-2)], dim=-2)
     power = _power(width + 1, width, right)[None, :] + _power(2 * height, height, right)[:, None]
-    return torch.fft.irfft2(torch.fft.rfft2(mirrored) / (screen + power), s=(2 * height, 2 * width))[
-        ..., :height, :width
-    ]
+    solved = torch.fft.irfft2(torch.fft.rfft2(mirrored) / (screen + power), s=(2 * height, 2 * width))
+    return solved[..., :height, :width]
 
 
 def decay(screen: float) -> int:
-    """Pixels beyond which a change of the right side, or of the border, has less than 1/2000 of its effect."""
+    """Distance in pixels at which a change of the right side, or of the border, keeps 1/2000 of its effect."""
     return math.ceil(math.log(2e3) / math.acosh(1 + screen / 2))
 
 

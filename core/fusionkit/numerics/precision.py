@@ -25,9 +25,9 @@ def cleans_in_bfloat16(precision: str, device: torch.device) -> bool:
 def arithmetic(device: torch.device, precision: str, *, cleaning: bool = False) -> AbstractContextManager[object]:
     """Inside, networks compute as fast as a precision allows.
 
-    bfloat16: convolutions and products; reductions stay in float32. float32: as defined, to the last bits. auto:
-    bfloat16 for the one evaluation that cleans a source, where the device has it; otherwise float32 by algorithms that
-    err by 1e-4 at most, since errors of many steps add up.
+    bfloat16: convolutions and products; reductions stay in float32. float32: PyTorch's usual algorithms. auto: bfloat16
+    for the one evaluation that cleans a source, where the device has it; otherwise float32 by algorithms that err by
+    1e-4 at most, since errors of many steps add up.
     """
     if cleans_in_bfloat16(precision, device) if cleaning else precision == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Private functions of PyTorch. All are optional: a version without one costs time, never a result."""
+"""Private functions of PyTorch, all optional: without one, work takes longer and results stay."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,24 +21,24 @@ LOSS = {
 
 
 def missing() -> list[str]:
-    """Names, without `torch.`, of those that this PyTorch does not have."""
+    """Names, without `torch.`, of the functions that this PyTorch lacks."""
     return [name for name in LOSS if _find(name) is None]
 
 
 def has_winograd() -> bool:
-    """Whether PyTorch and the processor have NNPACK's convolution by Winograd's algorithm."""
+    """Whether PyTorch and the processor support NNPACK's convolution by Winograd's algorithm."""
     return _find("_nnpack_spatial_convolution") is not None and _nnpack_starts()
 
 
 def winograd_operator() -> object | None:
-    """The operator that counters of operations see where NNPACK convolves."""
+    """Operator of NNPACK's convolution, as counters of operations see it; None without one."""
     return _find("ops.aten._nnpack_spatial_convolution")
 
 
 def has_avx512_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 by AVX512-BF16."""
-    known = _find("cpu._is_avx512_bf16_supported")
-    return known is not None and bool(known())
+    supported = _find("cpu._is_avx512_bf16_supported")
+    return supported is not None and bool(supported())
 
 
 def average_into(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -> None:
@@ -53,10 +53,10 @@ def average_into(averages: Sequence[Tensor], values: Sequence[Tensor], weight: f
 
 @cache
 def _nnpack_starts() -> bool:
-    """Start NNPACK, which computes nothing before; False on processors that are too old for it."""
+    """Start NNPACK, as its use requires; False on processors that are too old for it."""
     available = _find("_nnpack_available")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's, on those processors
+        warnings.simplefilter("ignore")  # on those processors
         return available is not None and bool(available())
 
 

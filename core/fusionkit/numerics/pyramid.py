@@ -10,9 +10,9 @@ __all__ = ["blur", "collapse", "detail_bands", "expand", "gaussian_pyramid", "la
 
 
 def blur(x: Tensor) -> Tensor:
-    """Binomial filter (1, 4, 6, 4, 1) / 16 along both axes; reflects at the border (replicates where it is too thin).
+    """Binomial filter (1, 4, 6, 4, 1) / 16 along both axes; borders reflected, replicated under three pixels.
 
-    A sum of shifted images: on a CPU a fifth of the time of a convolution of one channel.
+    Sums shifted images: on a CPU this takes a fifth of the time of a convolution.
     """
     for axis in (-1, -2):
         pad = (2, 2, 0, 0) if axis == -1 else (0, 0, 2, 2)
@@ -28,7 +28,7 @@ def reduce(x: Tensor) -> Tensor:
 
 
 def expand(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """The interpolation that belongs to `reduce`: (B, C, h, w) -> (B, C, *size)."""
+    """Interpolate to a size, the counterpart of `reduce`: (B, C, h, w) -> (B, C, *size)."""
     weight = torch.zeros(1, 1, *size, dtype=x.dtype, device=x.device)
     weight[..., ::2, ::2] = 1
     spread = torch.zeros(*x.shape[:2], *size, dtype=x.dtype, device=x.device)
@@ -38,7 +38,7 @@ def expand(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def gaussian_pyramid(x: Tensor, levels: int) -> list[Tensor]:
-    """x and `levels` successive reductions of it."""
+    """Gaussian pyramid: x and `levels` successive reductions."""
     pyramid = [x]
     for _ in range(levels):
         pyramid.append(reduce(pyramid[-1]))
@@ -46,18 +46,18 @@ def gaussian_pyramid(x: Tensor, levels: int) -> list[Tensor]:
 
 
 def laplacian_pyramid(x: Tensor, levels: int) -> list[Tensor]:
-    """`levels` detail bands, finest first, and the base; `collapse` inverts it exactly."""
+    """Laplacian pyramid: `levels` detail bands, finest first, and the base; `collapse` inverts it exactly."""
     return detail_bands(gaussian_pyramid(x, levels))
 
 
 def detail_bands(pyramid: list[Tensor]) -> list[Tensor]:
-    """The Laplacian pyramid of a Gaussian one."""
+    """Laplacian pyramid of a Gaussian one."""
     bands = [fine - expand(coarse, (fine.shape[-2], fine.shape[-1])) for fine, coarse in pairwise(pyramid)]
     return [*bands, pyramid[-1]]
 
 
 def collapse(pyramid: list[Tensor]) -> Tensor:
-    """The image whose Laplacian pyramid this is."""
+    """Sum a Laplacian pyramid up to its image."""
     image = pyramid[-1]
     for band in reversed(pyramid[:-1]):
         image = band + expand(image, (band.shape[-2], band.shape[-1]))

@@ -1,11 +1,11 @@
-"""Where one image of a scene lies in another, whatever sensors made them.
+"""Registration of two images of a scene, also from unlike sensors.
 
-Edges are compared by their orientation, twice the angle of the gradient, so that it does not matter which side is
-brighter: a field of complex numbers d = w g² / |g|², with g the gradient and w its magnitude relative to its
-surroundings (at most 3). The correlation of two such fields over all shifts is a Fourier transform (as in phase
-correlation, Kuglin and Hines 1975, half whitened; oriented gradients for images of unlike sensors as in Ye et al.,
-"Fast and Robust Matching for Multimodal Remote Sensing Image Registration", TGRS 2019). Mutual information, the usual
-measure, finds the place of a visible image in an infrared one about half as often; see docs/decisions/alignment.md.
+Edges are compared by their orientation, twice the angle of the gradient, whichever side is brighter: a field of complex
+numbers d = w g² / |g|², with g the gradient and w its magnitude relative to its surroundings (at most 3). Two fields
+are correlated over all shifts by a Fourier transform (phase correlation, Kuglin and Hines 1975, half whitened; oriented
+gradients for unlike sensors as in Ye et al., "Fast and Robust Matching for Multimodal Remote Sensing Image
+Registration", TGRS 2019). Mutual information, the usual measure, registers visible images with infrared ones about half
+as often; see docs/decisions/alignment.md.
 
 A transform is a (2, 3) float64 matrix from pixels of the reference to pixels of the source: x to the right, y down,
 both from the image's centre.
@@ -26,27 +26,27 @@ __all__ = ["LEAST_SIDE", "Model", "Offset", "Registration", "displacement", "loo
 
 Model = Literal["translation", "rigid", "affine"]
 
-LEAST_SIDE = 48  # pixels: smaller images say too little of where they lie
-CHECKED, SOUGHT, REFINED = 360, 256, 640  # longest sides that are worked at, about
-STRONGEST = 3.0  # times its surroundings that an edge counts
-REACH = 0.2  # of the size, that a shift is looked for in
-CLEAR = 8.0  # standard deviations of the correlation that a place must stand out by
-BETTER = 1.03  # than no shift, as a ratio
-SURE = 9.0  # the same, of the best of many turned and scaled ones
+LEAST_SIDE = 48  # pixels: smaller images are not registered
+CHECKED, SOUGHT, REFINED = 360, 256, 640  # approximate longest sides of reduced images
+STRONGEST = 3.0  # largest weight of an edge, relative to its surroundings
+REACH = 0.2  # largest shift, as a share of the size
+CLEAR = 8.0  # least height of a peak, in standard deviations of the correlation
+BETTER = 1.03  # least ratio of the peak to the correlation without a shift
+SURE = 9.0  # `CLEAR` for the best of many rotated and scaled images
 ANGLES = [1.5 * i for i in range(-5, 6)]  # degrees
 SCALES = [1 + 0.025 * i for i in range(-3, 4)]
-STARTS = 3  # of them, fitted
-STEPS = 60
-STIFF = 2e-3  # what stretching or shearing by a pixel at the border must gain in agreement, in squares
+STARTS = 3  # best starts, which are fitted
+STEPS = 60  # of the optimiser
+STIFF = 2e-3  # penalty for stretching or shearing by a pixel at the border, squared
 
 
 @dataclass(frozen=True)
 class Offset:
-    """The shift at which the edges of two images agree best, in pixels: what is at (x, y) in the reference is at
-    (x + right, y + down) in the source.
+    """Shift at which the edges of two images agree best, in pixels: (x, y) in the reference is (x + right, y + down) in
+    the source.
 
-    clarity: by how many standard deviations of all shifts it stands out. better: its agreement relative to the best
-    within a pixel, as it was looked at, of no shift at all.
+    clarity: agreement in standard deviations over all shifts. better: agreement relative to the best within one reduced
+    pixel of no shift.
     """
 
     right: float
@@ -60,13 +60,13 @@ class Offset:
         return math.hypot(self.right, self.down)
 
     def record(self) -> dict[str, float]:
-        """What a manifest says of it."""
+        """Record for a manifest."""
         return {name: round(getattr(self, name), 2) for name in ("right", "down", "clarity", "better")}
 
 
 @dataclass(frozen=True)
 class Registration:
-    """How a source lies: `matrix`; agreement of edges (cosine, at most 1) without and with it; whether to trust it."""
+    """Transform of a source. before, after: agreement of edges without and with it, a cosine. sure: it is trusted."""
 
     matrix: Tensor
     before: float
@@ -75,27 +75,23 @@ class Registration:
 
 
 def look_apart(reference: Tensor, source: Tensor) -> Offset | None:
-    """The shift between two lumas (1, 1, H, W) of one size, or None where they look registered or nothing is clear.
+    """Find the shift between two lumas (1, 1, H, W) of one size; None where they look registered or no shift is clear.
 
-    They look apart where another shift than none, of four pixels or more (one and a half of those that a large image
-    is looked at with), agrees better and stands out clearly.
+    A shift counts from four pixels on (one and a half of a large image's reduced ones), where it agrees better than
+    none and stands out clearly.
     """
     if min(reference.shape[-2:]) < LEAST_SIDE:
         return None
     found = _offset(reference, source)
-    apart = (
-        found.pixels >= max(4.0, 1.5 * _factor(reference, CHECKED))
-        and found.clarity >= CLEAR
-        and found.better >= BETTER
-    )
-    return found if apart else None
+    far = found.pixels >= max(4.0, 1.5 * _factor(reference, CHECKED))
+    return found if far and found.clarity >= CLEAR and found.better >= BETTER else None
 
 
 def register(reference: Tensor, source: Tensor, model: Model) -> Registration:
     """Find the transform of a model between two lumas (1, 1, H, W) of one size: coarse to fine.
 
-    translation: a shift; rigid: turned as well, to 7.5 degrees; affine: scaled, to 7.5 %, and sheared as well. Shifts
-    up to a fifth of the size are looked for.
+    translation: a shift up to a fifth of the size; rigid: also a rotation up to 7.5 degrees; affine: also a scale up to
+    7.5 %, and shear.
     """
     angles, scales = ANGLES if model != "translation" else [0.0], SCALES if model == "affine" else [1.0]
     starts = sorted(_starts(reference, source, angles, scales), key=lambda start: -start[0])[:STARTS]
@@ -118,14 +114,14 @@ def register(reference: Tensor, source: Tensor, model: Model) -> Registration:
 
 
 def displacement(matrix: Tensor, size: tuple[int, int]) -> float:
-    """How far a transform moves the pixels of an image (height, width): the median, in pixels."""
+    """Median distance that a transform moves the pixels of an image (height, width), in pixels."""
     y, x = _places(size, step=max(1, min(size) // 16))
     moved = _apply(matrix, x.double(), y.double())
     return float(((moved[0] - x) ** 2 + (moved[1] - y) ** 2).sqrt().median())
 
 
 def warp(image: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """The source (B, C, H, W) as the reference's pixels see it, bicubic, and where that is inside it: (1, 1, H, W)."""
+    """Resample a source (B, C, H, W) at the reference's pixels, bicubic; also the mask of its inside, (1, 1, H, W)."""
     height, width = image.shape[-2:]
     y, x = _places((height, width))
     right, down = (v.float() for v in _apply(matrix, x.double(), y.double()))
@@ -138,7 +134,7 @@ def warp(image: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _places(size: tuple[int, int], step: int = 1) -> tuple[Tensor, Tensor]:
-    """y and x of the pixels, from the centre."""
+    """Coordinates y and x of the pixels, from the centre."""
     down, right = (torch.arange(0, n, step) - (n - 1) / 2 for n in size)
     return tuple(torch.meshgrid(down, right, indexing="ij"))  # type: ignore[return-value]
 
@@ -151,7 +147,7 @@ def _apply(matrix: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _factor(image: Tensor, side: float) -> int:
-    """By how much an image is reduced so that its longest side is about `side`, at most 1.3 times as much."""
+    """Factor that reduces an image's longest side to about `side`, at most 1.3 times as much."""
     return max(1, math.ceil(max(image.shape[-2:]) / side - 0.3))
 
 
@@ -175,21 +171,21 @@ def _field(luma: Tensor) -> Tensor:
 
 
 def _spectrum(field: Tensor) -> Tensor:
-    """Of a field that fades to nothing at the borders."""
+    """Fourier transform of a field that is faded out at the borders."""
     height, width = field.shape
     rows, columns = (torch.hann_window(n, periodic=False, device=field.device).sqrt() for n in (height, width))
     return torch.fft.fft2((field - field.mean()) * rows[:, None] * columns)
 
 
 def _offset(reference: Tensor, source: Tensor) -> Offset:
-    """The shift between two lumas."""
+    """Find the shift between two lumas."""
     factor = _factor(reference, CHECKED)
     first, second = (_spectrum(_field(_reduced(luma, factor))) for luma in (reference, source))
     return _peak(first, second, factor)
 
 
 def _peak(reference: Tensor, source: Tensor, factor: int) -> Offset:
-    """The shift between two spectra, to a fraction of a pixel, in pixels of the image that was reduced."""
+    """Find the shift between two spectra, to a fraction of a pixel, in pixels of the whole image."""
     cross = reference.conj() * source
     strength = cross.abs()
     correlation = torch.fft.fftshift(torch.fft.ifft2(cross / (strength + 1e-3 * strength.mean() + 1e-12).sqrt()).real)
@@ -207,7 +203,7 @@ def _peak(reference: Tensor, source: Tensor, factor: int) -> Offset:
 
 
 def _vertex(values: Tensor, at: int) -> float:
-    """Where the parabola through a maximum and its neighbours is highest, relative to it."""
+    """Vertex of the parabola through a maximum and its neighbours, relative to the maximum."""
     if not 0 < at < len(values) - 1:
         return 0.0
     before, top, after = (float(v) for v in values[at - 1 : at + 2])
@@ -218,7 +214,7 @@ def _vertex(values: Tensor, at: int) -> float:
 def _starts(
     reference: Tensor, source: Tensor, angles: list[float], scales: list[float]
 ) -> Iterator[tuple[float, Tensor]]:
-    """For each angle and scale the best shift: its clarity, and the transform."""
+    """Find the best shift for each angle and scale: its clarity, and the transform."""
     factor = _factor(reference, SOUGHT)
     small, other = _reduced(reference, factor), _reduced(source, factor)
     spectrum = _spectrum(_field(small))
@@ -232,7 +228,7 @@ def _starts(
 
 
 class _Pair:
-    """The fields of two lumas, reduced, and how well they agree under a transform of the reduced pixels."""
+    """Fields of two reduced lumas, and their agreement under a transform."""
 
     def __init__(self, reference: Tensor, source: Tensor, factor: int) -> None:
         self.field = _field(_reduced(reference, factor))
@@ -241,12 +237,12 @@ class _Pair:
         self.y, self.x = (v.to(self.field.device) for v in _places(self.size))
 
     def reduced(self, matrix: Tensor) -> Tensor:
-        """A transform of whole pixels as one of the reduced ones."""
+        """Convert a transform of whole pixels to one of reduced pixels."""
         scaled = torch.cat([matrix[:, :2], matrix[:, 2:] / self.factor], 1)
         return scaled.to(self.field.device, torch.float32)
 
     def agreement(self, matrix: Tensor) -> Tensor:
-        """Cosine between the fields where both are seen; the source's orientations are turned as the source is."""
+        """Cosine between the fields where they overlap; the source's orientations turn with the source."""
         height, width = self.size
         right, down = _apply(matrix, self.x, self.y)
         grid = torch.stack([2 * right / width, 2 * down / height], -1)[None]
@@ -261,7 +257,7 @@ class _Pair:
 
 
 def _fit(pair: _Pair, matrix: Tensor, model: Model | Literal["similarity"]) -> tuple[Tensor, float]:
-    """A transform made to agree as well as its model can at one resolution, and the agreement."""
+    """Fit a transform of a model at one resolution; return it and its agreement."""
     start = pair.reduced(matrix)
     radius = max(pair.size) / 2
     moves = torch.zeros(6, device=start.device, requires_grad=True)  # about pixels at the border, each
@@ -271,14 +267,11 @@ def _fit(pair: _Pair, matrix: Tensor, model: Model | Literal["similarity"]) -> t
         shift = torch.stack([across, along])[:, None]
         turn, grow, stretch, shear = (v / radius for v in (turn, grow, stretch, shear))
         cos, sin = torch.cos(turn), torch.sin(turn)
-        nothing = torch.zeros_like(turn)
-        change = torch.stack([cos, -sin, sin, cos]).view(2, 2)
+        change = torch.stack([cos, -sin, sin, cos]).view(2, 2) if model != "translation" else torch.eye(2).to(start)
         if model in ("similarity", "affine"):
             change = change * (1 + grow)
         if model == "affine":
             change = change + torch.stack([stretch, shear, shear, -stretch]).view(2, 2)
-        if model == "translation":
-            change = torch.stack([1 + nothing, nothing, nothing, 1 + nothing]).view(2, 2)
         return torch.cat([change @ start[:, :2], start[:, 2:] + shift], 1)
 
     optimizer = torch.optim.LBFGS([moves], max_iter=STEPS, line_search_fn="strong_wolfe")

@@ -1,4 +1,4 @@
-"""The one formula of SSIM; windows, ranges and forms are its callers'."""
+"""Formula of SSIM; callers choose windows and ranges."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ __all__ = ["ssim_map", "ssim_parts"]
 def ssim_map(
     a: Tensor, b: Tensor, mean: Callable[[Tensor], Tensor], data_range: float, unbiased: float = 1.0
 ) -> Tensor:
-    """SSIM at each position (Wang et al., 2004, eq. 13) of images (B, C, H, W), in the shape that `mean` gives.
+    """SSIM at each position (Wang et al., 2004, eq. 13) of images (B, C, H, W), in the shape of `mean(a)`.
 
     mean: the local mean, a window's weighted sum. unbiased: factor of the variances, n / (n - 1) for sample ones.
     """
@@ -21,7 +21,7 @@ def ssim_map(
 def ssim_parts(
     a: Tensor, b: Tensor, mean: Callable[[Tensor], Tensor], data_range: float, unbiased: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """The two factors of `ssim_map`: agreement of means, and of contrast with structure."""
+    """Factors of `ssim_map`: agreement of means, and of contrast and structure."""
     mean_a, mean_b = mean(a), mean(b)
     var_a, var_b = unbiased * (mean(a * a) - mean_a.square()), unbiased * (mean(b * b) - mean_b.square())
     covariance = unbiased * (mean(a * b) - mean_a * mean_b)

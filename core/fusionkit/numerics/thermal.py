@@ -13,11 +13,11 @@ from .window import box_max, enlarged_rows, gaussian_blur, guided_line
 __all__ = ["ThermalSaliency", "ramp", "thermal_saliency"]
 
 # set by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
-WIDTHS = (2, 3, 5)  # the shorter side over these: widths up to which hot objects are sought
-WARM, HOT = 0.4, 1.2  # saliency grows from 0 to 1 between these deviations of the source above the surround
-SPREAD = 0.03  # added to that deviation: 8 levels, so that a flat source has no hot objects
+WIDTHS = (2, 3, 5)  # the shorter side over these: largest widths of hot objects
+WARM, HOT = 0.4, 1.2  # deviations above the surround between which saliency grows from 0 to 1
+SPREAD = 0.03  # added to that deviation (8 levels), so that a flat source has no hot objects
 GUIDE_PART = 60  # the shorter side over this: radius of the guided filter
-GUIDE_RADIUS = 6  # that radius in samples of the copy that saliency is computed on, up to twice that
+GUIDE_RADIUS = 6  # that radius in samples of the reduced copy, up to twice that
 
 
 def ramp(x: Tensor, span: tuple[float, float]) -> Tensor:
@@ -32,12 +32,12 @@ def thermal_saliency(y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ThermalSaliency:
-    """Where objects are hotter than everything around them, in deviations of the source.
+    """Saliency as a line in the source: gain · source + offset.
 
-    The white top-hat (Serra, 1982): the source minus its opening, which removes every bright object narrower than its
-    square. A step, a warm ground under a cold sky, stays in the opening, so it is not salient. Averaged over three
-    squares, and made to follow the source's edges by a guided filter: saliency = gain · source + offset, both computed
-    on a copy of about 360 to 720 rows (He & Sun, "Fast guided filter", 2015), so that it does not depend on resolution.
+    The white top-hat (Serra, 1982), in deviations of the source: the source minus its opening, which removes every
+    bright object narrower than its square. A step, such as warm ground under a cold sky, stays in the opening, so it is
+    not salient. Averaged over three squares, and fitted to the source's edges by a guided filter on a copy of about 360
+    to 720 rows (He & Sun, "Fast guided filter", 2015), so that it does not depend on resolution.
 
     gain, offset: (B, 1, h, w), each sample of `factor`² pixels.
     """
@@ -52,7 +52,7 @@ class ThermalSaliency:
         factor = max(1, min(y.shape[-2:]) // GUIDE_PART // GUIDE_RADIUS)
         small = F.avg_pool2d(y, factor, ceil_mode=True) if factor > 1 else y
         smooth, side = gaussian_blur(small, 1.5), min(small.shape[-2:])
-        step = max(1, side // 160)  # coarse samples do for the opening
+        step = max(1, side // 160)  # coarse samples suffice for the opening
         coarse = F.avg_pool2d(smooth, step, ceil_mode=True) if step > 1 else smooth
         spread = steady(small.flatten(1).std(1, correction=0).view(-1, 1, 1, 1) + SPREAD)
         evidence = torch.zeros_like(small)

@@ -1,4 +1,4 @@
-"""Means over windows, and the filters made of them."""
+"""Means and maxima over windows, Gaussian blur, guided filter."""
 
 import math
 
@@ -24,7 +24,7 @@ def box_mean(x: Tensor, radius: int) -> Tensor:
         x, full = total, full * (2 * r + 1)
         place = torch.arange(length, device=x.device, dtype=x.dtype)
         held = (place + r + 1).clamp_max(length) - (place - r).clamp_min(0)
-        near = min(r, length)  # either end, where windows hold less
+        near = min(r, length)  # either end, where windows hold fewer pixels
         for start, stop in ((0, near), (max(length - r, near), length)):
             part = (2 * r + 1) / held[start:stop]
             x.narrow(axis, start, stop - start).mul_(part if axis == -1 else part[:, None])
@@ -49,7 +49,7 @@ def box_max(x: Tensor, radius: int) -> Tensor:
 
 
 def _window_sum(x: Tensor, axis: int, size: int) -> Tensor:
-    """Sums of `size` neighbours along an axis, by doubling: sums of 1, 2, 4 ... put together as `size` is in binary."""
+    """Sum `size` neighbours along an axis by doubling: sums of 1, 2, 4 ... add up by the binary digits of `size`."""
     length = x.shape[axis] - size + 1
     total, start, width = x.narrow(axis, 0, length).clone(), 1, 1  # a window's size is odd
     while True:
@@ -78,7 +78,7 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
 
 
 def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: float) -> Tensor:
-    """x smoothed, its edges those of `guide` (He et al., TPAMI 2013): per window the best fit x ≈ a guide + b.
+    """Smooth x along the edges of `guide` (He et al., TPAMI 2013): per window the best fit x ≈ a guide + b.
 
     a = cov(guide, x) / (var(guide) + eps), b = mean(x) - a mean(guide), both averaged over windows.
     """
@@ -87,7 +87,7 @@ def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: float) -> Tensor:
 
 
 def guided_line(guide: Tensor, x: Tensor, radius: int, eps: float) -> tuple[Tensor, Tensor]:
-    """The averaged a and b of `guided_filter`, (B, C, H, W) each."""
+    """Averaged a and b of `guided_filter`, (B, C, H, W) each."""
     mean_g, mean_x = box_mean(guide, radius), box_mean(x, radius)
     covariance = box_mean(guide * x, radius).addcmul_(mean_g, mean_x, value=-1)
     variance = box_mean(guide * guide, radius).addcmul_(mean_g, mean_g, value=-1).clamp_min_(0)
@@ -97,7 +97,7 @@ def guided_line(guide: Tensor, x: Tensor, radius: int, eps: float) -> tuple[Tens
 
 
 def enlarged_rows(x: Tensor, factor: int, rows: slice, width: int) -> Tensor:
-    """Samples of factor² pixels each, (B, C, h, w), interpolated linearly to some rows of the pixels, `width` long."""
+    """Interpolate samples of factor² pixels each, (B, C, h, w), linearly to rows of the pixels, `width` long."""
     if factor == 1:
         return x[..., rows, :]
     place = (torch.arange(rows.start, rows.stop, device=x.device) + 0.5) / factor - 0.5
