@@ -1,8 +1,9 @@
-"""How fast a method is on this machine, by a stated protocol."""
+"""Speed of a method on this machine, by a stated protocol."""
 
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -21,22 +22,22 @@ from .timing import Stopwatch
 __all__ = ["PROTOCOL", "Measured", "convolution_peak", "measure", "operations"]
 
 PROTOCOL = (
-    "A made infrared and visible pair, the visible one in colour, as tensors on the device; files are not read or "
-    "written. Clean: its own noise blurred away; noisy: white noise of 20 levels on both, so that every plane is "
-    "cleaned. One run to warm up, then the median of the others; a run fuses one batch. Stages are timed in a run "
-    "of their own, in which the device is waited for. Peak: 3x3 convolutions of 64 and 128 channels in the arithmetic "
-    "of the networks, by the fastest algorithm; the share is the networks' operations over their seconds and that "
-    "peak, multiplications that Winograd's algorithm saves counted as done. "
-    "Memory: of the process, or what PyTorch took of a GPU."
+    "A rendered infrared and visible pair, the visible one in colour, as tensors on the device; no file is read or "
+    "written. Clean: its noise blurred away; noisy: white noise of 20 levels on both, so that every plane is cleaned. "
+    "One run to warm up, then the median of the others; a run fuses one batch. Stages are timed in a separate run that "
+    "waits for the device. Peak: 3x3 convolutions of 64 and 128 channels in the arithmetic of the networks, by the "
+    "fastest algorithm; the share is the networks' operations over their seconds and that peak; multiplications that "
+    "Winograd's algorithm saves count as done. Memory: of the process, or PyTorch's on a GPU."
 )
 NOISE = 20 / 255
-NETWORKS = ("restore", "velocity", "encode", "decode")  # stages that are little else
+NETWORKS = ("restore", "velocity", "encode", "decode")  # stages that consist of networks
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Images per second; seconds per batch, in all and by stage; share of the peak that the networks reach, None where
-    none runs; memory in MB.
+    """Images per second; seconds per batch, in all and by stage; memory in MB.
+
+    share: the networks' share of the peak, None where none runs.
     """
 
     sources: str
@@ -58,9 +59,7 @@ def measure(pipeline: Pipeline, size: tuple[int, int], batch: int, runs: int) ->
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
-        def run(sources: list[Tensor] = sources) -> object:
-            return pipeline.run(sources)
-
+        run = partial(pipeline.run, sources)
         seconds = median_seconds(run, runs, settled)
         watch = Stopwatch(settled)
         pipeline.run(sources, watch=watch)
@@ -76,14 +75,14 @@ def measure(pipeline: Pipeline, size: tuple[int, int], batch: int, runs: int) ->
 
 
 def convolution_peak(device: torch.device, precision: str) -> float:
-    """Operations per second of convolutions: the best of two widths and two memory formats (`numerics.layers`)."""
+    """Operations per second of convolutions: the best of two widths and two memory formats."""
     kind, best = torch.bfloat16 if cleans_in_bfloat16(precision, device) else torch.float32, 0.0
     side = 1024 if device.type == "cuda" else 192
     for channels, layout in product((64, 128), (torch.channels_last, torch.contiguous_format)):
-        convolution: Any = Convolution(channels, channels, 3, padding=1).to(device, kind)
+        convolution = Convolution(channels, channels, 3, padding=1).to(device, kind)
         x = torch.rand(1, channels, side, side, device=device).to(kind).contiguous(memory_format=layout)
         with torch.no_grad(), arithmetic(device, precision):
-            seconds = median_seconds(lambda c=convolution, x=x: c(x), 10, _settled(device))  # type: ignore[misc]
+            seconds = median_seconds(partial(convolution, x), 10, _settled(device))
         best = max(best, 2 * 9 * channels**2 * side**2 / seconds)
     return best
 
@@ -107,7 +106,7 @@ def _settled(device: torch.device) -> Callable[[], object]:
 
 
 def operations(run: Callable[[], object]) -> float:
-    """Floating-point operations of the networks in a run, as their definition counts them, whatever the algorithm."""
+    """Floating-point operations of the networks in a run, by their definition, not by the algorithm."""
     from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
     def convolution(x: list[int], weight: list[int], *_: Any, out_shape: list[int], **__: Any) -> int:

@@ -1,4 +1,4 @@
-"""One scene by many methods, side by side."""
+"""Comparison of methods on one scene, side by side."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ __all__ = ["Entry", "compare", "scene_of", "sheet_of", "suitable"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A method's result: its name, image, seconds, audit figures by their words; or why there is none."""
+    """A method's result: image, seconds, audit figures by name; or the reason why there is none."""
 
     name: str
     image: Array | None = None
@@ -37,18 +37,18 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """For a sheet, in two lines."""
+        """Label on a sheet, two lines."""
         figures = ", ".join(f"{word} {value:.2f}" for word, value in (self.figures or {}).items())
         return f"{self.name}: {self.seconds:.2f} s\n{figures}"
 
 
 def scene_of(pictures: Sequence[Picture]) -> Scene:
-    """What kind of scene the pictures show."""
+    """Kind of scene that the pictures show."""
     return as_sources(pictures, resize=True).scenes[0]
 
 
 def suitable(scene: Scene) -> dict[str, dict[str, object]]:
-    """Names and choices of what can serve such a scene: its task, the default, and every prior of one step."""
+    """Choices of the methods that suit a scene, by name: its task, and every prior."""
     methods: dict[str, dict[str, object]] = {}
     task = SCENE_KINDS[scene].task
     if task in task_names():
@@ -65,17 +65,17 @@ def suitable(scene: Scene) -> dict[str, dict[str, object]]:
 def compare(
     pictures: Sequence[Picture], methods: dict[str, dict[str, object]], scene: Scene, *, device: str = "auto"
 ) -> Iterator[Entry]:
-    """Fuse by each method; what a method refuses, or needs many evaluations for, is an entry with its reason."""
+    """Fuse by each method; one that fails, or takes several steps, is an entry with the reason."""
     chosen = load_metrics(["audit"], None)
     metrics: dict[str, Metric] = {word: chosen[f"audit.{name}"] for name, word in SCENE_KINDS[scene].audit.items()}
     sources = as_sources(pictures, resize=True)
     for name, choices in methods.items():
-        task = choices.get("task")
-        others = {key: value for key, value in choices.items() if key != "task"}
+        others = dict(choices)
+        task = others.pop("task", None)
         try:
             pipeline = Pipeline(choose(str(task) if task else None, None, others), device=device)
-            if pipeline.sampler.options.steps > 1:
-                yield Entry(name, reason=f"{pipeline.sampler.options.steps} steps: left out")
+            if (steps := pipeline.sampler.options.steps) > 1:
+                yield Entry(name, reason=f"{steps} steps: left out")
                 continue
             for part in pipeline.parts.values():
                 part.plugin.prepare()
@@ -95,7 +95,7 @@ def _figures(fused: Array, sources: Sources, metrics: dict[str, Metric]) -> dict
 
 
 def sheet_of(pictures: Sequence[Picture], entries: Sequence[Entry], width: int, columns: int) -> Array:
-    """Sources, then results, each at most `width` pixels wide: (H', W', 3) in [0, 1]."""
+    """Lay out sources, then results, each at most `width` pixels wide: (H', W', 3) in [0, 1]."""
     last = pictures[-1].size
     panels = [(p.name, p.pixels) for p in pictures if p.size == last]
     panels += [(entry.label, entry.image) for entry in entries if entry.image is not None]

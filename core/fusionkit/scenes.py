@@ -1,7 +1,7 @@
-"""Procedural scenes: registered pairs rendered by code, for the demo and for tests. No image data is shipped or needed.
+"""Procedural scenes: registered pairs rendered by code, for the demo and for tests.
 
-Every function takes a size (height, width) and a seed and returns float arrays in [0, 1], (H, W, 3) or (H, W, 1),
-as a camera would deliver them: textured, blurred by optics, noisy.
+Each takes a size (height, width) and a seed and returns float arrays in [0, 1], (H, W, 3) or (H, W, 1), textured,
+blurred by optics and noisy as a camera's.
 """
 
 from typing import Any
@@ -24,9 +24,8 @@ def fractal(size: Size, rng: Random, slope: float = 1.6, anisotropy: float = 1.0
     radius = np.hypot(fy, fx)
     radius[0, 0] = np.inf
     spectrum = np.fft.rfft2(rng.standard_normal(size)) * radius**-slope
-    field = np.fft.irfft2(spectrum, s=size)
-    result: Image = (field - field.mean()) / field.std()
-    return result
+    field: Image = np.fft.irfft2(spectrum, s=size)
+    return (field - field.mean()) / field.std()
 
 
 class Canvas:
@@ -38,51 +37,42 @@ class Canvas:
         self.pixel = 1 / size[0]
 
     def soft(self, signed_distance: Image) -> Image:
-        """1 inside (negative distance), 0 outside, one pixel of transition."""
-        result: Image = np.clip(0.5 - signed_distance / self.pixel, 0, 1)
-        return result
+        """Mask: 1 inside (negative distance), 0 outside, one pixel of transition."""
+        return np.asarray(np.clip(0.5 - signed_distance / self.pixel, 0, 1))
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> Image:
-        """A rectangle."""
+        """Mask of a rectangle."""
         return self.soft(np.maximum(np.maximum(x0 - self.x, self.x - x1), np.maximum(y0 - self.y, self.y - y1)))
 
     def ellipse(self, cx: float, cy: float, rx: float, ry: float) -> Image:
-        """An ellipse."""
+        """Mask of an ellipse."""
         return self.soft((np.hypot((self.x - cx) / rx, (self.y - cy) / ry) - 1) * min(rx, ry))
 
     def person(self, cx: float, foot: float, height: float) -> tuple[Image, Image]:
-        """A standing figure: the mask of all of it, and of the uncovered head and hands."""
+        """Masks of a standing figure, and of its uncovered head and hands."""
         aspect = self.size[0] / self.size[1]
         w = height * 0.16 * aspect
         head = self.ellipse(cx, foot - 0.91 * height, 0.42 * w, 0.09 * height)
         torso = self.ellipse(cx, foot - 0.64 * height, 0.85 * w, 0.21 * height)
-        legs = np.maximum(
-            self.box(cx - 0.62 * w, foot - 0.48 * height, cx - 0.08 * w, foot),
-            self.box(cx + 0.08 * w, foot - 0.48 * height, cx + 0.62 * w, foot),
-        )
-        hands = np.maximum(
-            self.ellipse(cx - 0.95 * w, foot - 0.5 * height, 0.16 * w, 0.035 * height),
-            self.ellipse(cx + 0.95 * w, foot - 0.5 * height, 0.16 * w, 0.035 * height),
-        )
-        arms = np.maximum(
-            self.box(cx - 1.08 * w, foot - 0.78 * height, cx - 0.8 * w, foot - 0.5 * height),
-            self.box(cx + 0.8 * w, foot - 0.78 * height, cx + 1.08 * w, foot - 0.5 * height),
-        )
-        bare = np.maximum(head, hands)
-        return np.maximum.reduce([bare, torso, legs, arms]), bare
+        bare, figure = [head], [torso]
+        for side in (-1, 1):
+            bare.append(self.ellipse(cx + side * 0.95 * w, foot - 0.5 * height, 0.16 * w, 0.035 * height))
+            for near, far, top, bottom in ((0.08, 0.62, 0.48, 0.0), (0.8, 1.08, 0.78, 0.5)):  # leg, arm
+                left, right = sorted((cx + side * near * w, cx + side * far * w))
+                figure.append(self.box(left, foot - top * height, right, foot - bottom * height))
+        return np.maximum.reduce([*figure, *bare]), np.maximum.reduce(bare)
 
 
 def over(base: Image, color: Any, mask: Image) -> Image:
-    """`color` (a value, a triple or an image) painted over `base` through `mask` (H, W)."""
+    """Paint `color` (a value, a triple or an image) over `base` through `mask` (H, W)."""
     m = mask[..., None] if base.ndim == 3 else mask
-    result: Image = base * (1 - m) + np.asarray(color) * m
-    return result
+    return np.asarray(base * (1 - m) + np.asarray(color) * m)
 
 
 def _sensor(image: Image, rng: Random, blur: float, noise: float) -> Image:
     sigma = (blur, blur, 0) if image.ndim == 3 else blur
-    result: Image = np.clip(gaussian_filter(image, sigma) + noise * rng.standard_normal(image.shape), 0, 1)
-    return result if image.ndim == 3 else result[..., None]
+    seen = np.clip(gaussian_filter(image, sigma) + noise * rng.standard_normal(image.shape), 0, 1)
+    return np.asarray(seen if image.ndim == 3 else seen[..., None])
 
 
 def infrared_visible(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
@@ -171,9 +161,10 @@ def _people(c: Canvas, vis: Image, ir: Image, grain: Image, patches: Image) -> t
 
 
 def noisy_night(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
-    """The same street at night, at high gain: (infrared grey, visible colour), both with a camera's noise.
+    """The street of `infrared_visible` at night, at high gain: (infrared grey, visible colour).
 
-    The visible image has noise whose variance grows with light, 0.012 x + 0.0008, the infrared one noise of 9 levels.
+    The variance of the visible image's noise grows with light, 0.012 x + 0.0008; the infrared one has noise of 9
+    levels.
     """
     rng = np.random.default_rng(seed + 3)
     ir, vis = infrared_visible(size, seed)
@@ -267,7 +258,7 @@ def multi_focus(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
     return shoot(0.0, 4.0), shoot(4.5, 0.0)
 
 
-# task -> (scene, the names of its two sources)
+# task: scene, names of its two sources
 SCENES = {
     "infrared-visible": (infrared_visible, ("infrared", "visible")),
     "noisy-night": (noisy_night, ("infrared", "visible")),

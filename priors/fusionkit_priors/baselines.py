@@ -1,4 +1,4 @@
-"""The baselines that every table needs."""
+"""Baselines of every table: average, maximum, a source, the unchanged estimate."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ __all__ = ["Average", "Keep", "Maximum", "Source", "SourceOptions"]
 
 
 class Average(Prior):
-    """F = mean of the sources. Has an energy: Σ_i |F - I_i|² / 2, whose minimum it is."""
+    """F = mean of the sources, the minimum of Σ_i |F - I_i|² / 2."""
 
     reads_x0 = False
     has_energy = True
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """The mean of all sources' luma."""
+        """Average the sources: luma (B, 1, H, W)."""
         return torch.stack(sources.luma).mean(0), None
 
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
@@ -33,15 +33,15 @@ class Maximum(Prior):
     reads_x0 = False
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """The maximum over all sources' luma."""
+        """Take the maximum of the sources: luma (B, 1, H, W)."""
         return torch.stack(sources.luma).amax(0), None
 
 
 class Keep(Prior):
-    """F = x̂₀: no fusion at all. Shows what backbone and decoder do to the start image by themselves."""
+    """F = x̂₀: no fusion. Shows the effect of backbone and decoder alone on the start image."""
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """x0 as it came."""
+        """Return x0."""
         return x0, None
 
 
@@ -59,7 +59,7 @@ class Source(Prior):
     options: SourceOptions
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """That source's luma."""
+        """Copy the source: luma (B, 1, H, W)."""
         if self.options.number > len(sources):
             raise OptionError(f"prior source: number={self.options.number}, but there are only {len(sources)} sources")
         return sources.luma[self.options.number - 1].clone(), None

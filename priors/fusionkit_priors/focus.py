@@ -1,4 +1,4 @@
-"""The prior `focus`: multi-focus fusion, one source a pixel, chosen by sharpness and made consistent."""
+"""Multi-focus fusion: one source a pixel, chosen by sharpness and made consistent."""
 
 from typing import Any
 
@@ -39,8 +39,8 @@ class Focus(Prior):
         W   = one at argmax_i M_i; majority vote; small regions removed; guided filter along borders
 
     Decision map with consistency check as in Li, Kang, Hu & Yang (Information Fusion 2013). Only for sources that
-    differ in focus: motion and differences in exposure show at the borders. `fusionkit train focus` trains the network
-    of `weights`.
+    differ in focus: motion and unlike exposures show at the borders. `fusionkit train focus` trains the network of
+    `weights`.
     """
 
     Options = FocusOptions
@@ -55,9 +55,8 @@ class Focus(Prior):
             self.provenance = self.network.provenance
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """The fused luma (B, 1, H, W)."""
-        weights = self.weights(sources)
-        return (weights * torch.stack(sources.luma)).sum(0), None
+        """Fuse the sources: luma (B, 1, H, W)."""
+        return (self.weights(sources) * torch.stack(sources.luma)).sum(0), None
 
     def weights(self, sources: Sources) -> Tensor:
         """Weights of the sources, (N, B, 1, H, W), summing to one."""
@@ -74,7 +73,7 @@ class Focus(Prior):
 
 
 def remove_small_regions(choice: Tensor, count: int, share: float) -> Tensor:
-    """Give connected regions of a choice (B, 1, H, W) below `share` of the image the commonest value around them."""
+    """Replace regions of a choice (B, 1, H, W) below `share` of the image by the commonest value around each."""
     from scipy import ndimage
 
     result = choice.cpu().numpy().copy()

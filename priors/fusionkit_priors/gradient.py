@@ -31,8 +31,8 @@ class Gradient(Prior):
 
     v = (g·e) e: the largest of the sources' gradients, g, along the direction e in which they vary most together, the
     first eigenvector of the structure tensor Σ_i ∇I_i ∇I_iᵀ (Socolinsky & Wolff, IEEE Trans. Image Processing 2002).
-    Their length, the root of the eigenvalue, would add up contrast that several sources share. F solves the screened
-    Poisson equation (screen - Δ) F = screen B - div v, exactly, by the cosine transform.
+    The root of the eigenvalue as length would add up contrast that several sources share. F solves the screened Poisson
+    equation (screen - Δ) F = screen B - div v exactly, by the cosine transform.
     """
 
     Options = GradientOptions
@@ -45,15 +45,14 @@ class Gradient(Prior):
         self.reads_x0 = options.base == "estimate"
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """The exact minimiser."""
+        """Minimise the functional exactly."""
         screen = self.options.screen
         vx, vy = dominant_gradient(sources)
         return screened_poisson(screen * self._base(x0, sources) - divergence(vx, vy), screen), None
 
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
-        """The functional above at F = x0, summed over pixels: (B,)."""
-        fields = zip(gradient(x0), dominant_gradient(sources), strict=True)
-        terms = [(g - v).square() for g, v in fields]
+        """Functional above at F = x0, summed over pixels: (B,)."""
+        terms = [(g - v).square() for g, v in zip(gradient(x0), dominant_gradient(sources), strict=True)]
         terms.append(self.options.screen * (x0 - self._base(x0, sources).detach()).square())
         return torch.stack(terms).sum(dim=(0, 2, 3, 4)) / 2
 
@@ -66,16 +65,16 @@ class Gradient(Prior):
 
 
 def dominant_gradient(sources: Sources) -> tuple[Tensor, Tensor]:
-    """The field v above, x and y components: (B, 1, H, W) each.
+    """Field v above, x and y components: (B, 1, H, W) each.
 
-    Gradients of a source with noise of deviation s, whose squares it raises by 4 s², shrink as Wiener's filter has it.
+    Gradients of a noisy source, whose squares noise of deviation s raises by 4 s², are shrunk by Wiener's filter.
     """
     fields, squares = [], []
-    for i, image in enumerate(sources.luma):
+    for image, noise in zip(sources.luma, sources.noise, strict=True):
         gx, gy = gradient(image)
         square = torch.addcmul(gx.square(), gy, gy)
         if sources.noisy:
-            kept = ((square - 4 * sources.noise[i].square()) / square.clamp_min(1e-12)).clamp(0, 1)
+            kept = ((square - 4 * noise.square()) / square.clamp_min(1e-12)).clamp(0, 1)
             gx, gy, square = kept * gx, kept * gy, kept.square() * square
         fields.append((gx, gy))
         squares.append(square)

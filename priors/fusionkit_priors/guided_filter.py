@@ -1,4 +1,4 @@
-"""Guided-filter fusion: who is sharper, decided per pixel and refined along edges."""
+"""Guided-filter fusion: the sharper source at each pixel, refined along edges."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ class GuidedFilter(Prior):
     options: GuidedFilterOptions
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """The fused luma (B, 1, H, W)."""
+        """Fuse the sources: luma (B, 1, H, W)."""
         o = self.options
         saliency = [gaussian_blur(laplacian(y).abs_(), o.smooth) for y in sources.luma]
         salient = one_hot(argmax(saliency), len(sources))
@@ -58,7 +58,7 @@ class GuidedFilter(Prior):
 
 
 def laplacian(x: Tensor) -> Tensor:
-    """The five-point Laplacian, borders replicated: (B, 1, H, W)."""
+    """Five-point Laplacian, borders replicated: (B, 1, H, W)."""
     p = F.pad(x, (1, 1, 1, 1), mode="replicate")
     result = torch.add(p[..., 1:-1, :-2], p[..., 1:-1, 2:])
     return result.add_(p[..., :-2, 1:-1]).add_(p[..., 2:, 1:-1]).sub_(x, alpha=4)

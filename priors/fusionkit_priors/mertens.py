@@ -1,4 +1,4 @@
-"""Exposure fusion."""
+"""Exposure fusion by contrast, saturation and well-exposedness."""
 
 from typing import Any
 
@@ -15,8 +15,7 @@ from .laplacian import default_levels
 
 __all__ = ["Mertens", "MertensOptions"]
 
-FLOOR = 1e-4  # of contrast and saturation: less than any 8-bit image can show
-
+FLOOR = 1e-4  # of contrast and saturation: less than an 8-bit image can show
 BASE_SIZE = 8  # least samples of the coarsest band along the shorter side
 
 
@@ -38,8 +37,8 @@ class Mertens(Prior):
         W_i ∝ C_i^c  S_i^s  E_i^e,   Σ_i W_i = 1
         C = |Laplacian of luma|,  S = deviation of R, G, B,  E = Π over channels of exp(-(v - ½)² / (2 width²))
 
-    Where a source is grey, S is left out and E is taken of the luma, for all of them.
-    The luma is fused; the colour space carries chroma over. For exposure brackets: it keeps what is well exposed.
+    If any source is grey, S is left out and E is taken of the luma, for all sources. The luma is fused; the colour
+    space carries chroma over. For exposure brackets.
     """
 
     Options = MertensOptions
@@ -47,8 +46,8 @@ class Mertens(Prior):
     options: MertensOptions
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """The fused luma (B, 1, H, W)."""
-        # measured alike for all: in colour where every source has colour, else on luma, however the file stores grey
+        """Fuse the sources: luma (B, 1, H, W)."""
+        # in colour where every source has colour, else on luma, even of grey stored as three channels
         colored = torch.stack([colorful(image) for image in sources.images]).all(0).view(-1, 1, 1, 1)
         in_color, on_luma = (
             torch.stack([self._log_weight(m, y) for m, y in zip(measured, sources.luma, strict=True)])
@@ -56,16 +55,15 @@ class Mertens(Prior):
         )
         weights = torch.softmax(torch.where(colored, in_color, on_luma), dim=0)
         levels = self.options.levels or default_levels(min(x0.shape[-2:]), BASE_SIZE)
-        fused: list[Tensor] | None = None
+        fused: list[Tensor] = []
         for weight, y in zip(weights, sources.luma, strict=True):
             bands = zip(gaussian_pyramid(weight, levels), laplacian_pyramid(y, levels), strict=True)
             terms = [w * band for w, band in bands]
-            fused = terms if fused is None else [a + b for a, b in zip(fused, terms, strict=True)]
-        assert fused is not None
+            fused = [a + b for a, b in zip(fused, terms, strict=True)] if fused else terms
         return collapse(fused), None
 
     def _log_weight(self, measured: Tensor, y: Tensor) -> Tensor:
-        """Logarithm of C^c S^s E^e, so that no exponent overflows: (B, 1, H, W)."""
+        """Logarithm of C^c S^s E^e, which no exponent lets overflow: (B, 1, H, W)."""
         o = self.options
         weight = o.contrast * torch.log(laplacian(y).abs() + FLOOR)
         if measured.shape[1] == 3:
@@ -74,7 +72,6 @@ class Mertens(Prior):
 
 
 def _deviation(color: Tensor) -> Tensor:
-    """Standard deviation of R, G, B, (B, 3, H, W) -> (B, 1, H, W); `std` over so short an axis is many times slower."""
+    """Standard deviation of R, G, B, (B, 3, H, W) -> (B, 1, H, W); many times as fast as `std` over a short axis."""
     mean = color.sum(1, keepdim=True) / 3
-    squares = (color - mean).square_()
-    return squares.sum(1, keepdim=True).div_(3).sqrt_()
+    return (color - mean).square_().sum(1, keepdim=True).div_(3).sqrt_()

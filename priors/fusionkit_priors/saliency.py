@@ -28,7 +28,7 @@ class Saliency(Prior):
         detail    u_i = s_i / Σ_j s_j,  s_i = gauss * D_i²
                   (two-scale fusion, Bavirisetti & Dhuli, Infrared Physics & Technology 2016)
 
-    A closed form of the sources, and the quickest that keeps hot objects bright. More sources are folded in.
+    A closed form of the sources, and the fastest prior that keeps hot objects bright. More sources are folded in.
     """
 
     Options = SaliencyOptions
@@ -37,7 +37,7 @@ class Saliency(Prior):
     options: SaliencyOptions
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """The fused luma (B, 1, H, W)."""
+        """Fuse the sources: luma (B, 1, H, W)."""
         o, lumas = self.options, torch.stack(sources.luma)
         bases = torch.stack([box_mean(y, o.window) for y in lumas])
         details = lumas - bases
@@ -46,8 +46,7 @@ class Saliency(Prior):
         # 1/n + S_i - mean S: for two sources the formula above
         base = ((1 / len(lumas) + contrast - contrast.mean(0)) * bases).sum(0)
         energy = torch.stack([gaussian_blur(d.square(), o.smooth) for d in details])
-        if sources.noisy:  # what noise alone would give is no detail
-            noise = torch.stack([sources.noise[i].square() for i in range(len(sources))])
-            energy = (energy - noise).clamp_min(0)
+        if sources.noisy:  # the energy of noise is no detail
+            energy = (energy - torch.stack(sources.noise).square()).clamp_min(0)
         energy = energy + 1e-8
         return base + (energy / energy.sum(0) * details).sum(0), None

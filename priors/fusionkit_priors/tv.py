@@ -1,4 +1,4 @@
-"""Gradient transfer: the intensities of one source, the edges of the reference."""
+"""Gradient transfer: intensities of one source, edges of the reference."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ class TotalVariation(Prior):
         G  <- Y + shrink(G + s div P - Y, s)                   prox of |. - Y|₁
         Ḡ  <- 2 G - G_old
 
-    It starts from the estimate, G = x̂₀ - V. Use it where one source has the objects and the other the texture.
+    It starts from the estimate, G = x̂₀ - V. For pairs in which one source has the objects and the other the texture.
     """
 
     Options = TVOptions
@@ -45,7 +45,7 @@ class TotalVariation(Prior):
     options: TVOptions
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """`iterations` steps towards the minimum."""
+        """Take `iterations` steps towards the minimum."""
         o, step = self.options, 8**-0.5
         visible, other = sources.reference_luma, sources.other_luma[0]
         y = other - visible
@@ -67,7 +67,7 @@ class TotalVariation(Prior):
         return unread if inject in ("velocity", "both") else {"eps": "`inject` velocity or both", **unread}
 
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
-        """The functional above at F = x0, absolute values rounded at zero by `eps`: (B,)."""
+        """Functional above at F = x0, absolute values rounded at zero by `eps`: (B,)."""
         o = self.options
         gx, gy = gradient(x0 - sources.reference_luma)
         edges = torch.sqrt(gx.square() + gy.square() + o.eps**2)

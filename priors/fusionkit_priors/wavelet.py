@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.errors import OptionError
+from fusionkit.images.picture import Array
 from fusionkit.numerics.choice import argmax, gather
 from fusionkit.numerics.contrast import contrast_mean
 from fusionkit.numerics.window import box_mean
@@ -27,13 +28,13 @@ class WaveletOptions(Options):
 
 
 class Wavelet(Prior):
-    """Coefficients of the larger local energy, for any number of sources (Li, Manjunath & Mitra, GMIP 1995).
+    """Wavelet coefficients of the largest local energy, for any number of sources (Li, Manjunath & Mitra, GMIP 1995).
 
         detail        d_F = d_k,  k = argmax_i box * d_i²
         approximation weighted by global contrast, or the mean
 
-    The transform is the stationary one, whose coefficients do not depend on where an edge falls on the grid, so that
-    choosing between sources leaves no ringing. A closed form of the sources, computed on the CPU.
+    The transform is stationary: its coefficients do not depend on an edge's position on the grid, so that choosing
+    between sources leaves no ringing. A closed form of the sources, computed on the CPU.
     """
 
     Options = WaveletOptions
@@ -50,13 +51,13 @@ class Wavelet(Prior):
             )
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
-        """The fused luma (B, 1, H, W)."""
+        """Fuse the sources: luma (B, 1, H, W)."""
         fused = [self._fuse([y[b, 0].cpu().numpy() for y in sources.luma]) for b in range(len(x0))]
         return torch.from_numpy(np.stack(fused))[:, None].to(x0), None
 
-    def _fuse(self, images: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":
+    def _fuse(self, images: list[Array]) -> Array:
         o, (height, width) = self.options, images[0].shape
-        # no coarser than the image, sizes of a multiple of 2^levels, a mirrored margin as wide as the coarsest filter
+        # no coarser than the image; padded to a multiple of 2^levels and by a mirrored margin for the coarsest filter
         levels = max(1, min(o.levels, max(height, width).bit_length() - 1))
         block = 2**levels
         margin = block * (self.pywt.Wavelet(o.wavelet).dec_len // 2)
@@ -72,12 +73,12 @@ class Wavelet(Prior):
         fused = self.pywt.iswt2([self._base([t[0] for t in transforms]), *details], o.wavelet, norm=True)
         return fused[margin : margin + height, margin : margin + width].astype(np.float32)
 
-    def _details(self, bands: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":
+    def _details(self, bands: list[Array]) -> Array:
         tensors = [torch.from_numpy(band)[None, None] for band in bands]
         energies = [box_mean(band.square(), self.options.window) for band in tensors]
         return gather(tensors, argmax(energies))[0, 0].numpy()
 
-    def _base(self, approximations: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":
+    def _base(self, approximations: list[Array]) -> Array:
         if self.options.base == "average":
             return np.stack(approximations).mean(0)
         return contrast_mean([torch.from_numpy(a)[None, None] for a in approximations])[0, 0].numpy()

@@ -20,18 +20,18 @@ WINDOW = (64, 128)  # width and height that the shipped classifier of OpenCV was
 class HOGPeopleOptions(Options):
     """Options of the detector `hog_people`."""
 
-    threshold: float = Field(0.3, description="least score; 0 takes all that the classifier accepts")
+    threshold: float = Field(0.3, description="least score; 0 keeps all that the classifier accepts")
     enlarge: float = Field(
-        1.0, ge=1, le=4, description="the image is enlarged so much first; people under 100 pixels need 2"
+        1.0, ge=1, le=4, description="factor that enlarges the image; people under 100 pixels need 2"
     )
-    step: float = Field(1.05, gt=1, le=2, description="ratio of neighbouring sizes that are looked for")
+    step: float = Field(1.05, gt=1, le=2, description="ratio between neighbouring scales of the search")
 
 
 class HOGPeople(Detector):
-    """Standing people (Dalal & Triggs, CVPR 2005), OpenCV's shipped linear classifier, overlaps suppressed.
+    """Standing people (Dalal & Triggs, CVPR 2005) by OpenCV's linear classifier, overlaps suppressed.
 
-    Old and weak beside trained networks, but the same everywhere, on any CPU, without a download: good for comparing
-    methods on the same pairs, not for saying how many people there are.
+    Weaker than trained networks, but equal on any CPU and without a download: for comparing methods on the same pairs,
+    not for counting people.
     """
 
     Options = HOGPeopleOptions
@@ -51,7 +51,7 @@ class HOGPeople(Detector):
         self.version = f"OpenCV {self._cv2.__version__}, {options.model_dump()}"
 
     def __call__(self, image: Tensor) -> Sequence[Detection]:
-        """People in an image (1, 3, H, W), the surest first."""
+        """Find people in an image (1, 3, H, W), the surest first."""
         o = self.options
         pixels = (image[0] * 255).round().byte().permute(1, 2, 0).flip(-1).contiguous().cpu().numpy()
         if o.enlarge > 1:
