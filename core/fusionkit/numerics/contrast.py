@@ -1,4 +1,4 @@
-"""Global contrast: how far each pixel is from all others (Zhai & Shah, ACM Multimedia 2006)."""
+"""Global contrast: mean distance of each pixel from all others (Zhai & Shah, ACM Multimedia 2006)."""
 
 from collections.abc import Sequence
 

@@ -1,1 +1,1 @@
-"""Fusion metrics as their papers define them, and an audit of what a fusion lost and invented."""
+"""Fusion metrics as their papers define them, and an audit of losses and inventions."""

@@ -1,7 +1,7 @@
 """Audit of a fusion: metrics with maps of what it lost and invented, on grey levels, for any number of sources.
 
-Means over a picture hide what a viewer sees first: a figure that went dark, a sky that turned black, a halo. Each
-metric here measures one such fault, and `map` shows where. The field's usual means do not: the visible image of an
+Means over a picture hide the faults that a viewer sees first: a figure that went dark, a sky that turned black, a halo.
+Each metric here measures one such fault, and `map` shows where. The field's usual means do not: the visible image of an
 infrared pair alone outranks published methods in them.
 """
 
@@ -38,7 +38,7 @@ EDGE_BLUR = 0.7  # deviation of the Gaussian before the Sobel filter, pixels
 # an edge of one source alone exceeds: a quantile of the source's edges, a multiple of the others', a number of levels
 EDGE_SHARE, EDGE_RATIO, EDGE_FLOOR = 0.90, 3.0, 1.5
 DARK, BRIGHT = 8.0, 247.0  # beyond them a pixel counts as crushed or clipped
-# flat: share of the weakest gradients, at a scale in pixels; grain: what a Gaussian of that deviation removes
+# flat: share of the weakest gradients, at a scale in pixels; grain: residual of a Gaussian of that deviation
 FLAT_SHARE, FLAT_SCALE, GRAIN_SCALE = 0.30, 2.0, 1.5
 CLIPPED = 12.0, 243.0  # a source is clipped where its blurred luma lies beyond
 # a rim: Gaussian, as a share of the shorter side and in pixels at least; levels a pixel of the result, of the sources
