@@ -313,7 +313,7 @@ class Pipeline:
         picture = replace(main, values=np.ascontiguousarray(to_array(fused.image)), notes=tuple(notes))
         if picture.size[0] * picture.size[1] > WHOLE_PIXELS:
             release_pages()  # the method's, before an encoder takes its own
-        return FusedPicture(picture, replace(fused.facts, notes=notes, reference=index, seconds=watch.rounded()))
+        return FusedPicture.of(picture, replace(fused.facts, notes=notes, reference=index, seconds=watch.rounded()))
 
     def _images(self, pictures: Sequence[Picture]) -> Sequence[Tensor]:
         """Tensors of pictures; of large ones each is made when it is needed."""

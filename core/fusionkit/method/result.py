@@ -1,16 +1,17 @@
-"""Results that know themselves: pixels with notes, the reference source, and how to be written."""
+"""Results of a fusion: pixels that carry notes, the reference and timings, and can be saved."""
 
 from abc import abstractmethod
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, SupportsIndex, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..images.accept import as_picture
+from ..images.accept import HeldImage, as_picture
 from ..images.convert import to_array
 from ..images.picture import DTYPE, SHOWN, Array, Depth, Picture
 from ..images.write import png_bytes, write_image
@@ -19,16 +20,12 @@ from .restore import Restored
 
 __all__ = ["Facts", "Fused", "FusedArray", "FusedImage", "FusedPicture", "FusedTensor", "in_kind"]
 
-Kind = TypeVar("Kind", covariant=True)  # noqa: PLC0105  of pixels
+Kind = TypeVar("Kind", bound=HeldImage)
 
 
 @dataclass
 class Facts:
-    """What a result knows beside its pixels.
-
-    notes: for the user. reference: index of the reference source. seconds: of each stage. evaluations: of the backbone.
-    restored: noise of the sources. found: records of stages, for the manifest.
-    """
+    """What a result knows beside its pixels; `Fused` describes the fields."""
 
     notes: list[str] = field(default_factory=list)
     reference: int = -1
@@ -41,50 +38,44 @@ class Facts:
 class Fused(Generic[Kind]):
     """A result of `fuse`, `Pipeline.run` or `Pipeline.fuse_pictures`.
 
-    Each is what went in, too: a numpy array for paths and arrays, a tensor for tensors, a PIL image for PIL images.
+    It is a numpy array for paths and arrays, a tensor for tensors, a PIL image for PIL images. Pickles and deep copies
+    keep all that it knows.
+
+    notes: decisions made for the user, one line each. reference: index of the reference source, from 0; for a batch, of
+    the first image's. seconds: of each stage; empty where they were not measured. evaluations: number of network
+    evaluations. restored: noise of the sources, and whether the flow cleaned it. found: records of stages, for the
+    manifest. frame: the reference without pixels, where it was a file or an array of integers.
     """
 
+    notes: tuple[str, ...]
+    reference: int
+    seconds: dict[str, float]
+    evaluations: int
+    restored: list[Restored]
+    found: dict[str, Any]
     facts: Facts
+    frame: Picture | None
+
+    @classmethod
+    def of(cls, image: Kind, facts: Facts, frame: Picture | None = None) -> Self:
+        """Make a result that shares the memory of `image`."""
+        fused = cls._cast(image)
+        vars(fused).update(vars(facts), notes=tuple(facts.notes), facts=facts, frame=frame)
+        return fused
+
+    @classmethod
+    @abstractmethod
+    def _cast(cls, image: Kind) -> Self: ...
 
     @property
     @abstractmethod
     def image(self) -> Kind:
-        """The pixels without what is known of them: an ndarray, a tensor, a PIL image or a `Picture`."""
+        """The plain pixels: an ndarray, a tensor, a PIL image or a `Picture`."""
 
     @property
-    @abstractmethod
     def picture(self) -> Picture:
-        """The result with depth, colour profile and metadata of the reference, as files take it."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was decided for the user, one line each."""
-        return tuple(self.facts.notes)
-
-    @property
-    def reference(self) -> int:
-        """Index of the reference source, from 0; of a batch, the first image's."""
-        return self.facts.reference
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Seconds of each stage; empty where nobody measured."""
-        return self.facts.seconds
-
-    @property
-    def evaluations(self) -> int:
-        """Number of network evaluations."""
-        return self.facts.evaluations
-
-    @property
-    def restored(self) -> list[Restored]:
-        """Noise of the sources, and whether the flow cleaned it."""
-        return self.facts.restored
-
-    @property
-    def found(self) -> dict[str, Any]:
-        """Records of stages, for the manifest."""
-        return self.facts.found
+        """The result as a file takes it. Raises InputError for a batch of several images."""
+        return replace(as_picture(self.image, "the result"), notes=self.notes)
 
     def save(
         self,
@@ -97,104 +88,74 @@ class Fused(Generic[Kind]):
     ) -> list[str]:
         """Write the result as `fusionkit run` does: see `fusionkit.write_image`."""
         picture = self.picture
-        lost = self._lost(picture)
-        return lost + write_image(path, picture, depth, png_level=png_level, quality=quality, strip=strip)
-
-    def _lost(self, picture: Picture) -> list[str]:
-        """Notes on what the picture lacks of what was known."""
-        return []
+        lost = self.frame is not None and self.frame.alpha is not None and picture.alpha is None
+        notes = ["alpha of the whole does not fit a part of it: left out"] if lost else []
+        return notes + write_image(path, picture, depth, png_level=png_level, quality=quality, strip=strip)
 
     def _repr_png_(self) -> bytes:
         """PNG for notebooks."""
         return png_bytes(self.picture.pixels, SHOWN)
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return self.of, (self.image, self.facts, self.frame)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None, /) -> Self:
+        return self.of(deepcopy(self.image, memo), self.facts, self.frame)
+
 
 class FusedPicture(Fused[Picture]):
     """A result of pictures: float32, before it is rounded to the reference's depth."""
 
-    def __init__(self, picture: Picture, facts: Facts) -> None:
-        self._picture, self.facts = picture, facts
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+
+    @classmethod
+    def _cast(cls, image: Picture) -> Self:
+        return cls(image)
 
     @property
     def image(self) -> Picture:
         """The picture."""
         return self._picture
 
-    @property
-    def picture(self) -> Picture:
-        """The picture."""
-        return self._picture
+    picture = image
 
 
 class FusedTensor(Fused[Tensor], Tensor):
-    """A tensor (B, C, H, W), or of the reference's shape, that knows how it was made.
-
-    Copies and pickles know it, too; whatever is computed or cut from it is a plain tensor.
-    """
+    """A tensor (B, C, H, W), or of the reference's shape; results computed from it are plain tensors."""
 
     @classmethod
-    def of(cls, tensor: Tensor, facts: Facts) -> Self:
-        """The same memory as a result."""
-        fused = tensor.as_subclass(cls)
-        fused.facts = facts
-        return fused
+    def _cast(cls, image: Tensor) -> Self:
+        return image.as_subclass(cls)
 
     @property
     def image(self) -> Tensor:
         """The same memory as a plain tensor."""
         return self.as_subclass(Tensor)
 
-    @property
-    def picture(self) -> Picture:
-        """The image; a batch of several has none."""
-        return replace(as_picture(self.image, "the result"), notes=self.notes)
-
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Results of functions are plain tensors."""
+        """Return plain tensors from functions."""
         return Tensor.__torch_function__(func, (), args, kwargs)  # type: ignore[no-untyped-call]
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return type(self).of(self.image.clone(), self.facts)
 
 
 class FusedArray(Fused[Array], np.ndarray):
-    """An array (H, W), (H, W, 1) or (H, W, 3), of the reference's type, that knows how it was made.
+    """An array (H, W), (H, W, 1) or (H, W, 3) of the reference's type; (H, W, 4) where the reference array had alpha.
 
-    Arrays with alpha, (H, W, 4), keep it; of files it is kept for `save`.
-
-    Views, slices, copies and pickles know it, too; whatever is computed from it is a plain array.
+    Views and copies know what it knows; results computed from it are plain arrays. `save` writes the alpha of files.
     """
 
-    frame: Picture | None = None  # the reference without its pixels; None where it was an array of floats
-
     @classmethod
-    def of(cls, values: Array, facts: Facts, frame: Picture | None) -> Self:
-        """The same memory as a result."""
-        fused = values.view(cls)
-        fused.facts, fused.frame = facts, frame and replace(frame, values=np.empty((0, 0, 1), np.uint8))
-        return fused
+    def _cast(cls, image: Array) -> Self:
+        return image.view(cls)
 
     def __array_finalize__(self, source: Array | None) -> None:
         if isinstance(source, FusedArray):
-            self.__dict__.update(source.__dict__)
-        else:
-            self.facts = Facts()
+            vars(self).update(vars(source))
 
     def __array_wrap__(self, array: Array, context: Any = None, return_scalar: bool = False) -> Any:
         plain = np.asarray(array)
         return plain[()] if return_scalar else plain
-
-    def __reduce__(self) -> Any:
-        rebuild, arguments, state = tuple(super().__reduce__())
-        return rebuild, arguments, (state, self.__dict__)
-
-    def __setstate__(self, state: Any) -> None:
-        super().__setstate__(state[0])
-        self.__dict__.update(state[1])
-
-    def __deepcopy__(self, memo: dict[int, Any] | None, /) -> Self:
-        return self.copy()
 
     @property
     def image(self) -> Array:
@@ -203,10 +164,10 @@ class FusedArray(Fused[Array], np.ndarray):
 
     @property
     def picture(self) -> Picture:
-        """The values as a picture; of a view of another size without the alpha of the whole."""
+        """The values as a picture; a view of another size lacks the alpha of the whole."""
         plain, frame = self.image, self.frame
         if frame is None or plain.dtype != DTYPE[frame.depth] or plain.ndim < 2:
-            return replace(as_picture(plain, "the result"), notes=self.notes)
+            return super().picture
         if frame.depth == "float":
             values, alpha = np.atleast_3d(plain).astype(np.float64), None  # stored values; float32 means [0, 1]
         else:
@@ -216,21 +177,14 @@ class FusedArray(Fused[Array], np.ndarray):
             alpha = frame.alpha
         return replace(frame, values=values, alpha=alpha, notes=self.notes)
 
-    def _lost(self, picture: Picture) -> list[str]:
-        whole = self.frame and self.frame.alpha
-        lost = whole is not None and picture.alpha is None
-        return ["alpha of the whole does not fit a part of it: left out"] if lost else []
-
 
 class FusedImage(Image.Image, Fused[Image.Image]):  # type: ignore[misc]  # `save` is PIL's
-    """A PIL image that knows how it was made; so do pickles and deep copies, but not PIL's own copies."""
+    """A PIL image that knows how it was made; PIL's own copies are plain images."""
 
     @classmethod
-    def of(cls, image: Image.Image, facts: Facts) -> Self:
-        """A new PIL image as a result."""
+    def _cast(cls, image: Image.Image) -> Self:
         image.__class__ = cls
         assert isinstance(image, cls)
-        image.facts = facts
         return image
 
     @property
@@ -238,56 +192,47 @@ class FusedImage(Image.Image, Fused[Image.Image]):  # type: ignore[misc]  # `sav
         """A plain PIL image."""
         return self.copy()
 
-    @property
-    def picture(self) -> Picture:
-        """The image as a picture."""
-        return replace(as_picture(self.image, "the result"), notes=self.notes)
-
-    def __getstate__(self) -> Any:
-        return super().__getstate__(), self.facts
-
-    def __setstate__(self, state: Any) -> None:
-        super().__setstate__(state[0])
-        self.facts = state[1]
-
 
 def in_kind(
     image: Source, source: Picture | Tensor, fused: FusedPicture | FusedTensor
 ) -> FusedArray | FusedTensor | FusedImage:
-    """A result in the kind of its reference. image: as the user gave it; source: as it was fused."""
+    """Turn a result into the kind of its reference. image: as the user gave it; source: as it was fused."""
+    facts = fused.facts
     if isinstance(image, Tensor):
         assert isinstance(fused, FusedTensor)
-        return _tensor_like(image, fused.image, fused.facts)
+        return FusedTensor.of(_tensor_like(image, fused.image), facts)
     assert isinstance(source, Picture)
     made = fused.picture.pixels if isinstance(fused, FusedPicture) else to_array(fused.image)
-    picture = replace(source, values=np.ascontiguousarray(made), notes=fused.notes)
+    picture = replace(source, values=np.ascontiguousarray(made))
+    frame = replace(source, values=np.empty((0, 0, 1), np.uint8))
     if isinstance(image, Image.Image):
-        return _pil_like(picture, fused.facts)
+        return FusedImage.of(_pil_image(picture), facts)
     if not isinstance(image, np.ndarray) or (isinstance(image, FusedArray) and image.frame is not None):
-        return FusedArray.of(np.asarray(picture), fused.facts, picture)
-    values = picture.stored() if picture.depth != "float" else picture.pixels.astype(image.dtype)
+        return FusedArray.of(np.asarray(picture), facts, frame)
+    floats = picture.depth == "float"
+    values = picture.pixels.astype(image.dtype) if floats else picture.stored()
     if picture.channels == 3 and picture.alpha is not None and image.shape[-1] == 4:
         values = np.concatenate([values, image[..., 3:]], axis=2)
     values = values[..., 0] if image.ndim == 2 and picture.channels == 1 else values
-    return FusedArray.of(values, fused.facts, picture if picture.depth != "float" else None)
+    return FusedArray.of(values, facts, None if floats else frame)
 
 
-def _tensor_like(image: Tensor, pixels: Tensor, facts: Facts) -> FusedTensor:
+def _tensor_like(image: Tensor, pixels: Tensor) -> Tensor:
+    """Give `pixels` (B, C, H, W) in [0, 1] the shape, type and device of `image`."""
     if image.dtype == torch.uint8:
         pixels = (pixels * 255 + 0.5).floor()
     pixels = pixels if image.ndim == 4 else pixels[0]
     pixels = pixels[0] if image.ndim == 2 and len(pixels) == 1 else pixels
-    return FusedTensor.of(pixels.to(image.device, image.dtype), facts)
+    return pixels.to(image.device, image.dtype)
 
 
-def _pil_like(picture: Picture, facts: Facts) -> FusedImage:
+def _pil_image(picture: Picture) -> Image.Image:
     if picture.channels == 3 or picture.alpha is not None:
         picture = replace(picture, depth="8", span=(0.0, 255.0))  # PIL has no colour of 16 bits
     values = np.asarray(picture)
     if picture.alpha is not None:
-        cover = (picture.alpha * 255 + 0.5).astype(np.uint8)
-        values = np.dstack([values, cover])
+        values = np.dstack([values, (picture.alpha * 255 + 0.5).astype(np.uint8)])
     image = Image.fromarray(values)
     if picture.icc is not None:
         image.info["icc_profile"] = picture.icc
-    return FusedImage.of(image, facts)
+    return image
