@@ -12,7 +12,7 @@ from ..images import check_output, store_image
 from ..images.picture import Depth, Range
 from ..images.transforms import save_transforms
 from ..memory import free_memory, peak_memory_mb
-from ..method.pipeline import Pipeline, output_depth
+from ..method.pipeline import Pipeline
 from ..reading import header_pixels, read_image
 from ..reading.matching import bare_name
 from ..reading.ranges import source_ranges
@@ -138,7 +138,7 @@ def fuse_job(
             ]
         index = pipeline.reference([p.has_color for p in pictures])
         reference = pictures[index]
-        depth, span = output_depth(reference, options.depth)
+        depth = options.depth or reference.depth
         output = job.output or _beside(job.sources[index], depth)
         check_output(output, depth, max(p.channels for p in pictures), alpha=reference.alpha is not None)
         fused = pipeline.fuse_pictures(pictures, reference=index)
@@ -151,14 +151,11 @@ def fuse_job(
         with stage(output) as staged, watch.stage("write"):
             notes += store_image(
                 staged.temporary,
-                fused.picture.pixels,
+                fused.picture,
                 depth,
-                span=span,
-                alpha=fused.picture.alpha,
-                icc=fused.picture.icc,
                 png_level=options.png_level,
                 quality=options.quality,
-                metadata=None if options.strip else fused.picture.metadata,
+                strip=options.strip,
             )
     described = {"path": str(output), "depth": depth, "size": list(fused.picture.size)}
     record = {

@@ -131,8 +131,8 @@ def _geo(tags: Any) -> Iterator[tuple[int, int, int, Any]]:
         yield code, tags.tagtype[code], count, value
 
 
-def exif_of_result(metadata: Metadata, size: tuple[int, int]) -> tuple[Any, bool]:
-    """The EXIF of a result of (width, height), as Pillow's object; whether the maker's note had to go, for its size."""
+def exif_of_result(metadata: Metadata, size: tuple[int, int], notes: list[str]) -> Any:
+    """The EXIF of a result of (width, height), as Pillow's object; a maker's note that makes it too large is dropped."""
     from PIL import Image
 
     exif = Image.Exif()
@@ -141,10 +141,10 @@ def exif_of_result(metadata: Metadata, size: tuple[int, int]) -> tuple[Any, bool
         if exif.get_ifd(EXIF_IFD):
             exif.get_ifd(EXIF_IFD)[WIDTH], exif.get_ifd(EXIF_IFD)[HEIGHT] = size
     exif[SOFTWARE] = software()
-    too_large = len(exif.tobytes()) > MOST_EXIF
-    if too_large:
+    if len(exif.tobytes()) > MOST_EXIF:
         exif.get_ifd(EXIF_IFD).pop(MAKER_NOTE, None)
-    return exif, too_large
+        notes.append("the reference's EXIF is larger than a file may hold: the maker's note was left out")
+    return exif
 
 
 def xmp_of_result(metadata: Metadata) -> bytes:
@@ -154,12 +154,10 @@ def xmp_of_result(metadata: Metadata) -> bytes:
 
 def tiff_tags(metadata: Metadata, exif: Any) -> list[tuple[int, int, int | None, Any, bool]]:
     """For tifffile: describing tags, XMP, GeoTIFF's."""
-    texts = [(c, v) for c, v in exif.items() if c in DESCRIBING and isinstance(v, str) and v.isascii()]
-    tags: list[tuple[int, int, int | None, Any, bool]] = [(code, 2, None, text, True) for code, text in texts]
-    if metadata.xmp:
-        packet = xmp_of_result(metadata)
-        tags.append((XMP, 1, len(packet), packet, True))
-    return tags + [(*tag, True) for tag in metadata.geo]
+    texts = [(c, 2, None, v) for c, v in exif.items() if c in DESCRIBING and isinstance(v, str) and v.isascii()]
+    packet = xmp_of_result(metadata)
+    packets = [(XMP, 1, len(packet), packet)] if packet else []
+    return [(*tag, True) for tag in (*texts, *packets, *metadata.geo)]
 
 
 def add_ifds(path: Path, exif: Any) -> None:

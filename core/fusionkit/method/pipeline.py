@@ -15,7 +15,7 @@ from torch import Tensor
 from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import StoredImages, to_array, to_tensor
-from ..images.picture import Array, Depth, Picture
+from ..images.picture import Array, Picture
 from ..memory import release_pages
 from ..numerics.choice import all_finite
 from ..reading.take import Source, as_source
@@ -34,7 +34,7 @@ from .sampler import Callback, Sampler
 from .shot import Shot
 from .tiling import tiled
 
-__all__ = ["Pipeline", "find_device", "output_depth"]
+__all__ = ["Pipeline", "find_device"]
 
 TILE = 512
 WHOLE_PIXELS = 1_500_000  # largest image that networks see whole: under 2 GB with the shipped weights
@@ -351,11 +351,6 @@ class Pipeline:
 def _share(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors have their values in common."""
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-
-
-def output_depth(picture: Picture, depth: Depth | None) -> tuple[Depth, tuple[float, float] | None]:
-    """Depth and span to write a result with: the reference's own, or the full range of the depth asked for."""
-    return (picture.depth, picture.span) if depth in (None, picture.depth) else (depth, None)
 
 
 def find_device(name: str) -> torch.device:
