@@ -132,7 +132,7 @@ def _geo(tags: Any) -> Iterator[tuple[int, int, int, Any]]:
 
 
 def exif_of_result(metadata: Metadata, size: tuple[int, int], notes: list[str]) -> Any:
-    """The EXIF of a result of (width, height), as Pillow's object; a maker's note that makes it too large is dropped."""
+    """The EXIF of a result of (width, height), as Pillow's object; without a maker's note that is too large."""
     from PIL import Image
 
     exif = Image.Exif()

@@ -1,8 +1,8 @@
-"""Finding plug-ins: our own loading of entry points around pluggy.
+"""Finding plug-ins through entry points and pluggy.
 
 pluggy's loader stops at the first broken package, skips the second of two entry points with one name, and accepts
-misspelt hooks. Here each entry point is loaded by itself; what fails is kept with its distribution and cause, and
-reported only when it is listed or chosen.
+misspelt hooks. Here each entry point is loaded by itself; failures are kept with their distribution and cause, and
+reported only when they are listed or chosen.
 """
 
 import difflib
@@ -28,6 +28,7 @@ __all__ = [
     "Registered",
     "Registry",
     "get_registry",
+    "import_target",
     "list_plugins",
     "load_registry",
     "options_of",
@@ -48,25 +49,25 @@ class _Origin:
 
     @property
     def origin(self) -> str:
-        """As error messages name it."""
+        """Name in error messages."""
         return f"{self.distribution} {self.version}"
 
 
 @dataclass(frozen=True)
 class Registered(_Origin):
-    """A record and where it comes from."""
+    """A record and its origin."""
 
     record: PluginRecord
     kind: str
 
     @property
     def name(self) -> str:
-        """As users choose it."""
+        """Name that users choose."""
         return self.record.name
 
     @property
     def summary(self) -> str:
-        """One line on what it does."""
+        """Description in one line."""
         return self.record.summary
 
     @property
@@ -76,7 +77,7 @@ class Registered(_Origin):
 
     @property
     def installed(self) -> bool:
-        """Whether what its record says it needs is there."""
+        """Whether all required modules are installed."""
         return not self.missing
 
     @property
@@ -98,13 +99,13 @@ class Failure(_Origin):
 
 @dataclass(eq=False)
 class Registry:
-    """Everything that loaded, and everything that did not."""
+    """Plug-ins that loaded, and failures of those that did not."""
 
     plugins: list[Registered] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
     def of_kind(self, kind: str) -> list[Registered]:
-        """The plug-ins of one kind, sorted by name."""
+        """Plug-ins of one kind, sorted by name."""
         return [p for p in self.plugins if p.kind == kind_named(kind).name]
 
     def names(self, kind: str) -> list[str]:
@@ -112,7 +113,7 @@ class Registry:
         return sorted({p.record.name for p in self.of_kind(kind)})
 
     def find(self, kind: str, name: str, prefer: Sequence[str] = ()) -> Registered:
-        """The plug-in `name` of `kind`; "distribution:name" chooses between two distributions.
+        """Find the plug-in `name` of `kind`; "distribution:name" chooses between two distributions.
 
         prefer: distributions that win, in this order, where several offer an unqualified name.
         """
@@ -148,7 +149,7 @@ class Registry:
         return load_class(self.find(kind, name, prefer))
 
     def create(self, kind: str, name: str, options: Mapping[str, Any] | None = None) -> Any:
-        """A plug-in built from its options; values may be strings, as the command line gives them."""
+        """Build a plug-in from its options; values may be strings, as on the command line."""
         return create(self.find(kind, name), options)
 
     def trainer(self, kind: str, name: str) -> type[Any]:
@@ -156,24 +157,16 @@ class Registry:
         plugin = self.find(kind, name)
         if plugin.record.trainer is None:
             raise UnknownPlugin(f"{plugin.title} cannot be trained: it offers no trainer")
-        trainer: type[Any] = _import(plugin, plugin.record.trainer)
-        return trainer
-
-    def importer(self, plugin: Registered) -> type[Any]:
-        """Import the checkpoint importer of a plug-in."""
-        assert plugin.record.importer is not None
-        importer: type[Any] = _import(plugin, plugin.record.importer)
-        return importer
+        return import_target(plugin, plugin.record.trainer)
 
 
 def create(plugin: Registered, options: Mapping[str, Any] | None = None) -> Any:
     """Build a plug-in from its options."""
-    validated = options_of(plugin, options)
-    return load_class(plugin)(validated)
+    return load_class(plugin)(options_of(plugin, options))
 
 
 def options_of(plugin: Registered, options: Mapping[str, Any] | None = None) -> Any:
-    """The validated options of a plug-in; its class is imported, no object is made."""
+    """Validate the options of a plug-in; its class is imported, no object is made."""
     from ..options import validate_options
 
     if missing := plugin.missing:
@@ -188,7 +181,7 @@ def load_class(plugin: Registered) -> type[Any]:
 
     from .. import contracts
 
-    implementation = _import(plugin, plugin.record.target)
+    implementation = import_target(plugin, plugin.record.target)
     contract = KINDS[plugin.kind].contract
     if not (isinstance(implementation, type) and issubclass(implementation, getattr(contracts, contract))):
         raise BrokenPlugin(
@@ -210,7 +203,8 @@ def short_name(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def _import(plugin: Registered, target: str) -> Any:
+def import_target(plugin: Registered, target: str) -> Any:
+    """Import "module:attribute" of a plug-in. Raises BrokenPlugin."""
     module, _, attribute = target.partition(":")
     try:
         return getattr(import_module(module), attribute)
@@ -220,25 +214,19 @@ def _import(plugin: Registered, target: str) -> Any:
         ) from error
 
 
-def _allowed(entry: EntryPoint, restriction: str | None) -> bool:
-    if restriction is None:
-        return True
-    wanted = {_canonical(item) for item in restriction.split(",") if item.strip()}
-    return _canonical(_distribution(entry)[0]) in wanted
-
-
 def _canonical(distribution: str) -> str:
     """A distribution's name as pip compares it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
 
 
-def _distribution(entry: EntryPoint) -> tuple[str, str]:
-    dist = entry.dist
-    return (dist.name, dist.version) if dist is not None else ("unknown distribution", "?")
-
-
-def _records(manager: pluggy.PluginManager, module: Any, name: str) -> Iterator[tuple[Kind, PluginRecord] | str]:
-    """Records of one registered module with their kinds; a string is what is wrong with one hook or record."""
+def _records(manager: pluggy.PluginManager, entry: EntryPoint, name: str) -> Iterator[tuple[Kind, PluginRecord] | str]:
+    """Yield records of an entry point with their kinds, and a message for each part of it that fails."""
+    try:
+        module = entry.load()
+        manager.register(module, name)
+    except (Exception, SystemExit) as error:
+        yield f"{type(error).__name__}: {error}"
+        return
     for caller in manager.get_hookcallers(module) or []:
         if caller.name not in HOOKS:
             near = difflib.get_close_matches(caller.name, HOOKS, n=1)
@@ -259,34 +247,22 @@ def _records(manager: pluggy.PluginManager, module: Any, name: str) -> Iterator[
 
 
 def load_registry(entries: Iterator[EntryPoint] | None = None, restriction: str | None = None) -> Registry:
-    """Load every entry point of the group `fusionkit` that `restriction` (names of distributions) lets through."""
+    """Load every entry point of the group `fusionkit`. restriction: names of the distributions that are let through."""
     registry = Registry()
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
+    wanted = None if restriction is None else set(map(_canonical, restriction.split(",")))
     for number, entry in enumerate(entry_points(group=GROUP) if entries is None else entries):
-        if not _allowed(entry, restriction):
+        origin = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown distribution", "?")
+        if wanted is not None and _canonical(origin[0]) not in wanted:
             continue
-        distribution, version = _distribution(entry)
-
-        def failed(cause: str, entry: EntryPoint = entry) -> None:
-            registry.failures.append(Failure(*_distribution(entry), entry.name, cause))
-
-        name = f"{number}:{distribution}:{entry.name}"
-        try:
-            module = entry.load()
-            manager.register(module, name)
-        except (Exception, SystemExit) as error:
-            failed(f"{type(error).__name__}: {error}")
-            continue
-        found = list(_records(manager, module, name))
-        if not found:
-            failed("implements no hook that yields anything")
-        for item in found:
+        found = list(_records(manager, entry, f"{number}:{origin[0]}:{entry.name}"))
+        for item in found or ["implements no hook that yields anything"]:
             if isinstance(item, str):
-                failed(item)
+                registry.failures.append(Failure(*origin, entry.name, item))
             else:
                 kind, record = item
-                registry.plugins.append(Registered(distribution, version, record, kind.name))
+                registry.plugins.append(Registered(*origin, record, kind.name))
     registry.plugins.sort(key=lambda p: (p.kind, p.record.name, p.distribution))
     return registry
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BrokenPlugin, FusionkitError, OptionError, UnknownPlugin, WeightsError
 from ..options import opens
 from ..registry.kinds import DISTRIBUTION
-from ..registry.loading import get_registry
+from ..registry.loading import get_registry, import_target
 from ..storage.manifest import sha256
 from .checkpoint import CheckpointImporter, Imported, read_checkpoint
 from .files import read_tensors, save_weights
@@ -76,8 +76,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
 
 def _importer(content: Any, path: Path, wanted: str | None) -> tuple[str, str, CheckpointImporter]:
     """Find the importer that takes this checkpoint: kind and name of its plug-in, and the importer."""
-    registry = get_registry()
-    offered = [p for p in registry.plugins if p.record.importer is not None]
+    offered = [p for p in get_registry().plugins if p.record.importer is not None]
     labels = [f"{p.kind}:{p.record.name}" for p in offered]
     if wanted is not None and wanted not in labels:
         raise UnknownPlugin(f"no plug-in {wanted!r} imports checkpoints; there are: {', '.join(labels)}")
@@ -86,7 +85,7 @@ def _importer(content: Any, path: Path, wanted: str | None) -> tuple[str, str, C
         if wanted not in (None, label):
             continue
         try:
-            importer: CheckpointImporter = registry.importer(plugin)()
+            importer: CheckpointImporter = import_target(plugin, str(plugin.record.importer))()
         except BrokenPlugin as error:
             if wanted is not None:
                 raise
