@@ -1,6 +1,6 @@
-"""The journal of results: one JSON object a line, and which results earlier runs finished with which method.
+"""The journal of results, one JSON object a line: which results earlier runs finished, and with which method.
 
-A result's row is written just before the result appears under its name; a row whose file is missing counts for nothing.
+A result's row is written just before the result appears under its name; a row whose file is missing does not count.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ __all__ = ["Ledger", "Manifest", "digest", "file_record", "is_current", "sha256"
 
 
 def digest(*parts: Any) -> str:
-    """A short hash of what JSON holds, whatever the order of keys."""
+    """A short hash of JSON values that ignores the order of keys."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -32,9 +32,7 @@ def sha256(path: Path) -> str:
 
 def file_record(path: Path) -> dict[str, Any]:
     """Identity of a file: absolute path, hash, and size and time for a quick comparison."""
-    state = path.stat()
-    known = {"bytes": state.st_size, "modified_ns": state.st_mtime_ns}
-    return {"path": str(path.resolve()), "sha256": sha256(path), **known}
+    return {"path": str(path.resolve()), "sha256": sha256(path), **(tag(str(path)) or {})}
 
 
 class Manifest:
@@ -52,19 +50,12 @@ class Manifest:
         check_regular(self.path, OutputError)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists() and not self._ends_with_newline():
-                line = "\n" + line
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(line)
+            with self.path.open("a+b") as stream:
+                stream.seek(max(0, stream.seek(0, 2) - 1))
+                cut_off = stream.read(1) not in (b"", b"\n")  # a crash left half a row
+                stream.write(b"\n" * cut_off + line.encode())
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
-
-    def _ends_with_newline(self) -> bool:
-        with self.path.open("rb") as stream:
-            if stream.seek(0, 2) == 0:
-                return True
-            stream.seek(-1, 2)
-            return stream.read(1) == b"\n"
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All complete rows."""
@@ -92,7 +83,7 @@ class _Kept(NamedTuple):
 
     name: str
     size: int
-    sources: bytes
+    sources: bytes  # hash of their paths, sizes, and times or tags
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> "_Kept | None":
@@ -104,6 +95,15 @@ class _Kept(NamedTuple):
         except (KeyError, TypeError):
             return None
 
+    def is_there(self, output: str) -> bool:
+        """Whether the result has its name and size."""
+        state = tag(output) if Path(output).name == self.name else None
+        return state is not None and state["bytes"] == self.size
+
+    def is_current(self, sources: Iterable[str], output: str) -> bool:
+        """Whether the sources are unchanged since the row was written, and the result is there."""
+        return self.is_there(output) and self.sources == _hashed([[s, *(tag(s) or {}).values()] for s in sources])
+
 
 def _path(file: dict[str, Any]) -> str:
     return file["path"] if "path" in file else str(file["address"])
@@ -113,26 +113,14 @@ def _hashed(states: list[list[Any]]) -> bytes:
     return hashlib.blake2b(repr(states).encode(errors="surrogateescape"), digest_size=16).digest()
 
 
-def _is_current(kept: _Kept | None, sources: Iterable[str], output: str) -> bool:
-    """Whether the sources are unchanged since the row was written, and the result is there in its size."""
-    if kept is None or not _is_there(kept, output):
-        return False
-    found = [(source, tag(source)) for source in sources]
-    return all(state for _, state in found) and kept.sources == _hashed([[s, *(t or {}).values()] for s, t in found])
-
-
-def _is_there(kept: _Kept, output: str) -> bool:
-    state = tag(output) if Path(output).name == kept.name else None
-    return state is not None and state["bytes"] == kept.size
-
-
 def is_current(row: dict[str, Any], method: str, sources: Iterable[str], output: str) -> bool:
     """Whether a row is of this method and these sources (paths or addresses), and its result still there."""
-    return row.get("method") == method and _is_current(_Kept.of(row), sources, output)
+    kept = _Kept.of(row) if row.get("method") == method else None
+    return kept is not None and kept.is_current(sources, output)
 
 
 class Ledger(Manifest):
-    """A manifest as one method sees it: which results it finished, and which files are its own.
+    """A manifest as one method sees it: results it finished, and files that it made.
 
     method: digest of all that decides the results. force: nothing counts as finished.
     """
@@ -143,24 +131,26 @@ class Ledger(Manifest):
 
     @cached_property
     def _read(self) -> tuple[dict[str, _Kept], dict[str, str], dict[str, Any]]:
-        """Results of this method, names of those of others, the last run of this method."""
+        """Results of this method, names of results of others, the last run of this method."""
         mine: dict[str, _Kept] = {}
         others: dict[str, str] = {}
         run: dict[str, Any] = {}
         for row in self.rows():
+            own = row.get("method") == self.method
+            if own and row.get("event") == "run":
+                run = row
             key, kept = row.get("key"), _Kept.of(row) if row.get("status") == "ok" else None
             if kept is not None and isinstance(key, str):
-                (others if row.get("method") == self.method else mine).pop(key, None)
-                if row.get("method") == self.method:
+                mine.pop(key, None)
+                others.pop(key, None)
+                if own:
                     mine[key] = kept
                 else:
                     others[key] = kept.name
-            elif row.get("event") == "run" and row.get("method") == self.method:
-                run = row
         return mine, others, run
 
     def refuse_others(self) -> None:
-        """Raise OutputError where the folder holds only what other methods made, unless `force`."""
+        """Raise OutputError where all results in the folder are of other methods, unless `force`."""
         mine, others, _ = self._read
         folder = self.path.parent
         stale = {key for key, name in others.items() if (folder / name).exists()}
@@ -171,21 +161,20 @@ class Ledger(Manifest):
             )
 
     def finished(self, key: str, sources: Iterable[Path], output: Path) -> bool:
-        """Whether this method made `output` of these sources, and nothing was changed since."""
-        kept = self._read[0].get(key)
-        return not self.force and _is_current(kept, (str(path.resolve()) for path in sources), str(output))
+        """Whether this method made `output` from these sources, and nothing was changed since."""
+        kept = None if self.force else self._read[0].get(key)
+        return kept is not None and kept.is_current((str(path.resolve()) for path in sources), str(output))
 
     def owns(self, key: str, output: Path) -> bool:
         """Whether this method made `output` for `key`, and nobody changed it since."""
         kept = self._read[0].get(key)
-        return kept is not None and _is_there(kept, str(output))
+        return kept is not None and kept.is_there(str(output))
 
     @property
     def ranges(self) -> tuple[Any, ...]:
-        """Ranges that an earlier run of this method read its sources with, which a resumed one keeps; or none."""
-        found = self._read[2].get("ranges")
-        known = found if isinstance(found, list) and not self.force else []
-        return tuple(tuple(r) if isinstance(r, list) else r for r in known)
+        """Ranges that an earlier run of this method read its sources with and a resumed one keeps; or none."""
+        known = None if self.force else self._read[2].get("ranges")
+        return tuple(tuple(r) if isinstance(r, list) else r for r in known) if isinstance(known, list) else ()
 
     def run(self, **description: Any) -> None:
         """Record the beginning of a run."""

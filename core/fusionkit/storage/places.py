@@ -65,7 +65,7 @@ def tag(address: str) -> dict[str, Any] | None:
 
 
 def read_text(address: str) -> str:
-    """Text of a small file; empty where there is none."""
+    """Text of a small file; empty where it is missing."""
     bucket, key = _split(address)
     if not bucket:
         path = Path(address)
