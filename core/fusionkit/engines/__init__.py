@@ -1,1 +1,1 @@
-"""Engines map work over tasks, here or elsewhere; the plan before them and the ledger behind them do not know how."""
+"""Engines that map work over tasks, in this process, in several, or on a cluster."""

@@ -1,4 +1,4 @@
-"""Many machines, by Ray: https://docs.ray.io. Needs the extra `ray`."""
+"""The engine of many machines, by Ray: https://docs.ray.io. Needs the extra `ray`."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ __all__ = ["RayEngine"]
 
 AHEAD = 8  # finished results a worker that may wait for an earlier task
 QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what the next release does anyway; said at each start otherwise
+    "RAY_USAGE_STATS_ENABLED": "0",  # send nothing anywhere
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the next release's default; without it Ray warns at each start
 }
 
 
@@ -45,7 +46,7 @@ class RayEngine:
         try:
             try:
                 sent = ray.put(work)
-            except Exception as error:  # whatever an object of a third party provokes
+            except Exception as error:  # objects of third parties may raise anything
                 raise OptionError(unpicklable(self.jobs, error)) from None
             yield from self._map(ray, sent, tasks)
         finally:
@@ -61,18 +62,14 @@ class RayEngine:
             raise OptionError("`engine=ray` needs Ray: pip install 'imagefusionkit[ray]'") from None
         return ray
 
-    def _answers(self) -> None:
-        """Raise OSError where nothing listens at HOST:PORT; Ray itself would try for many minutes."""
-        host, colon, port = self.address.rpartition("//")[2].rpartition(":")
-        if colon and port.isdigit():
-            socket.create_connection((host, int(port)), timeout=10).close()
-
     def _connect(self, ray: Any) -> None:
         how: dict[str, Any] = {"address": self.address}
         if not self.address:  # its own cluster has one core a worker
             how = {"address": "local", "num_cpus": self.jobs or os.cpu_count(), "include_dashboard": False}
+        host, colon, port = self.address.rpartition("//")[2].rpartition(":")
         try:
-            self._answers()
+            if colon and port.isdigit():  # Ray itself would wait many minutes for a port where nothing listens
+                socket.create_connection((host, int(port)), timeout=10).close()
             ray.init(**how, log_to_driver=False, logging_level="ERROR")
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
@@ -83,7 +80,8 @@ class RayEngine:
         jobs = self.jobs or cores
         threads = max(1, cores // jobs) if self.address else worker_threads(jobs)
         actor = ray.remote(num_cpus=threads if self.address else 1, max_restarts=0)(_Worker)
-        idle = [actor.remote(sent, str(Path.cwd()), threads) for _ in range(jobs)]
+        start = partial(actor.remote, sent, str(Path.cwd()), threads)
+        idle = [start() for _ in range(jobs)]
         try:
             ray.get(idle[0].ready.remote())
         except ray.exceptions.RayError as error:
@@ -91,42 +89,37 @@ class RayEngine:
             raise OptionError(
                 f"`engine=ray`: a worker cannot start; all machines need fusionkit and every plug-in: {reason}"
             ) from None
-        waiting, again = enumerate(tasks), deque[tuple[int, Any, int]]()
-        running: dict[Any, tuple[Any, int, Any, int]] = {}
+        first_tries = ((number, task, 1) for number, task in enumerate(tasks))
+        again = deque[tuple[int, Any, int]]()
+        running: dict[Any, tuple[Any, tuple[int, Any, int]]] = {}
         finished: dict[int, Any] = {}
-        due = 0  # the number of the next result
-        more = True
+        due = 0  # number of the next result
         try:
             while True:
-                while idle and (again or (more and len(running) + len(finished) < jobs * (1 + AHEAD))):
-                    if again:
-                        number, task, tries = again.popleft()
-                    else:
-                        number, task = next(waiting, (-1, None))
-                        tries = 0
-                        if number < 0:
-                            more = False
-                            break
+                while idle and (again or len(running) + len(finished) < jobs * (1 + AHEAD)):
+                    job = again.popleft() if again else next(first_tries, None)
+                    if job is None:
+                        break
                     worker = idle.pop()
-                    running[worker.run.remote(task)] = (worker, number, task, tries + 1)
+                    running[worker.run.remote(job[1])] = (worker, job)
                 if not running:
                     return
-                done, _ = ray.wait(list(running), num_returns=1)
-                worker, number, task, tries = running.pop(done[0])
+                (done,), _ = ray.wait(list(running), num_returns=1)
+                worker, (number, task, tries) = running.pop(done)
                 try:
-                    finished[number] = ray.get(done[0])
+                    finished[number] = ray.get(done)
                     idle.append(worker)
                 except ray.exceptions.RayActorError:
-                    idle.append(actor.remote(sent, str(Path.cwd()), threads))
+                    idle.append(start())
                     if tries < TRIES:
-                        again.append((number, task, tries))
+                        again.append((number, task, tries + 1))
                     else:
                         finished[number] = self.lost(task)
                 while due in finished:
                     yield finished.pop(due)
                     due += 1
         finally:
-            for worker in [*idle, *(entry[0] for entry in running.values())]:
+            for worker in [*idle, *(worker for worker, _ in running.values())]:
                 with suppress(Exception):
                     ray.kill(worker)
 

@@ -1,4 +1,4 @@
-"""Processes of this machine."""
+"""The engine of several processes on this machine."""
 
 import multiprocessing
 import pickle
@@ -21,7 +21,7 @@ AHEAD = 2  # waiting tasks a process
 
 @dataclass
 class _Pending:
-    """A task with its number of starts; without a future it waits to be started again."""
+    """A task and its number of starts; without a future it waits for the next start."""
 
     task: Any
     future: "Future[Any] | None" = None
@@ -48,7 +48,7 @@ class ProcessEngine:
         """As in `Engine.map`."""
         try:
             pickle.dumps(work)
-        except Exception as error:  # whatever an object of a third party provokes
+        except Exception as error:  # objects of third parties may raise anything
             raise OptionError(unpicklable(self.jobs, error)) from None
         waiting, pending, alone = iter(tasks), deque[_Pending](), 0
         pool = self._pool(work)
