@@ -1,4 +1,4 @@
-"""From files to pictures: who reads a file, which stored values are black and white, which files belong together."""
+"""From files to pictures: readers, ranges of stored values, and files that belong together."""
 
 from .read import MAX_PIXELS, count_pictures, header_pixels, read_image, readable_extensions
 

@@ -1,4 +1,4 @@
-"""Files that belong together: by name in several folders, by patterns, in a table, or so many shots in turn."""
+"""Files that belong together: by name in several folders, by patterns, in a table, or as consecutive shots."""
 
 import csv
 import re
@@ -22,7 +22,7 @@ MOST_BYTES = 2_000_000_000
 
 @dataclass
 class Matching:
-    """Groups of files that belong together, sorted, each with a name; the rest: without a partner, or of one name."""
+    """Sorted groups of files with their names; files without a partner; files of one folder with the same name."""
 
     groups: list[tuple[Path, ...]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -32,22 +32,23 @@ class Matching:
 
 
 def match(sources: Sequence[Path], group: int = 0) -> Matching:
-    """Files that belong together, from whatever names them.
+    """Group the files that folders, patterns or a table name.
 
     Folders: files of one name. Patterns ("shots/*_ir.tiff", "shots/*_vis.jpg"): files where the wildcards stand for the
-    same. A table (.csv, .parquet): a row each, see `match_table`. group: one folder or pattern, so many shots each, see
-    `match_shots`. One folder alone: each file by itself, as of a camera that stores several pictures in one.
+    same. A table (.csv, .parquet): a row each, see `match_table`. group: number of shots in each group of one folder or
+    pattern, see `match_shots`. One folder alone: each file by itself, for cameras that store several pictures in one.
     """
-    patterns = [_is_pattern(source) for source in sources]
+    patterns = [any(c in str(source) for c in "*?") and not source.exists() for source in sources]
+    table = len(sources) == 1 and sources[0].suffix.lower() in TABLES
     if group:
-        if len(sources) != 1 or _is_table(sources[0]):
+        if len(sources) != 1 or table:
             raise InputError("`group` takes one folder or one pattern, whose files are taken in turn")
         return match_shots(_in_pattern(sources[0]) if patterns[0] else _in_folder(sources[0]), group)
-    if len(sources) == 1 and _is_table(sources[0]):
+    if table:
         return match_table(sources[0])
+    if any(patterns) and not all(patterns):
+        raise InputError("give folders or patterns with *, not both")
     if any(patterns):
-        if not all(patterns):
-            raise InputError("give folders or patterns with *, not both")
         return match_patterns(sources)
     if len(sources) == 1:
         files = _in_folder(sources[0])
@@ -56,14 +57,14 @@ def match(sources: Sequence[Path], group: int = 0) -> Matching:
 
 
 def match_folders(folders: Sequence[Path]) -> Matching:
-    """Groups for every stem that all folders have, whatever extension and case; the rest is listed."""
+    """Group files by stem, without regard to extension and case; files that not all folders have are listed."""
     if len({f.resolve() for f in folders}) < len(folders):
         raise InputError("one folder is named twice")
     return _matched([((_stem(path), path) for path in _in_folder(folder)) for folder in folders])
 
 
 def match_patterns(patterns: Sequence[Path]) -> Matching:
-    """Groups of files where the wildcards (* and ?) of all patterns stand for the same; that is the group's name."""
+    """Group files where the wildcards (* and ?) of all patterns stand for the same text, the group's name."""
     for pattern in patterns:
         if any(c in str(pattern.parent) for c in "*?"):
             raise InputError(f"{pattern}: wildcards can stand in the file's name alone, not in its folder")
@@ -78,9 +79,10 @@ def match_patterns(patterns: Sequence[Path]) -> Matching:
 
 
 def match_table(path: Path) -> Matching:
-    """A group a row. CSV, or Parquet with pyarrow installed: columns of paths, relative to the table's folder.
+    """Group the paths in each row of a CSV file, or of a Parquet file where pyarrow is installed.
 
-    The first row names the columns; one called `name` names the results, by default the last path does.
+    Paths are relative to the table's folder. The first row names the columns; the column `name` names the results, by
+    default the last path does.
     """
     check_regular(path, InputError, MOST_BYTES)
     rows = _table(path)
@@ -106,17 +108,13 @@ def match_table(path: Path) -> Matching:
 
 
 def match_shots(files: Sequence[Path], count: int) -> Matching:
-    """Brackets and focus stacks: so many files in turn, by EXIF time where all have one, else by name.
+    """Group `count` consecutive files (brackets, focus stacks), by EXIF time where all have one, else by name.
 
-    Named after the first of each. What is left at the end is without a partner.
+    Each group is named after its first file. Files left at the end are without a partner.
     """
-    times = [taken_at(path) for path in files]
-    timed = bool(files) and all(times)
-    ordered = (
-        [p for _, _, p in sorted(zip(times, map(_natural, files), files, strict=True))]
-        if timed
-        else sorted(files, key=_natural)
-    )
+    times = {path: taken_at(path) for path in files}
+    timed = bool(files) and all(times.values())
+    ordered = sorted(files, key=lambda path: (times[path] if timed else "", _natural(path)))
     whole = len(ordered) // count * count
     groups = [tuple(ordered[i : i + count]) for i in range(0, whole, count)]
     how = "in the order of their EXIF times" if timed else "in the order of their names: not all have an EXIF time"
@@ -124,7 +122,7 @@ def match_shots(files: Sequence[Path], count: int) -> Matching:
 
 
 def _matched(tables: Iterable[Iterable[tuple[str, Path]]]) -> Matching:
-    """Groups for every key that all tables have."""
+    """Group files by the keys that all tables have."""
     matching, unique, doubled = Matching(), [], set[str]()
     for files in tables:
         table: dict[str, Path] = {}
@@ -134,22 +132,11 @@ def _matched(tables: Iterable[Iterable[tuple[str, Path]]]) -> Matching:
                 matching.ambiguous.append((other, path))
                 doubled.add(key)
         unique.append(table)
-    for key in doubled:
-        for table in unique:
-            table.pop(key, None)
-    common = set.intersection(*(set(t) for t in unique))
+    common = set.intersection(*map(set, unique)) - doubled
     matching.groups = [tuple(t[key] for t in unique) for key in sorted(common)]
     matching.names = [bare_name(group[-1]) for group in matching.groups]
-    matching.unmatched = sorted(p for t in unique for key, p in t.items() if key not in common)
+    matching.unmatched = sorted(p for t in unique for key, p in t.items() if key not in common | doubled)
     return matching
-
-
-def _is_pattern(path: Path) -> bool:
-    return any(c in str(path) for c in "*?") and not path.exists()
-
-
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower() in TABLES
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -164,7 +151,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _in_pattern(pattern: Path) -> list[Path]:
-    """Files that a pattern stands for, sorted; wildcards are in the last part of the path alone."""
+    """Files that match a pattern, sorted; only the last part of the path has wildcards."""
     if not pattern.parent.is_dir():
         raise InputError(f"{pattern.parent}: not a folder")
     found = sorted(p for p in pattern.parent.iterdir() if _pattern(pattern).fullmatch(p.name) and p.is_file())
@@ -179,16 +166,15 @@ def _pattern(pattern: Path) -> re.Pattern[str]:
 
 
 def _filled(pattern: Path, path: Path) -> str:
-    """What the wildcards of a pattern stand for in a file's name."""
+    """Text that the wildcards of a pattern stand for in a file's name."""
     found = _pattern(pattern).fullmatch(path.name)
     return "_".join(found.groups()) if found else ""
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Names with numbers in the order of their numbers."""
-    return [
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name.casefold()) if part
-    ]
+    """Key that sorts names with numbers by their numbers."""
+    parts = re.split(r"(\d+)", path.name.casefold())
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts if part]
 
 
 def _table(path: Path) -> list[dict[str, object]]:
@@ -209,11 +195,11 @@ def _table(path: Path) -> list[dict[str, object]]:
 
 
 def _stem(path: Path) -> str:
-    """The name that files are matched by: composed and decomposed accents and both cases are one."""
+    """Name that files are matched by: composed and decomposed accents are the same, and so are both cases."""
     return unicodedata.normalize("NFC", bare_name(path)).casefold()
 
 
 def bare_name(path: Path) -> str:
-    """The file's name without its extension, be it of two parts, as in .nii.gz."""
-    parts = [e for e in readable_extensions() if path.name.lower().endswith(e)]
-    return path.name[: -max(map(len, parts))] if parts and len(path.name) > max(map(len, parts)) else path.stem
+    """The file's name without its extension, which may have two parts, as in .nii.gz."""
+    length = max((len(e) for e in readable_extensions() if path.name.lower().endswith(e)), default=0)
+    return path.name[:-length] if 0 < length < len(path.name) else path.stem

@@ -1,4 +1,4 @@
-"""One range for a whole folder, so that its pictures do not flicker."""
+"""Ranges of sources; one for a whole folder, so that its pictures do not flicker."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FusionkitError
-from ..images.picture import PEAK, Depth, Range, Span, own_span
+from ..images.picture import PEAK, Range, Span, own_span
 from .read import MAX_PIXELS, read_image
 
 __all__ = ["source_ranges"]
 
 FILES = 32  # files that a range is taken from, spread over the folder
 VALUES = 50_000  # values taken from each file
-Place = tuple[Path, int | None]  # a file, and which of its pictures where it holds several
+Place = tuple[Path, int | None]  # a file, and the index of its picture where it holds several
 
 
 def source_ranges(
@@ -23,10 +23,9 @@ def source_ranges(
     folder_scope: bool,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[Range, ...]:
-    """The range of each place in the groups, where `ranges` has one for all or one a place.
+    """The range of each source, where `ranges` has one for all or one a source. groups: the sources of each image.
 
-    folder_scope: "auto" becomes the range of all files of that place; it stays where the first file has 8 bits, or the
-    data are what `read_image` would take them for anyway.
+    folder_scope: "auto" becomes the range of all files of that source; it stays where a file has 8 bits.
     """
     count = max((len(group) for group in groups), default=0)
     wanted = tuple(ranges[min(i, len(ranges) - 1)] for i in range(count))
@@ -39,21 +38,20 @@ def source_ranges(
 
 
 def _of_folder(files: Sequence[Path | Place], max_pixels: int) -> Range:
-    values, spans = [], set[Span]()
-    depth: Depth = "8"
+    values, spans, full = [], set[Span](), 1.0
     count = min(FILES, len(files))
     for file in (files[i * len(files) // count] for i in range(count)):
         path, number = (file, None) if isinstance(file, Path) else file
         try:
             picture = read_image(path, "auto", max_pixels, number)
         except FusionkitError:
-            continue  # said when it is its turn
+            continue  # reported when the file is fused
         if picture.depth == "8":
             return "auto"
-        depth, (low, high) = picture.depth, picture.span
+        full, (low, high) = PEAK[picture.depth], picture.span
         spans.add(picture.span)
         flat = picture.pixels.reshape(-1)
         values.append(flat[:: max(1, flat.size // VALUES)].astype(np.float64) * (high - low) + low)
     if not values:
         return "auto"
-    return spans.pop() if len(spans) == 1 else own_span(np.concatenate(values), (0.0, PEAK[depth]))
+    return spans.pop() if len(spans) == 1 else own_span(np.concatenate(values), (0.0, full))

@@ -1,4 +1,4 @@
-"""Reading image files, by plug-ins of the kind `reader`. Whatever would be read wrong is refused with the reason."""
+"""Reading image files by plug-ins of the kind `reader`; files that would be read wrong are refused with the reason."""
 
 import struct
 import warnings
@@ -20,8 +20,8 @@ from ..storage.regular import check_regular
 __all__ = ["MAX_PIXELS", "count_pictures", "header_pixels", "numbered", "read_image", "readable_extensions"]
 
 MAX_PIXELS = 150_000_000
-HEAD = 512  # bytes that magic is looked for in
-MARKED = 256 * 1024  # bytes that a mark is looked for in
+HEAD = 512  # bytes that are searched for magic
+MARKED = 256 * 1024  # bytes that are searched for a mark
 
 
 def read_image(
@@ -36,16 +36,17 @@ def read_image(
     Raises ImageReadError: one line with the file, the reason, and what to do.
     """
     path, number = numbered(Path(path))
-    picture = number if picture is None else picture
+    number = number if picture is None else picture
     found = _stored(path, max_pixels)
-    if picture is None and len(found) > 1:
+    if number is None and len(found) > 1:
         raise ImageReadError(
             f"{path}: holds {len(found)} pictures; name one as {path.name}#1, or fuse folders of such files with "
             "`pairs`, picture by picture"
         )
-    if not 0 <= (picture or 0) < len(found):
-        raise ImageReadError(f"{path}: holds {len(found)} pictures, none of number {(picture or 0) + 1}")
-    stored = found[picture or 0]
+    index = number or 0
+    if not 0 <= index < len(found):
+        raise ImageReadError(f"{path}: holds {len(found)} pictures, none of number {index + 1}")
+    stored = found[index]
     height, width = stored.values.shape[:2]
     if width * height > max_pixels:
         raise ImageReadError(
@@ -63,7 +64,7 @@ def numbered(path: Path) -> tuple[Path, int | None]:
 
 
 def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
-    """Number of pictures in a file; only files with an extension of readers that say `several` are opened."""
+    """Number of pictures in a file; only files with an extension of readers of `several` pictures are opened."""
     if not path.name.lower().endswith(_extensions(tuple(get_registry().of_kind("reader")), several=True)):
         return 1
     check_regular(path, ImageReadError)
@@ -78,12 +79,12 @@ def header_pixels(path: Path) -> int | None:
         with warnings.catch_warnings(), Image.open(path, formats=("BMP", "JPEG", "PNG", "TIFF", "WEBP")) as image:
             warnings.simplefilter("ignore")
             return int(image.width * image.height)
-    except Exception:  # another format, or a damaged file: said when it is read
+    except Exception:  # another format, or a damaged file: reported when it is read
         return None
 
 
 def readable_extensions() -> tuple[str, ...]:
-    """Extensions, in lower case, of all readers; those that lack their library included."""
+    """Extensions, in lower case, of all readers, including those whose library is missing."""
     return _extensions(tuple(get_registry().of_kind("reader")))
 
 
@@ -98,7 +99,7 @@ def _record(plugin: Registered) -> ReaderRecord:
 
 
 def _stored(path: Path, max_pixels: int) -> Sequence[Stored]:
-    """Pictures of a file; those of a file with several stay in memory until others are read."""
+    """Decode the pictures of a file; those of a file with several stay in memory until others are read."""
     check_regular(path, ImageReadError)
     if path.is_dir():
         raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
@@ -125,7 +126,7 @@ def _read(plugin: Registered, path: Path, max_pixels: int) -> Sequence[Stored]:
         raise ImageReadError(text if text.startswith(str(path)) else f"{path}: {text}") from None
     except MemoryError:
         raise ImageReadError(f"{path}: does not fit into memory; reduce its size") from None
-    except Exception as error:  # decoders raise whatever a damaged file provokes: SyntaxError, struct.error ...
+    except Exception as error:  # decoders raise anything for a damaged file: SyntaxError, struct.error ...
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, LookupError | struct.error):
             reason = "damaged: parts of its data are missing"
@@ -138,7 +139,7 @@ def _read(plugin: Registered, path: Path, max_pixels: int) -> Sequence[Stored]:
 
 
 def _readers(path: Path) -> list[Registered]:
-    """Readers of a file, the surest first: a mark inside, then extension and magic, then magic alone."""
+    """Readers of a file, the most certain first; among equals, a third party's goes before ours."""
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD)
@@ -149,14 +150,12 @@ def _readers(path: Path) -> list[Registered]:
             marked = head + stream.read(MARKED - HEAD) if marks else head
     except OSError as error:
         raise ImageReadError(f"{path}: cannot be opened: {error.strerror or error}") from None
-    rated = [(_rating(_record(plugin), path, head, marked), plugin) for plugin in plugins]
-    own = {True: 0, False: 1}  # a third party's goes before ours
-    taken = [(rating + own[plugin.distribution == DISTRIBUTION] / 2, plugin) for rating, plugin in rated if rating]
-    return [plugin for _, plugin in sorted(taken, key=lambda pair: -pair[0])]
+    rated = [(_rating(_record(p), path, head, marked), p.distribution != DISTRIBUTION, p) for p in plugins]
+    return [p for rating, _, p in sorted(rated, key=lambda row: row[:2], reverse=True) if rating]
 
 
 def _rating(record: ReaderRecord, path: Path, head: bytes, marked: bytes) -> int:
-    """Certainty, 0 to 5, that a reader takes a file."""
+    """Certainty of a reader, 0 to 5: a mark inside, then extension and magic, the extension, magic, any file."""
     if record.mark:
         return 5 if record.mark in marked else 0
     magic = any(head[at : at + len(text)] == text for at, text in record.magic)
@@ -169,7 +168,7 @@ def _rating(record: ReaderRecord, path: Path, head: bytes, marked: bytes) -> int
 
 
 def _picture(path: Path, stored: Stored, span: Range) -> Picture:
-    """Check stored values and scale them."""
+    """Check stored values and find the range that they are scaled by."""
     values, notes = stored.values, list(stored.notes)
     if values.dtype.kind not in "uif":
         raise ImageReadError(f"{path}: values of type {values.dtype} are no image; save it as integers or float")
@@ -181,7 +180,7 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
         values = _upright(values, stored.white, span)
     full = (0.0, stored.white or PEAK[depth])
     if depth == "8" or span == "full":
-        taken = full  # a range is meant for data that do not fill their type
+        taken = full  # a range given is for data that do not fill their type
         low, high = float(values.min()), float(values.max())
         if depth == "float" and (values.dtype.kind != "f" or low < -1e-6 or high > 1 + 1e-6):
             raise ImageReadError(

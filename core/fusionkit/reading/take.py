@@ -1,4 +1,4 @@
-"""Sources as users hold them: as pictures, or as tensors, which may be batches."""
+"""Turning the images that users give into pictures, or into tensors, which may be batches."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,9 @@ Source: TypeAlias = str | Path | HeldImage
 
 
 def as_source(image: Source, number: int) -> Picture | Tensor:
-    """A tensor as float32 (B, C, H, W) in [0, 1]; anything else as a picture.
+    """Turn a tensor into float32 (B, C, H, W) in [0, 1], and anything else into a picture.
 
-    number: of the source in messages, from 1. 16-bit arrays that fill little of their type get a range of their own, as
+    number: of the source in messages, from 1. 16-bit arrays that fill little of their type get their own range, as
     files do. Raises InputError.
     """
     if isinstance(image, str | Path):
