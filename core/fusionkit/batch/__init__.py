@@ -1,1 +1,1 @@
-"""Fusing files: what is to do, who does it, what was done."""
+"""Fusing files: plans, runs and shards."""

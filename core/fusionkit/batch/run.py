@@ -1,4 +1,4 @@
-"""Fusing files: one job from paths to a written result, and folders of them."""
+"""Fusing files: one job, from paths to a written result, and folders of jobs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,11 +27,11 @@ from .plan import Job
 __all__ = ["fuse_files", "fuse_folders", "fuse_job", "method_digest"]
 
 LOCK = ".fusionkit.lock"
-LEAST_BYTES = 14  # of memory a pixel and source: grey and colour in 8 bits with the cheapest prior; em_tv takes 18
+LEAST_BYTES = 14  # memory per pixel and source: grey and colour in 8 bits with the cheapest prior; em_tv takes 18
 
 
 def method_digest(pipeline: Pipeline, options: FileOptions) -> str:
-    """A hash of all that decides a result but its sources: plug-ins, their options and weights, file options."""
+    """A hash of all that decides a result except its sources: plug-ins, their options and weights, file options."""
     return digest(pipeline.method(), options.record())
 
 
@@ -67,19 +67,20 @@ def fuse_folders(
     unmatched: Sequence[str] = (),
     engine: Engine | None = None,
 ) -> Iterator[Outcome]:
-    """Fuse job after job, skipping what an earlier run with the same options and sources finished.
+    """Fuse job after job, skipping results that an earlier run with the same options and sources finished.
 
-    A job that fails is recorded and the next one starts. Nothing is overwritten unless `options.force`, but results
-    of this folder's own earlier runs whose sources have changed. `unmatched` is recorded.
+    A job that fails is recorded and the next one starts. Without `options.force`, only results of earlier runs in this
+    folder whose sources have changed are overwritten. `unmatched` is recorded.
     """
     if options.save_transform:
         raise OutputError("`save_transform` is for one set of images: align one, then give `transform` for the folder")
     with _alone(output):
         ledger = Ledger(output / "manifest.jsonl", method_digest(pipeline, options), force=options.force)
         ledger.refuse_others()
-        groups, folder_scope = [job.places for job in jobs], options.range_scope == "folder"
+        folder_scope = options.range_scope == "folder"
         ranges = ledger.ranges if folder_scope else ()
-        if len(ranges) != max((len(group) for group in groups), default=0):
+        if len(ranges) != max((len(job.sources) for job in jobs), default=0):
+            groups = [job.places for job in jobs]
             ranges = source_ranges(groups, options.range, folder_scope=folder_scope, max_pixels=options.max_pixels)
         ledger.run(**pipeline.describe(), files=options.record(), ranges=ranges, unmatched=unmatched)
         work = partial(attempt, partial(_fuse_new, pipeline, options, ranges, ledger))
@@ -114,7 +115,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         remove_strays(folder)  # results of jobs that were stopped before their rename
-        (folder / LOCK).unlink(missing_ok=True)  # before the release: afterwards it may be another run's
+        (folder / LOCK).unlink(missing_ok=True)  # before the release, after which it may be another run's
         lock.release()
 
 
@@ -123,8 +124,7 @@ def fuse_job(
 ) -> Outcome:
     """Read, fuse, and write under a temporary name.
 
-    ranges: those of the sources, where they are not as in `options`. owned: a file at the output's place may be
-    replaced.
+    ranges: of the sources, where they differ from `options`. owned: an existing output may be replaced.
     """
     _check_memory(job, options)
     if job.output is not None:
@@ -175,15 +175,15 @@ def fuse_job(
 
 
 def _beside(reference: Path, depth: Depth) -> Path:
-    """NAME-fused beside the reference NAME, numbered where that is taken."""
+    """NAME-fused beside the reference NAME, numbered where that exists."""
     suffix = ".tif" if depth == "float" else ".png"
     numbers = chain([""], (f"-{n}" for n in count(2)))
-    places = (reference.with_name(f"{bare_name(reference)}-fused{number}{suffix}") for number in numbers)
-    return next(place for place in places if not place.exists())
+    paths = (reference.with_name(f"{bare_name(reference)}-fused{number}{suffix}") for number in numbers)
+    return next(path for path in paths if not path.exists())
 
 
 def _check_memory(job: Job, options: FileOptions) -> None:
-    """Refuse, before anything is read, sources that cannot fit: pixels as numbers, twice, whatever the method."""
+    """Refuse, before anything is read, sources that do not fit into memory with any method."""
     pixels = [header_pixels(path) for path in job.sources]
     known = [count for count in pixels if count is not None and count <= options.max_pixels]
     needed, free = LEAST_BYTES * max(known, default=0) * len(known), free_memory()

@@ -1,8 +1,8 @@
-"""Shards: tar files of pairs, fused one shard after another into shards of results, each with a ledger of its own.
+"""Shards: tar files of pairs, fused into tar files of results, each with its own ledger.
 
-The layout is webdataset's: members of one sample stand side by side and share everything up to the first dot of their
-names, KEY.ir.png and KEY.vis.png. The planning process holds one line a shard, a worker one shard, so that ten million
-pairs never lie in one memory. A shard's result appears whole, after its ledger; an interrupted one is done again and
+The layout is webdataset's: members of one sample are neighbours whose names are the same up to the first dot,
+KEY.ir.png and KEY.vis.png. The planning process holds one line per shard, a worker one shard, so that ten million pairs
+are never in memory at once. A shard's result appears whole, after its ledger; an interrupted shard is repeated and
 gives the same bytes.
 """
 
@@ -13,8 +13,9 @@ import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,17 +34,17 @@ from .run import fuse_job, method_digest
 
 __all__ = ["fuse_shards"]
 
-TRIES = 3  # of a pair that fails neither for its files nor for the disk
+TRIES = 3  # attempts at a pair that fails neither for its files nor for the disk
 
 
 def fuse_shards(
     pipeline: Pipeline, shards: Sequence[Shard], options: FileOptions, engine: Engine, suffix: str = ".png"
 ) -> Iterator[Outcome]:
-    """Fuse shard after shard, skipping what an earlier run with the same options and sources finished.
+    """Fuse shard after shard, skipping results that an earlier run with the same options and sources finished.
 
-    `range=auto` looks at one shard where `range_scope` says folder. A pair that fails is a line in its shard's ledger;
-    a shard that is damaged, or finds the disk full, fails as a whole. Counts of an outcome: pairs fused and failed,
-    those of a skipped shard included.
+    With `range_scope=folder`, `range=auto` takes one range for each shard. A pair that fails is a line in its shard's
+    ledger; a shard that is damaged, or finds the disk full, fails as a whole. An outcome counts the pairs fused and
+    failed; a skipped shard's failures are counted, too.
     """
     method = method_digest(pipeline, options) + suffix
     return engine.map(partial(attempt, partial(_fuse_shard, pipeline, options, suffix, method)), shards)
@@ -52,7 +53,7 @@ def fuse_shards(
 def _fuse_shard(pipeline: Pipeline, options: FileOptions, suffix: str, method: str, shard: Shard) -> Outcome:
     state = places.tag(shard.key)
     if state is None:
-        raise InputError(f"{shard.key}: is not there")
+        raise InputError(f"{shard.key}: does not exist")
     row = _last_row(shard.ledger)
     skipped = not options.force and is_current(row, method, [shard.key], shard.output)
     if not skipped:
@@ -71,7 +72,7 @@ def _fuse_shard(pipeline: Pipeline, options: FileOptions, suffix: str, method: s
 
 
 def _last_row(ledger: str) -> dict[str, Any]:
-    """The row of a whole shard, which is its ledger's last; empty where there is none."""
+    """The last row of a ledger, which describes the whole shard; empty where it is missing."""
     lines = places.read_text(ledger).splitlines()
     try:
         row = json.loads(lines[-1]) if lines else {}
@@ -82,7 +83,7 @@ def _last_row(ledger: str) -> dict[str, Any]:
 
 @dataclass
 class _Fusing:
-    """One shard at work, in a temporary folder."""
+    """Fuses one shard in a temporary folder."""
 
     pipeline: Pipeline
     options: FileOptions
@@ -90,10 +91,9 @@ class _Fusing:
     shard: Shard
     folder: Path
     ledger: Ledger
-    counts: Counter[str] = field(default_factory=Counter)
 
     def run(self, tar: Path, source: dict[str, Any]) -> dict[str, Any]:
-        """Unpack, fuse, pack, store: the ledger first, as a manifest's row is written before its result appears."""
+        """Unpack, fuse, pack and store; returns the shard's row. The ledger is stored before the result."""
         jobs, alone = self._unpacked(tar)
         if not jobs:
             raise InputError("no two images share a key; expected KEY.ir.png beside KEY.vis.png")
@@ -104,21 +104,21 @@ class _Fusing:
             max_pixels=self.options.max_pixels,
         )
         self.ledger.run(**self.pipeline.describe(), files=self.options.record(), ranges=ranges)
-        for key, member in alone:
-            self._enter(Outcome(key, "failed", f"one image alone: {member}"))
-        packed = self.folder / "result.tar"
+        packed, counts = self.folder / "result.tar", Counter[str]()
         with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as results:
-            for job, members in jobs:
-                self._enter(self._pair(job, members, ranges, results))
+            fused = (self._pair(job, members, ranges, results) for job, members in jobs)
+            for outcome in chain(alone, fused):
+                counts[outcome.status] += 1
+                self.ledger.settle(outcome)
         output = {"address": self.shard.output, "bytes": packed.stat().st_size, "sha256": sha256(packed)}
-        row = {"source": source, "output": output, "fused": self.counts["done"], "failed": self.counts["failed"]}
+        row = {"source": source, "output": output, "fused": counts["done"], "failed": counts["failed"]}
         self.ledger.append("shard", method=self.ledger.method, **row)
         places.store(self.ledger.path, self.shard.ledger)
         places.store(packed, self.shard.output)
         return row
 
-    def _unpacked(self, tar: Path) -> tuple[list[tuple[Job, list[str]]], list[tuple[str, str]]]:
-        """Jobs with files in the temporary folder, each with its members' names; keys that have one member alone."""
+    def _unpacked(self, tar: Path) -> tuple[list[tuple[Job, list[str]]], list[Outcome]]:
+        """Jobs of files in the temporary folder, each with its members' names; failures of keys with one member."""
         wanted, groups = readable_extensions(), dict[str, list[tuple[str, Path]]]()
         try:
             with tarfile.open(tar, "r|*") as archive:  # a stream: each member once, in order
@@ -139,21 +139,25 @@ class _Fusing:
         jobs, alone = [], []
         for number, (key, found) in enumerate(groups.items()):
             if len(found) < 2:
-                alone.append((key, found[0][0]))
+                alone.append(Outcome(key, "failed", f"one image alone: {found[0][0]}"))
                 continue
             output = self.folder / f"fused-{number:07d}{self.suffix}"
             jobs.append((Job(key, tuple(place for _, place in found), output), [name for name, _ in found]))
         return jobs, alone
 
     def _pair(self, job: Job, members: list[str], ranges: tuple[Range, ...], results: tarfile.TarFile) -> Outcome:
-        """The outcome of a pair, its result packed, in terms of its members."""
+        """Fuse a pair and pack its result; the outcome names members of the shard instead of temporary files."""
+
+        def renamed(text: str) -> str:
+            for place, name in zip(job.sources, members, strict=True):
+                text = text.replace(str(place), name).replace(place.name, name)
+            return text
+
         outcome = self._tried(job, ranges)
-        names = {str(place): name for place, name in zip(job.sources, members, strict=True)}
-        names |= {place.name: name for place, name in zip(job.sources, members, strict=True)}
         for place in job.sources:
             place.unlink(missing_ok=True)
         if outcome.staged is None:
-            return replace(outcome, reason=_renamed(outcome.reason, names))
+            return replace(outcome, reason=renamed(outcome.reason))
         data = outcome.staged.temporary.read_bytes()
         outcome.staged.discard()
         member = tarfile.TarInfo(f"{job.key}.fused{self.suffix}")
@@ -163,13 +167,13 @@ class _Fusing:
             {"member": name, "sha256": record["sha256"], "bytes": record["bytes"]}
             for name, record in zip(members, outcome.record["sources"], strict=True)
         ]
-        notes = [_renamed(note, names) for note in outcome.record["notes"]]
+        notes = [renamed(note) for note in outcome.record["notes"]]
         kept = {name: outcome.record["output"][name] for name in ("sha256", "bytes", "depth", "size")}
         output = {"member": member.name, **kept}
         return Outcome(job.key, record={**outcome.record, "sources": sources, "notes": notes, "output": output})
 
     def _tried(self, job: Job, ranges: tuple[Range, ...]) -> Outcome:
-        """The first outcome that another attempt would not change, or the last one. Raises OutputError: disk full."""
+        """Try a pair until it succeeds, its files are to blame, or TRIES are used. Raises OutputError: disk full."""
         for _ in range(TRIES):
             outcome = attempt(partial(fuse_job, self.pipeline, self.options, ranges, owned=True), job)
             if outcome.blame == "disk":
@@ -178,13 +182,9 @@ class _Fusing:
                 break
         return outcome
 
-    def _enter(self, outcome: Outcome) -> None:
-        self.counts[outcome.status] += 1
-        self.ledger.settle(outcome)
-
 
 def _check_end(archive: tarfile.TarFile) -> None:
-    """Refuse an archive without the zeros that end it, or with more behind them: `tarfile` takes both for its end."""
+    """Refuse an archive without the zeros that end it, or with members after them: `tarfile` accepts both."""
     stream = archive.fileobj
     assert stream is not None
     whole = stream.tell() - archive.offset == tarfile.BLOCKSIZE  # a whole block where the next member would begin
@@ -192,9 +192,3 @@ def _check_end(archive: tarfile.TarFile) -> None:
         whole = not part.strip(b"\0")
     if not whole:
         raise InputError("is damaged or cut off: its end mark is missing, or members follow it; copy it again")
-
-
-def _renamed(text: str, names: dict[str, str]) -> str:
-    for place, name in names.items():
-        text = text.replace(place, name)
-    return text
