@@ -4,7 +4,7 @@
     fused = fusionkit.fuse("ir.png", "vis.png")
     fused.save("fused.png")
 
-Names are imported when they are first used: `import fusionkit` imports no torch.
+Names are imported on first use: `import fusionkit` imports no torch.
 """
 
 from importlib import import_module
@@ -13,23 +13,12 @@ from typing import TYPE_CHECKING
 from .registry import records
 from .registry.hookspecs import hookimpl
 from .registry.kinds import DISTRIBUTION
-from .registry.records import *  # noqa: F403  all of them
+from .registry.records import *  # noqa: F403
 from .threads import wait_briefly
 
 if TYPE_CHECKING:
     from .api import fuse
-    from .contracts import (
-        Backbone,
-        ColorSpace,
-        Decoder,
-        Detector,
-        Metric,
-        Options,
-        Prior,
-        Reader,
-        Sources,
-        Stage,
-    )
+    from .contracts import Backbone, ColorSpace, Decoder, Detector, Metric, Options, Prior, Reader, Sources, Stage
     from .images import Picture, write_image
     from .method.config import Choice, PipelineConfig, SamplerOptions
     from .method.pipeline import Pipeline
@@ -37,7 +26,7 @@ if TYPE_CHECKING:
     from .reading import read_image
     from .registry.loading import list_plugins
 
-wait_briefly()  # only before torch is imported does it hear
+wait_briefly()  # works only before torch is imported
 
 __all__ = [
     "Backbone",

@@ -1,4 +1,4 @@
-"""`fusionkit.fuse`: one call on whatever holds an image."""
+"""`fusionkit.fuse`: fuse paths, pictures, arrays, tensors or PIL images in one call."""
 
 from pathlib import Path
 from typing import Unpack, overload
@@ -43,18 +43,18 @@ def fuse(  # type: ignore[misc]  # mypy compares no TypedDict with parameters
 ) -> FusedArray | FusedTensor | FusedImage:
     """Fuse two or more registered images of one scene.
 
-    images: paths, what `read_image` returned, PIL images, numpy arrays (H, W) or (H, W, 3) of uint8, uint16 or float in
+    images: paths, pictures of `read_image`, PIL images, numpy arrays (H, W) or (H, W, 3) of uint8, uint16 or float in
     [0, 1], or torch tensors (H, W), (C, H, W) or (B, C, H, W) of uint8 or float in [0, 1]; kinds may be mixed.
     prior: "em_tv" by default; backbone: "rf"; each a name, a table {"name": ..., option: value}, or an object.
-    task: "ivif", "mef", "mff" or "medical" takes what was measured best for it. preset: a TOML file or the name of a
-    shipped one. device: "auto" takes CUDA, then Apple's MPS, then the CPU. choices: fields of
-    `fusionkit.PipelineConfig`, and options of a part. What is given here overrides the preset, that the task.
+    task: "ivif", "mef", "mff" or "medical" takes the choices that were measured best for it. preset: a TOML file or the
+    name of a shipped one. device: "auto" takes CUDA, then Apple's MPS, then the CPU. choices: fields of
+    `fusionkit.PipelineConfig`, and options of a part. Keywords override the preset, which overrides the task.
 
-    Returns an array, a tensor or a PIL image as the reference source is (by default the only one with colour, else the
-    last), of its size and type; a path gives an array of the file's depth. It knows `notes`, `reference`, `image` (its
-    plain pixels) and `save(path)`. Raises `fusionkit.errors.FusionkitError`.
+    Returns an array, a tensor or a PIL image, like the reference source (by default the only one with colour, else the
+    last), of its size and type; for a path, an array of the file's depth. The result has `notes`, `reference`, `image`
+    (its plain pixels) and `save(path)`. Raises `fusionkit.errors.FusionkitError`.
 
-    Builds the method at each call; a `fusionkit.Pipeline` builds it once for many.
+    Each call builds the method; a `fusionkit.Pipeline` builds it once for many calls.
 
     >>> import numpy as np, fusionkit
     >>> dark, bright = np.full((32, 32), 0.2), np.full((32, 32), 0.6)

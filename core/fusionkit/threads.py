@@ -1,4 +1,4 @@
-"""Threads of PyTorch: how long an idle one keeps its core, and tasks side by side with one thread each."""
+"""Threads of PyTorch: how long idle ones keep their cores, and parallel tasks with one thread each."""
 
 import os
 import sys
@@ -13,16 +13,16 @@ __all__ = ["side_by_side", "wait_briefly", "waiting"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Turns that a thread of libgomp waits for the others at the end of each operation before it sleeps. By default 300,000:
-# where another program has one of the cores, each of thousands of small operations then loses a slice of the scheduler.
+# Turns that a thread of libgomp spins after each operation before it sleeps. With the default of 300,000, each of
+# thousands of small operations loses a slice of the scheduler where another program has one of the cores.
 TURNS = ("GOMP_SPINCOUNT", "500")
 POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
-_late = False  # PyTorch was loaded before it could be told
+_late = False  # whether PyTorch was loaded before the policy was set
 
 
 def wait_briefly() -> None:
-    """Let PyTorch's idle threads sleep soon, unless the environment says how they wait; before PyTorch is imported."""
+    """Let PyTorch's idle threads sleep soon, unless the environment sets a policy. Call it before importing PyTorch."""
     global _late  # noqa: PLW0603
     if not any(name in os.environ for name in POLICIES):
         os.environ.update([TURNS])
@@ -30,7 +30,7 @@ def wait_briefly() -> None:
 
 
 def waiting() -> str:
-    """How idle threads wait, in words, and whether that was said too late for this process."""
+    """Describe how idle threads wait, and whether this process set it too late."""
     said = ", ".join(f"{name}={os.environ[name]}" for name in POLICIES if name in os.environ)
     if not _late:
         return said or "as PyTorch has it"
@@ -38,10 +38,10 @@ def waiting() -> str:
 
 
 def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Results of `function` for each item, in order: as many at once as PyTorch has threads, with one thread each.
+    """Map `function` over items in order, in as many parallel tasks as PyTorch has threads, with one thread each.
 
-    For tasks on the CPU of large operations (milliseconds): Python's lock makes small ones slower than one after
-    another. Modes of the calling thread, as of gradients, do not hold inside. Inside of itself it is a loop.
+    For CPU tasks of large operations (milliseconds); small ones are slower in parallel, for Python's lock. Modes of the
+    calling thread, such as `no_grad`, do not hold inside. Nested calls are loops.
     """
     import torch
 
@@ -53,13 +53,13 @@ def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> l
 
 @cache
 def _pool(count: int) -> ThreadPoolExecutor:
-    """Threads that have told PyTorch to use one thread, which it remembers for each of them."""
+    """Threads in which PyTorch uses one thread; it keeps that number per thread."""
     import torch
 
     pool, ready = ThreadPoolExecutor(count, "fusionkit"), Barrier(count + 1)
 
     def begin() -> None:
-        torch.get_num_threads()  # its first call in a thread sets the number that all have
+        torch.get_num_threads()  # the first call in a thread sets the number of all threads
         torch.set_num_threads(1)
         ready.wait()
 

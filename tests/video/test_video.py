@@ -97,6 +97,17 @@ def test_frames_of_different_rates_follow_the_reference_with_its_sound_and_title
     assert float(np.abs(images[12].astype(int) - near).mean()) < 4  # h264, and averages of the frames before
 
 
+def test_one_frame_is_a_segment(pipeline, tmp_path):
+    sources = [
+        write(tmp_path / f"{name}.mp4", frames(np.full((100, 130, 3), level), 1, 20), 20)
+        for name, level in (("a", 0.2), ("b", 0.6))
+    ]
+    video, outcomes = fuse(pipeline, sources, tmp_path / "out.mkv", codec="ffv1")
+    assert [s.number for s in video.segments] == [0]
+    assert [o.status for o in outcomes] == ["done"]
+    assert read(tmp_path / "out.mkv")[1].shape == (1, *SIZE, 3)
+
+
 def test_workers_and_segments_do_not_change_the_frames(pair, pipeline, tmp_path):
     fuse(pipeline, pair, tmp_path / "one.mkv", codec="ffv1", segment=0.5)
     fuse(pipeline, pair, tmp_path / "two.mkv", ProcessEngine(2, lost), codec="ffv1", segment=0.5)

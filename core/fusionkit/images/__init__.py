@@ -1,4 +1,4 @@
-"""Images as pixels, and into files without losing depth, colour, size or the user's trust."""
+"""Images as pixels, and files of images that keep depth, colour and size."""
 
 from .picture import Depth, Picture
 from .write import check_output, store_image, write_image

@@ -1,6 +1,7 @@
-"""Arrays, tensors and PIL images as pictures."""
+"""Turning arrays, tensors and PIL images into pictures."""
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
@@ -18,14 +19,14 @@ HeldImage: TypeAlias = Union[Picture, Array, "Tensor", "Image"]
 
 
 def as_picture(image: HeldImage, name: str, expected: str = "") -> Picture:
-    """A picture of an array (H, W), (H, W, 1 or 3), of a tensor (H, W), (C, H, W), (1, C, H, W), or of a PIL image.
+    """Turn an array (H, W), (H, W, 1 or 3), a tensor (H, W), (C, H, W), (1, C, H, W), or a PIL image into a picture.
 
     Values: uint8, uint16, or float in [0, 1]; NumPy arrays may have alpha as a fourth channel. name: of the image in
-    messages, which say that `expected` would do, too. Raises InputError.
+    messages. expected: other kinds that the caller takes, for messages. Raises InputError.
     """
     if isinstance(image, Picture):
         return image
-    known = getattr(image, "picture", None)  # a result of `fuse` knows more than its pixels
+    known = getattr(image, "picture", None)  # of a result of `fuse`, with depth and metadata
     if isinstance(known, Picture):
         return known
     if isinstance(image, np.ndarray):
@@ -104,14 +105,10 @@ def check_channels(single: "Tensor", image: "Tensor", name: str) -> None:
 
 
 def _of_pil(image: "Image", name: str) -> Picture:
-    from dataclasses import replace
-
     if image.mode not in ("L", "LA", "RGB", "RGBA", "I;16"):
         raise InputError(f'{name}: PIL image of mode {image.mode}; give image.convert("RGB"), or its path')
-    values = np.asarray(image)
+    values, alpha = np.asarray(image), None
     if image.mode == "LA":
-        values = np.concatenate([values[..., :1].repeat(3, axis=2), values[..., 1:]], axis=2)
+        values, alpha = values[..., 0], values[..., 1] / np.float32(255)
     picture = _of_array(values, name)
-    if image.mode == "LA":
-        picture = replace(picture, values=picture.values[..., :1])
-    return replace(picture, icc=image.info.get("icc_profile"))
+    return replace(picture, alpha=picture.alpha if alpha is None else alpha, icc=image.info.get("icc_profile"))

@@ -1,4 +1,4 @@
-"""Arrays <-> tensors."""
+"""Conversion between arrays and tensors."""
 
 from collections.abc import Callable, Sequence, Set
 from typing import Any, overload
@@ -13,16 +13,16 @@ __all__ = ["ChangedImages", "StoredImages", "image_rows", "to_array", "to_tensor
 
 
 class StoredImages(Sequence[Tensor]):
-    """Pictures as a sequence of tensors (1, C, H, W) in [0, 1], each made anew whenever it is asked for.
+    """Pictures as a sequence of tensors (1, C, H, W) in [0, 1], each converted on every access.
 
-    Integers of 8 or 16 bits take a quarter or half of the memory of what they stand for; `rows` makes no more of it.
+    Stored values of 8 or 16 bits take a quarter or half of a tensor's memory; `rows` converts only these rows.
     """
 
     def __init__(self, pictures: Sequence[Picture], device: torch.device) -> None:
         self.pictures, self.device = pictures, device
 
     def __len__(self) -> int:
-        """How many."""
+        """Number of images."""
         return len(self.pictures)
 
     @overload
@@ -32,31 +32,31 @@ class StoredImages(Sequence[Tensor]):
     def __getitem__(self, index: slice) -> Sequence[Tensor]: ...
 
     def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
-        """One, or several as a list."""
+        """One image, or several as a list."""
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         return self.rows(index, slice(0, self.pictures[index].size[1]))
 
     def rows(self, index: int, rows: slice) -> Tensor:
-        """Some rows of one."""
+        """Rows of one image."""
         return to_tensor(self.pictures[index].rows(rows)).to(self.device)
 
 
 class ChangedImages(StoredImages):
-    """Stored images of which some, `changed`, are made by a function of index and rows instead, each time anew."""
+    """Stored images, of which those in `changed` are made by a function of index and rows on every access."""
 
     def __init__(self, given: StoredImages, changed: Set[int], make: Callable[[int, slice], Tensor]) -> None:
         super().__init__(given.pictures, given.device)
         self._given, self._changed, self._make = given, changed, make
 
     def rows(self, index: int, rows: slice) -> Tensor:
-        """Some rows of one."""
+        """Rows of one image."""
         index %= len(self)
         return self._make(index, rows) if index in self._changed else self._given.rows(index, rows)
 
 
 def image_rows(images: Sequence[Tensor], index: int, rows: slice) -> Tensor:
-    """Rows of one of several images (B, C, H, W); of a stored one no more is decoded."""
+    """Rows of one of several images (B, C, H, W); only these rows of a stored image are converted."""
     return images.rows(index, rows) if isinstance(images, StoredImages) else images[index][..., rows, :]
 
 

@@ -1,6 +1,6 @@
-"""What a file says of its picture, beside the pixels: EXIF with GPS, XMP, GeoTIFF's tags; read once, written anew.
+"""Metadata of image files: EXIF with GPS, XMP, GeoTIFF's tags.
 
-Tags that describe how the file was laid out are left behind, and those that a result makes untrue are set right:
+Tags that describe the layout of the source file are not carried over. Tags that are false for a result are corrected:
 orientation (already applied), size, `Software`.
 """
 
@@ -8,7 +8,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -53,17 +53,17 @@ NO_METADATA = Metadata()
 
 
 def software() -> str:
-    """How results call their maker."""
+    """Name and version of this program, for the tag `Software`."""
     return f"fusionkit {version('imagefusionkit')}"
 
 
 def read_metadata(image: Any, notes: list[str]) -> Metadata:
-    """Of an opened Pillow image; what cannot be read is left out, and said."""
+    """Read the metadata of an opened Pillow image; a note says that damaged ones were left out."""
     return _guarded(lambda: _metadata(image.getexif(), image.info.get("xmp", b""), {}), notes)
 
 
 def read_tiff_metadata(path: Path, notes: list[str]) -> Metadata:
-    """Of the first page of a TIFF, whatever its pixels are."""
+    """Read the metadata of a TIFF's first page, with pixels of any type."""
     from PIL import Image, TiffImagePlugin
 
     def read() -> Metadata:
@@ -83,7 +83,7 @@ def read_tiff_metadata(path: Path, notes: list[str]) -> Metadata:
 
 
 def taken_at(path: Path) -> str:
-    """When a picture was taken by its EXIF, to be compared as text; empty where that is not said."""
+    """Time in the EXIF at which a picture was taken, to be compared as text; empty where it is not stated."""
     from PIL import Image
 
     try:
@@ -91,7 +91,7 @@ def taken_at(path: Path) -> str:
             warnings.simplefilter("ignore")
             exif = image.getexif().get_ifd(EXIF_IFD)
             return f"{exif[36867]}{exif.get(37521, '')}" if 36867 in exif else ""  # DateTimeOriginal, its fraction
-    except Exception:  # whatever a damaged file provokes
+    except Exception:  # damaged files raise anything
         return ""
 
 
@@ -100,17 +100,22 @@ def _guarded(read: Callable[[], Metadata], notes: list[str]) -> Metadata:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return read()
-    except Exception:  # whatever a damaged block provokes
+    except Exception:  # damaged blocks raise anything
         notes.append("its metadata are damaged and were left out")
         return Metadata()
 
 
 def _metadata(exif: Any, xmp: Any, tags: Any) -> Metadata:
-    return Metadata(_kept(exif), xmp.encode() if isinstance(xmp, str) else bytes(xmp), tuple(_geo(tags)))
+    geo = []
+    for code in sorted(GEO & set(tags)):
+        value = tags[code]
+        count = len(value) + 1 if isinstance(value, str) else len(value) if isinstance(value, tuple) else 1
+        geo.append((code, tags.tagtype[code], count, value))
+    return Metadata(_kept(exif), xmp.encode() if isinstance(xmp, str) else bytes(xmp), tuple(geo))
 
 
 def _kept(exif: Any) -> bytes:
-    """The describing tags of an EXIF block as a block of their own; empty where there are none."""
+    """An EXIF block with the describing tags alone; empty where there are none."""
     from PIL import Image
 
     kept = Image.Exif()
@@ -122,13 +127,6 @@ def _kept(exif: Any) -> bytes:
             if code not in (WIDTH, HEIGHT, INTEROP):
                 kept.get_ifd(place)[code] = value
     return kept.tobytes() if len(kept) or any(kept.get_ifd(place) for place in PLACES) else b""
-
-
-def _geo(tags: Any) -> Iterator[tuple[int, int, int, Any]]:
-    for code in sorted(GEO & set(tags)):
-        value = tags[code]
-        count = len(value) + 1 if isinstance(value, str) else len(value) if isinstance(value, tuple) else 1
-        yield code, tags.tagtype[code], count, value
 
 
 def exif_of_result(metadata: Metadata, size: tuple[int, int], notes: list[str]) -> Any:
@@ -148,12 +146,12 @@ def exif_of_result(metadata: Metadata, size: tuple[int, int], notes: list[str]) 
 
 
 def xmp_of_result(metadata: Metadata) -> bytes:
-    """The packet with its orientation set right."""
+    """The XMP packet with its orientation set to upright."""
     return re.sub(rb'(tiff:Orientation(?:="|>))\d', rb"\g<1>1", metadata.xmp)
 
 
 def tiff_tags(metadata: Metadata, exif: Any) -> list[tuple[int, int, int | None, Any, bool]]:
-    """For tifffile: describing tags, XMP, GeoTIFF's."""
+    """Extra tags for tifffile: describing tags, XMP, GeoTIFF's."""
     texts = [(c, 2, None, v) for c, v in exif.items() if c in DESCRIBING and isinstance(v, str) and v.isascii()]
     packet = xmp_of_result(metadata)
     packets = [(XMP, 1, len(packet), packet)] if packet else []
@@ -161,17 +159,15 @@ def tiff_tags(metadata: Metadata, exif: Any) -> list[tuple[int, int, int | None,
 
 
 def add_ifds(path: Path, exif: Any) -> None:
-    """Give a TIFF of one page the directories EXIF and GPS, which tifffile does not write: appended, and pointed to."""
+    """Append the directories EXIF and GPS, which tifffile does not write, to a TIFF of one page."""
     from PIL import TiffImagePlugin
 
     with path.open("r+b") as stream:
         head = stream.read(8)
         if head[:4] != b"II*\0":
             return  # over 4 GB
-        start = int.from_bytes(head[4:], "little")
-        stream.seek(start)
-        count = int.from_bytes(stream.read(2), "little")
-        entries: list[bytes] = [stream.read(12) for _ in range(count)]
+        stream.seek(int.from_bytes(head[4:], "little"))
+        entries = [stream.read(12) for _ in range(int.from_bytes(stream.read(2), "little"))]
         for place in PLACES:
             if not exif.get_ifd(place):
                 continue
@@ -182,22 +178,22 @@ def add_ifds(path: Path, exif: Any) -> None:
             stream.write(directory.tobytes(at))
             entries.append(struct.pack("<HHII", place, 4, 1, at))
         at = _end(stream)
-        by_code = sorted((int.from_bytes(entry[:2], "little"), entry) for entry in entries)
-        stream.write(struct.pack("<H", len(entries)) + b"".join(entry for _, entry in by_code) + bytes(4))
+        entries.sort(key=lambda entry: int.from_bytes(entry[:2], "little"))  # by tag
+        stream.write(struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4))
         stream.seek(4)
         stream.write(struct.pack("<I", at))
 
 
 def _end(stream: BinaryIO) -> int:
-    """The end of a file, at an even place."""
+    """Move to the end of a file, at an even offset."""
     at = stream.seek(0, 2)
     return at + stream.write(bytes(at % 2))
 
 
 def png_with(data: bytes, icc: bytes | None, exif: bytes, xmp: bytes) -> list[bytes | memoryview]:
-    """A PNG of an encoder that knows of pixels only, with profile, EXIF and XMP after its header (PNG 3, 11.3).
+    """Insert profile, EXIF and XMP after the header of a PNG (PNG 3, 11.3).
 
-    In parts to be written one after another, none of which is a copy of the pixels.
+    Returns parts to be written one after another; none is a copy of the pixels.
     """
     chunks = [(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))] if icc else []
     chunks += [(b"eXIf", exif.removeprefix(b"Exif\0\0"))] if exif else []

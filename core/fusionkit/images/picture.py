@@ -1,7 +1,7 @@
 """An image read from a file, and the arithmetic between stored values and [0, 1]."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -9,16 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from .metadata import NO_METADATA, Metadata
 
-__all__ = [
-    "Array",
-    "Depth",
-    "Picture",
-    "Range",
-    "Span",
-    "from_unit",
-    "own_span",
-    "to_unit",
-]
+__all__ = ["Array", "Depth", "Picture", "Range", "Span", "from_unit", "own_span", "to_unit"]
 
 Array = NDArray[Any]
 Depth = Literal["8", "16", "float"]
@@ -43,7 +34,7 @@ DTYPE: dict[Depth, Any] = {"8": np.uint8, "16": np.uint16, "float": np.float32}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Picture:
-    """An image with what its file says beside the pixels; `np.asarray(picture)` gives the stored values.
+    """An image with the colour profile and metadata of its file; `np.asarray(picture)` gives the stored values.
 
     values: (H, W, 1) or (H, W, 3), float32 in [0, 1], or any other type: stored values. depth: of a sample in the file.
     span: the stored values that 0 and 1 stand for. alpha: (H, W) in [0, 1], not premultiplied. icc: the colour profile.
@@ -57,7 +48,7 @@ class Picture:
     icc: bytes | None = None
     name: str = ""
     format: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     turned: bool = False
     metadata: Metadata = NO_METADATA
 
@@ -82,9 +73,9 @@ class Picture:
         return int(self.values.shape[2])
 
     def stored(self, depth: Depth | None = None, span: Span | None = None) -> Array:
-        """(H, W, 1 or 3) in the type of a depth, by default the picture's own; span: the values of black and white.
+        """Stored values (H, W, 1 or 3) at a depth, by default the picture's own.
 
-        Of another depth than the picture's, black and white are by default the ends of its type.
+        span: the values of black and white; by default the picture's, and at another depth the ends of its type.
         """
         depth = depth or self.depth
         span = span or (self.span if depth == self.depth else (0.0, PEAK[depth]))
@@ -123,10 +114,7 @@ class Picture:
 
 
 def robust_span(values: Array) -> Span | None:
-    """Minimum and maximum, or the 0.1 and 99.9 % percentiles where those stray far (dead pixels).
-
-    None for a constant image.
-    """
+    """Minimum and maximum, or the 0.1 and 99.9 % percentiles where those stray far (dead pixels); None if equal."""
     flat = values.reshape(-1)
     flat = flat[:: max(1, flat.size // SAMPLE)]
     low, high = (float(v) for v in np.percentile(flat, TAILS))
@@ -146,8 +134,8 @@ def own_span(values: Array, full: Span) -> Span:
 
 def to_unit(values: Array, span: Span) -> Array:
     """Stored values -> float32 in [0, 1]."""
-    if values.dtype in (np.uint8, np.uint16) and values.size > TABLED:  # each stored value once
-        table = to_unit(np.arange(int(PEAK["8" if values.dtype == np.uint8 else "16"]) + 1, dtype=values.dtype), span)
+    if values.dtype in (np.uint8, np.uint16) and values.size > TABLED:  # scale each stored value once
+        table = to_unit(np.arange(np.iinfo(values.dtype).max + 1).astype(values.dtype), span)
         pixels = np.empty(values.shape, np.float32)
         for rows in _blocks(values):  # an index takes eight bytes
             np.take(table, values[rows], out=pixels[rows], mode="clip")

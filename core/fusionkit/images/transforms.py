@@ -1,4 +1,4 @@
-"""How the sources of a rig lie towards each other, in a file: found once, applied to any number of pairs."""
+"""Transforms of sources in a file: found once, applied to any number of image pairs."""
 
 import json
 from collections.abc import Sequence
@@ -20,23 +20,23 @@ Row = tuple[Number, Number, Number]
 
 
 class Transform(Options):
-    """Of one source: pixels of the reference, from its centre, x to the right and y down, to pixels of the source."""
+    """Maps pixels of the reference, from its centre, x to the right and y down, to pixels of one source."""
 
     source: int = Field(ge=1)
     matrix: tuple[Row, Row]
 
 
 class Transforms(Options):
-    """What a file holds: number of the reference from 1, size (width, height) it was found at, the transforms."""
+    """Transforms of one file. reference: its number, from 1; size: (width, height) of the images they were found on."""
 
     reference: int = Field(ge=1)
     size: tuple[PositiveInt, PositiveInt]
     transforms: tuple[Transform, ...]
 
     def matrix(self, source: int, reference: int, size: tuple[int, int]) -> list[list[float]] | None:
-        """That of source `source` (from 0) in images of (height, width); None where the file has none.
+        """The transform of `source` (from 0) for images of `size` (height, width); None where the file has none.
 
-        Images of another size are the same picture in another resolution: one factor for both sides, to 1 %.
+        Images of another size must have the same shape to 1 %; shifts are scaled. Raises InputError.
         """
         if reference + 1 != self.reference:
             raise InputError(
@@ -47,7 +47,7 @@ class Transforms(Options):
         if abs(width / height - 1) > 0.01:
             raise InputError(
                 f"the transforms were found on images of {self.size[0]}x{self.size[1]}, these are {size[1]}x{size[0]}, "
-                "of another shape; find them anew"
+                "of another shape; find the transforms again"
             )
         for one in self.transforms:
             if one.source == source + 1:
@@ -56,7 +56,7 @@ class Transforms(Options):
 
 
 def read_transforms(path: Path) -> Transforms:
-    """The transforms in a file that `save_transforms` wrote."""
+    """Read a file that `save_transforms` wrote. Raises InputError."""
     check_regular(path, InputError, MOST_BYTES)
     try:
         return Transforms.model_validate_json(path.read_bytes())
@@ -67,7 +67,7 @@ def read_transforms(path: Path) -> Transforms:
 
 
 def save_transforms(path: Path, aligned: Sequence[dict[str, Any]]) -> None:
-    """Write what the stage `align` found, as a manifest records it; nothing found is an error."""
+    """Write the transforms that the stage `align` recorded. Raises OutputError where there are none."""
     found = [row for row in aligned if row["matrix"] is not None]
     if not found:
         raise OutputError(f"{path}: not written: no source was moved, so there is no transform to save")

@@ -1,4 +1,4 @@
-"""Types of the choices that `fuse` and `Pipeline` take as keywords: the fields of `PipelineConfig`."""
+"""Types of the keywords of `fuse` and `Pipeline`: the fields of `PipelineConfig`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ Named: TypeAlias = str | Table | Choice  # "NAME", {"name": "NAME", OPTION: VALU
 
 
 class Choices(TypedDict, total=False):
-    """Fields of `PipelineConfig`, and options of a part beside it (prior_options={"weight": 0.3})."""
+    """Fields of `PipelineConfig`, and options of its parts (prior_options={"weight": 0.3})."""
 
     prior: Named | Prior
     prior_options: Table
@@ -40,7 +40,7 @@ class Choices(TypedDict, total=False):
 
 
 class AllChoices(Choices, total=False):
-    """`Choices` of a task or a preset, and the device: the keywords of `fuse`."""
+    """Keywords of `fuse`: `Choices`, task, preset and device."""
 
     task: str | None
     preset: str | Path | None

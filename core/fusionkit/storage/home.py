@@ -1,4 +1,4 @@
-"""Where fusionkit keeps what is its own: $FUSIONKIT_HOME, else the platform's folder for caches."""
+"""The folder for weights and caches: $FUSIONKIT_HOME, else the platform's folder for caches."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ HOME_VARIABLE = "FUSIONKIT_HOME"
 
 
 def home_folder() -> Path:
-    """The folder; it need not be there."""
+    """The folder, which may not exist yet."""
     home = os.environ.get(HOME_VARIABLE)
     if home:
         return Path(home)

@@ -1,4 +1,4 @@
-"""The outcome of a task, and the one way to try a task: whatever goes wrong in one stops no other."""
+"""Outcomes of tasks; a task that fails stops no other."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Stopped(SystemExit):
 
 
 class Task(Protocol):
-    """A pair, a shard, a segment: anything with a name."""
+    """A pair, a shard or a segment."""
 
     @property
     def key(self) -> str:
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def attempt(work: Callable[[AnyTask], Outcome], task: AnyTask) -> Outcome:
-    """The outcome of work(task), or one line on the exception that it raised."""
+    """Run work(task); an exception becomes a failed outcome with one line."""
     start = time.perf_counter()
     try:
         outcome = work(task)

@@ -1,1 +1,1 @@
-"""Video: streams of frames that belong together by their times, fused shot by shot; needs the extra `video` (PyAV)."""
+"""Video: frames of several streams, matched by their times and fused shot by shot. Needs the extra `video` (PyAV)."""

@@ -1,8 +1,9 @@
-"""The plan of a video: its streams, and where shots and segments begin."""
+"""The plan of a video: its streams, and the beginnings of its shots and segments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,13 @@ from .streams import Frame, Stream
 
 __all__ = ["PARTS", "Segment", "Video", "picture_of", "plan_video"]
 
-CUT, THUMBNAIL = 0.2, 16  # a frame whose thumbnail of this side changed by so much on average begins a new shot
-PARTS = ".nut"  # container of segments: keeps times and codecs as they are
+CUT, THUMBNAIL = 0.2, 16  # mean change of a thumbnail of this side that begins a new shot
+PARTS = ".nut"  # container of segments, which keeps times and codecs
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Frames of the reference from `start` to before `stop`, seconds; shots: times before it at which one begins."""
+    """Frames of the reference from `start` to before `stop`, seconds; shots: beginnings of shots before `stop`."""
 
     number: int
     start: float
@@ -38,7 +39,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Video:
-    """A job: streams, index of the reference, the result's path, options, codec, segments."""
+    """The job of fusing streams; reference: index of its stream."""
 
     streams: tuple[Stream, ...]
     reference: int
@@ -59,7 +60,7 @@ class Video:
 
 
 def plan_video(pipeline: Pipeline, sources: Sequence[Path], output: Path, options: VideoOptions, force: bool) -> Video:
-    """Open the streams, choose the reference, read its times once to find its shots."""
+    """Open the streams, choose the reference, and read it once to find its shots."""
     if len(sources) < 2:
         raise InputError("one video is nothing to fuse; give two or more of one scene")
     check_place(output, sources, replaceable=force)
@@ -79,16 +80,17 @@ def plan_video(pipeline: Pipeline, sources: Sequence[Path], output: Path, option
     if any(stream.live for stream in streams):
         return replace(video, segments=(Segment(0, 0.0, float("inf"), (0.0,), video.folder / f"00000{PARTS}"),))
     shots, last = _survey(streams[reference])
-    edges = [*np.arange(0.0, last, options.segment)[: max(1, int(np.ceil(last / options.segment)))], last + 1.0]
+    count = max(1, ceil(last / options.segment))
+    edges = [*(number * options.segment for number in range(count)), last + 1.0]
     segments = tuple(
-        Segment(i, float(a), float(b), tuple(t for t in shots if t < b), video.folder / f"{i:05d}{PARTS}")
+        Segment(i, a, b, tuple(t for t in shots if t < b), video.folder / f"{i:05d}{PARTS}")
         for i, (a, b) in enumerate(pairwise(edges))
     )
     return replace(video, segments=segments)
 
 
 def _survey(stream: Stream) -> tuple[list[float], float]:
-    """Times at which shots begin, and the last frame's; one frame in memory."""
+    """Times of the first frame of each shot, and of the last frame."""
     shots, before, last = [0.0], None, 0.0
     for frame in stream.frames():
         small = frame.values[:: max(1, stream.height // THUMBNAIL), :: max(1, stream.width // THUMBNAIL)]

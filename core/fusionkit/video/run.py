@@ -1,8 +1,8 @@
 """Fusing video: frames of one moment, shot by shot, in segments that are resumed and shared between processes.
 
-Range, noise, alignment and kind of scene are fixed on a shot's first frame; the tone's curve and what counts as hot are
-running averages over the frames before, so that nothing flickers. A segment begins with a few frames before its own, so
-that results do not depend on where segments begin or who makes them.
+Range, noise, alignment and kind of scene are fixed on a shot's first frame; the tone's curve and the level of heat are
+running averages, so that nothing flickers. A segment warms up on a few earlier frames, so that results do not depend on
+where segments begin or which process makes them.
 """
 
 import shutil
@@ -39,7 +39,7 @@ def fuse_video(
     the result.
     """
     began, ledger, said, total = time.monotonic(), _opened(pipeline, video, force=force), set[str](), Counter[str]()
-    work = partial(attempt, partial(_fuse_new, pipeline, video, ledger))
+    work = partial(attempt, partial(_fuse, pipeline, video, ledger))
     outcomes = map(ledger.settle, (engine or SerialEngine()).map(work, video.segments))
     for number, outcome in enumerate(outcomes, 1):
         total.update(outcome.counts)
@@ -61,7 +61,7 @@ def fuse_video(
 
 
 def _opened(pipeline: Pipeline, video: Video, *, force: bool) -> Ledger:
-    """The journal of the segments; those of another method, other sources or a forced run are removed."""
+    """The journal of the segments; segments of another method or other sources are removed, or all with `force`."""
     files = [Path(stream.source) for stream in video.streams]
     states = [[file.stat().st_size, file.stat().st_mtime_ns] if file.exists() else str(file) for file in files]
     method = digest(pipeline.method(), states, video.options.model_dump(mode="json"), video.codec)
@@ -77,23 +77,17 @@ def _opened(pipeline: Pipeline, video: Video, *, force: bool) -> Ledger:
     return ledger
 
 
-def _fuse_new(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) -> Outcome:
+def _fuse(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) -> Outcome:
     """Fuse a segment, unless it is finished."""
     if ledger.finished(segment.key, (), segment.path):
         return Outcome(segment.key, "skipped")
-    return _fuse(pipeline, video, segment)
-
-
-def _fuse(pipeline: Pipeline, video: Video, segment: Segment) -> Outcome:
     begin = max([t for t in segment.shots if t <= segment.start], default=0.0)
     warm = max(begin, segment.start - WARM / video.streams[video.reference].rate)
     shot, count, alone = Shot(), 0, 0
     notes: dict[str, None] = {}
-    if begin < warm:  # values that are fixed for the whole shot are found on its first frame
-        frames = next((f for f in _moments(video, begin) if None not in f), None)
-        if frames is not None:
-            _fused(pipeline, video, frames, shot)
-            shot.settle()
+    if begin < warm and (frames := next((f for f in _moments(video, begin) if None not in f), None)):
+        _fused(pipeline, video, frames, shot, {})  # fixes the values of the whole shot on its first frame
+        shot.settle()
     cuts = {t for t in segment.shots if t > begin}
     with stage(segment.path) as staged, Writer(staged.temporary, video) as writer:
         try:
@@ -116,16 +110,14 @@ def _fuse(pipeline: Pipeline, video: Video, segment: Segment) -> Outcome:
                 raise  # Ctrl-C ends a live stream, whose frames are kept
         if not count:
             raise InputError(f"no frames of one moment within {video.within:.3f} s; say more by `match_within`")
-    counts = {"frames": count, "alone": alone}
-    output = {"path": str(segment.path), "bytes": staged.temporary.stat().st_size}
-    record = {"sources": [], "output": output, **counts}
-    return Outcome(
-        segment.key, notes=tuple(notes), output=str(video.output), staged=staged, record=record, counts=counts
-    )
+    counts, size = {"frames": count, "alone": alone}, staged.temporary.stat().st_size
+    record = {"sources": [], "output": {"path": str(segment.path), "bytes": size}, **counts}
+    told, output = tuple(notes), str(video.output)
+    return Outcome(segment.key, notes=told, output=output, staged=staged, record=record, counts=counts)
 
 
 def _moments(video: Video, start: float) -> Iterator[tuple[Frame | None, ...]]:
-    """For each frame of the reference, the nearest of every other stream; None where none is near enough."""
+    """For each frame of the reference, the nearest frame of every other stream; None where it is not near enough."""
     others = {
         i: _Nearest(stream.frames(max(0.0, start - 2 * video.within)))
         for i, stream in enumerate(video.streams)
@@ -137,7 +129,7 @@ def _moments(video: Video, start: float) -> Iterator[tuple[Frame | None, ...]]:
 
 
 class _Nearest:
-    """The frame of a stream nearest to each of growing times; two are held."""
+    """Finds the frame of a stream nearest to each of growing times; holds two frames."""
 
     def __init__(self, frames: Iterator[Frame]) -> None:
         self._frames = frames
@@ -151,24 +143,18 @@ class _Nearest:
 
 
 def _fused(
-    pipeline: Pipeline,
-    video: Video,
-    frames: Sequence[Frame | None],
-    shot: Shot,
-    notes: dict[str, None] | None = None,
+    pipeline: Pipeline, video: Video, frames: Sequence[Frame | None], shot: Shot, notes: dict[str, None]
 ) -> Array:
-    """The fused frame in the reference's stored values."""
+    """Fuse frames into the reference's stored values; adds to `notes`."""
     pictures = []
     for i, frame in enumerate(frames):
         assert frame is not None
-        name = f"stream {i + 1}"
-        picture = picture_of(frame, name)
+        picture = picture_of(frame, f"stream {i + 1}")
         if picture.depth == "16":
             span = shot.memory.once(f"span {i}", partial(own_span, frame.values, picture.span))
             picture = replace(picture, span=span)
         pictures.append(picture)
     found = pipeline.fuse_pictures(pictures, reference=video.reference, shot=shot).picture
-    if notes is not None:
-        notes.update(dict.fromkeys(found.notes))
+    notes.update(dict.fromkeys(found.notes))
     depth: Depth = "16" if video.codec == "ffv1" and found.depth == "16" else "8"
     return from_unit(found.pixels, depth, found.span if depth == "16" else (0.0, 255.0))

@@ -1,6 +1,7 @@
-"""Frames of a video with their times, through PyAV."""
+"""Frames of a video and their times, through PyAV."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,9 +13,9 @@ from ..errors import ImageReadError
 from ..images.picture import Array
 from .options import address
 
-__all__ = ["Frame", "Stream", "av"]
+__all__ = ["Frame", "Stream", "av", "pixel_format"]
 
-BACK = 1.0  # seconds before a time at which decoding begins, so that a rounded key frame is not missed
+BACK = 1.0  # seconds that decoding begins earlier, so that a rounded key frame is not missed
 
 
 def av() -> Any:
@@ -36,7 +37,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Stream:
-    """A video stream that can be opened again and again. live: it cannot be gone back in, and has no known end."""
+    """A video stream, opened for each reading. live: it is not seekable and of unknown length."""
 
     source: str
     width: int
@@ -47,30 +48,26 @@ class Stream:
 
     @classmethod
     def of(cls, source: Path | str, live: bool) -> "Stream":
-        """The first video stream of a source. Raises ImageReadError."""
-        with _opened(source) as container:
-            stream = _video(container, source)
-            form, rate = stream.codec_context.format, stream.average_rate or stream.guessed_rate or Fraction(25)
-            deep = form is not None and form.components[0].bits > 8
-            context = stream.codec_context
+        """Describe the first video stream of a source. Raises ImageReadError."""
+        with _opened(source) as (_, stream):
+            context, rate = stream.codec_context, stream.average_rate or stream.guessed_rate or Fraction(25)
+            deep = context.format is not None and context.format.components[0].bits > 8
             return cls(address(source), context.width, context.height, float(rate), deep, live)
 
     def frames(self, start: float = 0.0) -> Iterator[Frame]:
-        """Frames from a time on, in order."""
-        with _opened(self.source) as container:
-            stream = _video(container, self.source)
+        """Frames from the time `start` on, in order."""
+        with _opened(self.source) as (container, stream):
             stream.thread_type = "AUTO"
             first = float((stream.start_time or 0) * stream.time_base)
             if start > BACK:
                 try:
                     container.seek(int((start - BACK + first) / stream.time_base), stream=stream)
                 except av().FFmpegError:
-                    container.seek(0)  # a sequence of images: from its beginning
+                    container.seek(0)  # a sequence of images
             number = 0
             try:
-                for frame in container.decode(stream):
-                    time = number / self.rate if frame.time is None else frame.time - first
-                    number += 1
+                for number, frame in enumerate(container.decode(stream), 1):
+                    time = (number - 1) / self.rate if frame.time is None else frame.time - first
                     if time >= start - 1e-6:
                         yield Frame(time, self._values(frame))
             except av().FFmpegError as error:
@@ -78,25 +75,29 @@ class Stream:
 
     def _values(self, frame: Any) -> Array:
         grey = len(frame.format.components) == 1
-        form = ("gray16le" if grey else "rgb48le") if self.deep else ("gray" if grey else "rgb24")
-        values: Array = frame.to_ndarray(format=form)
+        values: Array = frame.to_ndarray(format=pixel_format(self.deep, grey))
         turned = getattr(frame, "rotation", 0) or 0
         if turned % 90 == 0 and turned:
             values = np.ascontiguousarray(np.rot90(values, turned // 90))
         return values if values.ndim == 3 else values[:, :, None]
 
 
-def _opened(source: Path | str) -> Any:
+def pixel_format(deep: bool, grey: bool) -> str:
+    """FFmpeg's name of the samples of uint16 or uint8 arrays."""
+    return ("gray16le" if grey else "rgb48le") if deep else ("gray" if grey else "rgb24")
+
+
+@contextmanager
+def _opened(source: Path | str) -> Iterator[tuple[Any, Any]]:
+    """Open a source; yields its container and its first video stream."""
     text = address(source)
     how = {"format": "v4l2"} if text.startswith("/dev/video") else {}
     try:
-        return av().open(text, **how)
+        container = av().open(text, **how)
     except (av().FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageReadError(f"{text}: cannot be opened as video: {reason}") from None
-
-
-def _video(container: Any, source: Path | str) -> Any:
-    if not container.streams.video:
-        raise ImageReadError(f"{source}: holds no video")
-    return container.streams.video[0]
+    with container:
+        if not container.streams.video:
+            raise ImageReadError(f"{source}: holds no video")
+        yield container, container.streams.video[0]

@@ -1,7 +1,7 @@
-"""Encoding segments, and joining them into the result."""
+"""Encoding segments and joining them into the result."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -12,11 +12,11 @@ import numpy as np
 from ..images.picture import Array
 from ..storage.atomic import atomic_write
 from .plan import PARTS, Video
-from .streams import av
+from .streams import av, pixel_format
 
 __all__ = ["Writer", "join"]
 
-TICKS = 90_000  # time base of what is written
+TICKS = 90_000  # ticks a second in written files
 
 
 class Writer:
@@ -38,9 +38,9 @@ class Writer:
         self.container.close()
 
     def write(self, time: float, values: Array) -> None:
-        """One frame."""
-        deep, grey = values.dtype == np.uint16, values.shape[2] == 1
-        given = ("gray16le" if grey else "rgb48le") if deep else ("gray" if grey else "rgb24")
+        """Encode one frame."""
+        grey = values.shape[2] == 1
+        given = pixel_format(values.dtype == np.uint16, grey)
         frame = av().VideoFrame.from_ndarray(np.ascontiguousarray(values[:, :, 0] if grey else values), format=given)
         if self.stream is None:
             self._begin(values, given)
@@ -58,10 +58,8 @@ class Writer:
             stream = self.container.add_stream("ffv1", rate=rate)
             stream.pix_fmt = given if given in ("gray", "gray16le") else "gbrp16le" if given == "rgb48le" else "bgr0"
         else:
-            crf = str(self.video.options.crf)
-            stream = self.container.add_stream(
-                "libx264", rate=rate, options={"crf": crf, "preset": "veryfast", "bf": "0"}
-            )
+            options = {"crf": str(self.video.options.crf), "preset": "veryfast", "bf": "0"}
+            stream = self.container.add_stream("libx264", rate=rate, options=options)
             stream.pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
             context = stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
@@ -72,43 +70,28 @@ class Writer:
 
 
 def join(video: Video) -> None:
-    """The segments, packet by packet, beside the reference's sound and under its metadata."""
-    main = video.streams[video.reference]
+    """Copy the packets of the segments, and of the reference's sound and metadata, into the result."""
+    main, paths = video.streams[video.reference], [str(segment.path) for segment in video.segments]
     with atomic_write(video.output) as temporary, av().open(str(temporary), "w") as out:
-        sound = None if main.live else _sound(main.source)
-        with av().open(str(video.segments[0].path)) as first:
-            stream = out.add_stream_from_template(first.streams.video[0])
-        heard = None
-        if sound is not None:
-            with suppress(av().FFmpegError, ValueError, IndexError):  # none, or one that this container cannot hold
-                heard = out.add_stream_from_template(sound.streams.audio[0])
-            out.metadata.update({k: v for k, v in sound.metadata.items() if k not in ("encoder", "major_brand")})
-        queues = [_packets((segment.path for segment in video.segments), stream)]
-        if heard is not None:
-            queues.append(_packets([sound], heard))
+        with av().open(paths[0]) as first:
+            queues = [_packets(paths, out.add_stream_from_template(first.streams.video[0]))]
+        with suppress(av().FFmpegError, OSError, ValueError, IndexError):  # no sound, or none that the container holds
+            if not main.live:
+                with av().open(main.source) as source:
+                    kept = {k: v for k, v in source.metadata.items() if k not in ("encoder", "major_brand")}
+                    out.metadata.update(kept)
+                    queues.append(_packets([main.source], out.add_stream_from_template(source.streams.audio[0])))
         for _, _, packet in heapq.merge(*queues, key=lambda item: item[:2]):
             out.mux(packet)
-        if sound is not None:
-            sound.close()
 
 
-def _sound(source: str) -> Any:
-    """The reference, opened, where it has sound or metadata."""
-    try:
-        return av().open(source)
-    except (av().FFmpegError, OSError):
-        return None
-
-
-def _packets(files: Any, stream: Any) -> Iterator[tuple[float, int, Any]]:
+def _packets(files: Sequence[str], stream: Any) -> Iterator[tuple[float, int, Any]]:
     """Packets for a stream of the result, by time."""
     for number, file in enumerate(files):
-        container = av().open(str(file)) if isinstance(file, Path) else file
-        inner = (container.streams.video if stream.type == "video" else container.streams.audio)[0]
-        for packet in container.demux(inner):
-            if packet.dts is not None:
-                time = float(packet.dts * packet.time_base)
-                packet.stream = stream
-                yield time, number, packet
-        if isinstance(file, Path):
-            container.close()
+        with av().open(file) as container:
+            inner = (container.streams.video if stream.type == "video" else container.streams.audio)[0]
+            for packet in container.demux(inner):
+                if packet.dts is not None:
+                    time = float(packet.dts * packet.time_base)
+                    packet.stream = stream
+                    yield time, number, packet

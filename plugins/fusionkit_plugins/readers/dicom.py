@@ -1,4 +1,4 @@
-"""DICOM. Needs pydicom; compressed pixels need the decoders that pydicom names."""
+"""Reader of DICOM. Needs pydicom; compressed pixels need the decoders that pydicom names."""
 
 from importlib import import_module
 from pathlib import Path
@@ -18,12 +18,12 @@ __all__ = ["DicomReader"]
 class DicomReader(Reader):
     """Frames in the units that the rescale slope and intercept give (Hounsfield units of CT); RGB as stored.
 
-    The file's window (centre and width, PS3.3 C.11.2.1.2) says what is black and white; without one, all frames'
-    common range does. MONOCHROME1 is turned round. Names and other data of patients are not carried to results.
+    The file's window (centre and width, PS3.3 C.11.2.1.2) states black and white; without one, the common range of all
+    frames does. MONOCHROME1 is inverted. Names and other data of patients are not carried to results.
     """
 
     def read(self, path: Path, max_pixels: int) -> list[Stored]:
-        """One picture a frame."""
+        """Return one picture per frame."""
         pydicom: Any = import_module("pydicom")
         data = pydicom.dcmread(path)
         if "PixelData" not in data:
@@ -33,10 +33,10 @@ class DicomReader(Reader):
         if kind not in ("MONOCHROME1", "MONOCHROME2", "RGB"):
             raise ImageReadError(f"{path}: pixels in {kind}; MONOCHROME1, MONOCHROME2 and RGB can be read")
         frames = data.pixel_array
+        frames = frames if frames.ndim == (4 if kind == "RGB" else 3) else frames[None]
+        names = [f"frame {i + 1}" for i in range(len(frames))] if len(frames) > 1 else [""]
         if kind == "RGB":
-            frames = frames if frames.ndim == 4 else frames[None]
-            return [Stored(f, format="DICOM", name=_name(i, len(frames))) for i, f in enumerate(frames)]
-        frames = frames if frames.ndim == 3 else frames[None]
+            return [Stored(f, format="DICOM", name=name) for f, name in zip(frames, names, strict=True)]
         slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
         if (slope, intercept) != (1, 0):
             frames = (frames * slope + intercept).astype(np.float32)
@@ -48,20 +48,16 @@ class DicomReader(Reader):
                 window=_window(data) if frames.dtype != np.uint8 and kind == "MONOCHROME2" else None,
                 series=frames,
                 format="DICOM",
-                name=_name(i, len(frames)),
+                name=name,
             )
-            for i, frame in enumerate(frames)
+            for frame, name in zip(frames, names, strict=True)
         ]
 
 
 def _window(data: Any) -> Span | None:
-    """The first window of a file, as values that are shown black and white."""
+    """Values of the first window of a file that are shown black and white."""
     center, width = data.get("WindowCenter"), data.get("WindowWidth")
     if center is None or width is None:
         return None
     center, width = (float(v[0] if hasattr(v, "__len__") and not isinstance(v, str) else v) for v in (center, width))
     return (center - width / 2, center + width / 2) if width > 0 else None
-
-
-def _name(index: int, count: int) -> str:
-    return f"frame {index + 1}" if count > 1 else ""

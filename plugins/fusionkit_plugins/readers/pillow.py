@@ -1,4 +1,4 @@
-"""What Pillow reads, and 16-bit colour PNG, which it would silently turn into 8 bits."""
+"""Reader of the formats that Pillow decodes, and of 16-bit colour PNG, which Pillow would reduce to 8 bits."""
 
 import re
 import warnings
@@ -17,7 +17,7 @@ __all__ = ["ORIENTATIONS", "PillowReader"]
 
 CODECS = "pip install 'imagefusionkit[codecs]'"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# what Pillow may decode: EPS and PDF would start other programs, and rarer formats are rarely tried
+# formats that Pillow may decode: EPS and PDF would start other programs, and rare formats are rarely tested
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 ORIENTATION_TAG = 274
@@ -38,7 +38,7 @@ class PillowReader(Reader):
     """PNG, JPEG, WebP, BMP, GIF, JPEG 2000 and Netpbm, upright, with alpha and profile. One picture a file."""
 
     def read(self, path: Path, max_pixels: int) -> list[Stored]:
-        """The picture."""
+        """Return the picture."""
         with path.open("rb") as stream:
             head = stream.read(26)
         deep = head.startswith(PNG_SIGNATURE) and len(head) > 25 and head[24] == 16 and head[25] != 0
@@ -46,26 +46,24 @@ class PillowReader(Reader):
 
 
 def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
-    """Refuse, before anything is decoded, what has too many pixels."""
+    """Refuse, before anything is decoded, an image of too many pixels."""
     if width * height > max_pixels:
-        raise ImageReadError(_too_large(path, f"{width}x{height}", max_pixels))
+        raise _too_large(path, f"{width}x{height}", max_pixels)
 
 
-def _too_large(path: Path, size: str, max_pixels: int) -> str:
-    return (
-        f"{path}: {size} is over the limit of {max_pixels} pixels (decompression bomb?); if it is genuine, raise "
-        "`max_pixels`"
-    )
+def _too_large(path: Path, size: str, most: int) -> ImageReadError:
+    hint = "(decompression bomb?); if it is genuine, raise `max_pixels`"
+    return ImageReadError(f"{path}: {size} is over the limit of {most} pixels {hint}")
 
 
 def read_pillow(path: Path, max_pixels: int) -> Stored:
-    """One file by Pillow."""
+    """Read one file with Pillow."""
     from PIL import Image, ImageOps
 
     notes: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own bomb warning and metadata complaints; sizes are checked below
-        # Pillow's own limit is the process's: it only ever rises, to what a caller allows, and never falls meanwhile
+        # the limit is one for the whole process, so it only rises
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or max_pixels, max_pixels)
         try:
             with Image.open(path, formats=FORMATS) as image:
@@ -74,7 +72,7 @@ def read_pillow(path: Path, max_pixels: int) -> Stored:
                     image.verify()  # checks every chunk's CRC, which loading does not
         except Image.DecompressionBombError as error:  # over twice its limit
             pixels = next(iter(re.findall(r"\d+", str(error))), "the image")
-            raise ImageReadError(_too_large(path, f"{pixels} pixels", max_pixels)) from None
+            raise _too_large(path, f"{pixels} pixels", max_pixels) from None
         with Image.open(path, formats=FORMATS) as image:
             frames = getattr(image, "n_frames", 1)
             if frames > 1 and image.format != "MPO":
@@ -90,7 +88,7 @@ def read_pillow(path: Path, max_pixels: int) -> Stored:
 
 
 def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | None]:
-    """A Pillow image -> stored values (H, W, 1 or 3) and alpha (H, W) or None."""
+    """Turn a Pillow image into stored values (H, W, 1 or 3) and alpha (H, W) or None."""
     mode = image.mode
     if mode in ("P", "PA"):
         image = image.convert("RGBA" if mode == "PA" or "transparency" in image.info else "RGB")
@@ -101,7 +99,10 @@ def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | No
     elif mode in ("La", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[mode])
     elif mode == "LAB":
-        image = _lab_to_rgb(image)
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
         notes.append("CIELAB converted to sRGB")
     elif mode in ("CMYK", "YCbCr", "HSV", "RGBX"):
         image = image.convert("RGB")
@@ -110,23 +111,14 @@ def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | No
     elif mode not in ("L", "LA", "RGB", "RGBA", "F", "I") and not mode.startswith("I;16"):
         raise ImageReadError(f"{path}: colour mode {mode} is not supported; save it as RGB or grey")
     values = np.array(image)
-    if values.dtype == np.int32 and values.min() >= 0 and values.max() <= 65535:
-        values = values.astype(np.uint16)
-    elif values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        values = values.astype(np.uint16)  # native byte order
+    counts = values.dtype == np.int32 and values.min() >= 0 and values.max() <= 65535
+    if counts or (values.dtype.kind == "u" and values.dtype.itemsize == 2):
+        values = values.astype(np.uint16)  # in native byte order
     if values.ndim == 2:
         return values[:, :, None], None
     if image.mode in ("LA", "RGBA"):
         return values[:, :, :-1], values[:, :, -1]
     return values, None
-
-
-def _lab_to_rgb(image: Any) -> Any:
-    from PIL import ImageCms
-
-    return ImageCms.profileToProfile(
-        image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
-    )
 
 
 def _read_png16(path: Path, max_pixels: int) -> Stored:
@@ -143,10 +135,7 @@ def _read_png16(path: Path, max_pixels: int) -> Stored:
     from PIL import Image
 
     notes: list[str] = []
-    with (
-        warnings.catch_warnings(),
-        Image.open(path, formats=FORMATS) as header,
-    ):  # metadata only: pixels would lose their depth
+    with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as header:  # pixels would lose their depth
         warnings.simplefilter("ignore")
         orientation, icc = header.getexif().get(ORIENTATION_TAG, 1), header.info.get("icc_profile")
         metadata = read_metadata(header, notes)

@@ -1,4 +1,4 @@
-"""Raw files of cameras, developed by LibRaw. Needs rawpy."""
+"""Reader of raw files of cameras, developed by LibRaw. Needs rawpy."""
 
 from importlib import import_module
 from pathlib import Path
@@ -12,13 +12,13 @@ __all__ = ["RawReader"]
 
 
 class RawReader(Reader):
-    """A raw file as 16-bit sRGB: the camera's white balance, no brightening of its own, upright.
+    """A raw file as upright 16-bit sRGB with the camera's white balance and without automatic brightening.
 
-    Bayer and X-Trans patterns are interpolated by LibRaw's default for them (AHD).
+    LibRaw's default (AHD) interpolates Bayer and X-Trans patterns.
     """
 
     def read(self, path: Path, max_pixels: int) -> list[Stored]:
-        """The picture."""
+        """Return the picture."""
         rawpy: Any = import_module("rawpy")
         with rawpy.imread(str(path)) as raw:
             check_pixels(path, raw.sizes.width, raw.sizes.height, max_pixels)

@@ -1,4 +1,4 @@
-"""What tifffile reads: TIFF of any depth; Pillow would make 8 bits of 16-bit colour, and show one page of several."""
+"""Reader of TIFF of any depth; Pillow would reduce 16-bit colour to 8 bits, and show one page of several."""
 
 import logging
 from collections.abc import Iterator
@@ -13,25 +13,26 @@ from fusionkit.errors import ImageReadError
 from fusionkit.images.metadata import Metadata, read_tiff_metadata
 from fusionkit.images.picture import Array
 
-from .pillow import CODECS, ORIENTATIONS, check_pixels, read_pillow
+from .pillow import CODECS, ORIENTATION_TAG, ORIENTATIONS, check_pixels, read_pillow
 
 __all__ = ["TiffReader"]
 
 MOST_PAGES = 10_000
+ICC, TOP = 34675, 281  # tags: colour profile, MaxSampleValue
 
 
 class TiffReader(Reader):
-    """TIFF of one page, 1 to 16 bits or float, grey or RGB, upright; other colours of 8 bits by way of Pillow."""
+    """TIFF of one page, 1 to 16 bits or float, grey or RGB, upright; Pillow reads other colours of 8 bits."""
 
     def read(self, path: Path, max_pixels: int) -> list[Stored]:
-        """The picture."""
+        """Return the picture."""
         return [_read_tiff(path, max_pixels)]
 
 
 def _read_tiff(path: Path, max_pixels: int) -> Stored:
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says of a damaged file, we say
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # our errors describe damaged files
     with tifffile.TiffFile(path) as tiff:
         full: list[Any] = [p for p in _pages(path, tiff) if not getattr(p, "is_reduced", False)]
         if len(full) != 1:
@@ -59,23 +60,18 @@ def _read_tiff(path: Path, max_pixels: int) -> Stored:
                 f"{path}: {codec} compression of {bits}-bit colour needs a codec; {CODECS}, or save it uncompressed"
             ) from None
         values, alpha, notes = _tiff_samples(path, page, values)
-        top: Any = page.tags.get("MaxSampleValue")
+        tags = {code: page.tags[code].value for code in (ICC, ORIENTATION_TAG, TOP) if code in page.tags}
         white = None
-        if values.dtype == np.uint16 and bits < 16:
-            white = float(2**bits - 1)
-        elif values.dtype == np.uint16 and top is not None:
-            white = float(np.max(top.value))
-        tag: Any = page.tags.get("Orientation")
-        orientation = int(tag.value) if tag is not None else 1
-        upright = ORIENTATIONS.get(orientation, ORIENTATIONS[1])
-        icc: Any = page.tags.get(34675)
-        turned = orientation != 1
+        if values.dtype == np.uint16 and (bits < 16 or TOP in tags):
+            white = float(2**bits - 1 if bits < 16 else np.max(tags[TOP]))
+        orientation = int(tags.get(ORIENTATION_TAG, 1))
+        upright, turned = ORIENTATIONS.get(orientation, ORIENTATIONS[1]), orientation != 1
         return Stored(
             upright(values),
             None if alpha is None else upright(alpha),
             white=white,
             inverted=kind == "MINISWHITE",
-            icc=bytes(icc.value) if icc is not None else None,
+            icc=bytes(tags[ICC]) if ICC in tags else None,
             format="TIFF",
             metadata=_metadata(path, notes, turned=turned),
             notes=tuple(notes),
@@ -86,13 +82,13 @@ def _read_tiff(path: Path, max_pixels: int) -> Stored:
 def _metadata(path: Path, notes: list[str], *, turned: bool) -> Metadata:
     metadata = read_tiff_metadata(path, notes)
     if turned and metadata.geo:
-        notes.append("its GeoTIFF tags are of the picture as it was stored, before it was turned, and were left out")
+        notes.append("its GeoTIFF tags describe the stored picture, before it was turned, and were left out")
         return replace(metadata, geo=())
     return metadata
 
 
 def _pages(path: Path, tiff: Any) -> Iterator[Any]:
-    """The pages; a file whose pages link in a circle has no end."""
+    """The pages of a file. Raises ImageReadError where they link in a circle."""
     seen = set[int]()
     for page in tiff.pages:
         if page.offset in seen or len(seen) >= MOST_PAGES:
@@ -102,7 +98,7 @@ def _pages(path: Path, tiff: Any) -> Iterator[Any]:
 
 
 def _tiff_samples(path: Path, page: Any, values: Array) -> tuple[Array, Array | None, list[str]]:
-    """A page's array -> (H, W, 1 or 3), alpha or None, notes."""
+    """Turn a page's array into values (H, W, 1 or 3), alpha or None, and notes."""
     if values.dtype == np.bool_ or page.bitspersample == 1:
         values = values.astype(np.uint8) * np.uint8(255)
     elif page.bitspersample < 8:
