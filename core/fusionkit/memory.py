@@ -11,7 +11,7 @@ except ImportError:  # Windows
 
 __all__ = ["free_memory", "keep_pages", "peak_memory_mb", "release_pages"]
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of mallopt, in malloc.h
 KEPT, MAPPED = 256 * 2**20, 2**30
 
 

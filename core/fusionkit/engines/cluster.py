@@ -38,7 +38,7 @@ class RayEngine:
     lost: Callable[[Any], Any]
 
     def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """As in `Engine.map`."""
+        """See `Engine.map`; results have the order of the tasks."""
         ray = self._ray()
         own = not ray.is_initialized()
         if own:

@@ -11,7 +11,7 @@ __all__ = ["TRIES", "Engine", "SerialEngine", "begin_worker", "worker_threads"]
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-TRIES = 3  # of a task whose process was killed
+TRIES = 3  # starts of a task whose process is killed
 
 
 class Engine(Protocol):
@@ -25,7 +25,7 @@ class SerialEngine:
     """Tasks one after another, in this process."""
 
     def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """As in `Engine.map`; the next task begins when its result is asked for."""
+        """See `Engine.map`; a task begins when its result is requested."""
         return map(work, tasks)
 
 

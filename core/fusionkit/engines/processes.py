@@ -45,7 +45,7 @@ class ProcessEngine:
     lost: Callable[[Any], Any]
 
     def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """As in `Engine.map`."""
+        """See `Engine.map`; results have the order of the tasks."""
         try:
             pickle.dumps(work)
         except Exception as error:  # objects of third parties may raise anything

@@ -26,7 +26,7 @@ def as_picture(image: HeldImage, name: str, expected: str = "") -> Picture:
     """
     if isinstance(image, Picture):
         return image
-    known = getattr(image, "picture", None)  # of a result of `fuse`, with depth and metadata
+    known = getattr(image, "picture", None)  # a result of `fuse` has depth and metadata
     if isinstance(known, Picture):
         return known
     if isinstance(image, np.ndarray):

@@ -34,10 +34,10 @@ PLACES = (EXIF_IFD, GPS_IFD)
 # description, make, model, resolution and its unit, time, artist, host, rating, copyright, Windows' texts
 DESCRIBING = {270, 271, 272, 282, 283, 296, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}
 WIDTH, HEIGHT, INTEROP = 40962, 40963, 40965
-GEO = {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}  # GeoTIFF, and what GDAL adds
-MOST_EXIF = 65_000  # bytes: what JPEG can hold
+GEO = {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}  # GeoTIFF, and tags that GDAL adds
+MOST_EXIF = 65_000  # bytes that a JPEG file can hold
 MAKER_NOTE = 37500
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # that have EXIF
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # formats with EXIF
 
 
 @dataclass(frozen=True)

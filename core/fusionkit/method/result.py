@@ -25,7 +25,7 @@ Kind = TypeVar("Kind", bound=HeldImage)
 
 @dataclass
 class Facts:
-    """What a result knows beside its pixels; `Fused` describes the fields."""
+    """Notes, reference, timings and records of a result; `Fused` describes the fields."""
 
     notes: list[str] = field(default_factory=list)
     reference: int = -1
@@ -39,7 +39,7 @@ class Fused(Generic[Kind]):
     """A result of `fuse`, `Pipeline.run` or `Pipeline.fuse_pictures`.
 
     It is a numpy array for paths and arrays, a tensor for tensors, a PIL image for PIL images. Pickles and deep copies
-    keep all that it knows.
+    keep all attributes.
 
     notes: decisions made for the user, one line each. reference: index of the reference source, from 0; for a batch, of
     the first image's. seconds: of each stage; empty where they were not measured. evaluations: number of network
@@ -142,7 +142,7 @@ class FusedTensor(Fused[Tensor], Tensor):
 class FusedArray(Fused[Array], np.ndarray):
     """An array (H, W), (H, W, 1) or (H, W, 3) of the reference's type; (H, W, 4) where the reference array had alpha.
 
-    Views and copies know what it knows; results computed from it are plain arrays. `save` writes the alpha of files.
+    Views and copies keep its attributes; results computed from it are plain arrays. `save` writes the alpha of files.
     """
 
     @classmethod
@@ -179,7 +179,7 @@ class FusedArray(Fused[Array], np.ndarray):
 
 
 class FusedImage(Image.Image, Fused[Image.Image]):  # type: ignore[misc]  # `save` is PIL's
-    """A PIL image that knows how it was made; PIL's own copies are plain images."""
+    """A PIL image with the attributes of a result; PIL's own copies are plain images."""
 
     @classmethod
     def _cast(cls, image: Image.Image) -> Self:

@@ -23,7 +23,7 @@ class Staged:
     path: Path
 
     def commit(self) -> None:
-        """Rename it to `path`, replacing what was there."""
+        """Rename it to `path`, replacing a file of that name."""
         try:
             self.temporary.replace(self.path)
         except OSError as error:

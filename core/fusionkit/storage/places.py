@@ -107,7 +107,7 @@ def store(path: Path, address: str) -> None:
 
 
 def _split(address: str) -> tuple[str, str]:
-    """Bucket, as scheme://name, and key; an empty bucket for what is a path."""
+    """Bucket, as scheme://name, and key; a path has an empty bucket."""
     found = REMOTE.match(address)
     return (f"{found[1]}://{found[2]}", found[3]) if found else ("", address)
 

@@ -18,6 +18,6 @@ def check_regular(path: Path, error: type[FusionkitError], most: int | None = No
     except (OSError, ValueError):
         return
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-        raise error(f"{path}: is a pipe or a device, not a file; copy what it gives into a file first")
+        raise error(f"{path}: is a pipe or a device, not a file; copy its contents into a file first")
     if most is not None and status.st_size > most:
         raise error(f"{path}: has {status.st_size} bytes, more than such a file can have ({most})")
