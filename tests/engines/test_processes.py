@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fusionkit.engines.engine import TRIES, SerialEngine
-from fusionkit.engines.processes import ProcessEngine
+from fusionkit.engines.processes import ProcessEngine, _Pending
 from fusionkit.errors import OptionError
 from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
@@ -86,3 +86,9 @@ def test_a_folder_by_two_processes_is_that_by_one(tmp_path):
         2,
     )
     assert "3 finished before, 1 failed" in again.stdout
+
+
+def test_a_task_cancelled_with_its_broken_pool_is_started_again():
+    future = Future()
+    future.cancel()
+    assert not _Pending("task", future).finished

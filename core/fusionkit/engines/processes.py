@@ -29,7 +29,8 @@ class _Pending:
 
     @property
     def finished(self) -> bool:
-        return self.future is not None and self.future.done() and self.future.exception() is None
+        future = self.future
+        return future is not None and future.done() and not future.cancelled() and future.exception() is None
 
 
 @dataclass(frozen=True)
