@@ -430,7 +430,7 @@ def fusionkit_priors():
         (folder.parent / "__init__.py").touch()
         for suffix in (".safetensors", ".json"):
             shutil.copy(get_weights("learned-rendered").file.path.with_suffix(suffix), folder / f"theirs{suffix}")
-        monkeypatch.setattr("fusionkit.registry.loading._allowed", lambda entry, restriction: True)
+        monkeypatch.delenv("FUSIONKIT_PLUGINS", raising=False)
         get_registry.cache_clear()
         try:
             assert get_weights("theirs").shipped
