@@ -5,14 +5,12 @@ A kind of scene is added by a row here; where its evidence is a new one, by a st
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import and_
 from typing import TYPE_CHECKING, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from .numerics.choice import subsample
+if TYPE_CHECKING:  # the command line reads the table, and imports no torch for it
+    from torch import Tensor
 
 __all__ = ["SCENE_KINDS", "Scene", "SceneChoice", "SceneKind", "recognise"]
 
@@ -27,12 +25,17 @@ class Statistics:
     colored: which sources have colour.
     """
 
-    def __init__(self, lumas: Sequence[Tensor], colored: Sequence[bool]) -> None:
+    def __init__(self, lumas: "Sequence[Tensor]", colored: Sequence[bool]) -> None:
+        from .numerics.choice import subsample
+
         self._few = [subsample(y) for y in lumas]
         self.all_colored, self._one_kind = all(colored), all(colored) or not any(colored)
 
     @cached_property
-    def _small(self) -> Tensor:
+    def _small(self) -> "Tensor":
+        import torch
+        import torch.nn.functional as F
+
         return torch.cat([F.interpolate(y, size=(THUMBNAIL, THUMBNAIL), mode="area") for y in self._few]).flatten(1)
 
     @cached_property
@@ -43,12 +46,12 @@ class Statistics:
             return 1.0
         ranks = rows.argsort(1).argsort(1).float()
         constant = bool((rows.amax(1) == rows.amin(1)).any())
-        return 0.0 if constant else float(torch.corrcoef(ranks)[0, 1:].amin())
+        return 0.0 if constant else float(ranks.corrcoef()[0, 1:].amin())
 
     @property
     def scanned(self) -> bool:
         """Whether much is black in all sources, and they agree where."""
-        black = torch.stack([y < BLACK for y in self._few]).all(0).float().mean()
+        black = reduce(and_, (y < BLACK for y in self._few)).float().mean()
         return bool(black > BLACK_SHARE and self.order > BLACK_ORDER)
 
     @property
@@ -66,16 +69,17 @@ class Statistics:
 class SceneKind:
     """One kind of scene.
 
-    name: as options call it. title: as people call it. task: the task that serves it. shows: whether statistics of
-    sources are of this kind; the first row of the table that says so is taken. evidence: the strategy by which
-    `em_tv` tells who explains a pixel. tone: the look that results get by default. chroma: whose colour a result
-    takes, mixed by strength, or of the source with the nearest luma. audit: metrics of the audit that say how such
-    a fusion went, with their words on a contact sheet.
+    name: as options call it. title: as people call it. task: the task that serves it. about: how that task fuses, in
+    one sentence. shows: whether statistics of sources are of this kind; the first row of the table that says so is
+    taken. evidence: the strategy by which `em_tv` tells who explains a pixel. tone: the look that results get by
+    default. chroma: whose colour a result takes, mixed by strength, or of the source with the nearest luma. audit:
+    metrics of the audit that say how such a fusion went, with their words on a contact sheet.
     """
 
     name: str
     title: str
     task: str
+    about: str
     shows: Callable[[Statistics], bool]
     evidence: str
     tone: Literal["faithful", "vivid"] = "faithful"
@@ -90,6 +94,7 @@ SCENE_KINDS: dict[str, SceneKind] = {
             name="contrast",
             title="scans or spectral bands",
             task="medical",
+            about="Bands of frequencies by their energy, nothing outside the sources' range",
             shows=lambda found: found.scanned or (found.all_colored and not found.same_light),
             evidence="contrast",
             audit={"kept_others": "first kept", "kept_reference": "reference kept", "halo": "halo %"},
@@ -98,6 +103,7 @@ SCENE_KINDS: dict[str, SceneKind] = {
             name="exposure",
             title="exposures",
             task="mef",
+            about="What is well exposed, by a network; no dark rims around bright windows",
             shows=lambda found: found.same_light and found.apart,
             evidence="exposure",
             audit={"rescued": "rescued", "rims": "rims %"},
@@ -106,6 +112,7 @@ SCENE_KINDS: dict[str, SceneKind] = {
             name="focus",
             title="focus settings",
             task="mff",
+            about="What is in focus, by a network; borders are joined band by band",
             shows=lambda found: found.same_light,
             evidence="focus",
             chroma="nearest",
@@ -115,6 +122,7 @@ SCENE_KINDS: dict[str, SceneKind] = {
             name="heat",
             title="infrared and visible",
             task="ivif",
+            about="Hot objects as bright as in the infrared, everything else as in the visible image, edges of both",
             shows=lambda found: True,
             evidence="heat",
             tone="vivid",
@@ -132,7 +140,7 @@ else:
     SceneChoice = Literal["auto", *SCENE_KINDS]  # an option's values: recognised, or a kind
 
 
-def recognise(lumas: Sequence[Tensor], colored: Sequence[bool]) -> Scene:
+def recognise(lumas: "Sequence[Tensor]", colored: Sequence[bool]) -> Scene:
     """The kind of one scene, from its sources' luma (1, 1, H, W), and which of them have colour."""
     found = Statistics(lumas, colored)
     return next(kind.name for kind in SCENE_KINDS.values() if kind.shows(found))

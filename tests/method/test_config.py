@@ -1,5 +1,8 @@
 """Presets, and the choices that the released RFfusion needs beside its plug-ins."""
 
+import tomllib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +12,9 @@ from fusionkit.errors import OptionError
 from fusionkit.method.choice import Choice, merge_choices
 from fusionkit.method.config import PipelineConfig, make_config
 from fusionkit.method.pipeline import Pipeline
-from fusionkit.method.presets import choose, load_preset, preset_names
+from fusionkit.method.presets import choose, load_preset, load_task, preset_names, task_names, task_text
 from fusionkit.registry.loading import get_registry
+from fusionkit.scene import SCENE_KINDS
 from harness import run_cli
 
 BASE = {"prior": "em_tv", "prior_options": {"lit": 0.3}, "sampler": {"steps": 2}, "seed": 1}
@@ -60,6 +64,17 @@ class TestMerging:
         assert choose(task, None, {"prior": "focus"}).prior.options == {}
         fused = fusionkit.fuse(*scene, task=task, backbone="identity", device="cpu")
         assert fused.shape == scene[1].shape
+
+    def test_every_kind_of_scene_has_its_task(self, monkeypatch):
+        night = replace(
+            SCENE_KINDS["heat"], name="night", title="two cameras at night", task="nvf", about="By contrast"
+        )
+        monkeypatch.setitem(SCENE_KINDS, "night", night)
+        assert task_names() == ["ivif", "medical", "mef", "mff", "nvf"]
+        assert load_task("nvf") == {"prior": "imagefusionkit:em_tv", "prior_options": {"evidence": "night"}}
+        assert task_text("nvf").startswith("# Two cameras at night. By contrast.\n")
+        for task in ("ivif", "mef", "mff", "medical"):
+            assert tomllib.loads(task_text(task))["prior_options"] == load_task(task)["prior_options"]
 
     def test_an_unknown_task_lists_the_known(self, pair_files, tmp_path):
         done = run_cli("run", "--task", "video", *pair_files, "-o", tmp_path / "a.png")

@@ -1,4 +1,4 @@
-"""Options that several commands have, and what a shell completes them with. Imports nothing heavy."""
+"""Options that several commands share, with their completion in a shell. Imports nothing heavy."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,11 +6,17 @@ from typing import Annotated
 
 import typer
 
+from ..method.presets import task_names
+from ..scene import SCENE_KINDS
+
 __all__ = ["Device", "Force", "Machine", "Preset", "Set", "Task", "plugins_completion"]
 
 
+TASKS = ", ".join(f"{kind.task} ({kind.title})" for kind in SCENE_KINDS.values())
+
+
 def plugins_completion(kind: str) -> Callable[[str], list[str]]:
-    """Completes the name of a plug-in."""
+    """A function that completes the name of a plug-in."""
 
     def complete(incomplete: str) -> list[str]:
         from ..registry.loading import get_registry
@@ -21,8 +27,6 @@ def plugins_completion(kind: str) -> Callable[[str], list[str]]:
 
 
 def _tasks(incomplete: str) -> list[str]:
-    from ..method.presets import task_names
-
     return [name for name in task_names() if name.startswith(incomplete)]
 
 
@@ -36,8 +40,9 @@ def _presets(incomplete: str) -> list[str]:
 Task = Annotated[
     str | None,
     typer.Option(
-        help="ivif, mef, mff or medical: prior and options measured best for it; options given here override them.",
+        help=f"Prior and options measured best for a kind of scene: {TASKS}; options given here override them.",
         rich_help_panel="Method",
+        metavar="|".join(task_names()),
         autocompletion=_tasks,
     ),
 ]

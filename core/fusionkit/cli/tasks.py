@@ -4,6 +4,9 @@ from typing import Annotated
 
 import typer
 
+from ..method.presets import task_names, task_scene, task_text
+from ..registry.kinds import METHOD
+
 __all__ = ["app"]
 
 app = typer.Typer(help="List and show the tasks: what --task chooses.", no_args_is_help=True)
@@ -12,16 +15,12 @@ app = typer.Typer(help="List and show the tasks: what --task chooses.", no_args_
 @app.command("list")
 def list_tasks() -> None:
     """List the tasks, a line each."""
-    from ..method.presets import load_task, task_names, task_text
-
     for name in task_names():
-        about = task_text(name).partition("\n")[0].removeprefix("# ").partition(". ")[0]
-        typer.echo(f"{name:8} {about.rstrip('.')}: prior {load_task(name)['prior'].rpartition(':')[2]}")
+        scene = task_scene(name)
+        typer.echo(f"{name:8} {scene.title}: prior {METHOD['prior'].default}, evidence={scene.name}")
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="ivif, mef, mff or medical.")]) -> None:
+def show(name: Annotated[str, typer.Argument(help=f"{', '.join(task_names())}.")]) -> None:
     """Show what a task chooses, as TOML that --preset takes."""
-    from ..method.presets import task_text
-
     typer.echo(task_text(name).rstrip())

@@ -1,22 +1,21 @@
-"""Choices from names: shipped tasks and presets, TOML files, and what is chosen on top of them."""
+"""Choices from names: tasks, shipped presets and TOML files, and the choices that override them."""
 
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..errors import OptionError
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.shipped import shipped_folders
+from ..scene import SCENE_KINDS, SceneKind
 from ..storage.regular import check_regular
 from .choice import merge_choices
 from .config import PipelineConfig
 
-__all__ = ["choose", "load_preset", "load_task", "preset_names", "task_names", "task_text"]
+__all__ = ["choose", "load_preset", "load_task", "preset_names", "task_names", "task_scene", "task_text"]
 
 MOST_BYTES = 1_000_000  # of a preset
-_TASKS = resources.files("fusionkit") / "presets" / "tasks"
 
 
 def preset_names() -> list[str]:
@@ -25,28 +24,39 @@ def preset_names() -> list[str]:
 
 
 def task_names() -> list[str]:
-    """Names of the tasks."""
-    return sorted(p.name.removesuffix(".toml") for p in _TASKS.iterdir() if p.name.endswith(".toml"))
+    """Names of the tasks, one for each kind of scene."""
+    return sorted(kind.task for kind in SCENE_KINDS.values())
+
+
+def task_scene(task: str) -> SceneKind:
+    """The kind of scene that a task serves."""
+    for kind in SCENE_KINDS.values():
+        if kind.task == task:
+            return kind
+    raise OptionError(f"no task {task!r}; tasks: {', '.join(task_names())}")
 
 
 def load_task(task: str) -> dict[str, Any]:
-    """The prior and options that were measured to be the best for a task: ivif, mef, mff or medical."""
-    if task not in task_names():
-        raise OptionError(f"no task {task!r}; tasks: {', '.join(task_names())}")
-    return _built_in(_toml(_TASKS / f"{task}.toml", task))
+    """A task's choices: the default prior, told the kind of scene."""
+    return {
+        "prior": f"{DISTRIBUTION}:{METHOD['prior'].default}",
+        "prior_options": {"evidence": task_scene(task).name},
+    }
 
 
 def task_text(task: str) -> str:
-    """A task's TOML, comments and all."""
-    load_task(task)  # an unknown one is an error
-    text: str = (_TASKS / f"{task}.toml").read_text(encoding="utf-8")
-    return text
+    """A task's choices as TOML, after a line that explains them."""
+    kind = task_scene(task)
+    return (
+        f"# {kind.title[0].upper()}{kind.title[1:]}. {kind.about}.\n"
+        f'prior = "{METHOD["prior"].default}"\n\n[prior_options]\nevidence = "{kind.name}"\n'
+    )
 
 
 def choose(task: str | None, preset: str | Path | None, choices: Mapping[str, Any]) -> PipelineConfig:
-    """The configuration of a task, changed by a preset, changed by choices; any may be missing.
+    """The configuration of a task, overridden by a preset, overridden by choices; any may be missing.
 
-    A preset may name the task that it changes; one that is given beside it takes its place.
+    A preset may name the task that it overrides; `task` takes the place of that name.
     """
     merged = load_task(task) if task else {}
     if preset is not None:
@@ -63,7 +73,7 @@ def choose(task: str | None, preset: str | Path | None, choices: Mapping[str, An
 def load_preset(name: str | Path) -> dict[str, Any]:
     """The choices in a TOML file, or in the shipped preset of that name: the fields of `PipelineConfig`.
 
-    A preset of this distribution means its own plug-ins; names in others are looked up as a user's are.
+    A preset of this distribution names its own plug-ins; names in others are looked up as a user's are.
     """
     own = Path(name)
     if own.suffix or own.parent.name or own.is_file():
@@ -103,6 +113,6 @@ def _toml(path: Any, name: str) -> dict[str, Any]:
 
 
 def _built_in(choices: dict[str, Any]) -> dict[str, Any]:
-    """What this distribution ships means its own plug-ins, whatever else is installed."""
+    """Qualify names of plug-ins by this distribution, whatever else is installed."""
     qualified = {key: f"{DISTRIBUTION}:{choices[key]}" for key in METHOD if isinstance(choices.get(key), str)}
     return {**choices, **qualified}
