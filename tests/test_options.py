@@ -7,7 +7,7 @@ import pydantic
 import pytest
 from pydantic import BaseModel, Field
 
-from fusionkit.errors import NoEffect
+from fusionkit.errors import NoEffect, OptionError
 from fusionkit.options import (
     FilePath,
     Options,
@@ -112,3 +112,42 @@ def test_types_and_conditions_are_described() -> None:
     assert describe_type(WeightsName | None) == "name of weights, or a file"
     assert describe_field(Flow.model_fields["eta"]) == "number, default 0.0, read with solver euler"
     assert describe_field(Flow.model_fields["steps"]) == "whole number, >= 1, default 1, read with strength above 0"
+    assert describe_type(tuple[float, float] | None) == "number,number"
+    assert describe_type(tuple[str, ...]) == "list of text"
+    assert (
+        describe_type(tuple[tuple[float, float] | Literal["auto", "full"], ...])
+        == "list of number,number | auto | full"
+    )
+
+
+class Sized(Options):
+    size: tuple[int, int] | None = None
+    jobs: int = Field(0, ge=0)
+    share: float = Field(0.5, gt=0, lt=1)
+    engine: Literal["processes", "ray"] = "processes"
+    flow: Flow = Flow()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"jobs": "two"}, "`jobs=two`: expected a whole number >= 0"),
+        ({"share": 1}, "`share=1`: expected a number > 0 and < 1"),
+        ({"share": float("inf")}, "`share=inf`: input should be a finite number"),
+        ({"engine": "dask"}, "`engine=dask`: expected processes or ray"),
+        ({"size": ["a", "b"]}, "`size=a`: expected whole number,whole number"),
+        ({"flow": {"strength": "x"}}, "`flow.strength=x`: expected a number >= 0"),
+        (
+            {"flow": {"stren": 1}},
+            "no option 'flow.stren'; did you mean 'flow.strength'? (options: strength, steps, solver, eta)",
+        ),
+        ({"jobs": -1, "engine": 1}, "`jobs=-1`: expected a whole number >= 0; `engine=1`: expected processes or ray"),
+    ],
+)
+def test_a_wrong_value_says_in_plain_words_what_was_expected(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as error:
+        validate_options(Sized, options, "")
+    assert str(error.value) == message
+    with pytest.raises(OptionError) as error:
+        validate_options(Sized, options, "mine")
+    assert str(error.value) == f"mine: {message.replace('`', '')}"

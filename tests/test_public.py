@@ -11,8 +11,8 @@ import pytest
 import fusionkit
 from fusionkit import api
 from fusionkit.errors import UnknownPlugin
-from fusionkit.method.choices import AllChoices, Choices
 from fusionkit.method.config import configuration
+from fusionkit.method.keywords import AllChoices, Choices
 from fusionkit.registry.kinds import METHOD
 
 # what a plug-in defines for itself: its state is any value

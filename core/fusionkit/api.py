@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .contracts import Backbone, Prior
 from .images.picture import Array, Picture
-from .method.choices import AllChoices, Choices, Named
+from .method.keywords import AllChoices, Choices, Named
 from .method.pipeline import Pipeline
 from .method.result import FusedArray, FusedImage, FusedTensor
 from .reading.take import Source

@@ -184,44 +184,59 @@ def validate_options(model: type[Model], options: Mapping[str, Any], owner: str)
     except ValidationError as error:
         raise explained(error, model, owner) from None
     except NoEffect as error:
-        raise NoEffect(f"{owner}: {error}") from None
+        raise NoEffect(f"{owner}: {error}" if owner else str(error)) from None
 
 
 def explained(error: ValidationError, model: type[BaseModel], owner: str = "") -> OptionError:
     """The error of one line for what pydantic found."""
-    return OptionError(f"{owner}: {explain(error, model)}" if owner else explain(error, model))
+    return OptionError(explain(error, model, owner))
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """All that is wrong, on one line: key, value, expected type and range, default; or the nearest key that exists."""
-    problems = []
+def explain(error: ValidationError, model: type[BaseModel], owner: str = "") -> str:
+    """All that is wrong, on one line: each key with its value and what was expected, or the nearest key that exists.
+
+    owner: whose options they are, stated first; without one they are fields of the core, in backquotes.
+    """
+    problems: dict[str, str] = {}
     for item in error.errors():
-        owner, known = _owner(model, item["loc"])
-        key = ".".join(map(str, item["loc"]))
-        last = str(item["loc"][-1]) if item["loc"] else ""
-        if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(last, known, n=1)
-            hint = f"; did you mean {owner + near[0]!r}?" if near else ""
-            problems.append(f"no option {key!r}{hint} (options: {', '.join(known) or 'none'})")
+        path, fields = _field(model, item["loc"])
+        key, last = ".".join(path), path[-1] if path else ""
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden" and len(path) == len(item["loc"]):
+            near = [".".join([*path[:-1], name]) for name in difflib.get_close_matches(last, fields, n=1)]
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            problems[key] = f"no option {key!r}{hint} (options: {', '.join(fields) or 'none'})"
+        elif not path:
+            problems[key] = message
         else:
-            text = item["msg"][:1].lower() + item["msg"][1:]
-            text = text.removeprefix("value error, ")
-            if item["loc"]:
-                described = f" ({describe_field(known[last])})" if last in known else ""
-                text = f"{key}={item['input']!r}: {text}{described}"
-            problems.append(text.removeprefix("value error, "))
-    return "; ".join(problems)
+            given = key if item["type"] == "missing" else f"{key}={_word(item['input'])}"
+            own = item["type"] in ("value_error", "finite_number", "missing", "extra_forbidden") or last not in fields
+            plain = message[:1].lower() + message[1:] if own else _expected(fields[last])
+            problems.setdefault(key, f"{given if owner else f'`{given}`'}: {plain}")
+    return ": ".join(filter(None, (owner, "; ".join(problems.values()))))
 
 
-def _owner(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, Mapping[str, Any]]:
-    """The fields among which the last part of `loc` is looked up, and the path that leads to them."""
-    path, fields = "", model.model_fields
-    for part in loc[:-1]:
-        inner = fields[str(part)].annotation if str(part) in fields else None
+def _field(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], Mapping[str, FieldInfo]]:
+    """The path of an error's innermost key of options models, and the fields among which that key is looked up."""
+    path: list[str] = []
+    fields: Mapping[str, FieldInfo] = {}
+    inner: Any = model
+    for part in map(str, loc):
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return path, fields if str(part) not in fields else {str(loc[-1]): fields[str(part)]}
-        path, fields = f"{path}{part}.", inner.model_fields
+            break
+        path, fields = [*path, part], inner.model_fields
+        inner = fields[part].annotation if part in fields else None
     return path, fields
+
+
+def _expected(info: FieldInfo) -> str:
+    """The type and range of a field, as the end of an error message."""
+    described = describe_type(info)
+    if " | " in described:
+        *words, last = described.split(" | ")
+        return f"expected {', '.join(words)} or {last}"
+    article = "a " if described in ("whole number", "number", "file", "table") else ""
+    return " ".join([f"expected {article}{described}", " and ".join(describe_limits(info))]).rstrip()
 
 
 def describe_field(info: Any) -> str:
@@ -238,21 +253,24 @@ def describe_limits(info: Any) -> list[str]:
 
 
 def describe_type(annotation: Any) -> str:
-    """The type of a field, or an annotation, as users read it: choices by name, optional values by what they may be."""
-    if isinstance(annotation, FieldInfo):
-        marks = [mark for mark in annotation.metadata if isinstance(mark, _Opens)]
-        return marks[0].described if marks else describe_type(annotation.annotation)
+    """The type of a field, or an annotation, as users read it: choices by name, pairs as number,number."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    marks = annotation.metadata if isinstance(annotation, FieldInfo) else getattr(annotation, "__metadata__", ())
+    for mark in marks:
+        if isinstance(mark, _Opens):
+            return mark.described
+    if isinstance(annotation, FieldInfo):
+        return describe_type(annotation.annotation)
+    if origin is Annotated or hasattr(annotation, "__metadata__"):
+        return describe_type(arguments[0])
     if origin is Literal:
         return " | ".join(map(str, arguments))
     if origin in (Union, UnionType):
-        return " or ".join(describe_type(a) for a in arguments if a is not type(None))
-    if metadata := getattr(annotation, "__metadata__", None):  # Annotated
-        marks = [mark for mark in metadata if isinstance(mark, _Opens)]
-        return marks[0].described if marks else describe_type(arguments[0])
+        inner = [describe_type(a) for a in arguments if a is not type(None)]
+        return (" | " if any(" | " in text for text in inner) else " or ").join(inner)
     if origin in (list, tuple) and arguments:
         inner = [describe_type(a) for a in arguments if a is not Ellipsis]
-        return f"{origin.__name__} of {' and '.join(dict.fromkeys(inner))}"
+        return ",".join(inner) if origin is tuple and Ellipsis not in arguments else f"list of {inner[0]}"
     if origin is not None:
         return str(annotation).replace("typing.", "")
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -271,10 +289,6 @@ def _word(value: Any) -> str:
     """A value as users write it."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return (
-        f"{value:g}"
-        if isinstance(value, float)
-        else ",".join(map(_word, value))
-        if isinstance(value, tuple)
-        else str(value)
-    )
+    if isinstance(value, tuple | list):
+        return ",".join(map(_word, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

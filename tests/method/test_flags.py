@@ -58,4 +58,4 @@ def test_another_packages_stage_gets_an_option_and_built_in_ones_stay(site, pair
     assert [stage["name"] for stage in stages] == ["resize", "punch"]
     assert stages[1]["options"]["gain"] == 1.3
     done = run_cli("run", *method, "--punch", "weak", *pair_files, "-o", out, env=env)
-    assert "punch='weak': input should be 'none' or 'strong'" in done.stderr
+    assert "--punch weak: expected none or strong" in done.stderr

@@ -201,11 +201,11 @@ def test_nothing_is_built_to_validate(installed, monkeypatch):
     ("choices", "words"),
     [
         ({"prior": "laplacien"}, "no prior 'laplacien'; did you mean 'laplacian'"),
-        ({"prior_options": {"lit": 7}}, "prior em_tv: lit=7: input should be less than or equal to 1"),
+        ({"prior_options": {"lit": 7}}, "prior em_tv: lit=7: expected a number >= 0 and <= 1"),
         ({"prior": "laplacian", "prior_options": {"bas": 1}}, "no option 'bas'; did you mean 'base'"),
         ({"color": "rgbb"}, "no color-space 'rgbb'"),
         ({"task": "../ivif"}, "no task '../ivif'; tasks: "),
-        ({"sampler": {"steps": 0}}, "steps=0: input should be greater than or equal to 1"),
+        ({"sampler": {"steps": 0}}, "`sampler.steps=0`: expected a whole number >= 1"),
         ({"sampler": {"solver": "heun"}}, "cannot be chosen here: solver"),
         ({"transform": "/etc/passwd"}, "cannot be chosen here: transform"),
         ({"backbone": "rf"}, "cannot be chosen here: backbone"),

@@ -1,4 +1,4 @@
-"""How files are read and written. Imports nothing heavy: the command line is made from it."""
+"""How files are read and written. Imports nothing heavy: the command line derives its options from it."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ IMAGES = ("single", "folders", "shards")
 
 
 class ResultOptions(Options):
-    """What a run writes."""
+    """Extension and manifest of results."""
 
     ext: Annotated[str, For(("folders", "shards"))] = Field(
         ".png", description="extension of the results of folders and shards"
@@ -77,7 +77,7 @@ class FileOptions(Options):
         return tuple(_span(item) for item in ([value] if alone else value)) or ("auto",)
 
     def record(self) -> dict[str, Any]:
-        """All options that decide bytes of a result: for the manifest, and for the digest of the method."""
+        """The options that decide bytes of a result: for the manifest, and for the digest of the method."""
         return self.model_dump(mode="json", exclude=set(NEUTRAL))
 
     def span(self, index: int) -> Range:
@@ -91,7 +91,7 @@ def _span(item: Any) -> Range:
     try:
         low, high = (float(part) for part in (item.split(",") if isinstance(item, str) else item))
     except (TypeError, ValueError):
-        raise ValueError(f"{item!r}: expected auto, full or BLACK,WHITE, as in 0,4095") from None
+        raise ValueError("expected BLACK,WHITE, as in 0,4095, auto or full") from None
     if not (high > low and math.isfinite(high - low)):
-        raise ValueError(f"{item!r}: white must be above black, and both finite")
+        raise ValueError("white must be above black, and both finite")
     return low, high

@@ -1,4 +1,4 @@
-"""A choice of a plug-in, a name with options or an object: whatever users write becomes a `Choice` at once."""
+"""Choices of plug-ins: a name, a table or an object becomes a `Choice` at once, and choices are merged."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -51,7 +51,7 @@ class Choice(Options):
         return short_name(self.name)
 
     def over(self, base: "Choice | None", default: str | None = None) -> "Choice":
-        """Merge this choice into an earlier one: options are joined where both mean one plug-in.
+        """Merge this choice into an earlier one: options are joined if both name one plug-in.
 
         default: the name that an empty one stands for.
         """
@@ -67,7 +67,7 @@ class Choice(Options):
 
 
 def gathered(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Choices in which each plug-in, with the options beside it (`prior_options`), is one `Choice`."""
+    """Join each plug-in with the options beside it (`prior_options`) into one `Choice`."""
     result = dict(choices)
     for key in METHOD:
         beside = result.pop(f"{key}_options", None)
@@ -75,7 +75,7 @@ def gathered(choices: Mapping[str, Any]) -> dict[str, Any]:
             try:
                 result[key] = Choice.model_validate(result[key])
             except ValidationError as error:
-                raise OptionError(f"{key}: {explain(error, Choice)}") from None
+                raise OptionError(explain(error, Choice, key)) from None
         if beside:
             if not isinstance(beside, Mapping):
                 raise OptionError(f"{key}_options must be a table, not {beside!r}")
@@ -87,7 +87,7 @@ def gathered(choices: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge_choices(base: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
-    """`choices` over `base`: tables are merged key by key; a plug-in that is replaced takes its options with it."""
+    """Merge `choices` over `base`: tables key by key; a plug-in that is replaced takes its options with it."""
     before, after = gathered(base), gathered(choices)
     merged = {**before, **after}
     for key in before.keys() & after.keys():
@@ -102,7 +102,6 @@ def merge_choices(base: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[s
 
 
 def _table(value: Any) -> Any:
-    """An options model as the table of what was set in it."""
-    return (
-        value if isinstance(value, Choice) or not isinstance(value, BaseModel) else value.model_dump(exclude_unset=True)
-    )
+    """The values that were set in an options model; a choice or anything else as it is."""
+    plain = isinstance(value, Choice) or not isinstance(value, BaseModel)
+    return value if plain else value.model_dump(exclude_unset=True)

@@ -1,4 +1,4 @@
-"""One run's choices: which plug-ins with which options, how the flow is sampled."""
+"""The configuration of a method: plug-ins with their options, stages, and how the flow is sampled."""
 
 import difflib
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ GUIDED = When("inject", "velocity", "both")
 class SamplerOptions(Options):
     """How the flow is sampled.
 
-    Options of a flow that moves are read at a `strength` above 0 only. A prior may have its own defaults, so they are
-    checked by `check_read` once these have joined: see `sampling_of`.
+    Most options are read at a `strength` above 0 only. A prior may have its own defaults, so `check_read` is called
+    after `sampling_of` has merged these.
     """
 
     checked_later = True
@@ -129,9 +129,9 @@ class SamplerOptions(Options):
 def sampling_of(
     chosen: SamplerOptions, wanted: Mapping[str, Any], *, most: float = 1.0, lossless: bool = False
 ) -> SamplerOptions:
-    """The user's options over those that a prior wants, as far as these are read beside the user's.
+    """Merge the user's options over a prior's defaults, of which those are kept that are read beside the user's.
 
-    most: the largest strength that the prior may choose. lossless: the decoder is, so that no detail is lost.
+    most: the largest strength that the prior may choose. lossless: whether the decoder is, so that no detail is lost.
     """
     given = {name: getattr(chosen, name) for name in chosen.model_fields_set}
     own = {name: value for name, value in wanted.items() if not (lossless and name == "detail")}
@@ -148,8 +148,8 @@ def _default(key: str) -> Choice:
 class PipelineConfig(Options):
     """Everything that decides the pixels of a result, apart from the sources.
 
-    The options of a plug-in may also be given beside it, as `prior_options={"lit": 0.3}`. Stages state fields of their
-    own (`resize`, `align`, `look` ...), which instances have, too. A value that is wrong raises OptionError.
+    The options of a plug-in may also be given beside it, as `prior_options={"lit": 0.3}`. Instances have the
+    fields that stages state, too (`resize`, `align`, `look` ...). A wrong value raises OptionError.
     """
 
     prior: Choice = Field(_default("prior"), description=METHOD["prior"].help)
@@ -190,13 +190,13 @@ class PipelineConfig(Options):
             raise explained(error, type(self)) from None
 
     def __reduce__(self) -> Any:
-        """Pickled by its fields: the class with the stages' fields is made again where it is needed."""
+        """Pickle the fields that were set; unpickling makes the class with the stages' fields again."""
         return _again, ({name: getattr(self, name) for name in self.model_fields_set},)
 
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Plug-ins and the options beside them as choices, with the default's name where none was given."""
+        """Join plug-ins with the options beside them, and name the default where no name was given."""
         values = gathered(values)
         for key, kind in METHOD.items():
             choice = values.get(key)
@@ -228,7 +228,7 @@ def _with_fields(registry: Registry) -> type[PipelineConfig]:
 
 
 def placed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by key as choices; keys are fields, options of the sampler (`steps`) or of a plug-in (`prior.lit`)."""
+    """Sort values into choices; keys are fields, options of the sampler (`steps`) or of a plug-in (`prior.lit`)."""
     choices: dict[str, Any] = {}
     for key, value in values.items():
         head, _, rest = key.partition(".")
@@ -249,5 +249,5 @@ def placed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_config(choices: Mapping[str, Any]) -> PipelineConfig:
-    """Validate choices; a wrong one is an OptionError of one line."""
+    """Validate choices; a wrong one raises OptionError."""
     return PipelineConfig(**choices)

@@ -1,4 +1,4 @@
-"""Stages as fields of a configuration: what their records state, and which stages a configuration's values add."""
+"""Stages as fields of a configuration: the flags in their records, and the stages that values of them add."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -46,9 +46,9 @@ def flag_field(flag: StageFlag) -> tuple[Any, Any]:
 
 
 def stages_of(config: "PipelineConfig", prior: "Prior | None") -> tuple[Choice, ...]:
-    """Every stage of a configuration in its order, the first one outermost: those that fields add, then `stages`.
+    """Every stage of a configuration, the first one outermost: those that fields add, then `stages`.
 
-    prior: asked where a field's default leaves it to the prior; None: as if it wanted the stage.
+    prior: decides where a field's default leaves it to the prior; None: the stage is added.
     """
     chosen: list[Choice] = []
     for plugin, flags in _flagged(get_registry()):

@@ -1,4 +1,4 @@
-"""More sources than a prior takes: they are folded in one after another."""
+"""Fold sources in one after another, for a prior that takes fewer at once."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,8 +13,8 @@ __all__ = ["FoldedPrior"]
 class FoldedPrior(Prior):
     """Applies a prior of two sources to any number: the reference with the first other, the result with the next ...
 
-    Each fold has its own state. The estimate x̂₀ is the same for all; the running result takes the reference's place,
-    in the reference's colour.
+    Each fold has its own state; all have the same estimate x̂₀. The running result replaces the reference, in the
+    reference's colour.
     """
 
     def __init__(self, prior: Prior, color: ColorSpace) -> None:
@@ -43,11 +43,11 @@ class FoldedPrior(Prior):
         return [i for i in range(len(sources)) if i != sources.reference]
 
     def start(self, sources: Sources) -> Any:
-        """One state a fold."""
+        """States of the folds."""
         return [self.inner.start(pair) for pair in self._pairs(sources)]
 
     def follow(self, sources: Sources, state: Any) -> Any:
-        """One state a fold."""
+        """States of the folds."""
         return [self.inner.follow(pair, inner) for pair, inner in zip(self._pairs(sources), state, strict=True)]
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, Any]:

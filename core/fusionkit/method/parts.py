@@ -1,4 +1,4 @@
-"""From a choice to the plug-in that a method is built from."""
+"""Build the plug-ins of a method from its choices."""
 
 import hashlib
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Part:
     distribution: str = ""
 
     def record(self) -> dict[str, Any]:
-        """Row of the manifest: name, origin, all options, and what the plug-in adds."""
+        """Row of the manifest: name, origin, all options, and the plug-in's `provenance`."""
         options = getattr(self.plugin, "options", None)
         dumped = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
         own = {} if self.distribution or not isinstance(self.plugin, nn.Module) else {"sha256": _weights(self.plugin)}
@@ -37,7 +37,7 @@ class Part:
 
 
 def _weights(module: nn.Module) -> str:
-    """Hash of an object's weights, which no file names."""
+    """Hash of the weights of an object, which come from no file."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
@@ -48,7 +48,7 @@ def _weights(module: nn.Module) -> str:
 def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str] = ()) -> Part:
     """Build a chosen plug-in on a device; modules are frozen and put into evaluation mode, given objects too.
 
-    prefer: distributions that win where several offer an unqualified name that the user did not type.
+    prefer: distributions that win if several offer an unqualified name that the user did not type.
     """
     if choice.instance is not None:
         plugin, name = choice.instance, choice.name

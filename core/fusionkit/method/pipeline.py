@@ -22,10 +22,10 @@ from ..reading.take import Source, as_source
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..timing import Stopwatch
 from .checks import check_sizes, note_places
-from .choices import Choices
 from .config import Choice, PipelineConfig, sampling_of
 from .flags import stages_of
 from .folding import FoldedPrior
+from .keywords import Choices
 from .parts import Part, build
 from .presets import choose
 from .restore import STILL

@@ -1,6 +1,6 @@
-"""Networks on tiles, so that memory does not grow with the image. The prior still sees the whole image.
+"""Run networks on tiles, so that memory does not grow with the image; the prior still sees the whole image.
 
-Tiles overlap and are blended with linear ramps that sum to one, so there is no edge between them.
+Tiles overlap and are blended with linear ramps that sum to one, which leaves no edges.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ __all__ = ["TiledBackbone", "TiledDecoder", "blend_tiles", "tile_starts", "tiled
 
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
-    """Return where tiles begin along one axis: steps of tile - overlap, the last one flush with the end."""
+    """Start of each tile along one axis: steps of tile - overlap, the last one flush with the end."""
     if size <= tile:
         return [0]
     step = tile - overlap
@@ -63,7 +63,7 @@ def blend_tiles(x: Tensor, function: Callable[[Tensor], Tensor], tile: int, over
 
 
 class _Tiled(Plugin):
-    """A network on tiles of `tile` of its own samples that share `overlap`; states all that the one inside states."""
+    """A network on tiles of `tile` samples that share `overlap`; its attributes are those of the network inside."""
 
     def __init__(self, inner: Any, tile: int, overlap: int) -> None:
         stated = ["options", *(name for contract in type(self).__mro__ for name in get_annotations(contract))]
@@ -75,12 +75,12 @@ class TiledDecoder(_Tiled, Decoder):
     """An autoencoder on tiles; sizes in samples of the latent."""
 
     def encode(self, image: Tensor) -> Tensor:
-        """As the inner decoder's."""
+        """The inner decoder's, on tiles."""
         f = self.factor
         return blend_tiles(pad_to_multiple(image, f), self.inner.encode, self.tile * f, self.tile_overlap * f, 1 / f)
 
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
-        """As the inner decoder's."""
+        """The inner decoder's, on tiles."""
         f, decode = self.factor, self.inner.decode
         whole = blend_tiles(
             z, lambda part: decode(part, (part.shape[-2] * f, part.shape[-1] * f)), self.tile, self.tile_overlap, f
@@ -92,7 +92,7 @@ class TiledBackbone(_Tiled, Backbone):
     """A velocity field on tiles; sizes in samples of x_t."""
 
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """As the inner backbone's."""
+        """The inner backbone's, on tiles."""
         return blend_tiles(x_t, lambda part: self.inner.velocity(part, t), self.tile, self.tile_overlap)
 
 

@@ -1,4 +1,4 @@
-"""Types of the keywords of `fuse` and `Pipeline`: the fields of `PipelineConfig`."""
+"""Keywords of `fuse` and `Pipeline`, typed: the fields of `PipelineConfig`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
