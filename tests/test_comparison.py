@@ -39,7 +39,7 @@ class TestComparison:
         found = {entry.name: entry for entry in compare(pair, methods, "heat", device="cpu")}
         assert found["average"].figures["visible kept"] == pytest.approx(0.5, abs=0.1)
         assert found["em_tv"].figures["visible kept"] > 0.8
-        assert "steps: left out" in found["ddfm"].reason
+        assert found["ddfm"].reason == "100 steps; only methods of one step are compared"
         assert "nothing" in found["nothing"].reason
         assert found["em_tv"].label.startswith("em_tv: ")
         sheet = sheet_of(pair, list(found.values()), 64, 2)
@@ -73,7 +73,12 @@ class TestComparison:
         done = run_cli(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "laplacian: " in done.stdout
-        assert "without none_such" in done.stderr
+        assert "skipped none_such" in done.stderr
         assert read_image(tmp_path / "s.png").size[0] == 3 * (128 + 4) + 4
         again = run_cli(*command, cwd=tmp_path)
         assert (again.returncode, "exists already" in again.stderr) == (2, True)
+        assert "s.png: treated as infrared and visible" in done.stdout
+        before = (tmp_path / "vis/1.png").read_bytes()
+        onto = run_cli("compare", "ir/1.png", "vis/1.png", "-o", "vis/1.png", "--force", cwd=tmp_path)
+        assert (onto.returncode, "is one of the sources" in onto.stderr) == (2, True)
+        assert (tmp_path / "vis/1.png").read_bytes() == before

@@ -75,7 +75,7 @@ def compare(
         try:
             pipeline = Pipeline(choose(str(task) if task else None, None, others), device=device)
             if (steps := pipeline.sampler.options.steps) > 1:
-                yield Entry(name, reason=f"{steps} steps: left out")
+                yield Entry(name, reason=f"{steps} steps; only methods of one step are compared")
                 continue
             for part in pipeline.parts.values():
                 part.plugin.prepare()

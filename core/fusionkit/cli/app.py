@@ -1,4 +1,4 @@
-"""The application: its commands and how errors end."""
+"""The application: its commands, and errors in one line."""
 
 import signal
 import sys
@@ -50,27 +50,25 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stopped)
     try:
         app()
-    except FusionkitError as error:
-        from .choices import printable
-        from .fields import in_flags
+    except (FusionkitError, OSError, MemoryError, RuntimeError) as error:
+        from .messages import printable
 
-        print(f"fusionkit: error: {printable(in_flags(str(error)))}", file=sys.stderr)
+        print(f"fusionkit: error: {printable(_reason(error))}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:  # disks, permissions and names too long that nothing nearer has put into words
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"fusionkit: error: {where}{error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
-    except MemoryError:
-        print(f"fusionkit: error: {MEMORY}", file=sys.stderr)
-        sys.exit(2)
-    except RuntimeError as error:
-        if "memory" not in str(error):
-            raise
-        print(f"fusionkit: error: {MEMORY}", file=sys.stderr)
-        sys.exit(2)
+
+
+def _reason(error: Exception) -> str:
+    """An error in a line; one of the program's own is raised again."""
+    if isinstance(error, FusionkitError):
+        return str(error)
+    if isinstance(error, OSError):  # disks, permissions and names too long that nothing nearer has put into words
+        return (f"{error.filename}: " if error.filename else "") + (error.strerror or str(error))
+    if isinstance(error, MemoryError) or "memory" in str(error):
+        return MEMORY
+    raise error
 
 
 def _stopped(number: int, _: object) -> None:
-    """Ctrl-C and SIGTERM: what is half done is undone on the way out, what is finished stays."""
+    """Stop on Ctrl-C or SIGTERM: unfinished results are removed on the way out, finished ones stay."""
     print("fusionkit: stopped; what was finished is kept", file=sys.stderr)
     raise Stopped(128 + number)

@@ -9,7 +9,7 @@ import typer
 
 from ..registry.kinds import DISTRIBUTION
 from .fields import part_options, with_options
-from .method import method_of
+from .given import Given
 from .parameters import Device, Machine, Preset, Set, Task
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Runs = Annotated[int, typer.Option(metavar="N", min=1, help="Number of runs; the
 Threads = Annotated[int, typer.Option(metavar="N", min=0, help="CPU threads.", show_default="PyTorch's")]
 
 
-@with_options(*(p for p in part_options("Method", options=False) if p.name in ("prior", "backbone")))
+@with_options(*part_options("Method", only=("prior", "backbone"), options=False))
 def bench(
     task: Task = None,
     preset: Preset = None,
@@ -36,15 +36,15 @@ def bench(
     machine: Machine = False,
     **given: Any,
 ) -> None:
-    """Measure a method on this machine: images a second, seconds a stage, memory, share of the peak.
+    """Measure a method on this machine: images per second, seconds per stage, memory, share of the peak.
 
     fusionkit bench
     fusionkit bench --prior laplacian --size 480 640 --device cuda --batch 8
     fusionkit bench --set strength=0.1 --set steps=4 --set align=none
 
-    What is timed, and how, is printed with the numbers. Compare numbers of one machine and one size.
+    The protocol of the measurement is printed with the numbers. Compare only numbers of one machine and one size.
     """
-    config = method_of(task, preset, given, values)
+    config = Given(given).method(task, preset, values)
 
     import torch
 
@@ -57,23 +57,23 @@ def bench(
     about = {**_about(pipeline), "size": list(size), "batch": batch, "runs": runs, "protocol": PROTOCOL}
     if not machine:
         typer.echo(", ".join(f"{key} {value}" for key, value in about.items() if key != "protocol"))
-    found = []
+    rows = []
     for measured in measure(pipeline, size, batch, runs):
-        found.append({**vars(measured)})
+        rows.append({**vars(measured)})
         if machine:
             continue
         stages = ", ".join(f"{stage} {1e3 * seconds:.0f}" for stage, seconds in measured.stages.items() if seconds)
         share = "" if measured.share is None else f"; networks at {measured.share:.0%} of the peak of convolutions"
         memory = "" if measured.memory is None else f"; {measured.memory:.0f} MB"
         typer.echo(
-            f"{measured.sources}: {measured.images:.2f} images/s, {measured.seconds:.3f} s a batch{share}{memory}"
+            f"{measured.sources}: {measured.images:.2f} images/s, {measured.seconds:.3f} s per batch{share}{memory}"
         )
-        typer.echo(f"  ms a stage: {stages}")
-    typer.echo(json.dumps({**about, "measured": found}) if machine else PROTOCOL)
+        typer.echo(f"  ms per stage: {stages}")
+    typer.echo(json.dumps({**about, "measured": rows}) if machine else PROTOCOL)
 
 
 def _about(pipeline: "Pipeline") -> dict[str, Any]:
-    """Versions, device and precision of what is measured."""
+    """Versions, device and precision of the measured method."""
     import torch
 
     name = torch.cuda.get_device_name(pipeline.device) if pipeline.device.type == "cuda" else _processor()

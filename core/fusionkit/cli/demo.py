@@ -1,42 +1,29 @@
 """`fusionkit demo`: fuse generated scenes, without any file of your own."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import OutputError
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.loading import short_name
-from .parameters import plugins_completion
+from .fields import part_options, with_options
 
 __all__ = ["demo"]
 
 
+@with_options(*part_options("Method", only=("prior", "backbone"), options=False))
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("fusionkit-demo"),
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            help="Fusion prior.", autocompletion=plugins_completion("prior"), show_default=METHOD["prior"].default or ""
-        ),
-    ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            help="Flow model.",
-            autocompletion=plugins_completion("backbone"),
-            show_default=METHOD["backbone"].default or "",
-        ),
-    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the scenes.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier demo.")] = False,
+    **given: Any,
 ) -> None:
     """Make a pair for each of four tasks, fuse them, and write one comparison picture per task.
 
     The scenes are made by code: infrared and visible by day and, with noise, at night; two exposures; two
-    focus settings. Each comparison shows both
-    sources, their average, the chosen prior and the prior `laplacian`.
+    focus settings. Each comparison shows both sources, their average, the chosen prior and the prior `laplacian`.
     """
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file; -o FOLDER writes elsewhere")
@@ -49,15 +36,14 @@ def demo(
     from ..method.pipeline import Pipeline
     from ..scenes import SCENES
 
-    prior = prior or f"{DISTRIBUTION}:{METHOD['prior'].default}"
-    flow = {"backbone": backbone} if backbone else {}
+    prior = given["prior"] or f"{DISTRIBUTION}:{METHOD['prior'].default}"
+    flow = {"backbone": given["backbone"]} if given["backbone"] else {}
     methods = {
         "average": {"prior": f"{DISTRIBUTION}:average", "backbone": f"{DISTRIBUTION}:identity"},
-        "laplacian": {"prior": f"{DISTRIBUTION}:laplacian", **flow},
         short_name(prior): {"prior": prior, **flow},
     }
-    names = dict.fromkeys(["average", short_name(prior), "laplacian"])
-    pipelines = {name: Pipeline(make_config(methods[name])) for name in names}
+    methods.setdefault("laplacian", {"prior": f"{DISTRIBUTION}:laplacian", **flow})
+    pipelines = {name: Pipeline(make_config(choices)) for name, choices in methods.items()}
     for task, (scene, roles) in SCENES.items():
         images = [image.astype("float32") for image in scene(seed=seed)]
         panels = list(zip(roles, images, strict=True))

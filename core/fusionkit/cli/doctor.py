@@ -3,12 +3,17 @@
 import os
 import platform
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import typer
 
 from ..registry.kinds import DISTRIBUTION
+
+if TYPE_CHECKING:
+    from ..registry.loading import Registry
 
 __all__ = ["doctor"]
 
@@ -17,34 +22,13 @@ LIBRARIES = ("torch", "numpy", "scipy", "pillow", "tifffile", "pydantic", "plugg
 
 def doctor() -> None:
     """Say which versions, devices, threads, plug-ins and weights there are; exit 1 where something is broken."""
-    from ..registry.loading import RESTRICT_VARIABLE, get_registry
+    from ..registry.loading import get_registry
     from ..weights.store import list_weights, user_folder
 
-    def line(what: str, text: str) -> None:
+    registry, weights = get_registry(), list(list_weights())
+    for what, text in (*_machine(), *_plugins(registry)):
         typer.echo(f"{what:10} {text}")
-
-    line(
-        "fusionkit", f"{version(DISTRIBUTION)} ({DISTRIBUTION}), Python {platform.python_version()} at {sys.executable}"
-    )
-    line("system", f"{platform.platform()}, {os.cpu_count()} CPUs")
-    line("libraries", ", ".join(f"{name} {_version(name)}" for name in LIBRARIES))
-    line("devices", ", ".join(_devices()))
-    for text in _threads():
-        line("threads", text)
-    for text in _without():
-        line("", text)
-    registry = get_registry()
-    by_origin: dict[str, int] = {}
-    for plugin in registry.plugins:
-        by_origin[plugin.origin] = by_origin.get(plugin.origin, 0) + 1
-    line("plug-ins", ", ".join(f"{count} of {origin}" for origin, count in by_origin.items()))
-    missing = sorted({(plugin.record.extra, module) for plugin in registry.plugins for module in plugin.missing})
-    for extra, module in missing:
-        line("", f"not installed: {module}, for the extra [{extra}]")
-    if os.environ.get(RESTRICT_VARIABLE) is not None:
-        line("", f"{RESTRICT_VARIABLE}={os.environ[RESTRICT_VARIABLE]} restricts what is loaded")
-    weights = list(list_weights())
-    line("weights", f"{len(weights)}, shipped and in {user_folder()}")
+    typer.echo(f"weights    {len(weights)}, shipped and in {user_folder()}")
     broken = [f"failed to load: {failure}" for failure in registry.failures]
     broken += [str(entry) for entry in weights if isinstance(entry, Exception)]
     for text in broken:
@@ -53,29 +37,42 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+def _machine() -> Iterator[tuple[str, str]]:
+    """Versions, devices and threads; private functions of PyTorch that are missing, and the loss."""
+    import torch
+
+    from ..numerics.private import LOSS, missing
+    from ..threads import waiting
+
+    python = f"Python {platform.python_version()} at {sys.executable}"
+    yield "fusionkit", f"{version(DISTRIBUTION)} ({DISTRIBUTION}), {python}"
+    yield "system", f"{platform.platform()}, {os.cpu_count()} CPUs"
+    yield "libraries", ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
+    yield "devices", ", ".join(_devices())
+    count = os.environ.get("OMP_NUM_THREADS", "unset")
+    capability = torch.backends.cpu.get_cpu_capability()
+    yield "threads", f"{torch.get_num_threads()} ({capability}; OMP_NUM_THREADS={count}); waiting: {waiting()}"
+    for name in missing():
+        yield "", f"this PyTorch has no torch.{name}: {LOSS[name]}"
+
+
+def _plugins(registry: "Registry") -> Iterator[tuple[str, str]]:
+    """Number of plug-ins by origin, modules that are not installed, and whether loading is restricted."""
+    from ..registry.loading import RESTRICT_VARIABLE
+
+    origins = Counter(plugin.origin for plugin in registry.plugins)
+    yield "plug-ins", ", ".join(f"{count} of {origin}" for origin, count in origins.items())
+    for extra, module in sorted({(plugin.record.extra, m) for plugin in registry.plugins for m in plugin.missing}):
+        yield "", f"not installed: {module}, for the extra [{extra}]"
+    if RESTRICT_VARIABLE in os.environ:
+        yield "", f"{RESTRICT_VARIABLE}={os.environ[RESTRICT_VARIABLE]} restricts what is loaded"
+
+
 def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
         return "missing"
-
-
-def _threads() -> Iterator[str]:
-    import torch
-
-    from ..threads import waiting
-
-    count = os.environ.get("OMP_NUM_THREADS", "unset")
-    yield f"{torch.get_num_threads()} ({torch.backends.cpu.get_cpu_capability()}; OMP_NUM_THREADS={count})"
-    yield f"waiting: {waiting()}"
-
-
-def _without() -> Iterator[str]:
-    """Private functions of PyTorch that are missing, and the loss."""
-    from ..numerics.private import LOSS, missing
-
-    for name in missing():
-        yield f"this PyTorch has no torch.{name}: {LOSS[name]}"
 
 
 def _devices() -> Iterator[str]:

@@ -10,65 +10,69 @@ import typer
 from ..batch.options import FileOptions
 from ..engines.options import EngineOptions
 from ..errors import OptionError
-from ..options import validate_options
-from .choices import key_values
-from .fields import chosen, in_flags, model_options, with_options
+from .fields import model_options, with_options
+from .given import Given, key_values
+from .messages import printable
 from .progress import progress, wide_enough
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..contracts import Metric
     from ..scoring.evaluation import Evaluation
 
 __all__ = ["evaluate"]
 
 SHOWN = 10  # failures on the terminal
 
+Fused = Annotated[
+    list[str], typer.Option("--fused", metavar="[NAME=]FOLDER", help="Fused images; repeatable, one for each method.")
+]
+Pairs = Annotated[
+    tuple[Path, Path], typer.Option("--pairs", metavar="A B", help="Folders of the sources, infrared first.")
+]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        help="Names, separated by commas, or `all`; `audit`: what was lost and what was invented.",
+        show_default="the usual ones, or a dialect's",
+    ),
+]
+Dialect = Annotated[
+    str | None,
+    typer.Option(help="Compute as another project's code does, quirks included.", show_default="as defined"),
+]
+Maps = Annotated[
+    Path | None,
+    typer.Option(help="Folder for pictures of what was lost (blue) and invented (red); needs metrics of `audit`."),
+]
+Detector = Annotated[
+    str | None, typer.Option(help="Also compare what a detector finds in results and in sources, as in hog_people.")
+]
+DetectorOpt = Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Option of the detector; repeatable.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Report: .json with everything, or .csv with a row for each value."),
+]
+Resize = Annotated[bool, typer.Option("--resize", help="Resize sources of another size to the last folder's.")]
+Cache = Annotated[bool, typer.Option(help="Keep scores, and reuse those of files and metrics scored before.")]
+
 
 @with_options(
     *model_options(FileOptions, "Sources", only=("range", "range_scope")), *model_options(EngineOptions, "Workers")
 )
 def evaluate(
-    fused: Annotated[
-        list[str],
-        typer.Option("--fused", metavar="[NAME=]FOLDER", help="Fused images; repeatable, one for each method."),
-    ],
-    pairs: Annotated[
-        tuple[Path, Path], typer.Option("--pairs", metavar="A B", help="Folders of the sources, infrared first.")
-    ],
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            help="Names, separated by commas, or `all`; `audit`: what was lost and what was invented.",
-            show_default="the usual ones, or a dialect's",
-        ),
-    ] = None,
-    dialect: Annotated[
-        str | None,
-        typer.Option(help="Compute as another project's code does, quirks included.", show_default="as defined"),
-    ] = None,
+    fused: Fused,
+    pairs: Pairs,
+    metrics: Metrics = None,
+    dialect: Dialect = None,
     baselines: Annotated[bool, typer.Option(help="Score the average, the maximum, each source too.")] = True,
-    maps: Annotated[
-        Path | None,
-        typer.Option(help="Folder for pictures of what was lost (blue) and invented (red); needs metrics of `audit`."),
-    ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(help="Also compare what a detector finds in results and in sources, as in hog_people."),
-    ] = None,
-    detector_opt: Annotated[
-        list[str], typer.Option(metavar="KEY=VALUE", help="Option of the detector; repeatable.")
-    ] = [],  # noqa: B006
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Report: .json with everything, or .csv with one row a value."),
-    ] = None,
-    resize: Annotated[
-        bool, typer.Option("--resize", help="Sources of another size are resized to the last folder's.")
-    ] = False,
-    cache: Annotated[
-        bool, typer.Option(help="Keep scores, and take those of files and metrics that were scored before.")
-    ] = True,
+    maps: Maps = None,
+    detector: Detector = None,
+    detector_opt: DetectorOpt = [],  # noqa: B006
+    output: Output = None,
+    resize: Resize = False,
+    cache: Cache = True,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the report.")] = False,
     **given: Any,
 ) -> None:
@@ -78,46 +82,23 @@ def evaluate(
 
     Files are matched by name; only pairs that every method has are scored. Means have bootstrap intervals, methods
     are compared by paired Wilcoxon tests with Holm's correction, and every definition is in the report. Started again
-    after it was stopped, it takes up the scores that were known by then.
+    after it was stopped, it reuses the scores of the first run.
     """
-    files = validate_options(FileOptions, chosen(given, FileOptions), "files")
-    engine = validate_options(EngineOptions, chosen(given, EngineOptions), "engine")
-    folders: dict[str, Path] = {}
-    for item in fused:
-        name, separator, folder = item.partition("=")
-        path = Path(folder if separator else name)
-        name = name if separator else path.name or str(path)
-        if name in folders:
-            raise OptionError(f"--fused names {name!r} twice; give NAME=FOLDER")
-        folders[name] = path
-    if output is not None:
-        if output.suffix.lower() not in (".json", ".csv"):
-            raise OptionError(f"--output {output}: expected .json or .csv")
-        if output.exists() and not force:
-            raise OptionError(f"--output {output}: exists already; --force overwrites it")
+    asked = Given(given)
+    files, engine = asked.options(FileOptions), asked.options(EngineOptions)
+    folders = _folders(fused)
+    if output is not None and output.suffix.lower() not in (".json", ".csv"):
+        raise OptionError(f"--output {output}: expected .json or .csv")
+    if output is not None and output.exists() and not force:
+        raise OptionError(f"--output {output}: exists already; --force overwrites it")
+    scorers = _scorers(metrics, dialect, detector, detector_opt, maps)
 
     from rich.console import Console
 
-    from ..scoring.baselines import baseline_rows
     from ..scoring.cache import default_cache
-    from ..scoring.detection import consistency_metrics
     from ..scoring.evaluation import evaluate as score
-    from ..scoring.maps import has_maps
-    from ..scoring.metrics import load_metrics
-    from ..storage.atomic import atomic_write
 
-    taken = [name for name in folders if name in baseline_rows()]
-    if taken:
-        raise OptionError(f"--fused {taken[0]}: is the name of a baseline; give another, as NAME=FOLDER")
-    scorers = load_metrics([m.strip() for m in metrics.split(",")] if metrics else None, dialect)
-    if detector is not None:
-        scorers |= consistency_metrics(detector, key_values(detector_opt, "--detector-opt"))
-    elif detector_opt:
-        raise OptionError("--detector-opt: no detector is chosen; --detector NAME chooses one")
-    if maps is not None and not has_maps(scorers):
-        raise OptionError("--maps: none of the metrics has maps; add --metrics audit")
-    console = Console(stderr=True)
-    with progress(console) as say:
+    with progress(Console(stderr=True)) as say:
         result = score(
             folders,
             list(pairs),
@@ -132,18 +113,60 @@ def evaluate(
             report=lambda pair, done, total: say(f"{done} of {total} scored: {pair}"),
         )
     if output is not None:
-        text = result.to_csv() if output.suffix.lower() == ".csv" else json.dumps(result.record(), indent=2) + "\n"
-        with atomic_write(output) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        _write(result, output)
     for failure in result.failures[:SHOWN]:
-        console.print(f"not scored: {in_flags(failure)}", style="yellow", markup=False, soft_wrap=True)
+        typer.secho(f"not scored: {printable(failure)}", fg="yellow", err=True)
     if len(result.failures) > SHOWN:
-        console.print(f"and {len(result.failures) - SHOWN} more, all in a .json report", style="yellow", markup=False)
+        typer.secho(f"and {len(result.failures) - SHOWN} more, all in a .json report", fg="yellow", err=True)
     _print(result, wide_enough(14 + max(map(len, result.values)) + 12 * len(result.metrics)))
 
 
+def _folders(fused: list[str]) -> dict[str, Path]:
+    """Folders of the methods by name, from [NAME=]FOLDER."""
+    from ..scoring.baselines import baseline_rows
+
+    folders: dict[str, Path] = {}
+    for item in fused:
+        name, separator, folder = item.partition("=")
+        path = Path(folder if separator else name)
+        name = name if separator else path.name or str(path)
+        if name in folders:
+            raise OptionError(f"--fused names {name!r} twice; give NAME=FOLDER")
+        if name in baseline_rows():
+            raise OptionError(f"--fused {name}: is the name of a baseline; give another, as NAME=FOLDER")
+        folders[name] = path
+    return folders
+
+
+def _scorers(
+    metrics: str | None, dialect: str | None, detector: str | None, detector_opt: list[str], maps: Path | None
+) -> "dict[str, Metric]":
+    """The metrics that were asked for, with those of a detector."""
+    from ..scoring.detection import consistency_metrics
+    from ..scoring.maps import has_maps
+    from ..scoring.metrics import load_metrics
+
+    scorers = load_metrics([m.strip() for m in metrics.split(",")] if metrics else None, dialect)
+    if detector is not None:
+        scorers |= consistency_metrics(detector, key_values(detector_opt, "--detector-opt"))
+    elif detector_opt:
+        raise OptionError("--detector-opt: no detector is chosen; --detector NAME chooses one")
+    if maps is not None and not has_maps(scorers):
+        raise OptionError("--maps: none of the metrics has maps; add --metrics audit")
+    return scorers
+
+
+def _write(result: "Evaluation", output: Path) -> None:
+    """Write the report, as CSV or JSON."""
+    from ..storage.atomic import atomic_write
+
+    text = result.to_csv() if output.suffix.lower() == ".csv" else json.dumps(result.record(), indent=2) + "\n"
+    with atomic_write(output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def _print(result: "Evaluation", console: "Console") -> None:
-    """The table: methods by mean rank, the best and the second of each metric marked."""
+    """Print the table: methods by mean rank, the best and the second of each metric marked."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""Commands that are imported when they are called: the list of them costs neither pydantic nor their own modules."""
+"""Commands that are imported when they are called, so that listing them imports neither pydantic nor their modules."""
 
 from importlib import import_module
 from typing import Any, cast
@@ -9,7 +9,7 @@ from typer.main import get_command
 
 __all__ = ["COMMANDS", "Commands"]
 
-# command: what the list says of it, the first paragraph of its own help; its module has its name
+# command, which is its module: the first paragraph of its help
 COMMANDS = {
     "run": "Fuse images, or folders of them.",
     "compare": "Fuse one set of images by every suitable prior and task, side by side on one sheet.",
@@ -19,7 +19,7 @@ COMMANDS = {
     "ablate": "Run a grid of methods over the same pairs, score and compare them, and take them apart.",
     "train": "Train a plug-in's weights on folders of images. Started again with the same options, it continues.",
     "new": "Write a complete package for a plug-in: entry point, options, implementation, tests, README, CI.",
-    "bench": "Measure a method on this machine: images a second, seconds a stage, memory, share of the peak.",
+    "bench": "Measure a method on this machine: images per second, seconds per stage, memory, share of the peak.",
     "doctor": "Say which versions, devices, threads, plug-ins and weights there are; exit 1 where something is broken.",
     "tasks": "List and show the tasks: what --task chooses.",
     "plugins": "List, describe and check plug-ins.",

@@ -18,19 +18,9 @@ from ..registry.kinds import DISTRIBUTION, KINDS, kind_named
 __all__ = ["new"]
 
 SCAFFOLDS = sorted(kind.name for kind in KINDS.values() if kind.scaffold)
-# what the templates import: a class of that name would hide it
-IMPORTED = {
-    "Any",
-    "ClassVar",
-    "Detection",
-    "F",
-    "Field",
-    "Options",
-    "Sequence",
-    "Sources",
-    "Tensor",
-    *(name for kind in KINDS.values() for name in (kind.contract, kind.conformance)),
-}
+# names that the templates import: a class of such a name would hide it
+IMPORTED = {"Any", "ClassVar", "Detection", "F", "Field", "Options", "Sequence", "Sources", "Tensor"}
+IMPORTED |= {name for kind in KINDS.values() for name in (kind.contract, kind.conformance)}
 # template -> where it goes in the package
 FILES = {
     "pyproject.toml.txt": "pyproject.toml",
@@ -43,18 +33,19 @@ FILES = {
 }
 
 
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to make.", show_default="fusionkit-KIND-NAME")]
+
+
 def new(
     kind: Annotated[str, typer.Argument(help=f"One of {', '.join(SCAFFOLDS)}.")],
     name: Annotated[str, typer.Argument(help="How users will choose it: lower case, digits, '-' and '_'.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to make.", show_default="fusionkit-KIND-NAME")
-    ] = None,
+    out: Out = None,
 ) -> None:
     """Write a complete package for a plug-in: entry point, options, implementation, tests, README, CI.
 
     fusionkit new prior mine
 
-    It installs and passes its tests as written; put your method in the place of the example.
+    It installs and passes its tests as written; replace the example by your method.
     """
     from ..registry.loading import get_registry
 
@@ -89,13 +80,13 @@ def new(
         "version": version(DISTRIBUTION),
     }
     _write(folder, kind, words)
-    typer.echo(f"{folder}: a {kind} that works as it is")
+    typer.echo(f"{folder}: a working {kind}")
     typer.echo(f"  cd {folder} && pip install -e '.[test]' && pytest")
     typer.echo(f"  fusionkit plugins show {name}")
 
 
 def _write(folder: Path, kind: str, words: dict[str, str]) -> None:
-    """All files, or none: the folder is made beside its place and moved there."""
+    """Write all files or none: the folder is made under a temporary name and moved into place."""
     templates = resources.files("fusionkit") / "templates"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:

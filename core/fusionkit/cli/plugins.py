@@ -1,5 +1,7 @@
-"""`fusionkit plugins`: what is installed, what it can be told, and what is broken."""
+"""`fusionkit plugins`: list plug-ins, describe their options, check that they load."""
 
+import difflib
+import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -8,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import FusionkitError, UnknownPlugin
-from ..registry.kinds import DISTRIBUTION
-from .choices import printable
+from ..options import describe_field, validate_options
+from ..registry.kinds import DISTRIBUTION, KINDS
+from .messages import printable
 
 if TYPE_CHECKING:
     from ..registry.loading import Registered
@@ -28,7 +31,6 @@ def list_plugins(
     """List installed plug-ins by kind: name, summary, distribution where it is another's; then what failed to load."""
     from rich.console import Console
 
-    from ..registry.kinds import KINDS
     from ..registry.loading import get_registry
 
     registry = get_registry()
@@ -47,7 +49,7 @@ def list_plugins(
 
 
 def _lines(plugins: "list[Registered]", *, whole: bool) -> Iterator[tuple[str, str]]:
-    """Names and what is said of each; metrics of a dialect are one line."""
+    """Names and descriptions; metrics of a dialect share one line."""
     dialects: dict[str, list[str]] = {}
     for plugin in plugins:
         record = plugin.record
@@ -55,11 +57,9 @@ def _lines(plugins: "list[Registered]", *, whole: bool) -> Iterator[tuple[str, s
         if dialect and not whole:
             dialects.setdefault(dialect, []).append(record.name.partition(".")[2] or record.name)
             continue
-        extra = f"; needs [{record.extra}], not installed" if not plugin.installed else ""
-        yield (
-            record.name,
-            record.summary + extra + ("" if plugin.distribution == DISTRIBUTION else f" ({plugin.origin})"),
-        )
+        extra = "" if plugin.installed else f"; needs [{record.extra}], not installed"
+        origin = "" if plugin.distribution == DISTRIBUTION else f" ({plugin.origin})"
+        yield record.name, f"{record.summary}{extra}{origin}"
     for dialect, names in dialects.items():
         yield f"{dialect}.*", f"{len(names)}: {', '.join(names)}"
 
@@ -76,9 +76,8 @@ def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    from ..options import describe_field
-    from ..registry.kinds import KINDS
     from ..registry.loading import get_registry
 
     registry = get_registry()
@@ -90,20 +89,15 @@ def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")
     ]
     if not kinds:
         known = sorted({n for k in KINDS for n in registry.names(k)})
-        import difflib
-
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownPlugin(f"no plug-in {name!r}{hint} installed: {', '.join(known)}")
     console = Console()
     for kind in kinds:
-        plugin = registry.find(kind, name)
+        plugin, implementation = registry.find(kind, name), registry.load(kind, name)
         console.print(f"{plugin.record.name} ({kind}, {plugin.origin})", style="bold", markup=False)
         console.print(plugin.record.summary, markup=False)
-        implementation = registry.load(kind, name)
         if implementation.__doc__:
-            import inspect
-
             console.print("\n" + inspect.cleandoc(implementation.__doc__), markup=False, highlight=False)
         fields = implementation.Options.model_fields
         if not fields:
@@ -111,14 +105,8 @@ def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")
             continue
         table = Table("option", "type, range, default", "meaning", box=box.SIMPLE_HEAD)
         for option, info in fields.items():
-            table.add_row(option, _plain(describe_field(info)), _plain(info.description or ""))
+            table.add_row(option, Text(describe_field(info)), Text(info.description or ""))
         console.print(table)
-
-
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
 
 
 @app.command()
@@ -136,9 +124,10 @@ def check(
         raise UnknownPlugin(f"no plug-ins from a distribution {distribution!r}; installed: {known}")
     problems = [str(f) for f in failures]
     for plugin in plugins:
-        problem = _check(plugin)
-        if problem:
-            problems.append(problem)
+        try:
+            _check(plugin)
+        except FusionkitError as error:
+            problems.append(str(error))
         else:
             typer.echo(f"ok: {plugin.kind} {plugin.record.name} ({plugin.origin})")
     for problem in problems:
@@ -147,18 +136,14 @@ def check(
         raise typer.Exit(2)
 
 
-def _check(plugin: "Registered") -> str | None:
-    from ..options import validate_options
+def _check(plugin: "Registered") -> None:
+    """Refuse a plug-in that breaks its contract, or whose name clashes, though each of the two can be chosen."""
     from ..registry.loading import get_registry
 
     record, registry = plugin.record, get_registry()
     name = f"{plugin.distribution}:{record.name}"
-    try:
-        registry.find(plugin.kind, record.name)  # a clash is wrong, though each can still be chosen
-        implementation = registry.load(plugin.kind, name)
-        validate_options(implementation.Options, {}, f"{plugin.kind} {record.name}: default options")
-        if record.trainer is not None:
-            registry.trainer(plugin.kind, name)
-    except FusionkitError as error:
-        return str(error)
-    return None
+    registry.find(plugin.kind, record.name)
+    implementation = registry.load(plugin.kind, name)
+    validate_options(implementation.Options, {}, f"{plugin.kind} {record.name}: default options")
+    if record.trainer is not None:
+        registry.trainer(plugin.kind, name)

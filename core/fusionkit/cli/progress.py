@@ -1,4 +1,4 @@
-"""How far a command is: one line that changes on a terminal, a line now and then in a log."""
+"""Progress of a command: one changing line on a terminal, a line every few seconds in a log."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ EVERY = 5.0  # seconds between lines in a log
 
 @contextmanager
 def progress(console: "Console") -> Iterator[Callable[[str], None]]:
-    """A function that says where the command is."""
+    """Yield a function that prints the state of the command."""
     if console.is_terminal:
         with console.status("") as status:
             yield status.update
@@ -32,7 +32,7 @@ def progress(console: "Console") -> Iterator[Callable[[str], None]]:
 
 
 def wide_enough(columns: int) -> "Console":
-    """A console for tables: a terminal's own width, in files and pipes as wide as they need."""
+    """A console for tables: as wide as the terminal; in files and pipes, as wide as they need."""
     from rich.console import Console
 
     console = Console()

@@ -13,8 +13,7 @@ from ..registry.kinds import KINDS
 from ..registry.kinds import METHOD as PARTS
 from ..video.options import VideoOptions, is_video
 from .fields import model_options, part_options, with_options
-from .method import method_of
-from .modes import Mode, RunOptions, options_of
+from .given import Given, Mode, RunOptions
 from .parameters import Device, Machine, Preset, Set, Task, plugins_completion
 from .voice import Reporter
 
@@ -125,8 +124,9 @@ def run(
     mode: Mode = (
         "shards" if shards else "folders" if pairs or group else "video" if any(map(is_video, sources)) else "single"
     )
-    config = method_of(task, preset, given, values, stage)
-    options = options_of(given, mode, output, config)
+    asked = Given(given)
+    config = asked.method(task, preset, values, stage)
+    options = asked.run_options(mode, output, config)
     reporter = Reporter(machine, quiet, verbose)
 
     plan = _plan(mode, sources, output, group, options)

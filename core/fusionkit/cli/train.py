@@ -1,50 +1,56 @@
 """`fusionkit train`: train a backbone or a decoder."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import OptionError, UnknownPlugin
-from .choices import key_values
+from ..options import validate_options
+from ..training.options import TrainOptions
+from .given import key_values
+
+if TYPE_CHECKING:
+    from ..training.loop import Trainer
 
 __all__ = ["train"]
 
+Target = Annotated[
+    str, typer.Argument(help="What to train: a trainable plug-in's name, such as rf, KIND:NAME, or a KIND.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for log, checkpoint and weights; its name names the weights.")]
+Data = Annotated[list[Path], typer.Option("--data", help="Folder of training images; repeatable.")]
+Pairs = Annotated[
+    list[Path],
+    typer.Option(
+        "--pairs", help="Folder of registered images, of the same names as the others'; repeat, the reference last."
+    ),
+]
+Stage = Annotated[int | None, typer.Option(min=1, help="Stage of a plug-in that is trained in several, such as vq.")]
+Opt = Annotated[
+    list[str],
+    typer.Option(metavar="KEY=VALUE", help=f"Option of the training loop: {', '.join(TrainOptions.model_fields)}."),
+]
+TrainerOpt = Annotated[
+    list[str], typer.Option(metavar="KEY=VALUE", help="Option of the plug-in's trainer; dotted keys nest.")
+]
+Decoder = Annotated[
+    str | None, typer.Option(help="Decoder whose latents a backbone is trained on.", show_default="the trainable one")
+]
+DecoderOpt = Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Option of that decoder.")]
+
 
 def train(
-    target: Annotated[
-        str,
-        typer.Argument(help="What to train: a trainable plug-in's name, such as rf, KIND:NAME, or a KIND."),
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder for log, checkpoint and weights; its name names the weights.")
-    ],
-    data: Annotated[list[Path], typer.Option("--data", help="Folder of training images; repeatable.")] = [],  # noqa: B006
-    pairs: Annotated[
-        list[Path],
-        typer.Option(
-            "--pairs", help="Folder of registered images, of the same names as the others'; repeat, the reference last."
-        ),
-    ] = [],  # noqa: B006
-    stage: Annotated[
-        int | None, typer.Option(min=1, help="Stage of a plug-in that is trained in several, such as vq.")
-    ] = None,
-    opt: Annotated[
-        list[str],
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="Option of the training loop: steps, batch, crop, "
-            "optimizer, lr, warmup, schedule, ema, grey, held_out, validate_every, seed.",
-        ),
-    ] = [],  # noqa: B006
-    trainer_opt: Annotated[
-        list[str], typer.Option(metavar="KEY=VALUE", help="Option of the plug-in's trainer; dotted keys nest.")
-    ] = [],  # noqa: B006
-    decoder: Annotated[
-        str | None,
-        typer.Option(help="Decoder whose latents a backbone is trained on.", show_default="the trainable one"),
-    ] = None,
-    decoder_opt: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Option of that decoder.")] = [],  # noqa: B006
+    target: Target,
+    out: Out,
+    data: Data = [],  # noqa: B006
+    pairs: Pairs = [],  # noqa: B006
+    stage: Stage = None,
+    opt: Opt = [],  # noqa: B006
+    trainer_opt: TrainerOpt = [],  # noqa: B006
+    decoder: Decoder = None,
+    decoder_opt: DecoderOpt = [],  # noqa: B006
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
 ) -> None:
@@ -54,11 +60,42 @@ def train(
     fusionkit train decoder --stage 2 --pairs ir --pairs vis --out weights/my-vq-2
     fusionkit train rf --data photos --out weights/my-rf --decoder-opt weights=weights/my-vq/my-vq.safetensors
     """
-    loop_options = key_values(opt, "--opt")
-    trainer_options = key_values(trainer_opt, "--trainer-opt")
-    decoder_options = key_values(decoder_opt, "--decoder-opt")
+    loop_options, trainer_options = key_values(opt, "--opt"), key_values(trainer_opt, "--trainer-opt")
     if stage is not None:
         trainer_options["stage"] = stage
+    _check_folders(data, pairs)
+
+    import torch
+
+    from ..method.pipeline import find_device
+    from ..training.loop import train as run_training
+
+    options = validate_options(TrainOptions, loop_options, "training")
+    kind, name = _trainable(target)
+    wanted = "pairs" if pairs else "images"
+    make, chosen = _trainer(kind, name, trainer_options, wanted, decoder, key_values(decoder_opt, "--decoder-opt"))
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(options.seed)
+    trainer = make()
+    trainer.to(find_device(device))
+    trainer.open(data or pairs, options, paired=bool(pairs))
+    settings: dict[str, Any] = {
+        "target": f"{kind} {name}",
+        "loop": options.model_dump(mode="json"),
+        ("data" if data else "pairs"): [folder.name for folder in data or pairs],
+        **chosen,
+        "images": len(trainer.data.paths),
+    }
+    typer.echo(f"{len(trainer.data.paths)} {wanted} to train on, {len(trainer.data.held_out_paths)} held out")
+    path = run_training(
+        trainer, out, options, settings, report=lambda row: typer.echo("  ".join(f"{k} {v}" for k, v in row.items()))
+    )
+    typer.echo(str(path))
+
+
+def _check_folders(data: list[Path], pairs: list[Path]) -> None:
+    """Refuse folders that are not there, both kinds or none, and one folder of pairs."""
     if bool(data) == bool(pairs):
         raise OptionError("give folders of images with --data, or of registered ones with --pairs (two or more)")
     for folder in data or pairs:
@@ -67,53 +104,33 @@ def train(
     if len(pairs) == 1:
         raise OptionError(f"--pairs {pairs[0]}: give at least two folders, each with its own --pairs")
 
-    import torch
 
-    from ..method.pipeline import find_device
-    from ..options import validate_options
+def _trainer(
+    kind: str, name: str, options: dict[str, Any], wanted: str, decoder: str | None, decoder_options: dict[str, Any]
+) -> "tuple[Callable[[], Trainer], dict[str, Any]]":
+    """A function that makes the trainer of a plug-in for such data, and its choices for the record."""
     from ..registry.loading import get_registry
-    from ..training.loop import train as run_training
-    from ..training.options import TrainOptions
 
     registry = get_registry()
-    kind, name = _trainable(target)
     trainer_class = registry.trainer(kind, name)
-    options = validate_options(TrainOptions, loop_options, "training")
-    trainer_options = validate_options(trainer_class.Options, trainer_options, f"trainer of {kind} {name}")
-    wanted = "pairs" if pairs else "images"
-    known = trainer_class.learns_from(trainer_options)
+    validated = validate_options(trainer_class.Options, options, f"trainer of {kind} {name}")
+    known = trainer_class.learns_from(validated)
     if wanted not in known:
         raise OptionError(
             f"{kind} {name} with these options learns from {' or '.join(known)}: use "
             f"{'--pairs' if 'pairs' in known else '--data'}"
         )
-    settings: dict[str, Any] = {
-        "target": f"{kind} {name}",
-        "loop": options.model_dump(mode="json"),
-        "trainer": trainer_options.model_dump(mode="json"),
-        ("data" if data else "pairs"): [folder.name for folder in data or pairs],
-    }
-    latent_space = None
-    if trainer_class.wants_decoder(trainer_options):
-        decoder = decoder or _trainable("decoder")[1]
-        latent_space = registry.create("decoder", decoder, decoder_options)
-        if str(decoder_options.get("weights", "")).endswith(".safetensors"):  # found again from any folder
-            decoder_options["weights"] = str(Path(decoder_options["weights"]).resolve())
-        settings |= {"decoder": decoder, "decoder_options": decoder_options}
-    elif decoder or decoder_options:
-        raise OptionError("--decoder: this trainer learns from pixels and takes none")
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(options.seed)
-    trainer = trainer_class(trainer_options, latent_space)
-    trainer.to(find_device(device))
-    trainer.open(data or pairs, options, paired=bool(pairs))
-    settings["images"] = len(trainer.data.paths)
-    typer.echo(f"{len(trainer.data.paths)} {wanted} to train on, {len(trainer.data.held_out_paths)} held out")
-    path = run_training(
-        trainer, out, options, settings, report=lambda row: typer.echo("  ".join(f"{k} {v}" for k, v in row.items()))
-    )
-    typer.echo(str(path))
+    record = {"trainer": validated.model_dump(mode="json")}
+    if not trainer_class.wants_decoder(validated):
+        if decoder or decoder_options:
+            raise OptionError("--decoder: this trainer learns from pixels and takes none")
+        return (lambda: trainer_class(validated, None)), record
+    decoder = decoder or _trainable("decoder")[1]
+    latent_space = registry.create("decoder", decoder, decoder_options)
+    if str(decoder_options.get("weights", "")).endswith(".safetensors"):  # found again from any folder
+        decoder_options["weights"] = str(Path(decoder_options["weights"]).resolve())
+    chosen = {"decoder": decoder, "decoder_options": decoder_options}
+    return (lambda: trainer_class(validated, latent_space)), {**record, **chosen}
 
 
 def _trainable(target: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Reports of `run`: for people on a terminal, in a log, or for programs."""
+"""Reports of `run`: on a terminal, in a log, or for programs."""
 
 import json
 import re
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .choices import printable
-from .fields import in_flags
+from .messages import in_flags, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -29,7 +28,7 @@ PARTS = {"": ("", ""), "shards": ("fused", "pairs"), "segments": ("frames", "fra
 
 @dataclass
 class Reporter:
-    """machine: a JSON object a result on stdout, nothing else there. quiet: errors alone. loud: seconds a stage."""
+    """Print outcomes. machine: on stdout only a JSON object per result. quiet: errors only. loud: seconds per stage."""
 
     machine: bool = False
     quiet: bool = False
@@ -45,11 +44,11 @@ class Reporter:
     def note(self, text: str) -> None:
         """Print a note to stderr."""
         if not (self.machine or self.quiet):
-            typer.echo(f"note: {printable(in_flags(text))}", err=True)
+            typer.echo(f"note: {printable(text)}", err=True)
 
     def warning(self, text: str, color: str = "yellow") -> None:
         """Print a warning to stderr."""
-        typer.secho(printable(in_flags(text)), err=True, fg=color)
+        typer.secho(printable(text), err=True, fg=color)
 
     def plan(self, plan: "Plan") -> None:
         """Name the sources that cannot be matched."""
@@ -63,7 +62,7 @@ class Reporter:
             self.note(note)
 
     def follow(self, outcomes: "Iterable[Outcome]", number: int, output: object, tasks: str = "") -> bool:
-        """Report each of `number` outcomes as it comes, then all of them in a line; whether nothing failed.
+        """Report each of `number` outcomes as it comes, then their counts; true if nothing failed.
 
         tasks: "shards" or "segments", which hold several pairs or frames.
         """
@@ -118,21 +117,14 @@ class Reporter:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-        )
-        shown = not (self.machine or self.quiet)
-        return Progress(
-            *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, disable=not shown
-        )
+        rate, name = TextColumn("{task.fields[rate]}"), TextColumn("{task.description}")
+        columns = (BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(), name)
+        console, hidden = Console(stderr=True), self.machine or self.quiet
+        return Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=hidden)
 
 
 def _kind(note: str, outcome: "Outcome") -> str:
-    """A note without what differs from pair to pair: names of files, and numbers where a file is named."""
+    """A note without names of files, and without numbers where it names a file: the same for all pairs."""
     kind = note
     for source in outcome.record.get("sources", ()):
         kind = kind.replace(Path(source["path"]).name, "FILE")

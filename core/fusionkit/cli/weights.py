@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import WeightsError
-from .choices import printable
+from .messages import printable
 
 if TYPE_CHECKING:
     from ..weights.store import Stored
@@ -35,7 +35,7 @@ def import_checkpoint(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace weights of that name.")] = False,
 ) -> None:
-    """Convert a published checkpoint, without running code from it.
+    """Convert a published checkpoint without running code from it.
 
     fusionkit weights import checkpoint_12.pth --as rf-celebahq
     fusionkit weights import autoencoder.ckpt --as rffusion-vq

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..contracts import Options
+from ..options import Options
 
 __all__ = ["TrainOptions"]
 

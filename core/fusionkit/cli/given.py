@@ -1,0 +1,159 @@
+"""From the values of a command line to the models that read them: method, files, results, workers, video.
+
+`Given` takes the values once, by the fields' names, and hands each model its own. An option that this kind of run
+ignores is refused.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_origin
+
+from pydantic import BaseModel
+
+from ..batch.options import FileOptions, For, ResultOptions
+from ..engines.options import EngineOptions
+from ..errors import NoEffect, OptionError
+from ..method.choice import merge_choices
+from ..method.config import PipelineConfig, SamplerOptions, configuration, placed
+from ..method.flags import stages_of
+from ..method.presets import choose
+from ..options import validate_options
+from ..registry.kinds import METHOD
+from ..registry.loading import short_name
+from ..video.options import VideoOptions
+
+__all__ = ["Given", "Mode", "RunOptions", "key_values"]
+
+EXAMPLES = {"--prior-opt": "lit=0.5", "--set": "prior.lit=0.5"}
+Mode = Literal["single", "folders", "shards", "video"]
+WORDS = {"single": "a single result", "folders": "`pairs` or `group`", "shards": "`shards`", "video": "video"}
+# the kinds of runs that read a model; its fields may narrow them by `For`
+READ: dict[type[BaseModel], tuple[str, ...]] = {
+    FileOptions: ("single", "folders", "shards", "video"),
+    ResultOptions: ("single", "folders", "shards", "video"),
+    EngineOptions: ("folders", "shards", "video"),
+    VideoOptions: ("video",),
+}
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a run beside the method."""
+
+    files: FileOptions
+    result: ResultOptions
+    engine: EngineOptions
+    video: VideoOptions
+
+
+class Given:
+    """The values that a command line gave, by the names of fields."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = {name: value for name, value in values.items() if value not in (None, [])}
+
+    def options(self, model: type[Model]) -> Model:
+        """A model of the options that were set."""
+        return validate_options(model, self._table(model), "")
+
+    def run_options(self, mode: Mode, output: Path | None, config: PipelineConfig) -> RunOptions:
+        """The options of a run of this kind; one that it does not read is refused."""
+        from ..images.write import CONTAINERS
+
+        result = self._read(ResultOptions, mode, "")
+        suffix = result.ext if mode in ("folders", "shards") else output.suffix.lower() if output is not None else ""
+        if suffix == result.ext and suffix not in CONTAINERS:
+            raise OptionError(f"`ext={suffix}`: expected one of {', '.join(CONTAINERS)}")
+        files = self._read(FileOptions, mode, suffix)
+        if files.save_transform and "align" not in [short_name(stage.name) for stage in stages_of(config, None)]:
+            shown = f"`save_transform={files.save_transform}`"
+            raise NoEffect(f"{shown} has no effect: nothing is aligned; add `align=affine`")
+        engine, video = self._read(EngineOptions, mode, suffix), self._read(VideoOptions, mode, suffix)
+        return RunOptions(files, result, engine, video)
+
+    def _read(self, model: type[Model], mode: Mode, suffix: str) -> Model:
+        """A model's options, all of which this kind of run and this format of results read."""
+        options = self.options(model)
+        for name, info in model.model_fields.items():
+            value = getattr(options, name)
+            if value == info.get_default():
+                continue
+            narrowed = next((mark for mark in info.metadata if isinstance(mark, For)), For())
+            modes = [m for m in READ[model] if not narrowed.modes or m in narrowed.modes]
+            shown = f"`{name}={str(value).lower() if isinstance(value, bool) else value}`"
+            if mode not in modes:
+                where = f"{'results of ' if mode != 'single' else ''}{WORDS[mode]}"
+                read = " or ".join(WORDS[m] for m in modes)
+                raise NoEffect(f"{shown} has no effect on {where}; it is read with {read}")
+            if narrowed.formats and suffix and suffix not in narrowed.formats:
+                raise NoEffect(f"{shown} has no effect on {suffix} files; it is read for {', '.join(narrowed.formats)}")
+        return options
+
+    def method(
+        self, task: str | None, preset: str | None, values: Sequence[str], stages: Sequence[str] = ()
+    ) -> PipelineConfig:
+        """The configuration that the options make, over task and preset. values: KEY=VALUE of --set."""
+        known = {**configuration().model_fields, **SamplerOptions.model_fields}
+        by_key = key_values(values, "--set", nest=False)
+        for key, value in by_key.items():
+            name = key.removeprefix("sampler.")
+            by_key[key] = _value(value, known[name].annotation if name in known else None, name)
+        choices = self._table(configuration())
+        for key, kind in METHOD.items():
+            if options := key_values(self._values.get(f"{key}_opt", []), f"{kind.flag}-opt"):
+                choices[f"{key}_options"] = options
+        if sampler := self._table(SamplerOptions):
+            choices["sampler"] = sampler
+        if stages:
+            choices["stages"] = [_stage(text) for text in stages]
+        return choose(task, preset, merge_choices(placed(by_key), choices))
+
+    def _table(self, model: type[BaseModel]) -> dict[str, Any]:
+        """The fields of a model that were set."""
+        fields = model.model_fields
+        return {k: _value(v, fields[k].annotation, f"`{k}`") for k, v in self._values.items() if k in fields}
+
+
+def _stage(text: str) -> dict[str, Any]:
+    """NAME or NAME:KEY=VALUE,KEY=VALUE; a name may have its distribution before it, as in package:NAME."""
+    head, equals, rest = text.partition("=")
+    *name, key = head.split(":") if equals else [text, ""]
+    options = f"{key}={rest}" if equals else ""
+    pairs = re.split(r",(?=[\w.]+=)", options) if options else []
+    return {"name": ":".join(name), "options": key_values(pairs, "--stage")}
+
+
+def _value(value: Any, annotation: Any, name: str) -> Any:
+    """Text as a model takes it: JSON where it begins as such, several values where the field holds several."""
+    if not isinstance(value, str):
+        return [_value(item, None, name) for item in value] if isinstance(value, list) else value
+    if value[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise OptionError(f"{name}: not valid JSON: {error}") from None
+    return value.split(",") if get_origin(annotation) is tuple and "," in value else value
+
+
+def key_values(items: Sequence[str], flag: str, *, nest: bool = True) -> dict[str, Any]:
+    """["lit=0.5", "evidence=heat"] -> {"lit": "0.5", ...}; the options model of a plug-in reads the values.
+
+    A value that starts with [ or { is read as JSON, for lists and nested options. nest: a dotted key makes a table.
+    """
+    result: dict[str, Any] = {}
+    for item in items:
+        key, separator, text = item.partition("=")
+        if not separator or not key:
+            raise OptionError(f"{flag} {item!r}: expected KEY=VALUE, as in {flag} {EXAMPLES.get(flag, 'key=value')}")
+        *parents, last = key.strip().split(".") if nest else [key.strip()]
+        table = result
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise OptionError(f"{flag} {key}: {parent} was given a value of its own")
+        table[last] = _value(text, None, f"{flag} {key}")
+    return result

@@ -1,0 +1,46 @@
+"""Messages of the core as the command line prints them: on one line, with options in the place of fields.
+
+The core names fields in backquotes, `resize=reference`; here that is --resize reference.
+"""
+
+import re
+
+from ..batch.options import FileOptions, ResultOptions
+from ..engines.options import EngineOptions
+from ..method.config import SamplerOptions, configuration
+from ..options import ByKey
+from ..video.options import VideoOptions
+
+__all__ = ["flag_of", "in_flags", "printable"]
+
+# options that messages of the core name, beside the fields of these models
+NAMED = frozenset({"allow_remote", "config", "group", "out", "output", "pairs", "port", "shards", "token"})
+MODELS = (SamplerOptions, FileOptions, ResultOptions, EngineOptions, VideoOptions)
+
+
+def flag_of(field: str) -> str:
+    """The option of the command line for a field."""
+    return f"--{field.replace('_', '-')}"
+
+
+def in_flags(message: str) -> str:
+    """Replace each `field` or `field=value` of a message by its option."""
+    fields = {name: info for model in (configuration(), *MODELS) for name, info in model.model_fields.items()}
+
+    def flag(match: re.Match[str]) -> str:
+        field, value = match[1], match[2]
+        if field in fields and ByKey() in fields[field].metadata:
+            return f"--set {field}" + (f"={value}" if value else "")
+        if field not in fields and field not in NAMED:
+            return match[0]
+        if value in ("true", "false"):
+            return flag_of(field if value == "true" else f"no_{field}")
+        return flag_of(field) + (f" {value}" if value else "")
+
+    return re.sub(r"`(?:sampler\.)?([a-z][a-z_]*)(?:=([^`]*))?`", flag, message)
+
+
+def printable(message: object) -> str:
+    """A message in the command line's words, on one line, with control characters escaped: file names may hold some."""
+    line = " ".join(in_flags(str(message)).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
