@@ -14,7 +14,7 @@ from PIL import Image
 from fusionkit.batch.options import NEUTRAL, FileOptions
 from fusionkit.batch.plan import Job, job_of, plan_folders
 from fusionkit.batch.run import fuse_files, fuse_folders, method_digest
-from fusionkit.errors import InputError, OutputError
+from fusionkit.errors import InputError, NoEffect, OutputError
 from fusionkit.images import write_image
 from fusionkit.method.config import make_config
 from fusionkit.method.pipeline import Pipeline
@@ -316,6 +316,22 @@ def test_depth_can_be_asked_for(tmp_path, pair_files):
     assert read_image(tmp_path / "out.tif").depth == "float"
     with pytest.raises(OutputError, match="cannot hold 32-bit float"):
         one(tmp_path, pair_files, "out2.png", files={"depth": "float"})
+
+
+def test_a_range_is_refused_where_no_source_has_more_than_8_bits(folders, tmp_path):
+    options = FileOptions(range="0,4095")
+    matching = plan_folders(folders, tmp_path / "out", ".png")
+    with pytest.raises(NoEffect, match="`range` has no effect: no source has more than 8 bits"):
+        list(fuse_folders(pipeline(), matching.jobs, tmp_path / "out", options))
+    assert not list((tmp_path / "out").glob("*"))
+    with pytest.raises(NoEffect, match="`range` has no effect"):
+        fuse_files(pipeline(), job_of([f / "one.png" for f in folders], tmp_path / "a.png"), options)
+    for name in ("one", "three"):  # one deep source of several is enough
+        (folders[0] / f"{name}.png").unlink()
+        tifffile.imwrite(folders[0] / f"{name}.tif", np.full((96, 128), 2000, np.uint16))
+    options = FileOptions(range=["0,4095", "auto"])
+    jobs = plan_folders(folders, tmp_path / "out", ".png").jobs
+    assert [o.status for o in fuse_folders(pipeline(), jobs, tmp_path / "out", options)] == ["done"] * 3
 
 
 def test_nothing_is_stretched_unless_asked(tmp_path):
