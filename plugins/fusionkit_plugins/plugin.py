@@ -14,11 +14,11 @@ STANDARD = {
     "SF": "spatial frequency: root mean square of row and column differences, grey levels",
     "AG": "average gradient, grey levels",
     "MI": "sum over sources of the mutual information with the result, bits",
-    "NMI": "the same over the mean of the entropies",
+    "NMI": "mutual information divided by the mean of the entropies",
     "CC": "mean correlation with the sources",
     "SCD": "sum of the correlations of differences",
     "VIF": "visual information fidelity, mean over sources",
-    "Qabf": "edges of the sources that are kept",
+    "Qabf": "share of the sources' edges that is kept",
     "SSIM": "structural similarity, mean over sources",
     "PSNR": "peak signal-to-noise ratio against both sources, dB",
     "MSE": "mean squared difference to the sources, squared grey levels",
@@ -53,74 +53,43 @@ LOWER = {"MSE", "Nabf", "Qcv"}  # is better
 LOWER |= {f"audit.{name}" for name in ("outside", "halo", "noise", "drift", "crushed", "hue", "rims")}
 SHORT = {"VIF", "Qabf", "SSIM", "MI", "EN"}
 
-READERS: tuple[dict[str, Any], ...] = (
-    {
-        "name": "pillow",
-        "summary": "PNG, JPEG, WebP, BMP, GIF, Netpbm, JPEG 2000",
-        "target": "pillow:PillowReader",
-        "extensions": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".pnm"),
-        "fallback": True,
-    },
-    {
-        "name": "tiff",
-        "summary": "TIFF of 1 to 16 bits and float, GeoTIFF",
-        "target": "tiff:TiffReader",
-        "extensions": (".tif", ".tiff"),
-        "magic": ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
-    },
-    {
-        "name": "raw",
-        "summary": "raw files of cameras, developed by LibRaw to 16 bits",
-        "target": "raw:RawReader",
-        "modules": ("rawpy",),
-        "extra": "raw",
-        "extensions": (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
-    },
-    {
-        "name": "exr",
-        "summary": "OpenEXR, grey or RGB",
-        "target": "exr:ExrReader",
-        "modules": ("OpenEXR",),
-        "extra": "exr",
-        "extensions": (".exr",),
-        "magic": ((0, b"v/1\x01"),),
-    },
-    {
-        "name": "dicom",
-        "summary": "DICOM, single images and series of frames",
-        "target": "dicom:DicomReader",
-        "modules": ("pydicom",),
-        "extra": "dicom",
-        "extensions": (".dcm",),
-        "magic": ((128, b"DICM"),),
-        "several": True,
-    },
-    {
-        "name": "nifti",
-        "summary": "NIfTI volumes, slice by slice",
-        "target": "nifti:NiftiReader",
-        "modules": ("nibabel",),
-        "extra": "nifti",
-        "extensions": (".nii", ".nii.gz"),
-        "several": True,
-    },
+# colour spaces: name, target, summary
+COLOR_SPACES = (
+    ("ycbcr", "ycbcr:YCbCr", "BT.601 YCbCr, full range; colour from the sources, luma fused"),
+    ("lab", "lab:Lab", "CIELAB of sRGB (D65): fuses perceived lightness"),
+    ("gray", "gray:Gray", "BT.601 luma only: a grey result"),
+)
+
+
+def _reader(name: str, summary: str, extensions: str, module: str = "", **more: Any) -> ReaderRecord:
+    """A reader. extensions: separated by spaces. module: what it needs, brought by the extra of the reader's name."""
+    needs: dict[str, Any] = {"modules": (module,), "extra": name} if module else {}
+    target = f"fusionkit_plugins.readers.{name}:{name.title()}Reader"
+    return ReaderRecord(
+        name=name, summary=summary, target=target, extensions=tuple(extensions.split()), **needs, **more
+    )
+
+
+TIFF = ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+"))
+RAW = ".dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .pef .srw"
+PILLOW = ".png .jpg .jpeg .webp .bmp .gif .pgm .ppm .pnm"
+READERS = (
+    _reader("pillow", "PNG, JPEG, WebP, BMP, GIF, Netpbm, JPEG 2000", PILLOW, fallback=True),
+    _reader("tiff", "TIFF of 1 to 16 bits and float, GeoTIFF", ".tif .tiff", magic=TIFF),
+    _reader("raw", "raw files of cameras, developed by LibRaw to 16 bits", RAW, "rawpy"),
+    _reader("exr", "OpenEXR, grey or RGB", ".exr", "OpenEXR", magic=((0, b"v/1\x01"),)),
+    _reader(
+        "dicom", "DICOM, single images and series of frames", ".dcm", "pydicom", magic=((128, b"DICM"),), several=True
+    ),
+    _reader("nifti", "NIfTI volumes, slice by slice", ".nii .nii.gz", "nibabel", several=True),
 )
 
 
 @hookimpl
 def fusionkit_color_spaces() -> Iterator[ColorSpaceRecord]:
     """The built-in colour spaces."""
-    yield ColorSpaceRecord(
-        name="ycbcr",
-        summary="BT.601 YCbCr, full range; colour from the sources, luma fused",
-        target="fusionkit_plugins.color.ycbcr:YCbCr",
-    )
-    yield ColorSpaceRecord(
-        name="lab", summary="CIELAB of sRGB (D65): fuses perceived lightness", target="fusionkit_plugins.color.lab:Lab"
-    )
-    yield ColorSpaceRecord(
-        name="gray", summary="BT.601 luma only: a grey result", target="fusionkit_plugins.color.gray:Gray"
-    )
+    for name, target, summary in COLOR_SPACES:
+        yield ColorSpaceRecord(name=name, summary=summary, target=f"fusionkit_plugins.color.{target}")
 
 
 @hookimpl
@@ -178,5 +147,4 @@ def fusionkit_detectors() -> Iterator[DetectorRecord]:
 @hookimpl
 def fusionkit_readers() -> Iterator[ReaderRecord]:
     """The built-in readers."""
-    for reader in READERS:
-        yield ReaderRecord(**{**reader, "target": f"fusionkit_plugins.readers.{reader['target']}"})
+    yield from READERS

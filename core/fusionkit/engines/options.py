@@ -1,4 +1,4 @@
-"""Which engine, and how many workers. Imports nothing heavy: the command line is made from it."""
+"""The engine and its workers. Imports nothing heavy: the command line derives its options from it."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ __all__ = ["EngineOptions"]
 
 
 class EngineOptions(Options):
-    """Which workers run a batch."""
+    """The workers that run a batch."""
 
     engine: Literal["processes", "ray"] = Field(
         "processes", description="workers: processes on this machine, or actors on a Ray cluster"
@@ -27,7 +27,7 @@ class EngineOptions(Options):
     )
 
     def make(self, lost: Callable[[Any], Any] = lost) -> Engine:
-        """The engine; `lost(task)` is the result of a task whose process was killed each time."""
+        """Make the engine; `lost(task)` is the result of a task whose process was killed on each try."""
         if self.engine == "ray":
             from .cluster import RayEngine
 

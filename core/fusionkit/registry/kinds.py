@@ -1,8 +1,8 @@
 """The table of kinds: everything that differs from one kind of plug-in to the next, stated once.
 
 Hooks are written out in `hookspecs` and contracts in `fusionkit.contracts`, since their docstrings are the authors'
-manual; whatever enumerates kinds (options of commands, fields of configurations, listings, scaffolds, grids, pages of
-the documentation) reads this table.
+manual; their names follow from the kind's. Options of commands, fields of configurations, listings, scaffolds, grids
+and pages of the documentation read this table.
 """
 
 from dataclasses import dataclass
@@ -19,19 +19,13 @@ DISTRIBUTION = "imagefusionkit"  # of this project; `fusionkit` on the package i
 class Kind:
     """One kind of plug-in.
 
-    name: as users write it. record, hook: what a package yields, and where. contract: its class in
-    `fusionkit.contracts`; `fusionkit.testing` has its tests as `{contract}Contract`. scaffold: one line on the example
-    that `fusionkit new` writes, "" where it has none. key: the field of `PipelineConfig` that chooses it, "" where a
-    method has none.
-    default: the built-in that a method takes unless told otherwise; None leaves it to another plug-in. neutral: the
-    built-in that takes the place of a part that is left out. flag: the option
-    of the command line, "" where there is none. help: that option's text.
+    name: as users write it. scaffold: one line on the example that `fusionkit new` writes, "" where it has none. key:
+    the field of `PipelineConfig` that chooses it, "" where a method has none. default: the built-in that a method takes
+    unless told otherwise; None leaves it to another plug-in. neutral: the built-in that takes the place of a part that
+    is left out. flag: the option of the command line, "" where there is none. help: that option's text.
     """
 
     name: str
-    record: type[records.PluginRecord]
-    hook: str
-    contract: str
     scaffold: str = ""
     key: str = ""
     default: str | None = None
@@ -40,9 +34,25 @@ class Kind:
     help: str = ""
 
     @property
+    def contract(self) -> str:
+        """Name of the contract in `fusionkit.contracts`."""
+        return self.name.title().replace("-", "")
+
+    @property
     def conformance(self) -> str:
         """Name of the class of tests in `fusionkit.testing`."""
         return f"{self.contract}Contract"
+
+    @property
+    def record(self) -> type[records.PluginRecord]:
+        """The record that a package yields."""
+        record: type[records.PluginRecord] = getattr(records, f"{self.contract}Record")
+        return record
+
+    @property
+    def hook(self) -> str:
+        """Name of the hook that yields the records."""
+        return f"fusionkit_{self.name.replace('-', '_')}s"
 
 
 KINDS: dict[str, Kind] = {
@@ -50,9 +60,6 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind(
             name="prior",
-            record=records.PriorRecord,
-            hook="fusionkit_priors",
-            contract="Prior",
             scaffold="sources weighted by local contrast",
             key="prior",
             default="em_tv",
@@ -62,9 +69,6 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             name="backbone",
-            record=records.BackboneRecord,
-            hook="fusionkit_backbones",
-            contract="Backbone",
             scaffold="exact flow of Gaussian pixels",
             key="backbone",
             default="rf",
@@ -74,9 +78,6 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             name="decoder",
-            record=records.DecoderRecord,
-            hook="fusionkit_decoders",
-            contract="Decoder",
             scaffold="2x2 blocks of pixels as channels, lossless",
             key="decoder",
             neutral="identity",
@@ -85,9 +86,6 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             name="color-space",
-            record=records.ColorSpaceRecord,
-            hook="fusionkit_color_spaces",
-            contract="ColorSpace",
             scaffold="YCoCg",
             key="color",
             default="ycbcr",
@@ -97,31 +95,19 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             name="stage",
-            record=records.StageRecord,
-            hook="fusionkit_stages",
-            contract="Stage",
             scaffold="gamma before, its inverse after",
             key="stages",
             flag="--stage",
             help="a stage around the fusion, in the order given; NAME or NAME:KEY=VALUE,KEY=VALUE",
         ),
-        Kind(
-            name="metric",
-            record=records.MetricRecord,
-            hook="fusionkit_metrics",
-            contract="Metric",
-            scaffold="share of neighbouring pixels that differ",
-        ),
+        Kind(name="metric", scaffold="share of neighbouring pixels that differ"),
         Kind(
             name="detector",
-            record=records.DetectorRecord,
-            hook="fusionkit_detectors",
-            contract="Detector",
             scaffold="bright blobs",
             flag="--detector",
             help="also compare what a detector finds in results and in sources",
         ),
-        Kind(name="reader", record=records.ReaderRecord, hook="fusionkit_readers", contract="Reader"),
+        Kind(name="reader"),
     )
 }
 

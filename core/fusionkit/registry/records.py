@@ -1,4 +1,4 @@
-"""What plug-ins hand to fusionkit: light, frozen records that name their implementation but do not import it.
+"""Records of plug-ins: light and frozen, they name an implementation but do not import it.
 
 A record is found by listing entry points; its `target` is imported only when the plug-in is chosen. Nothing here may
 import torch.
@@ -28,11 +28,11 @@ class PluginRecord:
     """One plug-in.
 
     name: how users choose it. summary: one line for `fusionkit plugins list`. target: "module:Class"; the class
-    keeps the contract of its kind and has its options model as the attribute `Options`. modules: what must be
-    importable for it, and extra: the optional dependency of its distribution that brings them. rank: its place, from 1,
-    among the few that lists begin with; 0: after them, by name. trainer: "module:Class"
-    of a `fusionkit.training.loop.Trainer`, for `fusionkit train`, where there is one. importer: "module:Class" of a
-    `fusionkit.weights.CheckpointImporter`, for `fusionkit weights import`; the options then have a field `weights`.
+    keeps the contract of its kind and has its options model as the attribute `Options`. modules: modules that it
+    imports. extra: the optional dependency of its distribution that installs them. rank: its place, from 1, among the
+    few that lists begin with; 0: after them, by name. trainer: "module:Class" of a `fusionkit.training.loop.Trainer`,
+    for `fusionkit train`. importer: "module:Class" of a `fusionkit.weights.CheckpointImporter`, for `fusionkit weights
+    import`; the options then have a field `weights`.
     """
 
     name: str
@@ -45,7 +45,7 @@ class PluginRecord:
     importer: str | None = None
 
     def __post_init__(self) -> None:
-        """A record of wrong types is the package's error, found when it is listed."""
+        """Refuse wrong types when the record is listed, as an error of its package."""
         for name in ("name", "summary", "target"):
             value = getattr(self, name)
             if not (isinstance(value, str) and value):
@@ -61,7 +61,7 @@ class BackboneRecord(PluginRecord):
 class TableRow:
     """A row that a built-in prior has in every table of an evaluation.
 
-    place: of the row, from 1. label: its name. options: the prior's. alone: it shows one source, and is no fusion.
+    place: of the row, from 1. label: its name. options: the prior's. alone: it shows one source and fuses nothing.
     """
 
     place: int
@@ -162,9 +162,9 @@ class StageRecord(PluginRecord):
 class ReaderRecord(PluginRecord):
     """A reader of image files: see `fusionkit.contracts.Reader`.
 
-    extensions: of its files, in lower case with the dot. magic: bytes at places in the first 512, any of which its
+    extensions: of its files, in lower case with the dot. magic: offsets below 512 and the bytes there, any of which its
     files have; a file of a listed extension without them goes to another reader. mark: bytes somewhere in the first
-    256 KB that only its files have; it goes before all readers without one. several: files may hold several pictures.
+    256 KB that only its files have; such a reader is tried before all others. several: files may hold several pictures.
     fallback: it is tried on every file, after all others, since it knows more formats than it lists.
     """
 

@@ -1,4 +1,4 @@
-"""How video is matched, cut and written. Imports nothing heavy: the command line is made from it."""
+"""How video is matched, cut and written. Imports nothing heavy: the command line derives its options from it."""
 
 import re
 from pathlib import Path
