@@ -31,6 +31,7 @@ __all__ = [
     "explained",
     "opens",
     "validate_options",
+    "word",
 ]
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -84,7 +85,7 @@ class When:
     def _wanted(self) -> str:
         if self.above is not None:
             return f"above {self.above:g}"
-        *words, last = map(_word, self.values)
+        *words, last = map(word, self.values)
         return f"{', '.join(words)} or {last}" if words else last
 
 
@@ -119,8 +120,8 @@ class Options(BaseModel):
             failed, value = _unread(self, name), getattr(self, name)
             if failed is not None and value != info.get_default(call_default_factory=True):
                 raise NoEffect(
-                    f"`{name}={_word(value)}` is read only with {failed.quoted()}; here `{failed.field}` is "
-                    f"{_word(getattr(self, failed.field))}"
+                    f"`{name}={word(value)}` is read only with {failed.quoted()}; here `{failed.field}` is "
+                    f"{word(getattr(self, failed.field))}"
                 )
 
 
@@ -209,7 +210,7 @@ def explain(error: ValidationError, model: type[BaseModel], owner: str = "") -> 
         elif not path:
             problems[key] = message
         else:
-            given = key if item["type"] == "missing" else f"{key}={_word(item['input'])}"
+            given = key if item["type"] == "missing" else f"{key}={word(item['input'])}"
             own = item["type"] in ("value_error", "finite_number", "missing", "extra_forbidden") or last not in fields
             plain = message[:1].lower() + message[1:] if own else _expected(fields[last])
             problems.setdefault(key, f"{given if owner else f'`{given}`'}: {plain}")
@@ -285,10 +286,10 @@ def _shown(default: Any) -> str:
     return repr(default)
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
     """A value as users write it."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple | list):
-        return ",".join(map(_word, value))
+        return ",".join(map(word, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -118,6 +118,7 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
         ("--quality", "80", ir, vis): "--quality 80 has no effect on .png files",
         ("--save-transform", "t.json", ir, vis): "nothing is aligned; add --align affine",
         ("--no-manifest", "--pairs", ir, vis): "--no-manifest has no effect on results of --pairs or --group",
+        ("--range", "0,4095", "a.mp4", "b.mp4"): "--range 0,4095 has no effect on results of video",
         ("--depth", "8", "a.mp4", "b.mp4"): "--depth 8 has no effect on results of video",
         ("--seed", "3", ir, vis): "--seed 3 has no effect: nothing random is drawn",
         ("--align", "affine", "--transform", "t.json", ir, vis): "--align affine has no effect beside --transform",

@@ -20,7 +20,7 @@ from ..method.choice import merge_choices
 from ..method.config import PipelineConfig, SamplerOptions, configuration, placed
 from ..method.flags import stages_of
 from ..method.presets import choose
-from ..options import validate_options
+from ..options import validate_options, word
 from ..registry.kinds import METHOD
 from ..registry.loading import short_name
 from ..video.options import VideoOptions
@@ -84,7 +84,7 @@ class Given:
                 continue
             narrowed = next((mark for mark in info.metadata if isinstance(mark, For)), For())
             modes = [m for m in READ[model] if not narrowed.modes or m in narrowed.modes]
-            shown = f"`{name}={str(value).lower() if isinstance(value, bool) else value}`"
+            shown = f"`{name}={str(value).lower() if isinstance(value, bool) else word(value)}`"
             if mode not in modes:
                 where = f"{'results of ' if mode != 'single' else ''}{WORDS[mode]}"
                 read = " or ".join(WORDS[m] for m in modes)

@@ -11,7 +11,6 @@ from ..scene import SCENE_KINDS
 
 __all__ = ["Device", "Force", "Machine", "Preset", "Set", "Task", "plugins_completion"]
 
-
 TASKS = ", ".join(f"{kind.task} ({kind.title})" for kind in SCENE_KINDS.values())
 
 

@@ -25,10 +25,10 @@ app = typer.Typer(help="List, describe and check plug-ins.", no_args_is_help=Tru
 @app.command("list")
 def list_plugins(
     kind: Annotated[str | None, typer.Option(help="Only one kind, such as prior.")] = None,
-    whole: Annotated[bool, typer.Option("--all", help="Metrics of dialects, too, a line each.")] = False,
+    whole: Annotated[bool, typer.Option("--all", help="List each metric of a dialect on its own line.")] = False,
     machine: Annotated[bool, typer.Option("--json", help="All of it as JSON, for programs.")] = False,
 ) -> None:
-    """List installed plug-ins by kind: name, summary, distribution where it is another's; then what failed to load."""
+    """List installed plug-ins by kind: name, summary, other distributions; then those that failed to load."""
     from rich.console import Console
 
     from ..registry.loading import get_registry

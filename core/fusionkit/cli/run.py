@@ -142,7 +142,7 @@ def run(
 
 
 def _plan(mode: Mode, sources: list[Path], output: Path | None, group: int, options: RunOptions) -> "Plan":
-    """What is to be fused; of video, that is known with the pipeline."""
+    """Plan the jobs; a video's plan needs the pipeline, and is made later."""
     from ..batch.plan import Plan, job_of, plan_folders, plan_shards
 
     if mode == "single":
@@ -163,7 +163,7 @@ def _follow(
     options: RunOptions,
     reporter: Reporter,
 ) -> bool:
-    """Fuse what is planned and report it; whether all of it succeeded."""
+    """Fuse the planned jobs and report them; true if all succeeded."""
     files, make, manifest = options.files, options.engine.make, options.result.manifest
     if mode == "single":
         from ..batch.run import fuse_files

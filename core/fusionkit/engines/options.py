@@ -16,7 +16,7 @@ class EngineOptions(Options):
     """The workers that run a batch."""
 
     engine: Literal["processes", "ray"] = Field(
-        "processes", description="workers: processes on this machine, or actors on a Ray cluster"
+        "processes", description="kind of workers: processes on this machine, or actors on a Ray cluster"
     )
     jobs: int = Field(
         0, ge=0, le=100_000, description="number of parallel workers; 0: one, or one per core of a Ray cluster"
