@@ -1,13 +1,13 @@
 """Fusing files: one job, from paths to a written result, and folders of jobs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
 
 from ..engines.engine import Engine, SerialEngine
-from ..errors import FusionkitError, NoEffect, OutputError
+from ..errors import FusionkitError, OutputError
 from ..images import check_output, store_image
 from ..images.picture import Depth, Range
 from ..images.transforms import save_transforms
@@ -15,7 +15,7 @@ from ..memory import free_memory, peak_memory_mb
 from ..method.pipeline import Pipeline
 from ..reading import header_pixels, read_image
 from ..reading.matching import bare_name
-from ..reading.ranges import source_ranges
+from ..reading.ranges import refuse_unread, source_ranges
 from ..storage.atomic import check_place, remove_strays, stage
 from ..storage.manifest import Ledger, digest, file_record
 from ..storage.outcome import Outcome, attempt
@@ -26,7 +26,6 @@ from .plan import Job
 
 __all__ = ["fuse_files", "fuse_folders", "fuse_job", "method_digest"]
 
-LOOKED_AT = 50  # first pairs of a folder in which a source is sought that reads `range`
 LOCK = ".fusionkit.lock"
 LEAST_BYTES = 14  # memory per pixel and source: grey and colour in 8 bits with the cheapest prior; em_tv takes 18
 
@@ -44,7 +43,7 @@ def fuse_files(pipeline: Pipeline, job: Job, options: FileOptions, *, manifest: 
     transforms = Path(options.save_transform) if options.save_transform else None
     if transforms is not None and transforms.exists() and not options.force:
         raise OutputError(f"{transforms}: exists already; `force` overwrites it")
-    _check_range(options, job.places)
+    refuse_unread([job.places], options.range, options.max_pixels)
     outcome = fuse_job(pipeline, options, (), job)
     assert outcome.staged is not None
     try:
@@ -80,7 +79,6 @@ def fuse_folders(
         ledger = Ledger(output / "manifest.jsonl", method_digest(pipeline, options), force=options.force)
         ledger.refuse_others()
         folder_scope = options.range_scope == "folder"
-        _check_range(options, chain.from_iterable(job.places for job in jobs[:LOOKED_AT]))
         ranges = ledger.ranges if folder_scope else ()
         if len(ranges) != max((len(job.sources) for job in jobs), default=0):
             groups = [job.places for job in jobs]
@@ -183,19 +181,6 @@ def _beside(reference: Path, depth: Depth) -> Path:
     numbers = chain([""], (f"-{n}" for n in count(2)))
     paths = (reference.with_name(f"{bare_name(reference)}-fused{number}{suffix}") for number in numbers)
     return next(path for path in paths if not path.exists())
-
-
-def _check_range(options: FileOptions, places: Iterable[tuple[Path, int | None]]) -> None:
-    """Refuse a `range` that none of these sources reads, since all have 8 bits."""
-    if options.range == ("auto",):
-        return
-    for path, number in places:
-        try:
-            if read_image(path, "auto", options.max_pixels, number).depth != "8":
-                return
-        except FusionkitError:
-            return  # reported when it is its turn
-    raise NoEffect("`range` has no effect: no source has more than 8 bits")
 
 
 def _check_memory(job: Job, options: FileOptions) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from ..batch.options import FileOptions
 from ..engines.options import EngineOptions
-from ..errors import OptionError
+from ..errors import NoEffect, OptionError
 from .fields import model_options, with_options
 from .given import Given
 from .messages import printable
@@ -62,6 +62,8 @@ def ablate(
         files = asked.options(FileOptions)
         cases = load_pairs(folders, data.limit, files.range, folder_scope=files.range_scope == "folder")
     elif data.scenes:
+        if unread := sorted(asked.options(FileOptions).model_fields_set):
+            raise NoEffect(f"`{unread[0]}` has no effect on scenes made by code; it is read with folders")
         cases = load_scenes(data.scenes, data.count, data.size)
     else:
         raise OptionError(f"{grid}: no data; [data] pairs = [...] or scenes = ..., or --pairs A B")
