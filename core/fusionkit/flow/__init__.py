@@ -1,1 +1,1 @@
-"""The rectified flow: path identities, schedules, solvers."""
+"""The rectified flow: path identities, schedules, solvers, restoration of degraded pictures."""

@@ -1,8 +1,8 @@
-"""Sources pass through the flow first, each from its own place on the path.
+"""Sources pass through the flow first: each is restored from its own degradation (`fusionkit.flow.restoring`).
 
-A source with noise of deviation s, y = x₀ + s ε, is a point of the flow's path: with t = s / (1 + s), (1 - t) y is
-x_t. So one evaluation of the velocity at the source's own t gives its clean image, x̂₀ = x_t - t v(x_t, t): no noise is
-added, nothing was trained on fusion, and sources without noise are left alone, bit for bit.
+The degradation that is estimated is noise: a source with noise of deviation s, y = x₀ + s ε, is a point of the flow's
+path, with t = s / (1 + s). One evaluation of the velocity at that t gives its clean image: no noise is added, nothing
+was trained on fusion, and sources without noise are left alone, bit for bit.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Sources
 from ..errors import OptionError, PluginError
-from ..flow.path import x0_from_velocity
+from ..flow.restoring import AdditiveNoise, restore
 from ..images.convert import ChangedImages, StoredImages, image_rows
 from ..memory import release_pages
 from ..numerics.choice import all_finite
@@ -200,13 +200,19 @@ class Restorer:
         stable = [stabilise(p.pixels, p.noise) for p in planes]
         s = torch.tensor([deviation for _, deviation in stable], device=device)
         ends = self.decoder.encode(torch.tensor([0.0, 1.0], device=device).view(2, 1, 1, 1)).flatten()
-        s = s * (ends[1] - ends[0])
-        t = (s / (1 + s)).clamp_max(self.backbone.restores)
-        for plane, time in zip(planes, t.tolist(), strict=True):
+        noise = AdditiveNoise(s * (ends[1] - ends[0]), self.backbone.restores)
+        for plane, time in zip(planes, noise.time.tolist(), strict=True):
             plane.t = time
-        wide = t.view(-1, 1, 1, 1)
-        x = self.decoder.encode(torch.stack([pixels for pixels, _ in stable])[:, None]).mul(1 - wide)
+        y = torch.stack([pixels for pixels, _ in stable])[:, None]
         del stable
+        x0 = restore(self.decoder.encode(y), noise, self._velocity)
+        clean = self.decoder.decode(x0, (height, width))[:, 0]
+        del x0, y
+        back = [partial(unstabilise, noise=p.noise) for p in planes]
+        return [in_strips(f, pixels[None, None], reach=0)[0, 0] for f, pixels in zip(back, clean, strict=True)]
+
+    def _velocity(self, x: Tensor, t: Tensor) -> Tensor:
+        """The backbone's field, checked."""
         with arithmetic(x.device, self.precision, cleaning=True):
             v = self.backbone.velocity(x, t).float()
         if v.shape != x.shape or not all_finite(v):
@@ -214,12 +220,7 @@ class Restorer:
             raise PluginError(
                 f"{name} returned shape {tuple(v.shape)} for {tuple(x.shape)}, or values that are not finite"
             )
-        x = x0_from_velocity(x, v, wide)
-        del v
-        clean = self.decoder.decode(x, (height, width))[:, 0]
-        del x
-        back = [partial(unstabilise, noise=p.noise) for p in planes]
-        return [in_strips(f, pixels[None, None], reach=0)[0, 0] for f, pixels in zip(back, clean, strict=True)]
+        return v
 
     def _put_back(self, sources: Sources, planes: Sequence[_Plane], cleaned: Sequence[Tensor]) -> Sources:
         """Sources with the cleaned planes in their places; images without a cleaned plane keep their bits."""
