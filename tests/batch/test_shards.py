@@ -248,7 +248,7 @@ def test_a_bucket_holds_what_a_folder_would(shards, serial, monkeypatch):
         assert stored == serial
         assert "3 finished before" in run_cli(*arguments, env=environment).stdout
         missing = run_cli("run", "--shards", "s3://pairs/none.tar", "-o", "s3://pairs/out", env=environment)
-        assert (missing.returncode, "is not there" in missing.stderr) == (1, True)
+        assert (missing.returncode, "does not exist" in missing.stderr) == (1, True)
         missing = run_cli("run", "--shards", "s3://nobucket/*.tar", "-o", "s3://pairs/out", env=environment)
         assert missing.returncode == 2
         assert len(missing.stderr.splitlines()) == 1
