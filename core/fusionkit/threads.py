@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 # Turns that a thread of libgomp spins after each operation before it sleeps. With the default of 300,000, each of
 # thousands of small operations loses a slice of the scheduler where another program has one of the cores.
-TURNS = ("GOMP_SPINCOUNT", "500")
+TURNS = ("GOMP_SPINCOUNT", "1000")
 POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 _late = False  # whether PyTorch was loaded before the policy was set
