@@ -20,7 +20,7 @@ from torch import Tensor
 from .images.metadata import NO_METADATA, Metadata
 from .images.picture import Array, Span
 from .options import Options, validate_options
-from .sources import Memory, Report, ShotMemory, Sources
+from .sources import STILL, Memory, Report, ShotMemory, Sources
 
 __all__ = [
     "Backbone",
@@ -199,7 +199,7 @@ class Stage(Plugin, ABC):
     """
 
     bt601: bool = False
-    memory: Memory = Memory()
+    memory: Memory = STILL
 
     def remembering(self, memory: Memory) -> Self:
         """A copy of the stage with a memory, for the frames of a shot."""

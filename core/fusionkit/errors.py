@@ -27,6 +27,7 @@ __all__ = [
     "SizeMismatch",
     "UnknownPlugin",
     "WeightsError",
+    "one_line",
 ]
 
 
@@ -76,3 +77,8 @@ class OutputError(FusionkitError):
 
 class WeightsError(FusionkitError):
     """Weights are missing, damaged or of another architecture."""
+
+
+def one_line(error: object) -> str:
+    """The text of an error on one line, without repeated white space."""
+    return " ".join(str(error).split())

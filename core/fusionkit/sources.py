@@ -14,7 +14,7 @@ from .numerics.luma import luma as bt601
 from .numerics.strips import strips
 from .scene import Scene, recognise
 
-__all__ = ["Memory", "Report", "ShotMemory", "Sources", "running_average"]
+__all__ = ["STILL", "Memory", "Report", "ShotMemory", "Sources", "running_average"]
 
 FOLLOWS = 0.2  # weight of the current frame in running averages
 
@@ -46,6 +46,9 @@ class Memory:
     def steady(self, name: str, value: Tensor) -> Tensor:
         """The value; in a shot, its running average over the frames, so that nothing flickers."""
         return value
+
+
+STILL = Memory()
 
 
 class ShotMemory(Memory):

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import OptionError
+from ..errors import OptionError, one_line
 from .engine import TRIES, Result, Task, begin_worker, unpicklable, worker_threads
 
 __all__ = ["RayEngine"]
@@ -72,7 +72,7 @@ class RayEngine:
                 socket.create_connection((host, int(port)), timeout=10).close()
             ray.init(**how, log_to_driver=False, logging_level="ERROR")
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error)[:300]
             raise OptionError(f"`address={self.address}`: no Ray cluster answers there: {reason}") from None
 
     def _map(self, ray: Any, sent: Any, tasks: Iterable[Any]) -> Iterator[Any]:
@@ -85,7 +85,7 @@ class RayEngine:
         try:
             ray.get(idle[0].ready.remote())
         except ray.exceptions.RayError as error:
-            reason = " ".join(str(error).split())[-300:]
+            reason = one_line(error)[-300:]
             raise OptionError(
                 f"`engine=ray`: a worker cannot start; all machines need fusionkit and every plug-in: {reason}"
             ) from None

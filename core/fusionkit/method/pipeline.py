@@ -20,6 +20,7 @@ from ..memory import release_pages
 from ..numerics.choice import all_finite
 from ..reading.take import Source, as_source
 from ..registry.kinds import DISTRIBUTION, METHOD
+from ..sources import STILL
 from ..timing import Stopwatch
 from .checks import check_sizes, note_places
 from .config import Choice, PipelineConfig, sampling_of
@@ -28,7 +29,6 @@ from .folding import FoldedPrior
 from .keywords import Choices
 from .parts import Part, build
 from .presets import choose
-from .restore import STILL
 from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind
 from .sampler import Callback, Sampler
 from .shot import Shot

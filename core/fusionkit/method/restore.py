@@ -22,13 +22,13 @@ from ..numerics.choice import all_finite
 from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
 from ..numerics.precision import arithmetic
 from ..numerics.strips import in_strips, strips
+from ..sources import STILL
 from ..timing import Stopwatch
 from .config import Precision
 
 __all__ = ["DEAD_ZONE", "Restored", "Restorer"]
 
 TOGETHER = 2**20  # pixels that go through the flow at once
-STILL = Memory()
 DEAD_ZONE = 1.5 / 255  # estimates below count as none: no clean photograph measured reaches it
 
 

@@ -18,9 +18,10 @@ from ..memory import release_pages
 from ..numerics.choice import all_finite
 from ..numerics.precision import arithmetic
 from ..numerics.strips import is_large, strips
+from ..sources import STILL
 from ..timing import Stopwatch
 from .config import SamplerOptions
-from .restore import STILL, Restored, Restorer
+from .restore import Restored, Restorer
 
 __all__ = ["Callback", "Sample", "Sampler", "Step"]
 

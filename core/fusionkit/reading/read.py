@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from ..contracts import Reader, Stored
-from ..errors import FusionkitError, ImageReadError
+from ..errors import FusionkitError, ImageReadError, one_line
 from ..images.picture import PEAK, Array, Depth, Picture, Range, own_span, to_unit
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import Registered, create, get_registry
@@ -127,7 +127,7 @@ def _read(plugin: Registered, path: Path, max_pixels: int) -> Sequence[Stored]:
     except MemoryError:
         raise ImageReadError(f"{path}: does not fit into memory; reduce its size") from None
     except Exception as error:  # decoders raise anything for a damaged file: SyntaxError, struct.error ...
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         if isinstance(error, LookupError | struct.error):
             reason = "damaged: parts of its data are missing"
         if "cannot identify image file" in reason:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
 
-from ..errors import FusionkitError, OutputError
+from ..errors import FusionkitError, OutputError, one_line
 from .atomic import Staged
 
 __all__ = ["Outcome", "Stopped", "Task", "attempt", "lost"]
@@ -63,7 +63,7 @@ def attempt(work: Callable[[AnyTask], Outcome], task: AnyTask) -> Outcome:
         reason = str(error).removeprefix(f"{task.key}: ")
         return Outcome(task.key, "failed", reason, blame="disk" if disk else "files")
     except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())[:500]
+        text = one_line(error)[:500]
         hint = MEMORY if "memory" in text or isinstance(error, MemoryError) else ""
         blame: Literal["", "disk"] = "disk" if isinstance(error, OSError) else ""
         return Outcome(task.key, "failed", f"{type(error).__name__}: {text}{hint}", blame=blame)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ..errors import WeightsError
+from ..errors import WeightsError, one_line
 from ..storage.regular import check_regular
 from .files import differences, read_safetensors
 
@@ -249,5 +249,5 @@ def described(build: "Callable[[Any], Built]", config: Any) -> "Built":
         with torch.device("meta"):
             return build(config)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)[:300]
         raise WeightsError(f"the configuration is not one that can be built: {reason}") from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import WeightsError
+from ..errors import WeightsError, one_line
 from ..storage.atomic import atomic_write
 from ..storage.manifest import sha256
 
@@ -122,7 +122,7 @@ def load_network(file: WeightsFile, build: "Callable[[Any], Built]", architectur
     try:
         network = build(architecture)
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)[:300]
         raise WeightsError(f"{file.json}: its architecture cannot be built ({reason})") from None
     load_weights(network, file)
     return network

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BrokenPlugin, FusionkitError, OptionError, UnknownPlugin, WeightsError
+from ..errors import BrokenPlugin, FusionkitError, OptionError, UnknownPlugin, WeightsError, one_line
 from ..options import opens
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry, import_target
@@ -107,7 +107,7 @@ def _about(path: Path) -> Iterator[None]:
     except FusionkitError as error:
         raise WeightsError(f"{path}: {error}") from None
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise WeightsError(f"{path}: cannot be converted ({type(error).__name__}: {reason})") from None
 
 

@@ -2,16 +2,15 @@
 
 import math
 
-import torch
 from torch import Tensor
 
-from fusionkit.contracts import Metric, Sources
 from fusionkit.scoring.levels import (
+    ResultMetric,
+    SourceMetric,
     average_gradient,
     correlation,
     entropy,
     gradient_energy,
-    levels,
     mutual_information,
     squared_error,
 )
@@ -19,81 +18,66 @@ from fusionkit.scoring.levels import (
 __all__ = ["AG", "CC", "EN", "MI", "MSE", "SD", "SF"]
 
 
-class EN(Metric):
-    """Entropy."""
+class EN(ResultMetric):
+    """Entropy, bits."""
 
     definition = "-sum p log2 p over the 256 grey levels of the rounded 8-bit luma"
     range = (0.0, 8.0)
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Bits, (B,)."""
-        return entropy(levels(fused))
+    measure = staticmethod(entropy)
 
 
-class SD(Metric):
-    """Standard deviation."""
+class SD(ResultMetric):
+    """Standard deviation, grey levels."""
 
     definition = "population standard deviation of the rounded 8-bit luma, in grey levels"
     range = (0.0, 127.5)
 
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Grey levels, (B,)."""
-        return levels(fused).flatten(1).std(1, correction=0)
+    @staticmethod
+    def measure(f: Tensor) -> Tensor:
+        """Measure grey levels (B, 1, H, W): (B,)."""
+        return f.flatten(1).std(1, correction=0)
 
 
-class SF(Metric):
-    """Spatial frequency."""
+class SF(ResultMetric):
+    """Spatial frequency, grey levels."""
 
     definition = "sqrt(mean squared row difference + mean squared column difference), 8-bit luma, in grey levels"
     range = (0.0, 255 * math.sqrt(2))
 
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Grey levels, (B,)."""
-        return gradient_energy(levels(fused)).sqrt()
+    @staticmethod
+    def measure(f: Tensor) -> Tensor:
+        """Measure grey levels (B, 1, H, W): (B,)."""
+        return gradient_energy(f).sqrt()
 
 
-class AG(Metric):
-    """Average gradient."""
+class AG(ResultMetric):
+    """Average gradient, grey levels; nan for images one pixel wide or high."""
 
     definition = "mean of sqrt((gx² + gy²) / 2), central differences, 8-bit luma, in grey levels"
     range = (0.0, 255.0)
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Grey levels, (B,); nan for images one pixel wide or high."""
-        return average_gradient(levels(fused))
+    measure = staticmethod(average_gradient)
 
 
-class MI(Metric):
-    """Mutual information."""
+class MI(SourceMetric):
+    """Mutual information, bits."""
 
     definition = "sum over sources of H(F) + H(S) - H(F, S), 256 levels each, bits"
-    range = (0.0, math.inf)
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Bits, (B,)."""
-        f = levels(fused)
-        return torch.stack([mutual_information(f, levels(s)) for s in sources.luma]).sum(0)
+    summed = True
+    measure = staticmethod(mutual_information)
 
 
-class CC(Metric):
+class CC(SourceMetric):
     """Correlation coefficient."""
 
     definition = "mean over sources of Pearson's r with the result; nan where an image is constant"
     range = (-1.0, 1.0)
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """(B,)."""
-        return torch.stack([correlation(levels(fused), levels(s)) for s in sources.luma]).mean(0)
+    measure = staticmethod(correlation)
 
 
-class MSE(Metric):
-    """Mean squared error."""
+class MSE(SourceMetric):
+    """Mean squared error, squared grey levels."""
 
     definition = "mean over sources of the mean squared difference, 8-bit luma, in squared grey levels"
     range = (0.0, 255.0**2)
     higher_is_better = False
-
-    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
-        """Squared grey levels, (B,)."""
-        f = levels(fused)
-        return torch.stack([squared_error(f, levels(s)) for s in sources.luma]).mean(0)
+    measure = staticmethod(squared_error)
