@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
 import torch.nn.functional as F
-from pydantic import BaseModel
-from torch import Tensor
+from pydantic import BaseModel, Field
+from torch import Generator, Tensor
 
+from .flow.restoring import Restoration, split
 from .images.metadata import NO_METADATA, Metadata
 from .images.picture import Array, Span
 from .options import Options, validate_options
@@ -26,6 +27,7 @@ __all__ = [
     "Backbone",
     "ColorSpace",
     "Decoder",
+    "Degradation",
     "Detection",
     "Detector",
     "Lazy",
@@ -37,6 +39,7 @@ __all__ = [
     "Report",
     "ShotMemory",
     "Sources",
+    "Splitting",
     "Stage",
     "Stored",
     "pad_to_multiple",
@@ -146,6 +149,89 @@ class Prior(Plugin, ABC):
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
         """E(x0) = -log p(sources | x0) up to a constant, summed over pixels: (B, 1, H, W) -> (B,)."""
         raise TypeError(f"{type(self).__name__} states no energy (has_energy is False)")
+
+
+class Degradation(Plugin, ABC):
+    """What a camera does to a clean picture x, y = forward(x) with noise, and how the flow finds x again.
+
+    x and y are (1, 1, H, W) in [0, 1], the luma of one source of one image; y may be of another size than x. Records
+    say where in a camera it happens (`fusionkit.DegradationRecord`): several are undone in the reverse order, each on
+    what the one before left.
+
+    color: x and y are the whole image, (1, 1 or 3, H, W). ends_clean: `undo` leaves no noise, since its last estimate
+    is the flow's at the noise's own level; else the noise of y is that of the result. asks_flow: whether `undo` does.
+    """
+
+    color: bool = False
+    ends_clean: bool = False
+    asks_flow: bool = True
+
+    @classmethod
+    def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The options that describe y; None where this degradation is not found with confidence.
+
+        told: what the source's file or a stage says of it, under the degradation's name; empty where nothing does.
+        """
+        return None
+
+    @abstractmethod
+    def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """What the camera makes of x, not clipped; random parts are drawn from the generator."""
+
+    @abstractmethod
+    def undo(self, y: Tensor, noise: float) -> Restoration:
+        """Find x: a generator that asks the flow by `x0 = yield x, s`, and returns x as its value.
+
+        x0 is the flow's clean estimate of x (1, 1, H, W) with white noise of deviation s, in units of [0, 1]. noise:
+        the deviation of y's white noise. Nothing is changed in place.
+        """
+
+    def describe(self) -> str:
+        """For the user's notes: what was found, as in "blur of 1.6 pixels"."""
+        return type(self).__name__.lower()
+
+
+class SplittingOptions(Options):
+    """Options of a degradation that is undone by splitting."""
+
+    steps: int = Field(8, ge=1, le=100, description="evaluations of the flow: fewer are faster, more are better")
+
+
+class Splitting(Degradation):
+    """A degradation with a proximal step, undone by half-quadratic splitting with the flow (`fusionkit.flow.restoring`).
+
+    highest: the deviation of the noise, in units of [0, 1], at which the flow is first asked. weight: of the estimate
+    against the data, as in `fusionkit.flow.restoring.split`.
+    """
+
+    Options = SplittingOptions
+    ends_clean = True
+    highest: float = 49 / 255
+    weight: float = 0.23
+
+    def begin(self, y: Tensor) -> Tensor:
+        """A first estimate of x, in the size of x: y itself."""
+        return y
+
+    @abstractmethod
+    def prox(self, x0: Tensor, y: Tensor, strength: float) -> Tensor:
+        """The picture near x0 that explains y: argmin over x of |forward(x) - y|² + strength |x - x0|²."""
+
+    def finish(self, x0: Tensor, y: Tensor) -> Tensor:
+        """The result from the flow's last estimate: the estimate itself."""
+        return x0
+
+    def undo(self, y: Tensor, noise: float) -> Restoration:
+        """`highest` falls to the noise's own level in `steps` evaluations, each after a proximal step."""
+        x0 = yield from split(
+            self.begin(y),
+            lambda x0, strength: self.prox(x0, y, strength),
+            noise=noise,
+            highest=self.highest,
+            steps=self.options.steps,
+            weight=self.weight,
+        )
+        return self.finish(x0, y)
 
 
 class ColorSpace(Plugin, ABC):
