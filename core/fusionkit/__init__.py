@@ -18,7 +18,19 @@ from .threads import wait_briefly
 
 if TYPE_CHECKING:
     from .api import fuse
-    from .contracts import Backbone, ColorSpace, Decoder, Detector, Metric, Options, Prior, Reader, Sources, Stage
+    from .contracts import (
+        Backbone,
+        ColorSpace,
+        Decoder,
+        Degradation,
+        Detector,
+        Metric,
+        Options,
+        Prior,
+        Reader,
+        Sources,
+        Stage,
+    )
     from .images import Picture, write_image
     from .method.config import Choice, PipelineConfig, SamplerOptions
     from .method.pipeline import Pipeline
@@ -33,6 +45,7 @@ __all__ = [
     "Choice",
     "ColorSpace",
     "Decoder",
+    "Degradation",
     "Detector",
     "Fused",
     "Metric",
@@ -56,8 +69,8 @@ __all__ += records.__all__
 
 _LAZY = {
     **dict.fromkeys(("Choice", "PipelineConfig", "SamplerOptions"), ".method.config"),
-    **dict.fromkeys(("Backbone", "ColorSpace", "Decoder", "Detector", "Metric", "Prior"), ".contracts"),
-    **dict.fromkeys(("Reader", "Sources", "Stage"), ".contracts"),
+    **dict.fromkeys(("Backbone", "ColorSpace", "Decoder", "Degradation", "Detector", "Metric"), ".contracts"),
+    **dict.fromkeys(("Prior", "Reader", "Sources", "Stage"), ".contracts"),
     "Fused": ".method.result",
     "Options": ".options",
     "Picture": ".images.picture",

@@ -160,18 +160,26 @@ class Degradation(Plugin, ABC):
 
     color: x and y are the whole image, (1, 1 or 3, H, W). ends_clean: `undo` leaves no noise, since its last estimate
     is the flow's at the noise's own level; else the noise of y is that of the result. asks_flow: whether `undo` does.
+    deviation: of the white noise that it stands for, in units of [0, 1]; noise is left to the one that is undone next,
+    where that ends clean.
     """
 
     color: bool = False
     ends_clean: bool = False
     asks_flow: bool = True
+    deviation: float = 0.0
 
     @classmethod
     def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The options that describe y; None where this degradation is not found with confidence.
 
-        told: what the source's file or a stage says of it, under the degradation's name; empty where nothing does.
+        told: options that the source's file or a stage states, under the degradation's name; empty where none does.
         """
+        return None
+
+    @classmethod
+    def estimate_chroma(cls, y: Tensor) -> Mapping[str, Any] | None:
+        """The options for a chroma plane, shifted to mid-grey, of a source whose luma has it; None: left as it is."""
         return None
 
     @abstractmethod
@@ -198,10 +206,10 @@ class SplittingOptions(Options):
 
 
 class Splitting(Degradation):
-    """A degradation with a proximal step, undone by half-quadratic splitting with the flow (`fusionkit.flow.restoring`).
+    """A degradation with a proximal step, undone by half-quadratic splitting with the flow.
 
     highest: the deviation of the noise, in units of [0, 1], at which the flow is first asked. weight: of the estimate
-    against the data, as in `fusionkit.flow.restoring.split`.
+    against the data, as in `fusionkit.flow.restoring`.
     """
 
     Options = SplittingOptions
@@ -286,6 +294,13 @@ class Stage(Plugin, ABC):
 
     bt601: bool = False
     memory: Memory = STILL
+
+    def degradations(self, sources: Sources) -> Sequence[Mapping[str, Mapping[str, Any]]]:
+        """For each source, degradations that `before` would only cover up, with their options.
+
+        They are undone by the flow first, if the user lets it: {"low_resolution": {"height": 480, "width": 640}}.
+        """
+        return ()
 
     def remembering(self, memory: Memory) -> Self:
         """A copy of the stage with a memory, for the frames of a shot."""

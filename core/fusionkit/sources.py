@@ -1,6 +1,6 @@
 """The sources of one scene as every plug-in sees them, the report of a fusion, and the memory of a video's shot."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -83,13 +83,13 @@ def running_average(before: Tensor | None, value: Tensor) -> Tensor:
 class Sources:
     """The registered images of one scene.
 
-    images: each (B, 3, H, W) or (B, 1, H, W) in [0, 1], all of one size once the stages are through; large pictures
-    are decoded lazily, on each access. luma: their (B, 1, H, W). reference: index, from 0, of the source whose look
-    the result takes where sources disagree (the visible image of an infrared pair). names: what messages call each
-    source. noise: deviation of the noise that each source's luma still has, (B, 1, 1, 1) in units of [0, 1]; zeros
-    where none is known. to_luma: makes luma of an image. report: takes notes and records for the user.
-    known_scenes: the kind of scene of each image, where it is decided already. whole: the sources that a strip was
-    cut from.
+    images: each (B, 3, H, W) or (B, 1, H, W) in [0, 1], all of one size once the stages are through; large pictures are
+    decoded lazily, on each access. luma: their (B, 1, H, W). reference: index, from 0, of the source whose look the
+    result takes where sources disagree (the visible image of an infrared pair). names: what messages call each source.
+    noise: deviation of the noise that each source's luma still has, (B, 1, 1, 1) in units of [0, 1]; zeros where none
+    is known. to_luma: makes luma of an image. report: takes notes and records for the user. degraded: for each source,
+    what its file says of degradations, by their names. known_scenes: the kind of scene of each image, where it is
+    decided already. whole: the sources that a strip was cut from.
     """
 
     images: Sequence[Tensor]
@@ -100,6 +100,7 @@ class Sources:
     noise: tuple[Tensor, ...] = ()
     to_luma: Callable[[Tensor], Tensor] = bt601
     report: Report = field(default_factory=Report, compare=False)
+    degraded: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     known_scenes: tuple[Scene, ...] = ()
     whole: "Sources | None" = field(default=None, compare=False, repr=False)
 
@@ -109,6 +110,7 @@ class Sources:
         filled = {
             "reference": self.reference % count if count else 0,
             "names": self.names or tuple(f"source {i + 1}" for i in range(count)),
+            "degraded": self.degraded or ({},) * count,
             "noise": self.noise or tuple(y.new_zeros(len(y), 1, 1, 1) for y in self.luma),
         }
         for name, value in filled.items():

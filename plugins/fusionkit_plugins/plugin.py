@@ -3,7 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fusionkit import ColorSpaceRecord, DecoderRecord, DetectorRecord, MetricRecord, ReaderRecord, StageRecord, hookimpl
+from fusionkit import (
+    ColorSpaceRecord,
+    DecoderRecord,
+    DegradationRecord,
+    DetectorRecord,
+    MetricRecord,
+    ReaderRecord,
+    StageRecord,
+    hookimpl,
+)
 
 from .stages.records import STAGES
 
@@ -53,6 +62,9 @@ LOWER = {"MSE", "Nabf", "Qcv"}  # is better
 LOWER |= {f"audit.{name}" for name in ("outside", "halo", "noise", "drift", "crushed", "hue", "rims")}
 SHORT = {"VIF", "Qabf", "SSIM", "MI", "EN"}
 
+# degradations: name (of the module, too), place, automatic, evaluations, summary
+DEGRADATIONS = (("noise", 40, True, 1, "white noise, noise that grows with light, noise along rows"),)
+
 # colour spaces: name, target, summary
 COLOR_SPACES = (
     ("ycbcr", "ycbcr:YCbCr", "BT.601 YCbCr, full range; colour from the sources, luma fused"),
@@ -100,6 +112,20 @@ def fusionkit_decoders() -> Iterator[DecoderRecord]:
         summary="no autoencoder: the flow works on pixels",
         target="fusionkit_plugins.identity:IdentityDecoder",
     )
+
+
+@hookimpl
+def fusionkit_degradations() -> Iterator[DegradationRecord]:
+    """The built-in degradations."""
+    for name, place, automatic, evaluations, summary in DEGRADATIONS:
+        yield DegradationRecord(
+            name=name,
+            summary=summary,
+            target=f"fusionkit_plugins.degradations.{name}:{name.title().replace('_', '')}",
+            place=place,
+            automatic=automatic,
+            evaluations=evaluations,
+        )
 
 
 @hookimpl

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ..contracts import Options
 from ..errors import FusionkitError, OptionError
-from ..method.choice import Choice, merge_choices
+from ..method.choice import Choice, Restoring, merge_choices
 from ..method.config import PipelineConfig, SamplerOptions, placed, sampling_of
 from ..method.parts import build
 from ..method.presets import choose
@@ -210,18 +210,16 @@ def without_parts(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]
         return config.model_copy(update=parts)
 
     decoder = _decoder(config)
-    if config.sampler.restore not in ("auto", "none"):  # levels by hand need a flow
-        bare = config.sampler.model_copy(update={"restore": "none"})
-    else:
-        bare = config.sampler
+    named = any(r.degradation.name not in ("auto", "none") for r in config.restore)  # these need a flow
+    bare = (Restoring.model_validate("none"),) if named else config.restore
     if str(config.backbone) != METHOD["backbone"].neutral:
-        yield "network (its input instead)", without(backbone=_neutral("backbone"), decoder=decoder, sampler=bare)
+        yield "network (its input instead)", without(backbone=_neutral("backbone"), decoder=decoder, restore=bare)
         zeros = _neutral("backbone", estimate="zeros")
-        yield "network (zeros instead)", without(backbone=zeros, decoder=decoder, sampler=bare)
+        yield "network (zeros instead)", without(backbone=zeros, decoder=decoder, restore=bare)
     if str(decoder) != METHOD["decoder"].neutral:
         plain = {"backbone": _neutral("backbone"), "decoder": _neutral("decoder")}
-        lossless = bare.model_copy(update={"detail": "keep", "finish": "prior"})
-        yield "network and autoencoder", without(**plain, sampler=lossless)
+        lossless = config.sampler.model_copy(update={"detail": "keep", "finish": "prior"})
+        yield "network and autoencoder", without(**plain, restore=bare, sampler=lossless)
     sampler = sampling_of(config.sampler, get_registry().load("prior", config.prior.name).sampling)
     if str(config.prior) != METHOD["prior"].neutral:
         yield "prior", without(prior=_neutral("prior"), sampler=_sampling(sampler, inject="none"))

@@ -10,8 +10,9 @@ import typer
 from ..batch.options import FileOptions
 from ..engines.options import EngineOptions
 from ..errors import OptionError
+from ..method.words import key_values
 from .fields import model_options, with_options
-from .given import Given, key_values
+from .given import Given
 from .messages import printable
 from .progress import progress, wide_enough
 

@@ -4,12 +4,10 @@
 ignores is refused.
 """
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_origin
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -20,14 +18,14 @@ from ..method.choice import merge_choices
 from ..method.config import PipelineConfig, SamplerOptions, configuration, placed
 from ..method.flags import stages_of
 from ..method.presets import choose
+from ..method.words import from_text, key_values, named
 from ..options import validate_options, word
 from ..registry.kinds import METHOD
 from ..registry.loading import short_name
 from ..video.options import VideoOptions
 
-__all__ = ["Given", "Mode", "RunOptions", "key_values"]
+__all__ = ["Given", "Mode", "RunOptions"]
 
-EXAMPLES = {"--prior-opt": "lit=0.5", "--set": "prior.lit=0.5"}
 Mode = Literal["single", "folders", "shards", "video"]
 WORDS = {"single": "a single result", "folders": "`pairs` or `group`", "shards": "`shards`", "video": "video"}
 # the kinds of runs that read a model; its fields may narrow them by `For`
@@ -101,7 +99,7 @@ class Given:
         by_key = key_values(values, "--set", nest=False)
         for key, value in by_key.items():
             name = key.removeprefix("sampler.")
-            by_key[key] = _value(value, known[name].annotation if name in known else None, name)
+            by_key[key] = from_text(value, known[name].annotation if name in known else None, name)
         choices = self._table(configuration())
         for key, kind in METHOD.items():
             if options := key_values(self._values.get(f"{key}_opt", []), f"{kind.flag}-opt"):
@@ -109,51 +107,10 @@ class Given:
         if sampler := self._table(SamplerOptions):
             choices["sampler"] = sampler
         if stages:
-            choices["stages"] = [_stage(text) for text in stages]
+            choices["stages"] = [named(text, "--stage") for text in stages]
         return choose(task, preset, merge_choices(placed(by_key), choices))
 
     def _table(self, model: type[BaseModel]) -> dict[str, Any]:
         """The fields of a model that were set."""
         fields = model.model_fields
-        return {k: _value(v, fields[k].annotation, f"`{k}`") for k, v in self._values.items() if k in fields}
-
-
-def _stage(text: str) -> dict[str, Any]:
-    """NAME or NAME:KEY=VALUE,KEY=VALUE; a name may have its distribution before it, as in package:NAME."""
-    head, equals, rest = text.partition("=")
-    *name, key = head.split(":") if equals else [text, ""]
-    options = f"{key}={rest}" if equals else ""
-    pairs = re.split(r",(?=[\w.]+=)", options) if options else []
-    return {"name": ":".join(name), "options": key_values(pairs, "--stage")}
-
-
-def _value(value: Any, annotation: Any, name: str) -> Any:
-    """Text as a model takes it: JSON where it begins as such, several values where the field holds several."""
-    if not isinstance(value, str):
-        return [_value(item, None, name) for item in value] if isinstance(value, list) else value
-    if value[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except ValueError as error:
-            raise OptionError(f"{name}: not valid JSON: {error}") from None
-    return value.split(",") if get_origin(annotation) is tuple and "," in value else value
-
-
-def key_values(items: Sequence[str], flag: str, *, nest: bool = True) -> dict[str, Any]:
-    """["lit=0.5", "evidence=heat"] -> {"lit": "0.5", ...}; the options model of a plug-in reads the values.
-
-    A value that starts with [ or { is read as JSON, for lists and nested options. nest: a dotted key makes a table.
-    """
-    result: dict[str, Any] = {}
-    for item in items:
-        key, separator, text = item.partition("=")
-        if not separator or not key:
-            raise OptionError(f"{flag} {item!r}: expected KEY=VALUE, as in {flag} {EXAMPLES.get(flag, 'key=value')}")
-        *parents, last = key.strip().split(".") if nest else [key.strip()]
-        table = result
-        for parent in parents:
-            table = table.setdefault(parent, {})
-            if not isinstance(table, dict):
-                raise OptionError(f"{flag} {key}: {parent} was given a value of its own")
-        table[last] = _value(text, None, f"{flag} {key}")
-    return result
+        return {k: from_text(v, fields[k].annotation, f"`{k}`") for k, v in self._values.items() if k in fields}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import OptionError, UnknownPlugin
+from ..method.words import key_values
 from ..options import validate_options
 from ..training.options import TrainOptions
-from .given import key_values
 
 if TYPE_CHECKING:
     from ..training.loop import Trainer

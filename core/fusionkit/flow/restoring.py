@@ -14,13 +14,10 @@ sources and images run side by side, and pictures of one size are cleaned togeth
 """
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from torch import Tensor
-
-from .path import x0_from_velocity
 
 __all__ = ["LEAST", "Ask", "Restoration", "falling", "side_by_side", "split"]
 
@@ -72,63 +69,3 @@ def side_by_side(
                 results[i] = end.value
         answers = dict(zip(asked, clean(list(asked.values())), strict=True)) if asked else {}
     return [results[i] for i in range(len(restorations))]
-
-
-Velocity = Callable[[Tensor, Tensor], Tensor]
-"""v at x_t (B, C, H, W) and t (B,), in the shape of x_t."""
-
-
-class Degradation(Protocol):
-    """What a camera did to a clean picture, y = A x₀ + noise, as the flow undoes it. y is (B, C, H, W)."""
-
-    def start(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The point of the flow's path that restoration starts from: x_t in the shape of x₀, t (B,) in (0, 1)."""
-
-    def times(self, t: Tensor) -> Sequence[Tensor]:
-        """The times after t, (B,) each and falling; the last one is that of the picture's own noise."""
-
-    def correct(self, x0: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """The picture near the estimate x̂₀ of time t that explains y: a proximal step of the data."""
-
-
-@dataclass(frozen=True)
-class AdditiveNoise:
-    """y = x₀ + s ε, which is x_t / (1 - t) with t = s / (1 + s): a point of the path itself.
-
-    deviation: s, (B,), in units of x. most: the largest t that the flow knows.
-    """
-
-    deviation: Tensor
-    most: float = 1.0
-
-    @property
-    def time(self) -> Tensor:
-        """t, (B,)."""
-        return (self.deviation / (1 + self.deviation)).clamp_max(self.most)
-
-    def start(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """(1 - t) y and t."""
-        t = self.time
-        return y.mul(1 - t.view(-1, 1, 1, 1)), t
-
-    def times(self, t: Tensor) -> Sequence[Tensor]:
-        """None: one evaluation."""
-        return ()
-
-    def correct(self, x0: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """The estimate, which explains y already."""
-        return x0
-
-
-def restore(y: Tensor, degradation: Degradation, velocity: Velocity) -> Tensor:
-    """The clean picture (B, C, H, W) behind y: one evaluation of the velocity for each of the degradation's times."""
-    x, t = degradation.start(y)
-    later = iter(degradation.times(t))
-    while True:
-        x0 = x0_from_velocity(x, velocity(x, t), t.view(-1, 1, 1, 1))
-        x0 = degradation.correct(x0, y, t)
-        following = next(later, None)
-        if following is None:
-            return x0
-        t = following
-        x = x0.mul(1 - t.view(-1, 1, 1, 1))

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from ..errors import OptionError
-from ..options import Options, explain
+from ..options import Options, explain, word
 from ..registry.kinds import METHOD
 from ..registry.loading import short_name
+from .words import named
 
-__all__ = ["Choice", "gathered", "merge_choices"]
+__all__ = ["Choice", "Restoring", "gathered", "merge_choices"]
 
 
 class Choice(Options):
@@ -64,6 +65,44 @@ class Choice(Options):
         if not (same or not self.name):
             return self
         return Choice(name=self.name or base.name, options={**base.options, **self.options})
+
+
+class Restoring(Options):
+    """What is undone in one source or in all: a degradation, or "auto" or "none" in place of its name.
+
+    Taken from "[NUMBER=]NAME[:KEY=VALUE,...]", from {"source": 1, "name": "NAME", OPTION: VALUE ...}, from an object.
+    """
+
+    model_config = ConfigDict(title="[NUMBER=]NAME[:KEY=VALUE,...]")
+
+    source: int = Field(0, ge=0, le=10_000, description="number of the source, from 1; 0: all")
+    degradation: Choice = Field(description="the degradation, auto or none")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take(cls, value: Any) -> Any:
+        match value:
+            case str():
+                number, equals, text = value.partition("=")
+                alone = bool(equals) and number.strip().isdigit()
+                choice = named(text if alone else value, "--restore")
+                return {"source": int(number) if alone else 0, "degradation": choice}
+            case Restoring():
+                return {"source": value.source, "degradation": value.degradation}
+            case Mapping() if "degradation" in value:
+                return value
+            case Mapping():
+                choice = {k: v for k, v in value.items() if k != "source"}
+                return {"source": value.get("source", 0), "degradation": choice}
+            case _:
+                return {"degradation": value}
+
+    @model_serializer
+    def __str__(self) -> str:
+        """The restoring in words, which are taken back."""
+        choice, source = self.degradation, f"{self.source}=" if self.source else ""
+        options = ",".join(f"{k}={word(v)}" for k, v in choice.options.items())
+        return f"{source}{choice.name}" + (f":{options}" if options else "")
 
 
 def gathered(choices: Mapping[str, Any]) -> dict[str, Any]:

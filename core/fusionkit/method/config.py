@@ -10,9 +10,9 @@ from pydantic import Field, ValidationError, create_model, field_validator, mode
 from ..errors import OptionError
 from ..flow.schedule import Spacing
 from ..options import ByKey, Options, When, effective, explained, validate_options
-from ..registry.kinds import DISTRIBUTION, METHOD
+from ..registry.kinds import DISTRIBUTION, KINDS, METHOD
 from ..registry.loading import Registry, get_registry
-from .choice import Choice, gathered
+from .choice import Choice, Restoring, gathered
 from .flags import flag_field, stage_flags
 
 __all__ = [
@@ -40,11 +40,6 @@ class SamplerOptions(Options):
 
     checked_later = True
 
-    restore: str = Field(
-        "auto",
-        description="noise of the sources that the flow removes first: auto: estimated, clean sources stay as they "
-        "are; none; or LEVEL, or LEVEL,LEVEL with one per source, in levels of 255",
-    )
     strength: float = Field(
         0.0,
         ge=0,
@@ -95,24 +90,6 @@ class SamplerOptions(Options):
         "level of 255 at most and twice as fast, else float32 by the fastest algorithm; float32: as defined",
     )
 
-    @field_validator("restore", mode="before")
-    @classmethod
-    def _levels(cls, value: Any) -> Any:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            value = f"{value:g}"
-        if isinstance(value, list | tuple):
-            value = ",".join(map(str, value))
-        if not isinstance(value, str):
-            return value
-        if value not in ("auto", "none"):
-            try:
-                good = all(0 <= float(level) <= 255 for level in value.split(","))
-            except ValueError:
-                good = False
-            if not good:
-                raise ValueError("expected auto, none, or levels of 255 such as 12 or 8,20")
-        return value
-
     @field_validator("guidance_range")
     @classmethod
     def _within_time(cls, value: tuple[float, float]) -> tuple[float, float]:
@@ -159,6 +136,9 @@ class PipelineConfig(Options):
     stages: tuple[Choice, ...] = Field(
         (), description="stages around the fusion, the first one outermost; inside those that other fields add"
     )
+    restore: tuple[Restoring, ...] = Field(
+        (Restoring(degradation=Choice(name="auto")),), description=KINDS["degradation"].help
+    )
     sampler: SamplerOptions = Field(SamplerOptions(), description="how the flow is sampled")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the sampler's noise")
     reference: int = Field(
@@ -203,6 +183,23 @@ class PipelineConfig(Options):
             if choice is not None and not choice.name and kind.default:
                 values[key] = choice.over(_default(key))
         return values
+
+    @field_validator("restore", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("restore")
+    @classmethod
+    def _apart(cls, value: tuple[Restoring, ...]) -> tuple[Restoring, ...]:
+        words = [(r.source, r.degradation.name) for r in value]
+        if not value or (any(name == "none" for _, name in words) and len(words) > 1):
+            raise ValueError("expected auto, none, or degradations; none stands alone")
+        if any(word.degradation.options for word in value if word.degradation.name in ("auto", "none")):
+            raise ValueError("auto and none take no options")
+        if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
+            raise ValueError(f"{twice[1]} is named twice for one source")
+        return value
 
     @field_validator("tile")
     @classmethod

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
 
-from ..contracts import Backbone, ColorSpace, Decoder, Prior, Stage
+from ..contracts import Backbone, ColorSpace, Decoder, Degradation, Prior, Stage
 from .config import Choice, SamplerOptions
 
 __all__ = ["AllChoices", "Choices"]
@@ -25,6 +25,7 @@ class Choices(TypedDict, total=False):
     color: Named | ColorSpace
     color_options: Table
     stages: Sequence[Named | Stage]
+    restore: str | Degradation | Sequence[Named | Degradation]
     sampler: SamplerOptions | Table
     seed: int
     reference: int

@@ -5,14 +5,14 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..contracts import Backbone, ColorSpace, Decoder, Prior, Sources
+from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.picture import Array, Picture
@@ -29,6 +29,7 @@ from .folding import FoldedPrior
 from .keywords import Choices
 from .parts import Part, build
 from .presets import choose
+from .restore import Restorer
 from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind
 from .sampler import Callback, Sampler
 from .shot import Shot
@@ -37,6 +38,7 @@ from .tiling import tiled
 __all__ = ["Pipeline", "find_device"]
 
 TILE = 512
+Networked = TypeVar("Networked", Sampler, Restorer)
 WHOLE_PIXELS = 1_500_000  # largest image that networks see whole: under 2 GB with the shipped weights
 
 
@@ -79,6 +81,7 @@ class Pipeline:
         )
         self.sampler = Sampler(self.backbone, self.prior, self.decoder, self.color, sampling)
         self.sampler.check_seed(c.seed)
+        self.restorer = Restorer(self.backbone, self.decoder, self.color, c.restore, sampling.precision)
 
     def _build(self, key: str) -> Part:
         return build(METHOD[key].name, getattr(self.config, key), self.device)
@@ -185,6 +188,7 @@ class Pipeline:
     ) -> Tensor:
         """Images of one reference: stages, the sampler, stages."""
         memory, given = shot.memory if shot else STILL, []
+        sources = self._restored(sources, facts, watch, memory)
         for i, stage in enumerate(self.stages):
             plugin = stage.plugin.remembering(shot.stages[i]) if shot else stage.plugin
             given.append((stage.name, plugin, sources))
@@ -202,9 +206,6 @@ class Pipeline:
         if shot:
             shot.prior = sample.state
         facts.evaluations += sample.evaluations
-        facts.restored += sample.restored
-        for restored in sample.restored:
-            sources.report.note(restored.note())
         image = sample.image
         del sample  # its image goes as soon as a stage makes another
         if given and any(_share(image, t) for t in sources.luma):
@@ -220,6 +221,21 @@ class Pipeline:
                 )
         low, high = image.amin(), image.amax()
         return image if low >= 0 and high <= 1 else image.clamp(0, 1)
+
+    def _restored(self, sources: Sources, facts: Facts, watch: Stopwatch, memory: Memory) -> Sources:
+        """The sources as the flow restores them, those that a stage would enlarge in their new size."""
+        told = [stage.plugin.degradations(sources) for stage in self.stages]
+        degraded = tuple(
+            {**own, **{name: options for t in told if t for name, options in t[i].items()}}
+            for i, own in enumerate(sources.degraded)
+        )
+        restorer = self._tiled(self.restorer, sources)
+        sources, restored = restorer(replace(sources, degraded=degraded), watch, memory)
+        facts.restored += restored
+        facts.evaluations += max((row.evaluations for row in restored), default=0)
+        for row in restored:
+            sources.report.note(row.note())
+        return sources
 
     def _sources(self, images: Sequence[Tensor], names: Sequence[str]) -> Sources:
         if not len(images):
@@ -267,14 +283,19 @@ class Pipeline:
 
     def _sampler(self, sources: Sources) -> Sampler:
         """The sampler for sources of this number and size: a prior of fewer sources folds, large images are tiled."""
-        sampler, (height, width) = self.sampler, sources.luma[0].shape[-2:]
+        sampler = self.sampler
         if self.prior.max_sources is not None and len(sources) > self.prior.max_sources:
             sampler = replace(sampler, prior=FoldedPrior(self.prior, self.color))
-        tile = self.config.tile or (TILE if height * width > WHOLE_PIXELS else 0)
-        if tile:
-            backbone, decoder = tiled(self.backbone, self.decoder, tile)
-            sampler = replace(sampler, backbone=backbone, decoder=decoder)
-        return sampler
+        return self._tiled(sampler, sources)
+
+    def _tiled(self, part: Networked, sources: Sources) -> Networked:
+        """The sampler or restorer, with networks that see large images in tiles."""
+        pixels = max(y.shape[-2] * y.shape[-1] for y in sources.luma)
+        tile = self.config.tile or (TILE if pixels > WHOLE_PIXELS else 0)
+        if not tile:
+            return part
+        backbone, decoder = tiled(self.backbone, self.decoder, tile)
+        return replace(part, backbone=backbone, decoder=decoder)
 
     def fuse_pictures(
         self,

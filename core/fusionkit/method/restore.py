@@ -1,115 +1,147 @@
-"""Sources pass through the flow first: each is restored from its own degradation (`fusionkit.flow.restoring`).
+"""Sources pass through the flow first: what cameras did to each is undone (`fusionkit.contracts.Degradation`).
 
-The degradation that is estimated is noise: a source with noise of deviation s, y = x₀ + s ε, is a point of the flow's
-path, with t = s / (1 + s). One evaluation of the velocity at that t gives its clean image: no noise is added, nothing
-was trained on fusion, and sources without noise are left alone, bit for bit.
+Degradations are undone in the reverse order in which a camera acts: file, pattern, noise, sampling, light, lens. Each
+is sought in what the ones before left. Sources in which nothing is found are left alone, bit for bit.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..contracts import Backbone, ColorSpace, Decoder, Memory, Sources
+from ..contracts import Backbone, ColorSpace, Decoder, Degradation, Memory, Sources
 from ..errors import OptionError, PluginError
-from ..flow.restoring import AdditiveNoise, restore
+from ..flow.path import x0_from_velocity
+from ..flow.restoring import Ask, Restoration, side_by_side
 from ..images.convert import ChangedImages, StoredImages, image_rows
 from ..memory import release_pages
 from ..numerics.choice import all_finite
-from ..numerics.noise import Noise, estimate_noise, stabilise, unstabilise
+from ..numerics.noise import estimate_noise
 from ..numerics.precision import arithmetic
-from ..numerics.strips import in_strips, strips
+from ..numerics.strips import strips
+from ..options import effective
+from ..registry.loading import Registered, get_registry, load_class, options_of
+from ..registry.records import DegradationRecord
 from ..sources import STILL
 from ..timing import Stopwatch
+from .choice import Restoring
 from .config import Precision
+from .parts import build
 
-__all__ = ["DEAD_ZONE", "Restored", "Restorer"]
+__all__ = ["Restored", "Restorer"]
 
 TOGETHER = 2**20  # pixels that go through the flow at once
-DEAD_ZONE = 1.5 / 255  # estimates below count as none: no clean photograph measured reaches it
+KIND = "degradation"
+PLACE = 100  # of an object, which has no record: undone first
 
 
 @dataclass(frozen=True)
 class Restored:
-    """Noise of one source of one image, and the t it was cleaned at (0: not)."""
+    """What was found in one source of one image, and the evaluations that undid it (0: it was left as it is)."""
 
     source: str
-    noise: Noise
-    t: float = 0.0
+    degradation: str
+    what: str
+    options: Mapping[str, Any]
+    evaluations: int = 0
+    undone: bool = True
 
     def note(self) -> str:
         """For the user."""
-        kind = (
-            "noise along rows"
-            if self.noise.correlation
-            else "noise that grows with light"
-            if self.noise.slope
-            else "noise"
-        )
-        done = "cleaned by the flow" if self.t > 0 else "left as it is: this backbone restores nothing"
-        return f"{self.source}: {kind} of {255 * self.noise.level:.1f} levels, {done}"
+        by = "by the flow" if self.evaluations else "by a network"
+        done = f"restored {by}" if self.undone else "left as it is: this backbone restores nothing"
+        return f"{self.source}: {self.what}, {done}"
 
     def record(self) -> dict[str, Any]:
-        """For the manifest; levels of 255."""
+        """For the manifest."""
         return {
             "source": self.source,
-            "noise": round(255 * self.noise.level, 2),
-            "slope": float(f"{self.noise.slope:.3g}"),
-            "correlation": round(self.noise.correlation, 2),
-            "t": round(self.t, 4),
+            "degradation": self.degradation,
+            "options": {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in self.options.items()},
+            "undone": self.undone,
+            "evaluations": self.evaluations,
         }
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A degradation that is sought in sources. source: index of the only one, -1 for all. asked: by its name."""
+
+    plugin: Registered | None
+    name: str
+    kind: type[Degradation]
+    place: int
+    source: int = -1
+    given: Mapping[str, Any] = field(default_factory=dict)
+    instance: Degradation | None = None
+    asked: bool = False
+    automatic: bool = True
+
+    def find(self, y: Tensor, told: Mapping[str, Any]) -> Degradation | None:
+        """The degradation with the options of y; None where it is not found."""
+        if self.instance is not None:
+            return self.instance
+        found = self.kind.estimate(y, told)
+        if found is None and not self.asked:
+            return None
+        if found is None and not (self.given or told):
+            return None
+        options = effective(self.kind.Options, {**(told if found is None else found), **self.given})
+        assert self.plugin is not None
+        return self.kind(options_of(self.plugin, {**options, **self.given}))
 
 
 @dataclass
 class _Plane:
-    """A luma (channel 0) or chroma (1, 2) plane (H, W) of one source of one image, and its noise."""
+    """One source of one image on its way: its luma (1, 1, H, W) and what became of it."""
 
     source: int
     image: int
-    channel: int
-    pixels: Tensor
-    noise: Noise
-    t: float = 0.0
+    luma: Tensor
+    noise: float = 0.0
+    chroma: dict[int, Tensor] = field(default_factory=dict)
+    rows: list[Restored] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    changed: bool = False
 
 
 @dataclass(frozen=True)
 class Restorer:
-    """Cleans sources by one evaluation of the flow.
+    """Undoes the degradations of sources by the flow.
 
-    levels: "auto" estimates the noise of each source; "none" does nothing and says that there is none; numbers are the
-    deviations of the sources' luma in levels of 255, one for all or one a source. Chroma follows where luma is noisy,
-    at its own estimated level. precision: auto takes bfloat16 where the processor has it.
-    Raises OptionError for numbers that a backbone without `restores` cannot serve.
+    wanted: what is undone, in which source. precision: auto takes bfloat16 where the processor has it.
+    Raises OptionError for what this backbone cannot serve.
     """
 
     backbone: Backbone
     decoder: Decoder
     color: ColorSpace
-    levels: str
+    wanted: Sequence[Restoring]
     precision: Precision = "float32"
+    links: tuple[_Link, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Refuse now what would fail at the first image."""
-        limit = self.backbone.restores
-        if self.given is not None and self._able:
-            largest = 255 * limit / (1 - limit) / 2
-            if max(self.given) * 255 > largest + 0.5:
+        """Find the plug-ins, and refuse now what would fail at the first image."""
+        links = [link for one in self.wanted for link in _links(one)]
+        named = {(link.name, link.source) for link in links if link.asked}
+        links = [link for link in links if link.asked or (link.name, -1) not in named]
+        object.__setattr__(self, "links", tuple(sorted(links, key=lambda link: -link.place)))
+        for link in links:
+            if link.asked and link.kind.asks_flow and not self._able:
                 raise OptionError(
-                    f"`restore={self.levels}`: this flow knows noise of up to {largest:.0f} levels; give less"
+                    f"`restore={link.name}`: this backbone restores nothing, or decodes with a loss; use "
+                    "`backbone=rf`, or `restore=none`"
                 )
-        if self.given is not None and not self._able:
-            raise OptionError(
-                f"`restore={self.levels}`: this backbone restores nothing, or decodes with a loss; use `backbone=rf`, "
-                "or `restore=none`"
-            )
-
-    @property
-    def given(self) -> list[float] | None:
-        """The levels that were given, in [0, 1]; None for auto and none."""
-        return None if self.levels in ("auto", "none") else [float(v) / 255 for v in self.levels.split(",")]
+            limit = self.backbone.restores
+            given = link.instance or (link.plugin and link.given and link.kind(options_of(link.plugin, link.given)))
+            if given and self._able and 255 * given.deviation > (largest := 255 * limit / (1 - limit) / 2) + 0.5:
+                raise OptionError(
+                    f"`restore={link.name}`: this flow knows noise of up to {largest:.0f} levels; give less"
+                )
 
     @property
     def _able(self) -> bool:
@@ -117,59 +149,113 @@ class Restorer:
         return self.backbone.restores > 0 and one and self.decoder.lossless and self.decoder.factor == 1
 
     def __call__(self, sources: Sources, watch: Stopwatch, memory: Memory = STILL) -> tuple[Sources, list[Restored]]:
-        """The restored sources with the noise that each still has; a row for each that was noisy.
+        """The restored sources with the noise that each still has; a row for each degradation that was found.
 
-        memory: of a video's shot, whose noise is that of its first frame.
+        memory: of a video's shot, whose degradations are those of its first frame.
         """
-        if self.levels == "none":
+        if not self.links:
             return sources, []
-        with watch.stage("noise"):
-            planes = self._noisy(sources, memory)
-        if not planes:
+        if (most := max(link.source for link in self.links) + 1) > len(sources):
+            raise OptionError(f"`restore={most}=...`, but there are only {len(sources)} sources")
+        planes = [_Plane(i, b, y[b : b + 1]) for i, y in enumerate(sources.luma) for b in range(len(y))]
+        together = sum(y.numel() for y in sources.luma) <= TOGETHER
+        for some in [planes] if together else [[plane] for plane in planes]:
+            work = [self._restored(sources, plane, memory, watch) for plane in some]
+            side_by_side(work, partial(self._clean, watch=watch))
+        for plane in planes:
+            for note in plane.notes:
+                sources.report.note(note)
+        rows = [row for plane in planes for row in plane.rows]
+        if not rows:
             return sources, []
-        left = [y.new_zeros(len(y), 1, 1, 1) for y in sources.luma]
-        if not self._able:
-            for plane in planes:
-                left[plane.source][plane.image] = plane.noise.level
-            return replace(sources, noise=tuple(left)), [Restored(sources.names[p.source], p.noise) for p in planes]
-        with watch.stage("noise"):
-            planes += self._noisy_chroma(sources, planes)
-        with watch.stage("restore"):
-            cleaned = self._clean(planes)
-        for plane, pixels in zip(planes, cleaned, strict=True):
-            if plane.channel == 0:
-                left[plane.source][plane.image] = estimate_noise(pixels[None, None])[0].level
-        cleaned_at = [Restored(sources.names[p.source], p.noise, p.t) for p in planes if p.channel == 0]
-        return replace(self._put_back(sources, planes, cleaned), noise=tuple(left)), cleaned_at
+        noise = tuple(y.new_zeros(len(y), 1, 1, 1) for y in sources.luma)
+        for plane in planes:
+            noise[plane.source][plane.image] = plane.noise
+        changed = [plane for plane in planes if plane.changed]
+        return replace(self._put_back(sources, changed) if changed else sources, noise=noise), rows
 
-    def _noisy(self, sources: Sources, memory: Memory) -> list[_Plane]:
-        """The luma planes whose noise is above the dead zone."""
-        planes = []
-        for i, luma in enumerate(sources.luma):
-            every = memory.once(f"noise {i}", partial(self._noise, luma, i, len(sources)))
-            for b, noise in enumerate(every):
-                if noise.level >= DEAD_ZONE or (self.given is not None and noise.level > 0):
-                    planes.append(_Plane(i, b, 0, luma[b, 0], noise))
-        return planes
+    def _restored(
+        self, sources: Sources, plane: _Plane, memory: Memory, watch: Stopwatch
+    ) -> Generator[Ask, Tensor, None]:
+        """Undo all that is found in a source of an image, from the file back to the lens."""
+        links = iter([link for link in self.links if link.source in (-1, plane.source)])
+        noise, current = 0.0, self._next(links, sources, plane, memory, watch)
+        while current is not None:
+            link, degradation = current
+            following = None
+            y = self._image(sources, plane) if link.kind.color else plane.luma
+            if degradation.deviation:
+                plane.noise = degradation.deviation
+                following = self._next(links, sources, plane, memory, watch)
+                if following is not None and following[1].ends_clean:
+                    noise, current = degradation.deviation, following
+                    plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=self._able))
+                    if self._able:
+                        yield from self._restored_chroma(sources, plane, link)
+                    continue
+            if degradation.asks_flow and not self._able:
+                plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=False))
+            else:
+                x, count = yield from _counted(degradation.undo(y, noise), watch)
+                noise = 0.0 if degradation.ends_clean else noise
+                self._take(plane, link, x)
+                plane.rows.append(self._row(sources, plane, link, degradation, count, undone=True))
+                if plane.noise and (degradation.deviation or degradation.ends_clean):
+                    plane.noise = estimate_noise(plane.luma)[0].level
+                if not link.kind.color:
+                    yield from self._restored_chroma(sources, plane, link)
+            current = following or self._next(links, sources, plane, memory, watch)
 
-    def _noise(self, luma: Tensor, source: int, count: int) -> Sequence[Noise]:
-        if self.given is None:
-            return estimate_noise(luma)
-        if len(self.given) not in (1, count):
-            raise OptionError(f"`restore={self.levels}`: {len(self.given)} levels for {count} sources")
-        level = self.given[min(source, len(self.given) - 1)]
-        return [Noise(level, 0.0, level**2)] * len(luma)
+    def _next(
+        self, links: Iterator[_Link], sources: Sources, plane: _Plane, memory: Memory, watch: Stopwatch
+    ) -> tuple[_Link, Degradation] | None:
+        """The next degradation that is found and to be undone; what the user may ask for is noted."""
+        name = sources.names[plane.source]
+        for link in links:
+            told = sources.degraded[plane.source].get(link.name, {})
+            key = f"{link.name} {plane.source} {plane.image}"
+            with watch.stage("estimate"):
+                found = memory.once(key, partial(link.find, plane.luma, told))
+            if found is not None and (link.automatic or link.asked):
+                return link, found
+            if found is not None:
+                plane.notes.append(f"{name} has {found.describe()}; `restore={link.name}` undoes it")
+            elif link.asked:
+                plane.notes.append(f"{name}: no {link.name} found, so nothing is undone; its options can be given")
+        return None
 
-    def _noisy_chroma(self, sources: Sources, lumas: Sequence[_Plane]) -> list[_Plane]:
-        """The chroma planes, shifted to mid-grey, of sources whose luma is noisy, if their noise is above the zone."""
-        planes = []
-        for p in lumas:
-            for c, pixels in enumerate(self._chroma(sources, p.source, p.image)):
-                noise = estimate_noise(pixels.clamp(0, 1)[None, None])[0]
-                if noise.level >= DEAD_ZONE:
-                    level = Noise(noise.level, 0.0, noise.level**2)
-                    planes.append(_Plane(p.source, p.image, c + 1, pixels, level))
-        return planes
+    def _row(
+        self, sources: Sources, plane: _Plane, link: _Link, degradation: Degradation, count: int, *, undone: bool
+    ) -> Restored:
+        options = degradation.options.model_dump(mode="json", exclude_defaults=True)
+        return Restored(sources.names[plane.source], link.name, degradation.describe(), options, count, undone)
+
+    def _image(self, sources: Sources, plane: _Plane) -> Tensor:
+        """The image of a plane as it stands, (1, 1 or 3, H, W)."""
+        image = sources.images[plane.source][plane.image : plane.image + 1]
+        return self._merged(sources, image, plane, slice(None)) if plane.changed else image
+
+    def _take(self, plane: _Plane, link: _Link, x: Tensor) -> None:
+        """Take up a restored luma or image."""
+        if not all_finite(x):
+            raise PluginError(f"{link.kind.__module__}.{link.kind.__name__}.undo returned NaN or infinite values")
+        plane.changed = True
+        if not link.kind.color:
+            plane.luma = x.clamp(0, 1)
+            return
+        luma, chroma = self.color.split(x.clamp(0, 1))
+        plane.luma = luma
+        plane.chroma = {} if chroma is None else {c + 1: chroma[0, c] + 0.5 for c in range(chroma.shape[1])}
+
+    def _restored_chroma(self, sources: Sources, plane: _Plane, link: _Link) -> Generator[Ask, Tensor, None]:
+        """Undo in the chroma what was found in the luma."""
+        if link.kind.estimate_chroma.__func__ is Degradation.estimate_chroma.__func__:  # type: ignore[attr-defined]
+            return
+        for c, pixels in enumerate(self._chroma(sources, plane.source, plane.image)):
+            given = plane.chroma.get(c + 1, pixels)[None, None]
+            if (found := link.kind.estimate_chroma(given)) is not None and link.plugin is not None:
+                x = yield from link.kind(options_of(link.plugin, found)).undo(given, 0.0)
+                plane.chroma[c + 1] = x[0, 0]
 
     def _chroma(self, sources: Sources, source: int, image: int) -> Sequence[Tensor]:
         """The chroma planes (H, W) of one image, shifted to mid-grey; none where it has none."""
@@ -184,85 +270,113 @@ class Restorer:
                 torch.add(rows, 0.5, out=plane[part.place])
         return found
 
-    def _clean(self, planes: Sequence[_Plane]) -> list[Tensor]:
-        """All planes, one evaluation of each: (H, W). In chunks, so memory does not grow with their number."""
-        height, width = planes[0].pixels.shape
-        count = max(1, TOGETHER // (height * width))
-        cleaned = []
-        for i in range(0, len(planes), count):
-            cleaned += self._clean_some(planes[i : i + count])
-            if height * width > TOGETHER:
-                release_pages()  # the network's
-        return cleaned
+    def _clean(self, asked: Sequence[Ask], watch: Stopwatch) -> Sequence[Tensor]:
+        """The flow's clean estimates: pictures of one size together, in chunks, so memory does not grow with them."""
+        answers: dict[int, Tensor] = {}
+        for shape in dict.fromkeys(x.shape for x, _ in asked):
+            alike = [i for i, (x, _) in enumerate(asked) if x.shape == shape]
+            count = max(1, TOGETHER // shape.numel())
+            for first in range(0, len(alike), count):
+                some = alike[first : first + count]
+                with watch.stage("restore"):
+                    answers |= zip(some, self._clean_some([asked[i] for i in some]), strict=True)
+                if shape.numel() > TOGETHER:
+                    release_pages()  # the network's
+        return [answers[i] for i in range(len(asked))]
 
-    def _clean_some(self, planes: Sequence[_Plane]) -> list[Tensor]:
-        device, (height, width) = planes[0].pixels.device, planes[0].pixels.shape
-        stable = [stabilise(p.pixels, p.noise) for p in planes]
-        s = torch.tensor([deviation for _, deviation in stable], device=device)
+    def _clean_some(self, asked: Sequence[Ask]) -> Sequence[Tensor]:
+        """Those of one size: x̂₀ at t = s / (1 + s), (1, 1, H, W) each."""
+        x, device = torch.cat([x for x, _ in asked]), asked[0][0].device
         ends = self.decoder.encode(torch.tensor([0.0, 1.0], device=device).view(2, 1, 1, 1)).flatten()
-        noise = AdditiveNoise(s * (ends[1] - ends[0]), self.backbone.restores)
-        for plane, time in zip(planes, noise.time.tolist(), strict=True):
-            plane.t = time
-        y = torch.stack([pixels for pixels, _ in stable])[:, None]
-        del stable
-        x0 = restore(self.decoder.encode(y), noise, self._velocity)
-        clean = self.decoder.decode(x0, (height, width))[:, 0]
-        del x0, y
-        back = [partial(unstabilise, noise=p.noise) for p in planes]
-        return [in_strips(f, pixels[None, None], reach=0)[0, 0] for f, pixels in zip(back, clean, strict=True)]
-
-    def _velocity(self, x: Tensor, t: Tensor) -> Tensor:
-        """The backbone's field, checked."""
-        with arithmetic(x.device, self.precision, cleaning=True):
-            v = self.backbone.velocity(x, t).float()
-        if v.shape != x.shape or not all_finite(v):
+        s = torch.tensor([deviation for _, deviation in asked], device=device) * (ends[1] - ends[0])
+        t = (s / (1 + s)).clamp_max(self.backbone.restores)
+        time = t.view(-1, 1, 1, 1)
+        x_t = self.decoder.encode(x).mul(1 - time)
+        del x
+        with arithmetic(device, self.precision, cleaning=True):
+            v = self.backbone.velocity(x_t, t).float()
+        if v.shape != x_t.shape or not all_finite(v):
             name = f"{type(self.backbone).__module__}.{type(self.backbone).__name__}.velocity"
             raise PluginError(
-                f"{name} returned shape {tuple(v.shape)} for {tuple(x.shape)}, or values that are not finite"
+                f"{name} returned shape {tuple(v.shape)} for {tuple(x_t.shape)}, or values that are not finite"
             )
-        return v
+        height, width = x_t.shape[-2:]
+        x0 = self.decoder.decode(x0_from_velocity(x_t, v, time), (height, width))
+        return [x0[i : i + 1] for i in range(len(x0))]
 
-    def _put_back(self, sources: Sources, planes: Sequence[_Plane], cleaned: Sequence[Tensor]) -> Sources:
-        """Sources with the cleaned planes in their places; images without a cleaned plane keep their bits."""
-        found: dict[tuple[int, int], dict[int, Tensor]] = {}
-        for p, pixels in zip(planes, cleaned, strict=True):
-            found.setdefault((p.source, p.image), {})[p.channel] = pixels
-        changed, lumas = {i for i, _ in found}, list(sources.luma)
+    def _put_back(self, sources: Sources, planes: Sequence[_Plane]) -> Sources:
+        """Sources with the restored planes in their places; images without any keep their bits."""
+        found = {(p.source, p.image): p for p in planes}
+        changed, lumas = {p.source for p in planes}, list(sources.luma)
         for i in changed:
-            lumas[i] = lumas[i].clone()
-        for (i, b), mine in found.items():
-            lumas[i][b, 0] = mine.pop(0).clamp(0, 1)
-        height, width = lumas[0].shape[-2:]
-        reach = height if self.color.reach is None else self.color.reach
+            parts = [found[i, b].luma if (i, b) in found else lumas[i][b : b + 1] for b in range(len(lumas[i]))]
+            lumas[i] = torch.cat(parts)
         clean = replace(sources, luma=tuple(lumas))
+        moved = {i for i in changed if lumas[i].shape != sources.luma[i].shape}
 
         def made(i: int, b: int, rows: slice) -> Tensor:
+            height = lumas[i].shape[-2]
+            reach = height if self.color.reach is None or i in moved else self.color.reach
             first, last, _ = rows.indices(height)
             wide = slice(max(0, first - reach), min(height, last + reach))
-            image, luma = image_rows(clean.images, i, wide)[b : b + 1], lumas[i][b : b + 1, :, wide]
-            merged = self._merged(clean, image, luma, found[i, b], wide)
+            image = sources.images[i][b : b + 1] if i in moved else image_rows(clean.images, i, wide)[b : b + 1]
+            merged = self._merged(clean, image, found[i, b], wide)
             return merged[..., first - wide.start : last - wide.start, :].clamp(0, 1)
 
-        if isinstance(sources.images, StoredImages):
+        if isinstance(sources.images, StoredImages) and not moved:
             images: Sequence[Tensor] = ChangedImages(sources.images, changed, lambda i, rows: made(i, 0, rows))
-        else:
-            images = [image.clone() if i in changed else image for i, image in enumerate(sources.images)]
-            for i, b in found:
-                for part in strips(height, width, self.color.reach):
-                    images[i][b : b + 1, :, part.place] = made(i, b, part.place)
-            images = tuple(images)
-        return replace(clean, images=images)
+            return replace(clean, images=images)
+        images = [image.clone() if i in changed - moved else image for i, image in enumerate(sources.images)]
+        for i in moved:
+            images[i] = torch.cat([made(i, b, slice(None)) for b in range(len(lumas[i]))])
+        for i, b in found:
+            height, width = lumas[i].shape[-2:]
+            for part in strips(height, width, self.color.reach) if i not in moved else ():
+                images[i][b : b + 1, :, part.place] = made(i, b, part.place)
+        return replace(clean, images=tuple(images))
 
-    def _merged(self, sources: Sources, image: Tensor, luma: Tensor, cleaned: dict[int, Tensor], rows: slice) -> Tensor:
-        """These rows of one image with its clean luma, and the chroma that was cleaned."""
-        chroma = self.color.split(image)[1]
+    def _merged(self, sources: Sources, image: Tensor, plane: _Plane, rows: slice) -> Tensor:
+        """These rows of one image with its restored luma and chroma; other chroma is enlarged as the luma was."""
+        chroma, luma = self.color.split(image)[1], plane.luma[..., rows, :]
         if chroma is not None:
             chroma = chroma.clone()
-            for c in range(chroma.shape[1]):
-                if c + 1 in cleaned:
-                    chroma[0, c] = cleaned[c + 1][rows] - 0.5
+            for c, pixels in plane.chroma.items():
+                chroma[0, c - 1] = pixels[rows] - 0.5
+            if chroma.shape[-2:] != luma.shape[-2:]:
+                chroma = F.interpolate(chroma, size=luma.shape[-2:], mode="bicubic", align_corners=False)
         count = len(sources)
         # its colour is nobody else's
         alone = replace(sources, images=(image,) * count, luma=(luma,) * count, known_scenes=(), whole=None)
         merged = self.color.merge(luma, [chroma] * count, alone)
         return merged if merged.shape[1] == image.shape[1] else luma
+
+
+def _links(one: Restoring) -> Iterator[_Link]:
+    """The degradations that one choice names; auto: all that are installed."""
+    choice, source = one.degradation, one.source - 1
+    if choice.name == "none":
+        return
+    registry = get_registry()
+    if choice.instance is not None:
+        instance = build(KIND, choice, torch.device("cpu")).plugin
+        yield _Link(None, choice.name, type(instance), PLACE, source, instance=instance, asked=True)
+        return
+    plugins = [p for p in registry.of_kind(KIND) if p.installed] if choice.name == "auto" else []
+    for plugin in plugins or [registry.find(KIND, choice.name)]:
+        record = cast(DegradationRecord, plugin.record)
+        given = options_of(plugin, choice.options).model_dump(exclude_unset=True)
+        asked = choice.name != "auto"
+        yield _Link(plugin, record.name, load_class(plugin), record.place, source, given, None, asked, record.automatic)
+
+
+def _counted(restoration: Restoration, watch: Stopwatch) -> Generator[Ask, Tensor, tuple[Tensor, int]]:
+    """A restoration's result with the number of its evaluations; its own time counts as `restore`."""
+    count, answer = 0, None
+    while True:
+        try:
+            with watch.stage("restore"):
+                asked = restoration.send(answer)  # type: ignore[arg-type]  # None starts a generator
+        except StopIteration as end:
+            return end.value, count
+        answer = yield asked
+        count += 1

@@ -21,7 +21,6 @@ from ..numerics.strips import is_large, strips
 from ..sources import STILL
 from ..timing import Stopwatch
 from .config import SamplerOptions
-from .restore import Restored, Restorer
 
 __all__ = ["Callback", "Sample", "Sampler", "Step"]
 
@@ -43,12 +42,11 @@ Noise = torch.Generator | Sequence[torch.Generator]
 
 @dataclass(frozen=True)
 class Sample:
-    """The fused image (B, 3 or 1, H, W), not clamped; the prior's last state; evaluations of v; the sources' noise."""
+    """The fused image (B, 3 or 1, H, W), not clamped; the prior's last state; evaluations of v."""
 
     image: Tensor
     state: Any
     evaluations: int
-    restored: list[Restored]
 
 
 @dataclass(frozen=True)
@@ -101,10 +99,6 @@ class Sampler:
             raise OptionError(
                 f"`strength={o.strength:g}`: this flow was trained for t up to {limit:g}; use less, or others"
             )
-        self._restorer()
-
-    def _restorer(self) -> Restorer:
-        return Restorer(self.backbone, self.decoder, self.color, self.options.restore, self.options.precision)
 
     def check_seed(self, seed: int) -> None:
         """Refuse a seed where nothing random is drawn."""
@@ -136,11 +130,9 @@ class Sampler:
         """
         with torch.no_grad():  # not inference mode, whose tensors could never meet a prior's gradient
             watch = watch or Stopwatch()
-            sources, restored = self._restorer()(sources, watch, memory)
             if memory is not STILL:  # kinds of scene are recognised once in a shot
                 sources = replace(sources, known_scenes=memory.once("scenes", lambda: sources.scenes))
             field = _CorrectedFlow(self, sources, noise, before, watch)
-            field.evaluations = int(any(r.t > 0 for r in restored))
             if self.samples:
                 luma = field.solve(callback)
             elif self.options.inject == "none":
@@ -152,7 +144,7 @@ class Sampler:
             image = field.merge(luma)
             if self.options.finish == "decoder":
                 image = field.finish(image)
-            return Sample(image, field.state, field.evaluations, restored)
+            return Sample(image, field.state, field.evaluations)
 
 
 class _CorrectedFlow:

@@ -46,6 +46,11 @@ def fusionkit_decoders() -> Iterable[records.DecoderRecord]:  # type: ignore[emp
 
 
 @hookspec
+def fusionkit_degradations() -> Iterable[records.DegradationRecord]:  # type: ignore[empty-body]
+    """Yield a `DegradationRecord` for every degradation of sources that the package can undo."""
+
+
+@hookspec
 def fusionkit_metrics() -> Iterable[records.MetricRecord]:  # type: ignore[empty-body]
     """Yield a `MetricRecord` for every metric the package offers."""
 

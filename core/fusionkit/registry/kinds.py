@@ -22,7 +22,8 @@ class Kind:
     name: as users write it. scaffold: one line on the example that `fusionkit new` writes, "" where it has none. key:
     the field of `PipelineConfig` that chooses it, "" where a method has none. default: the built-in that a method takes
     unless told otherwise; None leaves it to another plug-in. neutral: the built-in that takes the place of a part that
-    is left out. flag: the option of the command line, "" where there is none. help: that option's text.
+    is left out. several: a method has any number of them. flag: the option of the command line, "" where there is none.
+    help: that option's text.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Kind:
     key: str = ""
     default: str | None = None
     neutral: str = ""
+    several: bool = False
     flag: str = ""
     help: str = ""
 
@@ -97,8 +99,19 @@ KINDS: dict[str, Kind] = {
             name="stage",
             scaffold="gamma before, its inverse after",
             key="stages",
+            several=True,
             flag="--stage",
             help="a stage around the fusion, in the order given; NAME or NAME:KEY=VALUE,KEY=VALUE",
+        ),
+        Kind(
+            name="degradation",
+            scaffold="vignetting: corners that a lens leaves dark",
+            key="restore",
+            several=True,
+            flag="--restore",
+            help="what the flow undoes in the sources first: auto: what is found with confidence, clean sources stay "
+            "as they are; none; or degradations, whose options are estimated where they are not given; NUMBER= before "
+            "one: in that source alone",
         ),
         Kind(name="metric", scaffold="share of neighbouring pixels that differ"),
         Kind(
@@ -112,7 +125,7 @@ KINDS: dict[str, Kind] = {
 }
 
 # the kinds of which a method has exactly one each, by the field that chooses it
-METHOD: dict[str, Kind] = {kind.key: kind for kind in KINDS.values() if kind.key and kind.key != "stages"}
+METHOD: dict[str, Kind] = {kind.key: kind for kind in KINDS.values() if kind.key and not kind.several}
 
 
 def kind_named(name: str) -> Kind:

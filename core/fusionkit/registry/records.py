@@ -12,6 +12,7 @@ __all__ = [
     "BackboneRecord",
     "ColorSpaceRecord",
     "DecoderRecord",
+    "DegradationRecord",
     "DetectorRecord",
     "MetricRecord",
     "PluginRecord",
@@ -95,6 +96,22 @@ class ColorSpaceRecord(PluginRecord):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderRecord(PluginRecord):
     """An autoencoder: see `fusionkit.contracts.Decoder`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DegradationRecord(PluginRecord):
+    """A degradation of sources: see `fusionkit.contracts.Degradation`.
+
+    place: where in a camera it happens, from the lens to the file; several are undone from the highest place down. The
+    built-in ones: blur 10, light 20, sampling 30, noise 40, pattern 50, file 60. automatic: undone wherever it is
+    found; else the user is told, and may ask for it. learned: undone by a network of its own. evaluations: of the
+    flow, that undoing it takes by default.
+    """
+
+    place: int
+    automatic: bool = False
+    learned: bool = False
+    evaluations: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

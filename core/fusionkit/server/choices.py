@@ -16,7 +16,7 @@ from ..weights.store import Stored, list_weights
 __all__ = ["FIELDS", "SAMPLING", "checked", "config_of", "weights_names"]
 
 # fields of the method and of the sampler that a page may choose
-FIELDS, SAMPLING = ("look", "align", "resize", "color", "seed"), ("restore", "strength", "steps", "precision")
+FIELDS, SAMPLING = ("restore", "look", "align", "resize", "color", "seed"), ("strength", "steps", "precision")
 
 
 def config_of(choices: Mapping[str, Any]) -> PipelineConfig:

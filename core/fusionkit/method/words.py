@@ -1,0 +1,56 @@
+"""Choices in words, as command lines and configurations have them: NAME:KEY=VALUE,KEY=VALUE."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, get_origin
+
+from ..errors import OptionError
+
+__all__ = ["from_text", "key_values", "named"]
+
+EXAMPLES = {"--prior-opt": "lit=0.5", "--set": "prior.lit=0.5"}
+
+
+def named(text: str, flag: str) -> dict[str, Any]:
+    """NAME or NAME:KEY=VALUE,KEY=VALUE -> {"name", "options"}; a distribution may stand before: package:NAME.
+
+    flag: the option of the command line, for messages.
+    """
+    head, equals, rest = text.partition("=")
+    *name, key = head.split(":") if equals else [text, ""]
+    options = f"{key}={rest}" if equals else ""
+    pairs = re.split(r",(?=[\w.]+=)", options) if options else []
+    return {"name": ":".join(name), "options": key_values(pairs, flag)}
+
+
+def key_values(items: Sequence[str], flag: str, *, nest: bool = True) -> dict[str, Any]:
+    """["lit=0.5", "evidence=heat"] -> {"lit": "0.5", ...}; the options model of a plug-in reads the values.
+
+    A value that starts with [ or { is read as JSON, for lists and nested options. nest: a dotted key makes a table.
+    """
+    result: dict[str, Any] = {}
+    for item in items:
+        key, separator, text = item.partition("=")
+        if not separator or not key:
+            raise OptionError(f"{flag} {item!r}: expected KEY=VALUE, as in {flag} {EXAMPLES.get(flag, 'key=value')}")
+        *parents, last = key.strip().split(".") if nest else [key.strip()]
+        table = result
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise OptionError(f"{flag} {key}: {parent} was given a value of its own")
+        table[last] = from_text(text, None, f"{flag} {key}")
+    return result
+
+
+def from_text(value: Any, annotation: Any, name: str) -> Any:
+    """Text as a model takes it: JSON where it begins as such, several values where the field holds several."""
+    if not isinstance(value, str):
+        return [from_text(item, None, name) for item in value] if isinstance(value, list) else value
+    if value[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise OptionError(f"{name}: not valid JSON: {error}") from None
+    return value.split(",") if get_origin(annotation) is tuple and "," in value else value
