@@ -179,3 +179,10 @@ class TestUndo:
         (found,) = side_by_side([one.undo(y, 0.0)], lambda asks: [noisy for _ in asks])
         assert psnr(found, y) > psnr(noisy, y) + 3
         torch.testing.assert_close(one.prox(found, y, 1e9), found, atol=1e-4, rtol=0)
+
+    @pytest.mark.parametrize("shape", [(1, 1), (3, 17), (8, 8), (16, 9)])
+    @pytest.mark.parametrize("noise", [0.0, 0.02])
+    def test_small_and_flat_pictures_stay_what_they_are(self, shape, noise):
+        y = torch.full((1, 1, *shape), 0.5)
+        (found,) = side_by_side([jpeg(quality=10, offset=(2, 7)).undo(y, noise)], kept)
+        torch.testing.assert_close(found, y, atol=0.02, rtol=0)
