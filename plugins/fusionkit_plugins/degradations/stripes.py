@@ -13,7 +13,7 @@ the block's two halves. Noise is independent in them and texture differs, so tha
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,13 +41,14 @@ CHUNK = 4_000_000  # numbers in the matrices that are factored at once
 FRAMES = 50  # pictures that a fixed pattern is found from
 
 HEIGHT, WIDTH = 32, 16  # of the blocks of `find_lines`, pixels
-QUIET = 0.3, 0.4  # share of blocks, of the picture and of a strip, with the least change along the lines
+QUIET = 0.3, 0.5  # share of blocks, of the picture and of a strip, with the least change along the lines
 CLIPPED = 0.3  # share of clipped pixels from which a block says nothing
 COVERED = 0.4  # share of the blocks that must say something
-MIN_BLOCKS, MIN_STRIPS = 24, 10  # quiet blocks, and strips of blocks one above another
-LEAST = 1.3  # deviation that counts as lines, levels
+MIN_BLOCKS, MIN_STRIPS, MIN_PAIRS = 24, 10, 8  # quiet blocks, strips of them, and pairs at one distance
+LEAST = 1.6  # deviation that counts as lines, levels
 MEDIAN = 0.93  # median of a block's level² over its mean, for independent offsets
-CONSTANT = 0.75  # correlation of distant blocks from which lines do not drift
+LONG = 2.0  # of the greatest distance: longer drifts count as none
+CONSTANT = 0.7  # correlation from which lines do not drift, where it is known at one distance only
 
 
 class StripesOptions(Options):
@@ -83,7 +84,7 @@ class Stripes(Degradation):
 
     @classmethod
     def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Direction, level and drift of the lines; None under 1.3 levels or where scenes explain them as well."""
+        """Direction, level and drift of the lines; None under 1.6 levels or where scenes explain them as well."""
         lines = {"columns": find_lines(y[0, 0]), "rows": find_lines(y[0, 0].mT)}
         found = {name: line for name, line in lines.items() if line.sure}
         if not found:
@@ -300,13 +301,14 @@ def _shared(profiles: Tensor, used: Tensor) -> Tensor:
     return products[count > 1]
 
 
-def _correlations(profiles: Tensor, used: Tensor, local: Tensor) -> list[float]:
-    """Correlation of blocks of one strip at each distance in blocks, from 1; nan where there are too few."""
+def _correlations(profiles: Tensor, used: Tensor, local: Tensor) -> list[tuple[int, float, int]]:
+    """Distance in blocks, correlation of used blocks of one strip at that distance, and number of such pairs."""
     near, found = float(local.median()), []
     for distance in range(1, len(profiles)):
         both = used[distance:] & used[:-distance]
         products = (profiles[distance:] * profiles[:-distance]).mean(-1)[both] / 2
-        found.append(float(products.median()) / max(near, 1e-9) if len(products) >= MIN_STRIPS else math.nan)
+        if len(products) >= MIN_PAIRS:
+            found.append((distance, float(products.median()) / max(near, 1e-9), len(products)))
     return found
 
 
@@ -316,25 +318,35 @@ def _even(values: Tensor, tenth: float, quarter: float) -> bool:
     return bool(median > 0 and low >= tenth**2 * median and lower >= quarter**2 * median)
 
 
-def _judge(local: tuple[Tensor, Tensor], fine: Tensor, correlations: list[float]) -> Lines:
+def _judge(local: tuple[Tensor, Tensor], fine: Tensor, correlations: Sequence[tuple[int, float, int]]) -> Lines:
     """Level, drift and sureness from the local levels² (fine, broad), those of strips, and the correlations."""
-    distant = [c for c in correlations[len(correlations) // 2 :] if not math.isnan(c)]
-    constant = _even(fine, 0.45, 0.65) and bool(distant) and float(np.mean(distant)) >= CONSTANT
-    values = fine if constant else local[0]
+    drift = _drift(correlations)
+    if drift is None:
+        return Lines()
+    even = _even(local[0], 0.45, 0.65) or (not drift and _even(local[0], 0.35, 0.6) and _even(fine, 0.45, 0.65))
+    values = local[0] if drift or not _even(fine, 0.45, 0.65) else fine
     narrow, broad = (float(v.quantile(0.25)) for v in local)
     wide = min(max(broad / max(narrow, 1e-9), 1.0), 9.0)  # lines of several pixels differ little from their neighbours
     level = math.sqrt(max(float(values.median()), 0.0) / MEDIAN * wide)
-    drift = 0.0 if constant else _drift(correlations)
-    even = _even(local[0], 0.35, 0.6) if constant else _even(local[0], 0.45, 0.65) and drift > 0
     return Lines(level, drift, even and level >= LEAST)
 
 
-def _drift(correlations: list[float]) -> float:
-    """Length of the covariance that explains the correlations best, rounded to 1 in 8; 0: not correlated."""
-    found = [(k * HEIGHT, c) for k, c in enumerate(correlations, 1) if not math.isnan(c)]
-    if not found or found[0][1] < 0.2:
+def _drift(correlations: Sequence[tuple[int, float, int]]) -> float | None:
+    """Length of the covariance, rounded, that explains the correlations best; 0: constant; None: not correlated.
+
+    The scene adds to the blocks' own products, so that the correlations are a part of what they would be.
+    """
+    if not correlations or correlations[0][1] < 0.2:
+        return None
+    distance, seen, count = np.array(correlations).T
+    if len(seen) == 1 and seen[0] >= CONSTANT:
         return 0.0
-    place, seen = np.array(found).T
-    lengths = np.geomspace(HEIGHT / 2, 4 * HEIGHT * (len(correlations) + 1), 33)
-    wrong = [np.square(np.exp(-((place / length) ** 2) / 2) - seen.clip(-1, 1)).sum() for length in lengths]
-    return float(round(lengths[int(np.argmin(wrong))]))
+    lengths = np.append(np.geomspace(0.5, 2 * distance[-1] + 1, 33), 1e9)
+    model = np.exp(np.square(distance / lengths[:, None]) / -2)
+    part = (count * model * seen).sum(1) / np.maximum((count * model**2).sum(1), 1e-9)
+    part = np.clip(part, 1.0 if len(seen) == 1 else 0.3, 1.0)[:, None]
+    wrong = (count * np.square(part * model - seen.clip(-1, 1.2))).sum(1)
+    best = int(wrong.argmin())
+    if wrong[-1] <= 1.1 * wrong[best] or lengths[best] > LONG * distance[-1]:
+        return 0.0
+    return float(round(lengths[best] * HEIGHT))
