@@ -34,6 +34,7 @@ __all__ = ["Lines", "Stripes", "StripesOptions", "find_lines"]
 
 QUANTUM = 1 / 255
 LOWEST = 3 * QUANTUM  # deviation of noise at which the flow is asked last
+FIRST = 16  # least deviation of noise at which the flow is asked first, levels
 FLAT = 4 * QUANTUM  # error of the flow's estimate where the picture is flat
 REACH = 16  # of the two means that tell slow changes across the lines, pixels each way
 BINS = 8, 128  # least length of a bin along a drifting line, pixels; most bins of a line
@@ -120,7 +121,7 @@ class Stripes(Degradation):
         turns = _turns(options.direction)
         parts = [torch.zeros_like(y) for _ in turns]
         seen = (y - 0.5).abs() < 0.5 * (1 - QUANTUM)  # clipped pixels do not show their offset
-        first = max(1.2 * options.level * math.sqrt(len(turns)), 6) * QUANTUM
+        first = max(1.2 * options.level * math.sqrt(len(turns)), FIRST) * QUANTUM
         for s in falling(math.hypot(first, noise), max(noise, LOWEST), options.steps):
             x0 = yield y - sum(parts), s
             for _ in range(len(turns)):
