@@ -48,7 +48,7 @@ COVERED = 0.4  # share of the blocks that must say something
 MIN_BLOCKS, MIN_STRIPS, MIN_PAIRS = 24, 10, 8  # quiet blocks, strips of them, and pairs at one distance
 LEAST = 1.6  # deviation that counts as lines, levels
 MEDIAN = 0.93  # median of a block's level² over its mean, for independent offsets
-LONG = 2.0  # of the greatest distance: longer drifts count as none
+LONG = 1.0  # of the picture's extent: longer drifts count as none
 CONSTANT = 0.7  # correlation from which lines do not drift, where it is known at one distance only
 
 
@@ -65,9 +65,7 @@ class StripesOptions(Options):
     drift: float = Field(
         0.0, ge=0, le=1e5, description="length along the line over which an offset changes, pixels; 0: constant"
     )
-    steps: int = Field(
-        6, ge=1, le=100, description="evaluations of the flow: fewer are faster, more are better"
-    )
+    steps: int = Field(6, ge=1, le=100, description="evaluations of the flow: fewer are faster, more are better")
 
     def check_read(self) -> None:
         """Refuse options of lines beside a folder's pattern."""
@@ -127,8 +125,8 @@ class Stripes(Degradation):
             for _ in range(len(turns)):
                 for i, turned in enumerate(turns):
                     rest = y - x0 - sum(p for k, p in enumerate(parts) if k != i)
-                    lines = _offsets(*(_turn(z, turned) for z in (rest, x0, seen)), options, noise)
-                    parts[i] = _turn(lines, turned).expand_as(y)
+                    r, estimate, there = (_turn(z, turned) for z in (rest, x0, seen))
+                    parts[i] = _turn(_offsets(r, estimate, there, options, noise), turned).expand_as(y)
         return y - sum(parts)
 
     def _complete(self, y: Tensor) -> StripesOptions:
@@ -159,7 +157,9 @@ class Stripes(Degradation):
             raise OptionError(f"stripes: pattern={folder} is not a folder of pictures")
         paths = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
         if len(paths) < 2:
-            raise OptionError(f"stripes: pattern={folder} holds {len(paths)} pictures; 2 or more are needed, 20 are good")
+            raise OptionError(
+                f"stripes: pattern={folder} holds {len(paths)} pictures; 2 or more are needed, 20 are good"
+            )
         for i in np.unique(np.linspace(0, len(paths) - 1, min(FRAMES, len(paths))).round().astype(int)):
             try:
                 pixels = read_image(paths[i]).pixels
@@ -215,6 +215,8 @@ def _slow(x: Tensor) -> Tensor:
 def _offsets(r: Tensor, x0: Tensor, seen: Tensor, options: StripesOptions, noise: float) -> Tensor:
     """Offsets of the columns, (1, 1, 1 or H, W), from r = y - x̂0 (1, 1, H, W) where `seen`."""
     weight = seen / (_slope(x0).square() + (FLAT**2 + noise**2))
+    if not seen.all():  # beside clipped pixels the mean of what is seen is that of the higher, or lower, offsets
+        weight = weight * _slow(seen.float()) ** 8
     r = r - _slow(weight * r) / _slow(weight).clamp_min(1e-3)
     if not options.drift:
         c = (weight * r).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True).clamp_min(1e-3)
@@ -225,7 +227,7 @@ def _offsets(r: Tensor, x0: Tensor, seen: Tensor, options: StripesOptions, noise
 
 def _drifting(weighted: Tensor, weight: Tensor, level: float, drift: float) -> Tensor:
     """Posterior mean of a Gaussian process along each column, (H, W). weighted: weight times the data, both (H, W)."""
-    height, width = weight.shape
+    height = len(weight)
     count = min(math.ceil(height / max(drift / 2, BINS[0])), BINS[1])
     edges = torch.linspace(0, height, count + 1, device=weight.device).round().long()
     sums = F.pad(torch.stack([weight, weighted]).cumsum(1, dtype=torch.float64), (0, 0, 1, 0))
@@ -279,7 +281,7 @@ def find_lines(image: Tensor) -> Lines:
     fine = _shared(steps.mean(1), used) / 2
     if len(fine) < MIN_STRIPS:
         return Lines()
-    return _judge(local, fine, _correlations(steps.mean(1), used, local[0]))
+    return _judge(local, fine, _correlations(steps.mean(1), used, local[0]), rows)
 
 
 def _product(profiles: Tensor) -> Tensor:
@@ -319,9 +321,11 @@ def _even(values: Tensor, tenth: float, quarter: float) -> bool:
     return bool(median > 0 and low >= tenth**2 * median and lower >= quarter**2 * median)
 
 
-def _judge(local: tuple[Tensor, Tensor], fine: Tensor, correlations: Sequence[tuple[int, float, int]]) -> Lines:
+def _judge(
+    local: tuple[Tensor, Tensor], fine: Tensor, correlations: Sequence[tuple[int, float, int]], rows: int
+) -> Lines:
     """Level, drift and sureness from the local levels² (fine, broad), those of strips, and the correlations."""
-    drift = _drift(correlations)
+    drift = _drift(correlations, rows)
     if drift is None:
         return Lines()
     even = _even(local[0], 0.45, 0.65) or (not drift and _even(local[0], 0.35, 0.6) and _even(fine, 0.45, 0.65))
@@ -332,7 +336,7 @@ def _judge(local: tuple[Tensor, Tensor], fine: Tensor, correlations: Sequence[tu
     return Lines(level, drift, even and level >= LEAST)
 
 
-def _drift(correlations: Sequence[tuple[int, float, int]]) -> float | None:
+def _drift(correlations: Sequence[tuple[int, float, int]], rows: int) -> float | None:
     """Length of the covariance, rounded, that explains the correlations best; 0: constant; None: not correlated.
 
     The scene adds to the blocks' own products, so that the correlations are a part of what they would be.
@@ -342,12 +346,12 @@ def _drift(correlations: Sequence[tuple[int, float, int]]) -> float | None:
     distance, seen, count = np.array(correlations).T
     if len(seen) == 1 and seen[0] >= CONSTANT:
         return 0.0
-    lengths = np.append(np.geomspace(0.5, 2 * distance[-1] + 1, 33), 1e9)
+    lengths = np.append(np.geomspace(0.5, 2 * LONG * rows, 33), 1e9)
     model = np.exp(np.square(distance / lengths[:, None]) / -2)
     part = (count * model * seen).sum(1) / np.maximum((count * model**2).sum(1), 1e-9)
     part = np.clip(part, 1.0 if len(seen) == 1 else 0.3, 1.0)[:, None]
     wrong = (count * np.square(part * model - seen.clip(-1, 1.2))).sum(1)
     best = int(wrong.argmin())
-    if wrong[-1] <= 1.1 * wrong[best] or lengths[best] > LONG * distance[-1]:
+    if wrong[-1] <= 1.03 * wrong[best] or lengths[best] > LONG * rows:
         return 0.0
     return float(round(lengths[best] * HEIGHT))
