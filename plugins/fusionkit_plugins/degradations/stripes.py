@@ -37,7 +37,7 @@ LOWEST = 3 * QUANTUM  # deviation of noise at which the flow is asked last
 FIRST = 16  # least deviation of noise at which the flow is asked first, levels
 FLAT = 4 * QUANTUM  # error of the flow's estimate where the picture is flat
 REACH = 16  # of the two means that tell slow changes across the lines, pixels each way
-BINS = 8, 128  # least length of a bin along a drifting line, pixels; most bins of a line
+BINS = 12, 128  # least length of a bin along a drifting line, pixels; most bins of a line
 CHUNK = 4_000_000  # numbers in the matrices that are factored at once
 FRAMES = 50  # pictures that a fixed pattern is found from
 
@@ -122,11 +122,10 @@ class Stripes(Degradation):
         first = max(1.2 * options.level * math.sqrt(len(turns)), FIRST) * QUANTUM
         for s in falling(math.hypot(first, noise), max(noise, LOWEST), options.steps):
             x0 = yield y - sum(parts), s
-            for _ in range(len(turns)):
-                for i, turned in enumerate(turns):
-                    rest = y - x0 - sum(p for k, p in enumerate(parts) if k != i)
-                    r, estimate, there = (_turn(z, turned) for z in (rest, x0, seen))
-                    parts[i] = _turn(_offsets(r, estimate, there, options, noise), turned).expand_as(y)
+            for i, turned in enumerate(turns):
+                rest = y - x0 - sum(p for k, p in enumerate(parts) if k != i)
+                r, estimate, there = (_turn(z, turned) for z in (rest, x0, seen))
+                parts[i] = _turn(_offsets(r, estimate, there, options, noise), turned).expand_as(y)
         return y - sum(parts)
 
     def _complete(self, y: Tensor) -> StripesOptions:
