@@ -1,0 +1,1 @@
+"""What cameras do to pictures, and how the flow undoes it."""
