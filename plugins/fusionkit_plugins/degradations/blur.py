@@ -1,23 +1,38 @@
 """Blur: the picture was convolved with a kernel before its noise came."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from pydantic import Field
 from scipy.fft import next_fast_len
 from torch import Generator, Tensor
 
 from fusionkit.contracts import Splitting, SplittingOptions
 from fusionkit.errors import OptionError
+from fusionkit.flow.restoring import Restoration, split
+from fusionkit.numerics.noise import estimate_noise
+from fusionkit.numerics.window import gaussian_blur
 from fusionkit.options import FilePath, When
 
 __all__ = ["Blur", "BlurOptions"]
 
-FINE = 16  # samples a pixel and axis, from which kernels of lines and discs are added up
+FINE = 16  # samples a pixel, from which kernels of lines and discs are added up
+MOST_SIDE = 255  # of a kernel from a file, pixels
+STRONG = 4 / 255  # deviation above which noise is cleaned before the blur is undone
+LEFT = 2.5 / 255  # deviation that what is left of cleaned noise counts as
+RANGE = 12.0  # first over last deviation: a kernel's inverse amplifies noise by at most 12.5
+CLIPPED = 0.25 / 255  # distance from 0 or 1 at which a pixel counts as clipped
+BLOCK = 24  # side of the blocks whose sharpness is measured, pixels
+FEW_BLOCKS = 8  # blocks with contrast that an estimate needs
+CONTRAST = 2 / 255  # root mean square slope of such a block, per pixel
+SHARPEST, LEAST_SIGMA = 0.05, 0.68  # blurred: even of the sharpest blocks, at that rank, edges deviate as much, pixels
+TYPICAL = 0.7  # rank of the block whose edges tell the deviation
 
 
 class BlurOptions(SplittingOptions):
@@ -33,26 +48,30 @@ class BlurOptions(SplittingOptions):
         9.0, ge=1, le=100, description="length of the movement, pixels"
     )
     angle: Annotated[float, When("kernel", "motion")] = Field(
-        0.0, ge=-360, le=360, description="direction of the movement, degrees from the right, anticlockwise"
+        0.0, ge=-360, le=360, description="direction of the movement, degrees anticlockwise from the right"
     )
     radius: Annotated[float, When("kernel", "disc")] = Field(
         2.0, ge=0.5, le=50, description="radius of the disc, pixels"
     )
     file: Annotated[FilePath, When("kernel", "file")] = Field(
-        "", description="the kernel: a grey image or an array (.npy) of odd sides, divided by its sum"
+        "", description="the kernel: a grey image or an array (.npy) of odd sides; it is divided by its sum"
     )
 
 
 class Blur(Splitting):
     """y = k * x + noise with a known kernel k, undone by splitting; the proximal step has a closed form.
 
-    x is estimated on a frame that is wider than y by the kernel's reach, so that no border has to be assumed: where y
-    says nothing, outside its frame and where it is clipped, it is taken to be what the estimate makes of it,
+    x is estimated on a frame that is wider than y by the kernel's reach, so that no border has to be assumed. Where y
+    says nothing, beyond its frame and where it is clipped, it is taken to be what the estimate makes of it:
 
         x = x̂₀ + F⁻¹[ K* F[seen · (y - k * x̂₀)] / (|K|² + a) ],
 
     one step of an EM algorithm for a masked convolution. With all pixels seen this is the step of Zhang et al.,
-    "Plug-and-play image restoration with deep denoiser prior", IEEE TPAMI 2022, eq. 23.
+    "Plug-and-play image restoration with deep denoiser prior", IEEE TPAMI 2022, eq. 23. A pixel at white says that
+    the blurred picture is white there or brighter, one at black that it is black or darker.
+
+    Noise above 4 levels is cleaned by the flow first, since splitting leaves coloured noise that the flow takes for
+    texture; what is left counts as noise of 2.5 levels.
     """
 
     Options = BlurOptions
@@ -60,53 +79,97 @@ class Blur(Splitting):
 
     def __init__(self, options: BlurOptions) -> None:
         super().__init__(options)
-        self.kernel = _kernel(options)
+        kernel = _kernel(options)
+        self.kernel = (kernel / kernel.sum()).float()
         self._spectra: dict[tuple[int, int], Tensor] = {}
+
+    @classmethod
+    def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What is told; else the deviation of a Gaussian blur where no part of y (1, 1, H, W) is sharp.
+
+        Over blocks of 24x24 pixels the energy of the slopes is compared with that of the same picture blurred by one
+        pixel more, both less the energy of the noise. An edge of deviation s, taken by central differences, has
+        (s² + 1/3 + 1)^½ / (s² + 1/3)^½ times as much (after Zhuo and Sim, "Defocus map estimation from a single
+        image", Pattern Recognition 2011, eq. 5, with energies for peaks). Texture seems sharper than edges are.
+        """
+        if told:
+            return told
+        found = _edge_deviations(y)
+        if found is None or float(found.quantile(SHARPEST)) < LEAST_SIGMA:
+            return None
+        return {"kernel": "gaussian", "sigma": round(min(float(found.quantile(TYPICAL)), 20.0), 1)}
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """Blur x (1, 1, H, W); beyond its frame the scene continues as its mirror image."""
-        return self._blurred(self._wide(x))[..., self._rows(x), self._columns(x)]
+        return self._frame(self._blurred(self._widened(x)), x)
 
     def begin(self, y: Tensor) -> Tensor:
-        """y, continued beyond its frame as its mirror image to a size that the transform is fast with."""
-        return self._wide(y)
+        """y, continued as its mirror image to a frame that is wide enough and fast to transform."""
+        return self._widened(y)
 
     def prox(self, x0: Tensor, y: Tensor, strength: float) -> Tensor:
-        """One step towards the data, on the wide frame; y as the camera gave it."""
-        rows, columns = self._rows(y), self._columns(y)
-        missing = torch.zeros_like(x0)
-        missing[..., rows, columns] = self.mask(y, y - self._blurred(x0)[..., rows, columns])
+        """The step of the class's formula: x0 on the wide frame, y as the camera gave it."""
+        missing = y - self._frame(self._blurred(x0), y)
+        missing = torch.where(y >= 1 - CLIPPED, missing.clamp_min(0), missing)
+        missing = torch.where(y <= CLIPPED, missing.clamp_max(0), missing)
+        wide = torch.zeros_like(x0)
+        self._frame(wide, y).copy_(missing)
         spectrum = self._spectrum(x0)
         gain = spectrum.conj() / (spectrum.abs().square() + strength)
-        return x0 + torch.fft.irfft2(gain * torch.fft.rfft2(missing), s=x0.shape[-2:])
-
-    def mask(self, y, d):
-        return d
+        return x0 + torch.fft.irfft2(torch.fft.rfft2(wide).mul_(gain), s=x0.shape[-2:])
 
     def finish(self, x0: Tensor, y: Tensor) -> Tensor:
         """The part of the wide frame that y shows."""
-        return x0[..., self._rows(y), self._columns(y)]
+        return self._frame(x0, y)
 
-    def _wide(self, x: Tensor) -> Tensor:
+    def undo(self, y: Tensor, noise: float) -> Restoration:
+        """Clean strong noise; then deviations fall to the noise's own level, each after a proximal step."""
+        data, steps = y, self.options.steps
+        if noise > STRONG and steps > 1:
+            data = yield y, noise
+            data = torch.where((y > CLIPPED) & (y < 1 - CLIPPED), data, y)
+            noise, steps = LEFT, steps - 1
+        x0 = yield from split(
+            self.begin(data),
+            lambda x0, strength: self.prox(x0, data, strength),
+            noise=noise,
+            highest=RANGE * noise,
+            steps=steps,
+            weight=self.weight,
+        )
+        return self.finish(x0, y)
+
+    def describe(self) -> str:
+        """Kind and size of the blur."""
+        o = self.options
+        match o.kernel:
+            case "gaussian":
+                return f"blur of {o.sigma:g} pixels"
+            case "motion":
+                return f"motion blur of {o.length:g} pixels"
+            case "disc":
+                return f"blur of a disc of {o.radius:g} pixels"
+            case _:
+                return f"blur by {Path(o.file).name}"
+
+    def _widened(self, x: Tensor) -> Tensor:
         for axis in (-2, -1):
             reach, length = self.kernel.shape[axis] // 2, x.shape[axis]
-            full = next_fast_len(length + 2 * reach, real=True)
-            place = torch.arange(-reach, full - reach, device=x.device) % (2 * length)
+            place = torch.arange(-reach, next_fast_len(length + 2 * reach, real=True) - reach, device=x.device)
+            place %= 2 * length
             x = x.index_select(axis, torch.minimum(place, 2 * length - 1 - place))
         return x
 
-    def _rows(self, y: Tensor) -> slice:
-        reach = self.kernel.shape[-2] // 2
-        return slice(reach, reach + y.shape[-2])
-
-    def _columns(self, y: Tensor) -> slice:
-        reach = self.kernel.shape[-1] // 2
-        return slice(reach, reach + y.shape[-1])
+    def _frame(self, wide: Tensor, y: Tensor) -> Tensor:
+        """A view of what y shows of the wide frame."""
+        top, left = (n // 2 for n in self.kernel.shape)
+        return wide[..., top : top + y.shape[-2], left : left + y.shape[-1]]
 
     def _blurred(self, wide: Tensor) -> Tensor:
-        return torch.fft.irfft2(self._spectrum(wide) * torch.fft.rfft2(wide), s=wide.shape[-2:])
+        return torch.fft.irfft2(torch.fft.rfft2(wide).mul_(self._spectrum(wide)), s=wide.shape[-2:])
 
     def _spectrum(self, wide: Tensor) -> Tensor:
+        """Transform of the kernel on such a frame; that of the last size is kept."""
         height, width = wide.shape[-2:]
         if (height, width) not in self._spectra:
             kernel = torch.zeros(height, width)
@@ -117,37 +180,86 @@ class Blur(Splitting):
 
 
 def _kernel(options: BlurOptions) -> Tensor:
-    """The kernel (odd, odd), of sum 1."""
     match options.kernel:
         case "gaussian":
-            kernel = gaussian_kernel(options.sigma)
+            return _gaussian(options.sigma)
         case "motion":
-            kernel = motion_kernel(options.length, options.angle)
+            return _line(options.length, math.radians(options.angle))
         case "disc":
-            kernel = disc_kernel(options.radius)
+            return _disc(options.radius)
         case "file":
-            kernel = read_kernel(Path(options.file))
-    return (kernel / kernel.sum()).float()
+            return _read(options.file)
 
 
-def gaussian_kernel(sigma: float) -> Tensor:
+def _gaussian(sigma: float) -> Tensor:
     radius = math.ceil(4 * sigma)
-    line = torch.exp(-torch.arange(-radius, radius + 1, dtype=torch.float64).square() / (2 * sigma**2))
-    return torch.outer(line, line)
+    taps = torch.exp(-torch.arange(-radius, radius + 1, dtype=torch.float64).square() / (2 * sigma**2))
+    return torch.outer(taps, taps)
 
 
-def motion_kernel(length: float, angle: float) -> Tensor:
-    radius = math.ceil(length / 2 + 0.5)
+def _line(length: float, angle: float) -> Tensor:
+    """Points along a line through the centre, each shared linearly among the four pixels around it."""
+    radius = math.ceil(length / 2)
     place = torch.linspace(-length / 2, length / 2, 2 * FINE * math.ceil(length) + 1, dtype=torch.float64)
-    turn = math.radians(angle)
-    grid = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    rows = (1 - (grid[:, None] + place * math.sin(turn)).abs()).clamp_min(0)
-    columns = (1 - (grid[:, None] - place * math.cos(turn)).abs()).clamp_min(0)
+    grid = torch.arange(-radius, radius + 1, dtype=torch.float64)[:, None]
+    rows = (1 - (grid + place * math.sin(angle)).abs()).clamp_min(0)
+    columns = (1 - (grid - place * math.cos(angle)).abs()).clamp_min(0)
     return rows @ columns.T
 
 
-def disc_kernel(radius: float) -> Tensor:
+def _disc(radius: float) -> Tensor:
+    """Share of each pixel that lies in a disc."""
     reach = math.ceil(radius)
-    fine = (torch.arange((2 * reach + 1) * FINE, dtype=torch.float64) + 0.5) / FINE - reach - 0.5
-    inside = torch.hypot(fine[:, None], fine) <= radius
-    return F.avg_pool2d(inside.double()[None, None], FINE)[0, 0]
+    place = (torch.arange((2 * reach + 1) * FINE, dtype=torch.float64) + 0.5) / FINE - reach - 0.5
+    inside = torch.hypot(place[:, None], place) <= radius
+    return F.avg_pool2d(inside.double()[None], FINE)[0]
+
+
+def _read(file: str) -> Tensor:
+    """A kernel from an image or an array. OptionError where it is none."""
+    if not file:
+        raise OptionError("blur: `kernel=file` needs `file`, an image or an array (.npy) of the kernel")
+    try:
+        if Path(file).suffix.lower() == ".npy":
+            values = np.load(file, allow_pickle=False)
+        else:
+            with Image.open(file) as image:
+                values = np.asarray(image if image.mode in ("L", "F", "I", "I;16") else image.convert("L"))
+        values = np.asarray(values, dtype=np.float64).squeeze()
+    except (OSError, ValueError, TypeError, EOFError, Image.DecompressionBombError) as error:
+        raise OptionError(f"blur: {file} cannot be read as a kernel: {' '.join(str(error).split())}") from None
+    values = np.atleast_2d(values)
+    height, width = values.shape[0], values.shape[-1]
+    if values.ndim != 2 or not (height % 2 and width % 2) or max(values.shape) > MOST_SIDE:
+        size = "x".join(map(str, values.shape[::-1]))
+        raise OptionError(f"blur: the kernel {file} is {size}; expected two odd sides of at most {MOST_SIDE}")
+    if not np.isfinite(values).all() or values.min() < 0 or values.sum() <= 0:
+        raise OptionError(f"blur: the kernel {file} must have finite values, none below 0 and not all 0")
+    return torch.from_numpy(values)
+
+
+def _slopes(image: Tensor) -> Tensor:
+    """Squared length of the gradient by central differences, (1, 1, H, W) -> (1, 1, H - 2, W - 2)."""
+    across = image[..., 1:-1, 2:] - image[..., 1:-1, :-2]
+    down = image[..., 2:, 1:-1] - image[..., :-2, 1:-1]
+    return across.square_().add_(down.square_()).mul_(0.25)
+
+
+def _edge_deviations(y: Tensor) -> Tensor | None:
+    """Deviation of the edges in each block of y that has contrast, pixels; None where few have any."""
+    if min(y.shape[-2:]) < BLOCK + 2:
+        return None
+    point = torch.zeros(1, 1, 17, 17, device=y.device)
+    point[..., 8, 8] = 1
+    noise = estimate_noise(y)[0].level
+    inside = ((y - 0.5).abs() < 0.5 - 2 / 255)[..., 1:-1, 1:-1].float()
+    seen = F.avg_pool2d(inside, BLOCK)
+    sharp, soft = (
+        F.avg_pool2d(_slopes(image) * inside, BLOCK) - seen * noise**2 * _slopes(answer).sum()
+        for image, answer in ((y, point), (gaussian_blur(y, 1.0), gaussian_blur(point, 1.0)))
+    )
+    used = (sharp > max(CONTRAST, noise / math.sqrt(2)) ** 2) & (soft > 0)
+    if int(used.sum()) < FEW_BLOCKS:
+        return None
+    ratio = (sharp[used] / soft[used]).square()
+    return (1 / (ratio - 1).clamp_min(1e-3) - 1 / 3).clamp_min(0).sqrt()
