@@ -27,7 +27,8 @@ MOST_SIDE = 255  # of a kernel from a file, pixels
 STRONG = 4 / 255  # deviation above which noise is cleaned before the blur is undone
 LEFT = 2.5 / 255  # deviation that what is left of cleaned noise counts as
 RANGE = 12.0  # first over last deviation: a kernel's inverse amplifies noise by at most 12.5
-CLIPPED = 0.25 / 255  # distance from 0 or 1 at which a pixel counts as clipped
+CLIPPED = 0.25 / 255  # distance from 0 or 1 at which a pixel counts as clipped, if its neighbours are
+ROUNDS, ENOUGH = 5, 1e-6  # of conjugate gradients at most; share of the first error at which they end
 BLOCK = 24  # side of the blocks whose sharpness is measured, pixels
 FEW_BLOCKS = 8  # blocks with contrast that an estimate needs
 CONTRAST = 2 / 255  # root mean square slope of such a block, per pixel
@@ -59,16 +60,15 @@ class BlurOptions(SplittingOptions):
 
 
 class Blur(Splitting):
-    """y = k * x + noise with a known kernel k, undone by splitting; the proximal step has a closed form.
+    """y = k * x + noise with a known kernel k, undone by splitting.
 
-    x is estimated on a frame that is wider than y by the kernel's reach, so that no border has to be assumed. Where y
-    says nothing, beyond its frame and where it is clipped, it is taken to be what the estimate makes of it:
+    x is estimated on a frame that is wider than y by the kernel's reach, so that no border has to be assumed; y says
+    nothing beyond its frame and where it is clipped. The proximal step is the d in x = x̂₀ + d of
 
-        x = x̂₀ + F⁻¹[ K* F[seen · (y - k * x̂₀)] / (|K|² + a) ],
+        (K* seen K + a) d = K* seen (y - k * x̂₀),
 
-    one step of an EM algorithm for a masked convolution. With all pixels seen this is the step of Zhang et al.,
-    "Plug-and-play image restoration with deep denoiser prior", IEEE TPAMI 2022, eq. 23. A pixel at white says that
-    the blurred picture is white there or brighter, one at black that it is black or darker.
+    by conjugate gradients, preconditioned with the solution for all pixels seen (Zhang et al., "Plug-and-play image
+    restoration with deep denoiser prior", IEEE TPAMI 2022, eq. 23): far from borders its first iteration is exact.
 
     Noise above 4 levels is cleaned by the flow first, since splitting leaves coloured noise that the flow takes for
     texture; what is left counts as noise of 2.5 levels.
@@ -108,15 +108,37 @@ class Blur(Splitting):
         return self._widened(y)
 
     def prox(self, x0: Tensor, y: Tensor, strength: float) -> Tensor:
-        """The step of the class's formula: x0 on the wide frame, y as the camera gave it."""
-        missing = y - self._frame(self._blurred(x0), y)
-        missing = torch.where(y >= 1 - CLIPPED, missing.clamp_min(0), missing)
-        missing = torch.where(y <= CLIPPED, missing.clamp_max(0), missing)
-        wide = torch.zeros_like(x0)
-        self._frame(wide, y).copy_(missing)
-        spectrum = self._spectrum(x0)
-        gain = spectrum.conj() / (spectrum.abs().square() + strength)
-        return x0 + torch.fft.irfft2(torch.fft.rfft2(wide).mul_(gain), s=x0.shape[-2:])
+        """The picture near x0, on the wide frame, that explains y where it is not clipped."""
+        return self._nearest(x0, y, self._seen(y, x0), strength)
+
+    def _seen(self, y: Tensor, wide: Tensor) -> Tensor:
+        """1 where y tells something, on the wide frame: 0 beyond y's frame and in areas that are clipped."""
+        seen = torch.zeros_like(wide)
+        self._frame(seen, y).copy_(~clipped_areas(y))
+        return seen
+
+    def _nearest(self, x0: Tensor, y: Tensor, seen: Tensor, strength: float) -> Tensor:
+        """x0 plus the correction d of (K* seen K + a) d = K* seen (y - k * x0), all by Fourier coefficients."""
+        size, spectrum = x0.shape[-2:], self._spectrum(x0)
+        preconditioner = 1 / (spectrum.abs().square() + strength)
+        missing = torch.fft.irfft2(torch.fft.rfft2(x0).mul_(spectrum), s=size)
+        self._frame(missing, y).sub_(y)
+        residual = torch.fft.rfft2(missing.mul_(seen)).mul_(-spectrum.conj())
+        scaled = residual * preconditioner
+        direction, correction = scaled.clone(), torch.zeros_like(scaled)
+        energy = start = _dot(residual, scaled, size)
+        for _ in range(ROUNDS):
+            if energy <= ENOUGH * start or energy <= 0:
+                break
+            blurred = torch.fft.irfft2(direction * spectrum, s=size).mul_(seen)
+            image = torch.fft.rfft2(blurred).mul_(spectrum.conj()).add_(direction, alpha=strength)
+            step = energy / _dot(direction, image, size)
+            correction.add_(direction, alpha=step)
+            residual.sub_(image, alpha=step)
+            scaled = residual * preconditioner
+            before, energy = energy, _dot(residual, scaled, size)
+            direction.mul_(energy / before).add_(scaled)
+        return x0 + torch.fft.irfft2(correction, s=size)
 
     def finish(self, x0: Tensor, y: Tensor) -> Tensor:
         """The part of the wide frame that y shows."""
@@ -127,11 +149,12 @@ class Blur(Splitting):
         data, steps = y, self.options.steps
         if noise > STRONG and steps > 1:
             data = yield y, noise
-            data = torch.where((y > CLIPPED) & (y < 1 - CLIPPED), data, y)
             noise, steps = LEFT, steps - 1
+        first = self.begin(data)
+        seen = self._seen(y, first)
         x0 = yield from split(
-            self.begin(data),
-            lambda x0, strength: self.prox(x0, data, strength),
+            first,
+            lambda x0, strength: self._nearest(x0, data, seen, strength),
             noise=noise,
             highest=RANGE * noise,
             steps=steps,
@@ -177,6 +200,23 @@ class Blur(Splitting):
             centred = kernel.roll([-(n // 2) for n in self.kernel.shape], (0, 1))
             self._spectra = {(height, width): torch.fft.rfft2(centred)}
         return self._spectra[height, width].to(wide.device)
+
+
+def clipped_areas(y: Tensor) -> Tensor:
+    """Where squares of 3x3 pixels are all black or all white, (1, 1, H, W): noise alone clips single pixels."""
+    ends = torch.stack([y <= CLIPPED, y >= 1 - CLIPPED], 1).flatten(1, 2)
+    if not ends.any():
+        return torch.zeros_like(y, dtype=torch.bool)
+    whole = F.max_pool2d((~ends).float(), 3, 1, 1) == 0
+    return (F.max_pool2d(whole.float(), 3, 1, 1) > 0).any(1, keepdim=True)
+
+
+def _dot(a: Tensor, b: Tensor, size: torch.Size) -> float:
+    """Inner product of two real images of that size, times its pixels, by the halves of their transforms."""
+    total = 2 * torch.vdot(a.flatten(), b.flatten()).real
+    for column in (0, -1) if size[-1] % 2 == 0 else (0,):
+        total -= torch.vdot(a[..., column].flatten(), b[..., column].flatten()).real
+    return float(total)
 
 
 def _kernel(options: BlurOptions) -> Tensor:
