@@ -27,7 +27,7 @@ class LowResolutionOptions(SplittingOptions):
         2.0, ge=1, le=8, description="how many times larger the picture that is wanted is, in both directions"
     )
     optics: float = Field(
-        0.3, ge=0, le=2, description="deviation of the blur before the camera's pixels, in units of such a pixel"
+        0.2, ge=0, le=2, description="deviation of the blur before the camera's pixels, in units of such a pixel"
     )
 
     @model_validator(mode="after")
@@ -53,7 +53,8 @@ class LowResolution(Splitting):
 
     Options = LowResolutionOptions
     options: LowResolutionOptions
-    highest = 30 / 255
+    highest = 49 / 255
+    weight = 0.12
 
     def __init__(self, options: LowResolutionOptions) -> None:
         super().__init__(options)
@@ -70,7 +71,7 @@ class LowResolution(Splitting):
         """Picture of a camera whose pixels are `factor` times larger: (1, 1, H, W) -> (1, 1, H/factor, W/factor)."""
         height, width = (max(1, round(n / self.options.factor)) for n in x.shape[-2:])
         rows, columns = self._axis(height, x.shape[-2]), self._axis(width, x.shape[-1])
-        return rows.camera.to(x.device) @ x @ columns.camera.T.to(x.device)
+        return rows.camera @ x @ columns.camera.T
 
     def begin(self, y: Tensor) -> Tensor:
         """y enlarged by bicubic interpolation, edge to edge."""
@@ -81,7 +82,7 @@ class LowResolution(Splitting):
 
     def prox(self, x0: Tensor, y: Tensor, strength: float) -> Tensor:
         """The picture near x0 that the camera sees as y, exactly."""
-        rows, columns = (self._axis(y.shape[i], x0.shape[i]).to(x0.device) for i in (-2, -1))
+        rows, columns = (self._axis(y.shape[i], x0.shape[i]) for i in (-2, -1))
         missing = rows.vectors.T @ (y - rows.camera @ x0 @ columns.camera.T) @ columns.vectors
         missing /= torch.outer(rows.values, columns.values) + strength
         return x0 + rows.back @ missing @ columns.back.T
@@ -104,9 +105,6 @@ class _Axis:
         values, vectors = torch.linalg.eigh(camera @ camera.T)
         self.camera, self.vectors = camera.float(), vectors.float()
         self.values, self.back = values.clamp_min(0).float(), (camera.T @ vectors).float()
-
-    def to(self, device: torch.device) -> "_Axis":
-        return self
 
 
 def camera_matrix(short: int, long: int, optics: float) -> Tensor:
