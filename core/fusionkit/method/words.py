@@ -7,8 +7,9 @@ from typing import Any, get_origin
 
 from ..errors import OptionError
 
-__all__ = ["from_text", "key_values", "named"]
+__all__ = ["as_text", "from_text", "key_values", "named"]
 
+PAIRS = r",(?=[A-Za-z_][\w.]*=)"  # between KEY=VALUE and KEY=VALUE
 EXAMPLES = {"--prior-opt": "lit=0.5", "--set": "prior.lit=0.5"}
 
 
@@ -20,7 +21,7 @@ def named(text: str, flag: str) -> dict[str, Any]:
     head, equals, rest = text.partition("=")
     *name, key = head.split(":") if equals else [text, ""]
     options = f"{key}={rest}" if equals else ""
-    pairs = re.split(r",(?=[\w.]+=)", options) if options else []
+    pairs = re.split(PAIRS, options) if options else []
     return {"name": ":".join(name), "options": key_values(pairs, flag)}
 
 
@@ -53,4 +54,15 @@ def from_text(value: Any, annotation: Any, name: str) -> Any:
             return json.loads(value)
         except ValueError as error:
             raise OptionError(f"{name}: not valid JSON: {error}") from None
-    return value.split(",") if get_origin(annotation) is tuple and "," in value else value
+    if get_origin(annotation) is not tuple or "," not in value:
+        return value
+    return re.split(r",(?![A-Za-z_][\w.]*=)", value)  # those of one plug-in stay with it: noise:level=8,correlation=0.5
+
+
+def as_text(value: Any) -> str:
+    """A value in words, which `from_text` and the options models take back as it was."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list | dict):
+        return json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
