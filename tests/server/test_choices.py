@@ -192,7 +192,7 @@ def test_nothing_is_built_to_validate(installed, monkeypatch):
     built = []
     monkeypatch.setattr(Pipeline, "__init__", lambda self, *a, **k: built.append(a))
     checked({})
-    checked({"task": "mef", "look": "vivid", "sampler": {"restore": "none"}})
+    checked({"task": "mef", "look": "vivid", "restore": "none"})
     checked({"prior": "reads", "prior_options": {"note": "/as text"}})
     assert not built
 

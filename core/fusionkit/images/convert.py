@@ -65,8 +65,8 @@ class ChangedImages(StoredImages):
 
     def height(self, index: int) -> int:
         """Number of rows of one image."""
-        index %= len(self)
-        return self._heights.get(index, self._given.height(index))
+        stored = self._given.height(index)  # raises IndexError, at which iteration ends
+        return self._heights.get(index % len(self), stored)
 
     def rows(self, index: int, rows: slice) -> Tensor:
         """Rows of one image."""
