@@ -125,6 +125,8 @@ def test_stored_pictures_are_cleaned_row_by_row_when_they_are_asked_for(smooth, 
         torch.testing.assert_close(lazy.rows(rows).images[i], whole.images[i][..., rows, :], atol=0, rtol=0)
     assert not torch.equal(lazy.images[0], stored[0])
     assert torch.equal(lazy.images[1], stored[1])
+    assert isinstance(lazy.images, StoredImages)
+    assert len([*lazy.images]) == 2
 
 
 class Whole(YCbCr):

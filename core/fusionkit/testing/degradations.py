@@ -118,6 +118,7 @@ class DegradationContract(PluginContract):
         y = self.degraded(x)
         found, _ = self.undone(y, x0=None if degradation.color else x)
         before = y if y.shape == x.shape else torch.nn.functional.interpolate(y, x.shape[-2:], mode="bilinear")
+        assert found.shape == x.shape
         assert _error(found, x) < _error(before, x)
 
     @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
