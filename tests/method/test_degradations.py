@@ -277,6 +277,7 @@ def test_named_without_options_it_is_estimated_and_the_user_is_told_where_it_is_
         (["2=plus", "2=fakes:plus"], "plus is named twice for one source"),
         (["0=plus", "plus"], "plus is named twice for one source"),
         (["plus:amount"], "no degradation 'plus:amount'"),
+        (["plus:=1"], "`restore` '=1': expected KEY=VALUE"),
         (["plus:amount=much"], "degradation plus: amount=much: expected a number"),
         (["plus:amont=1"], "no option 'amont'; did you mean 'amount'"),
         (["pluss"], "no degradation 'pluss'; did you mean 'plus'"),

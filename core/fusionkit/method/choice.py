@@ -85,7 +85,7 @@ class Restoring(Options):
             case str():
                 number, equals, text = value.partition("=")
                 alone = bool(equals) and number.strip().isdigit()
-                choice = named(text if alone else value, "--restore")
+                choice = named(text if alone else value, "`restore`")
                 return {"source": int(number) if alone else 0, "degradation": choice}
             case Restoring():
                 return {"source": value.source, "degradation": value.degradation}

@@ -10,13 +10,12 @@ from ..errors import OptionError
 __all__ = ["as_text", "from_text", "key_values", "named"]
 
 PAIRS = r",(?=[A-Za-z_][\w.]*=)"  # between KEY=VALUE and KEY=VALUE
-EXAMPLES = {"--prior-opt": "lit=0.5", "--set": "prior.lit=0.5"}
 
 
 def named(text: str, flag: str) -> dict[str, Any]:
     """NAME or NAME:KEY=VALUE,KEY=VALUE -> {"name", "options"}; a distribution may stand before: package:NAME.
 
-    flag: the option of the command line, for messages.
+    flag: the option of the command line or the field, for messages.
     """
     head, equals, rest = text.partition("=")
     *name, key = head.split(":") if equals else [text, ""]
@@ -25,7 +24,7 @@ def named(text: str, flag: str) -> dict[str, Any]:
     return {"name": ":".join(name), "options": key_values(pairs, flag)}
 
 
-def key_values(items: Sequence[str], flag: str, *, nest: bool = True) -> dict[str, Any]:
+def key_values(items: Sequence[str], flag: str, *, nest: bool = True, example: str = "key=value") -> dict[str, Any]:
     """["lit=0.5", "evidence=heat"] -> {"lit": "0.5", ...}; the options model of a plug-in reads the values.
 
     A value that starts with [ or { is read as JSON, for lists and nested options. nest: a dotted key makes a table.
@@ -34,7 +33,7 @@ def key_values(items: Sequence[str], flag: str, *, nest: bool = True) -> dict[st
     for item in items:
         key, separator, text = item.partition("=")
         if not separator or not key:
-            raise OptionError(f"{flag} {item!r}: expected KEY=VALUE, as in {flag} {EXAMPLES.get(flag, 'key=value')}")
+            raise OptionError(f"{flag} {item!r}: expected KEY=VALUE, as in {flag} {example}")
         *parents, last = key.strip().split(".") if nest else [key.strip()]
         table = result
         for parent in parents:
