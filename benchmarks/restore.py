@@ -8,7 +8,7 @@ Every method fuses sources to which noise was added; the yardstick is the fusion
     control   identity, restore=none: the prior on the noisy sources
     aware     identity, restore=auto: the prior knows the estimated noise, no network runs
     rf        restore=auto: the estimated level, one evaluation
-    rf, true  restore=LEVEL: the true level (white noise only)
+    rf, true  restore=noise:level=LEVEL: the true level (white noise only)
     rf, 4     the same start, four Euler steps of the flow instead of one
     nlm       non-local means (scikit-image) on each source at the true level, then the prior
 """
@@ -89,7 +89,7 @@ class Methods:
 
     def __init__(self, prior: str) -> None:
         how = {"look": "faithful", "prior": prior, "device": "cpu", "color": "gray"}
-        self.control = Pipeline(backbone="identity", sampler={"restore": "none"}, **how)
+        self.control = Pipeline(backbone="identity", restore="none", **how)
         self.aware = Pipeline(backbone="identity", **how)
         self.rf = Pipeline(**how)
         self.how = how
@@ -109,7 +109,7 @@ class Methods:
         add("rf", self.rf.fuse_tensors, images)
         if kind.startswith("white"):
             level = float(kind.split()[1])
-            true = Pipeline(sampler={"restore": f"{level}"}, **self.how)
+            true = Pipeline(restore=f"noise:level={level}", **self.how)
             true.backbone.prepare()
             add("rf, true", true.fuse_tensors, images)
             add("rf, 4", lambda: self.control.fuse_tensors([four_steps(self.rf, y, level / 255) for y in images]))

@@ -13,6 +13,7 @@ from fusionkit.registry.loading import get_registry
 CONTRACTS = {name: getattr(testing, kind.conformance) for name, kind in KINDS.items()}
 # what a built-in needs to be told for its test
 SETTINGS = {("color-space", "gray"): {"exact": False}, ("prior", "released_rffusion"): {"stretches": True}}
+SETTINGS |= {("degradation", "noise"): {"options": {"level": 20.0}}}
 SETTINGS |= {("reader", name): {"write": staticmethod(write)} for name, write in EXAMPLES.items()}
 
 
@@ -96,6 +97,11 @@ def _skipped(contract, **settings):
             {"name": "audit.hot"},
             {"every_option_has_a_default_and_a_description": "it has no options"},
         ),
+        (
+            testing.DegradationContract,
+            {"name": "noise", "options": {"level": 20.0}, "cautious": True},
+            {},
+        ),
         pytest.param(
             testing.DetectorContract,
             {"name": "hog_people", "scene": lambda self: torch.full((1, 3, 160, 120), 0.5)},
@@ -114,7 +120,7 @@ class Bad:
     CODE = """
 import torch
 import fusionkit
-from fusionkit.contracts import Options, Prior
+from fusionkit.contracts import Degradation, Options, Prior
 
 class InPlace(Prior):
     def correct(self, x0, sources, state, sigma):
@@ -130,6 +136,16 @@ class Liar(Prior):
     def correct(self, x0, sources, state, sigma):
         return x0, None
 
+class Sees(Degradation):
+    @classmethod
+    def estimate(cls, y, told):
+        return {}
+    def forward(self, x, generator=None):
+        return x.mul_(0.5) + 0.1 * torch.rand(x.shape)
+    def undo(self, y, noise):
+        x = yield y.mul_(0.5), 0.0
+        return x[..., 1:] / 0
+
 class Divides(Prior):
     def correct(self, x0, sources, state, sigma):
         a, b = sources.luma[:2]
@@ -139,6 +155,10 @@ class Divides(Prior):
 def fusionkit_priors():
     for cls in (InPlace, Coupled, Liar, Divides):
         yield fusionkit.PriorRecord(name=cls.__name__.lower(), summary="bad", target=f"{__name__}:{cls.__name__}")
+
+@fusionkit.hookimpl
+def fusionkit_degradations():
+    yield fusionkit.DegradationRecord(name="sees", summary="bad", target=f"{__name__}:Sees", place=1, automatic=True)
 """
 
 
@@ -150,6 +170,12 @@ def fusionkit_priors():
         ("liar", "test_it_says_truly_whether_it_reads_the_estimate", []),
         ("divides", "test_constant_sources_are_harmless", [(0.5, 0.5)]),
         ("liar", "test_listing_it_imports_no_torch", []),
+        ("sees", "test_a_degraded_picture_is_one", []),
+        ("sees", "test_a_generator_decides_what_is_random", []),
+        ("sees", "test_any_flow_serves", [0.0]),
+        ("sees", "test_undoing_brings_the_picture_nearer_to_the_clean_one", []),
+        ("sees", "test_a_constant_picture_has_nothing_to_undo", [0.5]),
+        ("sees", "test_a_smooth_clean_picture_has_nothing_to_undo", []),
     ],
 )
 def test_a_broken_promise_is_noticed(site, monkeypatch, name, test, arguments):
@@ -159,7 +185,8 @@ def test_a_broken_promise_is_noticed(site, monkeypatch, name, test, arguments):
     monkeypatch.setenv("FUSIONKIT_PLUGINS", "imagefusionkit,bad-prior")
     get_registry.cache_clear()
     try:
-        contract = type("Contract", (testing.PriorContract,), {"name": name})()
+        kind = testing.DegradationContract if name == "sees" else testing.PriorContract
+        contract = type("Contract", (kind,), {"name": name})()
         with pytest.raises(AssertionError):
             getattr(contract, test)(*arguments)
     finally:

@@ -30,7 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
         f"prior {name}": FLOW | {"sampler": {"strength": 0.3, "steps": 2}} for name in ("ccf", "ddfm", "em_tv_paper")
     },  # fewer steps
     "backbone identity": FLOW | {"sampler": {"strength": 0.2}},
-    "backbone rf": FLOW | {"sampler": {"strength": 0.2, "restore": "none"}},
+    "backbone rf": FLOW | {"restore": "none", "sampler": {"strength": 0.2}},
     "decoder identity": FLOW | {"sampler": {"strength": 0.2}},
     "decoder vq": FLOW | {"sampler": {"strength": 0.2}},
 }
@@ -38,7 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
 VALUES: dict[str, list[Any]] = {
     "stage working_size.size": [(32, 40)],
     "configuration.working_size": [(32, 40)],
-    "sampler.restore": ["none", "12"],
+    "configuration.restore": ["none", "noise:level=12"],
     "sampler.guidance_range": [(0.5, 0.6)],
     "prior wavelet.wavelet": ["haar"],
 }
@@ -46,7 +46,7 @@ VALUES: dict[str, list[Any]] = {
 NEEDS: dict[str, dict[str, Any]] = {
     "prior ccf.temperature": {"sampler": {"steps": 4}},
     "prior tv.eps": {"sampler": {"strength": 0.3, "inject": "both"}},
-    "sampler.restore": {"backbone": "rf"},
+    "configuration.restore": {"backbone": "rf"},
     "sampler.precision": {"backbone": "rf"},
     "sampler.finish": {"decoder": "vq"},
     "sampler.detail": {"decoder": "vq"},
@@ -142,7 +142,7 @@ def options() -> Iterator[tuple[str, Any, str, Any]]:
             given: dict[str, Any], kind: Any = kind, name: str = plugin.record.name, method: Any = method
         ) -> Any:
             choice = {"name": name, "options": given}
-            return {**method, kind.key: [choice] if kind.key == "stages" else choice}
+            return {**method, kind.key: [choice] if kind.several else choice}
 
         for name in model.model_fields:
             yield f"{label}.{name}", model, name, chosen

@@ -6,7 +6,7 @@ A plug-in's class is called with its options model and nothing else, so that `Cl
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,13 +161,14 @@ class Degradation(Plugin, ABC):
     color: x and y are the whole image, (1, 1 or 3, H, W). ends_clean: `undo` leaves no noise, since its last estimate
     is the flow's at the noise's own level; else the noise of y is that of the result. asks_flow: whether `undo` does.
     deviation: of the white noise that it stands for, in units of [0, 1]; noise is left to the one that is undone next,
-    where that ends clean.
+    where that ends clean. decisive: options that say all where the user gives one: nothing is estimated beside it.
     """
 
     color: bool = False
     ends_clean: bool = False
     asks_flow: bool = True
     deviation: float = 0.0
+    decisive: ClassVar[Set[str]] = frozenset()
 
     @classmethod
     def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:

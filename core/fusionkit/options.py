@@ -283,6 +283,8 @@ def describe_type(annotation: Any) -> str:
 def _shown(default: Any) -> str:
     if isinstance(default, BaseModel):
         return str(default) if type(default).__str__ is not BaseModel.__str__ else "its defaults"
+    if isinstance(default, tuple) and default and all(isinstance(item, BaseModel) for item in default):
+        return " ".join(map(_shown, default))
     return repr(default)
 
 

@@ -56,7 +56,7 @@ def test_the_default_method_runs_with_what_is_shipped(pair_files, tmp_path):
     row = json.loads((tmp_path / "fused.manifest.jsonl").read_text())
     assert row["plugins"]["backbone"]["sha256"]
     assert row["plugins"]["decoder"]["name"] == "identity"
-    assert {"noise", "restore", "prior"} <= row["seconds"].keys()
+    assert {"estimate", "restore", "prior"} <= row["seconds"].keys()
 
 
 def test_three_sources(pair_files, tmp_path):

@@ -155,6 +155,16 @@ def test_shell_completion_is_offered():
     assert "_FUSIONKIT_COMPLETE" in done.stdout
 
 
+def test_names_of_degradations_are_completed():
+    def completed(words):
+        env = {"_FUSIONKIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        return run_cli(env=env).stdout.split()
+
+    assert completed("fusionkit run --restore no") == ["none", "noise"]
+    assert completed("fusionkit run --restore 2=noi") == ["2=noise"]
+    assert "auto" in completed("fusionkit run --restore a")
+
+
 def test_notes_that_differ_by_name_and_number_alone_are_folded(tmp_path):
     rng = np.random.default_rng(0)
     for folder in ("ir", "vis"):

@@ -10,7 +10,7 @@ import pytest
 
 from harness import run_cli
 
-KINDS = ["prior", "backbone", "decoder", "color-space", "metric"]
+KINDS = ["prior", "backbone", "decoder", "color-space", "degradation", "metric"]
 
 
 def install(package: Path, site: Path) -> None:

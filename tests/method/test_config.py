@@ -1,5 +1,6 @@
 """Presets, and the choices that the released RFfusion needs beside its plug-ins."""
 
+import json
 import tomllib
 from dataclasses import replace
 
@@ -128,3 +129,46 @@ def test_the_released_forms_are_off_by_default():
     config = PipelineConfig()
     assert (config.luma, config.levels, config.stretch, config.working_size) == ("exact", "all", "none", None)
     assert config.sampler.solver == "euler"
+
+
+class TestRestoring:
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            ("auto", ["auto"]),
+            ("noise:level=12", ["noise:level=12"]),
+            (["1=noise:level=8", "2=noise:level=20,correlation=0.5"],) * 2,
+            ({"name": "noise", "source": 2, "level": 12.0}, ["2=noise:level=12"]),
+            ([{"name": "noise", "options": {"level": 1 / 3}}], ["noise:level=0.3333333333333333"]),
+            (Choice(name="imagefusionkit:noise"), ["imagefusionkit:noise"]),
+            ("1=imagefusionkit:noise:level=8", ["1=imagefusionkit:noise:level=8"]),
+        ],
+    )
+    def test_words_tables_and_choices_mean_the_same_and_are_taken_back(self, given, words):
+        config = PipelineConfig(restore=given)
+        assert config.model_dump(mode="json")["restore"] == words
+        assert PipelineConfig(restore=words).model_dump(mode="json")["restore"] == words
+
+    def test_lists_among_the_options_stay_whole(self):
+        for text in ("jpeg:table=[1, 2],quality=5", "1=jpeg:table=[1, 2],quality=5"):
+            (one,) = PipelineConfig(restore=text).restore
+            assert one.degradation.options == {"table": [1, 2], "quality": "5"}
+            assert str(one) == text
+
+    def test_a_preset_and_the_command_line(self, pair_files, tmp_path):
+        preset = tmp_path / "p.toml"
+        preset.write_text('prior = "average"\nrestore = ["1=noise:level=8"]\n')
+        found = []
+        for name, given in {
+            "a": (),
+            "b": ("--restore", "1=noise:level=8", "--restore", "2=noise:level=4,correlation=0.5"),
+            "c": ("--set", "restore=1=noise:level=8,2=noise:level=4,correlation=0.5"),
+            "d": ("--set", "restore=none"),
+        }.items():
+            done = run_cli("run", "--preset", preset, *given, *pair_files, "-o", tmp_path / f"{name}.png")
+            assert done.returncode == 0, done.stderr
+            found.append(json.loads((tmp_path / f"{name}.manifest.jsonl").read_text()))
+        both = ["1=noise:level=8", "2=noise:level=4,correlation=0.5"]
+        assert [row["restore"] for row in found] == [["1=noise:level=8"], both, both, ["none"]]
+        assert [row["degradation"] for row in found[1]["restored"]] == ["noise", "noise"]
+        assert found[3]["restored"] == []

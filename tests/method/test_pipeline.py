@@ -96,7 +96,6 @@ class TestNames:
             Pipeline("laplacian")
         with pytest.raises(OptionError, match="expected a name or an object, got None"):
             PipelineConfig(prior=None)
-        assert PipelineConfig(sampler={"restore": 12}).sampler.restore == "12"
 
     def test_options_without_a_decoder_change_the_backbones_own(self):
         pipeline = Pipeline(backbone="identity", decoder_options={"signal": "signed"}, device="cpu")

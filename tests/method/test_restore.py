@@ -11,10 +11,12 @@ from fusionkit.errors import OptionError, PluginError
 from fusionkit.images import write_image
 from fusionkit.images.convert import StoredImages
 from fusionkit.images.picture import Picture
+from fusionkit.method.config import PipelineConfig
 from fusionkit.method.pipeline import Pipeline
-from fusionkit.method.restore import DEAD_ZONE, Restorer
+from fusionkit.method.restore import Restorer
 from fusionkit.timing import Stopwatch
 from fusionkit_plugins.color.ycbcr import YCbCr
+from fusionkit_plugins.degradations.noise import DEAD_ZONE
 from fusionkit_plugins.identity import IdentityDecoder, IdentityOptions
 from harness import run_cli
 
@@ -39,12 +41,12 @@ class GaussianFlow(Backbone):
         return (x_t - x0) / t
 
 
-def restorer(levels="auto", flow=None):
+def restorer(*wanted, flow=None):
     return Restorer(
         flow or GaussianFlow(Options()),
         IdentityDecoder(IdentityOptions(signal="signed")),
         YCbCr(YCbCr.Options()),
-        levels,
+        PipelineConfig(restore=wanted or "auto").restore,
     )
 
 
@@ -63,10 +65,13 @@ def test_one_evaluation_is_the_posterior_mean_at_the_sources_own_t(generator):
     """y = x₀ + s ε is x_t / (1 - t): for Gaussian pixels the answer is Wiener's."""
     y = (MEAN + SPREAD * torch.randn(1, 1, 32, 32, generator=generator)).clamp(0, 1)
     level = 20 / 255
-    restored, found = restorer("20")(Sources.of([y]), Stopwatch())
+    flow = GaussianFlow(Options())
+    restored, found = restorer("noise:level=20", flow=flow)(Sources.of([y]), Stopwatch())
     expected = MEAN + SPREAD**2 / (SPREAD**2 + level**2) * (y - MEAN)
     torch.testing.assert_close(restored.luma[0], expected, atol=1e-5, rtol=0)
-    assert found[0].t == pytest.approx(2 * level / (1 + 2 * level))
+    ((_, t),) = flow.asked
+    assert float(t) == pytest.approx(2 * level / (1 + 2 * level))
+    assert found[0].evaluations == 1
 
 
 def test_all_sources_go_in_one_batch_each_at_its_own_t(smooth, generator):
@@ -120,6 +125,8 @@ def test_stored_pictures_are_cleaned_row_by_row_when_they_are_asked_for(smooth, 
         torch.testing.assert_close(lazy.rows(rows).images[i], whole.images[i][..., rows, :], atol=0, rtol=0)
     assert not torch.equal(lazy.images[0], stored[0])
     assert torch.equal(lazy.images[1], stored[1])
+    assert isinstance(lazy.images, StoredImages)
+    assert len([*lazy.images]) == 2
 
 
 class Whole(YCbCr):
@@ -150,8 +157,8 @@ def test_cleaning_keeps_a_source_s_colour_whatever_the_others_show(smooth, gener
     """Beside a darker exposure, too: only the fusion lifts colours with the luma."""
     bright = torch.cat([smooth, 0.8 * smooth, 0.6 * smooth], dim=1)
     dark = 0.3 * bright
-    alone, _ = restorer("20")(Sources.of([bright]), Stopwatch())
-    beside, _ = restorer("20,0")(Sources.of([bright, dark]), Stopwatch())
+    alone, _ = restorer("noise:level=20")(Sources.of([bright]), Stopwatch())
+    beside, _ = restorer("1=noise:level=20")(Sources.of([bright, dark]), Stopwatch())
     torch.testing.assert_close(beside.images[0], alone.images[0])
 
 
@@ -170,11 +177,11 @@ def test_a_backbone_that_restores_nothing_leaves_the_sources_and_tells_the_prior
 
 def test_levels_that_cannot_be_served_are_refused(smooth):
     with pytest.raises(OptionError, match=r"this backbone restores nothing.*`restore=none`"):
-        Pipeline(backbone="identity", sampler={"restore": "12"}, device="cpu")
-    with pytest.raises(OptionError, match="3 levels for 2 sources"):
-        restorer("1,2,3")(Sources.of([smooth, smooth]), Stopwatch())
-    with pytest.raises(OptionError, match="expected auto, none, or levels of 255"):
-        Pipeline(sampler={"restore": "much"}, device="cpu")
+        Pipeline(backbone="identity", restore="noise:level=12", device="cpu")
+    with pytest.raises(OptionError, match=r"`restore=3=\.\.\.`, but there are only 2 sources"):
+        restorer("1=noise:level=1", "3=noise:level=3")(Sources.of([smooth, smooth]), Stopwatch())
+    with pytest.raises(OptionError, match="no option 'strength'"):
+        Pipeline(restore="noise:strength=1", device="cpu")
     with pytest.raises(OptionError, match=r"trained for t up to 0\.4"):
         Pipeline(sampler={"strength": 0.9}, device="cpu")
 
@@ -188,16 +195,16 @@ def test_the_shipped_flow_gives_back_what_noise_took(scene, generator, prior, ga
     """Against the clean fusion of the same prior. benchmarks/restore.py measures it on photographs."""
     clean = [source.mean(1, keepdim=True) for source in scene]
     noisy = [with_noise(source, 20, generator) for source in clean]
-    control = Pipeline(prior=prior, backbone="identity", sampler={"restore": "none"}, device="cpu")
+    control = Pipeline(prior=prior, backbone="identity", restore="none", device="cpu")
     goal = control.fuse_tensors(clean)
-    restored = Pipeline(prior=prior, sampler={"restore": "20"}, device="cpu").fuse_tensors(noisy)
+    restored = Pipeline(prior=prior, restore="noise:level=20", device="cpu").fuse_tensors(noisy)
     assert psnr(restored, goal) > psnr(control.fuse_tensors(noisy), goal) + gain
 
 
 def test_without_noise_the_flow_is_not_even_loaded(scene):
     pipeline = Pipeline(prior="laplacian", device="cpu")
     clean = [torch.nn.functional.interpolate(s, (192, 256), mode="bicubic").clamp(0, 1) for s in scene]
-    without = Pipeline(prior="laplacian", backbone="identity", sampler={"restore": "none"}, device="cpu")
+    without = Pipeline(prior="laplacian", backbone="identity", restore="none", device="cpu")
     assert torch.equal(pipeline.fuse_tensors(clean), without.fuse_tensors(clean))
     assert pipeline.backbone.network._module is None
 
@@ -211,18 +218,19 @@ def test_the_manifest_and_the_user_are_told(smooth, generator, tmp_path):
     row = json.loads((tmp_path / "f.manifest.jsonl").read_text())
     (found,) = row["restored"]
     assert found["source"] == "vis.png"
-    assert found["noise"] == pytest.approx(20, rel=0.1)
-    assert found["t"] > 0
-    assert row["evaluations"] == 1
-    assert row["sampler"]["restore"] == "auto"
+    assert found["degradation"] == "noise"
+    assert found["options"]["level"] == pytest.approx(20, rel=0.1)
+    assert found["undone"] is True
+    assert found["evaluations"] == row["evaluations"] == 1
+    assert row["restore"] == ["auto"]
     assert DEAD_ZONE == 1.5 / 255
 
 
 def test_a_level_given_by_hand_is_taken_below_the_dead_zone_and_refused_beyond_what_the_flow_knows(smooth):
-    _, found = restorer("1")(Sources.of([smooth]), Stopwatch())
-    assert found[0].t > 0
+    _, found = restorer("noise:level=1")(Sources.of([smooth]), Stopwatch())
+    assert found[0].evaluations == 1
     with pytest.raises(OptionError, match="up to 85 levels"):
-        restorer("120")
+        restorer("noise:level=120")
 
 
 def test_a_backbone_of_colour_images_restores_nothing(smooth):
@@ -230,9 +238,9 @@ def test_a_backbone_of_colour_images_restores_nothing(smooth):
         channels = 3
 
     restored, _ = restorer(flow=Colour(Options()))(Sources.of([smooth, smooth]), Stopwatch())
-    assert restored.images[0] is restored.images[0]
+    assert restored.images[0] is restored.images[1] is smooth
     with pytest.raises(OptionError, match="restores nothing"):
-        restorer("12", Colour(Options()))
+        restorer("noise:level=12", flow=Colour(Options()))
 
 
 def test_a_broken_field_is_named(smooth, generator):

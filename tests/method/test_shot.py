@@ -7,7 +7,7 @@ from fusionkit.method.pipeline import Pipeline
 from fusionkit.method.shot import Shot
 from fusionkit.sources import running_average
 
-PLAIN = {"backbone": "identity", "device": "cpu", "sampler": {"restore": "none"}, "align": "none", "look": "faithful"}
+PLAIN = {"backbone": "identity", "device": "cpu", "restore": "none", "align": "none", "look": "faithful"}
 
 
 class Steady(Prior):

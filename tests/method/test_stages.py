@@ -15,7 +15,7 @@ from fusionkit_plugins.stages.levels import Vivid, VividOptions
 from fusionkit_priors.baselines import Average
 from harness import load_image, run_cli
 
-PLAIN = {"prior": "average", "backbone": "identity", "device": "cpu", "sampler": {"restore": "none"}}
+PLAIN = {"prior": "average", "backbone": "identity", "device": "cpu", "restore": "none"}
 
 
 class Writes(Stage):

@@ -80,7 +80,7 @@ def large():
 def test_tiled_and_whole_results_agree_and_no_tile_edge_shows(large):
     def fuse(tile):
         return Pipeline(
-            make_config({"prior": "em_tv", "tile": tile, "sampler": {"restore": "20"}}), device="cpu"
+            make_config({"prior": "em_tv", "tile": tile, "restore": "noise:level=20"}), device="cpu"
         ).fuse_tensors(large)
 
     whole, in_tiles = fuse(4096), fuse(256)
@@ -94,7 +94,7 @@ def test_the_prior_is_never_tiled(large):
     """A closed form of the sources must not change at all."""
 
     def fuse(tile):
-        config = make_config({"prior": "laplacian", "tile": tile, "sampler": {"restore": "none"}})
+        config = make_config({"prior": "laplacian", "tile": tile, "restore": "none"})
         return Pipeline(config, device="cpu").fuse_tensors(large)
 
     assert torch.equal(fuse(0), fuse(128))
@@ -102,7 +102,7 @@ def test_the_prior_is_never_tiled(large):
 
 def test_memory_of_tiles_does_not_grow_with_the_image(large):
     """Twelve times the tile's area may not need more than the images themselves beyond what one tile needs."""
-    pipeline = Pipeline(make_config({"tile": 256, "sampler": {"restore": "20"}}), device="cpu")
+    pipeline = Pipeline(make_config({"tile": 256, "restore": "noise:level=20"}), device="cpu")
     pipeline.fuse_tensors([x[..., :256, :256] for x in large])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     pipeline.fuse_tensors(large)

@@ -23,8 +23,8 @@ class TestPrecision:
 
     def test_auto_samples_in_float32(self):
         pair = tensors(noisy_night((64, 96)))
-        sampler = {"strength": 0.1, "restore": "none"}
         auto, whole = (
-            Pipeline(device="cpu", sampler={**sampler, "precision": p}).fuse_tensors(pair) for p in ("auto", "float32")
+            Pipeline(device="cpu", restore="none", sampler={"strength": 0.1, "precision": p}).fuse_tensors(pair)
+            for p in ("auto", "float32")
         )
         assert float((auto - whole).abs().max()) < 1e-4  # bfloat16 is thirty times as far off

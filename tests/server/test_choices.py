@@ -16,7 +16,7 @@ PLUGIN = """
 from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, FilePath as Existing
 import fusionkit
-from fusionkit.contracts import ColorSpace, Options, Prior
+from fusionkit.contracts import ColorSpace, Degradation, Options, Prior
 from fusionkit.options import FilePath, WeightsName
 
 class Inner(Options):
@@ -50,6 +50,15 @@ class Loose(Reads):
     class Options(BaseModel):
         model_config = ConfigDict(extra="allow")
 
+class Worn(Degradation):
+    Options = Mine
+    def __init__(self, options):
+        raise AssertionError("built")
+    def forward(self, x, generator=None):
+        return x
+    def undo(self, y, noise):
+        yield
+
 class Tinted(ColorSpace):
     class Options(Options):
         table: Path | None = Field(None, description="d")
@@ -63,6 +72,10 @@ def fusionkit_priors():
     yield fusionkit.PriorRecord(name="reads", summary="s", target=f"{__name__}:Reads")
     yield fusionkit.PriorRecord(name="loose", summary="s", target=f"{__name__}:Loose")
     yield fusionkit.PriorRecord(name="quits", summary="s", target="mine_that_quits:Quits")
+
+@fusionkit.hookimpl
+def fusionkit_degradations():
+    yield fusionkit.DegradationRecord(name="worn", summary="s", target=f"{__name__}:Worn", place=1)
 
 @fusionkit.hookimpl
 def fusionkit_color_spaces():
@@ -111,6 +124,13 @@ def test_an_option_that_can_name_a_file_is_refused_by_its_type(installed, option
         with pytest.raises(OptionError) as error:
             checked(choices)
         assert str(error.value) == f"cannot be chosen here: {next(iter(options))}"
+    for one in ({"name": "worn", **options}, {"name": "mine:worn", "source": 2, "options": options}):
+        for restore in (one, ["noise", one]):
+            with pytest.raises(OptionError) as error:
+                checked({"restore": restore})
+            assert str(error.value) == f"cannot be chosen here: {next(iter(options))}"
+    with pytest.raises(OptionError, match="cannot be chosen here: path"):
+        checked({"restore": "1=worn:path=/etc/passwd"})
     with pytest.raises(OptionError, match="cannot be chosen here: table"):
         checked({"prior": "reads", "color": {"name": "tinted", "table": "/etc/passwd"}})
 
@@ -172,6 +192,14 @@ def test_the_catalog_offers_what_can_be_chosen(installed):
     assert "SystemExit" in rows["mine:quits"]["broken"]
 
 
+def test_the_catalog_offers_degradations_in_words():
+    (field,) = (field for field in catalog()["fields"] if field["name"] == "restore")
+    assert field["schema"] == {"type": "array", "default": "auto"}
+    assert field["type"] == "list of [NUMBER=]NAME[:KEY=VALUE,...], default auto"
+    for value in ("auto", "none", "noise:level=12", ["1=noise:level=8", "2=noise"]):
+        checked({"restore": value})
+
+
 def test_the_catalog_lists_priors_by_rank_and_names_the_defaults(installed):
     rows = catalog()
     ranks = [plugin.record.rank for plugin in get_registry().of_kind("prior")]
@@ -186,13 +214,15 @@ def test_the_catalog_lists_priors_by_rank_and_names_the_defaults(installed):
 def test_an_object_is_no_choice_of_a_page(installed):
     with pytest.raises(OptionError, match="prior: expected the name of a plug-in"):
         checked({"prior": ["reads"]})
+    with pytest.raises(OptionError, match="restore: expected the name of a plug-in"):
+        checked({"restore": 3})
 
 
 def test_nothing_is_built_to_validate(installed, monkeypatch):
     built = []
     monkeypatch.setattr(Pipeline, "__init__", lambda self, *a, **k: built.append(a))
     checked({})
-    checked({"task": "mef", "look": "vivid", "sampler": {"restore": "none"}})
+    checked({"task": "mef", "look": "vivid", "restore": "none"})
     checked({"prior": "reads", "prior_options": {"note": "/as text"}})
     assert not built
 
@@ -203,6 +233,9 @@ def test_nothing_is_built_to_validate(installed, monkeypatch):
         ({"prior": "laplacien"}, "no prior 'laplacien'; did you mean 'laplacian'"),
         ({"prior_options": {"lit": 7}}, "prior em_tv: lit=7: expected a number >= 0 and <= 1"),
         ({"prior": "laplacian", "prior_options": {"bas": 1}}, "no option 'bas'; did you mean 'base'"),
+        ({"restore": "nois"}, "no degradation 'nois'; did you mean 'noise'"),
+        ({"restore": ["1=noise:level=300"]}, "degradation noise: level=300: expected a number >= 0 and <= 255"),
+        ({"restore": "worn:one=there"}, "one: give a name of listed weights"),
         ({"color": "rgbb"}, "no color-space 'rgbb'"),
         ({"task": "../ivif"}, "no task '../ivif'; tasks: "),
         ({"sampler": {"steps": 0}}, "`sampler.steps=0`: expected a whole number >= 1"),
@@ -212,7 +245,7 @@ def test_nothing_is_built_to_validate(installed, monkeypatch):
         ({"prior_options": "lit=1"}, "prior_options: expected a table"),
     ],
 )
-def test_what_is_wrong_is_said_as_a_pipeline_says_it(choices, words):
+def test_what_is_wrong_is_said_as_a_pipeline_says_it(installed, choices, words):
     with pytest.raises(FusionkitError, match=re.escape(words)) as error:
         checked(choices)
     assert "\n" not in str(error.value)

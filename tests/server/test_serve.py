@@ -271,7 +271,8 @@ class TestRecipes:
         "task": "ivif",
         "look": "faithful",
         "prior_options": {"lit": 0.3, "evidence": "heat"},
-        "sampler": {"restore": "none", "steps": 2, "strength": 0.1},
+        "restore": "none",
+        "sampler": {"steps": 2, "strength": 0.1},
     }
 
     def test_a_command_is_one_that_run_takes(self, tmp_path):
@@ -279,15 +280,19 @@ class TestRecipes:
             (tmp_path / name).write_bytes(content)
         import shlex
 
-        words = shlex.split(as_command({**self.CHOICES, "sampler": {"restore": "none"}}, ["a ir.png", "vis.png"]))
+        words = shlex.split(as_command({**self.CHOICES, "sampler": {}}, ["a ir.png", "vis.png"]))
         assert words[:2] == ["fusionkit", "run"]
         moved = [str(tmp_path / w) if w.endswith(".png") else w for w in words[2:]]
         run_cli("run", *moved, "--device", "cpu")
         made = np.asarray(Image.open(tmp_path / "fused.png"))
-        arguments = {**self.CHOICES, "sampler": {"restore": "none"}, "device": "cpu"}
+        arguments = {**self.CHOICES, "sampler": {}, "device": "cpu"}
         import fusionkit
 
         assert np.array_equal(made, fusionkit.fuse(tmp_path / "a ir.png", tmp_path / "vis.png", **arguments))
+
+    def test_several_degradations_are_an_option_each(self):
+        words = as_command({"restore": ["1=noise:level=8", "2=noise:level=20"]}, ["a.png", "b.png"])
+        assert "--restore 1=noise:level=8 --restore 2=noise:level=20" in words
 
     def test_a_preset_and_a_call_mean_the_same(self, tmp_path):
         (tmp_path / "p.toml").write_text(as_toml(self.CHOICES))

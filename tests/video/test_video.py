@@ -74,7 +74,7 @@ def pair(tmp_path_factory):
 
 @pytest.fixture
 def pipeline():
-    return Pipeline(device="cpu", sampler={"restore": "none"})
+    return Pipeline(device="cpu", restore="none")
 
 
 def fuse(pipeline, sources, output, engine=None, force=False, **options):
@@ -203,7 +203,7 @@ def test_what_is_known_of_a_shot_is_not_taken_into_the_next(tmp_path):
     for i in range(2):
         images = [*frames(first[i], 6, 10), *(255 - x for x in frames(second[i], 6, 10))]
         sources.append(write(tmp_path / f"{i}.mp4", images, 10))
-    pipeline = Pipeline(device="cpu", sampler={"restore": "none"}, reference=2)
+    pipeline = Pipeline(device="cpu", restore="none", reference=2)
     video, [outcome] = fuse(pipeline, sources, tmp_path / "out.mp4")
     assert len(video.segments[0].shots) == 2
     kinds = [note for note in outcome.notes if note.startswith("treated as")]

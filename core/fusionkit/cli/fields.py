@@ -12,7 +12,7 @@ import typer
 from pydantic import BaseModel
 
 from ..options import ByKey, conditions, describe_limits, describe_type
-from ..registry.kinds import METHOD
+from ..registry.kinds import METHOD, SEVERAL
 from .messages import flag_of, in_flags
 from .parameters import plugins_completion
 
@@ -62,7 +62,14 @@ def model_options(
             flags = f"{flag_of(name)}/{flag_of(f'no_{name}')}" if default else flag_of(name)
             yield _parameter(name, bool | None, None, typer.Option(flags, show_default=False, **how))
         elif get_origin(info.annotation) is tuple and Ellipsis in get_args(info.annotation):  # any number of values
-            option = typer.Option(flag_of(name), metavar="VALUE", show_default=False, **how)
+            kind = SEVERAL.get(name)
+            option = typer.Option(
+                flag_of(name),
+                metavar=describe_type(get_args(info.annotation)[0]) if kind else "VALUE",
+                show_default=" ".join(map(str, default)) or False,
+                autocompletion=plugins_completion(kind.name, ("auto", "none")) if kind else None,
+                **how,
+            )
             yield _parameter(name, list[str], [], option)
         else:
             shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

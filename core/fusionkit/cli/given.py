@@ -96,13 +96,14 @@ class Given:
     ) -> PipelineConfig:
         """The configuration that the options make, over task and preset. values: KEY=VALUE of --set."""
         known = {**configuration().model_fields, **SamplerOptions.model_fields}
-        by_key = key_values(values, "--set", nest=False)
+        by_key = key_values(values, "--set", nest=False, example="prior.lit=0.5")
         for key, value in by_key.items():
             name = key.removeprefix("sampler.")
             by_key[key] = from_text(value, known[name].annotation if name in known else None, name)
         choices = self._table(configuration())
         for key, kind in METHOD.items():
-            if options := key_values(self._values.get(f"{key}_opt", []), f"{kind.flag}-opt"):
+            given, example = self._values.get(f"{key}_opt", []), "lit=0.5" if key == "prior" else "key=value"
+            if options := key_values(given, f"{kind.flag}-opt", example=example):
                 choices[f"{key}_options"] = options
         if sampler := self._table(SamplerOptions):
             choices["sampler"] = sampler

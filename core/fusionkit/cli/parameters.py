@@ -1,6 +1,6 @@
 """Options that several commands share, with their completion in a shell. Imports nothing heavy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +14,15 @@ __all__ = ["Device", "Force", "Machine", "Preset", "Set", "Task", "plugins_compl
 TASKS = ", ".join(f"{kind.task} ({kind.title})" for kind in SCENE_KINDS.values())
 
 
-def plugins_completion(kind: str) -> Callable[[str], list[str]]:
-    """A function that completes the name of a plug-in."""
+def plugins_completion(kind: str, words: Sequence[str] = ()) -> Callable[[str], list[str]]:
+    """A function that completes the name of a plug-in, after `NUMBER=` too. words: what may stand in its place."""
 
     def complete(incomplete: str) -> list[str]:
         from ..registry.loading import get_registry
 
-        return [name for name in get_registry().names(kind) if name.startswith(incomplete)]
+        number, equals, begun = incomplete.rpartition("=")
+        names = [name for name in (*words, *get_registry().names(kind)) if name.startswith(begun)]
+        return [f"{number}{equals}{name}" for name in names]
 
     return complete
 

@@ -1,6 +1,7 @@
 """Conversion between arrays and tensors."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Any, overload
 
 import numpy as np
@@ -35,7 +36,11 @@ class StoredImages(Sequence[Tensor]):
         """One image, or several as a list."""
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
-        return self.rows(index, slice(0, self.pictures[index].size[1]))
+        return self.rows(index, slice(0, self.height(index)))
+
+    def height(self, index: int) -> int:
+        """Number of rows of one image."""
+        return self.pictures[index].size[1]
 
     def rows(self, index: int, rows: slice) -> Tensor:
         """Rows of one image."""
@@ -43,11 +48,25 @@ class StoredImages(Sequence[Tensor]):
 
 
 class ChangedImages(StoredImages):
-    """Stored images, of which those in `changed` are made by a function of index and rows on every access."""
+    """Stored images, of which those in `changed` are made by a function of index and rows on every access.
 
-    def __init__(self, given: StoredImages, changed: Set[int], make: Callable[[int, slice], Tensor]) -> None:
+    heights: numbers of rows of those whose size is another, too.
+    """
+
+    def __init__(
+        self,
+        given: StoredImages,
+        changed: Set[int],
+        make: Callable[[int, slice], Tensor],
+        heights: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
         super().__init__(given.pictures, given.device)
-        self._given, self._changed, self._make = given, changed, make
+        self._given, self._changed, self._make, self._heights = given, changed, make, heights
+
+    def height(self, index: int) -> int:
+        """Number of rows of one image."""
+        stored = self._given.height(index)  # raises IndexError, at which iteration ends
+        return self._heights.get(index % len(self), stored)
 
     def rows(self, index: int, rows: slice) -> Tensor:
         """Rows of one image."""

@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from ..errors import OptionError
-from ..options import Options, explain, word
+from ..options import Options, explain
 from ..registry.kinds import METHOD
 from ..registry.loading import short_name
-from .words import named
+from .words import as_text, named
 
 __all__ = ["Choice", "Restoring", "gathered", "merge_choices"]
 
@@ -85,7 +85,7 @@ class Restoring(Options):
             case str():
                 number, equals, text = value.partition("=")
                 alone = bool(equals) and number.strip().isdigit()
-                choice = named(text if alone else value, "--restore")
+                choice = named(text if alone else value, "`restore`")
                 return {"source": int(number) if alone else 0, "degradation": choice}
             case Restoring():
                 return {"source": value.source, "degradation": value.degradation}
@@ -101,7 +101,7 @@ class Restoring(Options):
     def __str__(self) -> str:
         """The restoring in words, which are taken back."""
         choice, source = self.degradation, f"{self.source}=" if self.source else ""
-        options = ",".join(f"{k}={word(v)}" for k, v in choice.options.items())
+        options = ",".join(f"{k}={as_text(v)}" for k, v in choice.options.items())
         return f"{source}{choice.name}" + (f":{options}" if options else "")
 
 

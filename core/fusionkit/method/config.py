@@ -11,7 +11,7 @@ from ..errors import OptionError
 from ..flow.schedule import Spacing
 from ..options import ByKey, Options, When, effective, explained, validate_options
 from ..registry.kinds import DISTRIBUTION, KINDS, METHOD
-from ..registry.loading import Registry, get_registry
+from ..registry.loading import Registry, get_registry, short_name
 from .choice import Choice, Restoring, gathered
 from .flags import flag_field, stage_flags
 
@@ -192,8 +192,8 @@ class PipelineConfig(Options):
     @field_validator("restore")
     @classmethod
     def _apart(cls, value: tuple[Restoring, ...]) -> tuple[Restoring, ...]:
-        words = [(r.source, r.degradation.name) for r in value]
-        if not value or (any(name == "none" for _, name in words) and len(words) > 1):
+        words = [(r.source, short_name(r.degradation.name)) for r in value]
+        if not value or (words != [(0, "none")] and any(name == "none" for _, name in words)):
             raise ValueError("expected auto, none, or degradations; none stands alone")
         if any(word.degradation.options for word in value if word.degradation.name in ("auto", "none")):
             raise ValueError("auto and none take no options")

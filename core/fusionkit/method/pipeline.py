@@ -1,5 +1,6 @@
 """Sources in, one image out: builds the plug-ins once and fuses any number of times."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -235,7 +236,10 @@ class Pipeline:
         restorer = self._tiled(self.restorer, sources)
         sources, restored = restorer(replace(sources, degraded=degraded), watch, memory)
         facts.restored += restored
-        facts.evaluations += max((row.evaluations for row in restored), default=0)
+        each = Counter[tuple[int, int]]()  # planes go side by side
+        for row in restored:
+            each[row.plane] += row.evaluations
+        facts.evaluations += max(each.values(), default=0)
         for row in restored:
             sources.report.note(row.note())
         return sources

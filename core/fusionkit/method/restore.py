@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..contracts import Backbone, ColorSpace, Decoder, Degradation, Memory, Sources
-from ..errors import OptionError, PluginError
+from ..errors import FusionkitError, OptionError, PluginError, SizeMismatch
 from ..flow.path import x0_from_velocity
 from ..flow.restoring import Ask, Restoration, side_by_side
 from ..images.convert import ChangedImages, StoredImages, image_rows
@@ -41,7 +41,11 @@ PLACE = 100  # of an object, which has no record: undone first
 
 @dataclass(frozen=True)
 class Restored:
-    """What was found in one source of one image, and the evaluations that undid it (0: it was left as it is)."""
+    """What was found in one source of one image, and the evaluations of the flow that undid it.
+
+    plane: indices of the source and of the image in the batch. by: what undid it, for the user's note. Noise that was
+    left to the next degradation took no evaluation of its own.
+    """
 
     source: str
     degradation: str
@@ -49,11 +53,12 @@ class Restored:
     options: Mapping[str, Any]
     evaluations: int = 0
     undone: bool = True
+    plane: tuple[int, int] = (0, 0)
+    by: str = "by the flow"
 
     def note(self) -> str:
         """For the user."""
-        by = "by the flow" if self.evaluations else "by a network"
-        done = f"restored {by}" if self.undone else "left as it is: this backbone restores nothing"
+        done = f"restored {self.by}".rstrip() if self.undone else "left as it is: this backbone restores nothing"
         return f"{self.source}: {self.what}, {done}"
 
     def record(self) -> dict[str, Any]:
@@ -69,7 +74,10 @@ class Restored:
 
 @dataclass(frozen=True)
 class _Link:
-    """A degradation that is sought in sources. source: index of the only one, -1 for all. asked: by its name."""
+    """A degradation that is sought in sources. source: index of the only one, -1 for all. asked: by its name.
+
+    given: options that the user gave. automatic, learned: of its record.
+    """
 
     plugin: Registered | None
     name: str
@@ -80,19 +88,26 @@ class _Link:
     instance: Degradation | None = None
     asked: bool = False
     automatic: bool = True
+    learned: bool = False
 
     def find(self, y: Tensor, told: Mapping[str, Any]) -> Degradation | None:
         """The degradation with the options of y; None where it is not found."""
         if self.instance is not None:
-            return self.instance
-        found = self.kind.estimate(y, told)
-        if found is None and not self.asked:
-            return None
-        if found is None and not (self.given or told):
+            return _placed(self.instance, y.device)
+        assert self.plugin is not None
+        found = self.given if self.given.keys() & self.kind.decisive else self.kind.estimate(y, told)
+        if found is None and not (self.asked and (self.given or told)):
             return None
         options = effective(self.kind.Options, {**(told if found is None else found), **self.given})
-        assert self.plugin is not None
-        return self.kind(options_of(self.plugin, {**options, **self.given}))
+        if not self.given.keys() <= options.keys():  # what was found excludes what was given
+            options = dict(self.given)
+        return _placed(self.kind(options_of(self.plugin, options)), y.device)
+
+    def by(self, degradation: Degradation, count: int) -> str:
+        """What undid it in `count` evaluations of the flow, for the user's note."""
+        own = ["a network"] if self.learned else []
+        flow = ["the flow"] if count or (degradation.asks_flow and not self.learned) else []
+        return f"by {' and '.join(own + flow)}" if own or flow else ""
 
 
 @dataclass
@@ -123,12 +138,15 @@ class Restorer:
     wanted: Sequence[Restoring]
     precision: Precision = "float32"
     links: tuple[_Link, ...] = field(init=False)
+    broken: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         """Find the plug-ins, and refuse now what would fail at the first image."""
-        links = [link for one in self.wanted for link in _links(one)]
+        found = [link for one in self.wanted for link in _links(one)]
+        object.__setattr__(self, "broken", tuple(link for link in found if isinstance(link, str)))
+        links = [link for link in found if isinstance(link, _Link)]
         named = {(link.name, link.source) for link in links if link.asked}
-        links = [link for link in links if link.asked or (link.name, -1) not in named]
+        links = [link for link in links if link.asked or not {(link.name, -1), (link.name, link.source)} & named]
         object.__setattr__(self, "links", tuple(sorted(links, key=lambda link: -link.place)))
         for link in links:
             if link.asked and link.kind.asks_flow and not self._able:
@@ -162,9 +180,8 @@ class Restorer:
         for some in [planes] if together else [[plane] for plane in planes]:
             work = [self._restored(sources, plane, memory, watch) for plane in some]
             side_by_side(work, partial(self._clean, watch=watch))
-        for plane in planes:
-            for note in plane.notes:
-                sources.report.note(note)
+        for note in (*self.broken, *(note for plane in planes for note in plane.notes)):
+            sources.report.note(note)
         rows = [row for plane in planes for row in plane.rows]
         if not rows:
             return sources, []
@@ -178,7 +195,7 @@ class Restorer:
         self, sources: Sources, plane: _Plane, memory: Memory, watch: Stopwatch
     ) -> Generator[Ask, Tensor, None]:
         """Undo all that is found in a source of an image, from the file back to the lens."""
-        links = iter([link for link in self.links if link.source in (-1, plane.source)])
+        links = iter(self._links_of(plane.source))
         noise, current = 0.0, self._next(links, sources, plane, memory, watch)
         while current is not None:
             link, degradation = current
@@ -198,13 +215,18 @@ class Restorer:
             else:
                 x, count = yield from _counted(degradation.undo(y, noise), watch)
                 noise = 0.0 if degradation.ends_clean else noise
-                self._take(plane, link, x)
+                self._take(plane, link, x, y)
                 plane.rows.append(self._row(sources, plane, link, degradation, count, undone=True))
                 if plane.noise and (degradation.deviation or degradation.ends_clean):
                     plane.noise = estimate_noise(plane.luma)[0].level
                 if not link.kind.color:
                     yield from self._restored_chroma(sources, plane, link)
             current = following or self._next(links, sources, plane, memory, watch)
+
+    def _links_of(self, source: int) -> list[_Link]:
+        """What is sought in a source: what was chosen for it alone takes the place of the same for all."""
+        alone = {link.name for link in self.links if link.source == source}
+        return [link for link in self.links if link.source == source or (link.source < 0 and link.name not in alone)]
 
     def _next(
         self, links: Iterator[_Link], sources: Sources, plane: _Plane, memory: Memory, watch: Stopwatch
@@ -213,7 +235,7 @@ class Restorer:
         name = sources.names[plane.source]
         for link in links:
             told = sources.degraded[plane.source].get(link.name, {})
-            key = f"{link.name} {plane.source} {plane.image}"
+            key = f"{link.plugin.distribution if link.plugin else ''}:{link.name} {plane.source} {plane.image}"
             with watch.stage("estimate"):
                 found = memory.once(key, partial(link.find, plane.luma, told))
             if found is not None and (link.automatic or link.asked):
@@ -228,17 +250,21 @@ class Restorer:
         self, sources: Sources, plane: _Plane, link: _Link, degradation: Degradation, count: int, *, undone: bool
     ) -> Restored:
         options = degradation.options.model_dump(mode="json", exclude_defaults=True)
-        return Restored(sources.names[plane.source], link.name, degradation.describe(), options, count, undone)
+        name, what, by = sources.names[plane.source], degradation.describe(), link.by(degradation, count)
+        return Restored(name, link.name, what, options, count, undone, (plane.source, plane.image), by)
 
     def _image(self, sources: Sources, plane: _Plane) -> Tensor:
         """The image of a plane as it stands, (1, 1 or 3, H, W)."""
         image = sources.images[plane.source][plane.image : plane.image + 1]
         return self._merged(sources, image, plane, slice(None)) if plane.changed else image
 
-    def _take(self, plane: _Plane, link: _Link, x: Tensor) -> None:
-        """Take up a restored luma or image."""
-        if not all_finite(x):
-            raise PluginError(f"{link.kind.__module__}.{link.kind.__name__}.undo returned NaN or infinite values")
+    def _take(self, plane: _Plane, link: _Link, x: Tensor, y: Tensor) -> None:
+        """Take up the luma or image x that was restored from y."""
+        if x.ndim != 4 or x.shape[:2] != y.shape[:2] or not all_finite(x):
+            raise PluginError(
+                f"{link.kind.__module__}.{link.kind.__name__}.undo returned shape {tuple(x.shape)} for "
+                f"{tuple(y.shape)}, or values that are not finite"
+            )
         plane.changed = True
         if not link.kind.color:
             plane.luma = x.clamp(0, 1)
@@ -310,6 +336,8 @@ class Restorer:
         changed, lumas = {p.source for p in planes}, list(sources.luma)
         for i in changed:
             parts = [found[i, b].luma if (i, b) in found else lumas[i][b : b + 1] for b in range(len(lumas[i]))]
+            if len({part.shape for part in parts}) > 1:
+                raise SizeMismatch("the images of this batch are restored to different sizes; fuse them one by one")
             lumas[i] = torch.cat(parts)
         clean = replace(sources, luma=tuple(lumas))
         moved = {i for i in changed if lumas[i].shape != sources.luma[i].shape}
@@ -323,12 +351,15 @@ class Restorer:
             merged = self._merged(clean, image, found[i, b], wide)
             return merged[..., first - wide.start : last - wide.start, :].clamp(0, 1)
 
-        if isinstance(sources.images, StoredImages) and not moved:
-            images: Sequence[Tensor] = ChangedImages(sources.images, changed, lambda i, rows: made(i, 0, rows))
-            return replace(clean, images=images)
-        images = [image.clone() if i in changed - moved else image for i, image in enumerate(sources.images)]
-        for i in moved:
-            images[i] = torch.cat([made(i, b, slice(None)) for b in range(len(lumas[i]))])
+        whole = {i: torch.cat([made(i, b, slice(None)) for b in range(len(lumas[i]))]) for i in moved}
+        if isinstance(sources.images, StoredImages):
+
+            def rows_of(i: int, rows: slice) -> Tensor:
+                return whole[i][..., rows, :] if i in whole else made(i, 0, rows)
+
+            heights = {i: image.shape[-2] for i, image in whole.items()}
+            return replace(clean, images=ChangedImages(sources.images, changed, rows_of, heights))
+        images = [whole.get(i, image.clone() if i in changed else image) for i, image in enumerate(sources.images)]
         for i, b in found:
             height, width = lumas[i].shape[-2:]
             for part in strips(height, width, self.color.reach) if i not in moved else ():
@@ -336,14 +367,12 @@ class Restorer:
         return replace(clean, images=tuple(images))
 
     def _merged(self, sources: Sources, image: Tensor, plane: _Plane, rows: slice) -> Tensor:
-        """These rows of one image with its restored luma and chroma; other chroma is enlarged as the luma was."""
+        """These rows of one image with its restored luma and chroma; chroma takes the luma's size."""
         chroma, luma = self.color.split(image)[1], plane.luma[..., rows, :]
         if chroma is not None:
-            chroma = chroma.clone()
-            for c, pixels in plane.chroma.items():
-                chroma[0, c - 1] = pixels[rows] - 0.5
-            if chroma.shape[-2:] != luma.shape[-2:]:
-                chroma = F.interpolate(chroma, size=luma.shape[-2:], mode="bicubic", align_corners=False)
+            restored = {c - 1: pixels[rows][None, None] - 0.5 for c, pixels in plane.chroma.items()}
+            parts = [restored.get(c, chroma[:, c : c + 1]) for c in range(chroma.shape[1])]
+            chroma = torch.cat([_resized(part, luma) for part in parts], 1)
         count = len(sources)
         # its colour is nobody else's
         alone = replace(sources, images=(image,) * count, luma=(luma,) * count, known_scenes=(), whole=None)
@@ -351,22 +380,41 @@ class Restorer:
         return merged if merged.shape[1] == image.shape[1] else luma
 
 
-def _links(one: Restoring) -> Iterator[_Link]:
-    """The degradations that one choice names; auto: all that are installed."""
+def _links(one: Restoring) -> Iterator[_Link | str]:
+    """The degradations that one choice names; auto: all that are installed, and a note for each that does not load."""
     choice, source = one.degradation, one.source - 1
-    if choice.name == "none":
-        return
-    registry = get_registry()
     if choice.instance is not None:
         instance = build(KIND, choice, torch.device("cpu")).plugin
         yield _Link(None, choice.name, type(instance), PLACE, source, instance=instance, asked=True)
-        return
-    plugins = [p for p in registry.of_kind(KIND) if p.installed] if choice.name == "auto" else []
-    for plugin in plugins or [registry.find(KIND, choice.name)]:
-        record = cast(DegradationRecord, plugin.record)
+    elif choice.name == "auto":
+        for plugin in (p for p in get_registry().of_kind(KIND) if p.installed):
+            try:
+                yield _link(plugin, source)
+            except FusionkitError as error:  # one package's; the others still serve
+                yield f"left out: {error}"
+    elif choice.name != "none":
+        plugin = get_registry().find(KIND, choice.name)
         given = options_of(plugin, choice.options).model_dump(exclude_unset=True)
-        asked = choice.name != "auto"
-        yield _Link(plugin, record.name, load_class(plugin), record.place, source, given, None, asked, record.automatic)
+        yield replace(_link(plugin, source), given=given, asked=True)
+
+
+def _link(plugin: Registered, source: int) -> _Link:
+    record = cast(DegradationRecord, plugin.record)
+    kind, automatic, learned = load_class(plugin), record.automatic, record.learned
+    return _Link(plugin, record.name, kind, record.place, source, automatic=automatic, learned=learned)
+
+
+def _placed(degradation: Degradation, device: torch.device) -> Degradation:
+    """The degradation; one with a network on the device, frozen."""
+    if isinstance(degradation, nn.Module):
+        degradation.to(device).requires_grad_(False).eval()
+    return degradation
+
+
+def _resized(chroma: Tensor, luma: Tensor) -> Tensor:
+    """A chroma plane in the size of the luma."""
+    size = luma.shape[-2:]
+    return chroma if chroma.shape[-2:] == size else F.interpolate(chroma, size, mode="bicubic", align_corners=False)
 
 
 def _counted(restoration: Restoration, watch: Stopwatch) -> Generator[Ask, Tensor, tuple[Tensor, int]]:

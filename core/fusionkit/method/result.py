@@ -43,7 +43,7 @@ class Fused(Generic[Kind]):
 
     notes: decisions made for the user, one line each. reference: index of the reference source, from 0; for a batch, of
     the first image's. seconds: of each stage; empty where they were not measured. evaluations: number of network
-    evaluations. restored: noise of the sources, and whether the flow cleaned it. found: records of stages, for the
+    evaluations. restored: what was found in each source, and whether it was undone. found: records of stages, for the
     manifest. frame: the reference without pixels, where it was a file or an array of integers.
     """
 

@@ -7,24 +7,24 @@ from typing import Any, get_origin
 
 from ..errors import OptionError
 
-__all__ = ["from_text", "key_values", "named"]
+__all__ = ["as_text", "from_text", "key_values", "named"]
 
-EXAMPLES = {"--prior-opt": "lit=0.5", "--set": "prior.lit=0.5"}
+PAIRS = r",(?=[A-Za-z_][\w.]*=)"  # between KEY=VALUE and KEY=VALUE
 
 
 def named(text: str, flag: str) -> dict[str, Any]:
     """NAME or NAME:KEY=VALUE,KEY=VALUE -> {"name", "options"}; a distribution may stand before: package:NAME.
 
-    flag: the option of the command line, for messages.
+    flag: the option of the command line or the field, for messages.
     """
     head, equals, rest = text.partition("=")
     *name, key = head.split(":") if equals else [text, ""]
     options = f"{key}={rest}" if equals else ""
-    pairs = re.split(r",(?=[\w.]+=)", options) if options else []
+    pairs = re.split(PAIRS, options) if options else []
     return {"name": ":".join(name), "options": key_values(pairs, flag)}
 
 
-def key_values(items: Sequence[str], flag: str, *, nest: bool = True) -> dict[str, Any]:
+def key_values(items: Sequence[str], flag: str, *, nest: bool = True, example: str = "key=value") -> dict[str, Any]:
     """["lit=0.5", "evidence=heat"] -> {"lit": "0.5", ...}; the options model of a plug-in reads the values.
 
     A value that starts with [ or { is read as JSON, for lists and nested options. nest: a dotted key makes a table.
@@ -33,7 +33,7 @@ def key_values(items: Sequence[str], flag: str, *, nest: bool = True) -> dict[st
     for item in items:
         key, separator, text = item.partition("=")
         if not separator or not key:
-            raise OptionError(f"{flag} {item!r}: expected KEY=VALUE, as in {flag} {EXAMPLES.get(flag, 'key=value')}")
+            raise OptionError(f"{flag} {item!r}: expected KEY=VALUE, as in {flag} {example}")
         *parents, last = key.strip().split(".") if nest else [key.strip()]
         table = result
         for parent in parents:
@@ -53,4 +53,15 @@ def from_text(value: Any, annotation: Any, name: str) -> Any:
             return json.loads(value)
         except ValueError as error:
             raise OptionError(f"{name}: not valid JSON: {error}") from None
-    return value.split(",") if get_origin(annotation) is tuple and "," in value else value
+    if get_origin(annotation) is not tuple or "," not in value:
+        return value
+    return re.split(r",(?![A-Za-z_][\w.]*=)", value)  # those of one plug-in stay with it: noise:level=8,correlation=0.5
+
+
+def as_text(value: Any) -> str:
+    """A value in words, which `from_text` and the options models take back as it was."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list | dict):
+        return json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

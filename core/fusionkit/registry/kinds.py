@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..errors import UnknownPlugin
 from . import records
 
-__all__ = ["DISTRIBUTION", "KINDS", "METHOD", "Kind", "kind_named"]
+__all__ = ["DISTRIBUTION", "KINDS", "METHOD", "SEVERAL", "Kind", "kind_named"]
 
 DISTRIBUTION = "imagefusionkit"  # of this project; `fusionkit` on the package index is another's
 
@@ -126,6 +126,8 @@ KINDS: dict[str, Kind] = {
 
 # the kinds of which a method has exactly one each, by the field that chooses it
 METHOD: dict[str, Kind] = {kind.key: kind for kind in KINDS.values() if kind.key and not kind.several}
+# those of which it has any number
+SEVERAL: dict[str, Kind] = {kind.key: kind for kind in KINDS.values() if kind.several}
 
 
 def kind_named(name: str) -> Kind:

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from ..method.config import SamplerOptions, configuration
 from ..method.presets import task_names, task_text
 from ..options import describe_field, opens
-from ..registry.kinds import DISTRIBUTION, METHOD
+from ..registry.kinds import DISTRIBUTION, METHOD, SEVERAL
 from ..registry.loading import Registered, get_registry, load_class
 from ..registry.records import PriorRecord
 from .choices import FIELDS, SAMPLING, weights_names
@@ -58,7 +58,9 @@ def _fields(model: type[BaseModel], only: tuple[str, ...] = ()) -> list[dict[str
         if opened == "file":
             continue
         shape, described = schema["properties"][name], describe_field(info)
-        if opened == "weights" and info.annotation is str:
+        if name in SEVERAL:  # one in words, or a list of them in JSON
+            shape = {"type": "array", "default": " ".join(map(str, info.default))}
+        elif opened == "weights" and info.annotation is str:
             shape, described = {"enum": weights_names("prior"), "default": info.default}, "name of listed weights"
         elif "$ref" in shape or "allOf" in shape:
             shape = {"default": None}

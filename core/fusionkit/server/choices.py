@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..errors import OptionError
-from ..method.config import PipelineConfig
+from ..method.config import Choice, PipelineConfig
 from ..method.presets import choose
 from ..options import opens
 from ..registry.kinds import METHOD
@@ -37,18 +37,24 @@ def checked(choices: Mapping[str, Any]) -> dict[str, Any]:
     _refuse(set(chosen.get("sampler", {})) - set(SAMPLING))
     config = config_of(chosen)
     for key, kind in METHOD.items():
-        choice = getattr(config, key)
-        if choice is None or not choice.name:
-            continue
-        if choice.instance is not None:
-            raise OptionError(f"{key}: expected the name of a plug-in")
-        plugin = get_registry().find(kind.name, choice.name)
-        if not plugin.missing:  # a missing module is reported below
-            fields = load_class(plugin).Options.model_fields.items()
-            files = {key for name, info in fields if opens(info) == "file" for key in (name, info.alias)}
-            _refuse(files & set(choice.options))
-        _check_weights(options_of(plugin, choice.options), kind.name)
+        if (choice := getattr(config, key)) is not None and choice.name:
+            _check_choice(choice, key, kind.name)
+    for one in config.restore:
+        if one.degradation.name not in ("auto", "none"):
+            _check_choice(one.degradation, "restore", "degradation")
     return chosen
+
+
+def _check_choice(choice: Choice, key: str, kind: str) -> None:
+    """Refuse an object, an unknown plug-in, wrong options, and those that name a file."""
+    if choice.instance is not None:
+        raise OptionError(f"{key}: expected the name of a plug-in")
+    plugin = get_registry().find(kind, choice.name)
+    if not plugin.missing:  # a missing module is reported below
+        fields = load_class(plugin).Options.model_fields.items()
+        files = {key for name, info in fields if opens(info) == "file" for key in (name, info.alias)}
+        _refuse(files & set(choice.options))
+    _check_weights(options_of(plugin, choice.options), kind)
 
 
 def weights_names(kind: str) -> list[str]:

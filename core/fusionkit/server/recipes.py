@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..registry.kinds import METHOD
+from ..registry.kinds import METHOD, SEVERAL
 
 __all__ = ["as_command", "as_python", "as_toml"]
 
@@ -15,7 +15,8 @@ def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
     words = ["fusionkit", "run", *names]
     flat = {key: value for key, value in choices.items() if key != "sampler" and not key.endswith("_options")}
     for field, value in {**flat, **choices.get("sampler", {})}.items():
-        words += [f"--{field.replace('_', '-')}", _text(value)]
+        for one in value if field in SEVERAL and isinstance(value, list) else [value]:
+            words += [f"--{field.replace('_', '-')}", _text(one)]
     for key, kind in METHOD.items():
         for option, value in choices.get(f"{key}_options", {}).items():
             words += [f"{kind.flag}-opt", f"{option}={_text(value)}"]

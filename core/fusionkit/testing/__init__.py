@@ -13,6 +13,7 @@ does not apply to the plug-in is skipped, with the reason (`pytest -rs`).
 """
 
 from .colors import ColorSpaceContract
+from .degradations import DegradationContract
 from .metrics import DetectorContract, MetricContract
 from .networks import BackboneContract, DecoderContract
 from .plugin import PluginContract, make_sources, random_images
@@ -24,6 +25,7 @@ __all__ = [
     "BackboneContract",
     "ColorSpaceContract",
     "DecoderContract",
+    "DegradationContract",
     "DetectorContract",
     "MetricContract",
     "PluginContract",

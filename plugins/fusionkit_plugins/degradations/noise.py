@@ -23,9 +23,11 @@ DEAD_ZONE = 1.5 / 255  # estimates below count as none: no clean photograph meas
 
 
 class NoiseOptions(Options):
-    """Options of `noise`: variance(x) = slope x + offset."""
+    """Options of `noise`: one level, or variance(x) = slope x + offset."""
 
-    level: float = Field(0.0, ge=0, le=255, description="deviation of the luma's noise, in levels of 255")
+    level: float = Field(
+        0.0, ge=0, le=255, description="deviation of the luma's noise, in levels of 255; 0: by slope, at mid-grey"
+    )
     slope: float = Field(0.0, ge=0, description="growth of the variance from black to white, in units of [0, 1]²")
     offset: Annotated[float, When("slope", above=0)] = Field(
         0.0, ge=0, description="variance at black, in units of [0, 1]²"
@@ -40,6 +42,7 @@ class Noise(Degradation):
     """
 
     Options = NoiseOptions
+    decisive = frozenset({"level", "slope"})
 
     @property
     def deviation(self) -> float:  # type: ignore[override]
@@ -49,7 +52,7 @@ class Noise(Degradation):
     @property
     def _model(self) -> Model:
         o = self.options
-        level = o.level / 255
+        level = o.level / 255 or math.sqrt(o.slope / 2 + o.offset)
         return Model(level, o.slope, o.offset if o.slope else level**2, o.correlation)
 
     @classmethod
@@ -74,8 +77,8 @@ class Noise(Degradation):
         if model.correlation:
             r = model.correlation
             rows = lfilter([math.sqrt(1 - r**2)], [1.0, -r], white.numpy(), axis=-1)
-            white = torch.from_numpy(rows).to(x.dtype)
-        return x + model.variance(x).clamp_min(0).sqrt() * white
+            white = torch.from_numpy(rows)
+        return x + model.variance(x).clamp_min(0).sqrt() * white.to(x)
 
     def undo(self, y: Tensor, noise: float) -> Restoration:
         """One evaluation at the noise's own t."""
@@ -90,4 +93,4 @@ class Noise(Degradation):
         """Kind and level."""
         o = self.options
         kind = "noise along rows" if o.correlation else "noise that grows with light" if o.slope else "noise"
-        return f"{kind} of {o.level:.1f} levels"
+        return f"{kind} of {255 * self.deviation:.1f} levels"

@@ -230,7 +230,7 @@ class FusionTrainer(VQTrainer):
         """Fuse every pair once."""
         if len(folders) != 2:
             raise OptionError(f"stage 2 learns from two folders, infrared and visible, not {len(folders)}")
-        method = Pipeline(prior=self.options.prior, backbone="identity", sampler={"restore": "none"}, device="cpu")
+        method = Pipeline(prior=self.options.prior, backbone="identity", restore="none", device="cpu")
         self.paired = True
         self.data = PairSampler(folders, options, lambda pair: method.fuse_tensors(pair, reference=-1))
 
