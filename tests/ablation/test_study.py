@@ -12,8 +12,11 @@ import torch
 from fusionkit.ablation import Study, load_grid, load_pairs, load_scenes
 from fusionkit.ablation.attribution import removals
 from fusionkit.ablation.report import write_reports
-from fusionkit.errors import OptionError
+from fusionkit.errors import OptionError, SizeMismatch
 from fusionkit.images import write_image
+from fusionkit.images.convert import to_tensor
+from fusionkit.method.pipeline import Pipeline
+from fusionkit.numerics.luma import luma
 from fusionkit.reading import read_image
 from fusionkit.scenes import infrared_visible
 from fusionkit.weights import save_weights
@@ -35,6 +38,20 @@ reference = [0, 1]
 scenes = "infrared-visible"
 count = 2
 size = [48, 64]
+
+[report]
+metrics = ["EN", "SSIM"]
+images = 1
+"""
+
+CLEAN = """
+[base]
+backbone = "identity"
+restore = "none"
+
+[grid]
+prior = ["em_tv", "laplacian"]
+degradation = ["none", "noise:level=30"]
 
 [report]
 metrics = ["EN", "SSIM"]
@@ -233,6 +250,76 @@ class TestDegradations:
         evaluation = study.evaluation()
         ssim = [evaluation.mean(f"prior=laplacian, degradation={d}", "SSIM") for d in ("none", "noise:level=50")]
         assert ssim[1] < ssim[0] - 0.1
+
+    def test_a_result_is_compared_with_the_same_methods_fusion_of_the_clean_sources(self, tmp_path):
+        study = make_study(tmp_path, CLEAN)
+        assert all(outcome.status == "done" for _, _, outcome in study.run())
+        assert list(study.metrics) == ["EN", "SSIM", "clean.PSNR", "clean.SSIM"]
+        clean, noisy = (
+            {s.cell.choices["prior"]: s for s in study.cells if s.cell.degradation == kind and not s.cell.removed}
+            for kind in ("none", "noise:level=30")
+        )
+        for prior, state in noisy.items():
+            for number, case in enumerate(study.cases):
+                a, b = (read_image(study.image(s, case)).pixels for s in (clean[prior], state))
+                levels = [np.round(255 * luma(to_tensor(x)).numpy()) for x in (a, b)]
+                mse = np.square(levels[0] - levels[1], dtype=np.float64).mean()
+                psnr = 10 * np.log10(255**2 / mse)
+                assert study.scores(state)["clean.PSNR"][number] == pytest.approx(psnr, abs=1e-4)
+        assert study.scores(clean["em_tv"])["clean.PSNR"] == [pytest.approx(58.92, abs=0.01)] * 2
+        assert study.scores(clean["em_tv"])["clean.SSIM"] == pytest.approx([1.0, 1.0])
+
+    def test_a_clean_fusion_that_is_no_cell_is_made_once(self, tmp_path, monkeypatch):
+        text = CLEAN.replace('"none", "noise:level=30"', '"noise:level=30", "blur:sigma=2"')
+        fused, fuse = [], Pipeline.fuse_pictures
+        monkeypatch.setattr(Pipeline, "fuse_pictures", lambda self, p: fused.append(1) or fuse(self, p))
+        study = make_study(tmp_path, text + 'attribution = "none"')
+        list(study.run())
+        assert len({s.id for s in study.cells}) == 4
+        assert len(fused) == (4 + 2) * 2
+        values = [study.scores(s)["clean.PSNR"] for s in study.cells]
+        assert np.isfinite(values).all()
+        assert np.max(values) < 50
+        again = make_study(tmp_path, text + 'attribution = "none"')
+        assert list(again.run()) == []
+        assert [again.scores(s)["clean.PSNR"] for s in again.cells] == values
+
+    def test_images_of_an_earlier_grid_are_compared_without_being_fused_again(self, tmp_path):
+        list(make_study(tmp_path, CLEAN.replace(', "noise:level=30"', "")).run())
+        study = make_study(tmp_path, CLEAN)
+        before = {s.id: study.image(s, study.cases[0]).stat().st_mtime_ns for s in study.cells if s.rows()}
+        assert {s.status for s in study.cells} == {"new"}
+        list(study.run())
+        after = {s.id: study.image(s, study.cases[0]).stat().st_mtime_ns for s in study.cells if s.id in before}
+        assert before == after
+        assert before
+
+    def test_only_grids_that_degrade_have_the_columns_and_baselines_have_no_rank_from_them(self, done, tmp_path):
+        assert "clean.PSNR" not in done.metrics
+        study = make_study(tmp_path, CLEAN)
+        list(study.run())
+        record = json.loads(write_reports(study)[1].read_text())
+        baseline = record["methods"]["average"]
+        assert baseline["summary"]["clean.PSNR"] == {"mean": None, "low": None, "high": None, "defined": 0}
+        assert "fusion of the clean sources" in record["metrics"]["clean.SSIM"]["definition"]
+        evaluation = study.evaluation()
+        ranks = evaluation.mean_ranks()
+        for name in study.clean:
+            del evaluation.metrics[name]
+        assert evaluation.mean_ranks() == ranks
+        rows = list(csv.DictReader((study.output / "results.csv").read_text().splitlines()))
+        assert all(row["value"] for row in rows if row["metric"] in study.clean)
+
+    def test_a_smaller_source_is_compared_at_the_size_of_the_reference(self, tmp_path):
+        text = CLEAN.replace('"noise:level=30"', '"1=low_resolution:factor=2"')
+        with pytest.raises(SizeMismatch, match=r'infrared is 32x24 .* with degradation 1=low_.*resize = "reference"'):
+            make_study(tmp_path, text).check_sizes()
+        study = make_study(tmp_path, text.replace("[base]", '[base]\nresize = "reference"'))
+        study.check_sizes()
+        assert all(outcome.status == "done" for _, _, outcome in study.run())
+        small = next(s for s in study.cells if s.cell.degradation.startswith("1=low"))
+        assert read_image(study.image(small, study.cases[0])).size == (64, 48)
+        assert all(20 < value < 50 for value in study.scores(small)["clean.PSNR"])
 
 
 class TestAttribution:

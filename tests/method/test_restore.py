@@ -192,7 +192,7 @@ def psnr(a, b):
 
 @pytest.mark.parametrize(("prior", "gain"), [("em_tv", 7.0), ("laplacian", 6.0)])
 def test_the_shipped_flow_gives_back_what_noise_took(scene, generator, prior, gain):
-    """Against the clean fusion of the same prior. benchmarks/restore.py measures it on photographs."""
+    """Against the clean fusion of the same prior. benchmarks/ablations/restore.toml measures it."""
     clean = [source.mean(1, keepdim=True) for source in scene]
     noisy = [with_noise(source, 20, generator) for source in clean]
     control = Pipeline(prior=prior, backbone="identity", restore="none", device="cpu")

@@ -19,9 +19,9 @@ from ..method.presets import choose
 from ..options import effective, validate_options
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.loading import get_registry
-from .degrade import known
+from .degrade import NONE, known
 
-__all__ = ["Cell", "Grid", "load_grid"]
+__all__ = ["Cell", "Grid", "cleanly", "load_grid"]
 
 WHOLE, KNOWN = "degradation", "known"
 
@@ -110,6 +110,12 @@ def load_grid(path: Path) -> Grid:
     return Grid([*cells, *_removals(cells, file.report.attribution)], file.data, file.report, file.grid)
 
 
+def cleanly(cell: Cell) -> Cell:
+    """The same method on clean sources, restoring nothing."""
+    nothing = (Restoring.model_validate(NONE),)
+    return replace(cell, config=cell.config.model_copy(update={"restore": nothing}), degradation=NONE)
+
+
 def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """{"prior": {"em_tv": {"lit": [..]}}} and {"prior.em_tv.lit": [..]} are the same."""
     for key, value in table.items():
@@ -136,7 +142,7 @@ def _cells(file: _File) -> Iterator[Cell]:
             if label in seen:
                 raise OptionError(f"grid: {label} stands there twice")
             seen.add(label)
-            degradation = str(choices.get(WHOLE, "none"))
+            degradation = str(choices.get(WHOLE, NONE))
             undone = known(degradation)
             told = {"restore": undone} if choices.get("restore") == KNOWN else {}
             yield Cell(label, choices, _configured(file.base, {**choices, **told}), degradation)

@@ -17,6 +17,7 @@ from ..images import Picture, write_image
 from ..images.convert import to_tensor
 from ..images.picture import Range
 from ..method.pipeline import Pipeline
+from ..method.result import FusedPicture
 from ..reading import read_image
 from ..reading.matching import match_folders
 from ..reading.ranges import source_ranges
@@ -29,8 +30,9 @@ from ..scoring.statistics import nullable
 from ..storage.manifest import Manifest, digest, sha256
 from ..storage.outcome import Outcome, attempt
 from ..timing import Stopwatch
-from .degrade import degrade
-from .grid import Cell, Grid
+from .clean import clean_metrics
+from .degrade import NONE, degrade
+from .grid import Cell, Grid, cleanly
 
 __all__ = ["Case", "CellState", "Study", "load_pairs", "load_scenes"]
 
@@ -48,7 +50,10 @@ class Case:
 
 @dataclass
 class CellState:
-    """A cell with its id, its folder, and its status: "new", "done" or "failed" with the reason."""
+    """A cell with its id, its folder, and its status: "new", "done" or "failed" with the reason.
+
+    goal: the same method on clean sources, restoring nothing, where the grid degrades sources; not always in the grid.
+    """
 
     cell: Cell
     id: str
@@ -56,6 +61,7 @@ class CellState:
     method: dict[str, Any]
     status: str = "new"
     reason: str = ""
+    goal: "CellState | None" = None
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -131,24 +137,24 @@ class Study:
         if len({case.key for case in cases}) < len(cases):
             raise InputError("two pairs have one name")
         self.grid, self.cases, self.output, self.device = grid, list(cases), output, device
-        self.metrics: dict[str, Metric] = load_metrics(grid.report.metrics or None, grid.report.dialect)
-        self._built: dict[str, Pipeline] = {}  # the cell at work in this process
+        self.scored: dict[str, Metric] = load_metrics(grid.report.metrics or None, grid.report.dialect)
+        self.clean = clean_metrics() if any(cell.degradation != NONE for cell in grid.cells) else {}
+        self.metrics: dict[str, Metric] = {**self.scored, **self.clean}
+        self._built: dict[str, Pipeline] = {}  # of the cell at work in this process, and of its goal
         self.cells = self._validated()
 
     def _validated(self) -> list[CellState]:
         states, problems = [], []
         for cell in self.grid.cells:
             try:
-                method = Pipeline(cell.config, device=self.device).method()
+                state = self._state(cell)
+                state.goal = self._state(cleanly(cell)) if self.clean else None
             except NoEffect as error:
                 self.grid.without_effect.append(f"{cell.label}: {error}")
                 continue
             except FusionkitError as error:
                 problems.append(f"{cell.label}: {error}")
                 continue
-            pairs = sorted((c.key, *c.identity) for c in self.cases)
-            name = digest(method, cell.degradation, version(DISTRIBUTION), pairs)
-            state = CellState(cell, name, self.output / CELLS / name, method)
             if not any(self._missing(state)):
                 state.status = "done"
             states.append(state)
@@ -161,6 +167,12 @@ class Study:
             raise OptionError(f"nothing was run: {problems[0]}{more}")
         return states
 
+    def _state(self, cell: Cell) -> CellState:
+        method = Pipeline(cell.config, device=self.device).method()
+        pairs = sorted((c.key, *c.identity) for c in self.cases)
+        name = digest(method, cell.degradation, version(DISTRIBUTION), pairs)
+        return CellState(cell, name, self.output / CELLS / name, method)
+
     def _missing(self, state: CellState) -> Iterator[_Task]:
         """Find pairs without an image or a score."""
         rows = state.rows()
@@ -172,12 +184,15 @@ class Study:
     def run(self, engine: Engine | None = None) -> Iterator[tuple[CellState, Case, Outcome]]:
         """Fuse and score pairs that are not done yet; yield each with its outcome.
 
-        A cell ends at its first failure, and the others go on. Cells of one id run once.
+        A cell ends at its first failure, and the others go on. Cells of one id run once, those that others are
+        compared with first.
         """
         first: dict[str, CellState] = {}
         for state in self.cells:
             first.setdefault(state.id, state)
+        goals = {state.goal.id for state in self.cells if state.goal}
         todo = [state for state in first.values() if state.status != "done"]
+        todo.sort(key=lambda state: state.id not in goals)
         sent: dict[str, _Task] = {}
         for outcome in (engine or SerialEngine()).map(partial(attempt, self._run), self._tasks(todo, sent)):
             task = sent.pop(outcome.key)
@@ -207,25 +222,42 @@ class Study:
         """Fuse one pair, unless its image is done already, and score the file as it is read back."""
         state, case, row = task.state, task.case, task.row
         pictures = case.read()
+        wanted = {one.id for one in (state, state.goal) if one}
+        self._built = {name: built for name, built in self._built.items() if name in wanted}
         if row is None:
-            kind = state.cell.degradation
-            degraded = [replace(p, values=degrade(p.pixels, kind, i, case.key)) for i, p in enumerate(pictures)]
-            pipeline = self._pipeline(state)
-            watch = Stopwatch()
-            with watch.stage("fuse"):
-                fused = pipeline.fuse_pictures(degraded)
-            seconds = watch.seconds["fuse"]
-            row = {"image": f"{_safe(case.key)}.png", "seconds": seconds, "evaluations": fused.evaluations}
-            write_image(state.folder / row["image"], fused.picture.pixels, "8")
-        result = to_tensor(read_image(state.folder / row["image"]).pixels)
-        [(_, values)] = score_images({"": result}, self.sources(pictures), self.metrics, baselines=False)
+            fused, seconds = self._fuse(state, case, pictures)
+            row = {"image": _image_name(case), "seconds": seconds, "evaluations": fused.evaluations}
+        result = {"": to_tensor(read_image(state.folder / row["image"]).pixels)}
+        [(_, values)] = score_images(result, self.sources(pictures), self.scored, baselines=False)
+        if state.goal is not None:
+            goal = Sources.of([to_tensor(self._goal(state.goal, case, pictures).pixels)])
+            [(_, near)] = score_images(result, goal, self.clean, baselines=False)
+            values |= near
         kept = {name: row.get(name) for name in ("image", "seconds", "evaluations")}
         return Outcome(task.key, record={**kept, "values": nullable(values)})
+
+    def _fuse(self, state: CellState, case: Case, pictures: Sequence[Picture]) -> tuple[FusedPicture, float]:
+        """Fuse one pair as the cell says and write its image; the result, and the seconds of the fusion alone."""
+        kind = state.cell.degradation
+        degraded = [replace(p, values=degrade(p.pixels, kind, i, case.key)) for i, p in enumerate(pictures)]
+        pipeline = self._pipeline(state)
+        watch = Stopwatch()
+        with watch.stage("fuse"):
+            fused = pipeline.fuse_pictures(degraded)
+        write_image(state.folder / _image_name(case), fused.picture.pixels, "8")
+        return fused, watch.seconds["fuse"]
+
+    def _goal(self, goal: CellState, case: Case, pictures: Sequence[Picture]) -> Picture:
+        """The fusion of the clean sources: fused once, whether the grid has this cell or not."""
+        path = goal.folder / _image_name(case)
+        if not path.is_file():
+            self._fuse(goal, case, pictures)
+        return read_image(path)
 
     def _pipeline(self, state: CellState) -> Pipeline:
         """Build a cell's method, once for its pairs."""
         if state.id not in self._built:
-            self._built = {state.id: Pipeline(state.cell.config, device=self.device)}
+            self._built[state.id] = Pipeline(state.cell.config, device=self.device)
         return self._built[state.id]
 
     def evaluation(self) -> Evaluation:
@@ -236,9 +268,9 @@ class Study:
             result.values[name] = {metric: [] for metric in self.metrics}
             result.baselines.add(name)
         for case in self.cases:
-            for name, values in score_images({}, self.sources(case.read()), self.metrics, baselines=True):
-                for metric, value in values.items():
-                    result.values[name][metric].append(value)
+            for name, values in score_images({}, self.sources(case.read()), self.scored, baselines=True):
+                for metric in self.metrics:
+                    result.values[name][metric].append(values.get(metric, math.nan))
         result.failures = [f"{s.cell.label}: {s.reason}" for s in self.cells if s.status == "failed"]
         return result
 
@@ -256,12 +288,17 @@ class Study:
         """Refuse sources of sizes that no method takes, by the first pair, before anything runs."""
         case = self.cases[0]
         pictures = case.read()
-        if len({p.size for p in pictures}) > 1 and any(s.cell.config.resize != "reference" for s in self.cells):
-            sizes = " and ".join(f"{p.name} is {p.size[0]}x{p.size[1]}" for p in pictures)
-            raise SizeMismatch(
-                f'{case.key}: {sizes}; sources must be registered and of one size; resize = "reference" under [base] '
-                "in the grid resizes them to the reference"
-            )
+        if all(s.cell.config.resize == "reference" for s in self.cells):
+            return
+        for kind in dict.fromkeys([NONE, *(s.cell.degradation for s in self.cells)]):
+            shapes = [degrade(p.pixels, kind, i, case.key).shape for i, p in enumerate(pictures)]
+            if len({shape[:2] for shape in shapes}) > 1:
+                sizes = " and ".join(f"{p.name} is {s[1]}x{s[0]}" for p, s in zip(pictures, shapes, strict=True))
+                made = "" if kind == NONE else f" with degradation {kind}"
+                raise SizeMismatch(
+                    f"{case.key}: {sizes}{made}; sources must be registered and of one size; "
+                    'resize = "reference" under [base] in the grid resizes them to the reference'
+                )
 
     def finished(self) -> list[CellState]:
         """Cells whose every pair is done."""
@@ -275,6 +312,10 @@ class Study:
     def image(self, state: CellState, case: Case) -> Path:
         """Path of a cell's result for a pair."""
         return state.folder / str(state.rows()[case.key]["image"])
+
+
+def _image_name(case: Case) -> str:
+    return f"{_safe(case.key)}.png"
 
 
 def _safe(key: str) -> str:

@@ -64,16 +64,21 @@ class Evaluation:
         return bootstrap(self._defined(method, metric))
 
     def mean_ranks(self) -> dict[str, float]:
-        """Mean over metrics of each method's rank by mean value; 1 is best, ties share, undefined is last."""
+        """Mean over metrics of each method's rank by mean value; 1 is best, ties share, undefined is last.
+
+        Metrics that no baseline has do not count, such as those to an ablation's clean fusions.
+        """
         from scipy.stats import rankdata
 
         methods = list(self.values)
         ranks = np.zeros(len(methods))
-        for name, metric in self.metrics.items():
+        judges = self.baselines or set(methods)
+        counted = [name for name in self.metrics if any(self._defined(method, name).size for method in judges)]
+        for name in counted:
             means = np.array([self.mean(method, name) for method in methods])
-            signed = np.where(np.isnan(means), -np.inf, means if metric.higher_is_better else -means)
+            signed = np.where(np.isnan(means), -np.inf, means if self.metrics[name].higher_is_better else -means)
             ranks += rankdata(-signed)
-        return dict(zip(methods, (ranks / max(1, len(self.metrics))).tolist(), strict=True))
+        return dict(zip(methods, (ranks / max(1, len(counted))).tolist(), strict=True))
 
     def no_better_than_a_source(self) -> set[str]:
         """Methods that rank no better than an unfused source, by these metrics."""
