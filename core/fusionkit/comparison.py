@@ -1,6 +1,7 @@
 """Comparison of methods on one scene, side by side."""
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -65,11 +66,16 @@ def suitable(scene: Scene) -> dict[str, dict[str, object]]:
 def compare(
     pictures: Sequence[Picture], methods: dict[str, dict[str, object]], scene: Scene, *, device: str = "auto"
 ) -> Iterator[Entry]:
-    """Fuse by each method; one that fails, or takes several steps, is an entry with the reason."""
+    """Fuse by each method; one that fails, or takes several steps, is an entry with the reason.
+
+    Where sources are restored, the first method is shown without that, too.
+    """
     chosen = load_metrics(["audit"], None)
     metrics: dict[str, Metric] = {word: chosen[f"audit.{name}"] for name, word in SCENE_KINDS[scene].audit.items()}
     sources = as_sources(pictures, resize=True)
-    for name, choices in methods.items():
+    queue, shown = deque(methods.items()), False
+    while queue:
+        name, choices = queue.popleft()
         others = dict(choices)
         task = others.pop("task", None)
         try:
@@ -81,11 +87,15 @@ def compare(
                 part.plugin.prepare()
             watch = Stopwatch()
             with watch.stage("all"):
-                fused = pipeline.fuse_pictures(pictures).picture.pixels
+                result = pipeline.fuse_pictures(pictures)
         except (FusionkitError, ImportError) as error:
             yield Entry(name, reason=str(error).splitlines()[0])
             continue
+        fused = result.picture.pixels
         yield Entry(name, fused, watch.seconds["all"], _figures(fused, sources, metrics))
+        if not shown and any(row.undone for row in result.restored):
+            shown = True
+            queue.appendleft((f"{name}, not restored", {**choices, "restore": "none"}))
 
 
 def _figures(fused: Array, sources: Sources, metrics: dict[str, Metric]) -> dict[str, float]:

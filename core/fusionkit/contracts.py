@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence, Set
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
@@ -377,7 +377,8 @@ class Stored:
     black. window: the values that the file says are to be shown as black and white. series: more values of the same
     kind (a volume's), from which a range is taken for all its pictures alike. icc: the colour profile. format: of the
     file. name: what tells the picture from others in the file ("slice 12"). notes: what the user is told. turned: an
-    orientation that the file states was applied. metadata: EXIF and the like.
+    orientation that the file states was applied. metadata: EXIF and the like. degraded: degradations that the file
+    tells of, with what it says, by their names.
     """
 
     values: Array
@@ -392,6 +393,7 @@ class Stored:
     notes: tuple[str, ...] = ()
     turned: bool = False
     metadata: Metadata = NO_METADATA
+    degraded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Reader(Plugin, ABC):

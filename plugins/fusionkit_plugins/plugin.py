@@ -63,7 +63,11 @@ LOWER |= {f"audit.{name}" for name in ("outside", "halo", "noise", "drift", "cru
 SHORT = {"VIF", "Qabf", "SSIM", "MI", "EN"}
 
 # degradations: name (of the module, too), place, automatic, evaluations, summary
-DEGRADATIONS = (("noise", 40, True, 1, "white noise, noise that grows with light, noise along rows"),)
+DEGRADATIONS = (
+    ("noise", 40, True, 1, "white noise, noise that grows with light, noise along rows"),
+    ("stripes", 50, True, 6, "stripes of columns and rows, constant or drifting; the fixed pattern of a camera"),
+    ("jpeg", 60, True, 4, "blocks and ringing of JPEG files, up to quality 60 if not asked"),
+)
 
 # colour spaces: name, target, summary
 COLOR_SPACES = (

@@ -117,8 +117,8 @@ class TestGrid:
             ('[grid]\n"prior.em_tv" = [1]', "expected prior.NAME.OPTION"),
             ('[grid]\n"prior.nope.lam" = [1]', "nope"),
             ("[grid]\nstep = [1]", "step: no such choice"),
-            ('[grid]\ndegradation = ["noise"]', "expected noise=X"),
-            ('[grid]\ndegradation = ["fog=1"]', "unknown; known: none, noise=X"),
+            ('[grid]\ndegradation = ["noise:amount=1"]', "amount"),
+            ('[grid]\ndegradation = ["fog"]', "no degradation 'fog'"),
             ('[grid]\nprior = ["em_tv", "em_tv"]', "twice"),
             ("[grdi]\nprior = [1]", "grdi"),
             ("[grid", "not valid TOML"),
@@ -227,11 +227,11 @@ class TestRun:
 
 class TestDegradations:
     def test_scores_are_against_the_clean_sources(self, tmp_path):
-        text = GRID.replace("reference = [0, 1]", 'degradation = ["none", "noise=0.2"]')
+        text = GRID.replace("reference = [0, 1]", 'degradation = ["none", "noise:level=50"]')
         study = make_study(tmp_path, text)
         list(study.run())
         evaluation = study.evaluation()
-        ssim = [evaluation.mean(f"prior=laplacian, degradation={d}", "SSIM") for d in ("none", "noise=0.2")]
+        ssim = [evaluation.mean(f"prior=laplacian, degradation={d}", "SSIM") for d in ("none", "noise:level=50")]
         assert ssim[1] < ssim[0] - 0.1
 
 

@@ -1,97 +1,91 @@
-"""Degradations of sources, to test how well a method bears them."""
+"""Degraded sources, to test how well a method bears what cameras do: the `forward` of the degradations themselves."""
 
-import io
-from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
+from typing import Any, cast
 
 import numpy as np
+import torch
+from pydantic import Field, ValidationError
+from torch import Generator, Tensor
 
-from ..errors import OptionError
+from ..contracts import Degradation, Options
+from ..errors import FusionkitError, OptionError
+from ..images.convert import to_array, to_tensor
 from ..images.picture import Array
+from ..method.choice import Restoring
+from ..options import explain
+from ..registry.loading import get_registry
 
-__all__ = ["DEGRADATIONS", "degrade", "parse_degradation"]
+__all__ = ["degrade", "known", "parse_degradation"]
 
-
-def _noise(image: Array, amount: float, rng: np.random.Generator) -> Array:
-    """Add white Gaussian noise of standard deviation `amount`, on images in [0, 1]."""
-    return image + amount * rng.standard_normal(image.shape).astype(np.float32)
-
-
-def _blur(image: Array, amount: float, _rng: np.random.Generator) -> Array:
-    """Blur by a Gaussian of deviation `amount` pixels."""
-    from scipy.ndimage import gaussian_filter
-
-    return np.asarray(gaussian_filter(image, (amount, amount, 0), mode="nearest"))
+NONE, SHIFT = "none", "shift"
 
 
-def _motion(image: Array, amount: float, _rng: np.random.Generator) -> Array:
-    """Smear over `amount` pixels along rows, as by a camera that pans."""
-    from scipy.ndimage import convolve1d
-
-    reach = int(amount / 2 + 0.5)
-    weights = (amount / 2 + 0.5 - np.abs(np.arange(-reach, reach + 1))).clip(0, 1) / amount
-    return np.asarray(convolve1d(image, weights, axis=1, mode="nearest"))
+class _ShiftOptions(Options):
+    pixels: float = Field(0.0, ge=-100, le=100, description="movement to the right")
 
 
-def _shift(image: Array, amount: float, _rng: np.random.Generator) -> Array:
-    """Move the first source by `amount` pixels to the right, as by a bad registration."""
-    from scipy.ndimage import shift
+class _Shift(Degradation):
+    """A bad registration: no camera's doing, and not to be undone here, but as common."""
 
-    return np.asarray(shift(image, (0, amount, 0), order=1, mode="nearest"))
+    Options = _ShiftOptions
+    color = True
 
+    def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """Move x to the right, by linear interpolation; its border is repeated."""
+        from scipy.ndimage import shift
 
-def _darken(image: Array, amount: float, _rng: np.random.Generator) -> Array:
-    """Multiply by `amount`."""
-    return image * np.float32(amount)
+        moved = shift(x.numpy(), (0, 0, 0, self.options.pixels), order=1, mode="nearest")
+        return torch.from_numpy(np.asarray(moved))
 
-
-def _jpeg(image: Array, amount: float, _rng: np.random.Generator) -> Array:
-    """Compress by JPEG of quality `amount`, 1 to 95."""
-    from PIL import Image
-
-    levels = np.round(image * 255).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels).save(stream, "JPEG", quality=round(amount))
-    decoded = np.asarray(Image.open(stream), dtype=np.float32) / 255
-    return decoded.reshape(image.shape)
+    def undo(self, y: Tensor, noise: float) -> Any:
+        """Not possible."""
+        raise NotImplementedError
 
 
-# function, whether it changes the first source alone, range of amounts
-DEGRADATIONS: dict[str, tuple[Callable[[Array, float, np.random.Generator], Array], bool, tuple[float, float]]] = {
-    "noise": (_noise, False, (0.0, 1.0)),
-    "blur": (_blur, False, (0.0, 50.0)),
-    "motion": (_motion, False, (1.0, 200.0)),
-    "shift": (_shift, True, (-100.0, 100.0)),
-    "darken": (_darken, False, (0.0, 1.0)),
-    "jpeg": (_jpeg, False, (1.0, 95.0)),
-}
+def parse_degradation(text: str) -> list[Restoring]:
+    """Parse degradations, in the order in which they are made: none, noise:level=10, 2=blur:sigma=2 + noise:level=5.
 
-
-def parse_degradation(text: str) -> list[tuple[str, float]]:
-    """Parse degradations, in their order: none, noise=0.05, blur=2+noise=0.02."""
-    steps: list[tuple[str, float]] = []
-    for part in [] if text == "none" else text.split("+"):
-        name, _, amount = part.partition("=")
-        if name not in DEGRADATIONS:
-            known = ", ".join(f"{known}=X" for known in DEGRADATIONS)
-            raise OptionError(f"degradation {part!r}: unknown; known: none, {known}")
-        low, high = DEGRADATIONS[name][2]
+    They are written as `restore` takes them. shift:pixels=X moves a source, as a bad registration does. Raises
+    OptionError.
+    """
+    steps: list[Restoring] = []
+    for part in [] if text == NONE else text.split(" + "):
         try:
-            value = float(amount)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise OptionError(f"degradation {part!r}: expected {name}=X with X from {low:g} to {high:g}")
-        steps.append((name, value))
+            steps.append(Restoring.model_validate(part.strip()))
+            _made(str(steps[-1]))
+        except (FusionkitError, ValidationError) as error:
+            why = explain(error, Restoring) if isinstance(error, ValidationError) else error
+            raise OptionError(f"degradation {part!r}: {why}") from None
     return steps
+
+
+def known(text: str) -> list[str]:
+    """What `restore` undoes such degradations by, their options known: those words without the shifts."""
+    steps = [str(step) for step in parse_degradation(text) if step.degradation.name != SHIFT]
+    return steps or [NONE]
 
 
 def degrade(image: Array, text: str, source: int, key: str) -> Array:
     """Degrade source number `source` (from 0) of pair `key`, (H, W, 1 or 3) float in [0, 1]; the same each time."""
-    for number, (name, amount) in enumerate(parse_degradation(text)):
-        change, first_alone, _ = DEGRADATIONS[name]
-        if first_alone and source > 0:
+    for number, step in enumerate(parse_degradation(text)):
+        if step.source not in (0, source + 1):
             continue
-        seed = int.from_bytes(sha256(f"{key}/{source}/{number}/{name}".encode()).digest()[:8])
-        image = np.clip(change(image, amount, np.random.default_rng(seed)), 0, 1).astype(np.float32)
+        degradation = _made(str(step))
+        seed = sha256(f"{key}/{source}/{number}/{step.degradation}".encode()).digest()[:8]
+        generator = Generator().manual_seed(int.from_bytes(seed) >> 1)
+        x = to_tensor(image)
+        planes = [x] if degradation.color else x.split(1, dim=1)  # type: ignore[no-untyped-call]
+        y = torch.cat([degradation.forward(plane, generator) for plane in planes], 1)
+        image = to_array(y.clamp(0, 1))
     return image
+
+
+@lru_cache(maxsize=64)
+def _made(words: str) -> Degradation:
+    """The degradation that words describe."""
+    choice = Restoring.model_validate(words).degradation
+    if choice.name == SHIFT:
+        return _Shift(_ShiftOptions.model_validate(choice.options))
+    return cast(Degradation, get_registry().create("degradation", choice.name, choice.options))

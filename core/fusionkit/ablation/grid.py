@@ -19,11 +19,11 @@ from ..method.presets import choose
 from ..options import effective, validate_options
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.loading import get_registry
-from .degrade import parse_degradation
+from .degrade import known
 
 __all__ = ["Cell", "Grid", "load_grid"]
 
-WHOLE = "degradation"
+WHOLE, KNOWN = "degradation", "known"
 
 
 class _Data(Options):
@@ -86,7 +86,8 @@ def load_grid(path: Path) -> Grid:
 
     [base] holds choices as a preset does, `task` and `preset` included. [grid] holds lists: of any of these choices, of
     the sampler's options (`steps`, `sampler.eta`), of a plug-in's (`prior.em_tv.lit`, in cells that use it), or of
-    `degradation`. [data] and [report] are optional.
+    `degradation`; `restore` may be "known": what the degradation did is undone with its own options. [data] and
+    [report] are optional.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -136,8 +137,9 @@ def _cells(file: _File) -> Iterator[Cell]:
                 raise OptionError(f"grid: {label} stands there twice")
             seen.add(label)
             degradation = str(choices.get(WHOLE, "none"))
-            parse_degradation(degradation)
-            yield Cell(label, choices, _configured(file.base, choices), degradation)
+            undone = known(degradation)
+            told = {"restore": undone} if choices.get("restore") == KNOWN else {}
+            yield Cell(label, choices, _configured(file.base, {**choices, **told}), degradation)
     idle = sorted(set(conditional) - used)
     if idle:
         raise OptionError(f"grid: {idle[0]} is an option of a plug-in that no cell uses")

@@ -43,7 +43,8 @@ def ablate(
 
     The grid is TOML: [base] holds choices as a preset does, [grid] lists to combine, such as
 
-    prior = ["em_tv", "laplacian"], "prior.em_tv.lit" = [0, 0.6], strength = [0, 0.1], degradation = ["none", "blur=1"]
+    prior = ["em_tv", "laplacian"], "prior.em_tv.lit" = [0, 0.6], restore = ["none", "auto"], degradation = ["none",
+    "noise:level=10"]
 
     [data] names pairs = ["ir", "vis"] or scenes = "infrared-visible"; [report] names metrics. Everything is validated
     before the first cell runs. A run that was stopped continues. A failed cell is recorded, the others run, and the

@@ -63,9 +63,9 @@ def compare(
         methods = {name: {"prior": name} for name in map(str.strip, priors.split(","))}
     entries = []
     with progress(Console(stderr=True)) as say:
-        for number, entry in enumerate(fuse_all(pictures, methods, scene, device=device), 1):
+        for entry in fuse_all(pictures, methods, scene, device=device):
             entries.append(entry)
-            say(f"{number} of {len(methods)}: {entry.name}")
+            say(entry.name)
     if not any(entry.image is not None for entry in entries):
         raise OptionError(f"no method could fuse these: {entries[0].name}: {entries[0].reason}")
     write_image(output, sheet_of(pictures, entries, width, columns), "8", png_level=6)

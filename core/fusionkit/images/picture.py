@@ -1,7 +1,7 @@
 """An image read from a file, and the arithmetic between stored values and [0, 1]."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -39,6 +39,7 @@ class Picture:
     values: (H, W, 1) or (H, W, 3), float32 in [0, 1], or any other type: stored values. depth: of a sample in the file.
     span: the stored values that 0 and 1 stand for. alpha: (H, W) in [0, 1], not premultiplied. icc: the colour profile.
     notes: decisions of the reader, for the user. turned: an EXIF orientation was applied. metadata: EXIF, XMP, GeoTIFF.
+    degraded: degradations that the file tells of, with what it says, by their names.
     """
 
     values: Array
@@ -51,6 +52,7 @@ class Picture:
     notes: tuple[str, ...] = ()
     turned: bool = False
     metadata: Metadata = NO_METADATA
+    degraded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def pixels(self) -> Array:

@@ -1,7 +1,7 @@
 """Sources in, one image out: builds the plug-ins once and fuses any number of times."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -39,6 +39,7 @@ from .tiling import tiled
 __all__ = ["Pipeline", "find_device"]
 
 TILE = 512
+Told = Mapping[str, Mapping[str, Any]]
 Networked = TypeVar("Networked", Sampler, Restorer)
 WHOLE_PIXELS = 1_500_000  # largest image that networks see whole: under 2 GB with the shipped weights
 
@@ -159,6 +160,7 @@ class Pipeline:
         *,
         reference: int | None = None,
         names: Sequence[str] = (),
+        degraded: Sequence[Told] = (),
         callback: Callback | None = None,
         watch: Stopwatch | None = None,
         shot: Shot | None = None,
@@ -166,10 +168,11 @@ class Pipeline:
         """Fuse (B, 1 or 3, H, W) tensors in [0, 1], all of one size unless a stage makes them so.
 
         Image b of the result depends on image b of the sources alone. reference: index of the reference source; by
-        default as configured, chosen for each image. names: what messages call the sources. shot: the state of a
-        video's shot, which this frame continues.
+        default as configured, chosen for each image. names: what messages call the sources. degraded: what is
+        known of each source's degradations, by their names, as readers state it. shot: the state of a video's shot,
+        which this frame continues.
         """
-        sources = self._sources(images, names)
+        sources = replace(self._sources(images, names), degraded=tuple(degraded) or ({},) * len(images))
         done: dict[int, Tensor] = {}
         batches = self._batches(sources, reference)
         first = next(index for index, batch in batches if 0 in batch) % len(sources)
@@ -322,6 +325,7 @@ class Pipeline:
                 self._images(pictures),
                 reference=index,
                 names=[p.name for p in pictures],
+                degraded=[p.degraded for p in pictures],
                 callback=callback,
                 watch=watch,
                 shot=shot,

@@ -216,6 +216,7 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
         tuple(notes),
         stored.turned,
         stored.metadata,
+        stored.degraded,
     )
 
 

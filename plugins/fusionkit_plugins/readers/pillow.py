@@ -82,9 +82,41 @@ def read_pillow(path: Path, max_pixels: int) -> Stored:
             image.load()
             metadata = read_metadata(image, notes)
             upright = ImageOps.exif_transpose(image)
+            degraded = _degraded(image, upright.size)
         values, alpha = _values(path, upright, notes)
     turned = image.getexif().get(ORIENTATION_TAG, 1) != 1
-    return Stored(values, alpha, icc=icc, format=format_name, notes=tuple(notes), turned=turned, metadata=metadata)
+    return Stored(
+        values,
+        alpha,
+        icc=icc,
+        format=format_name,
+        notes=tuple(notes),
+        turned=turned,
+        metadata=metadata,
+        degraded=degraded,
+    )
+
+
+def _degraded(image: Any, size: tuple[int, int]) -> dict[str, dict[str, Any]]:
+    """The luma quantisation table of a JPEG file of grey or YCbCr, and its grid, for upright pixels.
+
+    size: (width, height) of the upright picture.
+    """
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
+        return {}
+    number, *sampling, index = image.layer[0]
+    sampled = all(a >= b for layer in image.layer for a, b in zip(sampling, layer[1:3], strict=True))
+    rgb = image.info.get("adobe_transform") == 0 or (number == ord("R") and "jfif" not in image.info)
+    table = image.quantization.get(index)
+    if table is None or len(table) != 64 or not sampled or (image.mode == "RGB" and rgb):
+        return {}
+    orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    steps = np.array(table, np.int32).reshape(8, 8)
+    # blocks begin at the stored picture's first row and column, which orientation may have made the last ones
+    row = size[1] % 8 if orientation in (3, 4, 7, 8) else 0
+    column = size[0] % 8 if orientation in (2, 3, 6, 7) else 0
+    upright = (steps.T if orientation in (5, 6, 7, 8) else steps).ravel().tolist()
+    return {"jpeg": {"table": tuple(upright), "offset": (row, column)}}
 
 
 def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | None]:

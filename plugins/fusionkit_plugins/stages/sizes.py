@@ -1,7 +1,7 @@
 """Stages that change sizes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,16 @@ MOST_PIXELS = 150_000_000  # of a working size
 
 
 class Resize(Stage):
-    """Sources of another size than the reference are resized to it: bicubic with a low-pass filter, clamped."""
+    """Sources of another size than the reference are resized to it: bicubic with a low-pass filter, clamped.
+
+    Smaller ones are a coarser camera's, which the flow undoes first.
+    """
+
+    def degradations(self, sources: Sources) -> Sequence[Mapping[str, Mapping[str, Any]]]:
+        """The reference's size, for sources that are smaller both ways."""
+        height, width = sources.reference_luma.shape[-2:]
+        smaller = [y.shape[-2] < height and y.shape[-1] < width for y in sources.luma]
+        return [{"low_resolution": {"height": height, "width": width}} if small else {} for small in smaller]
 
     def before(self, sources: Sources) -> Sources:
         """All sources in the reference's size; a note for each that was resized."""

@@ -1,0 +1,356 @@
+"""Stripes: offsets of a sensor's columns or rows, constant or drifting along the line, and other fixed patterns.
+
+    y = x + c + noise,  c(i, j) = c(j), or a Gaussian process along column j with covariance level² exp(-d² / 2 drift²)
+
+Expectation and maximisation in turn: x̂0 is the flow's clean estimate of y - c, and c the posterior mean of the offsets
+given y - x̂0, weighted by 1 / (deviation of the flow's error)², which grows with the slope across the lines: offsets are
+learnt where the picture is flat. What of y - x̂0 changes slowly across the lines belongs to the picture's light, not to
+its lines, and is left. (Fixed pattern: EMVA standard 1288, release 4.0, section 8; plug-in estimates in EM: Hurault et
+al., "Gradient step denoiser for convergent plug-and-play", ICLR 2022, use a denoiser as prior in the same way.)
+
+`find_lines` measures offsets without the flow: in blocks without vertical change, the product of the column means of
+the block's two halves. Noise is independent in them and texture differs, so that only what the halves share remains.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Generator, Tensor
+
+from fusionkit.contracts import Degradation, Options
+from fusionkit.errors import FusionkitError, NoEffect, OptionError
+from fusionkit.flow.restoring import Restoration, falling
+from fusionkit.numerics.luma import luma
+from fusionkit.options import FilePath, word
+
+__all__ = ["Lines", "Stripes", "StripesOptions", "find_lines"]
+
+QUANTUM = 1 / 255
+LOWEST = 3 * QUANTUM  # deviation of noise at which the flow is asked last
+FIRST = 16  # least deviation of noise at which the flow is asked first, levels
+FLAT = 4 * QUANTUM  # error of the flow's estimate where the picture is flat
+REACH = 16  # of the two means that tell slow changes across the lines, pixels each way
+BINS = 12, 128  # least length of a bin along a drifting line, pixels; most bins of a line
+CHUNK = 4_000_000  # numbers in the matrices that are factored at once
+FRAMES = 50  # pictures that a fixed pattern is found from
+
+HEIGHT, WIDTH = 32, 16  # of the blocks of `find_lines`, pixels
+QUIET = 0.3, 0.5  # share of blocks, of the picture and of a strip, with the least change along the lines
+CLIPPED = 0.3  # share of clipped pixels from which a block says nothing
+COVERED = 0.4  # share of the blocks that must say something
+MIN_BLOCKS, MIN_STRIPS, MIN_PAIRS = 24, 10, 8  # quiet blocks, strips of them, and pairs at one distance
+LEAST = 1.6  # deviation that counts as lines, levels
+MEDIAN = 0.93  # median of a block's level² over its mean, for independent offsets
+LONG = 1.0  # of the picture's extent: longer drifts count as none
+CONSTANT = 0.7  # correlation from which lines do not drift, where it is known at one distance only
+
+
+class StripesOptions(Options):
+    """Options of the degradation `stripes`."""
+
+    pattern: FilePath = Field(
+        "", description="folder of pictures of one camera at y's size: what they share is found and subtracted"
+    )
+    direction: Literal["auto", "columns", "rows", "both"] = Field(
+        "auto", description="lines that have an offset of their own; auto: as found in the picture"
+    )
+    level: float = Field(5.0, gt=0, le=64, description="deviation of the offsets, levels of 255")
+    drift: float = Field(
+        0.0, ge=0, le=1e5, description="length along the line over which an offset changes, pixels; 0: constant"
+    )
+    steps: int = Field(6, ge=1, le=100, description="evaluations of the flow: fewer are faster, more are better")
+
+    def check_read(self) -> None:
+        """Refuse options of lines beside a folder's pattern."""
+        super().check_read()
+        for name in ("direction", "drift", "steps"):
+            if self.pattern and getattr(self, name) != type(self).model_fields[name].default:
+                raise NoEffect(f"`{name}={word(getattr(self, name))}` is not read with `pattern`")
+
+
+class Stripes(Degradation):
+    """Fixed pattern noise of line-scanned and column-amplifier sensors. Only the pattern is removed; noise stays."""
+
+    Options = StripesOptions
+    _fixed: Tensor | None = None  # the pattern of the folder, once found
+
+    @classmethod
+    def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Direction, level and drift of the lines; None under 1.6 levels or where scenes explain them as well."""
+        lines = {"columns": find_lines(y[0, 0]), "rows": find_lines(y[0, 0].mT)}
+        found = {name: line for name, line in lines.items() if line.sure}
+        if not found:
+            return dict(told) or None
+        strongest = max(found.values(), key=lambda line: line.level)
+        direction = "both" if len(found) == 2 else next(iter(found))
+        return {"direction": direction, "level": round(strongest.level, 1), "drift": strongest.drift, **told}
+
+    def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """X plus offsets drawn for each line; direction `auto` draws columns. A folder's pattern is not drawn."""
+        for turned in _turns(self.options.direction):
+            x = _turn(_turn(x, turned) + self._draw(_turn(x, turned), generator), turned)
+        return x
+
+    def _draw(self, x: Tensor, generator: Generator | None) -> Tensor:
+        """Offsets of the columns of x (1, 1, H, W): (1, 1, 1 or H, W)."""
+        drift, height = self.options.drift, x.shape[-2]
+        c = torch.randn(1, 1, height if drift else 1, x.shape[-1], generator=generator)
+        if drift:
+            kernel = _covariance(torch.arange(height), torch.arange(height), drift / math.sqrt(2))
+            c = kernel @ c / kernel.square().sum(1).sqrt()[:, None]
+        return (c * (self.options.level * QUANTUM)).to(x)
+
+    def undo(self, y: Tensor, noise: float) -> Restoration:
+        """EM in `steps` evaluations of the flow at a falling deviation; or the folder's pattern, found once."""
+        if self.options.pattern:
+            if self._fixed is None or self._fixed.shape != y.shape:
+                self._fixed = yield from self._find_fixed(y, noise)
+            return y - self._fixed
+        options = self.options
+        if options.direction == "auto":
+            options = self._complete(y)
+        turns = _turns(options.direction)
+        parts = [torch.zeros_like(y) for _ in turns]
+        seen = (y - 0.5).abs() < 0.5 * (1 - QUANTUM)  # clipped pixels do not show their offset
+        first = max(1.2 * options.level * math.sqrt(len(turns)), FIRST) * QUANTUM
+        for s in falling(math.hypot(first, noise), max(noise, LOWEST), options.steps):
+            x0 = yield y - sum(parts), s
+            for i, turned in enumerate(turns):
+                rest = y - x0 - sum(p for k, p in enumerate(parts) if k != i)
+                r, estimate, there = (_turn(z, turned) for z in (rest, x0, seen))
+                parts[i] = _turn(_offsets(r, estimate, there, options, noise), turned).expand_as(y)
+        return y - sum(parts)
+
+    def _complete(self, y: Tensor) -> StripesOptions:
+        """The options with what is found in the picture, where they were not set; columns if nothing is found."""
+        given = {name: getattr(self.options, name) for name in self.options.model_fields_set if name != "direction"}
+        found = self.estimate(y, {}) or {}
+        return StripesOptions(**{"direction": "columns", **found, **given})
+
+    def _find_fixed(self, y: Tensor, noise: float) -> Restoration:
+        """What the folder's pictures share: their mean of y - x̂0, weighted by flatness and, since c grows, by turn."""
+        total, c, count = torch.zeros_like(y), torch.zeros_like(y), 0
+        for count, frame in enumerate(self._frames(y), 1):
+            s = max(math.hypot(1.2 * self.options.level * QUANTUM / count, noise), LOWEST)
+            x0 = yield frame - c, s
+            weight = count / (_slope(x0).square() + _slope(x0.mT).mT.square() + FLAT**2)
+            total = total + weight
+            c = c + weight / total * (frame - c - x0)
+        c = c - c.mean()
+        power = float(c.square().mean())
+        return c * max(0.0, 1 - noise**2 * 4 / 3 / count / max(power, 1e-12))
+
+    def _frames(self, y: Tensor) -> Iterator[Tensor]:
+        """Luma of up to `FRAMES` pictures of the folder, (1, 1, H, W) each, spread over all of them."""
+        from fusionkit import read_image
+
+        folder = Path(self.options.pattern)
+        if not folder.is_dir():
+            raise OptionError(f"stripes: pattern={folder} is not a folder of pictures")
+        paths = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+        if len(paths) < 2:
+            raise OptionError(
+                f"stripes: pattern={folder} holds {len(paths)} pictures; 2 or more are needed, 20 are good"
+            )
+        for i in np.unique(np.linspace(0, len(paths) - 1, min(FRAMES, len(paths))).round().astype(int)):
+            try:
+                pixels = read_image(paths[i]).pixels
+            except FusionkitError as error:
+                raise OptionError(f"stripes: pattern: {error}") from None
+            (height, width), (wanted_height, wanted_width) = pixels.shape[:2], y.shape[-2:]
+            if (height, width) != (wanted_height, wanted_width):
+                raise OptionError(
+                    f"stripes: pattern: {paths[i]} is {width}x{height}, the picture {wanted_width}x{wanted_height}"
+                )
+            yield luma(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]).to(y)
+
+    def describe(self) -> str:
+        """Such as "columns of 5.2 levels" or "columns and rows of 3 levels that drift over 80 pixels"."""
+        options = self.options
+        if options.pattern:
+            return f"fixed pattern of {Path(options.pattern).name}"
+        lines = {"auto": "stripes", "both": "columns and rows"}.get(options.direction, options.direction)
+        drift = f" that drift over {options.drift:.0f} pixels" if options.drift else ""
+        return f"{lines} of {options.level:g} levels{drift}"
+
+
+def _turns(direction: str) -> tuple[bool, ...]:
+    """For each direction of lines whether the picture is to be turned, so that they are columns."""
+    return {"rows": (True,), "both": (False, True)}.get(direction, (False,))
+
+
+def _turn(x: Tensor, turned: bool) -> Tensor:
+    return x.mT if turned else x
+
+
+def _slope(x: Tensor) -> Tensor:
+    """Sum of the absolute differences to both neighbours across the columns, same shape."""
+    slope = (x[..., 1:] - x[..., :-1]).abs()
+    return F.pad(slope, (0, 1)) + F.pad(slope, (1, 0))
+
+
+def _covariance(a: Tensor, b: Tensor, length: float) -> Tensor:
+    """exp(-d² / 2 length²) between places along a line, (len(a), len(b))."""
+    return torch.exp((a[:, None] - b).float().square() / (-2 * length**2))
+
+
+def _slow(x: Tensor) -> Tensor:
+    """Mean over neighbouring columns, taken twice; same shape."""
+    reach = min(REACH, (x.shape[-1] - 1) // 2)
+    for _ in range(2):
+        padded = F.pad(x, (reach + 1, reach, 0, 0), mode="replicate") if reach else F.pad(x, (1, 0, 0, 0))
+        sums = padded.cumsum(-1, dtype=torch.float64)
+        x = ((sums[..., 2 * reach + 1 :] - sums[..., : -(2 * reach + 1)]) / (2 * reach + 1)).to(x)
+    return x
+
+
+def _offsets(r: Tensor, x0: Tensor, seen: Tensor, options: StripesOptions, noise: float) -> Tensor:
+    """Offsets of the columns, (1, 1, 1 or H, W), from r = y - x̂0 (1, 1, H, W) where `seen`."""
+    weight = seen / (_slope(x0).square() + (FLAT**2 + noise**2))
+    if not seen.all():  # beside clipped pixels the mean of what is seen is that of the higher, or lower, offsets
+        weight = weight * _slow(seen.float()) ** 8
+    r = r - _slow(weight * r) / _slow(weight).clamp_min(1e-3)
+    if not options.drift:
+        c = (weight * r).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True).clamp_min(1e-3)
+    else:
+        c = _drifting((weight * r)[0, 0], weight[0, 0], options.level * QUANTUM, options.drift)[None, None]
+    return c - c.mean()
+
+
+def _drifting(weighted: Tensor, weight: Tensor, level: float, drift: float) -> Tensor:
+    """Posterior mean of a Gaussian process along each column, (H, W). weighted: weight times the data, both (H, W)."""
+    height = len(weight)
+    count = min(math.ceil(height / max(drift / 2, BINS[0])), BINS[1])
+    edges = torch.linspace(0, height, count + 1, device=weight.device).round().long()
+    sums = F.pad(torch.stack([weight, weighted]).cumsum(1, dtype=torch.float64), (0, 0, 1, 0))
+    precision, data = (sums[:, edges[1:]] - sums[:, edges[:-1]]).float()
+    mean = (data / precision.clamp_min(1e-3)).T
+    variance = 1 / (level**2 * precision.T).clamp_min(1e-3) + 1e-4  # of a bin's mean, in units of level²
+    middle = (edges[1:] + edges[:-1] - 1) / 2
+    prior = _covariance(middle, middle, drift)
+    solved = [
+        torch.cholesky_solve(m[..., None], torch.linalg.cholesky(prior + torch.diag_embed(v)))[..., 0]
+        for m, v in zip(*(z.split(max(1, CHUNK // count**2)) for z in (mean, variance)), strict=True)
+    ]
+    return _covariance(torch.arange(height, device=weight.device), middle, drift) @ torch.cat(solved).T
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What `find_lines` found. level: deviation of the columns' offsets, levels; drift: as in the options, pixels.
+
+    sure: they are everywhere and alike everywhere, as a scene's own lines are not.
+    """
+
+    level: float = 0.0
+    drift: float = 0.0
+    sure: bool = False
+
+
+def find_lines(image: Tensor) -> Lines:
+    """Measure offsets of the columns of an image (H, W) in [0, 1]; none under 64 pixels each way.
+
+    Blocks of 32 x 16 pixels; those with the least change along the columns are used. Local: the product of the column
+    means of a block's halves. Distant: of blocks of one strip, one above another. Offsets of a sensor are about as
+    strong in each block and strip, so that low quantiles over them are near the median; those of a scene are not.
+    """
+    rows, columns = image.shape[0] // HEIGHT, image.shape[1] // WIDTH
+    if min(image.shape) < 64:
+        return Lines()
+    top, left = (image.shape[0] - rows * HEIGHT) // 2, (image.shape[1] - columns * WIDTH) // 2
+    image = image[top : top + rows * HEIGHT, left : left + columns * WIDTH].float() * 255
+    means = _detrend(image.view(rows, 2, HEIGHT // 2, columns, WIDTH).mean(2))  # (rows, 2, columns, WIDTH)
+    change = (image[1::2] - image[::2]).square().view(rows, HEIGHT // 2, columns, WIDTH).mean((1, 3))
+    clipped = ((image - 127.5).abs() >= 127).view(rows, HEIGHT, columns, WIDTH).float().mean((1, 3))
+    usable = clipped < CLIPPED
+    if usable.sum() < max(COVERED * usable.numel(), MIN_BLOCKS / QUIET[0]):
+        return Lines()
+    steps, quiet = means.diff(dim=-1), usable & (change <= change[usable].quantile(QUIET[0]))
+    local = _product(steps)[quiet] / 2, _product(means)[quiet] * (WIDTH / (WIDTH - 2))
+    each = change.masked_fill(~usable, math.inf)
+    lowest = each.sort(0).values[max(2, int(QUIET[1] * rows)) - 1]
+    used = usable & (each <= lowest)
+    fine = _shared(steps.mean(1), used) / 2
+    if len(fine) < MIN_STRIPS:
+        return Lines()
+    return _judge(local, fine, _correlations(steps.mean(1), used, local[0]), rows)
+
+
+def _product(profiles: Tensor) -> Tensor:
+    """Mean product of the profiles of both halves of blocks, (rows, 2, columns, n) -> (rows, columns)."""
+    return (profiles[:, 0] * profiles[:, 1]).mean(-1)
+
+
+def _detrend(profiles: Tensor) -> Tensor:
+    """Profiles (..., WIDTH) less their best straight line."""
+    place = torch.arange(WIDTH, device=profiles.device) - (WIDTH - 1) / 2
+    place = place / place.norm()
+    profiles = profiles - profiles.mean(-1, keepdim=True)
+    return profiles - (profiles @ place)[..., None] * place
+
+
+def _shared(profiles: Tensor, used: Tensor) -> Tensor:
+    """Mean product of the profiles (rows, columns, n) of different used blocks of each strip: (strips), levels²."""
+    profiles, count = profiles * used[..., None], used.sum(0)
+    products = (profiles.sum(0).square() - profiles.square().sum(0)).mean(-1) / (count * (count - 1)).clamp_min(1)
+    return products[count > 1]
+
+
+def _correlations(profiles: Tensor, used: Tensor, local: Tensor) -> list[tuple[int, float, int]]:
+    """Distance in blocks, correlation of used blocks of one strip at that distance, and number of such pairs."""
+    near, found = float(local.median()), []
+    for distance in range(1, len(profiles)):
+        both = used[distance:] & used[:-distance]
+        products = (profiles[distance:] * profiles[:-distance]).mean(-1)[both] / 2
+        if len(products) >= MIN_PAIRS:
+            found.append((distance, float(products.median()) / max(near, 1e-9), len(products)))
+    return found
+
+
+def _even(values: Tensor, tenth: float, quarter: float) -> bool:
+    """Whether the roots of the 10 % and 25 % quantiles are at least these parts of the median's."""
+    low, lower, median = values.quantile(torch.tensor([0.1, 0.25, 0.5], device=values.device)).tolist()
+    return bool(median > 0 and low >= tenth**2 * median and lower >= quarter**2 * median)
+
+
+def _judge(
+    local: tuple[Tensor, Tensor], fine: Tensor, correlations: Sequence[tuple[int, float, int]], rows: int
+) -> Lines:
+    """Level, drift and sureness from the local levels² (fine, broad), those of strips, and the correlations."""
+    drift = _drift(correlations, rows)
+    if drift is None:
+        return Lines()
+    even = _even(local[0], 0.45, 0.65) or (not drift and _even(local[0], 0.35, 0.6) and _even(fine, 0.45, 0.65))
+    values = local[0] if drift or not _even(fine, 0.45, 0.65) else fine
+    narrow, broad = (float(v.quantile(0.25)) for v in local)
+    wide = min(max(broad / max(narrow, 1e-9), 1.0), 9.0)  # lines of several pixels differ little from their neighbours
+    level = math.sqrt(max(float(values.median()), 0.0) / MEDIAN * wide)
+    return Lines(level, drift, even and level >= LEAST)
+
+
+def _drift(correlations: Sequence[tuple[int, float, int]], rows: int) -> float | None:
+    """Length of the covariance, rounded, that explains the correlations best; 0: constant; None: not correlated.
+
+    The scene adds to the blocks' own products, so that the correlations are a part of what they would be.
+    """
+    if not correlations or correlations[0][1] < 0.2:
+        return None
+    distance, seen, count = np.array(correlations).T
+    if len(seen) == 1 and seen[0] >= CONSTANT:
+        return 0.0
+    lengths = np.append(np.geomspace(0.5, 2 * LONG * rows, 33), 1e9)
+    model = np.exp(np.square(distance / lengths[:, None]) / -2)
+    part = (count * model * seen).sum(1) / np.maximum((count * model**2).sum(1), 1e-9)
+    part = np.clip(part, 1.0 if len(seen) == 1 else 0.3, 1.0)[:, None]
+    wrong = (count * np.square(part * model - seen.clip(-1, 1.2))).sum(1)
+    best = int(wrong.argmin())
+    if wrong[-1] <= 1.03 * wrong[best] or lengths[best] > LONG * rows:
+        return 0.0
+    return float(round(lengths[best] * HEIGHT))
