@@ -1,4 +1,4 @@
-"""Every option of every plug-in and of the configuration changes a result, or is refused; a few are for speed only.
+"""Every option of every plug-in and of the configuration changes a result, or is refused; a few change no pixel.
 
 Values are made from an option's type and limits, and the other options that it is read with from its conditions, so
 that a new option is covered without a line here. A plug-in that needs another scene or method has it in `METHODS`.
@@ -33,6 +33,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "backbone rf": FLOW | {"restore": "none", "sampler": {"strength": 0.2}},
     "decoder identity": FLOW | {"sampler": {"strength": 0.2}},
     "decoder vq": FLOW | {"sampler": {"strength": 0.2}},
+    "degradation": PLAIN | {"backbone": "rf"},
 }
 # values of text and tuples, which no type tells
 VALUES: dict[str, list[Any]] = {
@@ -41,6 +42,16 @@ VALUES: dict[str, list[Any]] = {
     "configuration.restore": ["none", "noise:level=12"],
     "sampler.guidance_range": [(0.5, 0.6)],
     "prior wavelet.wavelet": ["haar"],
+    "degradation noise.offset": [0.001],
+    "degradation jpeg.table": [(30,) * 64],
+    "degradation jpeg.offset": [(2, 3)],
+}
+# options that stand beside one, where the conditions of their fields do not tell them
+BESIDE: dict[str, dict[str, Any]] = {
+    "degradation noise.offset": {"slope": 0.01},
+    "degradation noise.correlation": {"level": 12.0},
+    **{f"degradation jpeg.{name}": {"quality": 20} for name in ("steps", "offset")},
+    **{f"degradation stripes.{name}": {"direction": "columns"} for name in ("level", "drift", "steps")},
 }
 # what else an option needs beside its conditions: a method in which it acts
 NEEDS: dict[str, dict[str, Any]] = {
@@ -56,7 +67,8 @@ NEEDS: dict[str, dict[str, Any]] = {
     "configuration.seed": {"sampler": {"strength": 0.2}, "backbone": "rf", "prior": "em_tv"},
     "configuration.reference": {"prior": "em_tv"},
 }
-SPEED_ONLY = {"configuration.tile"}
+# for speed, or for pictures that are degraded
+NO_PIXEL = {"configuration.tile", "degradation noise.correlation"}
 # fields whose values are plug-ins, walked by themselves
 CHOICES = {*METHOD, "stages", "sampler"}
 
@@ -88,7 +100,7 @@ def result(key: str, **choices: Any) -> Result:
         fused = [pipeline.fuse_tensors(pair) for pair in pairs(key)]
     except (OptionError, InputError, WeightsError):
         return "refused"
-    return [(255 * image).round() for image in fused] if key in SPEED_ONLY else fused
+    return [(255 * image).round() for image in fused] if key in NO_PIXEL else fused
 
 
 def same(a: Result, b: Result) -> bool:
@@ -162,7 +174,7 @@ ALL = list(options())
 
 @pytest.mark.parametrize(("key", "model", "name", "chosen"), ALL, ids=[key for key, *_ in ALL])
 def test_an_option_changes_the_result_or_is_refused(key, model, name, chosen):
-    info, others = model.model_fields[name], needed(model, name)
+    info, others = model.model_fields[name], {**needed(model, name), **BESIDE.get(key, {})}
 
     def fused(**given: Any) -> Result:
         choices, more = chosen({**others, **given}), NEEDS.get(key, {})
@@ -177,7 +189,7 @@ def test_an_option_changes_the_result_or_is_refused(key, model, name, chosen):
         if get_origin(info.annotation) is not Literal and not same(base, results[-1]) and results[-1] != "refused":
             break
     assert len(results) > 1, f"{key}: no other value is known"
-    if key in SPEED_ONLY:
+    if key in NO_PIXEL:
         assert all(same(base, other) for other in results if other != "refused")
         return
     accepted = [other for other in results if other != "refused"]
