@@ -204,7 +204,7 @@ class Degradation(Plugin, ABC):
 class SplittingOptions(Options):
     """Options of a degradation that is undone by splitting."""
 
-    steps: int = Field(8, ge=1, le=100, description="evaluations of the flow: fewer are faster, more are better")
+    steps: int = Field(5, ge=1, le=100, description="evaluations of the flow: fewer are faster, more are better")
 
 
 class Splitting(Degradation):

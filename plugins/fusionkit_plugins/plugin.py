@@ -64,6 +64,8 @@ SHORT = {"VIF", "Qabf", "SSIM", "MI", "EN"}
 
 # degradations: name (of the module, too), place, automatic, evaluations, summary
 DEGRADATIONS = (
+    ("blur", 10, False, 5, "blur of a lens or of movement: Gaussian, motion, out of focus, or a kernel from a file"),
+    ("low_resolution", 30, True, 5, "a source of fewer pixels than the result, which `resize` would only stretch"),
     ("noise", 40, True, 1, "white noise, noise that grows with light, noise along rows"),
     ("stripes", 50, True, 6, "stripes of columns and rows, constant or drifting; the fixed pattern of a camera"),
     ("jpeg", 60, True, 4, "blocks and ringing of JPEG files, up to quality 60 if not asked"),
