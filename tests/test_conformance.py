@@ -13,7 +13,7 @@ from fusionkit.registry.loading import get_registry
 CONTRACTS = {name: getattr(testing, kind.conformance) for name, kind in KINDS.items()}
 # what a built-in needs to be told for its test
 SETTINGS = {("color-space", "gray"): {"exact": False}, ("prior", "released_rffusion"): {"stretches": True}}
-SETTINGS |= {("degradation", "noise"): {"options": {"level": 20.0}}}
+SETTINGS |= {("degradation", "noise"): {"options": {"level": 20.0}}, ("degradation", "blur"): {"cautious": False}}
 SETTINGS |= {("reader", name): {"write": staticmethod(write)} for name, write in EXAMPLES.items()}
 
 

@@ -5,16 +5,20 @@ that a new option is covered without a line here. A plug-in that needs another s
 """
 
 import itertools
+import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+import numpy as np
 import pytest
 import torch
 
 from fusionkit import scenes
 from fusionkit.errors import InputError, OptionError, WeightsError
+from fusionkit.images import write_image
 from fusionkit.method.config import SamplerOptions, configuration
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.options import conditions, opens
@@ -35,6 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "decoder vq": FLOW | {"sampler": {"strength": 0.2}},
     "degradation": PLAIN | {"backbone": "rf"},
 }
+KERNEL = Path(tempfile.mkdtemp(prefix="fusionkit-tests-")) / "kernel.png"
 # values of text and tuples, which no type tells
 VALUES: dict[str, list[Any]] = {
     "stage working_size.size": [(32, 40)],
@@ -43,6 +48,7 @@ VALUES: dict[str, list[Any]] = {
     "sampler.guidance_range": [(0.5, 0.6)],
     "prior wavelet.wavelet": ["haar"],
     "degradation noise.offset": [0.001],
+    "degradation blur.file": [str(KERNEL)],
     "degradation jpeg.table": [(30,) * 64],
     "degradation jpeg.offset": [(2, 3)],
 }
@@ -67,6 +73,8 @@ NEEDS: dict[str, dict[str, Any]] = {
     "configuration.seed": {"sampler": {"strength": 0.2}, "backbone": "rf", "prior": "em_tv"},
     "configuration.reference": {"prior": "em_tv"},
 }
+# whose method is refused without a value
+BARE = {"configuration.resize", "degradation blur.file"}
 # for speed, or for pictures that are degraded
 NO_PIXEL = {"configuration.tile", "degradation noise.correlation"}
 # fields whose values are plug-ins, walked by themselves
@@ -181,8 +189,10 @@ def test_an_option_changes_the_result_or_is_refused(key, model, name, chosen):
         sampler = {**choices.get("sampler", {}), **more.get("sampler", {})}
         return result(key, **{**choices, **more, "sampler": sampler})
 
+    if key == "degradation blur.file":
+        write_image(KERNEL, np.ones((3, 5, 1), np.float32), "8")
     base = fused()
-    assert base != "refused" or key == "configuration.resize", f"{key}: its method is refused; mend METHODS or NEEDS"
+    assert base != "refused" or key in BARE, f"{key}: its method is refused; mend METHODS or NEEDS"
     results = [base]
     for value in values(info.annotation, info, key):
         results.append(fused(**{name: value}))
