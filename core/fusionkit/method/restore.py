@@ -44,7 +44,7 @@ class Restored:
     """What was found in one source of one image, and the evaluations of the flow that undid it.
 
     plane: indices of the source and of the image in the batch. by: what undid it, for the user's note. Noise that was
-    left to the next degradation took no evaluation of its own.
+    left to the next degradation took no evaluation of its own. provenance: what a manifest records beside the options.
     """
 
     source: str
@@ -55,6 +55,7 @@ class Restored:
     undone: bool = True
     plane: tuple[int, int] = (0, 0)
     by: str = "by the flow"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def note(self) -> str:
         """For the user."""
@@ -67,6 +68,7 @@ class Restored:
             "source": self.source,
             "degradation": self.degradation,
             "options": {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in self.options.items()},
+            **self.provenance,
             "undone": self.undone,
             "evaluations": self.evaluations,
         }
@@ -96,6 +98,8 @@ class _Link:
             return _placed(self.instance, y.device)
         assert self.plugin is not None
         found = self.given if self.given.keys() & self.kind.decisive else self.kind.estimate(y, told)
+        if found is None and self.asked and self.learned:  # its options describe nothing that is found in pictures
+            found = {}
         if found is None and not (self.asked and (self.given or told)):
             return None
         options = effective(self.kind.Options, {**(told if found is None else found), **self.given})
@@ -228,12 +232,19 @@ class Restorer:
         alone = {link.name for link in self.links if link.source == source}
         return [link for link in self.links if link.source == source or (link.source < 0 and link.name not in alone)]
 
+    @staticmethod
+    def _concerns(link: _Link, sources: Sources, plane: _Plane) -> bool:
+        """Whether a degradation is sought in a source: of colour in those that have any, or in one that is named."""
+        return not link.kind.color or link.source >= 0 or bool(sources.colored[plane.source][plane.image])
+
     def _next(
         self, links: Iterator[_Link], sources: Sources, plane: _Plane, memory: Memory, watch: Stopwatch
     ) -> tuple[_Link, Degradation] | None:
         """The next degradation that is found and to be undone; what the user may ask for is noted."""
         name = sources.names[plane.source]
         for link in links:
+            if not self._concerns(link, sources, plane):
+                continue
             told = sources.degraded[plane.source].get(link.name, {})
             key = f"{link.plugin.distribution if link.plugin else ''}:{link.name} {plane.source} {plane.image}"
             with watch.stage("estimate"):
@@ -251,7 +262,9 @@ class Restorer:
     ) -> Restored:
         options = degradation.options.model_dump(mode="json", exclude_defaults=True)
         name, what, by = sources.names[plane.source], degradation.describe(), link.by(degradation, count)
-        return Restored(name, link.name, what, options, count, undone, (plane.source, plane.image), by)
+        return Restored(
+            name, link.name, what, options, count, undone, (plane.source, plane.image), by, degradation.provenance
+        )
 
     def _image(self, sources: Sources, plane: _Plane) -> Tensor:
         """The image of a plane as it stands, (1, 1 or 3, H, W)."""
