@@ -280,7 +280,7 @@ SCENES = {
             "1=stripes:level=6",
             "2=noise:slope=0.012,offset=0.0008",
         ),
-        restore=("1=blur:sigma=1.5",),
+        restore=("1=stripes:level=6", "1=blur:sigma=1.5"),
     ),
     "multi-exposure": Scene(multi_exposure, ("under-exposed", "over-exposed"), "two exposures"),
     "multi-focus": Scene(multi_focus, ("near focus", "far focus"), "two focus settings"),
