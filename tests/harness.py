@@ -27,7 +27,8 @@ def load_image(path: Path) -> Image.Image:
 def noisy_street(size: tuple[int, int], seed: int = 0) -> list[Array]:
     """A street at night, (infrared grey, visible colour), noisy and of one size."""
     text = "1=noise:level=9 + 2=noise:slope=0.012,offset=0.0008"
-    return [degrade(image.astype("float32"), text, i, str(seed)) for i, image in enumerate(night(size, seed))]
+    made = enumerate(zip((1.0, 0.55), night(size, seed), strict=True))
+    return [degrade((x * image).astype("float32"), text, i, str(seed)) for i, (x, image) in made]
 
 
 def run_cli(

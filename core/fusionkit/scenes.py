@@ -163,9 +163,8 @@ def _people(c: Canvas, vis: Image, ir: Image, grain: Image, patches: Image) -> t
 
 
 def night(size: Size = (384, 512), seed: int = 0) -> tuple[Image, Image]:
-    """The street of `infrared_visible` by less light: (infrared grey, visible colour)."""
-    ir, vis = infrared_visible(size, seed)
-    return ir, 0.55 * vis
+    """The street of `infrared_visible`, smaller: what makes it night is done to its pictures."""
+    return infrared_visible(size, seed)
 
 
 def multi_exposure(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
@@ -278,9 +277,10 @@ SCENES = {
             "1=low_resolution:factor=2",
             "1=noise:level=2",
             "1=stripes:level=6",
-            "2=noise:slope=0.012,offset=0.0008",
+            "2=darkness",
+            "2=noise:level=1",
         ),
-        restore=("1=stripes:level=6", "1=blur:sigma=1.5"),
+        restore=("1=stripes:level=6", "1=blur:sigma=1.5", "2=darkness:strength=0.7"),
     ),
     "multi-exposure": Scene(multi_exposure, ("under-exposed", "over-exposed"), "two exposures"),
     "multi-focus": Scene(multi_focus, ("near focus", "far focus"), "two focus settings"),

@@ -38,16 +38,11 @@ def demo(
 
     prior = given["prior"] or f"{DISTRIBUTION}:{METHOD['prior'].default}"
     flow = {"backbone": given["backbone"]} if given["backbone"] else {}
-    methods = {
-        "average": {"prior": f"{DISTRIBUTION}:average", "backbone": f"{DISTRIBUTION}:identity"},
-        short_name(prior): {"prior": prior, **flow},
-    }
-    methods.setdefault("laplacian", {"prior": f"{DISTRIBUTION}:laplacian", **flow})
     for task, scene in SCENES.items():
         sources = made_pictures(task, seed=seed)
         for source in sources:
             write_image(output / task / f"{source.name.replace(' ', '-')}.png", source.pixels, "8")
-        panels, fused = _compared(scene, sources, methods, short_name(prior))
+        panels, fused = _compared(scene, sources, prior, flow)
         write_image(output / task / "fused.png", fused, "8")
         path = output / f"{task}.png"
         write_image(path, contact_sheet(panels, columns=3 if len(panels) < 7 else 4), "8", png_level=6)
@@ -59,37 +54,34 @@ demo.__doc__ = f"""{demo.__doc__}
 {fill(f"The scenes are {'; '.join(scene.shows for scene in SCENES.values())}.", 110)}
 
 Each comparison shows both sources, their average, the chosen prior and the prior `laplacian`. Of degraded sources it
-also shows them as the flow restores them, and the chosen prior without that.
+also shows them restored, and the chosen prior without that.
 """
 
 
 def _compared(
-    scene: Scene, sources: Sequence["Picture"], methods: Mapping[str, dict[str, str]], chosen: str
+    scene: Scene, sources: Sequence["Picture"], prior: str, flow: Mapping[str, str]
 ) -> tuple[list[tuple[str, "Array"]], "Array"]:
-    """Labelled panels of one size, sources first; and the result of the chosen method."""
+    """Labelled panels of one size, sources first; and the result of the chosen prior."""
     from ..comparison import fuse_seen
     from ..method.config import make_config
     from ..method.pipeline import Pipeline
 
-    undone = bool(scene.degraded) and Pipeline(make_config(methods[chosen])).restorer.able
-    restore = ("auto", *scene.restore) if undone else ("auto",)
-    result, fused = fuse_seen(sources, {**methods[chosen], "resize": "reference", "restore": restore})
-    results = {f"{chosen} (this prior)": result}
-    given = fused
-    if undone:  # the others take the restored sources, too
-        plain, given = fuse_seen(sources, {**methods[chosen], "resize": "reference", "restore": "none"})
-        results = {f"{chosen}, nothing restored": plain, f"{chosen} (this prior), restored": result}
-    panels = [(_label(a, b), b.pixels) for a, b in zip(sources, given, strict=True)]
-    panels += [(f"{picture.name}, restored", picture.pixels) for picture in fused if undone]
-    for name, choices in methods.items():
-        if name == chosen:
-            panels += results.items()
-        elif name == "average":
-            panels.append((name, fuse_seen(given, {**choices, "restore": "none"})[0]))
-        else:
-            again = "none" if undone else "auto"
-            label = f"{name}, restored" if undone else name
-            panels.append((label, fuse_seen(fused, {**choices, "restore": again})[0]))
+    method, name, resize = {"prior": prior, **flow}, short_name(prior), {"resize": "reference"}
+    undone = bool(scene.degraded) and Pipeline(make_config(method)).restorer.able
+    baseline = {"prior": f"{DISTRIBUTION}:average", "backbone": f"{DISTRIBUTION}:identity"}
+    average, given = fuse_seen(sources, {**baseline, **resize, "restore": "none"})
+    result, fused = fuse_seen(sources, {**method, **resize, "restore": ("auto", *(scene.restore if undone else ()))})
+    panels = [(_label(source, shown), shown.pixels) for source, shown in zip(sources, given, strict=True)]
+    panels += [(f"{shown.name}, restored", shown.pixels) for shown in fused if undone]
+    if name != "average":
+        panels.append(("average", average))
+    if undone:
+        panels.append((f"{name}, nothing restored", fuse_seen(given, {**method, "restore": "none"})[0]))
+    panels.append((f"{name} (this prior)" + ", restored" * undone, result))
+    if name != "laplacian":
+        other = {"prior": f"{DISTRIBUTION}:laplacian", **flow}
+        again = fuse_seen(fused, {**other, "restore": "none"}) if undone else fuse_seen(sources, {**other, **resize})
+        panels.append(("laplacian" + ", restored" * undone, again[0]))
     return panels, result
 
 
