@@ -100,7 +100,7 @@ def moved(scene: Scene, pixels: float) -> Scene:
 PICTURES: dict[str, tuple[Scene, str]] = {
     "infrared-1": (rendered("infrared-visible", 1), "ivif"),
     "infrared-2": (rendered("infrared-visible", 2), "ivif"),
-    "night": (rendered("noisy-night", 3), "ivif"),
+    "night": (rendered("noisy-night", 0), "ivif"),
     "exposures-coffee": (exposures("coffee", lamp=0.25), "mef"),
     "exposures-astronaut": (exposures("astronaut", lamp=0.75), "mef"),
     "exposures-window": (rendered("multi-exposure", 2), "mef"),
