@@ -24,6 +24,7 @@ from fusionkit.method.pipeline import Pipeline
 from fusionkit.options import conditions, opens
 from fusionkit.registry.kinds import DISTRIBUTION, KINDS, METHOD
 from fusionkit.registry.loading import get_registry
+from harness import noisy_street
 
 PLAIN = {"prior": "average", "backbone": "identity", "look": "faithful", "align": "none"}
 FLOW = {"prior": "em_tv", "backbone": "identity", "look": "faithful", "align": "none"}
@@ -89,7 +90,7 @@ def pairs(key: str) -> list[list[torch.Tensor]]:
         return [[shown.roll((3, 5), (-2, -1)), shown]]
     made = [
         tensors(scene((48, 64), seed=0))
-        for scene in (scenes.infrared_visible, scenes.noisy_night, scenes.multi_exposure, scenes.multi_focus)
+        for scene in (scenes.infrared_visible, noisy_street, scenes.multi_exposure, scenes.multi_focus)
     ]
     return [[made[0][0][..., ::2, ::2], made[0][1]]] if key == "configuration.resize" else made
 

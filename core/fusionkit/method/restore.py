@@ -153,20 +153,21 @@ class Restorer:
         links = [link for link in links if link.asked or not {(link.name, -1), (link.name, link.source)} & named]
         object.__setattr__(self, "links", tuple(sorted(links, key=lambda link: -link.place)))
         for link in links:
-            if link.asked and link.kind.asks_flow and not self._able:
+            if link.asked and link.kind.asks_flow and not self.able:
                 raise OptionError(
                     f"`restore={link.name}`: this backbone restores nothing, or decodes with a loss; use "
                     "`backbone=rf`, or `restore=none`"
                 )
             limit = self.backbone.restores
             given = link.instance or (link.plugin and link.given and link.kind(options_of(link.plugin, link.given)))
-            if given and self._able and 255 * given.deviation > (largest := 255 * limit / (1 - limit) / 2) + 0.5:
+            if given and self.able and 255 * given.deviation > (largest := 255 * limit / (1 - limit) / 2) + 0.5:
                 raise OptionError(
                     f"`restore={link.name}`: this flow knows noise of up to {largest:.0f} levels; give less"
                 )
 
     @property
-    def _able(self) -> bool:
+    def able(self) -> bool:
+        """Whether this backbone and decoder restore anything."""
         one = self.backbone.channels in (None, 1)
         return self.backbone.restores > 0 and one and self.decoder.lossless and self.decoder.factor == 1
 
@@ -210,11 +211,11 @@ class Restorer:
                 following = self._next(links, sources, plane, memory, watch)
                 if following is not None and following[1].ends_clean:
                     noise, current = degradation.deviation, following
-                    plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=self._able))
-                    if self._able:
+                    plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=self.able))
+                    if self.able:
                         yield from self._restored_chroma(sources, plane, link)
                     continue
-            if degradation.asks_flow and not self._able:
+            if degradation.asks_flow and not self.able:
                 plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=False))
             else:
                 x, count = yield from _counted(degradation.undo(y, noise), watch)
