@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..contracts import Backbone, ColorSpace, Decoder, Degradation, Memory, Sources
 from ..errors import FusionkitError, OptionError, PluginError, SizeMismatch
 from ..flow.path import x0_from_velocity
-from ..flow.restoring import Ask, Restoration, side_by_side
+from ..flow.restoring import LEFT, Ask, Restoration, side_by_side
 from ..images.convert import ChangedImages, StoredImages, image_rows
 from ..memory import release_pages
 from ..numerics.choice import all_finite
@@ -219,7 +219,7 @@ class Restorer:
                 plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=False))
             else:
                 x, count = yield from _counted(degradation.undo(y, noise), watch)
-                noise = 0.0 if degradation.ends_clean else noise
+                noise = LEFT if degradation.ends_clean and noise else noise
                 self._take(plane, link, x, y)
                 plane.rows.append(self._row(sources, plane, link, degradation, count, undone=True))
                 if plane.noise and (degradation.deviation or degradation.ends_clean):
@@ -264,7 +264,7 @@ class Restorer:
         options = degradation.options.model_dump(mode="json", exclude_defaults=True)
         name, what, by = sources.names[plane.source], degradation.describe(), link.by(degradation, count)
         return Restored(
-            name, link.name, what, options, count, undone, (plane.source, plane.image), by, degradation.provenance
+            name, link.name, what, options, count, undone, (plane.source, plane.image), by, dict(degradation.provenance)
         )
 
     def _image(self, sources: Sources, plane: _Plane) -> Tensor:
