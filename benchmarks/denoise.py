@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from fusionkit import Pipeline
-from fusionkit.ablation.degrade import degrade, known
 from fusionkit.contracts import Sources
 from fusionkit.flow.path import x0_from_velocity
 from fusionkit.images.convert import to_array, to_tensor
+from fusionkit.method.degrade import degrade, known
 from fusionkit.numerics.luma import luma
 from fusionkit.reading import read_image
 from fusionkit.timing import Stopwatch

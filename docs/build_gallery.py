@@ -12,9 +12,11 @@ from scipy.ndimage import gaussian_filter, shift
 from skimage import data
 from skimage.transform import resize
 
+from fusionkit.comparison import fuse_seen
 from fusionkit.images import Picture, write_image
 from fusionkit.images.picture import Array
 from fusionkit.images.sheet import contact_sheet
+from fusionkit.method.degrade import made_pictures
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.method.presets import choose
 from fusionkit.scenes import SCENES
@@ -84,8 +86,8 @@ def head() -> Scene:
 
 def rendered(name: str, seed: int) -> Scene:
     """One of `fusionkit.scenes`."""
-    make, roles = SCENES[name]
-    return tuple(roles), make(SIZE, seed=seed)
+    first, second = made_pictures(name, SIZE, seed)
+    return (first.name, second.name), (first.pixels, second.pixels)
 
 
 def moved(scene: Scene, pixels: float) -> Scene:
@@ -98,7 +100,7 @@ def moved(scene: Scene, pixels: float) -> Scene:
 PICTURES: dict[str, tuple[Scene, str]] = {
     "infrared-1": (rendered("infrared-visible", 1), "ivif"),
     "infrared-2": (rendered("infrared-visible", 2), "ivif"),
-    "night": (rendered("noisy-night", 4), "ivif"),
+    "night": (rendered("noisy-night", 0), "ivif"),
     "exposures-coffee": (exposures("coffee", lamp=0.25), "mef"),
     "exposures-astronaut": (exposures("astronaut", lamp=0.75), "mef"),
     "exposures-window": (rendered("multi-exposure", 2), "mef"),
@@ -114,17 +116,17 @@ PICTURES: dict[str, tuple[Scene, str]] = {
 HERO = ("night", "exposures-coffee")
 
 
-def panels(scene: Scene, task: str) -> list[tuple[str, Array]]:
-    """Sources, their average and the result, with their names."""
+def panels(scene: Scene, task: str, restore: Sequence[str] = ()) -> list[tuple[str, Array]]:
+    """Sources, their average and the result, with their names. restore: what is undone beside what is found."""
     roles, images = scene
     sources = [
         Picture((255 * i + 0.5).astype(np.uint8), "8", (0.0, 255.0), name=r) for r, i in zip(roles, images, strict=True)
     ]
-    found = [(picture.name, picture.pixels) for picture in sources]
-    average = choose(None, None, {"prior": "average", "backbone": "identity", "align": "none"})
-    for name, config in (("average", average), (f"--task {task}", choose(task, None, {}))):
-        found.append((name, Pipeline(config, device="cpu").fuse_pictures(sources).picture.pixels))
-    return found
+    plain = {"prior": "average", "backbone": "identity", "align": "none", "restore": "none", "resize": "reference"}
+    average, shown = fuse_seen(sources, plain)
+    config = choose(task, None, {"resize": "reference", "restore": ("auto", *restore)})
+    result = Pipeline(config, device="cpu").fuse_pictures(sources).picture.pixels
+    return [*((p.name, p.pixels) for p in shown), ("average", average), (f"--task {task}", result)]
 
 
 def main() -> None:
@@ -132,7 +134,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     rows: dict[str, Sequence[tuple[str, Array]]] = {}
     for name, (scene, task) in PICTURES.items():
-        rows[name] = panels(scene, task)
+        rows[name] = panels(scene, task, SCENES["noisy-night"].restore if name == "night" else ())
         write_image(FOLDER / f"{name}.jpg", contact_sheet(rows[name], columns=4), "8", quality=88)
     hero = [
         (label if label != f"--task {task}" else "fusionkit", image)

@@ -12,6 +12,9 @@ import torch
 from PIL import Image
 
 from fusionkit.contracts import Sources
+from fusionkit.images.picture import Array
+from fusionkit.method.degrade import degrade
+from fusionkit.scenes import night
 
 
 def load_image(path: Path) -> Image.Image:
@@ -19,6 +22,13 @@ def load_image(path: Path) -> Image.Image:
     with Image.open(path) as image:
         image.load()
     return image
+
+
+def noisy_street(size: tuple[int, int], seed: int = 0) -> list[Array]:
+    """A street at night, (infrared grey, visible colour), noisy and of one size."""
+    text = "1=noise:level=9 + 2=noise:slope=0.012,offset=0.0008"
+    made = enumerate(zip((1.0, 0.55), night(size, seed), strict=True))
+    return [degrade((x * image).astype("float32"), text, i, str(seed)) for i, (x, image) in made]
 
 
 def run_cli(

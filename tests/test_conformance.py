@@ -1,5 +1,6 @@
 """Every built-in keeps the public contract of its kind."""
 
+import math
 from importlib.util import find_spec
 
 import pytest
@@ -12,8 +13,17 @@ from fusionkit.registry.loading import get_registry
 
 CONTRACTS = {name: getattr(testing, kind.conformance) for name, kind in KINDS.items()}
 # what a built-in needs to be told for its test
+
+
+def by_day(contract):
+    """The street, as well exposed as `darkness` wants pictures."""
+    street = testing.DegradationContract.clean(contract)
+    return street ** float(math.log(0.46) / street.mean().log())
+
+
 SETTINGS = {("color-space", "gray"): {"exact": False}, ("prior", "released_rffusion"): {"stretches": True}}
-SETTINGS |= {("degradation", "noise"): {"options": {"level": 20.0}}}
+SETTINGS |= {("degradation", "noise"): {"options": {"level": 20.0}}, ("degradation", "blur"): {"cautious": False}}
+SETTINGS |= {("degradation", "darkness"): {"cautious": False, "clean": by_day}}
 SETTINGS |= {("reader", name): {"write": staticmethod(write)} for name, write in EXAMPLES.items()}
 
 

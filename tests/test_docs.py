@@ -11,6 +11,7 @@ from fusionkit.cli.app import app
 from fusionkit.cli.lazy import COMMANDS
 from fusionkit.registry.kinds import KINDS
 from fusionkit.registry.loading import get_registry
+from fusionkit.scenes import SCENES
 from harness import run_cli
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +82,12 @@ def test_the_printed_example_is_the_package():
     assert len(blocks) == 5
     for block in blocks:
         assert any(block.rstrip() in text for text in files), block
+
+
+def test_the_tutorial_names_every_sheet_of_the_demo():
+    text = " ".join((DOCS / "tutorial.md").read_text().split())
+    first = text.partition("`fusionkit-demo/` then holds ")[2].partition(". ")[0]
+    assert re.findall(r"`([\w-]+)\.png`", first) == list(SCENES)
 
 
 def test_the_example_is_what_fusionkit_new_writes(tmp_path):

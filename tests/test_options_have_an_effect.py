@@ -1,25 +1,30 @@
-"""Every option of every plug-in and of the configuration changes a result, or is refused; a few are for speed only.
+"""Every option of every plug-in and of the configuration changes a result, or is refused; a few change no pixel.
 
 Values are made from an option's type and limits, and the other options that it is read with from its conditions, so
 that a new option is covered without a line here. A plug-in that needs another scene or method has it in `METHODS`.
 """
 
 import itertools
+import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+import numpy as np
 import pytest
 import torch
 
 from fusionkit import scenes
 from fusionkit.errors import InputError, OptionError, WeightsError
+from fusionkit.images import write_image
 from fusionkit.method.config import SamplerOptions, configuration
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.options import conditions, opens
 from fusionkit.registry.kinds import DISTRIBUTION, KINDS, METHOD
 from fusionkit.registry.loading import get_registry
+from harness import noisy_street
 
 PLAIN = {"prior": "average", "backbone": "identity", "look": "faithful", "align": "none"}
 FLOW = {"prior": "em_tv", "backbone": "identity", "look": "faithful", "align": "none"}
@@ -33,7 +38,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "backbone rf": FLOW | {"restore": "none", "sampler": {"strength": 0.2}},
     "decoder identity": FLOW | {"sampler": {"strength": 0.2}},
     "decoder vq": FLOW | {"sampler": {"strength": 0.2}},
+    "degradation": PLAIN | {"backbone": "rf"},
 }
+KERNEL = Path(tempfile.mkdtemp(prefix="fusionkit-tests-")) / "kernel.png"
 # values of text and tuples, which no type tells
 VALUES: dict[str, list[Any]] = {
     "stage working_size.size": [(32, 40)],
@@ -41,6 +48,17 @@ VALUES: dict[str, list[Any]] = {
     "configuration.restore": ["none", "noise:level=12"],
     "sampler.guidance_range": [(0.5, 0.6)],
     "prior wavelet.wavelet": ["haar"],
+    "degradation noise.offset": [0.001],
+    "degradation blur.file": [str(KERNEL)],
+    "degradation jpeg.table": [(30,) * 64],
+    "degradation jpeg.offset": [(2, 3)],
+}
+# options that stand beside one, where the conditions of their fields do not tell them
+BESIDE: dict[str, dict[str, Any]] = {
+    "degradation noise.offset": {"slope": 0.01},
+    "degradation noise.correlation": {"level": 12.0},
+    **{f"degradation jpeg.{name}": {"quality": 20} for name in ("steps", "offset")},
+    **{f"degradation stripes.{name}": {"direction": "columns"} for name in ("level", "drift", "steps")},
 }
 # what else an option needs beside its conditions: a method in which it acts
 NEEDS: dict[str, dict[str, Any]] = {
@@ -56,7 +74,10 @@ NEEDS: dict[str, dict[str, Any]] = {
     "configuration.seed": {"sampler": {"strength": 0.2}, "backbone": "rf", "prior": "em_tv"},
     "configuration.reference": {"prior": "em_tv"},
 }
-SPEED_ONLY = {"configuration.tile"}
+# whose method is refused without a value
+BARE = {"configuration.resize", "degradation blur.file"}
+# for speed, or for pictures that are degraded
+NO_PIXEL = {"configuration.tile", "degradation noise.correlation"}
 # fields whose values are plug-ins, walked by themselves
 CHOICES = {*METHOD, "stages", "sampler"}
 
@@ -69,7 +90,7 @@ def pairs(key: str) -> list[list[torch.Tensor]]:
         return [[shown.roll((3, 5), (-2, -1)), shown]]
     made = [
         tensors(scene((48, 64), seed=0))
-        for scene in (scenes.infrared_visible, scenes.noisy_night, scenes.multi_exposure, scenes.multi_focus)
+        for scene in (scenes.infrared_visible, noisy_street, scenes.multi_exposure, scenes.multi_focus)
     ]
     return [[made[0][0][..., ::2, ::2], made[0][1]]] if key == "configuration.resize" else made
 
@@ -88,7 +109,7 @@ def result(key: str, **choices: Any) -> Result:
         fused = [pipeline.fuse_tensors(pair) for pair in pairs(key)]
     except (OptionError, InputError, WeightsError):
         return "refused"
-    return [(255 * image).round() for image in fused] if key in SPEED_ONLY else fused
+    return [(255 * image).round() for image in fused] if key in NO_PIXEL else fused
 
 
 def same(a: Result, b: Result) -> bool:
@@ -162,22 +183,24 @@ ALL = list(options())
 
 @pytest.mark.parametrize(("key", "model", "name", "chosen"), ALL, ids=[key for key, *_ in ALL])
 def test_an_option_changes_the_result_or_is_refused(key, model, name, chosen):
-    info, others = model.model_fields[name], needed(model, name)
+    info, others = model.model_fields[name], {**needed(model, name), **BESIDE.get(key, {})}
 
     def fused(**given: Any) -> Result:
         choices, more = chosen({**others, **given}), NEEDS.get(key, {})
         sampler = {**choices.get("sampler", {}), **more.get("sampler", {})}
         return result(key, **{**choices, **more, "sampler": sampler})
 
+    if key == "degradation blur.file":
+        write_image(KERNEL, np.ones((3, 5, 1), np.float32), "8")
     base = fused()
-    assert base != "refused" or key == "configuration.resize", f"{key}: its method is refused; mend METHODS or NEEDS"
+    assert base != "refused" or key in BARE, f"{key}: its method is refused; mend METHODS or NEEDS"
     results = [base]
     for value in values(info.annotation, info, key):
         results.append(fused(**{name: value}))
         if get_origin(info.annotation) is not Literal and not same(base, results[-1]) and results[-1] != "refused":
             break
     assert len(results) > 1, f"{key}: no other value is known"
-    if key in SPEED_ONLY:
+    if key in NO_PIXEL:
         assert all(same(base, other) for other in results if other != "refused")
         return
     accepted = [other for other in results if other != "refused"]

@@ -19,7 +19,7 @@ KINDS = {
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", sorted(SCENES))
 def test_the_kind_of_a_scene(name, seed):
-    images = [torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in SCENES[name][0]((120, 160), seed=seed)]
+    images = [torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in SCENES[name].make((120, 160), seed=seed)]
     assert recognise([luma(x) for x in images], [bool(colorful(x)) for x in images]) == KINDS[name]
     assert Sources.of(images).scenes == (KINDS[name],)
 

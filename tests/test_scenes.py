@@ -4,19 +4,42 @@ import numpy as np
 import pytest
 from scipy.ndimage import laplace
 
+from fusionkit.method.degrade import made_pictures
 from fusionkit.scenes import SCENES, infrared_visible, multi_exposure, multi_focus
 
 
 @pytest.mark.parametrize("task", SCENES)
 def test_scenes_are_reproducible_and_in_range(task):
-    scene, roles = SCENES[task]
-    images = scene((120, 160), seed=1)
-    assert len(images) == len(roles) == 2
-    for image, again, other in zip(images, scene((120, 160), seed=1), scene((120, 160), seed=2), strict=True):
+    scene = SCENES[task]
+    images = scene.make((120, 160), seed=1)
+    assert len(images) == len(scene.roles) == 2
+    for image, again, other in zip(images, scene.make((120, 160), seed=1), scene.make((120, 160), seed=2), strict=True):
         assert image.shape[:2] == (120, 160)
         assert 0 <= image.min() < image.max() <= 1
         assert np.array_equal(image, again)
         assert not np.array_equal(image, other)
+
+
+@pytest.mark.parametrize("task", SCENES)
+def test_pictures_are_the_scenes_as_their_cameras_take_them(task):
+    scene = SCENES[task]
+    pictures, again = (made_pictures(task, (120, 160), seed=1) for _ in range(2))
+    for picture, same, image, role in zip(pictures, again, scene.make((120, 160), seed=1), scene.roles, strict=True):
+        assert picture.name == role
+        assert np.array_equal(picture.pixels, same.pixels)
+        assert 0 <= picture.pixels.min() < picture.pixels.max() <= 1
+        assert np.array_equal(picture.pixels, image.astype("float32")) != bool(scene.degraded)
+
+
+def test_the_infrared_camera_of_the_night_has_half_the_pixels_and_stripes():
+    ir, vis = (picture.pixels for picture in made_pictures("noisy-night", (120, 160)))
+    assert ir.shape == (60, 80, 1)
+    assert vis.shape == (120, 160, 3)
+    assert vis.mean() < 0.15
+    sky = ir[2:18, 28:60, 0] * 255  # columns differ by their offsets, rows by noise and the sky's light
+    across, along = np.diff(sky.mean(0)).std(), np.diff(sky.mean(1)).std()
+    assert across > 5
+    assert along < 3
 
 
 def test_each_pair_holds_what_its_task_is_about():

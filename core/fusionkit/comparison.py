@@ -2,17 +2,18 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from .contracts import Metric, Sources
+from .contracts import Metric, Sources, Stage
 from .errors import FusionkitError
 from .images.convert import to_array, to_tensor
 from .images.picture import Array, Picture
 from .images.sheet import contact_sheet
+from .method.config import make_config
 from .method.pipeline import Pipeline
 from .method.presets import choose, task_names
 from .registry.kinds import DISTRIBUTION
@@ -23,7 +24,7 @@ from .scoring.evaluation import as_sources, score_images
 from .scoring.metrics import load_metrics
 from .timing import Stopwatch
 
-__all__ = ["Entry", "compare", "scene_of", "sheet_of", "suitable"]
+__all__ = ["Entry", "compare", "fuse_seen", "scene_of", "sheet_of", "suitable"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,24 @@ def _figures(fused: Array, sources: Sources, metrics: dict[str, Metric]) -> dict
     rounded = (to_tensor(fused) * 255).round() / 255
     [(_, values)] = score_images({"": rounded}, sources, metrics, baselines=False)
     return {word: value for word, value in values.items() if not math.isnan(value)}
+
+
+class _Seen(Stage):
+    """Keeps the sources as the prior is given them; innermost, since it is no field's."""
+
+    images: Sequence[Array] = ()
+
+    def before(self, sources: Sources) -> Sources:
+        """Take them up."""
+        self.images = [to_array(image) for image in sources.images]
+        return sources
+
+
+def fuse_seen(pictures: Sequence[Picture], choices: Mapping[str, object]) -> tuple[Array, list[Picture]]:
+    """Fuse; the result, and the sources that were fused: restored, and in one size."""
+    seen = _Seen()
+    fused = Pipeline(make_config({**choices, "stages": (seen,)})).fuse_pictures(pictures).picture
+    return fused.pixels, [replace(p, values=image) for p, image in zip(pictures, seen.images, strict=True)]
 
 
 def sheet_of(pictures: Sequence[Picture], entries: Sequence[Entry], width: int, columns: int) -> Array:

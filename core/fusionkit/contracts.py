@@ -174,7 +174,8 @@ class Degradation(Plugin, ABC):
     def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The options that describe y; None where this degradation is not found with confidence.
 
-        told: options that the source's file or a stage states, under the degradation's name; empty where none does.
+        y: the luma (1, 1, H, W) in [0, 1], also of a degradation that has `color`. told: options that the source's file
+        or a stage states, under the degradation's name; empty where none does.
         """
         return None
 

@@ -1,16 +1,18 @@
 """Procedural scenes: registered pairs rendered by code, for the demo and for tests.
 
-Each takes a size (height, width) and a seed and returns float arrays in [0, 1], (H, W, 3) or (H, W, 1), textured,
-blurred by optics and noisy as a camera's.
+Each function takes a size (height, width) and a seed and returns float arrays in [0, 1], (H, W, 3) or (H, W, 1),
+textured, blurred by optics and noisy as a good camera's. `SCENES` says what poor cameras do to them, which
+`fusionkit.method.degrade.made_pictures` then does.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-__all__ = ["SCENES", "infrared_visible", "multi_exposure", "multi_focus"]
+__all__ = ["SCENES", "Scene", "infrared_visible", "multi_exposure", "multi_focus", "night"]
 
 Image = NDArray[Any]
 Size = tuple[int, int]
@@ -160,17 +162,9 @@ def _people(c: Canvas, vis: Image, ir: Image, grain: Image, patches: Image) -> t
     return vis, ir
 
 
-def noisy_night(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
-    """The street of `infrared_visible` at night, at high gain: (infrared grey, visible colour).
-
-    The variance of the visible image's noise grows with light, 0.012 x + 0.0008; the infrared one has noise of 9
-    levels.
-    """
-    rng = np.random.default_rng(seed + 3)
-    ir, vis = infrared_visible(size, seed)
-    dim = 0.55 * vis
-    noisy = dim + np.sqrt(0.012 * dim + 0.0008) * rng.standard_normal(vis.shape)
-    return np.clip(ir + 9 / 255 * rng.standard_normal(ir.shape), 0, 1), np.clip(noisy, 0, 1)
+def night(size: Size = (384, 512), seed: int = 0) -> tuple[Image, Image]:
+    """The street of `infrared_visible`, smaller: what makes it night is done to its pictures."""
+    return infrared_visible(size, seed)
 
 
 def multi_exposure(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
@@ -258,10 +252,36 @@ def multi_focus(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
     return shoot(0.0, 4.0), shoot(4.5, 0.0)
 
 
-# task: scene, names of its two sources
+class Scene(NamedTuple):
+    """A row of `SCENES`. make: (size, seed) -> the pair of good cameras. roles: names of its sources. shows: for help.
+
+    degraded: what poor cameras do to it, from the lens to the file, as an ablation's `degrade` takes it. restore: what
+    undoes that, beside what is found in the pictures.
+    """
+
+    make: Callable[..., tuple[Image, Image]]
+    roles: tuple[str, str]
+    shows: str
+    degraded: tuple[str, ...] = ()
+    restore: tuple[str, ...] = ()
+
+
 SCENES = {
-    "infrared-visible": (infrared_visible, ("infrared", "visible")),
-    "noisy-night": (noisy_night, ("infrared", "visible")),
-    "multi-exposure": (multi_exposure, ("under-exposed", "over-exposed")),
-    "multi-focus": (multi_focus, ("near focus", "far focus")),
+    "infrared-visible": Scene(infrared_visible, ("infrared", "visible"), "infrared and visible at dusk"),
+    "noisy-night": Scene(
+        night,
+        ("infrared", "visible"),
+        "infrared and visible at night, by poor cameras",
+        degraded=(
+            "1=blur:sigma=1.5",
+            "1=low_resolution:factor=2",
+            "1=noise:level=2",
+            "1=stripes:level=6",
+            "2=darkness",
+            "2=noise:level=1",
+        ),
+        restore=("1=stripes:level=6", "1=blur:sigma=1.5", "2=darkness:strength=0.7"),
+    ),
+    "multi-exposure": Scene(multi_exposure, ("under-exposed", "over-exposed"), "two exposures"),
+    "multi-focus": Scene(multi_focus, ("near focus", "far focus"), "two focus settings"),
 }

@@ -62,14 +62,37 @@ LOWER = {"MSE", "Nabf", "Qcv"}  # is better
 LOWER |= {f"audit.{name}" for name in ("outside", "halo", "noise", "drift", "crushed", "hue", "rims")}
 SHORT = {"VIF", "Qabf", "SSIM", "MI", "EN"}
 
-# degradations: name (of the module, too), place, automatic, evaluations, summary
+# degradations: name, target, place, automatic, evaluations, summary
 DEGRADATIONS = (
-    ("blur", 10, False, 5, "blur of a lens or of movement: Gaussian, motion, out of focus, or a kernel from a file"),
-    ("low_resolution", 30, True, 5, "a source of fewer pixels than the result, which `resize` would only stretch"),
-    ("noise", 40, True, 1, "white noise, noise that grows with light, noise along rows"),
-    ("stripes", 50, True, 6, "stripes of columns and rows, constant or drifting; the fixed pattern of a camera"),
-    ("jpeg", 60, True, 4, "blocks and ringing of JPEG files, up to quality 60 if not asked"),
+    (
+        "blur",
+        "blur:Blur",
+        10,
+        False,
+        5,
+        "blur of a lens or of movement: Gaussian, motion, out of focus, a kernel's",
+    ),
+    ("darkness", "learned:Darkness", 20, False, 3, "too little light, by a network, with the noise that then appears"),
+    (
+        "low_resolution",
+        "low_resolution:LowResolution",
+        30,
+        True,
+        5,
+        "fewer pixels than `resize` stretches a source to",
+    ),
+    ("noise", "noise:Noise", 40, True, 1, "white noise, noise that grows with light, noise along rows"),
+    (
+        "stripes",
+        "stripes:Stripes",
+        50,
+        True,
+        6,
+        "columns and rows, constant or drifting; a camera's fixed pattern",
+    ),
+    ("jpeg", "jpeg:Jpeg", 60, True, 4, "blocks and ringing of JPEG files, up to quality 60 if not asked"),
 )
+TRAINERS = {"darkness": "DarknessTrainer"}  # of the learned ones
 
 # colour spaces: name, target, summary
 COLOR_SPACES = (
@@ -123,11 +146,14 @@ def fusionkit_decoders() -> Iterator[DecoderRecord]:
 @hookimpl
 def fusionkit_degradations() -> Iterator[DegradationRecord]:
     """The built-in degradations."""
-    for name, place, automatic, evaluations, summary in DEGRADATIONS:
+    for name, target, place, automatic, evaluations, summary in DEGRADATIONS:
+        trainer = TRAINERS.get(name)
         yield DegradationRecord(
             name=name,
             summary=summary,
-            target=f"fusionkit_plugins.degradations.{name}:{name.title().replace('_', '')}",
+            target=f"fusionkit_plugins.degradations.{target}",
+            trainer=trainer and f"fusionkit_plugins.degradations.learned_training:{trainer}",
+            learned=bool(trainer),
             place=place,
             automatic=automatic,
             evaluations=evaluations,

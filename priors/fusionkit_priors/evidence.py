@@ -1,9 +1,9 @@
 """Which source explains what: the E-step of `em_tv`, a strategy for each kind of scene.
 
 Each goes by the oldest sound idea of its field. *Heat*: an object hotter than everything around it must be seen, and
-where the visible image is dark the infrared one shows what there is; everything else looks as the reference does.
-*Contrast*: the larger local energy, and on coarse scales the larger global contrast (Burt & Kolczynski, 1993; Zhai &
-Shah, 2006). *Exposure* and *focus*: the source that a network takes to be well exposed, or in focus.
+the infrared image shows the structure that it has and the visible one lacks; everything else looks as the reference
+does. *Contrast*: the larger local energy, and on coarse scales the larger global contrast (Burt & Kolczynski, 1993;
+Zhai & Shah, 2006). *Exposure* and *focus*: the source that a network takes to be well exposed, or in focus.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts import Sources
-from fusionkit.numerics.choice import order_statistics
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 from fusionkit.numerics.strips import strips
@@ -23,14 +22,14 @@ from fusionkit.numerics.window import box_mean
 
 from .decision import Decision, mixed
 from .laplacian import Laplacian, LaplacianOptions, default_levels
+from .worth import FLATTEST, TIMES, Worth, quantiles
 
 __all__ = ["STRATEGIES", "Evidence", "Target", "darkness", "explained_gradient", "grain_floor"]
 
 # set by the audit, by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 LEAST = 0.9  # share of the reference's edge weight removed at full heat: its texture shows where heat is clipped
 DARK, DARK_RADIUS = 0.25, 5  # luma below which the reference begins to count as dark, and radius of its window
-FLOOR_SHARE, FLOOR_TIMES = 0.15, 3.0  # quantile of gradient energies, and factor, below which they count as grain
-FLOOR_STEP = 3  # pixels between samples for that quantile
+FLOOR_STEP = 3  # pixels between samples of the gradients that tell what is grain
 JOINED = 32  # samples along the shorter side, at least, of the coarsest band in which sources in focus are joined
 OWN = 1.5  # factor of the energy of the current image's gradients
 OPPOSED = 6.0  # an edge explains nothing where it runs against another of a sixth of its strength, or more
@@ -53,7 +52,7 @@ class Target(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What strategies go by: how far dark places follow other sources, networks by name, averages of a video."""
+    """What strategies go by: how far what a source alone shows is followed, networks by name, averages of a video."""
 
     lit: float
     decisions: Mapping[str, Decision]
@@ -77,20 +76,43 @@ def _by_focus(_: Tensor, sources: Sources, evidence: Evidence) -> Target:
 
 
 def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
-    """T = x̂₀ + Σ w (max(S, T) - T), w = 1 - (1 - heat)(1 - lit · darkness), over all sources but the reference."""
-    salient = [ThermalSaliency.of(y, partial(evidence.steady, f"heat {i}")) for i, y in enumerate(sources.other_luma)]
-    brightness, follow = torch.empty_like(x0), torch.ones_like(x0)
-    for part in strips(x0.shape[-2], x0.shape[-1], DARK_RADIUS):
-        t, keeps = x0[..., part.place, :], follow[..., part.place, :]
+    """T = x̂₀ + Σ heat (S - T)₊ + (1 - heat) lit · darkness · worth · (S - max(T, (1 - trust) veil))₊.
+
+    The sum is over all sources but the reference. trust: whether S as a whole shows more than noise. worth: structure
+    of S over all contrast of S and the structure of the reference; at least the trust (`Worth`). So a good S is shown
+    wherever the reference is dark; one of noise only where it has structure, and then what it has above its veil.
+    """
+    every = [Worth.of(y, sources.noise[i], partial(_named, evidence.steady, i)) for i, y in enumerate(sources.luma)]
+    seen, (height, width) = every[sources.reference], x0.shape[-2:]
+    others = [i for i in range(len(every)) if i != sources.reference] or [0]
+    worth = [every[i].beside(seen) for i in others]
+    heat = [_heat(sources.luma[i], every[i], partial(evidence.steady, f"heat {i}")) for i in others]
+    brightness = torch.empty_like(x0)
+    follows = [
+        torch.ones_like(y) if i == sources.reference else torch.empty_like(y) for i, y in enumerate(sources.luma)
+    ]
+    for part in strips(height, width, DARK_RADIUS):
+        place, t, keeps = part.place, x0[..., part.place, :], follows[sources.reference][..., part.place, :]
         dark = evidence.lit * darkness(sources.reference_luma[..., part.rows, :])[..., part.inner, :]
-        for y, found in zip(sources.other_luma, salient, strict=True):
-            rows = y[..., part.place, :]
-            hot = found.evidence(rows, part.place)
-            t = t + (1 - (1 - hot) * (1 - dark)) * (rows - t).clamp_min(0)
-            keeps.mul_(1 - LEAST * hot)
-        brightness[..., part.place, :] = t
-    always = torch.ones_like(x0[..., :1, :1])
-    return Target(brightness, tuple(follow if i == sources.reference else always for i in range(len(sources))))
+        for i, share, found in zip(others, worth, heat, strict=True):
+            own, y = every[i], sources.luma[i][..., place, :]
+            hot, shown = found.evidence(y, place), own.rows(share, place, width)
+            lift = (y - torch.maximum(t, (1 - own.trust) * own.veil)).clamp_min_(0).mul_(dark).mul_(shown)
+            t = t + lift.lerp_((y - t).clamp_min_(0), hot)
+            follows[i][..., place, :] = shown
+            keeps.mul_(hot.mul_(-LEAST).add_(1))
+        brightness[..., place, :] = t
+    return Target(brightness, tuple(follows))
+
+
+def _heat(y: Tensor, worth: Worth, steady: Callable[[Tensor], Tensor]) -> ThermalSaliency:
+    """Hot objects of a source; in one that shows little but noise, those that are hotter than the noise."""
+    return ThermalSaliency.of(y, steady, (1 - worth.trust) * worth.noise)
+
+
+def _named(steady: Callable[[str, Tensor], Tensor], index: int, name: str, value: Tensor) -> Tensor:
+    """The average over frames of a value of one source."""
+    return steady(f"{name} {index}", value)
 
 
 def _joined(weights: Sequence[Tensor], lumas: Sequence[Tensor]) -> Tensor:
@@ -143,9 +165,7 @@ def grain_floor(y: Tensor) -> Tensor:
     for part in strips(y.shape[-2], y.shape[-1], 2, step=FLOOR_STEP):
         energy = _energy(*gradient(y[..., part.rows, :]))[..., part.inner, :]
         few.append(energy[..., ::FLOOR_STEP, ::FLOOR_STEP].flatten(1))
-    energies = torch.cat(few, dim=1)
-    floor = order_statistics(energies, [max(0, int(FLOOR_SHARE * energies.shape[1]) - 1)])
-    return FLOOR_TIMES * floor.view(-1, 1, 1, 1)
+    return TIMES * quantiles(torch.cat(few, dim=1), FLATTEST)[0]
 
 
 def _energy(gx: Tensor, gy: Tensor) -> Tensor:

@@ -5,9 +5,10 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
+from fusionkit.images.sheet import GAP, LINE
+from fusionkit.scenes import SCENES
 from harness import load_image, run_cli
 
 FAST = ("--prior", "laplacian", "--backbone", "identity")
@@ -191,15 +192,31 @@ def test_a_preset_is_a_toml_file_and_options_override_it(pair_files, tmp_path):
     assert "not valid TOML" in wrong("run", "--preset", preset, *pair_files, "-o", tmp_path / "x.png")
 
 
-def test_demo_writes_one_comparison_a_task(tmp_path):
+def test_demo_writes_one_comparison_a_scene(tmp_path):
     out = tmp_path / "demo"
     result = run_cli("demo", "-o", out)
     assert result.returncode == 0, result.stderr
-    for task in ("infrared-visible", "multi-exposure", "multi-focus"):
-        sheet = np.asarray(load_image(out / f"{task}.png"))
-        assert sheet.shape[1] > 3 * 640
-        assert (out / task / "fused.png").exists()
+    assert result.stdout.split() == [str(out / f"{task}.png") for task in SCENES]
+    for task, scene in SCENES.items():
+        sheet, fused = load_image(out / f"{task}.png"), load_image(out / task / "fused.png")
+        assert sheet.width == (4 if scene.degraded else 3) * (fused.width + GAP) + GAP
+        assert sheet.height == 2 * (fused.height + LINE + 2 * GAP) + GAP
+    night = out / "noisy-night"
+    assert load_image(night / "infrared.png").width * 2 == load_image(night / "fused.png").width
     assert "--force" in wrong("demo", "-o", out)
+
+
+def test_demo_restores_nothing_by_a_backbone_that_cannot(tmp_path):
+    result = run_cli("demo", "-o", tmp_path / "demo", "--backbone", "identity", "--prior", "laplacian")
+    assert result.returncode == 0, result.stderr
+    sheet, fused = (load_image(tmp_path / "demo" / name) for name in ("noisy-night.png", "noisy-night/fused.png"))
+    assert sheet.width == 3 * (fused.width + GAP) + GAP
+
+
+def test_the_help_of_demo_tells_every_scene():
+    said = " ".join(run_cli("demo", "--help").stdout.replace("│", " ").split())
+    for scene in SCENES.values():
+        assert scene.shows in said
 
 
 def test_unknown_commands_and_plugins():

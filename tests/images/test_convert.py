@@ -11,10 +11,11 @@ from fusionkit.method import pipeline as module
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics import strips
 from fusionkit.scenes import SCENES
+from harness import noisy_street
 
 
 def pictures(scene="infrared-visible", size=(200, 160)):
-    images = SCENES[scene][0](size)
+    images = noisy_street(size) if scene == "noisy-night" else SCENES[scene].make(size)
     return [Picture((255 * x + 0.5).astype(np.uint8), "8", (0.0, 255.0), name=str(i)) for i, x in enumerate(images)]
 
 

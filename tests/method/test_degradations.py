@@ -380,16 +380,18 @@ def test_images_of_a_batch_that_would_get_different_sizes_are_refused(fakes, ram
         restore(Sources.of([batch]), "bright")
 
 
-def test_what_is_not_automatic_is_advised(more, ramp):
-    grey = ramp.expand(1, 3, -1, -1)
-    sources = Sources.of([grey], names=("vis.png",))
-    restored, rows = restore(sources, "auto")
-    assert rows == []
-    assert restored.images[0] is grey
-    assert "vis.png has a tint of 0.25; `restore=advice` undoes it" in sources.report.notes
+def test_what_is_not_automatic_is_advised_of_colour_in_sources_that_have_any(more, ramp):
+    coloured, grey = torch.cat([ramp, 0.9 * ramp, 0.5 * ramp], 1), ramp.expand(1, 3, -1, -1)
+    sources = Sources.of([coloured, grey], names=("vis.png", "ir.png"))
+    _, rows = restore(sources, "auto")
+    assert "advice" not in [row.degradation for row in rows]
+    told = [note for note in sources.report.notes if "tint" in note]
+    assert told == ["vis.png has a tint of 0.25; `restore=advice` undoes it"]
     restored, rows = restore(sources, "advice")
     assert named(rows) == [("vis.png", "advice")]
-    assert float(restored.images[0][:, 2].mean()) > float(grey[:, 2].mean()) + 0.05
+    assert float(restored.images[0][:, 2].mean()) > float(coloured[:, 2].mean()) + 0.03
+    _, rows = restore(sources, "2=advice")
+    assert named(rows) == [("ir.png", "advice")]
 
 
 def test_a_package_that_does_not_load_leaves_the_others_at_work(more, ramp):

@@ -76,7 +76,7 @@ def test_small_and_flat_images_are_harmless(size):
 
 @pytest.mark.parametrize("scene", sorted(SCENES))
 def test_procedural_scenes_have_little(scene):
-    for image in SCENES[scene][0]((240, 320), seed=0) if scene != "noisy-night" else ():
+    for image in SCENES[scene].make((240, 320), seed=0):
         luma = torch.from_numpy(image.astype(np.float32).mean(2))[None, None]
         assert estimate_noise(luma)[0].level < 4 / 255
 

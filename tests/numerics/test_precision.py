@@ -3,7 +3,7 @@
 import torch
 
 from fusionkit.method.pipeline import Pipeline
-from fusionkit.scenes import noisy_night
+from harness import noisy_street
 
 
 def tensors(images):
@@ -12,7 +12,7 @@ def tensors(images):
 
 class TestPrecision:
     def test_cleaning_in_bfloat16_moves_no_pixel_by_more_than_three_levels(self):
-        pair = tensors(noisy_night((120, 160)))
+        pair = tensors(noisy_street((120, 160)))
         whole, half = (
             Pipeline(device="cpu", look="faithful", sampler={"precision": p}).fuse_tensors(pair)
             for p in ("float32", "bfloat16")
@@ -22,7 +22,7 @@ class TestPrecision:
         assert 0 < float(difference.mean()) < 0.2
 
     def test_auto_samples_in_float32(self):
-        pair = tensors(noisy_night((64, 96)))
+        pair = tensors(noisy_street((64, 96)))
         auto, whole = (
             Pipeline(device="cpu", restore="none", sampler={"strength": 0.1, "precision": p}).fuse_tensors(pair)
             for p in ("auto", "float32")

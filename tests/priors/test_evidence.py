@@ -1,9 +1,12 @@
 """The prior em_tv by evidence: pictures whose right answer is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fusionkit.contracts import Sources
+from fusionkit.numerics.window import gaussian_blur
 from fusionkit.scenes import infrared_visible, multi_exposure, multi_focus
 from fusionkit_priors.em_tv import EMTV, EMTVOptions
 from fusionkit_priors.evidence import darkness
@@ -51,6 +54,85 @@ def test_structure_that_only_the_infrared_has_is_seen_in_the_dark():
     assert float(darkness(visible).mean()) > 0.8
 
 
+def half_dark(size=(192, 256)):
+    """A visible image with texture on the left and darkness on the right, where a mask is 1."""
+    wave = 0.5 + 0.15 * torch.sin(torch.arange(size[1]) / 3).view(1, 1, 1, -1).expand(1, 1, *size)
+    dark = (torch.arange(size[1]) >= size[1] // 2).view(1, 1, 1, -1).expand(1, 1, *size)
+    return torch.where(dark, torch.tensor(0.03), wave), dark
+
+
+@pytest.mark.parametrize("restored", [True, False], ids=["noise known", "noise not known"])
+def test_an_infrared_image_of_noise_says_nothing_in_the_dark(restored, generator):
+    visible, dark = half_dark()
+    noise = 0.03 * torch.randn(visible.shape, generator=generator)
+    stripes = 0.02 * torch.randn(1, 1, 1, visible.shape[-1], generator=generator)
+    infrared = (0.3 + noise + stripes).clamp(0, 1)
+    sources = make_sources(infrared, visible)
+    if restored:
+        sources = replace(sources, noise=(torch.full((1, 1, 1, 1), 0.03), torch.zeros(1, 1, 1, 1)))
+    fused = correct(make(EMTV, evidence="heat"), visible, sources)
+    off = (fused - visible)[dark]
+    assert float(off.std()) < 0.006  # 1.5 of 9 levels
+    assert float(off.abs().mean()) < 0.006
+
+
+def test_a_flat_veil_in_the_infrared_image_does_not_brighten_the_dark():
+    visible, dark = half_dark()
+    infrared = torch.full_like(visible, 0.45)
+    infrared[..., 60:100, 150:200] += 0.3 * disc((40, 50), (20, 25), 10)
+    fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
+    far = dark.clone()
+    far[..., 30:130, 120:230] = False
+    torch.testing.assert_close(fused[far], visible[far], atol=0.01, rtol=0)
+
+
+def blocks(generator, size=(192, 256)):
+    """Soft blocks of random brightness."""
+    few = torch.rand(1, 1, 16, 22, generator=generator).repeat_interleave(12, -1).repeat_interleave(12, -2)
+    return gaussian_blur(few[..., : size[0], : size[1]], 1.0)
+
+
+def test_a_good_infrared_image_lifts_the_dark_as_bright_as_it_is(generator):
+    """Its flat parts too, where it has no structure of its own."""
+    infrared, visible = 0.15 + 0.3 * blocks(generator), torch.full((1, 1, 192, 256), 0.03)
+    infrared[..., 56:136, 78:178] = 0.25
+    infrared += 0.004 * torch.randn(infrared.shape, generator=generator)
+    fused = correct(make(EMTV, evidence="heat", lit=0.6), visible, make_sources(infrared, visible))
+    wanted = visible + 0.6 * darkness(visible) * (infrared - visible)
+    flat = (..., slice(80, 112), slice(108, 148))
+    assert float(fused[flat].mean()) == pytest.approx(float(wanted[flat].mean()), abs=0.03)
+    assert float(torch.stack([fused.flatten(), wanted.flatten()]).corrcoef()[0, 1]) > 0.95
+
+
+def test_structure_of_a_poor_infrared_image_appears_in_the_dark(generator):
+    """Of one that is noise over more than two thirds."""
+    structured = (torch.arange(256) >= 190).float().view(1, 1, 1, 256)
+    clean, visible = 0.3 + 0.5 * structured * (blocks(generator) - 0.3), torch.full((1, 1, 192, 256), 0.01)
+    infrared = clean + 0.02 * torch.randn(clean.shape, generator=generator)
+    fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
+
+    def detail(y, columns):
+        return (y - gaussian_blur(y, 12.0))[..., columns].flatten()
+
+    there, elsewhere = slice(205, None), slice(150)
+    wanted, found = detail(clean.clamp_min(0.3), there), detail(fused, there)
+    assert float((found @ wanted) / (wanted @ wanted)) > 0.35
+    assert float(torch.stack([wanted, found]).corrcoef()[0, 1]) > 0.75
+    assert float(detail(fused, elsewhere).std()) < 0.004
+
+
+def test_markings_of_a_road_stay_where_the_infrared_image_is_flat(generator):
+    marks = (torch.arange(256) // 16 % 4 == 0).float().view(1, 1, 1, 256).expand(1, 1, 192, 256)
+    visible = 0.06 + 0.15 * marks
+    infrared = 0.4 + 0.01 * torch.randn(visible.shape, generator=generator)
+    infrared[..., 20:60, 20:40] = 0.95  # a man
+    fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
+    road = (slice(None), slice(None), slice(90, None))
+    kept = fused[road][marks[road] > 0].mean() - fused[road][marks[road] == 0].mean()
+    assert float(kept) > 0.95 * 0.15
+    assert float((fused - visible)[road].abs().mean()) < 0.01
+
+
 @pytest.mark.parametrize("evidence", ["heat", "exposure", "focus", "contrast"])
 def test_no_pixel_leaves_the_range_of_the_sources(evidence, generator):
     sources = random_sources(generator, size=(64, 80), count=3)
@@ -81,8 +163,6 @@ def test_images_of_a_batch_are_of_a_kind_each():
 
 
 def test_the_sharper_source_is_copied(photo):
-    from fusionkit.numerics.window import gaussian_blur
-
     blurred = gaussian_blur(photo, 2.5)
     left = (torch.arange(128) < 64).view(1, 1, 1, 128)
     near, far = torch.where(left, photo, blurred), torch.where(left, blurred, photo)

@@ -14,12 +14,12 @@ from ..contracts import Options
 from ..errors import FusionkitError, OptionError
 from ..method.choice import Choice, Restoring, merge_choices
 from ..method.config import PipelineConfig, SamplerOptions, placed, sampling_of
+from ..method.degrade import NONE, known
 from ..method.parts import build
 from ..method.presets import choose
 from ..options import effective, validate_options
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.loading import get_registry
-from .degrade import NONE, known
 
 __all__ = ["Cell", "Grid", "cleanly", "load_grid"]
 

@@ -14,12 +14,12 @@ from PIL import Image
 
 from ..images.convert import to_tensor
 from ..images.picture import Array, from_unit
+from ..method.degrade import degrade
 from ..reading import read_image
 from ..scoring.maps import has_maps, overlay
 from ..scoring.statistics import nullable
 from ..storage.atomic import atomic_write
 from .attribution import removals
-from .degrade import degrade
 from .study import Case, Study
 
 __all__ = ["write_reports"]

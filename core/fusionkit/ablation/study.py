@@ -16,6 +16,7 @@ from ..errors import FusionkitError, InputError, NoEffect, OptionError, SizeMism
 from ..images import Picture, write_image
 from ..images.convert import to_tensor
 from ..images.picture import Range
+from ..method.degrade import NONE, degrade, made_pictures
 from ..method.pipeline import Pipeline
 from ..method.result import FusedPicture
 from ..reading import read_image
@@ -31,7 +32,6 @@ from ..storage.manifest import Manifest, digest, sha256
 from ..storage.outcome import Outcome, attempt
 from ..timing import Stopwatch
 from .clean import clean_metrics
-from .degrade import NONE, degrade
 from .grid import Cell, Grid, cleanly
 
 __all__ = ["Case", "CellState", "Study", "load_pairs", "load_scenes"]
@@ -119,14 +119,8 @@ def load_scenes(name: str, count: int, size: tuple[int, int]) -> list[Case]:
         raise OptionError(f"data.scenes {name!r}: unknown; known: {', '.join(SCENES)}")
     made = f"fusionkit {version(DISTRIBUTION)} {name} {size[0]}x{size[1]}"
     return [
-        Case(f"{name}-{seed}", (f"{made} {seed}",), partial(_make_scene, name, size, seed)) for seed in range(count)
+        Case(f"{name}-{seed}", (f"{made} {seed}",), partial(made_pictures, name, size, seed)) for seed in range(count)
     ]
-
-
-def _make_scene(name: str, size: tuple[int, int], seed: int) -> list[Picture]:
-    scene, roles = SCENES[name]
-    images = (image.astype("float32") for image in scene(size, seed=seed))
-    return [Picture(image, "8", (0.0, 255.0), name=role) for role, image in zip(roles, images, strict=True)]
 
 
 class Study:

@@ -1,14 +1,20 @@
 """`fusionkit demo`: fuse generated scenes, without any file of your own."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import OutputError
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.loading import short_name
+from ..scenes import SCENES, Scene
 from .fields import part_options, with_options
+
+if TYPE_CHECKING:
+    from ..images.picture import Array, Picture
 
 __all__ = ["demo"]
 
@@ -20,41 +26,65 @@ def demo(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier demo.")] = False,
     **given: Any,
 ) -> None:
-    """Make a pair for each of four tasks, fuse them, and write one comparison picture per task.
-
-    The scenes are made by code: infrared and visible by day and, with noise, at night; two exposures; two
-    focus settings. Each comparison shows both sources, their average, the chosen prior and the prior `laplacian`.
-    """
+    """Make pairs of images by code, fuse them, and write one comparison picture per pair."""
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file; -o FOLDER writes elsewhere")
     if output.exists() and any(output.iterdir()) and not force:
         raise OutputError(f"{output}: exists already; --force overwrites it, -o FOLDER writes elsewhere")
 
-    from ..images import Picture, write_image
+    from ..images import write_image
     from ..images.sheet import contact_sheet
-    from ..method.config import make_config
-    from ..method.pipeline import Pipeline
-    from ..scenes import SCENES
+    from ..method.degrade import made_pictures
 
     prior = given["prior"] or f"{DISTRIBUTION}:{METHOD['prior'].default}"
     flow = {"backbone": given["backbone"]} if given["backbone"] else {}
-    methods = {
-        "average": {"prior": f"{DISTRIBUTION}:average", "backbone": f"{DISTRIBUTION}:identity"},
-        short_name(prior): {"prior": prior, **flow},
-    }
-    methods.setdefault("laplacian", {"prior": f"{DISTRIBUTION}:laplacian", **flow})
-    pipelines = {name: Pipeline(make_config(choices)) for name, choices in methods.items()}
-    for task, (scene, roles) in SCENES.items():
-        images = [image.astype("float32") for image in scene(seed=seed)]
-        panels = list(zip(roles, images, strict=True))
-        sources = [Picture(image, "8", (0.0, 255.0), name=role) for role, image in panels]
-        for role, image in panels:
-            write_image(output / task / f"{role.replace(' ', '-')}.png", image, "8")
-        for name, pipeline in pipelines.items():
-            fused = pipeline.fuse_pictures(sources).picture.pixels
-            panels.append((f"{name} (this prior)" if name == short_name(prior) else name, fused))
-            if name == short_name(prior):
-                write_image(output / task / "fused.png", fused, "8")
+    for task, scene in SCENES.items():
+        sources = made_pictures(task, seed=seed)
+        for source in sources:
+            write_image(output / task / f"{source.name.replace(' ', '-')}.png", source.pixels, "8")
+        panels, fused = _compared(scene, sources, prior, flow)
+        write_image(output / task / "fused.png", fused, "8")
         path = output / f"{task}.png"
-        write_image(path, contact_sheet(panels, columns=3), "8", png_level=6)
+        write_image(path, contact_sheet(panels, columns=3 if len(panels) < 7 else 4), "8", png_level=6)
         typer.echo(str(path))
+
+
+demo.__doc__ = f"""{demo.__doc__}
+
+{fill(f"The scenes are {'; '.join(scene.shows for scene in SCENES.values())}.", 110)}
+
+Each comparison shows both sources, their average, the chosen prior and the prior `laplacian`. Of degraded sources it
+also shows them restored, and the chosen prior without that.
+"""
+
+
+def _compared(
+    scene: Scene, sources: Sequence["Picture"], prior: str, flow: Mapping[str, str]
+) -> tuple[list[tuple[str, "Array"]], "Array"]:
+    """Labelled panels of one size, sources first; and the result of the chosen prior."""
+    from ..comparison import fuse_seen
+    from ..method.config import make_config
+    from ..method.pipeline import Pipeline
+
+    method, name, resize = {"prior": prior, **flow}, short_name(prior), {"resize": "reference"}
+    undone = bool(scene.degraded) and Pipeline(make_config(method)).restorer.able
+    baseline = {"prior": f"{DISTRIBUTION}:average", "backbone": f"{DISTRIBUTION}:identity"}
+    average, given = fuse_seen(sources, {**baseline, **resize, "restore": "none"})
+    result, fused = fuse_seen(sources, {**method, **resize, "restore": ("auto", *(scene.restore if undone else ()))})
+    panels = [(_label(source, shown), shown.pixels) for source, shown in zip(sources, given, strict=True)]
+    panels += [(f"{shown.name}, restored", shown.pixels) for shown in fused if undone]
+    if name != "average":
+        panels.append(("average", average))
+    if undone:
+        panels.append((f"{name}, nothing restored", fuse_seen(given, {**method, "restore": "none"})[0]))
+    panels.append((f"{name} (this prior)" + ", restored" * undone, result))
+    if name != "laplacian":
+        other = {"prior": f"{DISTRIBUTION}:laplacian", **flow}
+        again = fuse_seen(fused, {**other, "restore": "none"}) if undone else fuse_seen(sources, {**other, **resize})
+        panels.append(("laplacian" + ", restored" * undone, again[0]))
+    return panels, result
+
+
+def _label(source: "Picture", shown: "Picture") -> str:
+    """Name of a source, and its own size where it is shown in another."""
+    return source.name if source.size == shown.size else f"{source.name}, {source.size[0]}x{source.size[1]} enlarged"

@@ -13,7 +13,7 @@ __all__ = ["COMMANDS", "Commands"]
 COMMANDS = {
     "run": "Fuse images, or folders of them.",
     "compare": "Fuse one set of images by every suitable prior and task, side by side on one sheet.",
-    "demo": "Make a pair for each of four tasks, fuse them, and write one comparison picture per task.",
+    "demo": "Make pairs of images by code, fuse them, and write one comparison picture per pair.",
     "serve": "Open a page in the browser on which images are fused, compared and inspected.",
     "evaluate": "Score fused images with metrics whose definitions are stated.",
     "ablate": "Run a grid of methods over the same pairs, score and compare them, and take them apart.",

@@ -19,9 +19,10 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from torch import Tensor
 
-__all__ = ["LEAST", "Ask", "Restoration", "falling", "side_by_side", "split"]
+__all__ = ["LEAST", "LEFT", "Ask", "Restoration", "falling", "side_by_side", "split"]
 
 LEAST = 0.6 / 255  # deviation below which noise counts as that of rounding
+LEFT = 2.5 / 255  # deviation of white noise that the error of a cleaned picture counts as, for what is undone next
 
 Ask: TypeAlias = tuple[Tensor, float]
 """A picture (1, 1, H, W) in [0, 1], and the deviation s of its white noise in the same units."""

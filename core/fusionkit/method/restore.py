@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..contracts import Backbone, ColorSpace, Decoder, Degradation, Memory, Sources
 from ..errors import FusionkitError, OptionError, PluginError, SizeMismatch
 from ..flow.path import x0_from_velocity
-from ..flow.restoring import Ask, Restoration, side_by_side
+from ..flow.restoring import LEFT, Ask, Restoration, side_by_side
 from ..images.convert import ChangedImages, StoredImages, image_rows
 from ..memory import release_pages
 from ..numerics.choice import all_finite
@@ -44,7 +44,7 @@ class Restored:
     """What was found in one source of one image, and the evaluations of the flow that undid it.
 
     plane: indices of the source and of the image in the batch. by: what undid it, for the user's note. Noise that was
-    left to the next degradation took no evaluation of its own.
+    left to the next degradation took no evaluation of its own. provenance: what a manifest records beside the options.
     """
 
     source: str
@@ -55,6 +55,7 @@ class Restored:
     undone: bool = True
     plane: tuple[int, int] = (0, 0)
     by: str = "by the flow"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def note(self) -> str:
         """For the user."""
@@ -67,6 +68,7 @@ class Restored:
             "source": self.source,
             "degradation": self.degradation,
             "options": {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in self.options.items()},
+            **self.provenance,
             "undone": self.undone,
             "evaluations": self.evaluations,
         }
@@ -96,6 +98,8 @@ class _Link:
             return _placed(self.instance, y.device)
         assert self.plugin is not None
         found = self.given if self.given.keys() & self.kind.decisive else self.kind.estimate(y, told)
+        if found is None and self.asked and self.learned:  # its options describe nothing that is found in pictures
+            found = {}
         if found is None and not (self.asked and (self.given or told)):
             return None
         options = effective(self.kind.Options, {**(told if found is None else found), **self.given})
@@ -149,20 +153,21 @@ class Restorer:
         links = [link for link in links if link.asked or not {(link.name, -1), (link.name, link.source)} & named]
         object.__setattr__(self, "links", tuple(sorted(links, key=lambda link: -link.place)))
         for link in links:
-            if link.asked and link.kind.asks_flow and not self._able:
+            if link.asked and link.kind.asks_flow and not self.able:
                 raise OptionError(
                     f"`restore={link.name}`: this backbone restores nothing, or decodes with a loss; use "
                     "`backbone=rf`, or `restore=none`"
                 )
             limit = self.backbone.restores
             given = link.instance or (link.plugin and link.given and link.kind(options_of(link.plugin, link.given)))
-            if given and self._able and 255 * given.deviation > (largest := 255 * limit / (1 - limit) / 2) + 0.5:
+            if given and self.able and 255 * given.deviation > (largest := 255 * limit / (1 - limit) / 2) + 0.5:
                 raise OptionError(
                     f"`restore={link.name}`: this flow knows noise of up to {largest:.0f} levels; give less"
                 )
 
     @property
-    def _able(self) -> bool:
+    def able(self) -> bool:
+        """Whether this backbone and decoder restore anything."""
         one = self.backbone.channels in (None, 1)
         return self.backbone.restores > 0 and one and self.decoder.lossless and self.decoder.factor == 1
 
@@ -206,15 +211,15 @@ class Restorer:
                 following = self._next(links, sources, plane, memory, watch)
                 if following is not None and following[1].ends_clean:
                     noise, current = degradation.deviation, following
-                    plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=self._able))
-                    if self._able:
+                    plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=self.able))
+                    if self.able:
                         yield from self._restored_chroma(sources, plane, link)
                     continue
-            if degradation.asks_flow and not self._able:
+            if degradation.asks_flow and not self.able:
                 plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=False))
             else:
                 x, count = yield from _counted(degradation.undo(y, noise), watch)
-                noise = 0.0 if degradation.ends_clean else noise
+                noise = LEFT if degradation.ends_clean and noise else noise
                 self._take(plane, link, x, y)
                 plane.rows.append(self._row(sources, plane, link, degradation, count, undone=True))
                 if plane.noise and (degradation.deviation or degradation.ends_clean):
@@ -228,12 +233,19 @@ class Restorer:
         alone = {link.name for link in self.links if link.source == source}
         return [link for link in self.links if link.source == source or (link.source < 0 and link.name not in alone)]
 
+    @staticmethod
+    def _concerns(link: _Link, sources: Sources, plane: _Plane) -> bool:
+        """Whether a degradation is sought in a source: of colour in those that have any, or in one that is named."""
+        return not link.kind.color or link.source >= 0 or bool(sources.colored[plane.source][plane.image])
+
     def _next(
         self, links: Iterator[_Link], sources: Sources, plane: _Plane, memory: Memory, watch: Stopwatch
     ) -> tuple[_Link, Degradation] | None:
         """The next degradation that is found and to be undone; what the user may ask for is noted."""
         name = sources.names[plane.source]
         for link in links:
+            if not self._concerns(link, sources, plane):
+                continue
             told = sources.degraded[plane.source].get(link.name, {})
             key = f"{link.plugin.distribution if link.plugin else ''}:{link.name} {plane.source} {plane.image}"
             with watch.stage("estimate"):
@@ -251,7 +263,9 @@ class Restorer:
     ) -> Restored:
         options = degradation.options.model_dump(mode="json", exclude_defaults=True)
         name, what, by = sources.names[plane.source], degradation.describe(), link.by(degradation, count)
-        return Restored(name, link.name, what, options, count, undone, (plane.source, plane.image), by)
+        return Restored(
+            name, link.name, what, options, count, undone, (plane.source, plane.image), by, dict(degradation.provenance)
+        )
 
     def _image(self, sources: Sources, plane: _Plane) -> Tensor:
         """The image of a plane as it stands, (1, 1 or 3, H, W)."""

@@ -47,21 +47,27 @@ class ThermalSaliency:
     factor: int
 
     @classmethod
-    def of(cls, y: Tensor, steady: Callable[[Tensor], Tensor] = lambda spread: spread) -> Self:
-        """Saliency of a whole source (B, 1, H, W). steady: averages the spread over the frames of a video."""
+    def of(
+        cls, y: Tensor, steady: Callable[[Tensor], Tensor] = lambda spread: spread, noise: Tensor | float = 0.0
+    ) -> Self:
+        """Saliency of a whole source (B, 1, H, W).
+
+        steady: averages the spread over the frames of a video. noise: variance of the source's noise, (B, 1, 1, 1);
+        what is hotter by no more than its deviation is not salient.
+        """
         factor = max(1, min(y.shape[-2:]) // GUIDE_PART // GUIDE_RADIUS)
         small = F.avg_pool2d(y, factor, ceil_mode=True) if factor > 1 else y
         smooth, side = gaussian_blur(small, 1.5), min(small.shape[-2:])
         step = max(1, side // 160)  # coarse samples suffice for the opening
         coarse = F.avg_pool2d(smooth, step, ceil_mode=True) if step > 1 else smooth
         spread = steady(small.flatten(1).std(1, correction=0).view(-1, 1, 1, 1) + SPREAD)
-        evidence = torch.zeros_like(small)
+        evidence, beneath = torch.zeros_like(small), torch.as_tensor(noise).sqrt()
         for part in WIDTHS:
             radius = min(coarse.shape[-2:]) // part // 2
             opened = box_max(-box_max(-coarse, radius), radius)
             opened = F.interpolate(opened, size=small.shape[-2:], mode="bilinear")
-            evidence += ramp((smooth - opened) / spread, (WARM, HOT)) / len(WIDTHS)
-        return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3), factor)
+            evidence += ramp((smooth - opened - beneath) / spread, (WARM, HOT)) / len(WIDTHS)
+        return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3 + noise), factor)
 
     def evidence(self, y: Tensor, rows: slice) -> Tensor:
         """Saliency in [0, 1] of a strip y (B, 1, rows, W) of the source."""

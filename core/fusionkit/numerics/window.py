@@ -86,7 +86,7 @@ def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: float) -> Tensor:
     return offset.addcmul_(gain, guide)
 
 
-def guided_line(guide: Tensor, x: Tensor, radius: int, eps: float) -> tuple[Tensor, Tensor]:
+def guided_line(guide: Tensor, x: Tensor, radius: int, eps: Tensor | float) -> tuple[Tensor, Tensor]:
     """Averaged a and b of `guided_filter`, (B, C, H, W) each."""
     mean_g, mean_x = box_mean(guide, radius), box_mean(x, radius)
     covariance = box_mean(guide * x, radius).addcmul_(mean_g, mean_x, value=-1)

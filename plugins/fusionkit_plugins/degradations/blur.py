@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from fusionkit.contracts import Splitting, SplittingOptions
 from fusionkit.errors import OptionError
-from fusionkit.flow.restoring import Restoration, split
+from fusionkit.flow.restoring import LEFT, Restoration, split
 from fusionkit.numerics.noise import estimate_noise
 from fusionkit.numerics.window import gaussian_blur
 from fusionkit.options import FilePath, When
@@ -25,7 +25,6 @@ __all__ = ["Blur", "BlurOptions"]
 FINE = 16  # samples a pixel, from which kernels of lines and discs are added up
 MOST_SIDE = 255  # of a kernel from a file, pixels
 STRONG = 4 / 255  # deviation above which noise is cleaned before the blur is undone
-LEFT = 2.5 / 255  # deviation that what is left of cleaned noise counts as
 RANGE = 12.0  # first over last deviation: a kernel's inverse amplifies noise by at most 12.5
 CLIPPED = 0.25 / 255  # distance from 0 or 1 at which a pixel counts as clipped, if its neighbours are
 ROUNDS, ENOUGH = 4, 1e-6  # of conjugate gradients at most; share of the first error at which they end

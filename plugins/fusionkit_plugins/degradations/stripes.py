@@ -80,6 +80,7 @@ class Stripes(Degradation):
     """Fixed pattern noise of line-scanned and column-amplifier sensors. Only the pattern is removed; noise stays."""
 
     Options = StripesOptions
+    decisive = frozenset({"pattern"})
     _fixed: Tensor | None = None  # the pattern of the folder, once found
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Degraded sources, to test how well a method bears what cameras do: the `forward` of the degradations themselves."""
+"""Degraded sources: what cameras do to pictures, by the `forward` of the degradations themselves."""
 
 from functools import lru_cache
 from hashlib import sha256
@@ -12,12 +12,13 @@ from torch import Generator, Tensor
 from ..contracts import Degradation, Options
 from ..errors import FusionkitError, OptionError
 from ..images.convert import to_array, to_tensor
-from ..images.picture import Array
-from ..method.choice import Restoring
+from ..images.picture import Array, Picture
 from ..options import explain
 from ..registry.loading import get_registry
+from ..scenes import SCENES
+from .choice import Restoring
 
-__all__ = ["degrade", "known", "parse_degradation"]
+__all__ = ["NONE", "degrade", "known", "made_pictures", "parse_degradation"]
 
 NONE, SHIFT = "none", "shift"
 
@@ -80,6 +81,20 @@ def degrade(image: Array, text: str, source: int, key: str) -> Array:
         y = torch.cat([degradation.forward(plane, generator) for plane in planes], 1)
         image = to_array(y.clamp(0, 1))
     return image
+
+
+def made_pictures(name: str, size: tuple[int, int] | None = None, seed: int = 0) -> list[Picture]:
+    """A pair of `fusionkit.scenes.SCENES` as cameras take it: the scene, and what `degraded` says of it.
+
+    size: height and width of the scene, by default its own. A camera of low resolution gives a smaller picture.
+    """
+    scene = SCENES[name]
+    text = " + ".join(scene.degraded) or NONE
+    images = scene.make(seed=seed) if size is None else scene.make(size, seed)
+    return [
+        Picture(degrade(image.astype("float32"), text, i, f"{name}-{seed}"), "8", (0.0, 255.0), name=role)
+        for i, (role, image) in enumerate(zip(scene.roles, images, strict=True))
+    ]
 
 
 @lru_cache(maxsize=64)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fusionkit.ablation.degrade import degrade, known, parse_degradation
 from fusionkit.errors import OptionError
+from fusionkit.method.degrade import degrade, known, parse_degradation
 
 
 def test_they_are_the_same_each_time_and_differ_between_pairs_and_sources():

@@ -1,0 +1,185 @@
+"""Degradations that no formula undoes: a rectified flow from the degraded picture to the clean one.
+
+    x_t = (1 - t) x₀ + t y,    v = dx/dt = y - x₀,    x₀ = x_t - t v(x_t, t)
+
+The path of the flow that knows noise, with the degraded picture y at its end in the place of noise. Trained on rendered
+pictures, v(y, 1) gives x₀ in one evaluation (Delbracio & Milanfar, "Inversion by direct iteration", TMLR 2023, eq. 6).
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Generator, Tensor
+
+from fusionkit.contracts import Degradation, Options
+from fusionkit.flow.restoring import Restoration
+from fusionkit.numerics.luma import BLUE, GREEN, RED, luma
+from fusionkit.numerics.noise import estimate_noise
+from fusionkit.numerics.window import enlarged_rows
+from fusionkit.options import WeightsName
+from fusionkit.weights.network import Network
+
+from .affine_grid import AffineGrid, AffineGridConfig, thumbnail
+from .rendering import darkened
+
+__all__ = ["Darkness", "DarknessOptions", "Learned", "LearnedOptions"]
+
+PIXELS = 2**18  # toned at once
+NOISY = 1.5 / 255  # least deviation of noise that is cleaned
+ROUNDED = 1 / 255, 2 / 255  # error of 8 bits and JPEG in the dark, of luma and of chroma, before the picture is opened
+DARK = 0.11, 0.35  # brightness below which half of a dark picture lies, and nine tenths
+SEEN = 2**16  # pixels that are looked at, about
+LEAST_SIDE = 16  # of a copy that the flow is asked to clean
+
+
+class LearnedOptions(Options):
+    """Options of a learned degradation."""
+
+    weights: WeightsName = Field("", description="weights of the network")
+    strength: float = Field(1.0, ge=0, le=1, description="how far to go from the picture to the clean one: 0 to 1")
+
+
+class Learned(Degradation):
+    """A rectified flow to the clean picture by an `AffineGrid`, whose cost hardly grows with the picture's size.
+
+    called: the degradation's name, in the weights' kind too. y and x are the whole picture, (1, 1 or 3, H, W).
+    """
+
+    Options = LearnedOptions
+    color = True
+    asks_flow = False
+    called: ClassVar[str]
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        self.network: Network[AffineGrid] = Network(
+            self.options.weights,
+            AffineGrid,
+            AffineGridConfig,
+            kind=f"degradation {self.called}",
+            otherwise="`--restore none` needs none",
+        )
+        self.provenance = self.network.provenance
+
+    @staticmethod
+    @abstractmethod
+    def render(x: Tensor, generator: Generator | None) -> Tensor:
+        """Render (1, 3, H, W) from a photograph."""
+
+    def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """One such picture of x; what the light or the weather was is drawn from the generator."""
+        return _as_colored(self.render(x.expand(-1, 3, -1, -1), generator), x)
+
+    @torch.no_grad()
+    def velocity(self, x_t: Tensor, t: float) -> Tensor:
+        """v = dx/dt at x_t (1, 1 or 3, H, W) in [0, 1], t in (0, 1]; same shape."""
+        return (x_t - self.clean(x_t, t)) / t
+
+    @torch.no_grad()
+    def clean(self, x_t: Tensor, t: float = 1.0) -> Tensor:
+        """The estimate x₀ of the clean picture, in [0, 1]; shapes as of `velocity`."""
+        height, width = x_t.shape[-2:]
+        tones = self.network.on(x_t.device)(thumbnail(x_t).expand(-1, 3, -1, -1).clamp(0, 1), x_t.new_tensor([t]))
+        x, y = (2 * (torch.arange(n, device=x_t.device) + 0.5) / n - 1 for n in (width, height))
+        result, count = torch.empty_like(x_t), max(1, PIXELS // width)
+        for top in range(0, height, count):
+            rows = slice(top, top + count)
+            toned = tones(x_t[..., rows, :].expand(-1, 3, -1, -1).clamp(0, 1), y[rows], x)
+            result[..., rows, :] = _as_colored(toned, x_t).clamp_(0, 1)
+        return result
+
+    def undone(self, y: Tensor) -> Tensor:
+        """The point of the path at t = 1 - strength, of y and its estimate y - v(y, 1)."""
+        return torch.lerp(y, self.clean(y), self.options.strength)
+
+    def undo(self, y: Tensor, noise: float) -> Restoration:
+        """`undone`; the flow that knows noise is not asked."""
+        return self.undone(y)
+        yield
+
+    def describe(self) -> str:
+        """The name alone."""
+        return self.called
+
+
+class DarknessOptions(LearnedOptions):
+    """Options of the degradation `darkness`."""
+
+    weights: WeightsName = Field("darkness", description="weights of the network")
+
+
+class Darkness(Learned):
+    """Too little light: underexposed, or at night; with the noise that appears when it is opened.
+
+    After the network has opened the picture, the flow cleans luma and, at half the size, chroma, each of the noise that
+    is estimated there, and at least of the error of 8 bits and of JPEG, which has grown with the light.
+    """
+
+    Options = DarknessOptions
+    called = "darkness"
+    asks_flow = True
+
+    @classmethod
+    def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """No options, where half of the picture is nearly black and nine tenths are dark."""
+        half, most = _thinned(y).flatten().quantile(y.new_tensor([0.5, 0.9])).tolist()
+        return {} if half < DARK[0] and most < DARK[1] else None
+
+    @staticmethod
+    def render(x: Tensor, generator: Generator | None) -> Tensor:
+        """See `fusionkit_plugins.degradations.rendering.darkened`."""
+        return darkened(x, generator).y
+
+    def undo(self, y: Tensor, noise: float) -> Restoration:
+        """Open the picture, then clean it."""
+        x = self.undone(y)
+        light, chroma = _split(x)
+        before, after = (float(_thinned(v).median()) + 1 / 255 for v in (luma(y), light))
+        grown = max(0.0, after / before - 1)
+        light = yield from _cleaned(light, ROUNDED[0] * grown)
+        for channel in range(chroma.shape[1]):
+            half = F.avg_pool2d(chroma[:, channel : channel + 1], 2, ceil_mode=True) + 0.5
+            cleaned = yield from _cleaned(half, ROUNDED[1] * grown)
+            if cleaned is not half:
+                chroma[:, channel : channel + 1] = enlarged_rows(cleaned - 0.5, 2, slice(0, y.shape[-2]), y.shape[-1])
+        return _merged(light, chroma).clamp_(0, 1)
+
+
+def _cleaned(plane: Tensor, least: float) -> Restoration:
+    """The plane (1, 1, H, W) in [0, 1], cleaned by the flow where it is noisy; `least`: deviation of that noise."""
+    if min(plane.shape[-2:]) < LEAST_SIDE:
+        return plane
+    level = max(least, estimate_noise(plane.clamp(0, 1))[0].level)
+    return plane if level < NOISY else (yield plane, level)
+
+
+def _thinned(y: Tensor) -> Tensor:
+    """Every so many pixels each way, about `SEEN` in all."""
+    step = max(1, math.isqrt(y.shape[-2] * y.shape[-1] // SEEN))
+    return y[..., ::step, ::step]
+
+
+def _split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Luma (1, 1, H, W), and Cb, Cr about 0, (1, 2, H, W); no channels for grey."""
+    light = luma(x)
+    if x.shape[1] == 1:
+        return light, x[:, 1:]
+    return light, torch.cat([(x[:, 2:] - light) / (2 * (1 - BLUE)), (x[:, :1] - light) / (2 * (1 - RED))], 1)
+
+
+def _merged(light: Tensor, chroma: Tensor) -> Tensor:
+    """RGB, or grey where there is no chroma."""
+    if not chroma.shape[1]:
+        return light
+    blue, red = light + 2 * (1 - BLUE) * chroma[:, :1], light + 2 * (1 - RED) * chroma[:, 1:]
+    return torch.cat([red, (light - RED * red - BLUE * blue) / GREEN, blue], 1)
+
+
+def _as_colored(x: Tensor, like: Tensor) -> Tensor:
+    """RGB as it is, or its luma where the picture is grey."""
+    return luma(x) if like.shape[1] == 1 else x
