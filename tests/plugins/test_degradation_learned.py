@@ -115,6 +115,13 @@ class TestLearned:
             darkness.options = Darkness.Options(strength=strength)
             assert torch.allclose(darkness.undone(photo), torch.lerp(photo, darkness.clean(photo), strength), atol=1e-6)
 
+    def test_a_night_with_lights_goes_half_the_way(self, photo):
+        darkness, dark = untrained(Darkness), 0.1 * photo
+        lit = dark.clone()
+        lit[..., : dark.shape[-2] // 8, : dark.shape[-1] // 4] = 0.9
+        assert torch.allclose(darkness.undone(dark), darkness.clean(dark))
+        assert torch.allclose(darkness.undone(lit), torch.lerp(lit, darkness.clean(lit), 0.5))
+
     def test_darkness_asks_for_luma_and_for_chroma_at_half_the_size(self, photo, monkeypatch):
         degradation, asked = untrained(), []
         noisy = photo + 0.08 * torch.randn(photo.shape, generator=seeded())

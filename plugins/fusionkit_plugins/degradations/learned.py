@@ -33,6 +33,7 @@ PIXELS = 2**18  # toned at once
 NOISY = 1.5 / 255  # least deviation of noise that is cleaned
 ROUNDED = 1 / 255, 2 / 255  # error of 8 bits and JPEG in the dark, of luma and of chroma, before the picture is opened
 DARK = 0.11, 0.35  # brightness below which half of a dark picture lies, and nine tenths
+LIT, NIGHT = 0.32, 0.5  # brightness of lit places; strength for a picture that has some
 SEEN = 2**16  # pixels that are looked at, about
 LEAST_SIDE = 16  # of a copy that the flow is asked to clean
 
@@ -41,7 +42,12 @@ class LearnedOptions(Options):
     """Options of a learned degradation."""
 
     weights: WeightsName = Field("", description="weights of the network")
-    strength: float = Field(1.0, ge=0, le=1, description="how far to go from the picture to the clean one: 0 to 1")
+    strength: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="how far to go from the picture to the clean one; by default 1, and 0.5 for a night with lights",
+    )
 
 
 class Learned(Degradation):
@@ -95,7 +101,12 @@ class Learned(Degradation):
 
     def undone(self, y: Tensor) -> Tensor:
         """The point of the path at t = 1 - strength, of y and its estimate y - v(y, 1)."""
-        return torch.lerp(y, self.clean(y), self.options.strength)
+        strength = self.usual(y) if self.options.strength is None else self.options.strength
+        return torch.lerp(y, self.clean(y), strength)
+
+    def usual(self, y: Tensor) -> float:
+        """The strength that y is given where the user chose none."""
+        return 1.0
 
     def undo(self, y: Tensor, noise: float) -> Restoration:
         """`undone`; the flow that knows noise is not asked."""
@@ -129,6 +140,10 @@ class Darkness(Learned):
         """No options, where half of the picture is nearly black and nine tenths are dark."""
         half, most = _thinned(y).flatten().quantile(y.new_tensor([0.5, 0.9])).tolist()
         return {} if half < DARK[0] and most < DARK[1] else None
+
+    def usual(self, y: Tensor) -> float:
+        """Half the way where a hundredth of the picture is lit: a night with lights of its own stays a night."""
+        return NIGHT if float(_thinned(luma(y)).flatten().quantile(0.99)) > LIT else 1.0
 
     @staticmethod
     def render(x: Tensor, generator: Generator | None) -> Tensor:
