@@ -28,8 +28,8 @@ class Worth(NamedTuple):
     ones. Texture does not, its flattest parts have little.
 
     energy: of the local contrast, beside what is not seen; structure: what is left of it without noise; (B, 1, h, w)
-    each, of samples of `factor`² pixels. trust: 0 where 30 % of the source show no structure, 1 where they show as much
-    structure as noise counts for; noise: energy below which contrast is noise; veil: brightness that nearly all of the
+    each, of samples of `factor`² pixels. trust: 0 where 30 % of the source show no structure, 1 where they show half as
+    much structure as noise counts for; noise: energy below which contrast is noise; veil: brightness that nearly all of the
     source exceeds; (B, 1, 1, 1) each.
     """
 
@@ -53,7 +53,7 @@ class Worth(NamedTuple):
         flattest, middling, showing = quantiles(energy, FLATTEST, 0.5, SHOWING)
         alike = (flattest.square() / middling.clamp_min(1e-12)).clamp_max(LOUDEST**2)
         floor = TIMES * torch.maximum(steady("noise", alike), noise.square() / factor**2)
-        trust = steady("trust", ((showing - floor) / (floor + UNSEEN**2)).clamp(0, 1))
+        trust = steady("trust", (2 * (showing - floor) / (floor + UNSEEN**2)).clamp(0, 1))
         veil = steady("veil", quantiles(_reduced(small, STEP), FLATTEST)[0])
         structure = (energy - floor).clamp_min_(0)
         return cls(energy.add_(UNSEEN**2), structure, trust, floor, veil, STEP * factor)
