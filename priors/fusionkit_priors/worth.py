@@ -29,8 +29,8 @@ class Worth(NamedTuple):
 
     energy: of the local contrast, beside what is not seen; structure: what is left of it without noise; (B, 1, h, w)
     each, of samples of `factor`² pixels. trust: 0 where 30 % of the source show no structure, 1 where they show half as
-    much structure as noise counts for; noise: energy below which contrast is noise; veil: brightness that nearly all of the
-    source exceeds; (B, 1, 1, 1) each.
+    much structure as noise counts for; noise: energy below which contrast is noise; veil: brightness that nearly all of
+    the source exceeds; (B, 1, 1, 1) each.
     """
 
     energy: Tensor
