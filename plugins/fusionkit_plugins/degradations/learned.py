@@ -34,7 +34,7 @@ NOISY = 1.5 / 255  # least deviation of noise that is cleaned
 ROUNDED = 1 / 255, 2 / 255  # error of 8 bits and JPEG in the dark, of luma and of chroma, before the picture is opened
 DARK = 0.11, 0.35  # brightness below which half of a dark picture lies, and nine tenths
 LIT, NIGHT = 0.32, 0.5  # brightness of lit places; strength for a picture that has some
-SEEN = 2**16  # pixels that are looked at, about
+SEEN = 2**13  # pixels that are looked at, about
 LEAST_SIDE = 16  # of a copy that the flow is asked to clean
 
 
