@@ -1,8 +1,9 @@
 """Degraded sources: what cameras do to pictures, by the `forward` of the degradations themselves."""
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from hashlib import sha256
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -27,22 +28,16 @@ class _ShiftOptions(Options):
     pixels: float = Field(0.0, ge=-100, le=100, description="movement to the right")
 
 
-class _Shift(Degradation):
-    """A bad registration: no camera's doing, and not to be undone here, but as common."""
+def _shifted(x: Tensor, _generator: Generator, pixels: float) -> Tensor:
+    """x (1, C, H, W) moved to the right, by linear interpolation, as by a bad registration; its border is repeated."""
+    from scipy.ndimage import shift
 
-    Options = _ShiftOptions
-    color = True
+    return torch.from_numpy(np.asarray(shift(x.numpy(), (0, 0, 0, pixels), order=1, mode="nearest")))
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """Move x to the right, by linear interpolation; its border is repeated."""
-        from scipy.ndimage import shift
 
-        moved = shift(x.numpy(), (0, 0, 0, self.options.pixels), order=1, mode="nearest")
-        return torch.from_numpy(np.asarray(moved))
-
-    def undo(self, y: Tensor, noise: float) -> Any:
-        """Not possible."""
-        raise NotImplementedError
+def _channel_by_channel(x: Tensor, generator: Generator, degradation: Degradation) -> Tensor:
+    """x (1, C, H, W), each channel as a plane of its own."""
+    return torch.cat([degradation.forward(plane, generator) for plane in x.split(1, dim=1)], 1)  # type: ignore[no-untyped-call]
 
 
 def parse_degradation(text: str) -> list[Restoring]:
@@ -73,13 +68,9 @@ def degrade(image: Array, text: str, source: int, key: str) -> Array:
     for number, step in enumerate(parse_degradation(text)):
         if step.source not in (0, source + 1):
             continue
-        degradation = _made(str(step))
         seed = sha256(f"{key}/{source}/{number}/{step.degradation}".encode()).digest()[:8]
         generator = Generator().manual_seed(int.from_bytes(seed) >> 1)
-        x = to_tensor(image)
-        planes = [x] if degradation.color else x.split(1, dim=1)  # type: ignore[no-untyped-call]
-        y = torch.cat([degradation.forward(plane, generator) for plane in planes], 1)
-        image = to_array(y.clamp(0, 1))
+        image = to_array(_made(str(step))(to_tensor(image), generator).clamp(0, 1))
     return image
 
 
@@ -98,9 +89,10 @@ def made_pictures(name: str, size: tuple[int, int] | None = None, seed: int = 0)
 
 
 @lru_cache(maxsize=64)
-def _made(words: str) -> Degradation:
-    """The degradation that words describe."""
+def _made(words: str) -> Callable[[Tensor, Generator], Tensor]:
+    """What words say, done to an image (1, C, H, W)."""
     choice = Restoring.model_validate(words).degradation
     if choice.name == SHIFT:
-        return _Shift(_ShiftOptions.model_validate(choice.options))
-    return cast(Degradation, get_registry().create("degradation", choice.name, choice.options))
+        return partial(_shifted, pixels=_ShiftOptions.model_validate(choice.options).pixels)
+    degradation = cast(Degradation, get_registry().create("degradation", choice.name, choice.options))
+    return degradation.forward if degradation.color else partial(_channel_by_channel, degradation=degradation)

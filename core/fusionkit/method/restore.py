@@ -78,7 +78,8 @@ class Restored:
 class _Link:
     """A degradation that is sought in sources. source: index of the only one, -1 for all. asked: by its name.
 
-    given: options that the user gave. automatic, learned: of its record.
+    given: options that the user gave. automatic, learned: of its record. kept: the degradation made last, which serves
+    again while the options stay, with its network, kernels and patterns.
     """
 
     plugin: Registered | None
@@ -91,6 +92,7 @@ class _Link:
     asked: bool = False
     automatic: bool = True
     learned: bool = False
+    kept: list[Degradation] = field(default_factory=list, compare=False)
 
     def find(self, y: Tensor, told: Mapping[str, Any]) -> Degradation | None:
         """The degradation with the options of y; None where it is not found."""
@@ -105,7 +107,10 @@ class _Link:
         options = effective(self.kind.Options, {**(told if found is None else found), **self.given})
         if not self.given.keys() <= options.keys():  # what was found excludes what was given
             options = dict(self.given)
-        return _placed(self.kind(options_of(self.plugin, options)), y.device)
+        wanted = options_of(self.plugin, options)
+        if not self.kept or self.kept[0].options != wanted:
+            self.kept[:] = [self.kind(wanted)]
+        return _placed(self.kept[0], y.device)
 
     def by(self, degradation: Degradation, count: int) -> str:
         """What undid it in `count` evaluations of the flow, for the user's note."""

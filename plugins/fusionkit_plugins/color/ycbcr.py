@@ -10,7 +10,25 @@ from fusionkit.numerics.luma import BLUE, GREEN, RED, luma
 
 from .chroma import REACH, ChromaOptions, mix_chroma
 
-__all__ = ["YCbCr"]
+__all__ = ["YCbCr", "from_ycbcr", "to_ycbcr"]
+
+
+def to_ycbcr(image: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(B, 1 or 3, H, W) -> luma (B, 1, H, W), and Cb and Cr (B, 2, H, W); a grey image is its own luma, without."""
+    if image.shape[1] == 1:
+        return image, None
+    r, _, b = image.chunk(3, dim=1)
+    y = luma(image)
+    return y, torch.cat([(b - y) / (2 * (1 - BLUE)), (r - y) / (2 * (1 - RED))], dim=1)
+
+
+def from_ycbcr(luma: Tensor, chroma: Tensor | None) -> Tensor:
+    """The inverse of `to_ycbcr`: RGB, or the luma where there is no chroma."""
+    if chroma is None:
+        return luma
+    cb, cr = chroma.chunk(2, dim=1)
+    r, b = luma + 2 * (1 - RED) * cr, luma + 2 * (1 - BLUE) * cb
+    return torch.cat([r, (luma - RED * r - BLUE * b) / GREEN, b], dim=1)
 
 
 class YCbCr(ColorSpace):
@@ -27,17 +45,8 @@ class YCbCr(ColorSpace):
 
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Luma and chroma; a grey image is its own luma."""
-        if image.shape[1] == 1:
-            return image, None
-        r, _, b = image.chunk(3, dim=1)
-        y = luma(image)
-        return y, torch.cat([(b - y) / (2 * (1 - BLUE)), (r - y) / (2 * (1 - RED))], dim=1)
+        return to_ycbcr(image)
 
     def merge(self, luma: Tensor, chromas: Sequence[Tensor | None], sources: Sources) -> Tensor:
         """RGB from the fused luma and the sources' chroma."""
-        chroma = mix_chroma(chromas, self.options.chroma_from, luma, sources)
-        if chroma is None:
-            return luma
-        cb, cr = chroma.chunk(2, dim=1)
-        r, b = luma + 2 * (1 - RED) * cr, luma + 2 * (1 - BLUE) * cb
-        return torch.cat([r, (luma - RED * r - BLUE * b) / GREEN, b], dim=1)
+        return from_ycbcr(luma, mix_chroma(chromas, self.options.chroma_from, luma, sources))

@@ -18,12 +18,13 @@ from torch import Generator, Tensor
 
 from fusionkit.contracts import Degradation, Options
 from fusionkit.flow.restoring import Restoration
-from fusionkit.numerics.luma import BLUE, GREEN, RED, luma
+from fusionkit.numerics.luma import luma
 from fusionkit.numerics.noise import estimate_noise
 from fusionkit.numerics.window import enlarged_rows
 from fusionkit.options import WeightsName
 from fusionkit.weights.network import Network
 
+from ..color.ycbcr import from_ycbcr, to_ycbcr
 from .affine_grid import AffineGrid, AffineGridConfig, thumbnail
 from .rendering import darkened
 
@@ -153,16 +154,17 @@ class Darkness(Learned):
     def undo(self, y: Tensor, noise: float) -> Restoration:
         """Open the picture, then clean it."""
         x = self.undone(y)
-        light, chroma = _split(x)
+        light, chroma = to_ycbcr(x)
         before, after = (float(_thinned(v).median()) + 1 / 255 for v in (luma(y), light))
         grown = max(0.0, after / before - 1)
         light = yield from _cleaned(light, ROUNDED[0] * grown)
-        for channel in range(chroma.shape[1]):
+        for channel in range(0 if chroma is None else 2):
+            assert chroma is not None
             half = F.avg_pool2d(chroma[:, channel : channel + 1], 2, ceil_mode=True) + 0.5
             cleaned = yield from _cleaned(half, ROUNDED[1] * grown)
             if cleaned is not half:
                 chroma[:, channel : channel + 1] = enlarged_rows(cleaned - 0.5, 2, slice(0, y.shape[-2]), y.shape[-1])
-        return _merged(light, chroma).clamp_(0, 1)
+        return from_ycbcr(light, chroma).clamp(0, 1)
 
 
 def _cleaned(plane: Tensor, least: float) -> Restoration:
@@ -177,22 +179,6 @@ def _thinned(y: Tensor) -> Tensor:
     """Every so many pixels each way, about `SEEN` in all."""
     step = max(1, math.isqrt(y.shape[-2] * y.shape[-1] // SEEN))
     return y[..., ::step, ::step]
-
-
-def _split(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Luma (1, 1, H, W), and Cb, Cr about 0, (1, 2, H, W); no channels for grey."""
-    light = luma(x)
-    if x.shape[1] == 1:
-        return light, x[:, 1:]
-    return light, torch.cat([(x[:, 2:] - light) / (2 * (1 - BLUE)), (x[:, :1] - light) / (2 * (1 - RED))], 1)
-
-
-def _merged(light: Tensor, chroma: Tensor) -> Tensor:
-    """RGB, or grey where there is no chroma."""
-    if not chroma.shape[1]:
-        return light
-    blue, red = light + 2 * (1 - BLUE) * chroma[:, :1], light + 2 * (1 - RED) * chroma[:, 1:]
-    return torch.cat([red, (light - RED * red - BLUE * blue) / GREEN, blue], 1)
 
 
 def _as_colored(x: Tensor, like: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fusionkit.contracts import Decoder, Options
 from fusionkit.errors import InputError
+from fusionkit.images.convert import to_tensor
 from fusionkit.numerics.luma import luma
 from fusionkit.options import WeightsName
 from fusionkit.reading import read_image
@@ -69,7 +70,7 @@ class _Copies:
 
 def _copy(path: Path, crop: int, largest: float) -> Tensor:
     """A picture whose shorter side has at most `largest` times `crop` pixels, (1, 3, H, W)."""
-    pixels = torch.from_numpy(read_image(path).pixels.copy()).permute(2, 0, 1)[None].float()
+    pixels = to_tensor(read_image(path).pixels)
     if min(pixels.shape[-2:]) < crop:
         raise InputError(f"{path}: {pixels.shape[-1]}x{pixels.shape[-2]} is smaller than the crops ({crop})")
     factor = min(1.0, largest * crop / min(pixels.shape[-2:]))

@@ -27,6 +27,7 @@ from torch import Generator, Tensor
 from fusionkit.contracts import Degradation, Options
 from fusionkit.errors import FusionkitError, NoEffect, OptionError
 from fusionkit.flow.restoring import Restoration, falling
+from fusionkit.images.convert import to_tensor
 from fusionkit.numerics.luma import luma
 from fusionkit.options import FilePath, word
 
@@ -171,7 +172,7 @@ class Stripes(Degradation):
                 raise OptionError(
                     f"stripes: pattern: {paths[i]} is {width}x{height}, the picture {wanted_width}x{wanted_height}"
                 )
-            yield luma(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]).to(y)
+            yield luma(to_tensor(pixels)).to(y)
 
     def describe(self) -> str:
         """Such as "columns of 5.2 levels" or "columns and rows of 3 levels that drift over 80 pixels"."""
