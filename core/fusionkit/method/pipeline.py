@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import torch
@@ -40,7 +40,6 @@ __all__ = ["Pipeline", "find_device"]
 
 TILE = 512
 Told = Mapping[str, Mapping[str, Any]]
-Networked = TypeVar("Networked", Sampler, Restorer)
 WHOLE_PIXELS = 1_500_000  # largest image that networks see whole: under 2 GB with the shipped weights
 
 
@@ -233,7 +232,7 @@ class Pipeline:
             {**own, **{name: options for t in told if t for name, options in t[i].items()}}
             for i, own in enumerate(sources.degraded)
         )
-        restorer = self._tiled(self.restorer, sources)
+        restorer = self._restorer_in_tiles if self._tile(sources) else self.restorer
         sources, restored = restorer(replace(sources, degraded=degraded), watch, memory)
         facts.restored += restored
         each = Counter[tuple[int, int]]()  # planes go side by side
@@ -293,16 +292,21 @@ class Pipeline:
         sampler = self.sampler
         if self.prior.max_sources is not None and len(sources) > self.prior.max_sources:
             sampler = replace(sampler, prior=FoldedPrior(self.prior, self.color))
-        return self._tiled(sampler, sources)
+        return replace(sampler, **self._in_tiles) if self._tile(sources) else sampler
 
-    def _tiled(self, part: Networked, sources: Sources) -> Networked:
-        """The sampler or restorer, with networks that see large images in tiles."""
-        pixels = max(y.shape[-2] * y.shape[-1] for y in sources.luma)
-        tile = self.config.tile or (TILE if pixels > WHOLE_PIXELS else 0)
-        if not tile:
-            return part
-        backbone, decoder = tiled(self.backbone, self.decoder, tile)
-        return replace(part, backbone=backbone, decoder=decoder)
+    def _tile(self, sources: Sources) -> bool:
+        """Whether networks see these sources in tiles."""
+        return bool(self.config.tile) or max(y.shape[-2] * y.shape[-1] for y in sources.luma) > WHOLE_PIXELS
+
+    @cached_property
+    def _in_tiles(self) -> dict[str, Any]:
+        """The networks, which see large images in tiles."""
+        backbone, decoder = tiled(self.backbone, self.decoder, self.config.tile or TILE)
+        return {"backbone": backbone, "decoder": decoder}
+
+    @cached_property
+    def _restorer_in_tiles(self) -> Restorer:
+        return replace(self.restorer, **self._in_tiles)
 
     def fuse_pictures(
         self,
