@@ -120,7 +120,7 @@ def test_the_default_is_no_blurrier_than_its_prior_alone(scene):
         ((np.zeros((2, 2, 2, 2)),), r"array of shape \(2, 2, 2, 2\)"),
         ((np.zeros((4, 4), np.int32),), "array of int32"),
         ((np.full((4, 4), 3.0),) * 2, r"values from 3 to 3, expected \[0, 1\]"),
-        ((np.full((4, 4), np.nan),) * 2, "values from nan"),
+        ((np.full((4, 4), np.inf),) * 2, "values from inf"),
         ((torch.zeros(4, 4, 3),), "channels come first"),
         ((torch.zeros(1, 4, 4, dtype=torch.int64),), "tensor of torch.int64"),
     ],

@@ -72,8 +72,9 @@ class SceneKind:
     name: as options call it. title: as people call it. task: the task that serves it. about: how that task fuses, in
     one sentence. shows: whether statistics of sources are of this kind; the first row of the table that says so is
     taken. evidence: the strategy by which `em_tv` tells who explains a pixel. tone: the look that results get by
-    default. chroma: whose colour a result takes, mixed by strength, or of the source with the nearest luma. audit:
-    metrics of the audit that say how such a fusion went, with their words on a contact sheet.
+    default. chroma: whose colour a result takes, mixed by strength, or of the source with the nearest luma.
+    one_quantity: its sources measure the same, so they share one range. audit: metrics of the audit that say how such a
+    fusion went, with their words on a contact sheet.
     """
 
     name: str
@@ -84,6 +85,7 @@ class SceneKind:
     evidence: str
     tone: Literal["faithful", "vivid"] = "faithful"
     chroma: Literal["strongest", "nearest"] = "strongest"
+    one_quantity: bool = False
     audit: Mapping[str, str]
 
 
@@ -106,6 +108,7 @@ SCENE_KINDS: dict[str, SceneKind] = {
             about="What is well exposed, by a network; no dark rims around bright windows",
             shows=lambda found: found.same_light and found.apart,
             evidence="exposure",
+            one_quantity=True,
             audit={"rescued": "rescued", "rims": "rims %"},
         ),
         SceneKind(
@@ -115,6 +118,7 @@ SCENE_KINDS: dict[str, SceneKind] = {
             about="What is in focus, by a network; borders are joined band by band",
             shows=lambda found: found.same_light,
             evidence="focus",
+            one_quantity=True,
             chroma="nearest",
             audit={"sharper": "dB to the sharper", "halo": "halo %"},
         ),

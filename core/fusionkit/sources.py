@@ -87,9 +87,11 @@ class Sources:
     decoded lazily, on each access. luma: their (B, 1, H, W). reference: index, from 0, of the source whose look the
     result takes where sources disagree (the visible image of an infrared pair). names: what messages call each source.
     noise: deviation of the noise that each source's luma still has, (B, 1, 1, 1) in units of [0, 1]; zeros where none
-    is known. to_luma: makes luma of an image. report: takes notes and records for the user. degraded: for each source,
-    what its file says of degradations, by their names. known_scenes: the kind of scene of each image, where it is
-    decided already. whole: the sources that a strip was cut from.
+    is known. valid: where each source has data, (B, 1, H, W) of bool, None for everywhere; other pixels are mirrored
+    from there until the stages are through, afterwards they show other sources (`fusionkit.method.filling`). to_luma:
+    makes luma of an image. report: takes notes and records for the user. degraded: for each source, what its file says
+    of degradations, by their names. known_scenes: the kind of scene of each image, where it is decided already. whole:
+    the sources that a strip was cut from.
     """
 
     images: Sequence[Tensor]
@@ -98,6 +100,7 @@ class Sources:
     reference: int = -1
     names: tuple[str, ...] = ()
     noise: tuple[Tensor, ...] = ()
+    valid: tuple[Tensor | None, ...] = ()
     to_luma: Callable[[Tensor], Tensor] = bt601
     report: Report = field(default_factory=Report, compare=False)
     degraded: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
@@ -111,6 +114,7 @@ class Sources:
             "reference": self.reference % count if count else 0,
             "names": self.names or tuple(f"source {i + 1}" for i in range(count)),
             "degraded": self.degraded or ({},) * count,
+            "valid": self.valid or (None,) * count,
             "noise": self.noise or tuple(y.new_zeros(len(y), 1, 1, 1) for y in self.luma),
         }
         for name, value in filled.items():
@@ -144,13 +148,16 @@ class Sources:
             images=tuple(image[list(indices)] for image in self.images),
             luma=tuple(y[list(indices)] for y in self.luma),
             noise=tuple(level[list(indices)] for level in self.noise),
+            valid=tuple(None if valid is None else valid[list(indices)] for valid in self.valid),
             known_scenes=tuple(self.known_scenes[b] for b in indices) if self.known_scenes else (),
         )
 
     def rows(self, rows: slice) -> Self:
         """A strip of all images, with a reference to the full sources."""
         cut = tuple(image_rows(self.images, i, rows) for i in range(len(self)))
-        return replace(self, images=cut, luma=tuple(y[..., rows, :] for y in self.luma), whole=self.whole or self)
+        valid = tuple(None if v is None else v[..., rows, :] for v in self.valid)
+        luma = tuple(y[..., rows, :] for y in self.luma)
+        return replace(self, images=cut, luma=luma, valid=valid, whole=self.whole or self)
 
     @property
     def colored(self) -> tuple[Tensor, ...]:

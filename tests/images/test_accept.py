@@ -72,7 +72,7 @@ def test_a_picture_is_an_array_of_stored_values():
         (np.zeros((0, 4)), "is empty"),
         (np.zeros((3, 4), bool), "array of bool; expected uint8"),
         (np.full((3, 4), 200.0), r"values from 200 to 200, expected \[0, 1\]; divide by 255"),
-        (np.full((3, 4), np.nan), r"values from nan to nan, expected \[0, 1\]$"),
+        (np.full((3, 4), np.inf), r"values from inf to inf, expected \[0, 1\]$"),
         (torch.zeros(2, 3, 4, 5), "batch of 2 images"),
         (Image.new("P", (3, 4)), r'mode P; give image\.convert\("RGB"\)'),
     ],

@@ -133,10 +133,12 @@ def fuse_job(
     watch = Stopwatch()
     with watch.stage("total"):
         with watch.stage("read"):
-            pictures = [
-                read_image(path, ranges[i] if ranges else options.span(i), options.max_pixels, number)
-                for i, (path, number) in enumerate(job.places)
-            ]
+            pictures = pipeline.ranged(
+                [
+                    read_image(path, ranges[i] if ranges else options.span(i), options.max_pixels, number)
+                    for i, (path, number) in enumerate(job.places)
+                ]
+            )
         index = pipeline.reference([p.has_color for p in pictures])
         reference = pictures[index]
         depth = options.depth or reference.depth

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from .picture import PEAK, Array, Depth, Picture
+from .validity import mirrored, where_valid
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,7 +22,8 @@ HeldImage: TypeAlias = Union[Picture, Array, "Tensor", "Image"]
 def as_picture(image: HeldImage, name: str, expected: str = "") -> Picture:
     """Turn an array (H, W), (H, W, 1 or 3), a tensor (H, W), (C, H, W), (1, C, H, W), or a PIL image into a picture.
 
-    Values: uint8, uint16, or float in [0, 1]; NumPy arrays may have alpha as a fourth channel. name: of the image in
+    Values: uint8, uint16, or float in [0, 1], NaN where there are no data; NumPy arrays may have alpha as a fourth
+    channel. name: of the image in
     messages. expected: other kinds that the caller takes, for messages. Raises InputError.
     """
     if isinstance(image, Picture):
@@ -58,10 +60,14 @@ def _of_array(values: Array, name: str) -> Picture:
     if not values.size:
         raise InputError(f"{name} is empty: array of shape {shape}")
     depth = _depth(values, name)
+    alpha = None if values.shape[2] < 4 else (values[..., 3] / PEAK[depth]).astype(np.float32)
+    values = values[..., :3]
+    valid = where_valid(values, None, alpha)
+    if valid is not None:
+        values = mirrored(valid, values)[0]
     if depth == "float":
         values = values.astype(np.float32).clip(0, 1)
-    alpha = None if values.shape[2] < 4 else (values[..., 3] / PEAK[depth]).astype(np.float32)
-    return Picture(values[..., :3], depth, (0.0, PEAK[depth]), alpha, name=name)
+    return Picture(values, depth, (0.0, PEAK[depth]), alpha, name=name, valid=valid)
 
 
 def _depth(values: Array, name: str) -> Depth:
@@ -72,8 +78,9 @@ def _depth(values: Array, name: str) -> Depth:
         return "16"
     if values.dtype.kind != "f":
         raise InputError(f"{name}: array of {values.dtype}; expected uint8, uint16 or float in [0, 1]")
-    low, high = float(values.min()), float(values.max())
-    if not (low >= -1e-6 and high <= 1 + 1e-6):  # also refuses NaN
+    finite = values[~np.isnan(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if not (low >= -1e-6 and high <= 1 + 1e-6):
         peak = 255 if high <= 255 else 65535
         hint = f"; divide by {peak}" if 1 < high <= 65535 and low >= 0 else ""
         raise InputError(f"{name} has values from {low:g} to {high:g}, expected [0, 1]{hint}")

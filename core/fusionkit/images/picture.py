@@ -1,5 +1,6 @@
 """An image read from a file, and the arithmetic between stored values and [0, 1]."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,7 +11,19 @@ from numpy.typing import DTypeLike, NDArray
 from .metadata import NO_METADATA, Metadata
 from .place import Place
 
-__all__ = ["Array", "Depth", "Picture", "Range", "Span", "from_unit", "own_span", "to_unit"]
+__all__ = [
+    "Array",
+    "Depth",
+    "Picture",
+    "Range",
+    "Span",
+    "from_unit",
+    "own_span",
+    "range_note",
+    "robust_span",
+    "spread",
+    "to_unit",
+]
 
 Array = NDArray[Any]
 Depth = Literal["8", "16", "float"]
@@ -41,8 +54,8 @@ class Picture:
     span: the stored values that 0 and 1 stand for. alpha: (H, W) in [0, 1], not premultiplied. icc: the colour profile.
     notes: decisions of the reader, for the user. turned: an EXIF orientation was applied. metadata: EXIF, XMP, GeoTIFF.
     degraded: degradations that the file tells of, with what it says, by their names. valid: (H, W) of bool, where the
-    picture has data; None: everywhere. nodata: the stored value that says that there are none. place: where the pixels
-    lie.
+    picture has data, None: everywhere; elsewhere values are mirrored from there (`fusionkit.images.validity`), and
+    stored as `nodata`. place: where the pixels lie. measured: the span is that of its own values, nobody stated it.
     """
 
     values: Array
@@ -59,6 +72,7 @@ class Picture:
     valid: Array | None = None
     nodata: float | None = None
     place: Place | None = None
+    measured: bool = False
 
     @property
     def pixels(self) -> Array:
@@ -88,8 +102,18 @@ class Picture:
         depth = depth or self.depth
         span = span or (self.span if depth == self.depth else (0.0, PEAK[depth]))
         if (depth, span) == (self.depth, self.span) and self.values.dtype != np.float32:
-            return self.values.astype(DTYPE[depth], copy=False)
-        return from_unit(self.pixels, depth, span)
+            values = self.values.astype(DTYPE[depth], copy=self.valid is not None)
+        else:
+            values = from_unit(self.pixels, depth, span)
+        if self.valid is not None and (self.alpha is None or self.nodata is not None):
+            values[~self.valid] = self.unset(depth)
+        return values
+
+    def unset(self, depth: Depth) -> float:
+        """The value stored where there are no data and no alpha says so: `nodata` at the picture's own depth."""
+        if depth == self.depth and self.nodata is not None:
+            return self.nodata
+        return math.nan if depth == "float" else 0
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Stored values, (H, W) or (H, W, 3), as `fuse` gives them back."""
@@ -122,21 +146,49 @@ class Picture:
 
 
 def robust_span(values: Array) -> Span | None:
-    """Minimum and maximum, or the 0.1 and 99.9 % percentiles where those stray far (dead pixels); None if equal."""
+    """Least and greatest value, None if equal. Where single pixels stray far (dead ones), of what is larger than that.
+
+    values: (H, W), (H, W, 1 or 3), or a volume whose last two axes are a slice's. NaN and infinite ones do not count.
+    """
     flat = values.reshape(-1)
     flat = flat[:: max(1, flat.size // SAMPLE)]
+    if values.dtype.kind == "f":
+        flat = flat[np.isfinite(flat)]
+    if not flat.size:
+        return None
+    finite = values if values.dtype.kind != "f" else np.where(np.isfinite(values), values, flat[0])
     low, high = (float(v) for v in np.percentile(flat, TAILS))
-    least, greatest, far = float(values.min()), float(values.max()), STRAY * (high - low)
-    low, high = least if least >= low - far else low, greatest if greatest <= high + far else high
-    return (low, high) if high > low else None
+    least, greatest, far = float(finite.min()), float(finite.max()), STRAY * (high - low)
+    least = least if least >= low - far else min(low, -_greatest_blob(-finite.astype(np.float32)))
+    greatest = greatest if greatest <= high + far else max(high, _greatest_blob(finite))
+    return (least, greatest) if greatest > least else None
+
+
+def _greatest_blob(values: Array) -> float:
+    """The greatest value that 2x2 pixels reach; of rows alone, that two neighbours reach."""
+    axes = (0, 1) if values.shape[-1] in (1, 3) else (-2, -1)
+    for axis in axes if values.ndim > 1 else (0,):
+        if values.shape[axis] > 1:
+            values = np.minimum(np.delete(values, 0, axis), np.delete(values, -1, axis))
+    return float(values.max())
 
 
 def own_span(values: Array, full: Span) -> Span:
     """Range of the data where they fill less than an eighth of `full`, the range of their type, or lie outside it."""
-    own = robust_span(values)
-    inside = float(values.min()) >= full[0] - 1e-6 and float(values.max()) <= full[1] + 1e-6
+    low, high = float(values.min()), float(values.max())
+    return spread(robust_span(values), low, high, full)
+
+
+def range_note(span: Span) -> str:
+    """What the user is told of a range that was found."""
+    return f"values from {span[0]:g} to {span[1]:g} taken as black and white (`range=auto`)"
+
+
+def spread(own: Span | None, low: float, high: float, full: Span) -> Span:
+    """`own` where it fills less than an eighth of `full`, or values from low to high lie outside of that."""
+    inside = low >= full[0] - 1e-6 and high <= full[1] + 1e-6
     if own is None:
-        return full if inside else (float(values.min()), float(values.min()) + 1)
+        return full if inside else (low, low + 1)
     return full if inside and own[1] - own[0] >= FILLED * (full[1] - full[0]) else own
 
 

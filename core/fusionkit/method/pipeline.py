@@ -1,5 +1,6 @@
 """Sources in, one image out: builds the plug-ins once and fuses any number of times."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Unpack, overload
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -17,21 +17,25 @@ from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.picture import Array, Picture
+from ..images.validity import mirrored
 from ..memory import release_pages
 from ..numerics.choice import all_finite
+from ..reading.ranges import share_range
 from ..reading.take import Source, as_source
 from ..registry.kinds import DISTRIBUTION, METHOD
+from ..scene import SCENE_KINDS, Scene, SceneChoice
 from ..sources import STILL
 from ..timing import Stopwatch
 from .checks import check_sizes, note_places
 from .config import Choice, PipelineConfig, sampling_of
+from .filling import data_anywhere, filled
 from .flags import stages_of
 from .folding import FoldedPrior
 from .keywords import Choices
 from .parts import Part, build
 from .presets import choose
 from .restore import Restorer
-from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind
+from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind, with_gaps
 from .sampler import Callback, Sampler
 from .shot import Shot
 from .tiling import tiled
@@ -160,6 +164,7 @@ class Pipeline:
         reference: int | None = None,
         names: Sequence[str] = (),
         degraded: Sequence[Told] = (),
+        valid: Sequence[Tensor | None] = (),
         callback: Callback | None = None,
         watch: Stopwatch | None = None,
         shot: Shot | None = None,
@@ -168,10 +173,13 @@ class Pipeline:
 
         Image b of the result depends on image b of the sources alone. reference: index of the reference source; by
         default as configured, chosen for each image. names: what messages call the sources. degraded: what is
-        known of each source's degradations, by their names, as readers state it. shot: the state of a video's shot,
-        which this frame continues.
+        known of each source's degradations, by their names, as readers state it. valid: where each has data, (B, 1, H,
+        W) of bool or None for everywhere; NaN are none in any case, and stand in the result where no source has data.
+        shot: the state of a video's shot, which this frame continues.
         """
-        sources = replace(self._sources(images, names), degraded=tuple(degraded) or ({},) * len(images))
+        sources = self._sources(images, names, valid)
+        scenes = (self.stated_scene,) * len(sources.luma[0]) if self.stated_scene else ()
+        sources = replace(sources, degraded=tuple(degraded) or ({},) * len(images), known_scenes=scenes)
         done: dict[int, Tensor] = {}
         batches = self._batches(sources, reference)
         first = next(index for index, batch in batches if 0 in batch) % len(sources)
@@ -203,6 +211,7 @@ class Pipeline:
         if self.config.align == "check":
             with watch.stage("check"):
                 memory.once("places", partial(note_places, sources))
+        sources = filled(sources)
         noise = [torch.Generator().manual_seed(self.config.seed) for _ in range(len(sources.luma[0]))]
         before = shot.prior if shot else None
         sample = self._sampler(sources)(sources, noise, memory=memory, before=before, callback=callback, watch=watch)
@@ -223,7 +232,9 @@ class Pipeline:
                     "that are not finite"
                 )
         low, high = image.amin(), image.amax()
-        return image if low >= 0 and high <= 1 else image.clamp(0, 1)
+        image = image if low >= 0 and high <= 1 else image.clamp(0, 1)
+        anywhere = data_anywhere(sources, image.shape[-2:])
+        return image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
 
     def _restored(self, sources: Sources, facts: Facts, watch: Stopwatch, memory: Memory) -> Sources:
         """The sources as the flow restores them, those that a stage would enlarge in their new size."""
@@ -243,16 +254,23 @@ class Pipeline:
             sources.report.note(row.note())
         return sources
 
-    def _sources(self, images: Sequence[Tensor], names: Sequence[str]) -> Sources:
+    def _sources(self, images: Sequence[Tensor], names: Sequence[str], valid: Sequence[Tensor | None]) -> Sources:
         if not len(images):
             raise InputError("nothing to fuse: give at least one image")
-        stored = isinstance(images, StoredImages)  # their values are in range by what they are
-        checked = images if stored else [self._checked(image, i) for i, image in enumerate(images)]
-        if not stored and len({len(image) for image in checked}) > 1:
-            raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in checked)}")
+        known = list(valid) or [None] * len(images)
+        checked = images
+        if not isinstance(images, StoredImages):  # whose values are in range by what they are
+            checked = []
+            for i, image in enumerate(images):
+                checked.append(self._checked(image, i))
+                if known[i] is None:
+                    checked[i], known[i] = _without_nan(checked[i])
+            if len({len(image) for image in checked}) > 1:
+                raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in checked)}")
         if names and len(names) != len(checked):
             raise InputError(f"{len(names)} names for {len(checked)} sources")
-        return Sources.of(checked, lambda image: self.color.split(image)[0], names=tuple(names))
+        sources = Sources.of(checked, lambda image: self.color.split(image)[0], names=tuple(names))
+        return replace(sources, valid=tuple(None if v is None else v.to(self.device) for v in known))
 
     def _checked(self, image: Tensor, index: int) -> Tensor:
         if image.ndim != 4 or image.shape[1] not in (1, 3):
@@ -260,7 +278,9 @@ class Pipeline:
         if image.numel() == 0:
             raise InputError(f"source {index + 1} is empty: shape {tuple(image.shape)}")
         low, high = float(image.min()), float(image.max())
-        if not (low >= 0 and high <= 1):  # also catches NaN
+        if math.isnan(low):  # NaN say that there are no data
+            low, high = (float(image.nan_to_num(v).aminmax()[i]) for i, v in enumerate((1.0, 0.0)))
+        if not (low >= 0 and high <= 1):
             raise InputError(f"source {index + 1} has values from {low:g} to {high:g}, expected [0, 1]")
         return image.to(self.device, torch.float32)
 
@@ -323,6 +343,7 @@ class Pipeline:
             raise InputError("nothing to fuse: give at least one image")
         watch = Stopwatch()
         index = self.reference([p.has_color for p in pictures]) if reference is None else reference
+        pictures = self.ranged(pictures)
         main = pictures[index]
         try:
             fused = self.run(
@@ -330,6 +351,7 @@ class Pipeline:
                 reference=index,
                 names=[p.name for p in pictures],
                 degraded=[p.degraded for p in pictures],
+                valid=[None if p.valid is None else torch.from_numpy(p.valid)[None, None] for p in pictures],
                 callback=callback,
                 watch=watch,
                 shot=shot,
@@ -342,11 +364,25 @@ class Pipeline:
         notes = [*main.notes, *fused.notes]
         if main.alpha is not None:
             notes.append(f"alpha kept from {main.name}")
-        notes += [f"alpha of {p.name} was ignored" for p in pictures if p.alpha is not None and p is not main]
-        picture = replace(main, values=np.ascontiguousarray(to_array(fused.image)), notes=tuple(notes))
+        others = [p for p in pictures if p.alpha is not None and p is not main]
+        notes += [f"alpha of {p.name}: no data where it is 0, the rest counts in full" for p in others]
+        picture = replace(with_gaps(main, to_array(fused.image)), notes=tuple(notes))
         if picture.size[0] * picture.size[1] > WHOLE_PIXELS:
             release_pages()  # the method's, before an encoder takes its own
         return FusedPicture.of(picture, replace(fused.facts, notes=notes, reference=index, seconds=watch.rounded()))
+
+    def ranged(self, pictures: Sequence[Picture]) -> Sequence[Picture]:
+        """The pictures, those of one quantity in one range."""
+        scene = self.stated_scene
+        return share_range(pictures, one_quantity=scene is not None and SCENE_KINDS[scene].one_quantity)
+
+    @cached_property
+    def stated_scene(self) -> Scene | None:
+        """The kind of scene that an option of the prior states, if any."""
+        options = self.prior.options
+        fields = type(options).model_fields.items() if options is not None else ()
+        stated = [getattr(options, name) for name, info in fields if info.annotation == SceneChoice]
+        return next((scene for scene in stated if scene != "auto"), None)
 
     def _images(self, pictures: Sequence[Picture]) -> Sequence[Tensor]:
         """Tensors of pictures; of large ones each is made when it is needed."""
@@ -379,6 +415,15 @@ class Pipeline:
         else:
             fused = self.run([to_tensor(s.pixels) if isinstance(s, Picture) else s for s in sources])
         return in_kind(images[fused.reference], sources[fused.reference], fused)
+
+
+def _without_nan(image: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The images (B, C, H, W) with values where they are NaN, and where they are not; None: nowhere."""
+    nan = image.isnan().any(1, keepdim=True)
+    if not bool(nan.any()):
+        return image, None
+    rows = [mirrored(~n[0].cpu().numpy(), to_array(x[None]))[0] for x, n in zip(image, nan, strict=True)]
+    return torch.cat([to_tensor(row) for row in rows]).to(image), ~nan
 
 
 def _share(a: Tensor, b: Tensor) -> bool:

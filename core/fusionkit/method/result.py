@@ -13,12 +13,12 @@ from torch import Tensor
 
 from ..images.accept import HeldImage, as_picture
 from ..images.convert import to_array
-from ..images.picture import DTYPE, SHOWN, Array, Depth, Picture
+from ..images.picture import DTYPE, PEAK, SHOWN, Array, Depth, Picture, from_unit
 from ..images.write import png_bytes, write_image
 from ..reading.take import Source
 from .restore import Restored
 
-__all__ = ["Facts", "Fused", "FusedArray", "FusedImage", "FusedPicture", "FusedTensor", "in_kind"]
+__all__ = ["Facts", "Fused", "FusedArray", "FusedImage", "FusedPicture", "FusedTensor", "in_kind", "with_gaps"]
 
 Kind = TypeVar("Kind", bound=HeldImage)
 
@@ -175,7 +175,8 @@ class FusedArray(Fused[Array], np.ndarray):
             values, alpha = given.values, given.alpha
         if alpha is None and frame.alpha is not None and frame.alpha.shape == plain.shape[:2]:
             alpha = frame.alpha
-        return replace(frame, values=values, alpha=alpha, notes=self.notes)
+        valid = frame.valid if frame.valid is not None and frame.valid.shape == plain.shape[:2] else None
+        return replace(frame, values=values, alpha=alpha, valid=valid, notes=self.notes)
 
 
 class FusedImage(Image.Image, Fused[Image.Image]):  # type: ignore[misc]  # `save` is PIL's
@@ -202,19 +203,30 @@ def in_kind(
         assert isinstance(fused, FusedTensor)
         return FusedTensor.of(_tensor_like(image, fused.image), facts)
     assert isinstance(source, Picture)
-    made = fused.picture.pixels if isinstance(fused, FusedPicture) else to_array(fused.image)
-    picture = replace(source, values=np.ascontiguousarray(made))
-    frame = replace(source, values=np.empty((0, 0, 1), np.uint8))
+    picture = fused.picture if isinstance(fused, FusedPicture) else with_gaps(source, to_array(fused.image))
+    frame = replace(picture, values=np.empty((0, 0, 1), np.uint8))
     if isinstance(image, Image.Image):
         return FusedImage.of(_pil_image(picture), facts)
     if not isinstance(image, np.ndarray) or (isinstance(image, FusedArray) and image.frame is not None):
         return FusedArray.of(np.asarray(picture), facts, frame)
     floats = picture.depth == "float"
-    values = picture.pixels.astype(image.dtype) if floats else picture.stored()
+    values = picture.stored().astype(image.dtype)
     if picture.channels == 3 and picture.alpha is not None and image.shape[-1] == 4:
-        values = np.concatenate([values, image[..., 3:]], axis=2)
+        alpha = from_unit(picture.alpha, picture.depth, (0.0, PEAK[picture.depth]))
+        values = np.concatenate([values, alpha[:, :, None].astype(image.dtype)], axis=2)
     values = values[..., 0] if image.ndim == 2 and picture.channels == 1 else values
     return FusedArray.of(values, facts, None if floats else frame)
+
+
+def with_gaps(main: Picture, pixels: Array) -> Picture:
+    """The reference with other pixels (H, W, C): its alpha, or nodata, stays where no other source has data (NaN)."""
+    pixels = np.ascontiguousarray(pixels)
+    if main.valid is None:
+        return replace(main, values=pixels)
+    anywhere: Array = np.asarray(np.isfinite(pixels).all(axis=2))
+    alpha = None if main.alpha is None else np.where(main.valid, main.alpha, anywhere.astype(np.float32))
+    valid = None if anywhere.all() else anywhere
+    return replace(main, values=np.nan_to_num(pixels, copy=False), alpha=alpha, valid=valid)
 
 
 def _tensor_like(image: Tensor, pixels: Tensor) -> Tensor:

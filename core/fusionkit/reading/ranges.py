@@ -1,20 +1,21 @@
-"""Ranges of sources; one for a whole folder, so that its pictures do not flicker."""
+"""Ranges of sources: one for all of one quantity, and one for a whole folder, so that its pictures do not flicker."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import FusionkitError, NoEffect
-from ..images.picture import PEAK, Range, Span, own_span
+from ..images.picture import PEAK, Picture, Range, Span, range_note, robust_span, spread, to_unit
 from .read import MAX_PIXELS, read_image
 
-__all__ = ["refuse_unread", "source_ranges"]
+__all__ = ["refuse_unread", "share_range", "source_ranges"]
 
 FILES = 32  # files that a range is taken from, spread over the folder
 LOOKED_AT = 50  # first images in which a source is sought that reads a range
-VALUES = 50_000  # values taken from each file
+ROWS = 128  # samples along the shorter side that tell whether pictures show one quantity
 Place = tuple[Path, int | None]  # a file, and the index of its picture where it holds several
 
 
@@ -27,18 +28,25 @@ def source_ranges(
 ) -> tuple[Range, ...]:
     """The range of each source, where `ranges` has one for all or one a source. groups: the sources of each image.
 
-    folder_scope: "auto" becomes the range of all files of that source; it stays where a file has 8 bits. Raises
-    NoEffect for a range that no source reads.
+    folder_scope: "auto" becomes the range of all files of that source, and of all sources of one quantity; it stays
+    where a file has 8 bits. Raises NoEffect for a range that no source reads.
     """
     refuse_unread(groups, ranges, max_pixels)
     count = max((len(group) for group in groups), default=0)
-    wanted = tuple(ranges[min(i, len(ranges) - 1)] for i in range(count))
+    wanted = [ranges[min(i, len(ranges) - 1)] for i in range(count)]
     if not folder_scope:
-        return wanted
-    return tuple(
-        _of_folder([group[i] for group in groups if i < len(group)], max_pixels) if span == "auto" else span
-        for i, span in enumerate(wanted)
-    )
+        return tuple(wanted)
+    seen: dict[int, list[Picture]] = {}
+    for i in range(count):
+        if wanted[i] == "auto":
+            seen[i] = _spread_over([group[i] for group in groups if i < len(group)], max_pixels)
+            if seen[i] and all(p.depth != "8" for p in seen[i]):
+                wanted[i] = _common_span(seen[i])
+    found = [i for i, pictures in seen.items() if wanted[i] != "auto" and pictures]
+    if _one_quantity([seen[i][0] for i in found]):
+        span = _common_span([p for i in found for p in seen[i]])
+        wanted = [span if i in found else own for i, own in enumerate(wanted)]
+    return tuple(wanted)
 
 
 def refuse_unread(groups: Sequence[Sequence[Path | Place]], ranges: Sequence[Range], max_pixels: int) -> None:
@@ -55,21 +63,58 @@ def refuse_unread(groups: Sequence[Sequence[Path | Place]], ranges: Sequence[Ran
     raise NoEffect("`range` has no effect: no source has more than 8 bits")
 
 
-def _of_folder(files: Sequence[Path | Place], max_pixels: int) -> Range:
-    values, spans, full = [], set[Span](), 1.0
-    count = min(FILES, len(files))
+def share_range(pictures: Sequence[Picture], *, one_quantity: bool) -> Sequence[Picture]:
+    """Pictures of one quantity, as of a stack or a bracket, in one range that holds them all.
+
+    one_quantity: the user says so; otherwise it is told from the pictures. Ranges that somebody or a file has stated
+    stay, and so do those of pictures of several quantities.
+    """
+    one_depth = len({p.depth for p in pictures}) == 1 and pictures[0].depth != "8"
+    if not one_depth or not all(p.measured for p in pictures) or len({p.span for p in pictures}) == 1:
+        return pictures
+    if not (one_quantity or _one_quantity(pictures)):
+        return pictures
+    span = _common_span(pictures)
+    return [_ranged(p, span) for p in pictures]
+
+
+def _one_quantity(pictures: Sequence[Picture]) -> bool:
+    """Whether pictures have one size, depth and number of channels, and their bright and dark places in one order."""
+    if len({(p.depth, p.channels, p.size) for p in pictures}) != 1 or pictures[0].depth == "8":
+        return False
+    from ..images.convert import to_tensor
+    from ..scene import Statistics
+
+    step = max(1, min(pictures[0].size) // ROWS)
+    few = [to_tensor(replace(p, values=p.values[::step, ::step].mean(2, keepdims=True)).pixels) for p in pictures]
+    return Statistics(few, [p.channels == 3 for p in pictures]).same_light
+
+
+def _spread_over(files: Sequence[Path | Place], max_pixels: int) -> list[Picture]:
+    """Pictures spread over a folder."""
+    pictures, count = [], min(FILES, len(files))
     for file in (files[i * len(files) // count] for i in range(count)):
         path, number = (file, None) if isinstance(file, Path) else file
         try:
-            picture = read_image(path, "auto", max_pixels, number)
+            pictures.append(read_image(path, "auto", max_pixels, number))
         except FusionkitError:
             continue  # reported when the file is fused
-        if picture.depth == "8":
-            return "auto"
-        full, (low, high) = PEAK[picture.depth], picture.span
-        spans.add(picture.span)
-        flat = picture.pixels.reshape(-1)
-        values.append(flat[:: max(1, flat.size // VALUES)].astype(np.float64) * (high - low) + low)
-    if not values:
-        return "auto"
-    return spans.pop() if len(spans) == 1 else own_span(np.concatenate(values), (0.0, full))
+    return pictures
+
+
+def _common_span(pictures: Sequence[Picture]) -> Span:
+    """The range that holds what pictures of one depth, more than 8 bits, show."""
+    if len({p.span for p in pictures}) == 1:
+        return pictures[0].span
+    own = [p.span if p.values.dtype == np.float32 else robust_span(p.values) or p.span for p in pictures]
+    low, high = min(low for low, _ in own), max(high for _, high in own)
+    return spread((low, high), low, high, (0.0, max(PEAK[pictures[0].depth], *(p.span[1] for p in pictures))))
+
+
+def _ranged(picture: Picture, span: Span) -> Picture:
+    """The picture in another range, which a note says."""
+    values, (low, high) = picture.values, picture.span
+    if values.dtype == np.float32:
+        values = to_unit(values.astype(np.float64) * (high - low) + low, span)
+    notes = [n for n in picture.notes if n != range_note(picture.span)]
+    return replace(picture, values=values, span=span, notes=(*notes, f"{range_note(span)}, as of all sources"))

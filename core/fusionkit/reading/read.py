@@ -11,7 +11,8 @@ import numpy as np
 
 from ..contracts import Reader, Stored
 from ..errors import FusionkitError, ImageReadError, one_line
-from ..images.picture import PEAK, Array, Depth, Picture, Range, own_span, to_unit
+from ..images.picture import PEAK, Array, Depth, Picture, Range, own_span, range_note, to_unit
+from ..images.validity import mirrored, where_valid
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import Registered, create, get_registry
 from ..registry.records import ReaderRecord
@@ -173,12 +174,12 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
     if values.dtype.kind not in "uif":
         raise ImageReadError(f"{path}: values of type {values.dtype} are no image; save it as integers or float")
     depth: Depth = "8" if values.dtype == np.uint8 else "16" if values.dtype == np.uint16 else "float"
-    bad = int((~np.isfinite(values)).sum()) if values.dtype.kind == "f" else 0
-    if bad:
-        raise ImageReadError(f"{path}: {bad} values are NaN or infinite; replace them before fusing")
+    valid = where_valid(values, stored.valid, stored.alpha)
+    if valid is not None:
+        values = mirrored(valid, values)[0]
     if stored.inverted:
         values = _upright(values, stored.white, span)
-    full = (0.0, stored.white or PEAK[depth])
+    full, measured = (0.0, stored.white or PEAK[depth]), False
     if depth == "8" or span == "full":
         taken = full  # a range given is for data that do not fill their type
         low, high = float(values.min()), float(values.max())
@@ -189,11 +190,9 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
             )
     elif span == "auto":
         taken = stored.window or own_span(values if stored.series is None else stored.series, full)
+        measured = stored.window is None and stored.series is None
         if taken != full:
-            notes.append(
-                f"values from {taken[0]:g} to {taken[1]:g} taken as black and white (`range=auto`)"
-                + (", as the file says" if stored.window else "")
-            )
+            notes.append(range_note(taken) + (", as the file says" if stored.window else ""))
     else:
         taken = span
         outside = float(((values < taken[0]) | (values > taken[1])).mean())
@@ -217,9 +216,10 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
         stored.turned,
         stored.metadata,
         stored.degraded,
-        stored.valid,
+        valid,
         stored.nodata,
         stored.place,
+        measured,
     )
 
 

@@ -29,7 +29,7 @@ def as_source(image: Source, number: int) -> Picture | Tensor:
         return _batch(image.as_subclass(Tensor), f"source {number}")
     picture = as_picture(image, f"source {number}", "a path, ")
     if picture.depth == "16" and not isinstance(image, Picture) and not hasattr(image, "picture"):
-        picture = replace(picture, span=own_span(picture.values, picture.span))
+        picture = replace(picture, span=own_span(picture.values, picture.span), measured=True)
     return picture
 
 

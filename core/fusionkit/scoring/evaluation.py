@@ -3,8 +3,8 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,15 +19,16 @@ from ..contracts import Metric, Sources
 from ..engines.engine import Engine, SerialEngine
 from ..errors import InputError
 from ..images import Picture, write_image
-from ..images.convert import to_tensor
+from ..images.convert import to_array, to_tensor
 from ..images.picture import Range
+from ..images.validity import mirrored
 from ..numerics.luma import luma
 from ..reading import read_image
 from ..reading.matching import match_folders
 from ..reading.ranges import source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
-from ..storage.manifest import file_record, sha256
+from ..storage.manifest import Manifest, file_record, sha256
 from ..storage.outcome import Outcome, attempt
 from ..threads import side_by_side
 from .baselines import baseline_images, baseline_rows
@@ -165,8 +166,9 @@ def evaluate(
 
     Only pairs that every method has are scored, so that all means are over the same pairs; `failures` names files that
     are missing or unreadable. Sizes must agree, unless `resize`: sources are then resized to the last one. ranges:
-    stored black and white of sources of more than 8 bits, one or one a source; "auto" looks at all files where
-    `folder_scope`. A result of the last source's depth is read with its range. maps: a folder for METHOD/PAIR.png,
+    stored black and white of sources of more than 8 bits, one or one a source; "auto" takes those that the manifest of
+    a method says it was made with, or else looks at all files where `folder_scope`. Pixels count where every source and
+    result has data. A result of the last source's depth is read with its range. maps: a folder for METHOD/PAIR.png,
     losses in blue and inventions in red, by the metrics that have maps. cache: a folder of scores by the hashes of
     files. report: called after each pair.
     """
@@ -178,11 +180,13 @@ def evaluate(
     result.baselines = set(baseline_rows() if baselines else ()) - set(methods)
     result.values = {m: {name: [] for name in metrics} for m in (*methods, *(baseline_rows() if baselines else ()))}
     wanted = source_ranges([paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope)
-    work = _Work(dict(metrics), baselines, maps, wanted, resize, cache)
-    pairs = [
-        _Pair(paths[-1].stem, paths[: len(sources)], dict(zip(methods, paths[len(sources) :], strict=True)))
-        for paths in matching.groups
-    ]
+    made_with = _ranges_of_runs(methods.values()) if all(span == "auto" for span in ranges) else {}
+    work = _Work(dict(metrics), baselines, maps, resize, cache)
+    pairs = []
+    for paths in matching.groups:
+        own, results = paths[: len(sources)], dict(zip(methods, paths[len(sources) :], strict=True))
+        spans = tuple(made_with.get(path.resolve(), span) for path, span in zip(own, wanted, strict=True))
+        pairs.append(_Pair(paths[-1].stem, own, results, spans))
     for done, outcome in enumerate((engine or SerialEngine()).map(partial(attempt, work), pairs), 1):
         report(outcome.key, done, len(pairs))
         if outcome.status == "failed":
@@ -202,11 +206,23 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Pair:
-    """Files of the sources, and of each method's result."""
+    """Files of the sources, and of each method's result; ranges of the sources."""
 
     key: str
     sources: tuple[Path, ...]
     results: dict[str, Path]
+    ranges: tuple[Range, ...]
+
+
+def _ranges_of_runs(folders: Iterable[Path]) -> dict[Path, Range]:
+    """The range that each source was read with, as manifests of these folders say; of several, the first one's."""
+    found: dict[Path, Range] = {}
+    for folder in folders:
+        for _, row in Manifest(folder / "manifest.jsonl").finished_rows():
+            for source, span in zip(row.get("sources", ()), row.get("ranges", ()), strict=False):
+                if isinstance(source, dict) and isinstance(span, list) and len(span) == 2 and "path" in source:
+                    found.setdefault(Path(source["path"]).resolve(), (float(span[0]), float(span[1])))
+    return found
 
 
 @dataclass(frozen=True)
@@ -216,7 +232,6 @@ class _Work:
     metrics: dict[str, Metric]
     baselines: bool
     maps: Path | None
-    ranges: tuple[Range, ...]
     resize: bool
     cache: Path | None
 
@@ -227,16 +242,17 @@ class _Work:
             cache = ScoreCache(self.cache)
             content = {method: record["sha256"] for method, record in files.items()}
             content |= {name: f"baseline {name}" for name in (baseline_rows() if self.baselines else ())}
-            how = {"ranges": self.ranges, "resize": self.resize}
+            how = {"ranges": pair.ranges, "resize": self.resize}
             hashes = [sha256(path) for path in pair.sources]
             keys = {method: pair_key(text, hashes, **how) for method, text in content.items()}
             known = {method: cache.known(key, self.metrics) for method, key in keys.items()}
         counts = {"reused": sum(map(len, known.values()))}
         if known and self.maps is None and all(len(values) == len(self.metrics) for values in known.values()):
             return Outcome(pair.key, record={"values": known, "files": files}, counts=counts)
-        pictures = [read_image(path, span) for path, span in zip(pair.sources, self.ranges, strict=False)]
+        pictures = [read_image(path, span) for path, span in zip(pair.sources, pair.ranges, strict=False)]
         originals = as_sources(pictures, resize=self.resize)
-        fused = {method: to_tensor(_result(path, pictures[-1]).pixels) for method, path in pair.results.items()}
+        results = {method: _result(path, pictures[-1]) for method, path in pair.results.items()}
+        originals, fused = _where_all_have_data(originals, results)
         scored = {}
         for method, values in score_images(fused, originals, self.metrics, baselines=self.baselines, known=known):
             scored[method] = values
@@ -251,7 +267,26 @@ class _Work:
 def as_sources(pictures: Sequence[Picture], *, resize: bool) -> Sources:
     """Convert pictures of one scene to sources, the last one the reference; `resize`: all in its size."""
     sources = Sources.of([to_tensor(p.pixels) for p in pictures])
+    valid = tuple(None if p.valid is None else torch.from_numpy(p.valid)[None, None] for p in pictures)
+    sources = replace(sources, valid=valid)
     return get_registry().create("stage", f"{DISTRIBUTION}:resize", {}).before(sources) if resize else sources
+
+
+def _where_all_have_data(sources: Sources, results: Mapping[str, Picture]) -> tuple[Sources, dict[str, Tensor]]:
+    """Sources and results cut to where all have data; what lies between is mirrored from there in all of them alike."""
+    fused = {method: to_tensor(picture.pixels) for method, picture in results.items()}
+    size = sources.reference_luma.shape[-2:]
+    masks = [v[0, 0].numpy() for v in sources.valid if v is not None and v.shape[-2:] == size]
+    masks += [p.valid for p in results.values() if p.valid is not None and p.valid.shape == tuple(size)]
+    if not masks or any(x.shape[-2:] != size for x in (*fused.values(), *sources.luma)):
+        return sources, fused
+    valid = np.logical_and.reduce(masks)
+    if not valid.any():
+        raise InputError("there is no pixel where every source and result has data")
+    box = tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(valid))
+    images = [to_array(image)[box] for image in (*sources.images, *fused.values())]
+    cut = [to_tensor(image) for image in mirrored(valid[box], *images)]
+    return Sources.of(cut[: len(sources)]), dict(zip(fused, cut[len(sources) :], strict=True))
 
 
 def _result(path: Path, reference: Picture) -> Picture:
