@@ -311,3 +311,98 @@ def test_a_temporary_name_fits_beside_a_long_one(tmp_path):
     with atomic_write(tmp_path / ("ü" * 120 + ".png")) as temporary:
         Path(temporary).write_bytes(b"x")
     assert [p.stem for p in tmp_path.iterdir()] == ["ü" * 120]
+
+
+class TestEveryPath:
+    """One layer reads what users name: regular files of bounded size, whatever the option."""
+
+    @pytest.fixture
+    def pipe(self, tmp_path):
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no pipes here")
+
+        def make(name):
+            os.mkfifo(tmp_path / name)
+            return tmp_path / name
+
+        return make
+
+    def test_pipes_do_not_hang(self, pipe, tmp_path, pair_files):
+        from fusionkit.ablation.grid import load_grid
+        from fusionkit.reading import header_pixels
+        from fusionkit.weights.importing import read_config
+
+        assert header_pixels(pipe("a.png")) is None
+        with pytest.raises(OptionError, match="a pipe or a device"):
+            load_grid(pipe("g.toml"))
+        with pytest.raises(OptionError, match="a pipe or a device"):
+            read_config(pipe("c.yaml"))
+        (tmp_path / "w.json").write_text("{}")
+        with pytest.raises(WeightsError, match="a pipe or a device"):
+            open_weights(pipe("w.safetensors"))
+        done = run_cli("run", *FAST, pair_files[0], tmp_path / "a.png", "-o", tmp_path / "z.png")
+        assert done.returncode == 2
+        assert "a pipe or a device" in done.stderr
+
+    def test_settings_that_multiply_themselves_are_refused(self, tmp_path):
+        from fusionkit.ablation.grid import load_grid
+        from fusionkit.storage.places import expand
+        from fusionkit.weights.importing import read_config
+
+        laughs = "a: &a [1, 1]\n" + "".join(
+            f"{n}: &{n} [*{p}, *{p}]\n" for p, n in zip("abcdefghijk", "bcdefghijkl", strict=True)
+        )
+        (tmp_path / "c.yaml").write_text(laughs)
+        with pytest.raises(OptionError, match="repeats parts of itself"):
+            read_config(tmp_path / "c.yaml")
+        axes = "".join(f'"prior.em_tv.x{i}" = [1, 2, 3, 4, 5, 6]\n' for i in range(9))
+        (tmp_path / "g.toml").write_text(f"[grid]\n{axes}")
+        with pytest.raises(OptionError, match="10077696 combinations"):
+            load_grid(tmp_path / "g.toml")
+        with pytest.raises(OptionError, match="counts to more"):
+            expand("shard-{0..99999999999}.tar")
+
+    def test_a_checkpoint_cannot_claim_more_than_its_file_holds(self, tmp_path):
+        from fusionkit.weights.checkpoint import state_dict
+
+        torch.save({"w": torch.zeros(1).expand(5_000_000_000)}, tmp_path / "a.pth")
+        with pytest.raises(WeightsError, match="repeats fewer values"):
+            state_dict(read_checkpoint(tmp_path / "a.pth"))
+        torch.save({"w": torch.sparse_coo_tensor([[0], [0]], [1.0], (9, 9), check_invariants=True)}, tmp_path / "b.pth")
+        with pytest.raises(WeightsError, match="_rebuild_sparse_tensor"):
+            read_checkpoint(tmp_path / "b.pth")
+
+    def test_a_table_is_read_line_by_line_within_bounds(self, tmp_path):
+        from fusionkit.reading.matching import match_table
+
+        (tmp_path / "t.csv").write_text("ir,vis\n" + "a" * 200_000 + ".png,b.png\n")
+        with pytest.raises(FusionkitError, match="a line of more than"):
+            match_table(tmp_path / "t.csv")
+
+    def test_a_nul_byte_in_a_name_is_one_line(self, tmp_path):
+        (tmp_path / "t.csv").write_bytes(b"ir,vis\na\0.png,b.png\n")
+        run = subprocess.run(
+            [sys.executable, "-m", "fusionkit", "run", *FAST, "--pairs", tmp_path / "t.csv", "-o", tmp_path / "o"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 2
+        assert "NUL byte" in run.stderr
+        assert "Traceback" not in run.stderr
+
+    def test_a_sparse_member_is_not_unpacked(self, tmp_path):
+        if sys.platform != "linux" or shutil.which("tar") is None:
+            pytest.skip("needs GNU tar")
+        (tmp_path / "x.ir.png").touch()
+        os.truncate(tmp_path / "x.ir.png", 2**40)
+        subprocess.run(["tar", "-S", "-cf", "s.tar", "x.ir.png"], cwd=tmp_path, check=True)
+        done = run_cli("run", *FAST, "--shards", tmp_path / "s.tar", "-o", tmp_path / "o")
+        assert done.returncode == 1
+        assert "sparse member" in done.stdout + done.stderr
+
+    @pytest.mark.parametrize("size", ["150000000x1", "1x150000000", "99999999x9"])
+    def test_sizes_have_one_bound(self, size, pair_files, tmp_path):
+        done = run_cli("run", *FAST, "--set", f"working_size={size}", *pair_files, "-o", tmp_path / "z.png")
+        assert done.returncode == 2
+        assert "pixels" in done.stderr

@@ -1,17 +1,18 @@
 """The TOML grid of an ablation -> cells, each a whole configuration."""
 
 import itertools
+import math
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 
 from ..contracts import Options
-from ..errors import FusionkitError, OptionError
+from ..errors import FusionkitError, OptionError, one_line
 from ..method.choice import Choice, Restoring, merge_choices
 from ..method.config import PipelineConfig, SamplerOptions, placed, sampling_of
 from ..method.degrade import NONE, known
@@ -20,10 +21,15 @@ from ..method.presets import choose
 from ..options import effective, validate_options
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.loading import get_registry
+from ..storage.regular import read_text
 
 __all__ = ["Cell", "Grid", "cleanly", "load_grid"]
 
 WHOLE, KNOWN = "degradation", "known"
+MOST_CELLS = 10_000
+
+
+Side = Annotated[int, Field(ge=16, le=16_384)]
 
 
 class _Data(Options):
@@ -32,7 +38,7 @@ class _Data(Options):
     pairs: list[str] = Field([], description="folders of the sources, one for each source")
     scenes: str | None = Field(None, description="procedural scenes instead: infrared-visible, multi-exposure ...")
     count: int = Field(4, ge=1, le=100_000, description="how many scenes")
-    size: tuple[int, int] = Field((240, 320), description="height and width of scenes")
+    size: tuple[Side, Side] = Field((240, 320), description="height and width of scenes")
     limit: int | None = Field(
         None, ge=1, le=100_000_000, description="at most this many pairs, spread evenly over the folder"
     )
@@ -90,17 +96,20 @@ def load_grid(path: Path) -> Grid:
     [report] are optional.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise OptionError(f"{path}: not valid TOML: {error}") from None
+        table = tomllib.loads(read_text(path, OptionError))
+    except FileNotFoundError:
+        raise OptionError(f"{path}: does not exist") from None
+    except (ValueError, RecursionError) as error:
+        raise OptionError(f"{path}: not valid TOML: {one_line(error)[:300]}") from None
     if isinstance(table.get("grid"), dict):
         table["grid"] = dict(_flat(table["grid"]))
     file: _File = validate_options(_File, table, str(path))
     for key, values in file.grid.items():
         if not values:
             raise OptionError(f"{path}: grid.{key} is empty")
+    count = math.prod(map(len, file.grid.values()))
+    if count > MOST_CELLS:
+        raise OptionError(f"{path}: {count} combinations; a grid may have {MOST_CELLS}")
     try:
         cells = list(_cells(file))
     except FusionkitError as error:

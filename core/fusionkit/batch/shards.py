@@ -126,6 +126,8 @@ class _Fusing:
                     path = PurePosixPath(member.name)
                     if not member.isfile() or path.name[:1] == "." or not path.name.lower().endswith(wanted):
                         continue
+                    if member.issparse():  # a few bytes that unpack to any number
+                        raise InputError(f"{member.name} is a sparse member; pack the files as they are")
                     stem, _, kind = path.name.partition(".")
                     place = self.folder / f"{number:07d}.{kind[-40:].lower()}"
                     stream = archive.extractfile(member)

@@ -50,7 +50,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stopped)
     try:
         app()
-    except (FusionkitError, OSError, MemoryError, RuntimeError) as error:
+    except (FusionkitError, OSError, MemoryError, RuntimeError, ValueError) as error:
         from .messages import printable
 
         print(f"fusionkit: error: {printable(_reason(error))}", file=sys.stderr)
@@ -63,6 +63,8 @@ def _reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):  # disks, permissions and names too long that nothing nearer has put into words
         return (f"{error.filename}: " if error.filename else "") + (error.strerror or str(error))
+    if "null byte" in str(error):  # of the operating system, for any path
+        return "a file's name holds a NUL byte, which no file can have; look through the tables and settings given"
     if isinstance(error, MemoryError) or "memory" in str(error):
         return MEMORY
     raise error

@@ -14,6 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..errors import ImageReadError
+from ..storage.regular import check_regular
+
 __all__ = [
     "NO_METADATA",
     "Metadata",
@@ -87,6 +90,7 @@ def taken_at(path: Path) -> str:
     from PIL import Image
 
     try:
+        check_regular(path, ImageReadError)
         with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
             warnings.simplefilter("ignore")
             exif = image.getexif().get_ifd(EXIF_IFD)

@@ -9,13 +9,11 @@ from ..errors import OptionError
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.shipped import shipped_folders
 from ..scene import SCENE_KINDS, SceneKind
-from ..storage.regular import check_regular
+from ..storage.regular import read_text
 from .choice import merge_choices
 from .config import PipelineConfig
 
 __all__ = ["choose", "load_preset", "load_task", "preset_names", "task_names", "task_scene", "task_text"]
-
-MOST_BYTES = 1_000_000  # of a preset
 
 
 def preset_names() -> list[str]:
@@ -97,17 +95,14 @@ def _shipped_presets() -> dict[str, dict[Path, str]]:
 
 
 def _toml(path: Any, name: str) -> dict[str, Any]:
-    if isinstance(path, Path):
-        check_regular(path, OptionError, MOST_BYTES)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # one that is shipped in an archive is no Path
+        return tomllib.loads(read_text(path, OptionError) if isinstance(path, Path) else path.read_text("utf-8"))
     except RecursionError:
         raise OptionError(f"preset {name}: nests too deeply") from None
     except FileNotFoundError:
         known = ", ".join(preset_names())
         raise OptionError(f"preset {name!r}: not found; shipped: {known}; or give a .toml file") from None
-    except OSError as error:
-        raise OptionError(f"preset {name}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise OptionError(f"preset {name}: not valid TOML: {error}") from None
 

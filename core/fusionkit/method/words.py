@@ -51,7 +51,7 @@ def from_text(value: Any, annotation: Any, name: str) -> Any:
     if value[:1] in ("[", "{"):
         try:
             return json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise OptionError(f"{name}: not valid JSON: {error}") from None
     if get_origin(annotation) is not tuple or "," not in value:
         return value

@@ -3,11 +3,11 @@
 import csv
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..errors import InputError
 from ..images.metadata import taken_at
@@ -18,6 +18,7 @@ __all__ = ["Matching", "bare_name", "match", "match_folders"]
 
 TABLES = (".csv", ".parquet")
 MOST_BYTES = 2_000_000_000
+MOST_LINE = 100_000  # characters of a table's line
 
 
 @dataclass
@@ -184,14 +185,26 @@ def _table(path: Path) -> list[dict[str, object]]:
         except ImportError:
             raise InputError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow, or save it as CSV") from None
         try:
-            return list(parquet.read_table(path).to_pylist())
+            table = parquet.ParquetFile(path)
+            groups = (table.metadata.row_group(i) for i in range(table.metadata.num_row_groups))
+            if max(sum(group.total_byte_size for group in groups), 10 * table.metadata.num_rows) > MOST_BYTES:
+                raise ValueError(f"unpacks to more than {MOST_BYTES} bytes")
+            return list(table.read().to_pylist())
         except Exception as error:  # pyarrow's own kinds
             raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())[:200]}") from None
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            return [dict(row) for row in csv.DictReader(stream, restkey="", strict=True)]
+            return [dict(row) for row in csv.DictReader(_lines(stream), restkey="", strict=True)]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
+
+
+def _lines(stream: TextIO) -> Iterator[str]:
+    """The lines of a table. Raises ValueError at one that is no line of a table."""
+    while line := stream.readline(MOST_LINE):
+        if len(line) == MOST_LINE:
+            raise ValueError(f"a line of more than {MOST_LINE} characters")
+        yield line
 
 
 def _stem(path: Path) -> str:

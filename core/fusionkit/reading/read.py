@@ -77,6 +77,7 @@ def header_pixels(path: Path) -> int | None:
     from PIL import Image
 
     try:
+        check_regular(path, ImageReadError)
         with warnings.catch_warnings(), Image.open(path, formats=("BMP", "JPEG", "PNG", "TIFF", "WEBP")) as image:
             warnings.simplefilter("ignore")
             return int(image.width * image.height)

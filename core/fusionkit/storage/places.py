@@ -22,6 +22,7 @@ __all__ = ["beside", "expand", "fetched", "read_text", "store", "tag"]
 REMOTE = re.compile(r"^(s3|gs|az):/{1,2}([^/]+)/?(.*)$")  # one slash where a Path has swallowed the other
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 SPECIAL = re.compile(r"[*?\[]")
+MOST_NUMBERS = 1_000_000
 
 
 def expand(pattern: str) -> list[str]:
@@ -29,6 +30,8 @@ def expand(pattern: str) -> list[str]:
     braces = BRACES.search(pattern)
     if braces:
         first, last = braces.groups()
+        if int(last) - int(first) >= MOST_NUMBERS:
+            raise OptionError(f"{pattern}: counts to more than {MOST_NUMBERS}; give fewer at a time")
         numbers = range(int(first), int(last) + 1)
         parts = (f"{pattern[: braces.start()]}{n:0{len(first)}d}{pattern[braces.end() :]}" for n in numbers)
         return [address for part in parts for address in expand(part)]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from ..errors import FusionkitError
 
-__all__ = ["check_regular"]
+__all__ = ["check_regular", "read_text"]
+
+MOST_TEXT = 4_000_000  # bytes of a file of settings
 
 
 def check_regular(path: Path, error: type[FusionkitError], most: int | None = None) -> None:
@@ -21,3 +23,16 @@ def check_regular(path: Path, error: type[FusionkitError], most: int | None = No
         raise error(f"{path}: is a pipe or a device, not a file; copy its contents into a file first")
     if most is not None and status.st_size > most:
         raise error(f"{path}: has {status.st_size} bytes, more than such a file can have ({most})")
+
+
+def read_text(path: Path, error: type[FusionkitError], most: int = MOST_TEXT) -> str:
+    """The text of a regular file of at most `most` bytes. Raises `error`, and FileNotFoundError for the caller."""
+    check_regular(path, error, most)
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
+    except UnicodeDecodeError:
+        raise error(f"{path}: is no text in UTF-8") from None
+    except (OSError, ValueError) as reason:  # ValueError: a NUL byte in the name
+        raise error(f"{path}: cannot be read: {getattr(reason, 'strerror', None) or reason}") from None

@@ -50,6 +50,8 @@ class Stream:
     def of(cls, source: Path | str, live: bool) -> "Stream":
         """Describe the first video stream of a source. Raises ImageReadError."""
         with _opened(source) as (_, stream):
+            if stream.codec_context is None:
+                raise ImageReadError(f"{address(source)}: this FFmpeg does not have its codec; convert it first")
             context, rate = stream.codec_context, stream.average_rate or stream.guessed_rate or Fraction(25)
             deep = context.format is not None and context.format.components[0].bits > 8
             return cls(address(source), context.width, context.height, float(rate), deep, live)

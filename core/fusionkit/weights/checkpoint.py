@@ -52,7 +52,8 @@ UNKNOWN = re.compile(r"\bGLOBAL ([\w.]+)")
 FILLED = re.compile(r"Can only (SETITEM|append|extend).*but got <class '([\w.]+)'>")
 CONFIG_HINT = "; give the configuration published with it (`config`)"
 LEGACY_PICKLES = 5  # magic number, protocol, system, object, keys
-LIMIT = 1000  # names in one file
+LIMIT = 100  # unknown names in one file: each is one more try
+MADE = re.compile(r"bytearray$|_rebuild_(sparse|nested|meta|device)\w*$")
 MOST_TIMES = 50  # largest ratio of an archive's unpacked to its packed size
 
 
@@ -134,13 +135,14 @@ def _stored_as_is(path: Path) -> bool:
 
 
 def _check_calls(path: Path, is_zip: bool) -> None:
-    """Refuse bytearray(N), which torch would call: it takes N bytes of memory, and no checkpoint needs it."""
+    """Refuse what torch would call: bytearray(N), and odd tensors, take memory that their file does not have."""
     try:
-        found = any(text.split()[-1:] == ["bytearray"] for text in _pickled_texts(path, is_zip))
+        found = next((t for t in _pickled_texts(path, is_zip) if t.split()[-1:] and MADE.match(t.split()[-1])), None)
     except Exception:  # loading will say why it cannot be read
         return
     if found:
-        raise WeightsError(f"{path}: asks for builtins.bytearray, which no checkpoint needs; refused, do not trust it")
+        name = found.replace(" ", ".").replace("__builtin__", "builtins")
+        raise WeightsError(f"{path}: asks for {name}, which no checkpoint needs; refused, do not trust it")
 
 
 def _pickled_texts(path: Path, is_zip: bool) -> Iterator[str]:
@@ -218,6 +220,8 @@ def plain(tensor: "Tensor") -> "Tensor":
     odd = [kind for kind in kinds if getattr(tensor, kind, False)]
     if odd or tensor.layout != torch.strided:
         raise WeightsError(f"holds a tensor that is no plain array ({' '.join(odd) or tensor.layout})")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise WeightsError(f"holds a tensor of {tuple(tensor.shape)} that repeats fewer values; refused")
     return torch.Tensor.detach(tensor).contiguous().as_subclass(torch.Tensor)
 
 

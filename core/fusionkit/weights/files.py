@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import WeightsError, one_line
 from ..storage.atomic import atomic_write
 from ..storage.manifest import sha256
+from ..storage.regular import check_regular, read_text
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -67,10 +68,11 @@ def open_weights(path: Path) -> WeightsFile:
     """Read the JSON beside the weights at `path` (.safetensors)."""
     described = path.with_suffix(".json")
     try:
-        info = json.loads(described.read_text(encoding="utf-8"))
+        check_regular(path, WeightsError)
+        info = json.loads(read_text(described, WeightsError))
     except FileNotFoundError:
         raise WeightsError(f"{described}: missing; it must lie beside the weights and describe them") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{described}: cannot be read: {error}") from None
     if not isinstance(info, dict):
         raise WeightsError(f"{described}: must hold a JSON object")
@@ -92,6 +94,7 @@ def read_safetensors(path: Path) -> "dict[str, Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check_regular(path, WeightsError)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

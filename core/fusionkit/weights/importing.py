@@ -11,6 +11,7 @@ from ..options import opens
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry, import_target
 from ..storage.manifest import sha256
+from ..storage.regular import read_text
 from .checkpoint import CheckpointImporter, Imported, read_checkpoint
 from .files import read_tensors, save_weights
 from .store import Stored, check_name, list_weights, user_folder
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["import_weights", "verify_weights"]
+
+MOST_ALIASES = 20  # in YAML: a few lines of nested ones stand for billions of values
 
 
 def import_weights(
@@ -64,9 +67,12 @@ def read_config(path: Path) -> Mapping[str, Any]:
     if suffix not in parsers:
         raise OptionError(f"{path}: expected .yaml, .json or .toml")
     try:
-        content = parsers[suffix](path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        text = read_text(path, OptionError)
+        if suffix == ".yaml" and sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)) > MOST_ALIASES:
+            raise OptionError(f"{path}: repeats parts of itself more than {MOST_ALIASES} times; write them out")
+        content = parsers[suffix](text)
+    except FileNotFoundError:
+        raise OptionError(f"{path}: does not exist") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise OptionError(f"{path}: not valid {suffix[1:].upper()}: {' '.join(str(error).split())}") from None
     if not isinstance(content, Mapping):

@@ -10,11 +10,13 @@ from pydantic import Field, PositiveInt, field_validator
 from torch import Tensor
 
 from fusionkit.contracts import Options, Sources, Stage
-from fusionkit.errors import SizeMismatch
+from fusionkit.errors import OptionError, SizeMismatch
+from fusionkit.memory import free_memory
 
 __all__ = ["Resize", "WorkingSize", "WorkingSizeOptions"]
 
-MOST_PIXELS = 150_000_000  # of a working size
+MOST_PIXELS, MOST_SIDE = 150_000_000, 65_536  # of a working size
+BYTES = 32  # a pixel and source, at least, that a working size takes
 
 
 class Resize(Stage):
@@ -61,8 +63,8 @@ class WorkingSizeOptions(Options):
     @field_validator("size")
     @classmethod
     def _not_too_large(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if value[0] * value[1] > MOST_PIXELS:
-            raise ValueError(f"{value[0]}x{value[1]} has more than {MOST_PIXELS} pixels")
+        if value[0] * value[1] > MOST_PIXELS or max(value) > MOST_SIDE:
+            raise ValueError(f"{value[0]}x{value[1]} has more than {MOST_PIXELS} pixels, or a side over {MOST_SIDE}")
         return value
 
 
@@ -83,6 +85,12 @@ class WorkingSize(Stage):
             raise SizeMismatch(
                 f"sources differ in size ({', '.join(map(_text, sizes))}), which a working size would hide; "
                 "`resize=reference` resizes them first"
+            )
+        needed, free = BYTES * size[0] * size[1] * len(sources), free_memory()
+        if free is not None and needed > free:
+            raise OptionError(
+                f"`working_size={size[0]}x{size[1]}` takes {needed / 1e9:.1f} GB at the very least, "
+                f"{free / 1e9:.1f} GB are free; choose a smaller one"
             )
         return replace(
             sources,
