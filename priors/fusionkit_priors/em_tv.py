@@ -19,6 +19,7 @@ from fusionkit.scene import SCENE_KINDS, Scene, SceneChoice
 from fusionkit.sources import running_average
 
 from .decision import Decision, DecisionNet, Exposed, InFocus
+from .displaced import copies, reduction
 from .evidence import STRATEGIES, Evidence, Target, explained_gradient, grain_floor
 
 __all__ = ["EMTV", "EMTVOptions"]
@@ -147,9 +148,10 @@ class EMTV(Prior):
             return in_strips(_within, target.brightness, x0, *sources.luma, reach=0)
         fused, last = target.brightness, self.options.iterations - 1
         floors = [steady(f"grain {i}", grain_floor(y)) for i, y in enumerate(sources.luma)]
+        displaced = copies(sources, steady)
         for step in range(self.options.iterations):
             own = steady(f"grain of step {step}", grain_floor(fused))
-            right, coarse = self._right_side(fused, target, [own, *floors], sources.luma)
+            right, coarse = self._right_side(fused, target, [own, *floors], sources, displaced)
             # the last step needs the target no more, and overwrites it
             fused = target.brightness if step == last else torch.empty_like(right)
             self._solve(right, fused)
@@ -157,7 +159,7 @@ class EMTV(Prior):
         return fused
 
     def _right_side(
-        self, current: Tensor, found: Target, floors: Sequence[Tensor], lumas: Sequence[Tensor]
+        self, current: Tensor, found: Target, floors: Sequence[Tensor], sources: Sources, displaced: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Make the quadratic's right side, screen T - div G, and T, G of means over 2x2 pixels: (B, 3, h, w).
 
@@ -166,8 +168,11 @@ class EMTV(Prior):
         screen, (height, width) = self.options.screen, current.shape[-2:]
         right, halves = torch.empty_like(current), []
         for part in strips(height, width, ENERGY_REACH, step=2):
-            rows, wanted = [y[..., part.rows, :] for y in lumas], found.rows(part.rows)
-            gx, gy = explained_gradient(current[..., part.rows, :], wanted, rows, floors)
+            rows, wanted = [y[..., part.rows, :] for y in sources.luma], found.rows(part.rows)
+            copied = None
+            if displaced is not None:
+                copied = enlarged_rows(displaced, reduction(height, width), part.rows, width), rows[sources.reference]
+            gx, gy = explained_gradient(current[..., part.rows, :], wanted, rows, floors, copied)
             expected = divergence(gx, gy)
             right[..., part.place, :] = torch.sub(screen * wanted.brightness, expected)[..., part.inner, :]
             half = torch.cat([_halved(wanted.brightness), *halved_gradient(gx, gy)], dim=1)

@@ -1,4 +1,4 @@
-"""The screened Poisson equation with mirror boundaries, solved exactly by the cosine transform; total variation by it."""
+"""The screened Poisson equation with mirror boundaries, solved exactly by the cosine transform; total variation."""
 
 import math
 
