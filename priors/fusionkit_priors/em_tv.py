@@ -171,7 +171,8 @@ class EMTV(Prior):
             rows, wanted = [y[..., part.rows, :] for y in sources.luma], found.rows(part.rows)
             copied = None
             if displaced is not None:
-                copied = enlarged_rows(displaced, reduction(height, width), part.rows, width), rows[sources.reference]
+                share = enlarged_rows(displaced, reduction(height, width), part.rows, width)
+                copied = share * wanted.follows[sources.reference], rows[sources.reference]
             gx, gy = explained_gradient(current[..., part.rows, :], wanted, rows, floors, copied)
             expected = divergence(gx, gy)
             right[..., part.place, :] = torch.sub(screen * wanted.brightness, expected)[..., part.inner, :]
