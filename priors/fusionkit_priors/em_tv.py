@@ -152,9 +152,12 @@ class EMTV(Prior):
         for step in range(self.options.iterations):
             own = steady(f"grain of step {step}", grain_floor(fused))
             right, coarse = self._right_side(fused, target, [own, *floors], sources, displaced)
-            # the last step needs the target no more, and overwrites it
-            fused = target.brightness if step == last else torch.empty_like(right)
+            if step == last:  # needs the target no more, and overwrites it
+                fused, target = target.brightness, target._replace(follows=())
+            else:
+                fused = torch.empty_like(right)
             self._solve(right, fused)
+            del right
             self._gather(coarse, x0, sources.luma, fused)
         return fused
 
@@ -166,19 +169,19 @@ class EMTV(Prior):
         Strip by strip where the image is large.
         """
         screen, (height, width) = self.options.screen, current.shape[-2:]
-        right, halves = torch.empty_like(current), []
+        right, coarse = torch.empty_like(current), current.new_empty(len(current), 3, -(-height // 2), -(-width // 2))
         for part in strips(height, width, ENERGY_REACH, step=2):
-            rows, wanted = [y[..., part.rows, :] for y in sources.luma], found.rows(part.rows)
-            copied = None
+            lumas, wanted, copied = [y[..., part.rows, :] for y in sources.luma], found.rows(part.rows), None
             if displaced is not None:
                 share = enlarged_rows(displaced, reduction(height, width), part.rows, width)
-                copied = share * wanted.follows[sources.reference], rows[sources.reference]
-            gx, gy = explained_gradient(current[..., part.rows, :], wanted, rows, floors, copied)
+                copied = share * wanted.follows[sources.reference], lumas[sources.reference]
+            gx, gy = explained_gradient(current[..., part.rows, :], wanted, lumas, floors, copied)
             expected = divergence(gx, gy)
             right[..., part.place, :] = torch.sub(screen * wanted.brightness, expected)[..., part.inner, :]
             half = torch.cat([_halved(wanted.brightness), *halved_gradient(gx, gy)], dim=1)
-            halves.append(half[..., part.inner.start // 2 : -(-part.inner.stop // 2), :])
-        return right, halves[0] if len(halves) == 1 else torch.cat(halves, dim=-2)
+            rows, inner = (slice(p.start // 2, -(-p.stop // 2)) for p in (part.place, part.inner))
+            coarse[..., rows, :] = half[..., inner, :]
+        return right, coarse
 
     def _solve(self, right: Tensor, fused: Tensor) -> None:
         """Write the minimum of the quadratic into `fused`."""
@@ -193,7 +196,7 @@ class EMTV(Prior):
         A line crosses two of the four pixels of a mean, so that its cost is half as large beside the pull's.
         """
         screen, (height, width), change = self.options.screen, coarse.shape[-2:], torch.empty_like(coarse[:, :1])
-        for part in even_strips(height, width, STEPS * decay(screen)):
+        for part in even_strips(height, width, STEPS * decay(screen), factor=2):
             now = _halved(fused[..., 2 * part.rows.start : 2 * part.rows.stop, :])
             wanted, gx, gy = (coarse[:, i : i + 1, part.rows] for i in range(3))
             x, y = spatial_gradient(now)

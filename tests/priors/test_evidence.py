@@ -226,7 +226,7 @@ def test_of_an_edge_and_its_displaced_copy_the_references_stays(by, generator, m
 
     (copied, own), _ = audit(), monkeypatch.setattr("fusionkit_priors.em_tv.copies", lambda *_: None)
     doubled, before = audit()
-    assert copied < 0.5 * doubled
+    assert copied < 0.7 * doubled
     assert own > 0.98 * before
 
 

@@ -3,7 +3,6 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["decay", "divergence", "gradient", "halved_gradient", "screened_poisson", "screened_variation"]
@@ -77,12 +76,20 @@ def halved_gradient(gx: Tensor, gy: Tensor) -> tuple[Tensor, Tensor]:
 
     Exact for those of `gradient`; h and w are rounded up, as if the last row or column were there twice.
     """
-    kernel = torch.tensor([[0.25, 0.5, 0.25]] * 2, dtype=gx.dtype, device=gx.device)[None, None]
-    odd = [n % 2 for n in gx.shape[-2:]]
-    along = F.conv2d(F.pad(gx, (0, odd[1] + 1, 0, odd[0]), mode="replicate"), kernel, stride=2)
-    down = F.conv2d(F.pad(gy, (0, odd[1], 0, odd[0] + 1), mode="replicate"), kernel.mT, stride=2)
-    along[..., -1] = down[..., -1, :] = 0
-    return along, down
+    return _halved_along(gx), _halved_along(gy.mT).mT
+
+
+def _halved_along(g: Tensor) -> Tensor:
+    """Halve differences along the width."""
+    height, width = (n // 2 for n in g.shape[-2:])
+    rows = g[..., ::2, :].clone()
+    rows[..., :height, :] += g[..., 1::2, :]
+    rows[..., height:, :] *= 2
+    halved = rows[..., ::2] / 4
+    halved[..., :width].add_(rows[..., 1::2], alpha=0.5)
+    halved[..., :-1].add_(rows[..., 2::2], alpha=0.25)
+    halved[..., -1] = 0
+    return halved
 
 
 def decay(screen: float) -> int:
