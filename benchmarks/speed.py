@@ -1,4 +1,4 @@
-"""The FFT solve and NCSN++'s resampling against the textbook forms, in pairs."""
+"""The FFT solve and NCSN++'s resampling against the textbook forms, and em_tv's M-step by its quadratic, in pairs."""
 
 import argparse
 import statistics
@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fusionkit.numerics.poisson import halved_gradient
 from fusionkit_backbones.ncsnpp.resampling import downsample, fir_kernel, upsample
+from fusionkit_priors.em_tv import EMTV, EMTVOptions
 from fusionkit_reproductions.em_tv_paper import prox_tv
 
 
@@ -41,6 +43,24 @@ def downsample_textbook(x: Tensor, kernel: Tensor) -> Tensor:
     b, c, h, w = x.shape
     full = F.conv2d(F.pad(x.reshape(b * c, 1, h, w), (1, 1, 1, 1)), kernel[None, None])
     return full[..., ::2, ::2].reshape(b, c, h // 2, w // 2)
+
+
+def m_steps(target: Tensor, x: Tensor, y: Tensor) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """The minimum of em_tv's quadratic alone, and the whole M-step."""
+    prior = EMTV(EMTVOptions())
+
+    def quadratic() -> Tensor:
+        fused = torch.empty_like(target)
+        prior._solve(target, fused)
+        return fused
+
+    def whole() -> Tensor:
+        fused = quadratic()
+        coarse = torch.cat([F.avg_pool2d(target, 2, ceil_mode=True), *halved_gradient(x, y)], 1)
+        prior._gather(coarse, target, [x, y], fused)
+        return fused
+
+    return quadratic, whole
 
 
 def compare(name: str, ours: Callable[[], Tensor], theirs: Callable[[], Tensor], runs: int) -> None:
@@ -79,6 +99,7 @@ def main() -> None:
         compare("prox_tv, with state", lambda: prox_tv(z, f1, f2), lambda: prox_tv_textbook(z, f1, f2), arguments.runs)
         compare("FIR up by 2", lambda: upsample(x, up), lambda: upsample_textbook(x, up), arguments.runs)
         compare("FIR down by 2", lambda: downsample(x, down), lambda: downsample_textbook(x, down), arguments.runs)
+        compare("em_tv: quadratic, TV", *m_steps(z, f1, f2), arguments.runs)
 
 
 if __name__ == "__main__":

@@ -136,13 +136,20 @@ def darkness(y: Tensor) -> Tensor:
 
 
 def explained_gradient(
-    current: Tensor, found: Target, lumas: Sequence[Tensor], floors: Sequence[Tensor]
+    current: Tensor,
+    found: Target,
+    lumas: Sequence[Tensor],
+    floors: Sequence[Tensor],
+    copied: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The gradient that is expected where each pixel's is explained by the target or by one of the sources.
 
     Responsibilities are proportional to the squared energy of the gradients over 3x3 pixels, beyond what grain gives
     (`floors`: `grain_floor` of the current image, then of each luma); the target's counts one and a half times. A
     source whose edge runs against the current image's is no explanation: it would turn skies and people round.
+
+    copied: how far edges are displaced copies of the reference's (`displaced.copies`), and the reference, whose own
+    gradient explains them.
     """
     cx, cy = gradient(current)
     total = _energy(cx, cy).sub_(floors[0]).clamp_min_(0).mul_(OWN).add_(1e-7).square_()
@@ -156,7 +163,11 @@ def explained_gradient(
         total += weight
         x.addcmul_(gx, weight)
         y.addcmul_(gy, weight)
-    return x.div_(total), y.div_(total)
+    x, y = x.div_(total), y.div_(total)
+    if copied is None:
+        return x, y
+    gx, gy = gradient(copied[1])
+    return x.lerp_(gx, copied[0]), y.lerp_(gy, copied[0])
 
 
 def grain_floor(y: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def test_tiled_and_whole_results_agree_and_no_tile_edge_shows(large):
     difference = (in_tiles - whole).abs().mean(dim=(0, 1))
     # em_tv chooses edges by their energy, which a share of a level can tip over
     assert float(difference.max()) < 3 / 255, "levels, where the noise had twenty"
-    assert float(difference.mean()) < 0.05 / 255
+    assert float(difference.mean()) < 0.08 / 255
 
 
 def test_the_prior_is_never_tiled(large):

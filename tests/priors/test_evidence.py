@@ -8,6 +8,8 @@ import torch
 from fusionkit.contracts import Sources
 from fusionkit.numerics.window import gaussian_blur
 from fusionkit.scenes import infrared_visible, multi_exposure, multi_focus
+from fusionkit_plugins.metrics.audit import KeptOthers, KeptReference, Rims
+from fusionkit_priors.displaced import copies
 from fusionkit_priors.em_tv import EMTV, EMTVOptions
 from fusionkit_priors.evidence import darkness
 from harness import correct, make, make_sources, psnr, random_sources
@@ -181,15 +183,57 @@ def test_a_large_pair_comes_out_the_same_strip_by_strip(monkeypatch):
     from fusionkit.numerics import strips
     from fusionkit.scenes import infrared_visible
 
-    sources = Sources.of(tensors(infrared_visible((420, 300))))
+    sources = Sources.of(tensors(infrared_visible((1301, 151))))
     whole = correct(make(EMTV, evidence="heat"), sources.luma[-1], sources)
     monkeypatch.setattr(strips, "WHOLE", 10_000)
-    monkeypatch.setattr(strips, "PIXELS", 300 * 90)
-    monkeypatch.setattr(strips, "SOLVED", 300 * 90)
+    monkeypatch.setattr(strips, "PIXELS", 151 * 90)
+    monkeypatch.setattr(strips, "SOLVED", 151 * 90)
     striped = correct(make(EMTV, evidence="heat"), sources.luma[-1], sources)
     torch.testing.assert_close(striped, whole, atol=2e-4, rtol=0)
     rows = (striped - whole).abs().amax((0, 1, 3))
     assert float(rows.max()) > 0  # so strips were made
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_total_variation_leaves_half_the_rims_of_a_quadratic(seed, monkeypatch):
+    """Where edges of two sources cannot be integrated; the edges stay."""
+    infrared, visible = (y.mean(1, keepdim=True) for y in tensors(infrared_visible((240, 320), seed)))
+    sources, prior = make_sources(infrared, visible), make(EMTV, evidence="heat")
+
+    def audit():
+        fused = correct(prior, visible, sources)
+        return [float(make(metric)(fused, sources)) for metric in (Rims, KeptOthers, KeptReference)]
+
+    varied, _ = audit(), monkeypatch.setattr("fusionkit_priors.em_tv.STEPS", 0)
+    squared = audit()
+    assert varied[0] < 0.5 * squared[0]
+    assert all(v > 0.97 * s for v, s in zip(varied[1:], squared[1:], strict=True))
+
+
+def seen_apart(by, generator):
+    """Blobs with the same outlines in both images; the infrared one lies `by` pixels to the right."""
+    both = gaussian_blur((gaussian_blur(torch.randn(1, 1, 240, 330, generator=generator), 5.0) > 0).float(), 0.7)
+    return make_sources(0.1 + 0.5 * both[..., 10 - by : 330 - by], 0.3 + 0.4 * (1 - both[..., 10:330]))
+
+
+@pytest.mark.parametrize("by", [2, 3, 4])
+def test_of_an_edge_and_its_displaced_copy_the_references_stays(by, generator, monkeypatch):
+    sources, prior = seen_apart(by, generator), make(EMTV, evidence="heat")
+
+    def audit():
+        fused = correct(prior, sources.reference_luma, sources)
+        return [float(make(metric)(fused, sources)) for metric in (KeptOthers, KeptReference)]
+
+    (copied, own), _ = audit(), monkeypatch.setattr("fusionkit_priors.em_tv.copies", lambda *_: None)
+    doubled, before = audit()
+    assert copied < 0.7 * doubled
+    assert own > 0.98 * before
+
+
+def test_registered_sources_have_no_displaced_copies(generator):
+    street = [y.mean(1, keepdim=True) for y in tensors(infrared_visible((240, 320)))]
+    for sources in (seen_apart(0, generator), make_sources(*street)):
+        assert copies(sources, lambda _, value: value) is None
 
 
 def test_images_of_one_kind_together_are_what_they_are_alone(monkeypatch):

@@ -1,11 +1,11 @@
-"""The screened Poisson equation with mirror boundaries, solved exactly by the cosine transform."""
+"""The screened Poisson equation with mirror boundaries, solved exactly by the cosine transform; total variation."""
 
 import math
 
 import torch
 from torch import Tensor
 
-__all__ = ["decay", "divergence", "gradient", "screened_poisson"]
+__all__ = ["decay", "divergence", "gradient", "halved_gradient", "screened_poisson", "screened_variation"]
 
 SMALL = 2**16  # pixels up to which the FFT is used
 
@@ -49,6 +49,47 @@ def screened_poisson(right: Tensor, screen: float) -> Tensor:
     power = _power(width + 1, width, right)[None, :] + _power(2 * height, height, right)[:, None]
     solved = torch.fft.irfft2(torch.fft.rfft2(mirrored) / (screen + power), s=(2 * height, 2 * width))
     return solved[..., :height, :width]
+
+
+def screened_variation(x: Tensor, y: Tensor, pull: Tensor, weight: Tensor, screen: float, steps: int) -> Tensor:
+    """Take `steps` from zero towards argmin over D of Σ weight |∇D + (x, y)| + ½ screen |D - pull|².
+
+    The alternating direction method of multipliers, penalty 1 (Goldstein & Osher, SIAM J. Imaging Sciences 2009): for
+    v = ∇D + (x, y) + b, the multiplier b becomes v, shortened to `weight` where it is longer, and D the solution of
+    (screen - Δ) D = screen pull - div(v - (x, y) - 2 b). All are (B, 1, H, W), lengths are Euclidean.
+    """
+    solved, bx, by = torch.zeros_like(pull), torch.zeros_like(x), torch.zeros_like(y)
+    for _ in range(steps):
+        dx, dy = gradient(solved)
+        bx.add_(dx).add_(x)
+        by.add_(dy).add_(y)
+        kept = torch.addcmul(bx.square(), by, by).sqrt_().add_(1e-12).reciprocal_().mul_(weight).clamp_(max=1)
+        vx, vy = bx - x, by - y
+        bx, by = bx.mul_(kept), by.mul_(kept)
+        expected = divergence(vx.sub_(bx, alpha=2), vy.sub_(by, alpha=2))
+        solved = screened_poisson((screen * pull).sub_(expected), screen)
+    return solved
+
+
+def halved_gradient(gx: Tensor, gy: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences between means over 2x2 pixels, from differences between pixels: (B, 1, H, W) -> (B, 1, h, w) each.
+
+    Exact for those of `gradient`; h and w are rounded up, as if the last row or column were there twice.
+    """
+    return _halved_along(gx), _halved_along(gy.mT).mT
+
+
+def _halved_along(g: Tensor) -> Tensor:
+    """Halve differences along the width."""
+    height, width = (n // 2 for n in g.shape[-2:])
+    rows = g[..., ::2, :].clone()
+    rows[..., :height, :] += g[..., 1::2, :]
+    rows[..., height:, :] *= 2
+    halved = rows[..., ::2] / 4
+    halved[..., :width].add_(rows[..., 1::2], alpha=0.5)
+    halved[..., :-1].add_(rows[..., 2::2], alpha=0.25)
+    halved[..., -1] = 0
+    return halved
 
 
 def decay(screen: float) -> int:

@@ -48,14 +48,15 @@ def strips(height: int, width: int, reach: int | None, step: int = 1) -> list[St
     return found
 
 
-def even_strips(height: int, width: int, reach: int) -> list[Strip]:
+def even_strips(height: int, width: int, reach: int, factor: int = 1) -> list[Strip]:
     """Overlapping strips for operators whose influence decays within `reach` rows; one strip for a small image.
 
     All have one number of rows, a product of powers of 2, 3 and 5: with others a cosine transform takes thrice as long.
+    factor: by which the image is reduced already; what was small before counts as small.
     """
     seen = height
-    if is_large(height, width):
-        seen = min(height, _smooth(max(1, SOLVED // width, 2 * reach) + 2 * reach))
+    if is_large(factor * height, factor * width):
+        seen = min(height, _smooth(max(1, SOLVED // (factor * width), 2 * reach) + 2 * reach))
     found, count = [], height if seen == height else seen - 2 * reach
     for start in range(0, height, count):
         stop, first = min(start + count, height), min(max(0, start - reach), height - seen)
