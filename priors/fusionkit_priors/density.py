@@ -10,7 +10,7 @@ from fusionkit.contracts import Sources
 from fusionkit.images.convert import image_rows
 from fusionkit.numerics.pyramid import expand, gaussian_pyramid
 from fusionkit.numerics.strips import in_strips, strips
-from fusionkit.numerics.window import box_mean
+from fusionkit.numerics.window import box_max, box_mean
 
 from .laplacian import band_noise, default_levels
 
@@ -22,7 +22,7 @@ WHOLE = 3  # the density is squared so often to be the share of a scan that is n
 WHITE, BLACK = 0.02, 1e-3  # added to what a mean lacks to white, and to the mean: bounds of m / (1 - m)
 CHOICE = 2  # saliences are squared so often to be weights
 BASE, AROUND = 8, 32  # samples along the shorter side, at least, of the base, and of the mean for local contrast
-FAINT = 0.03  # brightness at which half of a grey scan's local contrast counts
+FAINT, RIM = 0.03, 2  # brightness at which half of a grey scan's local contrast counts: the least within this radius
 
 
 def layered(sources: Sources) -> Tensor:
@@ -72,11 +72,12 @@ def overlaid(grey: Tensor, luma: Tensor, value: Tensor) -> Tensor:
     around = pyramid[-1]
     for finer in reversed(pyramid[:-1]):
         around = expand(around, (finer.shape[-2], finer.shape[-1]))
-    return in_strips(_over, grey, around, luma, value, reach=0)
+    return in_strips(_over, grey, around, luma, value, reach=RIM)
 
 
 def _over(grey: Tensor, around: Tensor, luma: Tensor, value: Tensor) -> Tensor:
-    contrast = ((grey - around) / (around + FAINT)).mul_(grey / (grey + FAINT)).clamp_(-1, 1)
+    darkest = box_max(-grey, RIM).neg_()
+    contrast = ((grey - around) / (around + FAINT)).mul_(darkest / (darkest + FAINT)).clamp_(-1, 1)
     structure = (contrast * (grey - luma)).clamp_min_(0).copysign_(contrast)
     clear = 1 - value
     return torch.minimum((luma + structure).addcmul_(clear.square(), grey), luma + clear)
