@@ -22,7 +22,7 @@ WHOLE = 3  # the density is squared so often to be the share of a scan that is n
 WHITE, BLACK = 0.02, 1e-3  # added to what a mean lacks to white, and to the mean: bounds of m / (1 - m)
 CHOICE = 2  # saliences are squared so often to be weights
 BASE, AROUND = 8, 32  # samples along the shorter side, at least, of the base, and of the mean for local contrast
-FAINT, RIM = 0.03, 2  # brightness at which half of a grey scan's local contrast counts: the least within this radius
+FAINT, RIM = 0.03, 2  # brightness at which half of a grey scan's local contrast counts; radius of borders
 
 
 def layered(sources: Sources) -> Tensor:
@@ -76,8 +76,9 @@ def overlaid(grey: Tensor, luma: Tensor, value: Tensor) -> Tensor:
 
 
 def _over(grey: Tensor, around: Tensor, luma: Tensor, value: Tensor) -> Tensor:
-    darkest = box_max(-grey, RIM).neg_()
-    contrast = ((grey - around) / (around + FAINT)).mul_(darkest / (darkest + FAINT)).clamp_(-1, 1)
+    # what is dark counts no more than the darkest near it: the borders of what is black draw no outline
+    trusted = torch.where(grey > around, grey, box_max(-grey, RIM).neg_())
+    contrast = ((grey - around) / (around + FAINT)).mul_(trusted / (trusted + FAINT)).clamp_(-1, 1)
     structure = (contrast * (grey - luma)).clamp_min_(0).copysign_(contrast)
     clear = 1 - value
     return torch.minimum((luma + structure).addcmul_(clear.square(), grey), luma + clear)
