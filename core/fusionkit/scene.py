@@ -72,9 +72,10 @@ class SceneKind:
     name: as options call it. title: as people call it. task: the task that serves it. about: how that task fuses, in
     one sentence. shows: whether statistics of sources are of this kind; the first row of the table that says so is
     taken. evidence: the strategy by which `em_tv` tells who explains a pixel. tone: the look that results get by
-    default. chroma: whose colour a result takes, mixed by strength, or of the source with the nearest luma.
-    one_quantity: its sources measure the same, so they share one range. audit: metrics of the audit that say how such a
-    fusion went, with their words on a contact sheet.
+    default. chroma: whose colour a result takes, mixed by strength, or of the source with the nearest luma; layered: as
+    strength, but one source in colour, over grey ones, keeps its hue and saturation. one_quantity: its sources measure
+    the same, so they share one range. audit: metrics of the audit that say how such a fusion went, with their words on a
+    contact sheet.
     """
 
     name: str
@@ -84,7 +85,7 @@ class SceneKind:
     shows: Callable[[Statistics], bool]
     evidence: str
     tone: Literal["faithful", "vivid"] = "faithful"
-    chroma: Literal["strongest", "nearest"] = "strongest"
+    chroma: Literal["strongest", "nearest", "layered"] = "strongest"
     one_quantity: bool = False
     audit: Mapping[str, str]
 
@@ -96,10 +97,16 @@ SCENE_KINDS: dict[str, SceneKind] = {
             name="contrast",
             title="scans or spectral bands",
             task="medical",
-            about="Bands of frequencies by their energy, nothing outside the sources' range",
+            about="Bone whole and white, soft tissue by its bands; a scan in colour keeps its colours over grey ones",
             shows=lambda found: found.scanned or (found.all_colored and not found.same_light),
-            evidence="contrast",
-            audit={"kept_others": "first kept", "kept_reference": "reference kept", "halo": "halo %"},
+            evidence="density",
+            chroma="layered",
+            audit={
+                "solid": "texture in white",
+                "kept_others": "first kept",
+                "kept_reference": "reference kept",
+                "halo": "halo %",
+            },
         ),
         SceneKind(
             name="exposure",

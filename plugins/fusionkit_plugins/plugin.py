@@ -57,9 +57,10 @@ AUDIT = (
     ("rescued", "audit:Rescued", "texture kept where another source is clipped (exposures)"),
     ("rims", "audit:Rims", "percent of pixels whose brightness runs against every source's (exposures)"),
     ("sharper", "audit:Sharper", "PSNR to the source that is clearly sharper (focus), dB"),
+    ("solid", "audit:Solid", "texture in what its own source shows white and flat (scans), levels"),
 )
 LOWER = {"MSE", "Nabf", "Qcv"}  # is better
-LOWER |= {f"audit.{name}" for name in ("outside", "halo", "noise", "drift", "crushed", "hue", "rims")}
+LOWER |= {f"audit.{name}" for name in ("outside", "halo", "noise", "drift", "crushed", "hue", "rims", "solid")}
 SHORT = {"VIF", "Qabf", "SSIM", "MI", "EN"}
 
 # degradations: name, target, place, automatic, evaluations, summary

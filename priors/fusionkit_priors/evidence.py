@@ -2,8 +2,8 @@
 
 Each goes by the oldest sound idea of its field. *Heat*: an object hotter than everything around it must be seen, and
 the infrared image shows the structure that it has and the visible one lacks; everything else looks as the reference
-does. *Contrast*: the larger local energy, and on coarse scales the larger global contrast (Burt & Kolczynski, 1993;
-Zhai & Shah, 2006). *Exposure* and *focus*: the source that a network takes to be well exposed, or in focus.
+does. *Density*: what a scan shows white and flat is its own, black says nothing (`density`). *Exposure* and *focus*:
+the source that a network takes to be well exposed, or in focus.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,8 @@ from fusionkit.numerics.thermal import ThermalSaliency
 from fusionkit.numerics.window import box_mean
 
 from .decision import Decision, mixed
-from .laplacian import Laplacian, LaplacianOptions, default_levels
+from .density import layered
+from .laplacian import default_levels
 from .worth import FLATTEST, TIMES, Worth, quantiles
 
 __all__ = ["STRATEGIES", "Evidence", "Target", "darkness", "explained_gradient", "grain_floor"]
@@ -59,9 +60,9 @@ class Evidence(NamedTuple):
     steady: Callable[[str, Tensor], Tensor]
 
 
-def _by_contrast(x0: Tensor, sources: Sources, _: Evidence) -> Target:
-    """Bands by their energy, on coarse scales by global contrast."""
-    return Target(Laplacian(LaplacianOptions()).correct(x0, sources, None, 0.0)[0], ())
+def _by_density(_: Tensor, sources: Sources, __: Evidence) -> Target:
+    """Each scene's scans, layered: which of them have colour may differ from scene to scene."""
+    return Target(torch.cat([layered(sources.select([b])) for b in range(len(sources.luma[0]))]), ())
 
 
 def _by_exposure(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
@@ -189,7 +190,7 @@ Strategy = Callable[[Tensor, Sources, Evidence], Target]
 
 STRATEGIES: dict[str, Strategy] = {
     "heat": _by_heat,
-    "contrast": _by_contrast,
+    "density": _by_density,
     "exposure": _by_exposure,
     "focus": _by_focus,
 }

@@ -119,6 +119,21 @@ def test_sharper_is_fidelity_to_the_sharper_source():
     assert float(make(audit.Sharper)(blurred, sources)) < 35
 
 
+def test_solid_is_texture_in_what_a_source_shows_white_and_flat():
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(128), indexing="ij")
+    bone = (((y - 48) ** 2 + (x - 64) ** 2) <= 900)[None, None]
+    ct, mr = torch.where(bone, 1.0, 0.4), field(4)
+    sources = Sources.of([mr, ct])
+    assert float(make(audit.Solid)(ct, sources)) == 0
+    assert (
+        float(make(audit.Solid)(torch.where(bone, 0.8, mr), sources)) < 0.5
+    )  # a dimmer bone is as flat, but its border
+    textured = torch.where(bone, ct + 0.1 * (mr - 0.95), mr)  # a tenth of the structure, whose deviation is 25 levels
+    assert 1 < float(make(audit.Solid)(textured, sources)) < 2.6
+    assert float(make(audit.Solid).map(textured, sources)[..., :10, :].amax()) == 0
+    assert math.isnan(float(make(audit.Solid)(mr, Sources.of([mr, 0.9 * ct]))))
+
+
 @pytest.mark.parametrize("cls", [c for name in audit.__all__ if (c := getattr(audit, name)).shows])
 def test_maps_are_zero_where_nothing_is_wrong_and_have_the_picture_s_shape(cls):
     sources, _ = hot_scene()

@@ -1,5 +1,7 @@
 """Colour spaces invert exactly, agree with independent code, and mix chroma as stated."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -68,14 +70,15 @@ def test_gray_is_the_luma_of_ycbcr(rgb):
 
 def mix(chromas, chroma_from, luma, lumas):
     """Of sources that have colour somewhere."""
-    images = tuple(torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1).expand(-1, -1, *y.shape[-2:]) for y in lumas)
+    red = torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1)
+    images = tuple(red.expand(len(y), -1, *y.shape[-2:]) for y in lumas)
     return mix_chroma(chromas, chroma_from, luma, Sources(images, tuple(lumas)))
 
 
 def test_one_colour_source_gives_its_chroma(rgb):
     chroma = SPACES["ycbcr"].split(rgb)[1]
     y = torch.full_like(chroma[:, :1], 0.5)
-    assert mix([None, chroma], 0, y, [y, y / 2]) is chroma
+    assert torch.equal(mix([None, chroma], 0, y, [y, y / 2]), chroma)
     assert mix([None, None], 0, y, [y, y]) is None
     assert mix([None, chroma], 1, y, [y, y]) is None
     assert mix([0 * chroma, chroma], 1, y, [y, y]).abs().max() == 0
@@ -103,6 +106,23 @@ def test_colours_of_a_source_change_with_its_luma():
     clipped = 0.1 * chroma  # beside white, whatever colour it has left is not the object's
     both = mix([chroma, clipped], 0, y, [y, torch.ones_like(y)])
     torch.testing.assert_close(both, chroma, atol=3e-3, rtol=0)
+
+
+def test_one_scan_in_colour_falls_with_its_luma_and_rises_with_none():
+    """Which keeps hue and saturation, or the chroma; where kinds of scenes are not layered it stays."""
+    pet = torch.tensor([0.9, 0.4, 0.1]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
+    sources = Sources.of([torch.full((2, 1, 8, 8), 0.5), pet])
+    space = SPACES["ycbcr"]
+    chromas = [space.split(image)[1] for image in sources.images]
+    layered = replace(sources, known_scenes=("contrast", "heat"))
+    darker = space.merge(0.5 * sources.luma[1], chromas, layered)
+    torch.testing.assert_close(darker[0], 0.5 * pet[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(space.split(darker)[1][1], chromas[1][1], atol=1e-5, rtol=0)
+    brighter = space.merge(sources.luma[1] + 0.1, chromas, layered)
+    torch.testing.assert_close(brighter, pet + 0.1, atol=1e-5, rtol=0)
+    # a grey scan that is stored in three channels is no second one
+    beside = [torch.zeros(2, 2, 8, 8), chromas[1]]
+    torch.testing.assert_close(space.merge(0.5 * sources.luma[1], beside, layered), darker, atol=1e-5, rtol=0)
 
 
 def test_where_focus_differs_colour_comes_with_the_luma(generator):

@@ -32,6 +32,7 @@ __all__ = [
     "Rescued",
     "Rims",
     "Sharper",
+    "Solid",
 ]
 
 EDGE_BLUR = 0.7  # deviation of the Gaussian before the Sobel filter, pixels
@@ -41,6 +42,7 @@ DARK, BRIGHT = 8.0, 247.0  # beyond them a pixel counts as crushed or clipped
 # flat: share of the weakest gradients, at a scale in pixels; grain: residual of a Gaussian of that deviation
 FLAT_SHARE, FLAT_SCALE, GRAIN_SCALE = 0.30, 2.0, 1.5
 CLIPPED = 12.0, 243.0  # a source is clipped where its blurred luma lies beyond
+EVEN = 2.0  # deviation within 7x7 below which a place is flat, levels
 # a rim: Gaussian, as a share of the shorter side and in pixels at least; levels a pixel of the result, of the sources
 RIM_SCALE, RIM_LEAST, RIM_SLOPE, RIM_SOURCE = 0.012, 3.0, 0.15, 0.05
 
@@ -360,3 +362,37 @@ class Sharper(Metric):
         where = (best > 4 * second) & (best > 1)
         sharp = gather(y, sharper)
         return (f - sharp).square() * where, where.float()
+
+
+class Solid(Metric):
+    """Texture in what a source shows white and flat, as bone in CT: another source's, embossing, rings."""
+
+    shows = "invented"
+    definition = (
+        "deviation of F - S within 7x7 in levels, averaged over the pixels of all sources S whose box mean of 7x7 is "
+        "above 243 and whose deviation within it is below 2; nan where there are none"
+    )
+    range = (0.0, math.inf)
+    higher_is_better = False
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """Levels, (B,)."""
+        every = [self._texture(fused, y) for y in sources.luma]
+        texture, where = (torch.stack(parts, dim=1) for parts in zip(*every, strict=True))
+        return ratio(texture, where)
+
+    def map(self, fused: Tensor, sources: Sources) -> Tensor:
+        """Deviation there, levels."""
+        return torch.stack([self._texture(fused, y)[0] for y in sources.luma]).amax(0)
+
+    @staticmethod
+    def _texture(fused: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Deviation of F - S where S is white and flat, 0 elsewhere; where that is."""
+        s = levels(source)
+        where = (box_mean(s, 3) > CLIPPED[1]) & (_deviation(s) < EVEN)
+        return _deviation(levels(fused) - s) * where, where.float()
+
+
+def _deviation(y: Tensor) -> Tensor:
+    """Standard deviation within 7x7."""
+    return (box_mean(y.square(), 3) - box_mean(y, 3).square()).clamp_min(0).sqrt()
