@@ -20,7 +20,8 @@ from fusionkit.numerics.strips import strips
 from fusionkit.numerics.thermal import ThermalSaliency
 from fusionkit.numerics.window import box_mean
 
-from .decision import Decision, mixed
+from .decision import Decision
+from .exposure import well_exposed
 from .laplacian import Laplacian, LaplacianOptions, default_levels
 from .worth import FLATTEST, TIMES, Worth, quantiles
 
@@ -66,7 +67,7 @@ def _by_contrast(x0: Tensor, sources: Sources, _: Evidence) -> Target:
 
 def _by_exposure(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     """A mixture of the well exposed; it changes from pixel to pixel, so it is flat: its edges are the sources' own."""
-    mixture = mixed(evidence.decisions["exposure"].weights(sources.luma), sources.luma)
+    mixture = well_exposed(evidence.decisions["exposure"], sources.luma, partial(evidence.steady, "tone"))
     return Target(mixture, (torch.ones_like(x0[..., :1, :1]),) * len(sources))
 
 
