@@ -65,7 +65,7 @@ class Statistics:
 
     @cached_property
     def concordance(self) -> float:
-        """Least concordance of the first source with the others (Goodman & Kruskal's gamma), 0 for a constant.
+        """Least concordance of the first source with the others (Goodman & Kruskal's gamma); 1 where all are flat.
 
         Unlike ranks, it leaves out pairs of places that are alike in a source: all that is black, all that is clipped.
         """
@@ -75,7 +75,7 @@ class Statistics:
         steps = torch.stack([rows - rows.roll(lag, 1) for lag in LAGS], 1).flatten(1)
         signs = torch.where(steps.abs() > TIED, steps.sign(), 0.0)
         agree = signs[:1] * signs[1:]
-        return float((agree.sum(1) / agree.abs().sum(1).clamp_min(1)).amin()) if len(rows) > 1 else 1.0
+        return float((agree.sum(1) / agree.abs().sum(1).clamp_min(1)).amin()) if signs.any() else 1.0
 
     @property
     def scanned(self) -> bool:

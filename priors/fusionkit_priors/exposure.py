@@ -64,7 +64,8 @@ class Exposure(Prior):
             tone.append(running_average(state, value))
             return tone[-1]
 
-        return well_exposed(self.network, sources.luma, steady), tone[-1]
+        fused = well_exposed(self.network, sources.luma, steady)
+        return in_strips(_within, fused, *sources.luma, reach=0), tone[-1]
 
 
 def well_exposed(decision: Decision, lumas: Sequence[Tensor], steady: Callable[[Tensor], Tensor]) -> Tensor:
@@ -75,7 +76,7 @@ def well_exposed(decision: Decision, lumas: Sequence[Tensor], steady: Callable[[
     which has mean m and deviation s over the picture:
 
         x' = m' + min(1, SPREAD / s) (x - m),    m' = m + TOWARDS (min(0, mean of the brightest source's x) - m)
-        T' = T b' / b,  within the range of the sources
+        T' = T b' / b
 
     So the picture is as bright as halfway to middle grey, as far as its sources are, no coarse contrast is larger than
     photographs have, and local contrast stays. Where sources are flat, the network has nothing to go by: Mertens'
@@ -83,44 +84,35 @@ def well_exposed(decision: Decision, lumas: Sequence[Tensor], steady: Callable[[
     """
     height, width = lumas[0].shape[-2:]
     factor = max(1, min(height, width) // TONE_ROWS)
-    few = [_reduced(y, factor) for y in lumas]
+    few = [y[..., ::factor, ::factor] for y in lumas]
     spread = reduce(torch.maximum, [y.flatten(1).std(1, correction=0) for y in few]).view(-1, 1, 1, 1)
     learned = ((spread - FLAT[0]) / (FLAT[1] - FLAT[0])).clamp(0, 1)
     result = mixed(decision.weights(lumas), lumas)
     if bool((learned < 1).any()):
         result = torch.lerp(in_strips(_nearest_to_grey, *lumas, reach=0), result, learned)
-    _tone(result, few, lumas, factor, steady)
+    _tone(result, reduce(torch.maximum, few), factor, steady)
     return result
 
 
-def _tone(
-    mixture: Tensor,
-    few: Sequence[Tensor],
-    lumas: Sequence[Tensor],
-    factor: int,
-    steady: Callable[[Tensor], Tensor],
-) -> None:
-    """Give the mixture its tone in place; few: the lumas, reduced by `factor`."""
-    small = _reduced(mixture, factor)
+def _tone(mixture: Tensor, brightest: Tensor, factor: int, steady: Callable[[Tensor], Tensor]) -> None:
+    """Give the mixture its tone in place; brightest: of the sources at some pixels; factor: of the reduced copy."""
+    small = F.avg_pool2d(mixture, factor, ceil_mode=True) if factor > 1 else mixture
     radius = max(2, min(small.shape[-2:]) // BASE_PART)
     base = guided_filter(small, small, radius, BASE_EPS).clamp_(ENDS, 1 - ENDS)
-    odds, brightest = torch.logit(base), torch.logit(reduce(torch.maximum, few), ENDS)
-    found = [f.mean((1, 2, 3)) for f in (odds, brightest)] + [odds.flatten(1).std(1, correction=0)]
+    odds = torch.logit(base)
+    found = [f.mean((1, 2, 3)) for f in (odds, torch.logit(brightest, ENDS))] + [odds.flatten(1).std(1, correction=0)]
     mean, highest, deviation = steady(torch.stack(found)).view(3, -1, 1, 1, 1)
     aim = mean.lerp(highest.clamp_max(0), TOWARDS)
     ratio = torch.sigmoid(aim + SPREAD / deviation.clamp_min(SPREAD) * (odds - mean)).div_(base)
-    gain, offset = guided_line(small, ratio, EDGE_RADIUS, EDGE_EPS) if factor > 1 else (torch.zeros_like(ratio), ratio)
+    lines = torch.cat(guided_line(small, ratio, EDGE_RADIUS, EDGE_EPS), 1) if factor > 1 else ratio
     height, width = mixture.shape[-2:]
     for part in strips(height, width, reach=0):
-        rows, sources = mixture[..., part.place, :], [y[..., part.place, :] for y in lumas]
-        a, b = (enlarged_rows(x, factor, part.place, width) for x in (gain, offset))
-        rows.mul_(torch.addcmul(b, a, rows))
-        low, high = reduce(torch.minimum, sources), reduce(torch.maximum, sources)
-        torch.clamp(rows, low, high, out=rows)
+        rows, line = mixture[..., part.place, :], enlarged_rows(lines, factor, part.place, width)
+        rows.mul_(torch.addcmul(line[:, 1:], line[:, :1], rows) if factor > 1 else line)
 
 
-def _reduced(y: Tensor, factor: int) -> Tensor:
-    return F.avg_pool2d(y, factor, ceil_mode=True) if factor > 1 else y
+def _within(image: Tensor, *lumas: Tensor) -> Tensor:
+    return image.clamp(reduce(torch.minimum, lumas), reduce(torch.maximum, lumas))
 
 
 def _nearest_to_grey(*lumas: Tensor) -> Tensor:

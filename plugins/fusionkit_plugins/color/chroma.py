@@ -1,6 +1,7 @@
 """Which source gives the colour, or how several are mixed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from pydantic import Field
@@ -56,18 +57,16 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
     there = torch.stack([has for _, _, has in colored]).view(len(colored), -1, 1, 1, 1)
     several = there.sum(0) > 1
     ratio = torch.stack([((luma + DARK) / (y + DARK)).clamp_min(0) for _, y, _ in colored])
-    root = ratio.sqrt()
-    lit = _of_kind("unclipped", sources)
-    if lit is not None:
-        ratio = torch.where(lit, root * root.sqrt(), ratio)
-    rise = torch.where(root < 1, root, ratio).clamp_max(MOST)
-    scaled = torch.stack([c for c, _, _ in colored]) * torch.where(several, rise, 1)
+    root, lit = ratio.sqrt(), _of_kind("unclipped", sources)
+    rise = _where(lit, lambda: root.clamp_min(1).sqrt_().mul_(root), lambda: torch.where(ratio < 1, root, ratio))
+    rise = rise.clamp_max_(MOST)
+    scaled = torch.stack([c for c, _, _ in colored]) * _where(several, lambda: rise, lambda: torch.ones_like(rise))
     weight = torch.hypot(scaled[:, :, :1], scaled[:, :, 1:]) + 1e-6
-    weight = torch.where(there | ~there.any(0), weight, 0)
+    weight = _where(there | ~there.any(0), lambda: weight, lambda: torch.zeros_like(weight))
     if lit is not None:
         images = [image for image, c in zip(sources.images, chromas, strict=True) if c is not None]
-        room = torch.stack([(1 - image.amax(1, keepdim=True)) / CLIPPED for image in images]).clamp(LEFT, 1)
-        weight = torch.where(lit, weight * room, weight)
+        room = torch.stack([1 - reduce(torch.maximum, image.chunk(image.shape[1], 1)) for image in images])
+        weight = _where(lit, lambda: weight * room.clamp_(LEFT * CLIPPED, CLIPPED), lambda: weight)
     focus = _of_kind("nearest", sources)
     if focus is not None:
         distance = torch.stack([box_mean((luma - y).abs(), REACH) for _, y, _ in colored])
@@ -75,21 +74,29 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
     return (weight * scaled).sum(0) / weight.sum(0)
 
 
-def with_room(image: Tensor, sources: Sources) -> Tensor:
-    """An image (B, 3 or 1, H, W), less saturated where a channel would be clipped, its luma kept.
+def with_room(image: Tensor, sources: Sources, grey: Tensor | None = None) -> Tensor:
+    """An image (B, 3 or 1, H, W), less saturated where a channel would be clipped; grey: its BT.601 luma, if known.
 
     Clipping turns hues: a bright blue sky becomes cyan. Of exposures only, whose colours are raised with their luma.
     """
     lit = _of_kind("unclipped", sources)
     if lit is None or image.shape[1] == 1:
         return image
-    grey = bt601(image)
-    above, below = (f(image, 1, keepdim=True) for f in (torch.amax, torch.amin))
-    kept = torch.minimum((1 - grey) / (above - grey).clamp_min(1e-6), grey / (grey - below).clamp_min(1e-6))
-    return torch.where(lit, torch.lerp(grey, image, kept.clamp_(0, 1)), image)
+    grey, channels = bt601(image) if grey is None else grey, image.chunk(image.shape[1], 1)
+    above, below = (reduce(f, channels).sub_(grey) for f in (torch.maximum, torch.minimum))
+    kept = (1 - grey).div_(above.clamp_min_(1e-6))
+    kept = torch.minimum(kept, grey.div(below.clamp_max_(-1e-6)).neg_()).clamp_(0, 1)
+    return _where(lit, lambda: torch.lerp(grey, image, kept), lambda: image)
 
 
 def _of_kind(chroma: str, sources: Sources) -> Tensor | None:
     """Which images (B, 1, 1, 1) take their colour in this way; None where none does."""
     found = [SCENE_KINDS[scene].chroma == chroma for scene in sources.scenes]
     return torch.tensor(found, device=sources.luma[0].device).view(-1, 1, 1, 1) if any(found) else None
+
+
+def _where(chosen: Tensor | None, there: Callable[[], Tensor], elsewhere: Callable[[], Tensor]) -> Tensor:
+    """One value where images are chosen, another elsewhere; neither is computed in vain."""
+    if chosen is None or not bool(chosen.any()):
+        return elsewhere()
+    return there() if bool(chosen.all()) else torch.where(chosen, there(), elsewhere())

@@ -50,4 +50,4 @@ class YCbCr(ColorSpace):
     def merge(self, luma: Tensor, chromas: Sequence[Tensor | None], sources: Sources) -> Tensor:
         """RGB from the fused luma and the sources' chroma."""
         merged = from_ycbcr(luma, mix_chroma(chromas, self.options.chroma_from, luma, sources))
-        return with_room(merged, sources)
+        return with_room(merged, sources, luma)
