@@ -65,10 +65,13 @@ def _by_contrast(x0: Tensor, sources: Sources, _: Evidence) -> Target:
     return Target(Laplacian(LaplacianOptions()).correct(x0, sources, None, 0.0)[0], ())
 
 
-def _by_exposure(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
-    """A mixture of the well exposed; it changes from pixel to pixel, so it is flat: its edges are the sources' own."""
-    mixture = well_exposed(evidence.decisions["exposure"], sources.luma, partial(evidence.steady, "tone"))
-    return Target(mixture, (torch.ones_like(x0[..., :1, :1]),) * len(sources))
+def _by_exposure(_: Tensor, sources: Sources, evidence: Evidence) -> Target:
+    """A mixture of the well exposed; it changes from pixel to pixel, so it is flat: its edges are the sources' own.
+
+    Their energy counts as it is in the tone of the mixture, whose contrast is c times theirs: less, by c².
+    """
+    mixture, contrast = well_exposed(evidence.decisions["exposure"], sources.luma, partial(evidence.steady, "tone"))
+    return Target(mixture, (contrast.square(),) * len(sources))
 
 
 def _by_focus(_: Tensor, sources: Sources, evidence: Evidence) -> Target:

@@ -23,7 +23,7 @@ __all__ = ["Exposure", "ExposureOptions", "well_exposed"]
 SPREAD = 1.0  # largest deviation of the tone's log-odds: half of 500 photographs (BSDS500) have less than 0.9
 TOWARDS = 0.5  # share of the way to middle grey
 TONE_ROWS = 240  # least height or width of the copy that the tone is found on, below twice that
-BASE_PART, BASE_EPS = 16, 0.01  # guided filter that takes local contrast off: the shorter side over its radius; eps
+BASE_PART, BASE_EPS = 8, 0.01  # guided filter that takes local contrast off: the shorter side over its radius; eps
 ENDS = 0.01  # luma closer than this to black or white counts as this far from it
 FLAT = 4 / 255, 12 / 255  # deviation of sources up to which the network does not decide; from which it does alone
 
@@ -64,23 +64,27 @@ class Exposure(Prior):
             tone.append(running_average(state, value))
             return tone[-1]
 
-        fused = well_exposed(self.network, sources.luma, steady)
+        fused, _ = well_exposed(self.network, sources.luma, steady)
         return in_strips(_within, fused, *sources.luma, reach=0), tone[-1]
 
 
-def well_exposed(decision: Decision, lumas: Sequence[Tensor], steady: Callable[[Tensor], Tensor]) -> Tensor:
+def well_exposed(
+    decision: Decision, lumas: Sequence[Tensor], steady: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
     """The mixture of lumas (B, 1, H, W) in [0, 1] that the network decides for, in the tone of a photograph.
 
     The network says which source shows a place; a scene of many stops comes out dark, with a pale sky. So the coarse
     brightness b of the mixture T (a guided filter keeps its edges) is moved along its log-odds x = log b / (1 - b),
     which has mean m and deviation s over the picture:
 
-        x' = m' + min(1, SPREAD / s) (x - m),    m' = m + TOWARDS (min(0, mean of the brightest source's x) - m)
+        x' = m' + c (x - m),    c = min(1, SPREAD / s),    m' = m + TOWARDS (min(0, mean of the brightest's x) - m)
         T' = T b' / b
 
     So the picture is as bright as halfway to middle grey, as far as its sources are, no coarse contrast is larger than
     photographs have, and local contrast stays. Where sources are flat, the network has nothing to go by: Mertens'
-    exposedness decides. steady: averages the three means over the frames of a video.
+    exposedness decides. steady: averages both means and s over the frames of a video.
+
+    Returns T' (B, 1, H, W), which may leave the range of the sources, and the contrast c (B, 1, 1, 1).
     """
     height, width = lumas[0].shape[-2:]
     factor = max(1, min(height, width) // TONE_ROWS)
@@ -90,25 +94,28 @@ def well_exposed(decision: Decision, lumas: Sequence[Tensor], steady: Callable[[
     result = mixed(decision.weights(lumas), lumas)
     if bool((learned < 1).any()):
         result = torch.lerp(in_strips(_nearest_to_grey, *lumas, reach=0), result, learned)
-    _tone(result, reduce(torch.maximum, few), factor, steady)
-    return result
+    return result, _tone(result, reduce(torch.maximum, few), factor, steady)
 
 
-def _tone(mixture: Tensor, brightest: Tensor, factor: int, steady: Callable[[Tensor], Tensor]) -> None:
-    """Give the mixture its tone in place; brightest: of the sources at some pixels; factor: of the reduced copy."""
+def _tone(mixture: Tensor, brightest: Tensor, factor: int, steady: Callable[[Tensor], Tensor]) -> Tensor:
+    """Give the mixture its tone in place; its contrast c. brightest: of the sources, at some pixels.
+
+    factor: size of the image over that of the copy on which the tone is found.
+    """
     small = F.avg_pool2d(mixture, factor, ceil_mode=True) if factor > 1 else mixture
     radius = max(2, min(small.shape[-2:]) // BASE_PART)
     base = guided_filter(small, small, radius, BASE_EPS).clamp_(ENDS, 1 - ENDS)
     odds = torch.logit(base)
     found = [f.mean((1, 2, 3)) for f in (odds, torch.logit(brightest, ENDS))] + [odds.flatten(1).std(1, correction=0)]
     mean, highest, deviation = steady(torch.stack(found)).view(3, -1, 1, 1, 1)
-    aim = mean.lerp(highest.clamp_max(0), TOWARDS)
-    ratio = torch.sigmoid(aim + SPREAD / deviation.clamp_min(SPREAD) * (odds - mean)).div_(base)
+    aim, contrast = mean.lerp(highest.clamp_max(0), TOWARDS), SPREAD / deviation.clamp_min(SPREAD)
+    ratio = torch.sigmoid(aim + contrast * (odds - mean)).div_(base)
     lines = torch.cat(guided_line(small, ratio, EDGE_RADIUS, EDGE_EPS), 1) if factor > 1 else ratio
     height, width = mixture.shape[-2:]
     for part in strips(height, width, reach=0):
         rows, line = mixture[..., part.place, :], enlarged_rows(lines, factor, part.place, width)
         rows.mul_(torch.addcmul(line[:, 1:], line[:, :1], rows) if factor > 1 else line)
+    return contrast
 
 
 def _within(image: Tensor, *lumas: Tensor) -> Tensor:
