@@ -23,7 +23,7 @@ __all__ = ["Exposure", "ExposureOptions", "well_exposed"]
 SPREAD = 1.0  # largest deviation of the tone's log-odds: half of 500 photographs (BSDS500) have less than 0.9
 TOWARDS = 0.5  # share of the way to middle grey
 TONE_ROWS = 240  # least height or width of the copy that the tone is found on, below twice that
-BASE_PART, BASE_EPS = 8, 0.01  # guided filter that takes local contrast off: the shorter side over its radius; eps
+BASE_PART, BASE_EPS = 8, 0.5  # guided filter that takes local contrast off: the shorter side over its radius; eps
 ENDS = 0.01  # luma closer than this to black or white counts as this far from it
 FLAT = 4 / 255, 12 / 255  # deviation of sources up to which the network does not decide; from which it does alone
 
@@ -104,12 +104,12 @@ def _tone(mixture: Tensor, brightest: Tensor, factor: int, steady: Callable[[Ten
     """
     small = F.avg_pool2d(mixture, factor, ceil_mode=True) if factor > 1 else mixture
     radius = max(2, min(small.shape[-2:]) // BASE_PART)
-    base = guided_filter(small, small, radius, BASE_EPS).clamp_(ENDS, 1 - ENDS)
-    odds = torch.logit(base)
+    odds = torch.logit(small, ENDS)
+    odds = guided_filter(odds, odds, radius, BASE_EPS)
     found = [f.mean((1, 2, 3)) for f in (odds, torch.logit(brightest, ENDS))] + [odds.flatten(1).std(1, correction=0)]
     mean, highest, deviation = steady(torch.stack(found)).view(3, -1, 1, 1, 1)
     aim, contrast = mean.lerp(highest.clamp_max(0), TOWARDS), SPREAD / deviation.clamp_min(SPREAD)
-    ratio = torch.sigmoid(aim + contrast * (odds - mean)).div_(base)
+    ratio = torch.sigmoid(aim + contrast * (odds - mean)).div_(torch.sigmoid(odds))
     lines = torch.cat(guided_line(small, ratio, EDGE_RADIUS, EDGE_EPS), 1) if factor > 1 else ratio
     height, width = mixture.shape[-2:]
     for part in strips(height, width, reach=0):
