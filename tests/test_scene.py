@@ -36,3 +36,50 @@ def test_constants_and_one_source_are_no_error():
     flat = torch.full((1, 1, 20, 20), 0.5)
     assert recognise([flat], [False]) == "focus"
     assert recognise([flat, flat], [False, False]) == "heat"
+
+
+def test_uniform_frames_of_different_brightness_are_exposures():
+    frames = [torch.full((1, 1, 20, 20), level) for level in (0.0, 0.5, 1.0)]
+    assert recognise(frames, [False] * 3) == "exposure"
+
+
+@pytest.fixture
+def room():
+    """An under-exposed and an over-exposed picture of a room, in colour."""
+    return [torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in SCENES["multi-exposure"].make((120, 160))]
+
+
+def kind(*images):
+    return recognise([luma(x) for x in images], [bool(colorful(x)) for x in images])
+
+
+@pytest.mark.parametrize("stops", [6, 9, 11])
+def test_a_frame_that_is_nearly_black_belongs_to_its_bracket(room, stops):
+    """Most of it black in 8 bits, and no colour left to be seen."""
+    under = ((room[0] * 2 ** (-stops / 2.2)) * 255).round() / 255
+    assert kind(under, room[1]) == "exposure"
+
+
+def test_a_frame_that_shows_nothing_but_lamps_belongs_to_its_bracket(generator):
+    """Ranks of what is black in it are arbitrary; lamps are clipped in the other frame."""
+    ground, lamps = 0.1 + 0.2 * torch.rand(1, 3, 64, 96, generator=generator), torch.zeros(1, 3, 64, 96)
+    lamps[..., 20:28, 30:40] = lamps[..., 40:46, 70:80] = 1.0
+    under = torch.tensor([0.10, 0.06, 0.02]).view(1, 3, 1, 1) * lamps
+    assert kind(under, torch.maximum(ground, lamps)) == "exposure"
+    beside = torch.maximum(ground, lamps.flip(-1))  # bright elsewhere: other spectral bands
+    assert kind(under, beside) == "contrast"
+
+
+def test_exposures_of_a_night_are_no_scans(room):
+    """Much is black in both, as around a scan."""
+    under, over = ((x - black).clamp_min(0) for x, black in zip(room, (0.3, 0.56), strict=True))
+    assert float((luma(over) < 0.03).float().mean()) > 0.33
+    assert kind(under, over) == "exposure"
+
+
+def test_dim_frames_are_exposures_where_one_is_much_darker(room):
+    """Their difference is small, but not against their brightness."""
+    dim = 0.2 * room[1]
+    assert float((luma(dim) - luma(0.5 * dim)).mean()) < 0.1
+    assert kind(0.5 * dim, dim) == "exposure"
+    assert kind(0.8 * dim, dim) == "focus"

@@ -22,6 +22,7 @@ LEVEL = 1 / 255
 WINDOW = 2  # radius over which sharpness is summed
 EXPOSEDNESS = 0.2  # deviation of the Gaussian around mid-grey by which well exposed is judged
 EDGE_RADIUS, EDGE_EPS = 4, 1e-3  # of the guided filter that enlarges weights, in samples of the reduced copy
+BORDER = 4  # pixels along the border where the padding with zeros is seen in plain skies; they follow their neighbours
 ROWS = 480  # least height or width of the reduced copy, below twice that: defocus in pixels grows with the image
 
 
@@ -159,6 +160,8 @@ class Decision(Network[DecisionNet]):
         small = [F.avg_pool2d(y, factor, ceil_mode=True) for y in lumas] if factor > 1 else lumas
         network = self.on(lumas[0].device)
         weights = network(small)
+        if network.follows_edges:
+            weights = _without_border(weights)
 
         enlarged = partial(enlarged_rows, factor=factor, rows=slice(0, height), width=width)
         if factor == 1 or not network.follows_edges:
@@ -170,6 +173,15 @@ class Decision(Network[DecisionNet]):
             followed.append(torch.addcmul(enlarged(offset), enlarged(gain), shown).clamp_(0, 1))
         total = reduce(torch.add, followed)
         return [w.div_(total) for w in followed]
+
+
+def _without_border(weights: Tensor) -> Tensor:
+    """Weights (N, B, 1, H, W) whose outermost pixels are those of the next ones further in."""
+    height, width = weights.shape[-2:]
+    if min(height, width) <= 2 * BORDER:
+        return weights
+    inner = weights[..., BORDER:-BORDER, BORDER:-BORDER].flatten(0, 1)
+    return F.pad(inner, (BORDER,) * 4, mode="replicate").view(weights.shape)
 
 
 def mixed(weights: Iterable[Tensor], lumas: Iterable[Tensor]) -> Tensor:

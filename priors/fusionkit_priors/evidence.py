@@ -20,8 +20,9 @@ from fusionkit.numerics.strips import strips
 from fusionkit.numerics.thermal import ThermalSaliency
 from fusionkit.numerics.window import box_mean
 
-from .decision import Decision, mixed
+from .decision import Decision
 from .density import layered
+from .exposure import well_exposed
 from .laplacian import default_levels
 from .worth import FLATTEST, TIMES, Worth, quantiles
 
@@ -65,10 +66,13 @@ def _by_density(_: Tensor, sources: Sources, __: Evidence) -> Target:
     return Target(torch.cat([layered(sources.select([b])) for b in range(len(sources.luma[0]))]), ())
 
 
-def _by_exposure(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
-    """A mixture of the well exposed; it changes from pixel to pixel, so it is flat: its edges are the sources' own."""
-    mixture = mixed(evidence.decisions["exposure"].weights(sources.luma), sources.luma)
-    return Target(mixture, (torch.ones_like(x0[..., :1, :1]),) * len(sources))
+def _by_exposure(_: Tensor, sources: Sources, evidence: Evidence) -> Target:
+    """A mixture of the well exposed; it changes from pixel to pixel, so it is flat: its edges are the sources' own.
+
+    Their energy counts as it is in the tone of the mixture, whose contrast is c times theirs: less, by c².
+    """
+    mixture, contrast = well_exposed(evidence.decisions["exposure"], sources.luma, partial(evidence.steady, "tone"))
+    return Target(mixture, (contrast.square(),) * len(sources))
 
 
 def _by_focus(_: Tensor, sources: Sources, evidence: Evidence) -> Target:

@@ -68,11 +68,11 @@ def test_gray_is_the_luma_of_ycbcr(rgb):
     torch.testing.assert_close(luma, SPACES["ycbcr"].split(rgb)[0])
 
 
-def mix(chromas, chroma_from, luma, lumas):
+def mix(chromas, chroma_from, luma, lumas, scene="contrast"):
     """Of sources that have colour somewhere."""
     red = torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1)
     images = tuple(red.expand(len(y), -1, *y.shape[-2:]) for y in lumas)
-    return mix_chroma(chromas, chroma_from, luma, Sources(images, tuple(lumas)))
+    return mix_chroma(chromas, chroma_from, luma, Sources(images, tuple(lumas), known_scenes=(scene,) * len(luma)))
 
 
 def test_one_colour_source_gives_its_chroma(rgb):
@@ -123,6 +123,56 @@ def test_one_scan_in_colour_falls_with_its_luma_and_rises_with_none():
     # a grey scan that is stored in three channels is no second one
     beside = [torch.zeros(2, 2, 8, 8), chromas[1]]
     torch.testing.assert_close(space.merge(0.5 * sources.luma[1], beside, layered), darker, atol=1e-5, rtol=0)
+
+
+def test_colours_of_exposures_rise_less_than_their_luma():
+    chroma, y = torch.tensor([0.05, -0.02]).view(1, 2, 1, 1), torch.full((1, 1, 1, 1), 0.2)
+    neutral, bright = torch.zeros_like(chroma), torch.full_like(y, 0.9)
+    lifted = mix([chroma, neutral], 0, 2 * y, [y, bright], "exposure")
+    torch.testing.assert_close(lifted, chroma * ((0.4 + 4 / 255) / (0.2 + 4 / 255)) ** 0.75, atol=1e-5, rtol=0)
+    fallen = mix([chroma, neutral], 0, y / 2, [y, bright], "exposure")
+    torch.testing.assert_close(fallen, chroma * ((0.1 + 4 / 255) / (0.2 + 4 / 255)) ** 0.5, atol=1e-5, rtol=0)
+
+
+@pytest.fixture
+def sunset():
+    """A bracket of an orange glow that falls off to the right: its over-exposed frame is clipped to yellow."""
+    glow = torch.linspace(1.0, 0.15, 96).view(1, 1, 1, -1).expand(1, 1, 64, 96)
+    light = glow * torch.tensor([1.0, 0.45, 0.15]).view(1, 3, 1, 1)
+    return [(light * gain).clamp(0, 1) ** (1 / 2.2) for gain in (0.3, 4.0)]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_hue_of_exposures_is_that_of_the_frame_that_is_not_clipped(name, sunset):
+    space, sources = SPACES[name], Sources.of(sunset, _luma_of(name))
+    assert sources.scenes == ("exposure",)
+    chromas = [space.split(image)[1] for image in sources.images]
+    merged = space.merge(torch.full_like(sources.luma[0], 0.55), chromas, sources)
+    hues = [_hue(image)[..., :48] for image in (merged, *sunset)]
+    assert float((hues[2] - hues[1]).abs().mean()) > 12
+    assert float((hues[0] - hues[1]).abs().mean()) < 4
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_bright_colour_of_exposures_pales_and_keeps_its_hue(name, sunset):
+    space, sources = SPACES[name], Sources.of(sunset, _luma_of(name))
+    chromas = [space.split(image)[1] for image in sources.images]
+    merged = space.merge(torch.full_like(sources.luma[0], 0.85), chromas, sources)
+    assert float(merged.amin()) > -1e-3
+    assert float(merged.amax()) < 1 + 1e-3
+    assert float((_hue(merged) - _hue(sunset[0]))[..., :48].abs().mean()) < 6
+    kept = space.split(merged)[0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 0.85), atol=0.04, rtol=0)
+
+
+def _luma_of(name):
+    return lambda image: SPACES[name].split(image)[0]
+
+
+def _hue(image):
+    """Degrees in the plane of BT.601's chroma."""
+    cb, cr = SPACES["ycbcr"].split(image)[1].chunk(2, dim=1)
+    return torch.rad2deg(torch.atan2(cr, cb))
 
 
 def test_where_focus_differs_colour_comes_with_the_luma(generator):

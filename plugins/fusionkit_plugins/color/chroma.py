@@ -1,6 +1,7 @@
 """Which source gives the colour, or how several are mixed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from pydantic import Field
@@ -8,14 +9,16 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Sources
 from fusionkit.errors import OptionError
+from fusionkit.numerics.luma import luma as bt601
 from fusionkit.numerics.window import box_mean
 from fusionkit.scene import SCENE_KINDS
 
-__all__ = ["REACH", "ChromaOptions", "mix_chroma"]
+__all__ = ["REACH", "ChromaOptions", "mix_chroma", "with_room"]
 
 # set by eye on the 17 bracketed scenes of MEFB and Merianos
 MOST, DARK = 3.0, 4 / 255  # largest factor of chroma; added to luma, whose ratio means little in the dark
 REACH = 1  # rows around a pixel that `mix_chroma` reads
+CLIPPED, LEFT = 0.1, 0.01  # distance from white below which a channel begins to be clipped; weight of one that is
 NEAR = 2 / 255  # distance from the fused luma that quarters the weight of a source
 
 
@@ -37,9 +40,12 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
     of its fall: a colour of the same saturation is stronger where it is brighter, but bright light has bleached it as
     well. Then they are averaged pixel by pixel with their strength as weight, as is usual in exposure fusion
     (Prabhakar et al., "DeepFuse", ICCV 2017, equation 3; here one weight for both channels, which keeps the hue, and
-    after scaling: what a clipped source has left of its colour does not count). Where sources differ in focus, colour
-    comes from the one whose luma the result has: a blurred colour is no colour of the sharp object. One alone stays as
-    it is, or falls with its luma where scans are layered. A grey image stored in three channels has no colour.
+    after scaling: what a clipped source has left of its colour does not count). Of exposures the colour rises with the
+    luma to the power of 3/4 (between frames of brackets it rises with the root, which looks dull), and sources count as
+    far as no channel is clipped: what is left of a clipped sky is cyan, of a sunset yellow. Where sources differ in
+    focus, colour comes from the one whose luma the result has: a blurred colour is no colour of the sharp object. One
+    alone stays as it is, or falls with its luma where scans are layered; a grey image stored in three channels has no
+    colour.
     """
     if chroma_from:
         if chroma_from > len(chromas):
@@ -54,14 +60,21 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
         return colored[0][0] if fall is None else colored[0][0] * fall[0]
     there = torch.stack([has for _, _, has in colored]).view(len(colored), -1, 1, 1, 1)
     several = there.sum(0) > 1
-    rise = torch.stack([((luma + DARK) / (y + DARK)).clamp(0, MOST) for _, y, _ in colored])
-    rise = torch.where(rise < 1, rise.sqrt(), rise)
-    scaled = torch.stack([c for c, _, _ in colored]) * torch.where(several, rise, 1 if fall is None else fall)
+    ratio = torch.stack([((luma + DARK) / (y + DARK)).clamp_min(0) for _, y, _ in colored])
+    root, lit = ratio.sqrt(), _of_kind("unclipped", sources)
+    rise = _where(lit, lambda: root.clamp_min(1).sqrt_().mul_(root), lambda: torch.where(ratio < 1, root, ratio))
+    rise = rise.clamp_max_(MOST)
+    scaled = torch.stack([c for c, _, _ in colored]) * _where(
+        several, lambda: rise, lambda: torch.ones_like(rise) if fall is None else fall
+    )
     weight = torch.hypot(scaled[:, :, :1], scaled[:, :, 1:]) + 1e-6
-    weight = torch.where(there | ~there.any(0), weight, 0)
-    nearest = [SCENE_KINDS[scene].chroma == "nearest" for scene in sources.scenes]
-    if any(nearest):
-        focus = torch.tensor(nearest, device=luma.device).view(-1, 1, 1, 1)
+    weight = _where(there | ~there.any(0), lambda: weight, lambda: torch.zeros_like(weight))
+    if lit is not None:
+        images = [image for image, c in zip(sources.images, chromas, strict=True) if c is not None]
+        room = torch.stack([1 - reduce(torch.maximum, image.chunk(image.shape[1], 1)) for image in images])
+        weight = _where(lit, lambda: weight * room.clamp_(LEFT * CLIPPED, CLIPPED), lambda: weight)
+    focus = _of_kind("nearest", sources)
+    if focus is not None:
         distance = torch.stack([box_mean((luma - y).abs(), REACH) for _, y, _ in colored])
         weight = torch.where(focus, weight / (distance + NEAR).square(), weight)
     return (weight * scaled).sum(0) / weight.sum(0)
@@ -73,8 +86,36 @@ def _layered_fall(luma: Tensor, lumas: Sequence[Tensor], sources: Sources) -> Te
     A scan in colour that is darkened by the structure of a grey one keeps hue and saturation; where it is brightened,
     it keeps the chroma itself. So its values can be read back from its colour bar.
     """
-    layered = [SCENE_KINDS[scene].chroma == "layered" for scene in sources.scenes]
-    if not any(layered):
+    layered = _of_kind("layered", sources)
+    if layered is None:
         return None
     fall = torch.stack([(luma / y.clamp_min(1e-6)).clamp(0, 1) for y in lumas])
-    return torch.where(torch.tensor(layered, device=luma.device).view(-1, 1, 1, 1), fall, 1)
+    return torch.where(layered, fall, 1)
+
+
+def with_room(image: Tensor, sources: Sources, grey: Tensor | None = None) -> Tensor:
+    """An image (B, 3 or 1, H, W), less saturated where a channel would be clipped; grey: its BT.601 luma, if known.
+
+    Clipping turns hues: a bright blue sky becomes cyan. Of exposures only, whose colours are raised with their luma.
+    """
+    lit = _of_kind("unclipped", sources)
+    if lit is None or image.shape[1] == 1:
+        return image
+    grey, channels = bt601(image) if grey is None else grey, image.chunk(image.shape[1], 1)
+    above, below = (reduce(f, channels).sub_(grey) for f in (torch.maximum, torch.minimum))
+    kept = (1 - grey).div_(above.clamp_min_(1e-6))
+    kept = torch.minimum(kept, grey.div(below.clamp_max_(-1e-6)).neg_()).clamp_(0, 1)
+    return _where(lit, lambda: torch.lerp(grey, image, kept), lambda: image)
+
+
+def _of_kind(chroma: str, sources: Sources) -> Tensor | None:
+    """Which images (B, 1, 1, 1) take their colour in this way; None where none does."""
+    found = [SCENE_KINDS[scene].chroma == chroma for scene in sources.scenes]
+    return torch.tensor(found, device=sources.luma[0].device).view(-1, 1, 1, 1) if any(found) else None
+
+
+def _where(chosen: Tensor | None, there: Callable[[], Tensor], elsewhere: Callable[[], Tensor]) -> Tensor:
+    """One value where images are chosen, another elsewhere; neither is computed in vain."""
+    if chosen is None or not bool(chosen.any()):
+        return elsewhere()
+    return there() if bool(chosen.all()) else torch.where(chosen, there(), elsewhere())

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fusionkit.contracts import ColorSpace, Sources
 
-from .chroma import REACH, ChromaOptions, mix_chroma
+from .chroma import REACH, ChromaOptions, mix_chroma, with_room
 
 __all__ = ["Lab"]
 
@@ -48,7 +48,7 @@ class Lab(ColorSpace):
             return _gamma(_f_inverse(y))
         a, b = chroma.chunk(2, dim=1)
         xyz = torch.cat([_f_inverse(y + a / 5), _f_inverse(y), _f_inverse(y - b / 2)], dim=1)
-        return _gamma(_transform(XYZ_TO_RGB, xyz))
+        return with_room(_gamma(_transform(XYZ_TO_RGB, xyz)), sources)
 
 
 def _transform(matrix: Tensor, image: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from fusionkit.contracts import ColorSpace, Sources
 from fusionkit.numerics.luma import BLUE, GREEN, RED, luma
 
-from .chroma import REACH, ChromaOptions, mix_chroma
+from .chroma import REACH, ChromaOptions, mix_chroma, with_room
 
 __all__ = ["YCbCr", "from_ycbcr", "to_ycbcr"]
 
@@ -49,4 +49,5 @@ class YCbCr(ColorSpace):
 
     def merge(self, luma: Tensor, chromas: Sequence[Tensor | None], sources: Sources) -> Tensor:
         """RGB from the fused luma and the sources' chroma."""
-        return from_ycbcr(luma, mix_chroma(chromas, self.options.chroma_from, luma, sources))
+        merged = from_ycbcr(luma, mix_chroma(chromas, self.options.chroma_from, luma, sources))
+        return with_room(merged, sources, luma)
