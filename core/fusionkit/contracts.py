@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 from .flow.restoring import Restoration, split
 from .images.metadata import NO_METADATA, Metadata
 from .images.picture import Array, Span
+from .images.place import Place
 from .options import Options, validate_options
 from .sources import STILL, Memory, Report, ShotMemory, Sources
 
@@ -379,7 +380,8 @@ class Stored:
     kind (a volume's), from which a range is taken for all its pictures alike. icc: the colour profile. format: of the
     file. name: what tells the picture from others in the file ("slice 12"). notes: what the user is told. turned: an
     orientation that the file states was applied. metadata: EXIF and the like. degraded: degradations that the file
-    tells of, with what it says, by their names.
+    tells of, with what it says, by their names. valid: (H, W) of bool, where the picture has data; NaN and infinite
+    values are none anyway. nodata: the stored value that says so. place: where the pixels lie.
     """
 
     values: Array
@@ -395,6 +397,9 @@ class Stored:
     turned: bool = False
     metadata: Metadata = NO_METADATA
     degraded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    valid: Array | None = None
+    nodata: float | None = None
+    place: Place | None = None
 
 
 class Reader(Plugin, ABC):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .metadata import NO_METADATA, Metadata
+from .place import Place
 
 __all__ = ["Array", "Depth", "Picture", "Range", "Span", "from_unit", "own_span", "to_unit"]
 
@@ -39,7 +40,9 @@ class Picture:
     values: (H, W, 1) or (H, W, 3), float32 in [0, 1], or any other type: stored values. depth: of a sample in the file.
     span: the stored values that 0 and 1 stand for. alpha: (H, W) in [0, 1], not premultiplied. icc: the colour profile.
     notes: decisions of the reader, for the user. turned: an EXIF orientation was applied. metadata: EXIF, XMP, GeoTIFF.
-    degraded: degradations that the file tells of, with what it says, by their names.
+    degraded: degradations that the file tells of, with what it says, by their names. valid: (H, W) of bool, where the
+    picture has data; None: everywhere. nodata: the stored value that says that there are none. place: where the pixels
+    lie.
     """
 
     values: Array
@@ -53,6 +56,9 @@ class Picture:
     turned: bool = False
     metadata: Metadata = NO_METADATA
     degraded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    valid: Array | None = None
+    nodata: float | None = None
+    place: Place | None = None
 
     @property
     def pixels(self) -> Array:

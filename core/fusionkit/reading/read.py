@@ -217,6 +217,9 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
         stored.turned,
         stored.metadata,
         stored.degraded,
+        stored.valid,
+        stored.nodata,
+        stored.place,
     )
 
 
