@@ -112,6 +112,8 @@ def _reader(name: str, summary: str, extensions: str, module: str = "", **more: 
 
 
 TIFF = ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+"))
+# with a preamble; without one, the first element is of the file's header or says which class of object it is
+DICOM = ((128, b"DICM"), *((0, bytes((g, 0, e, 0))) for g, e in ((2, 0), (2, 1), (8, 0), (8, 5), (8, 8), (8, 0x16))))
 RAW = ".dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .pef .srw"
 PILLOW = ".png .jpg .jpeg .webp .bmp .gif .pgm .ppm .pnm"
 READERS = (
@@ -119,9 +121,7 @@ READERS = (
     _reader("tiff", "TIFF of 1 to 16 bits and float, GeoTIFF", ".tif .tiff", magic=TIFF),
     _reader("raw", "raw files of cameras, developed by LibRaw to 16 bits", RAW, "rawpy"),
     _reader("exr", "OpenEXR, grey or RGB", ".exr", "OpenEXR", magic=((0, b"v/1\x01"),)),
-    _reader(
-        "dicom", "DICOM, single images and series of frames", ".dcm", "pydicom", magic=((128, b"DICM"),), several=True
-    ),
+    _reader("dicom", "DICOM, single images and series of frames", ".dcm .ima", "pydicom", magic=DICOM, several=True),
     _reader("nifti", "NIfTI volumes, slice by slice", ".nii .nii.gz", "nibabel", several=True),
 )
 

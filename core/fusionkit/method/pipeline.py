@@ -16,6 +16,7 @@ from torch import Tensor
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import StoredImages, to_array, to_tensor
+from ..images.onto import onto
 from ..images.picture import Array, Picture
 from ..memory import release_pages
 from ..numerics.choice import all_finite
@@ -324,6 +325,7 @@ class Pipeline:
         watch = Stopwatch()
         index = self.reference([p.has_color for p in pictures]) if reference is None else reference
         main = pictures[index]
+        pictures, placed = onto(pictures, index)
         try:
             fused = self.run(
                 self._images(pictures),
@@ -339,14 +341,17 @@ class Pipeline:
             raise SizeMismatch(
                 f"{error}; EXIF orientation was applied to {' and '.join(turned)}" if turned else str(error)
             ) from None
-        notes = [*main.notes, *fused.notes]
+        notes = [*main.notes, *(p.note for p in placed), *fused.notes]
+        found = {**fused.facts.found, **({"placed": [p.row for p in placed]} if placed else {})}
         if main.alpha is not None:
             notes.append(f"alpha kept from {main.name}")
         notes += [f"alpha of {p.name} was ignored" for p in pictures if p.alpha is not None and p is not main]
         picture = replace(main, values=np.ascontiguousarray(to_array(fused.image)), notes=tuple(notes))
         if picture.size[0] * picture.size[1] > WHOLE_PIXELS:
             release_pages()  # the method's, before an encoder takes its own
-        return FusedPicture.of(picture, replace(fused.facts, notes=notes, reference=index, seconds=watch.rounded()))
+        return FusedPicture.of(
+            picture, replace(fused.facts, notes=notes, reference=index, found=found, seconds=watch.rounded())
+        )
 
     def _images(self, pictures: Sequence[Picture]) -> Sequence[Tensor]:
         """Tensors of pictures; of large ones each is made when it is needed."""

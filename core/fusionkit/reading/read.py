@@ -11,7 +11,7 @@ import numpy as np
 
 from ..contracts import Reader, Stored
 from ..errors import FusionkitError, ImageReadError, one_line
-from ..images.picture import PEAK, Array, Depth, Picture, Range, own_span, to_unit
+from ..images.picture import PEAK, Array, Depth, Picture, Range, Span, own_span, to_unit
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import Registered, create, get_registry
 from ..registry.records import ReaderRecord
@@ -176,8 +176,6 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
     bad = int((~np.isfinite(values)).sum()) if values.dtype.kind == "f" else 0
     if bad:
         raise ImageReadError(f"{path}: {bad} values are NaN or infinite; replace them before fusing")
-    if stored.inverted:
-        values = _upright(values, stored.white, span)
     full = (0.0, stored.white or PEAK[depth])
     if depth == "8" or span == "full":
         taken = full  # a range given is for data that do not fill their type
@@ -201,12 +199,16 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
             notes.append(
                 f"{outside:.2%} of the values lie outside the range {taken[0]:g},{taken[1]:g} and were clipped"
             )
-    if depth == "16" and taken[1] == PEAK["16"] and 0 < values.max() < 4096:
+    if depth == "16" and taken[1] == PEAK["16"] and 0 < values.max() < 4096 and not stored.inverted:
         notes.append(
             f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give `range=0,4095`"
         )
+    if stored.inverted:
+        values = _upright(values, taken)
+    elif depth == "float":
+        values = to_unit(values, taken)
     return Picture(
-        np.ascontiguousarray(values if values.dtype in (np.uint8, np.uint16) else to_unit(values, taken)),
+        np.ascontiguousarray(values),
         depth,
         taken,
         None if stored.alpha is None else to_unit(stored.alpha, (0.0, PEAK[depth])),
@@ -223,12 +225,10 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
     )
 
 
-def _upright(values: Array, white: float | None, span: Range) -> Array:
-    """Invert values that grow towards black."""
-    if values.dtype.kind != "u":
-        unit = values.min() >= 0 and values.max() <= 1 and values.dtype.kind == "f"
-        return (1 if unit else values.max() + values.min()) - values
-    given = span[1] if isinstance(span, tuple) and values.dtype != np.uint8 else None
-    full = given or white or float(np.iinfo(values.dtype).max)
-    turned: Array = (full - np.minimum(values, full)).astype(values.dtype)
+def _upright(values: Array, span: Span) -> Array:
+    """Invert values that grow towards black, within the range that is shown: integers stay, others come to [0, 1]."""
+    low, high = span
+    if values.dtype not in (np.uint8, np.uint16) or low < 0 or not (low + high).is_integer():
+        return 1 - to_unit(values, span)
+    turned: Array = (low + high - np.clip(values, low, high)).astype(values.dtype)
     return turned

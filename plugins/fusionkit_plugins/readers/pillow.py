@@ -20,6 +20,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # formats that Pillow may decode: EPS and PDF would start other programs, and rare formats are rarely tested
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
+FILE_PIXELS = 4  # times `max_pixels`: of all pictures of a file; 2,288 slices of a CT where one may have 150 megapixels
 ORIENTATION_TAG = 274
 # EXIF orientation -> the operation that turns the stored array upright
 ORIENTATIONS: dict[int, Callable[[Array], Array]] = {
@@ -49,6 +50,12 @@ def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
     """Refuse, before anything is decoded, an image of too many pixels."""
     if width * height > max_pixels:
         raise _too_large(path, f"{width}x{height}", max_pixels)
+
+
+def check_all(path: Path, width: int, height: int, count: int, max_pixels: int) -> None:
+    """Refuse, before anything is decoded, a file whose pictures have more pixels in all than a long scan."""
+    if width * height * count > FILE_PIXELS * max_pixels:
+        raise _too_large(path, f"{count} pictures of {width}x{height}", FILE_PIXELS * max_pixels)
 
 
 def _too_large(path: Path, size: str, most: int) -> ImageReadError:
