@@ -47,29 +47,36 @@ def onto(pictures: Sequence[Picture], reference: int) -> tuple[list[Picture], li
     reference.
     """
     main, result, placed = pictures[reference], list(pictures), list[Placed]()
-    goal = place_of(main)
+    goal, names = place_of(main), _labels(pictures)
     for i, picture in enumerate(pictures):
         place = place_of(picture)
         if i == reference or goal is None or place is None:
             continue
         row = {"source": i + 1, "space": place.space}
         if place.space != goal.space:
-            note = f"{picture.name} lies in {place.space}, {main.name} in {goal.space}: fused pixel by pixel"
+            note = f"{names[i]} lies in {place.space}, {names[reference]} in {goal.space}: fused pixel by pixel"
             placed.append(Placed(note, {**row, "reference_space": goal.space, "resampled": False}))
         elif not _same_grid(place, picture.size, goal, main.size):
             result[i] = moved = _resampled(picture, place, main, goal)
             share = float(moved.valid.mean()) if moved.valid is not None else 1.0
             note = (
-                f"{picture.name} lies on another grid ({_grid(place, picture.size)}) than {main.name} "
+                f"{names[i]} lies on another grid ({_grid(place, picture.size)}) than {names[reference]} "
                 f"({_grid(goal, main.size)}): resampled to it by position"
             )
             placed.append(
                 Placed(
-                    note + (f"; {1 - share:.1%} of {main.name} lie outside" if share < 1 else ""),
+                    note + (f"; {1 - share:.1%} of {names[reference]} lie outside" if share < 1 else ""),
                     {**row, "resampled": True, "step": list(place.step), "valid": round(share, 4)},
                 )
             )
     return result, placed
+
+
+def _labels(pictures: Sequence[Picture]) -> list[str]:
+    """Names of pictures, with their numbers where files of several folders have one name."""
+    files = [picture.name.partition(" (")[0] for picture in pictures]
+    numbered = len(set(files)) < len(files)
+    return [f"{p.name} of source {i + 1}" if numbered else p.name for i, p in enumerate(pictures)]
 
 
 def _same_grid(place: Place, size: tuple[int, int], goal: Place, goal_size: tuple[int, int]) -> bool:

@@ -12,12 +12,22 @@ import numpy as np
 from ..contracts import Reader, Stored
 from ..errors import FusionkitError, ImageReadError, one_line
 from ..images.picture import PEAK, Array, Depth, Picture, Range, Span, own_span, to_unit
+from ..images.place import Place
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import Registered, create, get_registry
 from ..registry.records import ReaderRecord
 from ..storage.regular import check_regular
 
-__all__ = ["MAX_PIXELS", "count_pictures", "header_pixels", "numbered", "read_image", "readable_extensions"]
+__all__ = [
+    "MAX_PIXELS",
+    "count_pictures",
+    "header_pixels",
+    "numbered",
+    "read_image",
+    "readable_extensions",
+    "several_in",
+    "slice_of",
+]
 
 MAX_PIXELS = 150_000_000
 HEAD = 512  # bytes that are searched for magic
@@ -65,10 +75,25 @@ def numbered(path: Path) -> tuple[Path, int | None]:
 
 def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
     """Number of pictures in a file; only files with an extension of readers of `several` pictures are opened."""
+    return max(1, len(several_in(path, max_pixels)))
+
+
+def several_in(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
+    """The pictures of a file that may hold several; none of a file that holds one by its extension."""
     if not path.name.lower().endswith(_extensions(tuple(get_registry().of_kind("reader")), several=True)):
-        return 1
+        return ()
     check_regular(path, ImageReadError)
-    return len(_stored(path, max_pixels)) if any(_record(r).several for r in _readers(path)) else 1
+    return _stored(path, max_pixels) if any(_record(r).several for r in _readers(path)) else ()
+
+
+def slice_of(path: Path) -> tuple[str, Place, tuple[int, int]] | None:
+    """Series, place, width and height of a file of one slice, as its reader finds them without the pixels."""
+    try:
+        check_regular(path, ImageReadError)
+        readers = _readers(path)
+        return create(readers[0]).slice_of(path) if readers and _record(readers[0]).several else None
+    except (FusionkitError, OSError):
+        return None  # reported when the file is fused
 
 
 def header_pixels(path: Path) -> int | None:

@@ -36,6 +36,7 @@ PLACE = (
     *("FrameOfReferenceUID", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "SliceThickness", "Rows", "Columns", "NumberOfFrames"),
 )
+MAX_PIXELS = 150_000_000  # of a slice that is only asked for its place
 DEEPEST = 4  # bytes of a pixel
 SERIES_FILES = 20_000  # files of a folder that are searched for a series
 ALIGNED = 1e-3  # largest difference of direction cosines of slices that are parallel
@@ -79,11 +80,13 @@ class DicomReader(Reader):
                 for value, g, name, place in zip(values, grey, names, places, strict=True)
             ]
 
-    def slice_of(self, path: Path) -> tuple[str, Place] | None:
-        """Series and place of a file of one slice; its pixels are not read."""
-        folder = path.parent
-        row = _folder(folder, folder.stat().st_mtime_ns).get(path.name)
-        return (row.series, row.place) if row else None
+    def slice_of(self, path: Path) -> tuple[str, Place, tuple[int, int]] | None:
+        """Series, place and size of a file of one slice; its pixels are not read."""
+        row = _rows(path.parent).get(path.name)
+        if row is None:
+            return None
+        (height, width), place = row.size, row.place
+        return row.series, Place(place.space, place.matrix, lambda: _series(path, MAX_PIXELS)), (width, height)
 
 
 def _opened(path: Path, max_pixels: int) -> Any:
@@ -324,9 +327,11 @@ def _places(
         return [None] * len(values)
     matrices = np.stack([rows[k].place.matrix for k in order])
     volume = Volume(matrices, rows[0].thickness, lambda k: (values[order[k]][:, :, None], grey[order[k]].valid))
-    if len(rows) > 1:
-        return [Place(p.space, p.matrix, lambda: volume) for p in known]
-    return [Place(p.space, p.matrix, lambda: _series(path, max_pixels) or volume) for p in known]
+
+    def whole() -> Volume:
+        return volume if len(rows) > 1 else _series(path, max_pixels, volume)
+
+    return [Place(p.space, p.matrix, whole) for p in known]
 
 
 def _place(facts: _Facts, offset: float = 0.0) -> Place | None:
@@ -376,18 +381,16 @@ def _in_order(rows: Sequence[_Row]) -> list[int] | None:
     return [int(k) for k in order] if parallel and single else None
 
 
-def _series(path: Path, max_pixels: int) -> Volume | None:
-    """The volume of the files in a slice's folder that are of its series; None where they make up none."""
-    folder = path.parent
-    table = _folder(folder, folder.stat().st_mtime_ns)
+def _series(path: Path, max_pixels: int, alone: Volume | None = None) -> Volume:
+    """The volume of the files in a slice's folder that are of its series; of the slice alone where they are none."""
+    table = _rows(path.parent)
     own = table.get(path.name)
-    if own is None:
-        return None
+    if own is None and alone is not None:
+        return alone
+    assert own is not None
     rows = [row for row in table.values() if row.series == own.series and row.place.space == own.place.space]
     order = _in_order(rows)
-    if order is None:
-        return None
-    rows = [rows[k] for k in order]
+    rows = [rows[k] for k in order] if order else [own]
 
     def read(k: int) -> tuple[Array, Array | None]:
         stored = DicomReader().read(rows[k].path, max_pixels)[0]
@@ -396,9 +399,13 @@ def _series(path: Path, max_pixels: int) -> Volume | None:
     return Volume(np.stack([row.place.matrix for row in rows]), own.thickness, read)
 
 
+def _rows(folder: Path) -> dict[str, _Row]:
+    """The single slices with a place in a folder, by file name; searched again where the folder has changed."""
+    return _folder(folder, folder.stat().st_mtime_ns)
+
+
 @lru_cache(maxsize=8)
 def _folder(folder: Path, _changed: int) -> dict[str, _Row]:
-    """The single slices with a place in a folder, by file name; their pixels are not read."""
     pydicom: Any = import_module("pydicom")
     table = {}
     for path in sorted(folder.iterdir())[:SERIES_FILES]:
