@@ -129,6 +129,15 @@ class TestVolumes:
         assert done.returncode == 1
         assert "no common space" in done.stderr
 
+    def test_a_missing_slice_is_no_data(self, tmp_path):
+        series(tmp_path / "ct", 9)
+        at = series(tmp_path / "mr", 9)
+        for k in np.argsort(at)[3:6]:  # 6, 8 and 10 mm
+            (tmp_path / "mr" / f"IM{k:03d}.dcm").unlink()
+        found = match([tmp_path / "mr", tmp_path / "ct"])
+        assert len(found.groups) == 6
+        assert len(found.unmatched) == 3
+
     def test_no_common_slice_is_refused(self, tmp_path):
         volume(tmp_path / "a" / "p.nii", (20, 20, 5), grid(2, 2, 2))
         volume(tmp_path / "b" / "p.nii", (20, 20, 5), grid(2, 2, 2, (0, 0, 50)))

@@ -16,6 +16,9 @@ RASTER_TYPE, CITATION, PROJECTED, GEOGRAPHIC = 1025, 1026, 3072, 2048
 POINT = 2  # raster type: coordinates are those of pixel centres
 CODES = range(1, 32767)
 
+ROUNDED = 1.001  # half slices to which the outermost slice reaches: scanners round positions
+MISSING = 1.5  # half slices from the nearest slice, at which one is missing between
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -49,11 +52,12 @@ class Volume:
         return float(np.median(np.diff(at))) / 2 if len(at) > 1 else self.thickness / 2
 
     def index(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Slice number, with fractions, of points (3, ...); NaN beyond both ends."""
+        """Slice number, with fractions, of points (3, ...); NaN beyond both ends, and where slices are missing."""
         at, d = self.positions, np.tensordot(self.normal, point, 1)
         number = np.interp(d, at, np.arange(len(at)))
-        margin = self.half * (1 + 1e-3)
-        return np.where((d < at[0] - margin) | (d > at[-1] + margin), np.nan, number)
+        far = np.abs(d - at[np.rint(number).astype(int)]) / self.half
+        ends = (d < at[0]) | (d > at[-1])
+        return np.where(far > np.where(ends, ROUNDED, MISSING), np.nan, number)
 
 
 @dataclass(frozen=True, eq=False)

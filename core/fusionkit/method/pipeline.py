@@ -337,10 +337,9 @@ class Pipeline:
                 shot=shot,
             )
         except SizeMismatch as error:
-            turned = [p.name for p in pictures if p.turned]
-            raise SizeMismatch(
-                f"{error}; EXIF orientation was applied to {' and '.join(turned)}" if turned else str(error)
-            ) from None
+            said, turned = [str(error), *(p.note for p in placed)], [p.name for p in pictures if p.turned]
+            said += [f"EXIF orientation was applied to {' and '.join(turned)}"] if turned else []
+            raise SizeMismatch("; ".join(said)) from None
         notes = [*main.notes, *(p.note for p in placed), *fused.notes]
         found = {**fused.facts.found, **({"placed": [p.row for p in placed]} if placed else {})}
         if main.alpha is not None:

@@ -31,7 +31,7 @@ def partners(goal: Sequence[Stored], own: Sequence[Stored], names: tuple[str, st
     if not (one and other):
         if len(goal) == len(own):
             return list(range(len(goal)))
-        raise InputError(_counts(names, goal, own) + "; give files of equally many, or name one picture of each as FILE#N")
+        raise InputError(f"{_counts(names, goal, own)}; give files of equally many, or name one of each as FILE#N")
     if one[0][0][0].space != other[0][0][0].space:
         return list(_in_order([p for v in one for p in v], [p for v in other for p in v], names))
     if len(other) not in (1, len(one)):
@@ -76,7 +76,7 @@ def _volume(planes: Sequence[Plane]) -> Volume:
 def _in_order(goal: Sequence[Plane], own: Sequence[Plane], names: tuple[str, str]) -> range:
     """Partners by number, of volumes without a common space; refused where they cannot be the same slices."""
     if len(goal) != len(own):
-        raise InputError(_counts(names, goal, own) + ", and they lie in no common space; register them first")
+        raise InputError(f"{_counts(names, goal, own)}, and they lie in no common space; register them first")
     gaps = [2 * _volume(planes).half for planes in (goal, own)]
     if len(goal) > 1 and abs(gaps[0] - gaps[1]) > APART * max(gaps):
         raise InputError(

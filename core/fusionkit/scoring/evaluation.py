@@ -20,6 +20,7 @@ from ..engines.engine import Engine, SerialEngine
 from ..errors import InputError
 from ..images import Picture, write_image
 from ..images.convert import to_tensor
+from ..images.onto import onto
 from ..images.picture import Range
 from ..numerics.luma import luma
 from ..reading import read_image
@@ -250,7 +251,8 @@ class _Work:
 
 def as_sources(pictures: Sequence[Picture], *, resize: bool) -> Sources:
     """Convert pictures of one scene to sources, the last one the reference; `resize`: all in its size."""
-    sources = Sources.of([to_tensor(p.pixels) for p in pictures])
+    placed, _ = onto(pictures, len(pictures) - 1)
+    sources = Sources.of([to_tensor(p.pixels) for p in placed])
     return get_registry().create("stage", f"{DISTRIBUTION}:resize", {}).before(sources) if resize else sources
 
 

@@ -62,7 +62,8 @@ class DicomReader(Reader):
             grey = [_Grey(frame, data, _facts(data, i)) for i, frame in enumerate(frames)]
             floats = any(g.values.dtype.kind == "f" for g in grey)  # slopes of frames may differ
             values = [g.values.astype(np.float32) if floats else g.values for g in grey]
-            series = np.concatenate([v[g.valid] for v, g in zip(values, grey, strict=True)]) if names != [""] else None
+            alone = len(grey) == 1 and grey[0].valid.all()
+            series = None if alone else np.concatenate([v[g.valid] for v, g in zip(values, grey, strict=True)])
             places = _places(path, data, values, grey, max_pixels)
             return [
                 Stored(
@@ -323,8 +324,9 @@ def _places(
         return list(found)
     rows = [_Row(path, "", p, f.thickness, v.shape) for p, f, v in zip(known, facts, values, strict=True)]
     order = _in_order(rows)
-    if order is None:  # frames of one position, as in a film
-        return [None] * len(values)
+    if order is None:  # echoes, phases, or a film, of which the header may state the first position alone
+        moved = any(_given(data, f"{which}FunctionalGroupsSequence") for which in ("Shared", "PerFrame"))
+        return list(found) if moved or len(rows) == 1 else [None] * len(rows)
     matrices = np.stack([rows[k].place.matrix for k in order])
     volume = Volume(matrices, rows[0].thickness, lambda k: (values[order[k]][:, :, None], grey[order[k]].valid))
 
