@@ -120,9 +120,11 @@ READERS = (
     _reader("pillow", "PNG, JPEG, WebP, BMP, GIF, Netpbm, JPEG 2000", PILLOW, fallback=True),
     _reader("tiff", "TIFF of 1 to 16 bits and float, GeoTIFF", ".tif .tiff", magic=TIFF),
     _reader("raw", "raw files of cameras, developed by LibRaw to 16 bits", RAW, "rawpy"),
-    _reader("exr", "OpenEXR, grey or RGB", ".exr", "OpenEXR", magic=((0, b"v/1\x01"),)),
-    _reader("dicom", "DICOM, single images and series of frames", ".dcm .ima", "pydicom", magic=DICOM, several=True),
-    _reader("nifti", "NIfTI volumes, slice by slice", ".nii .nii.gz", "nibabel", several=True),
+    _reader("exr", "OpenEXR: grey, RGB, luminance with chroma", ".exr", "OpenEXR", magic=((0, b"v/1\x01"),)),
+    _reader(
+        "dicom", "DICOM: single images, frames, series of slices", ".dcm .ima", "pydicom", magic=DICOM, several=True
+    ),
+    _reader("nifti", "NIfTI, one or several volumes, slice by slice", ".nii .nii.gz", "nibabel", several=True),
 )
 
 

@@ -18,6 +18,7 @@ from .place import Place, Volume, geo_place
 __all__ = ["Placed", "onto", "place_of"]
 
 SAME = 0.02  # pixels: grids that differ by less are one
+WIDEST = 32.0  # pixels: deviation of the widest low-pass, for a reference that is 65 times coarser
 STRIP = 1_000_000  # pixels of the reference that are resampled at once
 
 Matrix = NDArray[np.float64]
@@ -129,22 +130,24 @@ class _Source:
 
     def at(self, matrix: Matrix, rows: slice, width: int) -> tuple[Array, NDArray[np.bool_]]:
         """Values (h, width, C) in units of the picture's span at pixels of a place, and where they are valid."""
-        y, x = np.mgrid[rows, :width].astype(np.float64)
+        y, x = (a.ravel().astype(np.float64) for a in np.mgrid[rows, :width])
         number = self.volume.index(np.stack([a * x + b * y + c for a, b, c in matrix]))
-        there = number[np.isfinite(number)]
-        weights, sums = np.zeros(number.shape), np.zeros((*number.shape, self.picture.channels))
-        for k in range(int(np.floor(there.min())), int(np.ceil(there.max())) + 1) if there.size else ():
+        reached = number[np.isfinite(number)]
+        weights, sums = np.zeros(number.shape), np.zeros((len(number), self.picture.channels))
+        for k in range(int(np.floor(reached.min())), int(np.ceil(reached.max())) + 1) if reached.size else ():
+            near = np.flatnonzero(np.abs(number - k) < 1)  # of an oblique plane a strip
             plane = self.volume.matrices[k]
             # from the reference's pixels to those of slice k, of which `coarser` lie between two of the reference's
             own = np.linalg.pinv(plane[:, :2]) @ (matrix - np.outer(plane[:, 2], (0, 0, 1)))
             coarser = tuple(float(step) for step in np.linalg.norm(own[::-1, :2], axis=1))
-            column, row = (a * x + b * y + c for a, b, c in own)
+            column, row = (a * x[near] + b * y[near] + c for a, b, c in own)
             values, mask = self.prepared(k, coarser)
-            share = np.nan_to_num(np.clip(1 - np.abs(number - k), 0, 1)) * _inside(column, row, mask)
+            share = (1 - np.abs(number[near] - k)) * _inside(column, row, mask)
             if share.any():
-                sums += share[..., None] * _bicubic(values, column, row)
-                weights += share
-        return np.asarray(sums / np.maximum(weights, 1e-6)[..., None], np.float32), weights >= 0.5
+                sums[near] += share[:, None] * _bicubic(values, column, row)
+                weights[near] += share
+        values = np.asarray(sums / np.maximum(weights, 1e-6)[:, None], np.float32)
+        return values.reshape(-1, width, self.picture.channels), (weights >= 0.5).reshape(-1, width)
 
     def _prepared(self, k: int, coarser: tuple[float, float]) -> tuple[Array, NDArray[np.bool_]]:
         """A slice without gaps, low-passed for a coarser grid; and where it is valid, (H, W)."""
@@ -159,24 +162,24 @@ class _Source:
         if not mask.all():  # gaps take their nearest pixel's value, so that none leaves a rim
             gaps = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
             values = values[tuple(gaps)]
-        sigma = [max(0.0, (factor - 1) / 2) for factor in coarser]  # skimage.transform.resize's
+        sigma = [min(max(0.0, (factor - 1) / 2), WIDEST) for factor in coarser]  # skimage.transform.resize's
         return ndimage.gaussian_filter(values, (*sigma, 0), mode="nearest") if max(sigma) > SAME else values, mask
 
 
 def _inside(x: Matrix, y: Matrix, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where points lie on valid pixels; each pixel reaches half its size to all sides."""
-    column, row = np.rint(x).astype(int), np.rint(y).astype(int)
     height, width = mask.shape
+    column, row = (np.rint(np.clip(at, -1, size)).astype(int) for at, size in ((x, width), (y, height)))
     inside: NDArray[np.bool_] = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     return inside & mask[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
 
 
 def _bicubic(values: Array, x: Matrix, y: Matrix) -> Array:
-    """Values (h, w, C) at pixel coordinates of an image (H, W, C), whose border goes on."""
+    """Values (n, C) at n pixel coordinates of an image (H, W, C), whose border goes on."""
     top = int(np.clip(np.floor(y.min()) - 2, 0, values.shape[0] - 1))
     bottom = int(np.clip(np.ceil(y.max()) + 3, top + 1, values.shape[0]))
     part = torch.from_numpy(np.ascontiguousarray(values[top:bottom])).permute(2, 0, 1)[None].double()
     height, width = part.shape[-2:]
-    grid = torch.from_numpy(np.stack([(2 * x + 1) / width - 1, (2 * (y - top) + 1) / height - 1], -1))[None]
+    grid = torch.from_numpy(np.stack([(2 * x + 1) / width - 1, (2 * (y - top) + 1) / height - 1], -1))[None, None]
     moved = F.grid_sample(part, grid, mode="bicubic", padding_mode="border", align_corners=False)
-    return moved[0].permute(1, 2, 0).numpy()
+    return moved[0, :, 0].T.numpy()

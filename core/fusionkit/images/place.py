@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Place", "Volume", "geo_place"]
+__all__ = ["Place", "Volume", "geo_place", "is_place"]
 
 # GeoTIFF 1.1 (OGC 19-008r4): tags, keys, and the codes that mean "described by other keys"
 SCALE, TIES, TRANSFORMATION, KEYS, DOUBLES, TEXTS = 33550, 33922, 34264, 34735, 34736, 34737
@@ -16,6 +16,7 @@ RASTER_TYPE, CITATION, PROJECTED, GEOGRAPHIC = 1025, 1026, 3072, 2048
 POINT = 2  # raster type: coordinates are those of pixel centres
 CODES = range(1, 32767)
 
+FARTHEST = 1e9  # largest coordinate: 1,000 km in mm, and any map
 ROUNDED = 1.001  # half slices to which the outermost slice reaches: scanners round positions
 MISSING = 1.5  # half slices from the nearest slice, at which one is missing between
 
@@ -85,6 +86,14 @@ class Place:
         return np.asarray(self.matrix @ np.array([[0, x, 0, x, x / 2], [0, 0, y, y, y / 2], [1, 1, 1, 1, 1]]))
 
 
+def is_place(matrix: NDArray[np.float64]) -> bool:
+    """Whether a matrix (2 or 3, 3) places pixels: its numbers are coordinates, its axes two directions."""
+    if not np.isfinite(matrix).all() or np.abs(matrix).max() > FARTHEST:
+        return False
+    smaller, larger = np.linalg.svd(matrix[:, :2], compute_uv=False)[::-1]
+    return bool(smaller > max(1e-6 * larger, 1 / FARTHEST))
+
+
 def geo_place(geo: Sequence[tuple[int, int, int, Any]]) -> Place | None:
     """The place that GeoTIFF's tags state, as `Metadata.geo` has them; None where they state none by a matrix.
 
@@ -102,7 +111,7 @@ def geo_place(geo: Sequence[tuple[int, int, int, Any]]) -> Place | None:
             matrix = np.array([[x, 0, left - column * x], [0, -y, top + row * y]], float)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:, :2])) < 1e-30:
+    if not is_place(matrix):
         return None
     if known.get(RASTER_TYPE) != POINT:  # coordinates are those of the pixels' corners
         matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5)

@@ -14,7 +14,7 @@ import numpy as np
 from fusionkit.contracts import Reader, Stored
 from fusionkit.errors import ImageReadError, one_line
 from fusionkit.images.picture import Array, Span
-from fusionkit.images.place import Place, Volume
+from fusionkit.images.place import Place, Volume, is_place
 
 from . import dicom_codecs
 from .pillow import FILE_PIXELS, check_all, check_pixels
@@ -37,7 +37,6 @@ PLACE = (
     *("PixelSpacing", "SliceThickness", "Rows", "Columns", "NumberOfFrames"),
 )
 MAX_PIXELS = 150_000_000  # of a slice that is only asked for its place
-DEEPEST = 4  # bytes of a pixel
 SERIES_FILES = 20_000  # files of a folder that are searched for a series
 ALIGNED = 1e-3  # largest difference of direction cosines of slices that are parallel
 
@@ -100,9 +99,9 @@ def _opened(path: Path, max_pixels: int) -> Any:
     samples = int(_given(data, "SamplesPerPixel") or 1)
     rows, columns, count = (int(_given(data, name) or 1) for name in ("Rows", "Columns", "NumberOfFrames"))
     check_pixels(path, columns, rows, max_pixels)
-    check_all(path, columns, rows, count, max_pixels)
     if _given(data, "BitsAllocated") is None:
         raise ImageReadError(f"{path}: a DICOM object that states no Bits Allocated; export it again")
+    check_all(path, columns, rows, count, max_pixels, samples * int(data.BitsAllocated) // 8)
     bits = int(_given(data, "BitsStored") or data.BitsAllocated)
     defaults = {
         "SamplesPerPixel": samples,
@@ -137,7 +136,7 @@ def _check_inflated(path: Path, max_pixels: int) -> None:
         inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while chunk := inflate.unconsumed_tail or stream.read(1 << 16):
             total += len(inflate.decompress(chunk, 1 << 22))
-            if total > DEEPEST * FILE_PIXELS * max_pixels:
+            if total > 4 * FILE_PIXELS * max_pixels:
                 raise ImageReadError(
                     f"{path}: inflates to more than {total >> 20} MB (decompression bomb?); if it is genuine, raise "
                     "`max_pixels`"
@@ -347,13 +346,14 @@ def _place(facts: _Facts, offset: float = 0.0) -> Place | None:
         return None
     along, down = cosines[:3] * spacing[1], cosines[3:] * spacing[0]
     across = np.cross(cosines[:3], cosines[3:])
-    if np.linalg.norm(across) < 0.5:
+    matrix = np.stack([along, down, position + offset * across], 1)
+    if not is_place(matrix):
         return None
     frame, series = facts("FrameOfReferenceUID"), facts("SeriesInstanceUID")
     if frame is None and series is None:
         return None
     space = f"DICOM frame of reference {frame}" if frame else f"DICOM series {series} without frame of reference"
-    return Place(space, np.stack([along, down, position + offset * across], 1))
+    return Place(space, matrix)
 
 
 @dataclass(frozen=True)

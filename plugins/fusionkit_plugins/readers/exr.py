@@ -35,7 +35,7 @@ class ExrReader(Reader):
             primaries = np.array(header.get("chromaticities", REC709), float).reshape(-1)
             width, height = (int(n) for n in high - low + 1)
             check_pixels(path, width, height, max_pixels)
-            check_all(path, width, height, sum(len(p.header["channels"]) for p in file.parts) // 4, max_pixels)
+            check_all(path, width, height, 1, max_pixels, 4 * sum(len(p.header["channels"]) for p in file.parts))
         with OpenEXR.File(str(path)) as file:
             channels = {name: (c.pixels, c.xSampling, c.ySampling) for name, c in file.channels().items()}
         name = next((name for name in ("RGB", "RGBA", "Y") if name in channels), None)

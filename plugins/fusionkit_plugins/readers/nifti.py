@@ -11,7 +11,7 @@ import numpy as np
 from fusionkit.contracts import Reader, Stored
 from fusionkit.errors import ImageReadError
 from fusionkit.images.picture import Array
-from fusionkit.images.place import Place, Volume
+from fusionkit.images.place import Place, Volume, is_place
 
 from .pillow import check_all, check_pixels
 
@@ -41,16 +41,17 @@ class NiftiReader(Reader):
         # left of the patient to the right, front up: (y, x, z, volume, channels)
         shown = values[::-1, ::-1].transpose(1, 0, 2, 3, 4)
         height, width, slices, volumes, channels = shown.shape
-        matrices = [_matrix(affine, (width, height), k) for k in range(slices)]
+        matrices = np.stack([_matrix(affine, (width, height), k) for k in range(slices)])
         space, thickness = _space(path, image), float(np.linalg.norm(affine[:3, 2]))
+        placed = all(is_place(matrix) for matrix in matrices[[0, -1]]) and abs(np.linalg.det(affine)) > 1e-9
         whole = values if values.dtype.kind != "f" else values[np.isfinite(values)]
         series = whole if whole.size and channels == 1 and slices * volumes > 1 else None
         stored = []
         for v in range(volumes):
-            volume = partial(Volume, np.stack(matrices), thickness, partial(_slice, shown[:, :, :, v]))
+            volume = partial(Volume, matrices, thickness, partial(_slice, shown[:, :, :, v]))
             for k in range(slices):
                 words = [f"volume {v + 1}"] * (volumes > 1) + [f"slice {k + 1}"] * (slices > 1)
-                place = Place(space, matrices[k], volume)
+                place = Place(space, matrices[k], volume) if placed else None
                 stored.append(
                     Stored(shown[:, :, k, v], series=series, format="NIfTI", name=", ".join(words), place=place)
                 )
@@ -71,7 +72,7 @@ def _shape(path: Path, image: Any, max_pixels: int) -> tuple[tuple[int, int, int
         raise ImageReadError(f"{path}: holds no values, its axes are {shape}")
     _, *largest = sorted((x, y, z))
     check_pixels(path, largest[1], largest[0], max_pixels)
-    check_all(path, x, y, z * volumes, max_pixels)
+    check_all(path, x, y, z * volumes, max_pixels, image.get_data_dtype().itemsize)
     if int(image.dataobj.offset) > FARTHEST:
         raise ImageReadError(f"{path}: its values begin after {image.dataobj.offset} bytes; damaged, copy it again")
     return (x, y, z), volumes
