@@ -411,6 +411,8 @@ def _folder(folder: Path, _changed: int) -> dict[str, _Row]:
     pydicom: Any = import_module("pydicom")
     table = {}
     for path in sorted(folder.iterdir())[:SERIES_FILES]:
+        if not path.is_file():
+            continue
         try:
             with path.open("rb") as stream, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
