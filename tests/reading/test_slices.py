@@ -144,6 +144,13 @@ class TestVolumes:
         (job,) = plan_folders([tmp_path / "a", tmp_path / "b"], tmp_path / "out").jobs
         assert "none of its slices lies where the others have any" in job.refused
 
+    def test_two_slices_of_one_volume_are_fused_as_they_are_named(self, tmp_path):
+        volume(tmp_path / "a.nii", (20, 20, 5), grid(2, 2, 2))
+        pictures = [read_image(f"{tmp_path / 'a.nii'}#{number}") for number in (2, 4)]
+        (same, _), placed = onto(pictures, 1)
+        assert same is pictures[0]
+        assert placed == []
+
     def test_several_volumes(self, tmp_path):
         """fMRI: numbers run over the volumes; each is matched with an anatomy, and several with as many."""
         for folder, count in (("one", 1), ("two", 2), ("three", 3)):

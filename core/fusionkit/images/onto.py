@@ -42,7 +42,7 @@ def place_of(picture: Picture) -> Place | None:
 def onto(pictures: Sequence[Picture], reference: int) -> tuple[list[Picture], list[Placed]]:
     """Resample pictures that lie on another grid of the reference's space; all others are returned as they are.
 
-    Bicubic in the plane, after a Gaussian low-pass where the reference is coarser; linear between the neighbouring
+    So are other slices of the reference's own volume, which somebody has named. Bicubic in the plane, after a Gaussian low-pass where the reference is coarser; linear between the neighbouring
     slices of a volume, also along oblique planes. `valid` of the result is False where the source has no data. Of
     places in different spaces a note says so. Raises SizeMismatch where a source has no data in common with the
     reference.
@@ -57,7 +57,7 @@ def onto(pictures: Sequence[Picture], reference: int) -> tuple[list[Picture], li
         if place.space != goal.space:
             note = f"{names[i]} lies in {place.space}, {names[reference]} in {goal.space}: fused pixel by pixel"
             placed.append(Placed(note, {**row, "reference_space": goal.space, "resampled": False}))
-        elif not _same_grid(place, picture.size, goal, main.size):
+        elif not _same_grid(place, picture.size, goal, main.size) and not _one_volume(place, goal):
             result[i] = moved = _resampled(picture, place, main, goal)
             share = float(moved.valid.mean()) if moved.valid is not None else 1.0
             note = (
@@ -85,6 +85,12 @@ def _same_grid(place: Place, size: tuple[int, int], goal: Place, goal_size: tupl
     return size == goal_size and bool(apart.max() <= SAME * min(goal.step))
 
 
+def _one_volume(place: Place, goal: Place) -> bool:
+    """Whether two slices are of one volume."""
+    source = place.volume().source if place.volume and goal.volume else ""
+    return bool(source) and goal.volume is not None and goal.volume().source == source
+
+
 def _grid(place: Place, size: tuple[int, int]) -> str:
     """A grid in words."""
     (x, y), unit = place.step, " mm" if len(place.matrix) == 3 else ""
@@ -110,6 +116,8 @@ def _resampled(picture: Picture, place: Place, main: Picture, goal: Place) -> Pi
             f"{picture.name} has no data where {main.name} lies, by their positions in {place.space}; choose pictures "
             "that show the same"
         )
+    if not valid.all():
+        values = _without_gaps(values, valid)
     alpha = None if picture.alpha is None else valid.astype(np.float32)
     return replace(picture, values=values, valid=None if valid.all() else valid, alpha=alpha, place=goal, degraded={})
 
@@ -159,11 +167,15 @@ class _Source:
         mask = mask if valid is None else mask & valid
         if not mask.any():
             return np.zeros(values.shape, np.float32), mask
-        if not mask.all():  # gaps take their nearest pixel's value, so that none leaves a rim
-            gaps = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
-            values = values[tuple(gaps)]
+        values = values if mask.all() else _without_gaps(values, mask)
         sigma = [min(max(0.0, (factor - 1) / 2), WIDEST) for factor in coarser]  # skimage.transform.resize's
         return ndimage.gaussian_filter(values, (*sigma, 0), mode="nearest") if max(sigma) > SAME else values, mask
+
+
+def _without_gaps(values: Array, valid: NDArray[np.bool_]) -> Array:
+    """Values (H, W, C) whose gaps have the value of the nearest valid pixel, so that none leaves a rim."""
+    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    return np.asarray(values[tuple(nearest)])
 
 
 def _inside(x: Matrix, y: Matrix, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

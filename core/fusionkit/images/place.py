@@ -27,11 +27,13 @@ class Volume:
 
     matrices: (N, 3, 3), of each slice as `Place.matrix`. thickness: of a slice without neighbours, in the space's
     units. read: slice k -> its stored values (H, W, C), and where they are valid: (H, W) of bool, None: everywhere.
+    source: the file or series that it is read from, by which a volume is known again.
     """
 
     matrices: NDArray[np.float64]
     thickness: float
     read: Callable[[int], tuple[NDArray[Any], NDArray[np.bool_] | None]]
+    source: str = ""
 
     @property
     def normal(self) -> NDArray[np.float64]:

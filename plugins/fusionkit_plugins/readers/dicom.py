@@ -327,7 +327,11 @@ def _places(
         moved = any(_given(data, f"{which}FunctionalGroupsSequence") for which in ("Shared", "PerFrame"))
         return list(found) if moved or len(rows) == 1 else [None] * len(rows)
     matrices = np.stack([rows[k].place.matrix for k in order])
-    volume = Volume(matrices, rows[0].thickness, lambda k: (values[order[k]][:, :, None], grey[order[k]].valid))
+
+    def read(k: int) -> tuple[Array, Array]:
+        return values[order[k]][:, :, None], grey[order[k]].valid
+
+    volume = Volume(matrices, rows[0].thickness, read, str(path))
 
     def whole() -> Volume:
         return volume if len(rows) > 1 else _series(path, max_pixels, volume)
@@ -398,7 +402,8 @@ def _series(path: Path, max_pixels: int, alone: Volume | None = None) -> Volume:
         stored = DicomReader().read(rows[k].path, max_pixels)[0]
         return stored.values, stored.valid
 
-    return Volume(np.stack([row.place.matrix for row in rows]), own.thickness, read)
+    source = f"{path.parent} {own.series}"
+    return Volume(np.stack([row.place.matrix for row in rows]), own.thickness, read, source)
 
 
 def _rows(folder: Path) -> dict[str, _Row]:

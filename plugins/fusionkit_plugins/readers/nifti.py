@@ -48,7 +48,7 @@ class NiftiReader(Reader):
         series = whole if whole.size and channels == 1 and slices * volumes > 1 else None
         stored = []
         for v in range(volumes):
-            volume = partial(Volume, matrices, thickness, partial(_slice, shown[:, :, :, v]))
+            volume = partial(Volume, matrices, thickness, partial(_slice, shown[:, :, :, v]), f"{path}#{v}")
             for k in range(slices):
                 words = [f"volume {v + 1}"] * (volumes > 1) + [f"slice {k + 1}"] * (slices > 1)
                 place = Place(space, matrices[k], volume) if placed else None
