@@ -209,12 +209,36 @@ class TestSeries:
         assert len(found.groups) == 4
         assert {p.name[:3] for p in found.unmatched} == {"SIM"}
 
+    def test_several_patients_and_pictures_without_a_place(self, tmp_path):
+        """Each frame of reference by itself; what has no place goes by name."""
+        for k, (slices, frame) in enumerate(((4, "1.5.1"), (1, "1.5.2"))):
+            for name in ("ct", "mr"):
+                series(tmp_path / f"{name}{k}", slices, frame=frame, names=f"{name}{k}_")
+                (tmp_path / name).mkdir(exist_ok=True)
+                for path in (tmp_path / f"{name}{k}").iterdir():
+                    path.rename(tmp_path / name / path.name)
+        for name in ("ct", "mr"):
+            dicom(tmp_path / name / "xray.dcm")
+        found = match([tmp_path / "ct", tmp_path / "mr"])
+        assert len(found.groups) == 6
+        assert all(a.stem.removeprefix("ct") == b.stem.removeprefix("mr") for a, b in found.groups)
+        assert found.unmatched == []
+
+    def test_files_of_many_frames_of_reference_go_by_name(self, tmp_path):
+        for k in range(3):
+            for name in ("ct", "mr"):
+                series(tmp_path / f"{name}{k}", 1, frame=f"1.{k}.{1 + (name == 'ct')}", z=k)
+                (tmp_path / name).mkdir(exist_ok=True)
+                (tmp_path / f"{name}{k}" / "IM000.dcm").rename(tmp_path / name / f"p{2 - k}.dcm")
+        found = match([tmp_path / "ct", tmp_path / "mr"])
+        assert [tuple(p.name for p in group) for group in found.groups] == [(f"p{k}.dcm",) * 2 for k in range(3)]
+
     def test_other_frames_of_reference_are_said_or_refused(self, tmp_path):
         positions = series(tmp_path / "ct", 4), series(tmp_path / "mr", 4, frame="1.2.4", z=100)
         found = match([tmp_path / "ct", tmp_path / "mr"])
         order = [[f"IM{k:03d}.dcm" for k in np.argsort(at)] for at in positions]
         assert [tuple(p.name for p in group) for group in found.groups] == list(zip(*order, strict=True))
-        assert "different spaces" in found.notes[0]
+        assert "their spaces differ" in found.notes[0]
         series(tmp_path / "few", 3, frame="1.2.4")
         with pytest.raises(InputError, match="no common space"):
             match([tmp_path / "ct", tmp_path / "few"])

@@ -42,10 +42,10 @@ def place_of(picture: Picture) -> Place | None:
 def onto(pictures: Sequence[Picture], reference: int) -> tuple[list[Picture], list[Placed]]:
     """Resample pictures that lie on another grid of the reference's space; all others are returned as they are.
 
-    So are other slices of the reference's own volume, which somebody has named. Bicubic in the plane, after a Gaussian low-pass where the reference is coarser; linear between the neighbouring
-    slices of a volume, also along oblique planes. `valid` of the result is False where the source has no data. Of
-    places in different spaces a note says so. Raises SizeMismatch where a source has no data in common with the
-    reference.
+    So are other slices of the reference's own volume, which somebody has named. Bicubic in the plane, after a Gaussian
+    low-pass where the reference is coarser; linear between the neighbouring slices of a volume, also along oblique
+    planes. `valid` of the result is False where the source has no data. Of places in different spaces a note says so.
+    Raises SizeMismatch where a source has no data in common with the reference.
     """
     main, result, placed = pictures[reference], list(pictures), list[Placed]()
     goal, names = place_of(main), _labels(pictures)

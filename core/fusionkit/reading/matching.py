@@ -60,7 +60,7 @@ def match(sources: Sequence[Path], group: int = 0, reference: int = 0) -> Matchi
 
 
 def match_slices(folders: Sequence[Path], reference: int = 0) -> Matching | None:
-    """Group files of one slice each by position in the space of their series; None where a folder has no series.
+    """Group files of one slice each by position in the space of their series, all others by name; None without series.
 
     reference: number of the folder whose slices the groups are made for, from 1; 0: the last. Series without a common
     space are matched in the order of their positions, if they have equally many slices. Raises InputError where they
@@ -68,31 +68,33 @@ def match_slices(folders: Sequence[Path], reference: int = 0) -> Matching | None
     """
     if len({f.resolve() for f in folders}) < len(folders):
         return None  # refused by name
-    found = series_in([_in_folder(folder) for folder in folders])
-    if found is None:
+    files = [_in_folder(folder) for folder in folders]
+    sets = series_in(files)
+    if not sets:
         return None
-    index = min(reference, len(found)) - 1
-    main, matching = found[index], Matching()
-    columns = [
-        [*range(len(main.files))] if s is main else main.partners(s, (str(folders[index]), str(folder)))
-        for s, folder in zip(found, folders, strict=True)
-    ]
-    for k, row in enumerate(zip(*columns, strict=True)):
-        if None in row:
-            matching.unmatched.append(main.files[k])
-        else:
-            matching.groups.append(tuple(s.files[i] for s, i in zip(found, row, strict=True) if i is not None))
+    index = min(reference, len(folders)) - 1
+    taken = {path for series in sets for s in series for path in s.files}
+    matching = _matched([[(_stem(path), path) for path in own if path not in taken] for own in files])
+    matching.notes = ["slices of series matched by their positions"]
+    alone = list[Path]()
+    for series in sets:
+        main = series[index]
+        columns = [
+            [*range(len(main.files))] if s is main else main.partners(s, (str(folders[index]), str(folder)))
+            for s, folder in zip(series, folders, strict=True)
+        ]
+        for k, row in enumerate(zip(*columns, strict=True)):
+            if None in row:
+                alone.append(main.files[k])
+            else:
+                matching.groups.append(tuple(s.files[i] for s, i in zip(series, row, strict=True) if i is not None))
+                matching.names.append(_whole_name(main.files[k]))
+        if len({s.space for s in series}) > 1:
+            places = "; ".join(f"{folder} in {s.space}" for s, folder in zip(series, folders, strict=True))
+            matching.notes = [f"slices matched in the order of their positions, since their spaces differ: {places}"]
     if not matching.groups:
-        raise InputError(f"{folders[index]}: no slice lies where the other folders have any, in {main.space}")
-    matching.unmatched += [path for s in found for path in s.others]
-    matching.names = [_whole_name(group[index]) for group in matching.groups]
-    if len({s.space for s in found}) == 1:
-        matching.notes.append("slices matched by their positions")
-    else:
-        matching.notes.append(
-            "slices matched in the order of their positions, since they lie in different spaces: "
-            + "; ".join(f"{folder} in {s.space}" for s, folder in zip(found, folders, strict=True))
-        )
+        raise InputError(f"{folders[index]}: no slice lies where the other folders have any, in {sets[0][index].space}")
+    matching.unmatched = sorted([*matching.unmatched, *alone])
     return matching
 
 

@@ -1,6 +1,5 @@
 """Slices of volumes that belong together: by their positions in a common space, else by their numbers."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -49,9 +48,12 @@ def partners(goal: Sequence[Stored], own: Sequence[Stored], names: tuple[str, st
 
 def _volumes(pictures: Sequence[Stored]) -> list[list[Plane]]:
     """Planes of the pictures, volume by volume; none where one of them lies in no volume or in another space."""
-    placed = [(s.place, s.values.shape[1::-1]) for s in pictures if s.place is not None and s.place.volume is not None]
-    if len(placed) < len(pictures) or len({place.space for place, _ in placed}) > 1:
-        return []
+    placed: list[Plane] = []
+    for stored in pictures:
+        place = stored.place
+        if place is None or place.volume is None or (placed and place.space != placed[0][0].space):
+            return []  # the others are not decoded
+        placed.append((place, (stored.values.shape[1], stored.values.shape[0])))
     return [list(planes) for _, planes in groupby(placed, key=lambda plane: id(plane[0].volume))]
 
 
@@ -92,11 +94,10 @@ def _counts(names: tuple[str, str], goal: Sequence[object], own: Sequence[object
 
 @dataclass(frozen=True)
 class Series:
-    """Files of one series of slices in a folder, by position, and the folder's other files."""
+    """Files of one series of slices in a folder, by position."""
 
     files: tuple[Path, ...]
     planes: tuple[Plane, ...]
-    others: tuple[Path, ...]
 
     @property
     def space(self) -> str:
@@ -110,29 +111,39 @@ class Series:
         return list(_in_order(self.planes, own.planes, names))
 
 
-def series_in(folders: Sequence[Sequence[Path]]) -> list[Series] | None:
-    """The series of slices in the files of each folder; None where a folder holds none, or several at one position.
+def series_in(folders: Sequence[Sequence[Path]]) -> list[tuple[Series, ...]]:
+    """Series of slices that belong together, one a folder; folders: the files of each.
 
-    Of several series in a folder the longest one in a space that all folders have is taken, else the longest.
+    For each space that all folders have, the longest series in it; without any, the only series of each folder, if it
+    is all that the folder holds. Series of several pictures at one position are none.
     """
-    found = []
+    found: list[dict[str, list[Series]]] = []
     for files in folders:
-        rows = [(row, path) for path in files if (row := slice_of(path)) is not None]
+        rows: dict[tuple[str, str], list[tuple[Plane, Path]]] = {}
+        for path in files:
+            if (row := slice_of(path)) is not None:
+                name, place, size = row
+                rows.setdefault((place.space, name), []).append(((place, size), path))
         if not rows:
-            return None
-        found.append(rows)
-    common = set.intersection(*({place.space for (_, place, _), _ in rows} for rows in found))
-    taken = []
-    for files, rows in zip(folders, found, strict=True):
-        counts = Counter((place.space in common, name) for (name, place, _), _ in rows)
-        longest = max(counts, key=lambda key: (key[0], counts[key]))
-        kept = [(p, size, path) for (name, p, size), path in rows if (p.space in common, name) == longest]
-        normal = _volume([(kept[0][0], kept[0][1])]).normal
-        at = np.array([normal @ place.matrix[:, 2] for place, *_ in kept])
-        order = np.argsort(at, kind="stable")
-        if len(at) > 1 and np.diff(at[order]).min() < LEAST:
-            return None  # several phases or echoes
-        planes, chosen = [kept[i][:2] for i in order], [kept[i][2] for i in order]
-        others = [path for path in files if path not in set(chosen)]
-        taken.append(Series(tuple(chosen), tuple(planes), tuple(others)))
-    return taken
+            return []
+        spaces: dict[str, list[Series]] = {}
+        for (space, _), slices in rows.items():
+            if (series := _sorted(slices)) is not None:
+                spaces.setdefault(space, []).append(series)
+        found.append(spaces)
+    common = set.intersection(*map(set, found))
+    if common:
+        return [tuple(max(own[space], key=lambda s: len(s.files)) for own in found) for space in sorted(common)]
+    alone = [[series for many in own.values() for series in many] for own in found]
+    whole = all(len(a) == 1 and len(a[0].files) == len(files) > 1 for a, files in zip(alone, folders, strict=True))
+    return [tuple(series for (series,) in alone)] if whole else []
+
+
+def _sorted(slices: Sequence[tuple[Plane, Path]]) -> Series | None:
+    """The slices by position; None where several share one: phases, or echoes."""
+    normal = _volume([slices[0][0]]).normal
+    at = np.array([normal @ place.matrix[:, 2] for (place, _), _ in slices])
+    order = np.argsort(at, kind="stable")
+    if len(at) > 1 and np.diff(at[order]).min() < LEAST:
+        return None
+    return Series(tuple(slices[i][1] for i in order), tuple(slices[i][0] for i in order))
