@@ -113,7 +113,10 @@ def _reader(name: str, summary: str, extensions: str, module: str = "", **more: 
 
 TIFF = ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+"))
 # with a preamble; without one, the first element is of the file's header or says which class of object it is
-DICOM = ((128, b"DICM"), *((0, bytes((g, 0, e, 0))) for g, e in ((2, 0), (2, 1), (8, 0), (8, 5), (8, 8), (8, 0x16))))
+DICOM = (
+    (128, b"DICM"),
+    *((0, bytes((g, 0, e, 0))) for g, e in ((2, 0), (2, 1), *((8, e) for e in (0, 5, 8, 0x12, 0x16, 0x18)))),
+)
 RAW = ".dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .pef .srw"
 PILLOW = ".png .jpg .jpeg .webp .bmp .gif .pgm .ppm .pnm"
 READERS = (

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from skimage.data import camera
 
-from fusionkit.errors import SizeMismatch
+from fusionkit.errors import ImageReadError, SizeMismatch
 from fusionkit.images.onto import onto, place_of
 from fusionkit.images.picture import Picture
 from fusionkit.images.place import Place, geo_place
@@ -210,6 +210,14 @@ class TestExr:
         assert np.array_equal(moved.values[moved.valid], full.values[moved.valid])
         (cut, _), _ = onto(pictures[::-1], 1)
         assert np.array_equal(cut.values, pictures[0].values)
+
+    def test_damaged_pixels_are_said_to_be(self, tmp_path):
+        self.write(tmp_path / "a.exr", self.scene(), (0, 0, 127, 95), (0, 0, 127, 95))
+        data = bytearray((tmp_path / "a.exr").read_bytes())
+        data[1500:1520] = bytes(20)
+        (tmp_path / "a.exr").write_bytes(data)
+        with pytest.raises(ImageReadError, match="its pixels cannot be decoded"):
+            read_image(tmp_path / "a.exr")
 
     @pytest.mark.parametrize("step", [1, 2])
     def test_luminance_and_chroma_are_rgb(self, tmp_path, step):

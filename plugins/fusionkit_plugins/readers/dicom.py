@@ -282,10 +282,9 @@ class _Grey:
 
 
 def _first(value: Any) -> float | None:
-    """The first of one or several numbers; None where there is none."""
-    if value is None:
-        return None
-    return float(value[0] if hasattr(value, "__len__") and not isinstance(value, str) else value)
+    """The first of one or several numbers, some of which may be empty; None where there is none."""
+    several = hasattr(value, "__len__") and not isinstance(value, str)
+    return next((float(v) for v in (value if several else (value,)) if v not in (None, "")), None)
 
 
 def _not_padding(raw: Array, facts: _Facts) -> Array:

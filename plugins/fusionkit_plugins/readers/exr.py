@@ -37,6 +37,8 @@ class ExrReader(Reader):
             check_pixels(path, width, height, max_pixels)
             check_all(path, width, height, 1, max_pixels, 4 * sum(len(p.header["channels"]) for p in file.parts))
         with OpenEXR.File(str(path)) as file:
+            if not file.parts:
+                raise ImageReadError(f"{path}: damaged: its pixels cannot be decoded; export or copy it again")
             channels = {name: (c.pixels, c.xSampling, c.ySampling) for name, c in file.channels().items()}
         name = next((name for name in ("RGB", "RGBA", "Y") if name in channels), None)
         if name is None:
