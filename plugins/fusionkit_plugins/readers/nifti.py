@@ -1,8 +1,11 @@
 """Reader of NIfTI. Needs nibabel."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from logging import Logger
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +37,7 @@ class NiftiReader(Reader):
     def read(self, path: Path, max_pixels: int) -> list[Stored]:
         """Return one picture per slice."""
         nibabel: Any = import_module("nibabel")
-        with warnings.catch_warnings(), nibabel.imageglobals.LoggingOutputSuppressor():
-            warnings.simplefilter("ignore")
+        with _quiet(nibabel.imageglobals.logger):
             image = nibabel.load(path)
             values, affine = _canonical(nibabel, image, *_shape(path, image, max_pixels))
         # left of the patient to the right, front up: (y, x, z, volume, channels)
@@ -56,6 +58,18 @@ class NiftiReader(Reader):
                     Stored(shown[:, :, k, v], series=series, format="NIfTI", name=", ".join(words), place=place)
                 )
         return stored
+
+
+@contextmanager
+def _quiet(logger: Logger) -> Iterator[None]:
+    """Keep nibabel's remarks on headers, of files that it can read all the same, off the terminal."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
 
 
 def _slice(volume: Array, k: int) -> tuple[Array, None]:
