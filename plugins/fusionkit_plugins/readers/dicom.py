@@ -15,6 +15,7 @@ from fusionkit.contracts import Reader, Stored
 from fusionkit.errors import ImageReadError, one_line
 from fusionkit.images.picture import Array, Span
 from fusionkit.images.place import Place, Volume, is_place
+from fusionkit.reading import MAX_PIXELS
 
 from . import dicom_codecs
 from .pillow import FILE_PIXELS, check_all, check_pixels
@@ -36,7 +37,6 @@ PLACE = (
     *("FrameOfReferenceUID", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "SliceThickness", "Rows", "Columns", "NumberOfFrames"),
 )
-MAX_PIXELS = 150_000_000  # of a slice that is only asked for its place
 SERIES_FILES = 20_000  # files of a folder that are searched for a series
 ALIGNED = 1e-3  # largest difference of direction cosines of slices that are parallel
 
