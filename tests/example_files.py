@@ -35,7 +35,7 @@ def exr(path):
 
 
 def dicom(path, values=None, **fields):
-    """CT-like: 12 bits in 16, Hounsfield units by slope and intercept, a window."""
+    """CT-like: 12 bits in 16 (8 of uint8), Hounsfield units by slope and intercept, a window."""
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -50,15 +50,16 @@ def dicom(path, values=None, **fields):
     data.Rows, data.Columns = values.shape[-2:]
     data.NumberOfFrames = 1 if values.ndim == 2 else len(values)
     data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
-    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 12, 11
+    data.BitsAllocated, data.BitsStored = (8, 8) if values.dtype == np.uint8 else (16, 12)
     data.RescaleSlope, data.RescaleIntercept = 1, -1000
     data.WindowCenter, data.WindowWidth = 40, 400
     for name, value in fields.items():
         setattr(data, name, value)
-    data.PixelData = values.astype("<u2").tobytes()
+    data.HighBit = data.BitsStored - 1
+    data.PixelData = values.astype(f"<u{values.dtype.itemsize}").tobytes()
     data.save_as(path, enforce_file_format=True)
     shown = (values if values.ndim == 2 else values[0]).astype(np.float32)
-    return (shown * float(data.RescaleSlope) + float(data.RescaleIntercept))[..., None]
+    return (shown * float(data.RescaleSlope or 1) + float(data.RescaleIntercept or 0))[..., None]
 
 
 def nifti(path, values=None):

@@ -413,6 +413,13 @@ class Reader(Plugin, ABC):
     def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
         """All pictures of a file, in their order. More than `max_pixels` in one are refused before they are decoded."""
 
+    def slice_of(self, path: Path) -> tuple[str, Place, tuple[int, int]] | None:
+        """For a file of one slice of a volume: its series, its place with the volume, (width, height).
+
+        Called for all files of a folder, so that pixels are better not read. None for all other files.
+        """
+        return None
+
 
 def pad_to_multiple(x: Tensor, multiple: int, mode: Literal["reflect", "replicate"] = "reflect") -> Tensor:
     """Pad x (B, C, H, W) right and below to a multiple; images too small to be reflected are replicated."""

@@ -113,17 +113,22 @@ def _reader(name: str, summary: str, extensions: str, module: str = "", **more: 
 
 
 TIFF = ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+"))
+# with a preamble; without one, the first element is of the file's header or says which class of object it is
+DICOM = (
+    (128, b"DICM"),
+    *((0, bytes((g, 0, e, 0))) for g, e in ((2, 0), (2, 1), *((8, e) for e in (0, 5, 8, 0x12, 0x16, 0x18)))),
+)
 RAW = ".dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .pef .srw"
 PILLOW = ".png .jpg .jpeg .webp .bmp .gif .pgm .ppm .pnm"
 READERS = (
     _reader("pillow", "PNG, JPEG, WebP, BMP, GIF, Netpbm, JPEG 2000", PILLOW, fallback=True),
     _reader("tiff", "TIFF of 1 to 16 bits and float, GeoTIFF", ".tif .tiff", magic=TIFF),
     _reader("raw", "raw files of cameras, developed by LibRaw to 16 bits", RAW, "rawpy"),
-    _reader("exr", "OpenEXR, grey or RGB", ".exr", "OpenEXR", magic=((0, b"v/1\x01"),)),
+    _reader("exr", "OpenEXR: grey, RGB, luminance with chroma", ".exr", "OpenEXR", magic=((0, b"v/1\x01"),)),
     _reader(
-        "dicom", "DICOM, single images and series of frames", ".dcm", "pydicom", magic=((128, b"DICM"),), several=True
+        "dicom", "DICOM: single images, frames, series of slices", ".dcm .ima", "pydicom", magic=DICOM, several=True
     ),
-    _reader("nifti", "NIfTI volumes, slice by slice", ".nii .nii.gz", "nibabel", several=True),
+    _reader("nifti", "NIfTI, one or several volumes, slice by slice", ".nii .nii.gz", "nibabel", several=True),
 )
 
 

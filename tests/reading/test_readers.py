@@ -75,6 +75,8 @@ class TestNifti:
         assert levels == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=1e-5)
 
     def test_folders_of_volumes_are_fused_slice_by_slice(self, tmp_path):
+        import nibabel
+
         for name, seed in (("ct", 0), ("mri", 1)):
             (tmp_path / name).mkdir()
             volume = np.random.default_rng(seed).integers(0, 900, (40, 24, 3)).astype(np.int16)
@@ -91,7 +93,8 @@ class TestNifti:
             "run", *FAST, "--pairs", tmp_path / "ct", tmp_path / "mri", "-o", tmp_path / "out", "--ext", "tif"
         )
         assert "3 finished before" in again.stdout
-        nifti(tmp_path / "ct" / "head.nii.gz", np.zeros((40, 24, 4), np.int16))
+        image = nibabel.Nifti1Image(np.zeros((40, 24, 4), np.int16), None)  # states no place
+        nibabel.save(image, tmp_path / "ct" / "head.nii.gz")
         odd = run_cli("run", *FAST, "--pairs", tmp_path / "ct", tmp_path / "mri", "-o", tmp_path / "b", "--ext", "tif")
         assert odd.returncode == 1
         assert "holds 4 pictures" in odd.stderr

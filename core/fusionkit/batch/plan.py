@@ -1,13 +1,14 @@
 """The plan of a run: source files and the files of their results."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import FusionkitError, InputError, OptionError, OutputError
 from ..reading.matching import match
-from ..reading.read import count_pictures, numbered
+from ..reading.read import numbered, several_in
+from ..reading.slices import partners
 from ..storage import places
 
 __all__ = ["Job", "Plan", "Shard", "by_picture", "job_of", "plan_folders", "plan_shards"]
@@ -17,13 +18,14 @@ __all__ = ["Job", "Plan", "Shard", "by_picture", "job_of", "plan_folders", "plan
 class Job:
     """Source files and the file of their result; output None: beside the reference.
 
-    pictures: index of each source's picture, where its file holds several.
+    pictures: index of each source's picture, where its file holds several. refused: why it cannot be done.
     """
 
     key: str
     sources: tuple[Path, ...]
     output: Path | None
     pictures: tuple[int | None, ...] = ()
+    refused: str = ""
 
     @property
     def places(self) -> tuple[tuple[Path, int | None], ...]:
@@ -55,24 +57,28 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
 
-def plan_folders(sources: Sequence[Path], output: Path, extension: str = ".png", group: int = 0) -> Plan:
+def plan_folders(
+    sources: Sequence[Path], output: Path, extension: str = ".png", group: int = 0, reference: int = 0
+) -> Plan:
     """Make a job for each group of files that folders, patterns or a table name, with its result in `output`.
 
-    group: number of consecutive files of one folder or pattern that make a group.
+    group: number of consecutive files of one folder or pattern that make a group. reference: number of the source whose
+    slices are fused where files hold volumes, from 1; 0: the last.
     """
     if os.path.realpath(output) in {os.path.realpath(p) for f in sources for p in (f, f if f.is_dir() else f.parent)}:
         raise OutputError(f"{output}: is a folder of sources; choose another for the results")
-    matching = match(sources, group)
+    matching = match(sources, group, reference)
     named = zip(matching.names, matching.groups, strict=True)
     groups = [Job(name, files, output / f"{name}{extension}") for name, files in named]
-    every = [job for group in groups for job in by_picture(group)]
+    notes = [*matching.notes]
+    every = [job for group in groups for job in by_picture(group, reference, notes)]
     jobs, alone = [job for job in every if len(job.sources) > 1], [j.sources[0] for j in every if len(j.sources) == 1]
     if alone and not jobs:
         raise InputError(
             f"one source is nothing to fuse: {alone[0]} and the others hold one picture each; give two folders or "
             "patterns, or `group`"
         )
-    return Plan(jobs, [], [*matching.unmatched, *alone], matching.ambiguous, matching.notes)
+    return Plan(jobs, [], [*matching.unmatched, *alone], matching.ambiguous, notes)
 
 
 def job_of(sources: Sequence[Path], output: Path | None) -> Job:
@@ -83,32 +89,51 @@ def job_of(sources: Sequence[Path], output: Path | None) -> Job:
     paths, pictures = tuple(path for path, _ in found), tuple(picture for _, picture in found)
     job = Job(output.stem if output else "", paths, output, pictures)
     if len(sources) == 1 and job.pictures == (None,):
-        job = next(by_picture(job))
+        job = by_picture(job)[0]
     if len(job.sources) < 2:
         raise OptionError("one source is nothing to fuse; give two or more images, or `pairs` and folders")
     return job
 
 
-def by_picture(job: Job) -> Iterator[Job]:
-    """Make a job for each picture, where all files hold the same number (slices of volumes); else keep the job.
+def by_picture(job: Job, reference: int = 0, notes: list[str] | None = None) -> list[Job]:
+    """Make a job for each picture of the reference, where files hold several (slices of volumes); else keep the job.
 
     A single file of several pictures (a thermal camera's, with the visible image inside) becomes one job of them.
+    reference: number of the reference, from 1; 0: the last. notes: takes what the user should know.
     """
     try:
-        counts = [count_pictures(path) for path in job.sources]
+        found = [several_in(path) for path in job.sources]
     except FusionkitError:
         if len(job.sources) == 1:
             raise
-        counts = [1]  # reported when the job is done
-    if len(job.sources) == 1 and counts[0] > 1:
-        yield replace(job, sources=job.sources * counts[0], pictures=tuple(range(counts[0])))
-    elif counts[0] > 1 and len(set(counts)) == 1 and job.output is not None:
-        for i in range(counts[0]):
-            key = f"{job.key}_{i + 1:04d}"
-            output = job.output.with_name(f"{key}{job.output.suffix}")
-            yield replace(job, key=key, output=output, pictures=(i,) * len(counts))
-    else:
-        yield job
+        return [job]  # reported when the job is done
+    if len(job.sources) == 1 and len(found[0]) > 1:
+        count = len(found[0])
+        return [replace(job, sources=job.sources * count, pictures=tuple(range(count)))]
+    if max(map(len, found)) < 2 or not all(found) or job.output is None:
+        return [job]
+    index = min(reference, len(found)) - 1
+    main, path = found[index], job.sources[index]
+    try:
+        columns = [
+            [*range(len(main))] if own is main else partners(main, own, (str(path), str(other)))
+            for own, other in zip(found, job.sources, strict=True)
+        ]
+    except InputError as error:
+        return [replace(job, refused=str(error))]
+    rows = [(i, row) for i, row in enumerate(zip(*columns, strict=True)) if None not in row]
+    if not rows:
+        return [replace(job, refused=f"{path}: none of its slices lies where the others have any")]
+    if len(rows) < len(main) and notes is not None:
+        notes.append(
+            f"{len(main) - len(rows)} of {len(main)} slices of {path} lie where other sources have none: left out"
+        )
+    keys = [f"{job.key}_{i + 1:04d}" for i, _ in rows]
+    outputs = [job.output.with_name(f"{key}{job.output.suffix}") for key in keys]
+    return [
+        replace(job, key=key, output=output, pictures=row)
+        for key, output, (_, row) in zip(keys, outputs, rows, strict=True)
+    ]
 
 
 def plan_shards(sources: Sequence[str], output: str) -> Plan:

@@ -7,7 +7,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from ..engines.engine import Engine, SerialEngine
-from ..errors import FusionkitError, OutputError
+from ..errors import FusionkitError, InputError, OutputError
 from ..images import check_output, store_image
 from ..images.picture import Depth, Range
 from ..images.transforms import save_transforms
@@ -127,6 +127,8 @@ def fuse_job(
 
     ranges: of the sources, where they differ from `options`. owned: an existing output may be replaced.
     """
+    if job.refused:
+        raise InputError(job.refused)
     _check_memory(job, options)
     if job.output is not None:
         check_place(job.output, job.sources, replaceable=options.force or owned)

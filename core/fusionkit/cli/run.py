@@ -129,7 +129,7 @@ def run(
     options = asked.run_options(mode, output, config)
     reporter = Reporter(machine, quiet, verbose)
 
-    plan = _plan(mode, sources, output, group, options)
+    plan = _plan(mode, sources, output, group, config.reference, options)
     if mode == "folders" and not plan.jobs:
         reporter.plan(plan)
         raise OptionError(f"no file names in common between {', '.join(map(str, sources))}")
@@ -141,7 +141,9 @@ def run(
         raise typer.Exit(1)
 
 
-def _plan(mode: Mode, sources: list[Path], output: Path | None, group: int, options: RunOptions) -> "Plan":
+def _plan(
+    mode: Mode, sources: list[Path], output: Path | None, group: int, reference: int, options: RunOptions
+) -> "Plan":
     """Plan the jobs; a video's plan needs the pipeline, and is made later."""
     from ..batch.plan import Plan, job_of, plan_folders, plan_shards
 
@@ -150,7 +152,7 @@ def _plan(mode: Mode, sources: list[Path], output: Path | None, group: int, opti
     if output is None:
         raise OptionError(NEEDED[mode])
     if mode == "folders":
-        return plan_folders(sources, output, options.result.ext, group)
+        return plan_folders(sources, output, options.result.ext, group, reference)
     return plan_shards([str(source) for source in sources], str(output)) if mode == "shards" else Plan()
 
 

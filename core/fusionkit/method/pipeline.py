@@ -16,6 +16,7 @@ from torch import Tensor
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import StoredImages, to_array, to_tensor
+from ..images.onto import onto
 from ..images.picture import Array, Picture
 from ..images.validity import mirrored
 from ..memory import release_pages
@@ -345,6 +346,7 @@ class Pipeline:
         index = self.reference([p.has_color for p in pictures]) if reference is None else reference
         pictures = self.ranged(pictures)
         main = pictures[index]
+        pictures, placed = onto(pictures, index)
         try:
             fused = self.run(
                 self._images(pictures),
@@ -357,11 +359,11 @@ class Pipeline:
                 shot=shot,
             )
         except SizeMismatch as error:
-            turned = [p.name for p in pictures if p.turned]
-            raise SizeMismatch(
-                f"{error}; EXIF orientation was applied to {' and '.join(turned)}" if turned else str(error)
-            ) from None
-        notes = [*main.notes, *fused.notes]
+            said, turned = [str(error), *(p.note for p in placed)], [p.name for p in pictures if p.turned]
+            said += [f"EXIF orientation was applied to {' and '.join(turned)}"] if turned else []
+            raise SizeMismatch("; ".join(said)) from None
+        notes = [*main.notes, *(p.note for p in placed), *fused.notes]
+        found = {**fused.facts.found, **({"placed": [p.row for p in placed]} if placed else {})}
         if main.alpha is not None:
             notes.append(f"alpha kept from {main.name}")
         others = [p for p in pictures if p.alpha is not None and p is not main]
@@ -369,7 +371,9 @@ class Pipeline:
         picture = replace(with_gaps(main, to_array(fused.image)), notes=tuple(notes))
         if picture.size[0] * picture.size[1] > WHOLE_PIXELS:
             release_pages()  # the method's, before an encoder takes its own
-        return FusedPicture.of(picture, replace(fused.facts, notes=notes, reference=index, seconds=watch.rounded()))
+        return FusedPicture.of(
+            picture, replace(fused.facts, notes=notes, reference=index, found=found, seconds=watch.rounded())
+        )
 
     def ranged(self, pictures: Sequence[Picture]) -> Sequence[Picture]:
         """The pictures, those of one quantity in one range."""

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..images.metadata import taken_at
 from ..storage.regular import check_regular
 from .read import readable_extensions
+from .slices import series_in
 
 __all__ = ["Matching", "bare_name", "match", "match_folders"]
 
@@ -32,12 +33,14 @@ class Matching:
     notes: list[str] = field(default_factory=list)
 
 
-def match(sources: Sequence[Path], group: int = 0) -> Matching:
+def match(sources: Sequence[Path], group: int = 0, reference: int = 0) -> Matching:
     """Group the files that folders, patterns or a table name.
 
-    Folders: files of one name. Patterns ("shots/*_ir.tiff", "shots/*_vis.jpg"): files where the wildcards stand for the
-    same. A table (.csv, .parquet): a row each, see `match_table`. group: number of shots in each group of one folder or
-    pattern, see `match_shots`. One folder alone: each file by itself, for cameras that store several pictures in one.
+    Folders: files of one name, or slices of one position where each folder holds a series of them (DICOM). Patterns
+    ("shots/*_ir.tiff", "shots/*_vis.jpg"): files where the wildcards stand for the same. A table (.csv, .parquet): a
+    row each, see `match_table`. group: number of shots in each group of one folder or pattern, see `match_shots`. One
+    folder alone: each file by itself, for cameras that store several pictures in one. reference: number of the folder
+    whose slices are fused, from 1; 0: the last.
     """
     patterns = [any(c in str(source) for c in "*?") and not source.exists() for source in sources]
     table = len(sources) == 1 and sources[0].suffix.lower() in TABLES
@@ -54,7 +57,46 @@ def match(sources: Sequence[Path], group: int = 0) -> Matching:
     if len(sources) == 1:
         files = _in_folder(sources[0])
         return Matching([(path,) for path in files], [bare_name(path) for path in files])
-    return match_folders(sources)
+    return match_slices(sources, reference) or match_folders(sources)
+
+
+def match_slices(folders: Sequence[Path], reference: int = 0) -> Matching | None:
+    """Group files of one slice each by position in the space of their series, all others by name; None without series.
+
+    reference: number of the folder whose slices the groups are made for, from 1; 0: the last. Series without a common
+    space are matched in the order of their positions, if they have equally many slices. Raises InputError where they
+    have not, or where no slice lies where the others have any.
+    """
+    if len({f.resolve() for f in folders}) < len(folders):
+        return None  # refused by name
+    files = [_in_folder(folder) for folder in folders]
+    sets = series_in(files)
+    if not sets:
+        return None
+    index = min(reference, len(folders)) - 1
+    taken = {path for series in sets for s in series for path in s.files}
+    matching = _matched([[(_stem(path), path) for path in own if path not in taken] for own in files])
+    matching.notes = ["slices of series matched by their positions"]
+    alone = list[Path]()
+    for series in sets:
+        main = series[index]
+        columns = [
+            [*range(len(main.files))] if s is main else main.partners(s, (str(folders[index]), str(folder)))
+            for s, folder in zip(series, folders, strict=True)
+        ]
+        for k, row in enumerate(zip(*columns, strict=True)):
+            if None in row:
+                alone.append(main.files[k])
+            else:
+                matching.groups.append(tuple(s.files[i] for s, i in zip(series, row, strict=True) if i is not None))
+                matching.names.append(_whole_name(main.files[k]))
+        if len({s.space for s in series}) > 1:
+            places = "; ".join(f"{folder} in {s.space}" for s, folder in zip(series, folders, strict=True))
+            matching.notes = [f"slices matched in the order of their positions, since their spaces differ: {places}"]
+    if not matching.groups:
+        raise InputError(f"{folders[index]}: no slice lies where the other folders have any, in {sets[0][index].space}")
+    matching.unmatched = sorted([*matching.unmatched, *alone])
+    return matching
 
 
 def match_folders(folders: Sequence[Path]) -> Matching:
@@ -210,6 +252,11 @@ def _lines(stream: TextIO) -> Iterator[str]:
 def _stem(path: Path) -> str:
     """Name that files are matched by: composed and decomposed accents are the same, and so are both cases."""
     return unicodedata.normalize("NFC", bare_name(path)).casefold()
+
+
+def _whole_name(path: Path) -> str:
+    """The bare name; of a file without a known extension, whose name may be a UID, all of it."""
+    return bare_name(path) if path.name.lower().endswith(readable_extensions()) else path.name
 
 
 def bare_name(path: Path) -> str:

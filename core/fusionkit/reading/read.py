@@ -11,14 +11,24 @@ import numpy as np
 
 from ..contracts import Reader, Stored
 from ..errors import FusionkitError, ImageReadError, one_line
-from ..images.picture import PEAK, Array, Depth, Picture, Range, own_span, range_note, to_unit
+from ..images.picture import PEAK, Array, Depth, Picture, Range, Span, own_span, range_note, to_unit
+from ..images.place import Place
 from ..images.validity import mirrored, where_valid
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import Registered, create, get_registry
 from ..registry.records import ReaderRecord
 from ..storage.regular import check_regular
 
-__all__ = ["MAX_PIXELS", "count_pictures", "header_pixels", "numbered", "read_image", "readable_extensions"]
+__all__ = [
+    "MAX_PIXELS",
+    "count_pictures",
+    "header_pixels",
+    "numbered",
+    "read_image",
+    "readable_extensions",
+    "several_in",
+    "slice_of",
+]
 
 MAX_PIXELS = 150_000_000
 HEAD = 512  # bytes that are searched for magic
@@ -66,10 +76,25 @@ def numbered(path: Path) -> tuple[Path, int | None]:
 
 def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
     """Number of pictures in a file; only files with an extension of readers of `several` pictures are opened."""
+    return max(1, len(several_in(path, max_pixels)))
+
+
+def several_in(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
+    """The pictures of a file that may hold several; none of a file that holds one by its extension."""
     if not path.name.lower().endswith(_extensions(tuple(get_registry().of_kind("reader")), several=True)):
-        return 1
+        return ()
     check_regular(path, ImageReadError)
-    return len(_stored(path, max_pixels)) if any(_record(r).several for r in _readers(path)) else 1
+    return _stored(path, max_pixels) if any(_record(r).several for r in _readers(path)) else ()
+
+
+def slice_of(path: Path) -> tuple[str, Place, tuple[int, int]] | None:
+    """Series, place, width and height of a file of one slice, as its reader finds them without the pixels."""
+    try:
+        check_regular(path, ImageReadError)
+        readers = _readers(path)
+        return create(readers[0]).slice_of(path) if readers and _record(readers[0]).several else None
+    except (FusionkitError, OSError):
+        return None  # reported when the file is fused
 
 
 def header_pixels(path: Path) -> int | None:
@@ -178,8 +203,6 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
     valid = where_valid(values, stored.valid, stored.alpha)
     if valid is not None:
         values = mirrored(valid, values)[0]
-    if stored.inverted:
-        values = _upright(values, stored.white, span)
     full, measured = (0.0, stored.white or PEAK[depth]), False
     if depth == "8" or span == "full":
         taken = full  # a range given is for data that do not fill their type
@@ -191,7 +214,7 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
             )
     elif span == "auto":
         taken = stored.window or own_span(values if stored.series is None else stored.series, full)
-        measured = stored.window is None and stored.series is None
+        measured = stored.window is None and stored.series is None and not stored.inverted
         if taken != full:
             notes.append(range_note(taken) + (", as the file says" if stored.window else ""))
     else:
@@ -201,12 +224,16 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
             notes.append(
                 f"{outside:.2%} of the values lie outside the range {taken[0]:g},{taken[1]:g} and were clipped"
             )
-    if depth == "16" and taken[1] == PEAK["16"] and 0 < values.max() < 4096:
+    if depth == "16" and taken[1] == PEAK["16"] and 0 < values.max() < 4096 and not stored.inverted:
         notes.append(
             f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give `range=0,4095`"
         )
+    if stored.inverted:
+        values = _upright(values, taken)
+    elif depth == "float":
+        values = to_unit(values, taken)
     return Picture(
-        np.ascontiguousarray(values if values.dtype in (np.uint8, np.uint16) else to_unit(values, taken)),
+        np.ascontiguousarray(values),
         depth,
         taken,
         None if stored.alpha is None else to_unit(stored.alpha, (0.0, PEAK[depth])),
@@ -224,12 +251,10 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
     )
 
 
-def _upright(values: Array, white: float | None, span: Range) -> Array:
-    """Invert values that grow towards black."""
-    if values.dtype.kind != "u":
-        unit = values.min() >= 0 and values.max() <= 1 and values.dtype.kind == "f"
-        return (1 if unit else values.max() + values.min()) - values
-    given = span[1] if isinstance(span, tuple) and values.dtype != np.uint8 else None
-    full = given or white or float(np.iinfo(values.dtype).max)
-    turned: Array = (full - np.minimum(values, full)).astype(values.dtype)
+def _upright(values: Array, span: Span) -> Array:
+    """Invert values that grow towards black, within the range that is shown: integers stay, others come to [0, 1]."""
+    low, high = span
+    if values.dtype not in (np.uint8, np.uint16) or low < 0 or not (low + high).is_integer():
+        return 1 - to_unit(values, span)
+    turned: Array = (low + high - np.clip(values, low, high)).astype(values.dtype)
     return turned

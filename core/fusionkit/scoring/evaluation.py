@@ -20,6 +20,7 @@ from ..engines.engine import Engine, SerialEngine
 from ..errors import InputError
 from ..images import Picture, write_image
 from ..images.convert import to_array, to_tensor
+from ..images.onto import onto
 from ..images.picture import Range
 from ..images.validity import mirrored
 from ..numerics.luma import luma
@@ -266,6 +267,7 @@ class _Work:
 
 def as_sources(pictures: Sequence[Picture], *, resize: bool) -> Sources:
     """Convert pictures of one scene to sources, the last one the reference; `resize`: all in its size."""
+    pictures, _ = onto(pictures, len(pictures) - 1)
     sources = Sources.of([to_tensor(p.pixels) for p in pictures])
     valid = tuple(None if p.valid is None else torch.from_numpy(p.valid)[None, None] for p in pictures)
     sources = replace(sources, valid=valid)

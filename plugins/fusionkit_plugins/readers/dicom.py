@@ -1,5 +1,10 @@
-"""Reader of DICOM. Needs pydicom; compressed pixels need the decoders that pydicom names."""
+"""Reader of DICOM. Needs pydicom; compressed pixels also need imagecodecs, pylibjpeg or gdcm."""
 
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -7,57 +12,425 @@ from typing import Any
 import numpy as np
 
 from fusionkit.contracts import Reader, Stored
-from fusionkit.errors import ImageReadError
-from fusionkit.images.picture import Span
+from fusionkit.errors import ImageReadError, one_line
+from fusionkit.images.picture import Array, Span
+from fusionkit.images.place import Place, Volume, is_place
+from fusionkit.reading import MAX_PIXELS
 
-from .pillow import check_pixels
+from . import dicom_codecs
+from .pillow import FILE_PIXELS, check_all, check_pixels
 
 __all__ = ["DicomReader"]
 
+PREAMBLE, DEFLATED = 132, "1.2.840.10008.1.2.1.99"
+GREY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+# functional groups (PS3.3 C.7.6.16) that tell of a frame's values and place
+GROUPS = (
+    "PixelValueTransformationSequence",
+    "FrameVOILUTSequence",
+    "PixelMeasuresSequence",
+    "PlaneOrientationSequence",
+    "PlanePositionSequence",
+)
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+PLACE = (
+    *("FrameOfReferenceUID", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"),
+    *("PixelSpacing", "SliceThickness", "Rows", "Columns", "NumberOfFrames"),
+)
+SERIES_FILES = 20_000  # files of a folder that are searched for a series
+ALIGNED = 1e-3  # largest difference of direction cosines of slices that are parallel
+
 
 class DicomReader(Reader):
-    """Frames in the units that the rescale slope and intercept give (Hounsfield units of CT); RGB as stored.
+    """Frames in the units that the rescale slope and intercept or the modality LUT give (Hounsfield units of CT).
 
-    The file's window (centre and width, PS3.3 C.11.2.1.2) states black and white; without one, the common range of all
-    frames does. MONOCHROME1 is inverted. Names and other data of patients are not carried to results.
+    Black and white are the file's window, centre and width, or its VOI LUT (PS3.3 C.11.2), whose values are then those
+    of the picture; without either the common range of all frames. MONOCHROME1 is inverted after that. Palettes and
+    YBR become RGB; 1 to 7 bits fill 8. Pixel padding is no data. Names and other data of patients are not carried on.
     """
 
     def read(self, path: Path, max_pixels: int) -> list[Stored]:
         """Return one picture per frame."""
-        pydicom: Any = import_module("pydicom")
-        data = pydicom.dcmread(path)
-        if "PixelData" not in data:
-            raise ImageReadError(f"{path}: a DICOM object without pixels; choose one with an image")
-        check_pixels(path, int(data.Columns), int(data.Rows), max_pixels)
-        kind = str(data.PhotometricInterpretation)
-        if kind not in ("MONOCHROME1", "MONOCHROME2", "RGB"):
-            raise ImageReadError(f"{path}: pixels in {kind}; MONOCHROME1, MONOCHROME2 and RGB can be read")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's, of files that it can read all the same
+            data = _opened(path, max_pixels)
+            frames, kind = _frames(path, data)
+            names = [f"frame {i + 1}" for i in range(len(frames))] if len(frames) > 1 else [""]
+            if kind not in GREY:
+                return [_coloured(frame, data, name) for frame, name in zip(frames, names, strict=True)]
+            grey = [_Grey(frame, data, _facts(data, i)) for i, frame in enumerate(frames)]
+            floats = any(g.values.dtype.kind == "f" for g in grey)  # slopes of frames may differ
+            values = [g.values.astype(np.float32) if floats else g.values for g in grey]
+            alone = len(grey) == 1 and grey[0].valid.all()
+            series = None if alone else np.concatenate([v[g.valid] for v, g in zip(values, grey, strict=True)])
+            places = _places(path, data, values, grey, max_pixels)
+            return [
+                Stored(
+                    value[:, :, None],
+                    white=g.white,
+                    inverted=kind == "MONOCHROME1",
+                    window=g.window,
+                    series=series if series is not None and series.size else None,
+                    format="DICOM",
+                    name=name,
+                    notes=g.notes,
+                    valid=None if g.valid.all() else g.valid,
+                    place=place,
+                )
+                for value, g, name, place in zip(values, grey, names, places, strict=True)
+            ]
+
+    def slice_of(self, path: Path) -> tuple[str, Place, tuple[int, int]] | None:
+        """Series, place and size of a file of one slice; its pixels are not read."""
+        row = _rows(path.parent).get(path.name)
+        if row is None:
+            return None
+        (height, width), place = row.size, row.place
+        return row.series, Place(place.space, place.matrix, lambda: _series(path, MAX_PIXELS)), (width, height)
+
+
+def _opened(path: Path, max_pixels: int) -> Any:
+    """The parsed file, with the defaults of empty elements, after all checks of its size."""
+    pydicom: Any = import_module("pydicom")
+    _check_inflated(path, max_pixels)
+    data = pydicom.dcmread(path, force=True)  # some files have no preamble, or not even a header
+    if not any(_given(data, name) for name in PIXELS):
+        raise ImageReadError(f"{path}: a DICOM object without pixels; choose one with an image")
+    samples = int(_given(data, "SamplesPerPixel") or 1)
+    rows, columns, count = (int(_given(data, name) or 1) for name in ("Rows", "Columns", "NumberOfFrames"))
+    check_pixels(path, columns, rows, max_pixels)
+    if _given(data, "BitsAllocated") is None:
+        raise ImageReadError(f"{path}: a DICOM object that states no Bits Allocated; export it again")
+    check_all(path, columns, rows, count, max_pixels, samples * int(data.BitsAllocated) // 8)
+    bits = int(_given(data, "BitsStored") or data.BitsAllocated)
+    defaults = {
+        "SamplesPerPixel": samples,
+        "PhotometricInterpretation": "MONOCHROME2" if samples == 1 else "RGB",
+        "PixelRepresentation": 0,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "NumberOfFrames": count,
+        **({"PlanarConfiguration": 0} if samples > 1 else {}),
+    }
+    for name, value in defaults.items():
+        if _given(data, name) is None:
+            setattr(data, name, value)
+    if "TransferSyntaxUID" not in getattr(data, "file_meta", {}):
+        data.file_meta = pydicom.dataset.FileMetaDataset()
+        implicit, little = data.original_encoding
+        syntax = "ImplicitVRLittleEndian" if implicit else f"ExplicitVR{'Little' if little else 'Big'}Endian"
+        data.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    return data
+
+
+def _check_inflated(path: Path, max_pixels: int) -> None:
+    """Refuse a deflated file that holds more than the pixels of several frames, before pydicom inflates it whole."""
+    pydicom: Any = import_module("pydicom")
+    with path.open("rb") as stream:
+        if stream.read(PREAMBLE)[128:] != b"DICM":
+            return
+        meta = pydicom.filereader.read_file_meta_info(path)
+        if meta.get("TransferSyntaxUID") != DEFLATED:
+            return
+        stream.seek(PREAMBLE + 12 + int(meta.FileMetaInformationGroupLength))
+        inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while chunk := inflate.unconsumed_tail or stream.read(1 << 16):
+            total += len(inflate.decompress(chunk, 1 << 22))
+            if total > 4 * FILE_PIXELS * max_pixels:
+                raise ImageReadError(
+                    f"{path}: inflates to more than {total >> 20} MB (decompression bomb?); if it is genuine, raise "
+                    "`max_pixels`"
+                )
+
+
+def _given(data: Any, name: str) -> Any:
+    """The value of an element; None where it is missing or empty."""
+    value = data.get(name)
+    empty = value is None or (hasattr(value, "__len__") and len(value) == 0)
+    return None if empty else value
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the file says of one frame: the frame's own functional groups, the shared ones, the file's top level."""
+
+    layers: tuple[Any, ...]
+
+    def __call__(self, name: str) -> Any:
+        return next((v for layer in self.layers if (v := _given(layer, name)) is not None), None)
+
+    def number(self, name: str, default: float) -> float:
+        """The number of this name."""
+        value = self(name)
+        return default if value is None else float(value)
+
+    def numbers(self, name: str, count: int) -> Array | None:
+        """So many numbers of this name; None where there are others."""
+        value = self(name)
+        found = np.array([float(v) for v in value]) if value is not None and hasattr(value, "__len__") else np.empty(0)
+        return found if found.shape == (count,) and np.isfinite(found).all() else None
+
+    @property
+    def thickness(self) -> float:
+        """mm that a slice alone stands for."""
+        spacing = self.numbers("PixelSpacing", 2)
+        return self.number("SliceThickness", 0) or (float(spacing.max()) if spacing is not None else 1.0)
+
+    def offset(self, index: int) -> float:
+        """mm of a frame of a dose grid from the first one (PS3.3 C.8.8.3.2)."""
+        offsets = self("GridFrameOffsetVector")
+        return float(offsets[index]) if offsets is not None and index < len(offsets) else 0.0
+
+
+def _facts(data: Any, index: int) -> _Facts:
+    shared = list(_given(data, "SharedFunctionalGroupsSequence") or ())
+    groups = list(_given(data, "PerFrameFunctionalGroupsSequence") or ())[index : index + 1] + shared[:1]
+    return _Facts((*(_given(group, name)[0] for group in groups for name in GROUPS if _given(group, name)), data))
+
+
+def _frames(path: Path, data: Any) -> tuple[Array, str]:
+    """Frames (N, H, W) or (N, H, W, 3) in native byte order, and what grey values or colours stand for."""
+    pixels: Any = import_module("pydicom.pixels")
+    dicom_codecs.register()
+    kind = str(data.PhotometricInterpretation)
+    if kind not in (*GREY, *COLOUR, "PALETTE COLOR"):
+        raise ImageReadError(
+            f"{path}: pixels in {kind}; MONOCHROME1, MONOCHROME2, PALETTE COLOR, RGB and YBR_FULL can be read"
+        )
+    try:
         frames = data.pixel_array
-        frames = frames if frames.ndim == (4 if kind == "RGB" else 3) else frames[None]
-        names = [f"frame {i + 1}" for i in range(len(frames))] if len(frames) > 1 else [""]
-        if kind == "RGB":
-            return [Stored(f, format="DICOM", name=name) for f, name in zip(frames, names, strict=True)]
-        slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
-        if (slope, intercept) != (1, 0):
-            frames = (frames * slope + intercept).astype(np.float32)
-        return [
-            Stored(
-                frame[:, :, None],
-                white=float(2 ** int(data.BitsStored) - 1) if frames.dtype == np.uint16 else None,
-                inverted=kind == "MONOCHROME1",
-                window=_window(data) if frames.dtype != np.uint8 and kind == "MONOCHROME2" else None,
-                series=frames,
-                format="DICOM",
-                name=name,
-            )
-            for frame, name in zip(frames, names, strict=True)
-        ]
+    except (NotImplementedError, RuntimeError) as error:
+        syntax, text = data.file_meta.TransferSyntaxUID, one_line(error)
+        missing = syntax in dicom_codecs.DECODERS and not dicom_codecs.is_available(syntax)
+        if not syntax.is_compressed or ("exceptions were raised" in text and not missing):
+            raise
+        how = "needs a decoder: pip install 'imagefusionkit[codecs]', or" if missing else "cannot be decoded here;"
+        raise ImageReadError(
+            f"{path}: compressed as {syntax.name}, which {how} export it without compression"
+        ) from None
+    frames = np.asarray(frames, frames.dtype.newbyteorder("="))
+    if kind == "PALETTE COLOR":
+        frames = pixels.apply_color_lut(frames, data)
+    channels = frames.ndim > 2 and (kind == "PALETTE COLOR" or data.SamplesPerPixel > 1)
+    return frames if frames.ndim == (4 if channels else 3) else frames[None], kind
 
 
-def _window(data: Any) -> Span | None:
-    """Values of the first window of a file that are shown black and white."""
-    center, width = data.get("WindowCenter"), data.get("WindowWidth")
-    if center is None or width is None:
+def _coloured(frame: Array, data: Any, name: str) -> Stored:
+    """A frame of RGB in 8 or 16 bits."""
+    palette = data.PhotometricInterpretation == "PALETTE COLOR"
+    bits = 8 * frame.dtype.itemsize if palette else int(data.BitsStored)
+    if frame.dtype.itemsize > 2:
+        frame, bits = (frame >> max(0, bits - 16)).astype(np.uint16), min(bits, 16)
+    alpha = frame[:, :, 3] if frame.shape[2] == 4 else None
+    if frame.dtype == np.uint8:
+        return Stored(_filled(frame[:, :, :3], 2**bits - 1), alpha, format="DICOM", name=name)
+    return Stored(frame[:, :, :3], alpha, white=float(2**bits - 1), format="DICOM", name=name)
+
+
+def _filled(values: Array, white: int) -> Array:
+    """Values of up to 8 bits, of which `white` is the largest, over all of 8 bits."""
+    return values if white == 255 else ((np.minimum(values, white) * 255.0 + white // 2) // white).astype(np.uint8)
+
+
+class _Grey:
+    """Values (H, W) of a frame, in the units of the modality or as the VOI LUT gives them; valid, window and white."""
+
+    def __init__(self, raw: Array, data: Any, facts: _Facts) -> None:
+        self.valid = _not_padding(raw, facts)
+        self.notes: tuple[str, ...] = ()
+        self.window: Span | None = None
+        self.white: float | None = None
+        values = raw if raw.dtype.itemsize <= 2 else raw.astype(np.float32)
+        slope = facts.number("RescaleSlope", facts.number("DoseGridScaling", 1))
+        intercept = facts.number("RescaleIntercept", 0)
+        tables = [facts(name) for name in ("ModalityLUTSequence", "VOILUTSequence")]
+        if tables[0] and values.dtype.kind in "ui":
+            values, bits = _looked_up(values, tables[0][0], data)
+            self.white = float(2**bits - 1)
+        elif (slope, intercept) != (1, 0) and slope:
+            values = (values * slope + intercept).astype(np.float32)
+        elif values.dtype == np.uint16:
+            self.white = float(2 ** int(data.BitsStored) - 1)
+        if tables[1]:
+            values, bits = _looked_up(np.rint(values).astype(np.int64), tables[1][0], data)
+            self.white = float(2**bits - 1)
+            self.notes = ("shown by the VOI LUT of the file: values are grey levels, not those of the modality",)
+        elif values.dtype != np.uint8 or facts("WindowWidth") is not None:
+            values = self._windowed(values, facts)
+        if values.dtype == np.uint8:
+            most = facts.number("MaximumFractionalValue", 2 ** int(data.BitsStored) - 1)
+            values = _filled(values, int(self.white or (255 if self.window else most)))
+            self.window = self.white = None
+        self.values = values
+
+    def _windowed(self, values: Array, facts: _Facts) -> Array:
+        """Find the window; 8 bits and sigmoids are mapped at once, since black and white alone do not say them."""
+        center, width = (_first(facts(name)) for name in ("WindowCenter", "WindowWidth"))
+        if center is None or width is None or not width > 0:
+            return values
+        if str(facts("VOILUTFunction") or "").upper() == "SIGMOID":  # PS3.3 C.11.2.1.3.1
+            self.window = (0.0, 1.0)
+            self.notes = ("shown by a sigmoid: values are grey levels, not those of the modality",)
+            return np.asarray(1 / (1 + np.exp(-4 * (values.astype(np.float64) - center) / width)), np.float32)
+        low, high = center - width / 2, center + width / 2
+        if values.dtype != np.uint8:
+            self.window = (low, high)
+        elif (center, width) != (128, 256):  # that is all of 8 bits
+            self.window = (low, high)
+            return np.asarray(np.rint(np.clip((values - low) / width, 0, 1) * 255), np.uint8)
+        return values
+
+
+def _first(value: Any) -> float | None:
+    """The first of one or several numbers, some of which may be empty; None where there is none."""
+    several = hasattr(value, "__len__") and not isinstance(value, str)
+    return next((float(v) for v in (value if several else (value,)) if v not in (None, "")), None)
+
+
+def _not_padding(raw: Array, facts: _Facts) -> Array:
+    """(H, W) of bool: False at the pixel padding value, or from it to the range limit (PS3.3 C.7.5.1.1.2)."""
+    value = _first(facts("PixelPaddingValue"))
+    if value is None or raw.dtype.kind == "f":
+        return np.isfinite(raw)
+    low, high = sorted((value, facts.number("PixelPaddingRangeLimit", value)))
+    outside: Array = (raw < low) | (raw > high)
+    return outside
+
+
+def _looked_up(values: Array, item: Any, data: Any) -> tuple[Array, int]:
+    """Values (H, W) through a look-up table (PS3.3 C.11.1.1.1), and the bits of its entries."""
+    count, first, bits = (int(v) for v in item.LUTDescriptor)
+    entries = item.LUTData
+    if isinstance(entries, bytes):
+        little = data.original_encoding[1] is not False
+        wide = len(entries) >= 2 * (count or 2**16)
+        entries = np.frombuffer(entries, f"{'<' if little else '>'}u2" if wide else np.uint8)
+    table = np.asarray(entries, np.uint16).reshape(-1)[: count or 2**16]
+    index = np.clip(values.astype(np.int64) - first, 0, len(table) - 1)
+    return table[index].astype(np.uint8 if bits <= 8 else np.uint16), bits
+
+
+def _places(
+    path: Path, data: Any, values: Sequence[Array], grey: Sequence[_Grey], max_pixels: int
+) -> list[Place | None]:
+    """The place of each frame, with the volume that the frames make up, or the files of the series in its folder."""
+    inverted = data.PhotometricInterpretation == "MONOCHROME1"  # its volume would have to be turned round as well
+    facts = [_facts(data, i) for i in range(len(values))]
+    found = [_place(f, f.offset(i)) for i, f in enumerate(facts)]
+    known = [p for p in found if p is not None]
+    if len(known) < len(values) or inverted:
+        return list(found)
+    rows = [_Row(path, "", p, f.thickness, v.shape) for p, f, v in zip(known, facts, values, strict=True)]
+    order = _in_order(rows)
+    if order is None:  # echoes, phases, or a film, of which the header may state the first position alone
+        moved = any(_given(data, f"{which}FunctionalGroupsSequence") for which in ("Shared", "PerFrame"))
+        return list(found) if moved or len(rows) == 1 else [None] * len(rows)
+    matrices = np.stack([rows[k].place.matrix for k in order])
+
+    def read(k: int) -> tuple[Array, Array]:
+        return values[order[k]][:, :, None], grey[order[k]].valid
+
+    volume = Volume(matrices, rows[0].thickness, read, str(path))
+
+    def whole() -> Volume:
+        return volume if len(rows) > 1 else _series(path, max_pixels, volume)
+
+    return [Place(p.space, p.matrix, whole) for p in known]
+
+
+def _place(facts: _Facts, offset: float = 0.0) -> Place | None:
+    """Position and orientation of a plane in its frame of reference, in mm (PS3.3 C.7.6.2.1.1).
+
+    offset: mm from the stated position, across the plane.
+    """
+    position, cosines = facts.numbers("ImagePositionPatient", 3), facts.numbers("ImageOrientationPatient", 6)
+    spacing = facts.numbers("PixelSpacing", 2)
+    if position is None or cosines is None or spacing is None or spacing.min() <= 0:
         return None
-    center, width = (float(v[0] if hasattr(v, "__len__") and not isinstance(v, str) else v) for v in (center, width))
-    return (center - width / 2, center + width / 2) if width > 0 else None
+    along, down = cosines[:3] * spacing[1], cosines[3:] * spacing[0]
+    across = np.cross(cosines[:3], cosines[3:])
+    matrix = np.stack([along, down, position + offset * across], 1)
+    if not is_place(matrix):
+        return None
+    frame, series = facts("FrameOfReferenceUID"), facts("SeriesInstanceUID")
+    if frame is None and series is None:
+        return None
+    space = f"DICOM frame of reference {frame}" if frame else f"DICOM series {series} without frame of reference"
+    return Place(space, matrix)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A slice of a series: its file, place, thickness in mm and size (rows, columns)."""
+
+    path: Path
+    series: str
+    place: Place
+    thickness: float
+    size: tuple[int, ...]
+
+    @cached_property
+    def normal(self) -> Array:
+        """(3,) unit vector across the plane."""
+        across = np.cross(self.place.matrix[:, 0], self.place.matrix[:, 1])
+        return np.asarray(across / np.linalg.norm(across))
+
+
+def _in_order(rows: Sequence[_Row]) -> list[int] | None:
+    """Indices of parallel slices of one size by their position; None where they are no volume."""
+    first = rows[0]
+    parallel = all(np.abs(row.normal - first.normal).max() < ALIGNED and row.size == first.size for row in rows)
+    at = np.array([row.place.matrix[:, 2] @ first.normal for row in rows])
+    order = np.argsort(at, kind="stable")
+    single = len(rows) < 2 or bool(np.diff(at[order]).min() > ALIGNED)  # several phases or echoes share positions
+    return [int(k) for k in order] if parallel and single else None
+
+
+def _series(path: Path, max_pixels: int, alone: Volume | None = None) -> Volume:
+    """The volume of the files in a slice's folder that are of its series; of the slice alone where they are none."""
+    table = _rows(path.parent)
+    own = table.get(path.name)
+    if own is None and alone is not None:
+        return alone
+    assert own is not None
+    rows = [row for row in table.values() if row.series == own.series and row.place.space == own.place.space]
+    order = _in_order(rows)
+    rows = [rows[k] for k in order] if order else [own]
+
+    def read(k: int) -> tuple[Array, Array | None]:
+        stored = DicomReader().read(rows[k].path, max_pixels)[0]
+        return stored.values, stored.valid
+
+    source = f"{path.parent} {own.series}"
+    return Volume(np.stack([row.place.matrix for row in rows]), own.thickness, read, source)
+
+
+def _rows(folder: Path) -> dict[str, _Row]:
+    """The single slices with a place in a folder, by file name; searched again where the folder has changed."""
+    return _folder(folder, folder.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _folder(folder: Path, _changed: int) -> dict[str, _Row]:
+    pydicom: Any = import_module("pydicom")
+    table = {}
+    for path in sorted(folder.iterdir())[:SERIES_FILES]:
+        if not path.is_file():
+            continue
+        try:
+            with path.open("rb") as stream, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                head = stream.read(PREAMBLE)
+                if head[128:] != b"DICM" and head[:2] not in (b"\x08\x00", b"\x02\x00"):
+                    continue
+                stream.seek(0)
+                data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(PLACE), force=True)
+                facts = _facts(data, 0)
+                place, count = _place(facts), int(facts.number("NumberOfFrames", 1))
+                if place is not None and count == 1 and _given(data, "Rows"):
+                    series = str(facts("SeriesInstanceUID") or "")
+                    size = (int(data.Rows), int(data.Columns))
+                    table[path.name] = _Row(path, series, place, facts.thickness, size)
+        except Exception:  # damaged files raise anything; they are reported when they are read
+            continue
+    return table

@@ -20,6 +20,8 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # formats that Pillow may decode: EPS and PDF would start other programs, and rare formats are rarely tested
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
+FILE_PIXELS = 4  # times `max_pixels`: of all pictures of a file; 2,288 slices of a CT where one may have 150 megapixels
+MOST_PICTURES = 250_000  # of a file: 140 slices at 1,700 times
 ORIENTATION_TAG = 274
 # EXIF orientation -> the operation that turns the stored array upright
 ORIENTATIONS: dict[int, Callable[[Array], Array]] = {
@@ -49,6 +51,17 @@ def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
     """Refuse, before anything is decoded, an image of too many pixels."""
     if width * height > max_pixels:
         raise _too_large(path, f"{width}x{height}", max_pixels)
+
+
+def check_all(path: Path, width: int, height: int, count: int, max_pixels: int, size: int = 4) -> None:
+    """Refuse, before anything is decoded, a file whose pictures take more memory in all than a long scan's.
+
+    size: bytes of a pixel as it is stored; more than 4 count as more pixels.
+    """
+    if width * height * count * max(size, 4) > 4 * FILE_PIXELS * max_pixels:
+        raise _too_large(path, f"{count} pictures of {width}x{height}", FILE_PIXELS * max_pixels)
+    if count > MOST_PICTURES:
+        raise ImageReadError(f"{path}: holds {count} pictures, over the limit of {MOST_PICTURES}; save a part of them")
 
 
 def _too_large(path: Path, size: str, most: int) -> ImageReadError:
