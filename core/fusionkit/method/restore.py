@@ -176,6 +176,11 @@ class Restorer:
         one = self.backbone.channels in (None, 1)
         return self.backbone.restores > 0 and one and self.decoder.lossless and self.decoder.factor == 1
 
+    def resizes(self, sources: Sources) -> bool:
+        """Whether a source may come back in another size."""
+        told = {name for own in sources.degraded for name in own}
+        return any(link.kind.resizes and (link.asked or link.name in told) for link in self.links)
+
     def __call__(self, sources: Sources, watch: Stopwatch, memory: Memory = STILL) -> tuple[Sources, list[Restored]]:
         """The restored sources with the noise that each still has; a row for each degradation that was found.
 
