@@ -163,9 +163,11 @@ class Degradation(Plugin, ABC):
     is the flow's at the noise's own level; else the noise of y is that of the result. asks_flow: whether `undo` does.
     deviation: of the white noise that it stands for, in units of [0, 1]; noise is left to the one that is undone next,
     where that ends clean. decisive: options that say all where the user gives one: nothing is estimated beside it.
+    resizes: x may be of another size than y; if none is asked for or told, sources of several sizes are refused unread.
     """
 
     color: bool = False
+    resizes: bool = False
     ends_clean: bool = False
     asks_flow: bool = True
     deviation: float = 0.0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fusionkit.contracts import Backbone, Options, ShotMemory, Sources
-from fusionkit.errors import InputError, OptionError, PluginError, UnknownPlugin
+from fusionkit.errors import InputError, OptionError, PluginError, SizeMismatch, UnknownPlugin
 from fusionkit.images.convert import StoredImages
 from fusionkit.images.picture import Picture
 from fusionkit.method.config import PipelineConfig
@@ -87,6 +87,7 @@ class Size(Options):
 class Half(Degradation):
     Options = Size
     asks_flow = False
+    resizes = True
     @classmethod
     def estimate(cls, y, told):
         return dict(told) or None
@@ -353,6 +354,16 @@ def test_a_stage_tells_what_it_would_only_cover_up(fakes, ramp, monkeypatch, sto
     torch.testing.assert_close(fused.image, expected, atol=1e-5, rtol=0)
     assert [row.degradation for row in fused.restored] == ["half"]
     assert not any("resized" in note for note in fused.notes)
+
+
+def test_sources_of_several_sizes_are_refused_before_anything_is_sought(fakes, ramp):
+    choices = {"prior": "average", "backbone": "identity", "look": "faithful", "device": "cpu"}
+    small = ramp[..., ::2, ::2] + 0.05
+    with pytest.raises(SizeMismatch, match="resize=reference"):
+        Pipeline(restore="plus", **choices).run([small, ramp])
+    assert not fakes.SOUGHT
+    fused = Pipeline(restore=f"1=half:height={ramp.shape[-2]}", **choices).run([small, ramp])
+    assert fused.image.shape == ramp.shape
 
 
 def test_large_pictures_of_which_one_was_enlarged_are_still_made_row_by_row(fakes, ramp, monkeypatch):

@@ -111,6 +111,15 @@ class TestUndo:
         assert wrong(y, camera) > 4.5
         assert wrong(x, camera) < most
 
+    @pytest.mark.parametrize(
+        ("options", "most"),
+        [({"direction": "columns"}, 1.8), ({"direction": "rows"}, 2.5), ({"direction": "columns", "drift": 60.0}, 3.0)],
+    )
+    def test_flat_places_tell_the_offsets_to_a_flow_that_takes_them_for_the_scene(self, camera, options, most):
+        y = drawn(camera, level=5, **options)
+        x = side_by_side([stripes(level=5, steps=1, **options).undo(y, 0.0)], lambda asked: [z for z, _ in asked])[0]
+        assert wrong(x, camera) < most
+
     def test_noise_and_texture_stay(self, camera):
         noise = 3 * LEVEL * torch.randn(camera.shape, generator=torch.Generator().manual_seed(1))
         y = drawn(camera, direction="columns", level=5) + noise

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources
+from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources, Stage
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.onto import onto
@@ -245,7 +245,10 @@ class Pipeline:
             for i, own in enumerate(sources.degraded)
         )
         restorer = self._restorer_in_tiles if self._tile(sources) else self.restorer
-        sources, restored = restorer(replace(sources, degraded=degraded), watch, memory)
+        sources = replace(sources, degraded=degraded)
+        if not restorer.resizes(sources) and all(type(stage.plugin).before is Stage.before for stage in self.stages):
+            check_sizes(sources)  # nothing will make them of one size: no need to restore them first
+        sources, restored = restorer(sources, watch, memory)
         facts.restored += restored
         each = Counter[tuple[int, int]]()  # planes go side by side
         for row in restored:

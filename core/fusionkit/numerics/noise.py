@@ -142,7 +142,8 @@ def _quiet(image: Tensor) -> bool:
     if (found := _blocks(image, FEW, 4)) is None:
         return False
     share, deviation = QUIET
-    energy = (_dct(image)[HIGH] @ found[1]).square().mean((2, 3))  # all horizontal frequencies, by Parseval
+    # all horizontal frequencies, by Parseval; @ would multiply block by block
+    energy = torch.einsum("kj,bnji->bnki", _dct(image)[HIGH], found[1]).square().mean((2, 3))
     return bool((energy.quantile(share, dim=1) < deviation**2).all())
 
 
@@ -162,13 +163,13 @@ def _blocks(image: Tensor, count: int, bins: int) -> tuple[Tensor, Tensor] | Non
     step = max(3, math.isqrt(image.numel() // count) | 1)
     blocks = image.unfold(0, SIZE, step).unfold(1, SIZE, step).reshape(-1, SIZE, SIZE)
     mean = blocks.mean((1, 2))
-    inside = (mean - 0.5).abs() < 0.5 - 1.5 * QUANTUM
-    blocks, (mean, order) = blocks[inside], mean[inside].sort()
+    inside = ((mean - 0.5).abs() < 0.5 - 1.5 * QUANTUM).nonzero().squeeze(1)
+    mean, order = mean[inside].sort()
     bins = min(bins, len(mean) // (4 * MIN_BLOCKS))
     if not bins:
         return None
     n = len(mean) // bins
-    return mean[: bins * n].view(bins, n), blocks[order[: bins * n]].view(bins, n, SIZE, SIZE)
+    return mean[: bins * n].view(bins, n), blocks[inside[order[: bins * n]]].view(bins, n, SIZE, SIZE)
 
 
 def _flat(mean: Tensor, energy: Tensor, along_rows: bool) -> _Bins:

@@ -1,7 +1,8 @@
 """Random crops from folders of images, single ones or registered pairs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from ..reading import read_image, readable_extensions
 from ..reading.matching import match_folders
 from .options import TrainOptions
 
-__all__ = ["CropSampler", "PairSampler", "centre", "list_images"]
+__all__ = ["CropSampler", "PairSampler", "centre", "hold_out", "list_images"]
 
+Scene = TypeVar("Scene", bound=Hashable)
 Made = Callable[[tuple[Tensor, ...]], Tensor]
 
 
@@ -32,6 +34,16 @@ def list_images(folders: Sequence[Path]) -> list[Path]:
     return paths
 
 
+def hold_out(scenes: Sequence[Scene], count: int) -> tuple[Sequence[Scene], list[Scene]]:
+    """Up to `count` scenes, spread over their order, and the others. Raises InputError where none is left."""
+    every = max(2, len(scenes) // count)
+    held_out = scenes[every // 2 :: every][:count]
+    training = [scene for scene in scenes if scene not in set(held_out)]
+    if not training:
+        raise InputError(f"only {len(scenes)} image(s): too few to hold one out and train on the rest")
+    return held_out, training
+
+
 class _Scenes:
     """Scenes in memory as bytes, each of one or more images of one size; some are held out, spread over the names.
 
@@ -39,11 +51,7 @@ class _Scenes:
     """
 
     def __init__(self, scenes: Sequence[tuple[Path, ...]], options: TrainOptions, made: Made | None = None) -> None:
-        every = max(2, len(scenes) // options.held_out)
-        held_out = scenes[every // 2 :: every][: options.held_out]
-        training = [scene for scene in scenes if scene not in set(held_out)]
-        if not training:
-            raise InputError(f"only {len(scenes)} image(s): too few to hold one out and train on the rest")
+        held_out, training = hold_out(scenes, options.held_out)
         self.held_out_paths, self.paths = [s[-1] for s in held_out], [s[-1] for s in training]
         self._scenes = [_load(scene, made) for scene in training]
         for path, images in zip(self.paths, self._scenes, strict=True):

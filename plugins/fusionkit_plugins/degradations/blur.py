@@ -29,6 +29,7 @@ RANGE = 12.0  # first over last deviation: a kernel's inverse amplifies noise by
 CLIPPED = 0.25 / 255  # distance from 0 or 1 at which a pixel counts as clipped, if its neighbours are
 ROUNDS, ENOUGH = 4, 1e-6  # of conjugate gradients at most; share of the first error at which they end
 BLOCK = 24  # side of the blocks whose sharpness is measured, pixels
+EVERY = 2  # strip of two rows of blocks that is looked at
 FEW_BLOCKS = 8  # blocks with contrast that an estimate needs
 CONTRAST = 2 / 255  # root mean square slope of such a block, per pixel
 SHARPEST, LEAST_SIGMA = 0.05, 0.68  # blurred: even of the sharpest blocks, at that rank, edges deviate as much, pixels
@@ -93,14 +94,15 @@ class Blur(Splitting):
         """
         if told:
             return told
-        height = 2 * BLOCK + 2
-        for top in (*range(height // 2, y.shape[-2] - height, 4 * height), None):  # sharp strips settle it
-            found = _edge_deviations(y if top is None else y[..., top : top + height, :])
-            if found is None and top is None:
-                return None
-            if found is not None and float(found.quantile(SHARPEST)) < LEAST_SIGMA:
-                return None
-        assert found is not None
+        height, seen = 2 * BLOCK + 2, []
+        for top in range(min(height // 2, max(0, y.shape[-2] - height)), y.shape[-2], EVERY * height):
+            strip = y[..., top : top + height, :]
+            seen.append(_edge_deviations(strip))
+            if len(seen[-1]) >= FEW_BLOCKS and float(seen[-1].quantile(SHARPEST)) < LEAST_SIGMA:
+                return None  # a sharp strip settles it
+        found = torch.cat(seen)
+        if len(found) < FEW_BLOCKS or float(found.quantile(SHARPEST)) < LEAST_SIGMA:
+            return None
         return {"kernel": "gaussian", "sigma": round(min(float(found.quantile(TYPICAL)), 20.0), 1)}
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
@@ -295,10 +297,10 @@ def _slopes(image: Tensor) -> Tensor:
     return across.square_().add_(down.square_()).mul_(0.25)
 
 
-def _edge_deviations(y: Tensor) -> Tensor | None:
-    """Deviation of the edges in each block of y that has contrast, pixels; None where few have any."""
+def _edge_deviations(y: Tensor) -> Tensor:
+    """Deviation of the edges in each block of y that has contrast, pixels."""
     if min(y.shape[-2:]) < BLOCK + 2:
-        return None
+        return y.new_empty(0)
     point = torch.zeros(1, 1, 17, 17, device=y.device)
     point[..., 8, 8] = 1
     noise = estimate_noise(y)[0].level
@@ -309,7 +311,5 @@ def _edge_deviations(y: Tensor) -> Tensor | None:
         for image, answer in ((y, point), (gaussian_blur(y, 1.0), gaussian_blur(point, 1.0)))
     )
     used = (sharp > max(CONTRAST, noise / math.sqrt(2)) ** 2) & (soft > 0)
-    if int(used.sum()) < FEW_BLOCKS:
-        return None
     ratio = (sharp[used] / soft[used]).square()
     return (1 / (ratio - 1).clamp_min(1e-3) - 1 / 3).clamp_min(0).sqrt()

@@ -16,7 +16,7 @@ from fusionkit.images.convert import to_tensor
 from fusionkit.numerics.luma import luma
 from fusionkit.options import WeightsName
 from fusionkit.reading import read_image
-from fusionkit.training.data import list_images
+from fusionkit.training.data import hold_out, list_images
 from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
 from fusionkit.weights.network import Network
@@ -35,12 +35,8 @@ class _Copies:
     """Small copies of whole photographs in memory as bytes; some are held out, spread over the names."""
 
     def __init__(self, folders: Sequence[Path], options: TrainOptions) -> None:
-        paths = list_images(folders)
-        every = max(2, len(paths) // options.held_out)
-        self.held_out_paths = paths[every // 2 :: every][: options.held_out]
-        self.paths = [path for path in paths if path not in set(self.held_out_paths)]
-        if not self.paths:
-            raise InputError(f"only {len(paths)} image(s): too few to hold one out and train on the rest")
+        held_out, self.paths = hold_out(list_images(folders), options.held_out)
+        self.held_out_paths = list(held_out)
         self.held_out = [_copy(path, options.crop, 1.0) for path in self.held_out_paths]
         self._copies = [(255 * _copy(path, options.crop, LARGEST)).round().byte() for path in self.paths]
 

@@ -53,6 +53,7 @@ class LowResolution(Splitting):
 
     Options = LowResolutionOptions
     options: LowResolutionOptions
+    resizes = True
     highest = 49 / 255
     weight = 0.12
 

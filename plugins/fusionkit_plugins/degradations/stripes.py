@@ -5,7 +5,8 @@
 Expectation and maximisation in turn: x̂0 is the flow's clean estimate of y - c, and c the posterior mean of the offsets
 given y - x̂0, weighted by 1 / (deviation of the flow's error)², which grows with the slope across the lines: offsets are
 learnt where the picture is flat. What of y - x̂0 changes slowly across the lines belongs to the picture's light, not to
-its lines, and is left. (Fixed pattern: EMVA standard 1288, release 4.0, section 8; plug-in estimates in EM: Hurault et
+its lines, and is left. The first c needs no flow: the flow takes groups of lines for the scene's, but flat places tell
+them. (Fixed pattern: EMVA standard 1288, release 4.0, section 8; plug-in estimates in EM: Hurault et
 al., "Gradient step denoiser for convergent plug-and-play", ICLR 2022, use a denoiser as prior in the same way.)
 
 `find_lines` measures offsets without the flow: in blocks without vertical change, the product of the column means of
@@ -13,7 +14,7 @@ the block's two halves. Noise is independent in them and texture differs, so tha
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,10 +36,16 @@ __all__ = ["Lines", "Stripes", "StripesOptions", "find_lines"]
 
 QUANTUM = 1 / 255
 LOWEST = 3 * QUANTUM  # deviation of noise at which the flow is asked last
-FIRST = 16  # least deviation of noise at which the flow is asked first, levels
+FIRST = 8  # least deviation of noise at which the flow is asked first, levels
 FLAT = 4 * QUANTUM  # error of the flow's estimate where the picture is flat
 REACH = 16  # of the two means that tell slow changes across the lines, pixels each way
 BINS = 12, 128  # least length of a bin along a drifting line, pixels; most bins of a line
+BIN = 32  # length of a bin along a constant line, pixels
+AGREED = 2 * QUANTUM  # deviation of such bins from what they agree on
+BEGUN, TURNS = (8, 16), 6  # length of a bin of the first offsets, of constant and of long lines, pixels; turns
+NARROW, AROUND = 8, 4  # reaches across the lines, of their means and of the neighbourhood whose changes weigh a place
+GRAIN = QUANTUM  # change of a place that counts as flat
+ALIKE = 30, 4  # bins that count as one, of constant and of drifting lines, since a scene has lines of its own
 CHUNK = 4_000_000  # numbers in the matrices that are factored at once
 FRAMES = 50  # pictures that a fixed pattern is found from
 
@@ -67,7 +74,7 @@ class StripesOptions(Options):
     drift: float = Field(
         0.0, ge=0, le=1e5, description="length along the line over which an offset changes, pixels; 0: constant"
     )
-    steps: int = Field(6, ge=1, le=100, description="evaluations of the flow: fewer are faster, more are better")
+    steps: int = Field(3, ge=1, le=100, description="evaluations of the flow: fewer are faster, more are better")
 
     def check_read(self) -> None:
         """Refuse options of lines beside a folder's pattern."""
@@ -121,14 +128,19 @@ class Stripes(Degradation):
             options = self._complete(y)
         turns = _turns(options.direction)
         parts = [torch.zeros_like(y) for _ in turns]
-        seen = (y - 0.5).abs() < 0.5 * (1 - QUANTUM)  # clipped pixels do not show their offset
+        seen = ((y - 0.5).abs() < 0.5 * (1 - QUANTUM)).float()  # clipped pixels do not show their offset
+
+        def improved(offsets: Callable[[Tensor, bool], Tensor]) -> None:
+            for i, turned in enumerate(turns):
+                c = offsets(y - sum(p for k, p in enumerate(parts) if k != i), turned)
+                parts[i] = _turn(c - c.mean(), turned).expand_as(y)
+
+        for _ in range(2 * len(turns) - 1):
+            improved(lambda z, t: _first(_turn(z, t), _turn(seen, t), options))
         first = max(1.2 * options.level * math.sqrt(len(turns)), FIRST) * QUANTUM
         for s in falling(math.hypot(first, noise), max(noise, LOWEST), options.steps):
             x0 = yield y - sum(parts), s
-            for i, turned in enumerate(turns):
-                rest = y - x0 - sum(p for k, p in enumerate(parts) if k != i)
-                r, estimate, there = (_turn(z, turned) for z in (rest, x0, seen))
-                parts[i] = _turn(_offsets(r, estimate, there, options, noise), turned).expand_as(y)
+            improved(lambda z, t: _offsets(_turn(z, t), _turn(x0, t), _turn(seen, t), options, noise))  # noqa: B023
         return y - sum(parts)
 
     def _complete(self, y: Tensor) -> StripesOptions:
@@ -204,45 +216,87 @@ def _covariance(a: Tensor, b: Tensor, length: float) -> Tensor:
     return torch.exp((a[:, None] - b).float().square() / (-2 * length**2))
 
 
-def _slow(x: Tensor) -> Tensor:
-    """Mean over neighbouring columns, taken twice; same shape."""
-    reach = min(REACH, (x.shape[-1] - 1) // 2)
-    for _ in range(2):
-        padded = F.pad(x, (reach + 1, reach, 0, 0), mode="replicate") if reach else F.pad(x, (1, 0, 0, 0))
-        sums = padded.cumsum(-1, dtype=torch.float64)
-        x = ((sums[..., 2 * reach + 1 :] - sums[..., : -(2 * reach + 1)]) / (2 * reach + 1)).to(x)
-    return x
+def _mean(x: Tensor, reach: int) -> Tensor:
+    """Mean over neighbouring columns (..., W), up to `reach` each way; same shape."""
+    reach = min(reach, (x.shape[-1] - 1) // 2)
+    padded = torch.cat([x[..., :1].expand(*x.shape[:-1], reach + 1), x, x[..., -1:].expand(*x.shape[:-1], reach)], -1)
+    sums = padded.cumsum(-1, dtype=torch.float64)
+    return ((sums[..., 2 * reach + 1 :] - sums[..., : -(2 * reach + 1)]) / (2 * reach + 1)).to(x)
 
 
-def _offsets(r: Tensor, x0: Tensor, seen: Tensor, options: StripesOptions, noise: float) -> Tensor:
-    """Offsets of the columns, (1, 1, 1 or H, W), from r = y - x̂0 (1, 1, H, W) where `seen`."""
+def _slow(x: Tensor, reach: int = REACH) -> Tensor:
+    """What changes slowly across the columns: the mean over neighbours, taken twice."""
+    return _mean(_mean(x, reach), reach)
+
+
+def _bins(x: Tensor, count: int) -> Tensor:
+    """Sums of x (1, 1, H, W) over bins along the columns, (count, W)."""
+    return F.adaptive_avg_pool2d(x, (count, x.shape[-1]))[0, 0] * (x.shape[-2] / count)
+
+
+def _first(y: Tensor, seen: Tensor, options: StripesOptions) -> Tensor:
+    """Offsets of the columns of y (1, 1, H, W) without the flow, (1, 1, 1 or H, W): a robust mean along them.
+
+    Weighted by the changes that the offsets leave across the columns around each place; a sum over bins that disagree
+    is drawn to zero, as its posterior mean is.
+    """
+    height = y.shape[-2]
+    count = min(max(2, round(height / min(max(BEGUN[0], options.drift / 4), BEGUN[1]))), BINS[1])
+    there, z = (_bins(v, count) * (count / height) for v in (seen, y))
+    there = _slow(there, NARROW) ** 8 * there
+    c, weight, level = torch.zeros_like(z), there, options.level * QUANTUM
+    for _ in range(TURNS):
+        rest = z - c
+        rest = rest - _slow(weight * rest, NARROW) / _slow(weight, NARROW).clamp_min(1e-6)
+        weight = there / (_mean(rest.square(), AROUND) + GRAIN**2)
+        if options.drift:
+            certain = weight / ALIKE[1]
+            c = _drifting(certain * (rest + c), certain, options, height, count)
+        else:
+            total = weight.sum(0).clamp_min(1e-6)
+            mean = (weight * (rest + c)).sum(0) / total
+            variance = _mean((weight * (rest + c - mean)).square().sum(0) / total.square(), AROUND)
+            c = (mean * level**2 / (level**2 + ALIKE[0] * variance)).expand_as(z)
+    if not options.drift:
+        return c[None, None, :1]
+    return F.interpolate(c[None, None], size=(height, c.shape[1]), mode="bilinear")
+
+
+def _offsets(y: Tensor, x0: Tensor, seen: Tensor, options: StripesOptions, noise: float) -> Tensor:
+    """Offsets of the columns, (1, 1, 1 or H, W), from y - x̂0 (1, 1, H, W) where `seen`."""
+    height = y.shape[-2]
     weight = seen / (_slope(x0).square() + (FLAT**2 + noise**2))
     if not seen.all():  # beside clipped pixels the mean of what is seen is that of the higher, or lower, offsets
-        weight = weight * _slow(seen.float()) ** 8
-    r = r - _slow(weight * r) / _slow(weight).clamp_min(1e-3)
-    if not options.drift:
-        c = (weight * r).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True).clamp_min(1e-3)
-    else:
-        c = _drifting((weight * r)[0, 0], weight[0, 0], options.level * QUANTUM, options.drift)[None, None]
-    return c - c.mean()
+        weight = weight * _slow(seen) ** 8
+    length = max(options.drift / 2, BINS[0]) if options.drift else BIN
+    count = min(math.ceil(height / length), BINS[1])
+    data, weight = _bins(weight * (y - x0), count), _bins(weight, count)
+    data = data - weight * _slow(data) / _slow(weight).clamp_min(1e-3)
+    if options.drift:
+        return _drifting(data, weight, options, height, height)[None, None]
+    each, agreed = data / weight.clamp_min(1e-3), weight
+    for _ in range(5):  # a Student's t of one degree of freedom
+        c = (agreed * each).sum(0) / agreed.sum(0).clamp_min(1e-3)
+        agreed = weight / (1 + ((each - c) / AGREED).square())
+    return c[None, None, None]
 
 
-def _drifting(weighted: Tensor, weight: Tensor, level: float, drift: float) -> Tensor:
-    """Posterior mean of a Gaussian process along each column, (H, W). weighted: weight times the data, both (H, W)."""
-    height = len(weight)
-    count = min(math.ceil(height / max(drift / 2, BINS[0])), BINS[1])
-    edges = torch.linspace(0, height, count + 1, device=weight.device).round().long()
-    sums = F.pad(torch.stack([weight, weighted]).cumsum(1, dtype=torch.float64), (0, 0, 1, 0))
-    precision, data = (sums[:, edges[1:]] - sums[:, edges[:-1]]).float()
-    mean = (data / precision.clamp_min(1e-3)).T
-    variance = 1 / (level**2 * precision.T).clamp_min(1e-3) + 1e-4  # of a bin's mean, in units of level²
-    middle = (edges[1:] + edges[:-1] - 1) / 2
+def _drifting(data: Tensor, weight: Tensor, options: StripesOptions, height: int, places: int) -> Tensor:
+    """Posterior mean of a Gaussian process along each column, evenly spread, (places, W).
+
+    data: weight times the offsets, summed over bins, as weight is: (bins, W). height: of the picture, pixels.
+    """
+    bins, drift = len(weight), options.drift
+    middle, wanted = ((torch.arange(n, device=weight.device) + 0.5) * (height / n) for n in (bins, places))
+    mean = (data / weight.clamp_min(1e-3)).T
+    # of a bin's mean, in units of the offsets' variance
+    variance = 1 / ((options.level * QUANTUM) ** 2 * weight.T).clamp_min(1e-3) + 1e-4
     prior = _covariance(middle, middle, drift)
     solved = [
         torch.cholesky_solve(m[..., None], torch.linalg.cholesky(prior + torch.diag_embed(v)))[..., 0]
-        for m, v in zip(*(z.split(max(1, CHUNK // count**2)) for z in (mean, variance)), strict=True)
+        for m, v in zip(*(torch.split(z, max(1, CHUNK // bins**2)) for z in (mean, variance)), strict=True)
     ]
-    return _covariance(torch.arange(height, device=weight.device), middle, drift) @ torch.cat(solved).T
+    return _covariance(wanted, middle, drift) @ torch.cat(solved).T
 
 
 @dataclass(frozen=True)
