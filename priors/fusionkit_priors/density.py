@@ -12,7 +12,7 @@ from fusionkit.numerics.pyramid import expand, gaussian_pyramid
 from fusionkit.numerics.strips import in_strips, strips
 from fusionkit.numerics.window import box_max, box_mean
 
-from .laplacian import band_noise, default_levels
+from .laplacian import Laplacian, LaplacianOptions, band_noise, default_levels
 
 __all__ = ["density", "layered", "overlaid", "tissue"]
 
@@ -21,8 +21,8 @@ DENSE = 0.5  # brightness from which density grows, up to 1 at the top of the ra
 WHOLE = 3  # the density is squared so often to be the share of a scan that is not joined: of what is nearly white
 WHITE, BLACK = 0.02, 1e-3  # added to what a mean lacks to white, and to the mean: bounds of m / (1 - m)
 CHOICE = 2  # saliences are squared so often to be weights
-BASE, AROUND = 8, 32  # samples along the shorter side, at least, of the base, and of the mean for local contrast
-FAINT, RIM = 0.03, 2  # brightness at which half of a grey scan's local contrast counts; radius of borders
+BASE = 8  # samples along the shorter side, at least, of the base
+FAINT, RIM = 0.03, 2  # brightness of a grey scan at which half of it counts under colour; radius of what is near
 
 
 def layered(sources: Sources) -> Tensor:
@@ -61,27 +61,21 @@ def tissue(lumas: Sequence[Tensor], noise: Sequence[Tensor]) -> Tensor:
 
 
 def overlaid(grey: Tensor, luma: Tensor, value: Tensor) -> Tensor:
-    """Luma of a scan in colour, Y, over a grey one, S: F = Y + |c| (S - Y) [c (S - Y) > 0] + (1 - V)² S.
+    """Luma of a scan in colour, Y, over a grey one, S: F = Y + p (bands of both - Y), at most Y + 1 - V.
 
-    At most Y + 1 - V. A colour is as opaque as it is bright: its value V, the largest of R, G and B, is the opacity of
-    two layers (Porter & Duff, SIGGRAPH 1984, "over"). What is opaque still shows the structure of S: F moves towards S,
-    by S's local contrast c to the mean around, where S is darker than both that mean and Y, or brighter than both. With
-    the chroma of the file F stays within the gamut; where S is black, F = Y. (B, 1, H, W) each, in [0, 1].
+    Bands are chosen by their energy, as in the prior `laplacian`, so the anatomy of S shows under the colours. With the
+    chroma of the file, which falls with the luma, hue and saturation stay; V, the largest of R, G and B, bounds what
+    fits into the gamut. p = m / (m + 0.03), m the largest S within two pixels: where S is black, F = Y. (B, 1, H, W)
+    each, in [0, 1].
     """
-    pyramid = gaussian_pyramid(grey, default_levels(min(grey.shape[-2:]), AROUND))
-    around = pyramid[-1]
-    for finer in reversed(pyramid[:-1]):
-        around = expand(around, (finer.shape[-2], finer.shape[-1]))
-    return in_strips(_over, grey, around, luma, value, reach=RIM)
+    bands = Laplacian(LaplacianOptions()).correct(luma, Sources.of([grey, luma]), None, 0.0)[0]
+    return in_strips(_over, bands, grey, luma, value, reach=RIM)
 
 
-def _over(grey: Tensor, around: Tensor, luma: Tensor, value: Tensor) -> Tensor:
-    # what is dark counts no more than the darkest near it: the borders of what is black draw no outline
-    trusted = torch.where(grey > around, grey, box_max(-grey, RIM).neg_())
-    contrast = ((grey - around) / (around + FAINT)).mul_(trusted / (trusted + FAINT)).clamp_(-1, 1)
-    structure = (contrast * (grey - luma)).clamp_min_(0).copysign_(contrast)
-    clear = 1 - value
-    return torch.minimum((luma + structure).addcmul_(clear.square(), grey), luma + clear)
+def _over(bands: Tensor, grey: Tensor, luma: Tensor, value: Tensor) -> Tensor:
+    near = box_max(grey, RIM)
+    present = near.div_(near + FAINT)
+    return torch.minimum(torch.lerp(luma, bands, present), luma + 1 - value).clamp_min_(0)
 
 
 def _value(sources: Sources, index: int) -> Tensor:
