@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ..errors import FusionkitError, InputError, OptionError, OutputError
 from ..reading.matching import match
-from ..reading.read import count_pictures, numbered
+from ..reading.read import count_pictures, numbered, open_pictures
 from ..storage import places
 
-__all__ = ["Job", "Plan", "Shard", "by_picture", "job_of", "plan_folders", "plan_shards"]
+__all__ = ["Job", "Plan", "Shard", "by_picture", "job_of", "plan_folders", "plan_images", "plan_shards"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,18 @@ class Shard:
 
 @dataclass
 class Plan:
-    """Jobs or shards; files without a partner; files of one folder with the same name; notes."""
+    """Jobs or shards; files without a partner; files of one folder with the same name; notes.
+
+    left_out, lost: files that were not taken for images, as in `Matching`.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     shards: list[Shard] = field(default_factory=list)
     unmatched: list[Path] = field(default_factory=list)
     ambiguous: list[tuple[Path, Path]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    lost: int = 0
 
 
 def plan_folders(sources: Sequence[Path], output: Path, extension: str = ".png", group: int = 0) -> Plan:
@@ -72,21 +77,41 @@ def plan_folders(sources: Sequence[Path], output: Path, extension: str = ".png",
             f"one source is nothing to fuse: {alone[0]} and the others hold one picture each; give two folders or "
             "patterns, or `group`"
         )
-    return Plan(jobs, [], [*matching.unmatched, *alone], matching.ambiguous, matching.notes)
+    unmatched = [*matching.unmatched, *alone]
+    return Plan(jobs, [], unmatched, matching.ambiguous, matching.notes, matching.left_out, matching.lost)
+
+
+def plan_images(sources: Sequence[Path], output: Path | None) -> Plan:
+    """Make one job of images, with a note where one file holds all of them."""
+    job = job_of(sources, output)
+    alone = len(sources) == 1 and f"{sources[0].name} holds {len(job.sources)} pictures, which were fused"
+    return Plan([job], notes=[alone] if alone else [])
 
 
 def job_of(sources: Sequence[Path], output: Path | None) -> Job:
-    """Make one job of images: files, FILE#N for picture N of a file, or one file that holds several."""
+    """Make one job of images: files, FILE#N for picture N of a file, or one file whose pictures are the sources."""
     if output is not None and not output.name:
         raise OptionError(f"`output={str(output)!r}`: is a folder; name a file, such as fused.png")
     found = [numbered(source) for source in sources]
     paths, pictures = tuple(path for path, _ in found), tuple(picture for _, picture in found)
     job = Job(output.stem if output else "", paths, output, pictures)
     if len(sources) == 1 and job.pictures == (None,):
-        job = next(by_picture(job))
+        job = _of_stack(job)
     if len(job.sources) < 2:
         raise OptionError("one source is nothing to fuse; give two or more images, or `pairs` and folders")
     return job
+
+
+def _of_stack(job: Job) -> Job:
+    """The job of all pictures of one file. Raises InputError where they are no stack of one kind."""
+    path = job.sources[0]
+    found = open_pictures(path)
+    if len(axes := getattr(found, "axes", ())) > 1:
+        raise InputError(
+            f"{path}: holds {len(found)} pictures, of {' and '.join(axes)}; name those to fuse, as in {path.name}#1 "
+            f"{path.name}#2"
+        )
+    return replace(job, sources=job.sources * len(found), pictures=tuple(range(len(found))))
 
 
 def by_picture(job: Job) -> Iterator[Job]:
@@ -95,13 +120,15 @@ def by_picture(job: Job) -> Iterator[Job]:
     A single file of several pictures (a thermal camera's, with the visible image inside) becomes one job of them.
     """
     try:
-        counts = [count_pictures(path) for path in job.sources]
+        counts = [count_pictures(job.sources[0])]
+        if counts[0] > 1:
+            counts += map(count_pictures, job.sources[1:])
     except FusionkitError:
         if len(job.sources) == 1:
             raise
         counts = [1]  # reported when the job is done
     if len(job.sources) == 1 and counts[0] > 1:
-        yield replace(job, sources=job.sources * counts[0], pictures=tuple(range(counts[0])))
+        yield _of_stack(job)
     elif counts[0] > 1 and len(set(counts)) == 1 and job.output is not None:
         for i in range(counts[0]):
             key = f"{job.key}_{i + 1:04d}"

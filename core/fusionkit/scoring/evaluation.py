@@ -172,9 +172,9 @@ def evaluate(
     """
     folders = [*sources, *methods.values()]
     matching = match_folders(folders)
-    if not matching.groups:
-        raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
-    result = Evaluation([], dict(metrics), failures=[f"{path}: not in every folder" for path in matching.unmatched])
+    matching.refuse_empty(folders)
+    unscored = [*matching.left_out, *(f"{path}: not in every folder" for path in matching.unmatched)]
+    result = Evaluation([], dict(metrics), failures=unscored)
     result.baselines = set(baseline_rows() if baselines else ()) - set(methods)
     result.values = {m: {name: [] for name in metrics} for m in (*methods, *(baseline_rows() if baselines else ()))}
     wanted = source_ranges([paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope)
