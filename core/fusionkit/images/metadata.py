@@ -40,6 +40,7 @@ GEO = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2,
 GDAL_METADATA = 42112
 STATISTICS = re.compile(r'<Item name="STATISTICS_[^>]*>[^<]*</Item>\s*')  # of the source's pixels
 LAYOUT = re.compile(r'ImageJ=|<\?xml|<OME|\{"shape')  # descriptions that say how a file's pages are arranged
+RAW_TIFF = (b"IIR", b"IIU")
 MOST_EXIF = 65_000  # bytes that a JPEG file can hold
 MAKER_NOTE = 37500
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # formats with EXIF
@@ -90,14 +91,17 @@ def read_tiff_metadata(path: Path, notes: list[str], offset: int = 0) -> Metadat
     def read() -> Metadata:
         with path.open("rb") as stream:
             head = stream.read(8)
+            if head[:3] in RAW_TIFF:  # Olympus and Panasonic number their TIFF differently
+                head = b"II*\0" + head[4:]
             if head[:4] not in (b"II*\0", b"MM\0*"):
                 return Metadata()  # over 4 GB
             tags = TiffImagePlugin.ImageFileDirectory_v2(head)
-            stream.seek(offset or tags.next)
+            at = offset or tags.next  # which loading moves on
+            stream.seek(at)
             tags.load(stream)
             exif = Image.Exif()
             exif.endian = "<" if head[:1] == b"I" else ">"
-            exif.load_from_fp(stream, offset or tags.next)
+            exif.load_from_fp(stream, at)
             return _metadata(exif, tags.get(XMP, b""), tags, notes)
 
     return _guarded(read, notes)
@@ -160,7 +164,6 @@ def _kept(exif: Any, lost: list[int]) -> bytes:
 
     kept = Image.Exif()
     for place in (None, *PLACES):
-        target = kept if place is None else kept.get_ifd(place)
         try:
             source = exif if place is None else exif.get_ifd(place)
         except Exception:
@@ -173,7 +176,7 @@ def _kept(exif: Any, lost: list[int]) -> bytes:
             if value is None:
                 lost.append(code)
             elif not (code == DESCRIPTION and isinstance(value, str) and LAYOUT.match(value)):
-                target[code] = value
+                (kept if place is None else kept.get_ifd(place))[code] = value
     return kept.tobytes() if len(kept) or any(kept.get_ifd(place) for place in PLACES) else b""
 
 

@@ -127,7 +127,7 @@ def match_table(path: Path) -> Matching:
             raise InputError(f"{path}: row {number} has no path in {', '.join(c for c in columns if not row.get(c))}")
         group = tuple(path.parent / str(row[column]) for column in columns)
         name = str(row.get("name") or bare_name(group[-1]))
-        if Path(name).name != name:
+        if Path(name).name != name or "\0" in name:
             raise InputError(f"{path}: row {number}: the name {name!r} is no file name")
         other = taken.setdefault(name.casefold(), group[-1])
         if other is not group[-1]:
