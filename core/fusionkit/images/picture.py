@@ -42,7 +42,7 @@ class Picture:
     notes: decisions of the reader, for the user. turned: an EXIF orientation was applied. metadata: EXIF, XMP, GeoTIFF.
     degraded: degradations that the file tells of, with what it says, by their names. valid: (H, W) of bool, where the
     picture has data; None: everywhere. nodata: the stored value that says that there are none. place: where the pixels
-    lie.
+    lie. bands: numbers, from 1, of the file's bands that were chosen, where it holds others than grey or RGB.
     """
 
     values: Array
@@ -59,6 +59,7 @@ class Picture:
     valid: Array | None = None
     nodata: float | None = None
     place: Place | None = None
+    bands: tuple[int, ...] = ()
 
     @property
     def pixels(self) -> Array:

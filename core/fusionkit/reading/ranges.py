@@ -24,44 +24,54 @@ def source_ranges(
     *,
     folder_scope: bool,
     max_pixels: int = MAX_PIXELS,
+    bands: Sequence[Sequence[int]] = (),
 ) -> tuple[Range, ...]:
     """The range of each source, where `ranges` has one for all or one a source. groups: the sources of each image.
 
-    folder_scope: "auto" becomes the range of all files of that source; it stays where a file has 8 bits. Raises
+    bands: as in `read_image`, one for all or one a source. folder_scope: "auto" becomes the range of all files of that source; it stays where a file has 8 bits. Raises
     NoEffect for a range that no source reads.
     """
-    refuse_unread(groups, ranges, max_pixels)
+    refuse_unread(groups, ranges, max_pixels, bands)
     count = max((len(group) for group in groups), default=0)
     wanted = tuple(ranges[min(i, len(ranges) - 1)] for i in range(count))
     if not folder_scope:
         return wanted
     return tuple(
-        _of_folder([group[i] for group in groups if i < len(group)], max_pixels) if span == "auto" else span
+        _of_folder([group[i] for group in groups if i < len(group)], max_pixels, _for(bands, i)) if span == "auto" else span
         for i, span in enumerate(wanted)
     )
 
 
-def refuse_unread(groups: Sequence[Sequence[Path | Place]], ranges: Sequence[Range], max_pixels: int) -> None:
+def _for(bands: Sequence[Sequence[int]], index: int) -> Sequence[int]:
+    return bands[min(index, len(bands) - 1)] if bands else ()
+
+
+def refuse_unread(
+    groups: Sequence[Sequence[Path | Place]],
+    ranges: Sequence[Range],
+    max_pixels: int,
+    bands: Sequence[Sequence[int]] = (),
+) -> None:
     """Raise NoEffect for ranges other than auto where all sources of the first images have 8 bits."""
     if all(span == "auto" for span in ranges):
         return
-    for file in chain.from_iterable(groups[:LOOKED_AT]):
+    for i, file in chain.from_iterable(map(enumerate, groups[:LOOKED_AT])):
         path, number = (file, None) if isinstance(file, Path) else file
         try:
-            if read_image(path, "auto", max_pixels, number).depth != "8":
+            if read_image(path, "auto", max_pixels, number, _for(bands, i)).depth != "8":
                 return
         except FusionkitError:
             return  # reported when the file is fused
     raise NoEffect("`range` has no effect: no source has more than 8 bits")
 
 
-def _of_folder(files: Sequence[Path | Place], max_pixels: int) -> Range:
+def _of_folder(files: Sequence[Path | Place], max_pixels: int, bands: Sequence[int]) -> Range:
     values, spans, full = [], set[Span](), 1.0
     count = min(FILES, len(files))
     for file in (files[i * len(files) // count] for i in range(count)):
         path, number = (file, None) if isinstance(file, Path) else file
         try:
-            picture = read_image(path, "auto", max_pixels, number)
+            picture = read_image(path, "auto", max_pixels, number, bands)
         except FusionkitError:
             continue  # reported when the file is fused
         if picture.depth == "8":
