@@ -14,7 +14,7 @@ from pydicom.uid import JPEGLSLossless, RLELossless
 from example_files import dicom, ramp
 from fusionkit.errors import ImageReadError
 from fusionkit.reading import read_image
-from fusionkit.reading.read import _stored as stored_of
+from fusionkit_plugins.readers.dicom import DicomReader
 
 NO_WINDOW = {"WindowCenter": None, "WindowWidth": None}
 PLAIN = {"RescaleSlope": None, "RescaleIntercept": None, **NO_WINDOW}
@@ -94,7 +94,7 @@ class TestValues:
         group.FrameVOILUTSequence = item(WindowCenter=40, WindowWidth=400)
         change(tmp_path / "a.dcm", **{f"{where}FunctionalGroupsSequence": Sequence([group])})
         assert np.allclose(unit(tmp_path / "a.dcm"), np.clip((blob() - 1024.0 + 160) / 400, 0, 1), atol=1e-6)
-        assert np.allclose(stored_of(tmp_path / "a.dcm", 10**6)[0].values[..., 0], blob() - 1024.0)
+        assert np.allclose(DicomReader().read(tmp_path / "a.dcm", 10**6)[0].values[..., 0], blob() - 1024.0)
 
     def test_each_frame_has_its_own_slope(self, tmp_path):
         """PET: slopes differ from slice to slice."""
@@ -105,7 +105,7 @@ class TestValues:
             group.PixelValueTransformationSequence = item(RescaleIntercept=0, RescaleSlope=slope)
             groups.append(group)
         change(tmp_path / "a.dcm", PerFrameFunctionalGroupsSequence=Sequence(groups))
-        first, second = stored_of(tmp_path / "a.dcm", 10**6)
+        first, second = DicomReader().read(tmp_path / "a.dcm", 10**6)
         assert np.array_equal(second.values, 2 * first.values)
 
     def test_float_pixels(self, tmp_path):
@@ -116,7 +116,7 @@ class TestValues:
             BitsAllocated=32,
             FloatPixelData=(blob() / 1000).astype("<f4").tobytes(),
         )
-        assert np.allclose(stored_of(tmp_path / "a.dcm", 10**6)[0].values[..., 0], blob() / 1000)
+        assert np.allclose(DicomReader().read(tmp_path / "a.dcm", 10**6)[0].values[..., 0], blob() / 1000)
 
     def test_padding_is_no_data(self, tmp_path):
         values = blob()
@@ -126,7 +126,7 @@ class TestValues:
         dicom(tmp_path / "a.dcm", values, **padding)
         dicom(tmp_path / "b.dcm", values, **padding, PixelPaddingRangeLimit=62900)
         for name, first in (("a.dcm", 5), ("b.dcm", 6)):
-            valid = stored_of(tmp_path / name, 10**6)[0].valid
+            valid = DicomReader().read(tmp_path / name, 10**6)[0].valid
             assert (valid[first:].all(), valid[:first].any()) == (True, False)
 
     def test_a_sigmoid_and_a_table_are_what_is_shown(self, tmp_path):
@@ -146,7 +146,7 @@ class TestValues:
         table = (np.arange(401) * 7).astype(np.uint16)
         lut = item(LUTDescriptor=[401, 600, 16], ModalityLUTType="US", LUTData=table.tobytes())
         change(tmp_path / "a.dcm", ModalityLUTSequence=lut)
-        assert np.array_equal(stored_of(tmp_path / "a.dcm", 10**6)[0].values[..., 0], (blob() - 600) * 7)
+        assert np.array_equal(DicomReader().read(tmp_path / "a.dcm", 10**6)[0].values[..., 0], (blob() - 600) * 7)
 
     def test_a_window_of_eight_bits(self, tmp_path):
         values = ramp(np.uint8, 255)[..., 0]
@@ -261,7 +261,7 @@ class TestFiles:
         path = Path(get_testdata_file("CT_small.dcm"))
         data = pydicom.dcmread(path)
         expected = data.pixel_array * float(data.RescaleSlope) + float(data.RescaleIntercept)
-        assert np.array_equal(stored_of(path, 10**6)[0].values[..., 0], expected)
+        assert np.array_equal(DicomReader().read(path, 10**6)[0].values[..., 0], expected)
 
 
 def test_rle_is_decoded_by_pydicom(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from fusionkit.errors import ImageReadError
 from fusionkit.reading import count_pictures, read_image
-from fusionkit.reading.read import _stored as stored_of
+from fusionkit_plugins.readers.nifti import NiftiReader
 
 RNG = np.random.default_rng(0)
 
@@ -23,7 +23,7 @@ def test_slices_of_all_volumes_in_canonical_axes(tmp_path, affine, dtype, slope)
     nibabel.save(image, tmp_path / "a.nii.gz")
     canonical = nibabel.as_closest_canonical(nibabel.load(tmp_path / "a.nii.gz"))
     values = np.asarray(canonical.dataobj).astype(np.float32)
-    stored = stored_of(tmp_path / "a.nii.gz", 10**6)
+    stored = NiftiReader().read(tmp_path / "a.nii.gz", 10**6)
     count = values.shape[2]
     assert len(stored) == 3 * count
     for i, one in enumerate(stored):
@@ -38,7 +38,7 @@ def test_nan_is_left_to_the_core_and_does_not_set_the_range(tmp_path):
     values = RNG.uniform(0, 500, (8, 9, 4)).astype(np.float32)
     values[:3], values[7, 8, 3] = np.nan, np.inf
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
-    stored = stored_of(tmp_path / "a.nii.gz", 10**6)[0]
+    stored = NiftiReader().read(tmp_path / "a.nii.gz", 10**6)[0]
     assert np.isnan(stored.values[:, -3:]).all()
     assert np.isfinite(stored.series).all()
 
@@ -60,7 +60,7 @@ def test_units_and_spaces(tmp_path):
         image.set_sform(image.affine, code)
         image.set_qform(image.affine, code)
         nibabel.save(image, tmp_path / f"{name}.nii")
-    a, b, c, d = (stored_of(tmp_path / f"{name}.nii", 10**6)[0].place for name in "abcd")
+    a, b, c, d = (NiftiReader().read(tmp_path / f"{name}.nii", 10**6)[0].place for name in "abcd")
     assert a.space == b.space == "NIfTI patient coordinates"
     assert np.allclose(a.matrix, b.matrix)
     assert c.space == "NIfTI MNI 152"
@@ -95,7 +95,7 @@ def test_real_files(name):
         pytest.skip("not in this nibabel's package")
     image = nibabel.load(path)
     assert count_pictures(path) == np.prod(image.shape[2:])
-    first = stored_of(path, 10**8)[0]
+    first = NiftiReader().read(path, 10**8)[0]
     canonical = nibabel.as_closest_canonical(image)
     assert first.values.shape[1::-1] == canonical.shape[:2]
     assert np.isfinite(first.values).any()

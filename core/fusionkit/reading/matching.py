@@ -104,8 +104,8 @@ def match_slices(folders: Sequence[Path], reference: int = 0) -> Matching | None
         return None
     index = min(reference, len(folders)) - 1
     taken = {path for series in sets for s in series for path in s.files}
-    matching = _matched([[(_stem(path), path) for path in own if path not in taken] for own in files])
-    matching.notes = ["slices of series matched by their positions"]
+    _matched([[(_stem(path), path) for path in own if path not in taken] for own in files], matching)
+    matching.notes += ["slices of series matched by their positions"]
     alone = list[Path]()
     for series in sets:
         main = series[index]
