@@ -6,12 +6,12 @@ A plug-in's class is called with its options model and nothing else, so that `Cl
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, overload
 
 import torch.nn.functional as F
 from pydantic import BaseModel, Field
@@ -35,6 +35,7 @@ __all__ = [
     "Memory",
     "Metric",
     "Options",
+    "Pictures",
     "Prior",
     "Reader",
     "Report",
@@ -376,7 +377,8 @@ class Detector(Plugin, ABC):
 class Stored:
     """One picture as its file stores it, before anything is scaled.
 
-    values: (H, W, 1 or 3), upright, integers or float. alpha: (H, W) of the same type, in its full range. white: the
+    values: (H, W, 1 or 3), upright, integers or float; of a file with other bands all of them, from which users choose
+    by `bands`. alpha: (H, W) of the same type, in its full range. white: the
     stored value that the file says is white, None for the type's largest (1 for float). inverted: values grow towards
     black. window: the values that the file says are to be shown as black and white. series: more values of the same
     kind (a volume's), from which a range is taken for all its pictures alike. icc: the colour profile. format: of the
@@ -404,6 +406,35 @@ class Stored:
     place: Place | None = None
 
 
+class Pictures(Sequence[Stored]):
+    """Pictures of a file that are decoded one by one, when they are asked for.
+
+    count: how many. decode: the picture of an index, from 0. main: the first is what the file shows, the others go with
+    it (a gain map, a second eye); it is read where no number is given. axes: along which pictures differ, where there
+    are several, with their lengths ("2 channels", "5 slices").
+    """
+
+    def __init__(
+        self, count: int, decode: Callable[[int], Stored], *, main: bool = False, axes: tuple[str, ...] = ()
+    ) -> None:
+        self._count, self._decode, self.main, self.axes = count, decode, main, axes
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Stored: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Stored]: ...
+
+    def __getitem__(self, index: int | slice) -> Stored | Sequence[Stored]:
+        """One picture, or several as a list."""
+        numbers = range(self._count)[index]
+        return self._decode(numbers) if isinstance(numbers, int) else [self._decode(i) for i in numbers]
+
+
 class Reader(Plugin, ABC):
     """Takes image files of some formats; its record says which (`fusionkit.ReaderRecord`).
 
@@ -413,7 +444,11 @@ class Reader(Plugin, ABC):
 
     @abstractmethod
     def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
-        """All pictures of a file, in their order. More than `max_pixels` in one are refused before they are decoded."""
+        """All pictures of a file, in their order; `Pictures` decodes them when they are asked for.
+
+        An empty answer declines a file that, after a look inside, is not one of this reader's: the next one is asked.
+        More than `max_pixels` in one are refused before they are decoded.
+        """
 
     def slice_of(self, path: Path) -> tuple[str, Place, tuple[int, int]] | None:
         """For a file of one slice of a volume: its series, its place with the volume, (width, height).

@@ -108,21 +108,69 @@ def _reader(name: str, summary: str, extensions: str, module: str = "", **more: 
     needs: dict[str, Any] = {"modules": (module,), "extra": name} if module else {}
     target = f"fusionkit_plugins.readers.{name}:{name.title()}Reader"
     return ReaderRecord(
-        name=name, summary=summary, target=target, extensions=tuple(extensions.split()), **needs, **more
+        name=name, summary=summary, target=target, extensions=tuple(extensions.split()), **{**needs, **more}
     )
 
 
-TIFF = ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+"))
+def _at(offset: int, *texts: bytes) -> tuple[tuple[int, bytes], ...]:
+    return tuple((offset, text) for text in texts)
+
+
+SPACES = (b"\n", b" ", b"\r", b"\t")
+TIFF = _at(0, b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+JPEG_2000 = _at(0, b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+PLAIN_NETPBM = _at(0, *(kind + space for kind in (b"P1", b"P2", b"P3", b"P4") for space in SPACES))
+NETPBM = _at(0, *(kind + space for kind in (b"P5", b"P6", b"PF", b"Pf") for space in SPACES))
+PILLOW_MAGIC = (
+    *_at(0, b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"),
+    *_at(8, b"WEBP"),
+    *_at(4, b"ftypavif", b"ftypavis"),
+    *JPEG_2000,
+    *PLAIN_NETPBM,
+)
+HEIF = _at(4, *(b"ftyp" + kind for kind in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")))
+JPEG_XL = _at(0, b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 # with a preamble; without one, the first element is of the file's header or says which class of object it is
 DICOM = (
     (128, b"DICM"),
     *((0, bytes((g, 0, e, 0))) for g, e in ((2, 0), (2, 1), *((8, e) for e in (0, 5, 8, 0x12, 0x16, 0x18)))),
 )
 RAW = ".dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .pef .srw"
-PILLOW = ".png .jpg .jpeg .webp .bmp .gif .pgm .ppm .pnm"
+PILLOW = ".png .apng .jpg .jpeg .jfif .jpe .mpo .webp .avif .bmp .gif .jp2 .j2k .j2c .jpf .jpx .pbm .pgm .ppm .pnm"
 READERS = (
-    _reader("pillow", "PNG, JPEG, WebP, BMP, GIF, Netpbm, JPEG 2000", PILLOW, fallback=True),
-    _reader("tiff", "TIFF of 1 to 16 bits and float, GeoTIFF", ".tif .tiff", magic=TIFF),
+    _reader(
+        "pillow",
+        "PNG, JPEG, WebP, AVIF, BMP, GIF, JPEG 2000, Netpbm, with several pictures",
+        PILLOW,
+        magic=PILLOW_MAGIC,
+        several=True,
+        fallback=True,
+    ),
+    _reader(
+        "tiff",
+        "TIFF of 1 to 16 bits and float, GeoTIFF, OME-TIFF, stacks of ImageJ",
+        ".tif .tiff .ome.tif .ome.tiff .btf",
+        magic=TIFF,
+        several=True,
+    ),
+    _reader("netpbm", "binary Netpbm of up to 16 bits, and PFM", ".pfm .pgm .ppm .pnm", magic=NETPBM),
+    _reader(
+        "codecs",
+        "JPEG XL and Radiance HDR, decoded by imagecodecs",
+        ".jxl .hdr .rgbe",
+        "imagecodecs",
+        magic=(*JPEG_XL, *_at(0, b"#?RADIANCE", b"#?RGBE")),
+        several=True,
+    ),
+    _reader(
+        "heif",
+        "HEIC and HEIF, decoded by libheif",
+        ".heic .heif .hif",
+        "pillow_heif",
+        extra="",
+        magic=HEIF,
+        several=True,
+    ),
     _reader("raw", "raw files of cameras, developed by LibRaw to 16 bits", RAW, "rawpy"),
     _reader("exr", "OpenEXR: grey, RGB, luminance with chroma", ".exr", "OpenEXR", magic=((0, b"v/1\x01"),)),
     _reader(

@@ -243,8 +243,8 @@ BAD = {
     "crc.png": (_bad_crc, "checksum"),
     "bomb.png": (_bomb, "1600000000 pixels is over the limit"),
     "bomb16.png": (_bomb16, "40000x40000 is over the limit"),
-    "frames.gif": (_animated, "2 frames"),
-    "pages.tif": (_pages, "2 pages"),
+    "frames.gif": (_animated, "holds 2 pictures; name one as frames.gif#1"),
+    "pages.tif": (_pages, "holds 2 pictures"),
     "complex.tif": (lambda p: tifffile.imwrite(p, np.zeros((8, 8), np.complex64)), "no image"),
 }
 

@@ -96,9 +96,9 @@ def load_pairs(
     ranges: black and white of sources of more than 8 bits, one or one a source; "auto" looks at all files where
     `folder_scope`.
     """
-    groups = match_folders(folders).groups
-    if not groups:
-        raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
+    matching = match_folders(folders)
+    matching.refuse_empty(folders)
+    groups = matching.groups
     if limit is not None and limit < len(groups):
         groups = [groups[i * len(groups) // limit] for i in range(limit)]
     wanted = source_ranges(groups, ranges, folder_scope=folder_scope)

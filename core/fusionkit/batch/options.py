@@ -11,6 +11,7 @@ from ..options import FilePath, Options
 __all__ = ["FileOptions", "For", "ResultOptions"]
 
 Range = tuple[float, float] | Literal["auto", "full"]
+Bands = tuple[int, ...]
 NEUTRAL = frozenset({"max_pixels", "save_transform", "force"})  # options that decide no byte of a result
 
 
@@ -53,6 +54,11 @@ class FileOptions(Options):
         "limits; auto: the type's limits, or the data's own range if that is under 1/8 of them; give once, or once per "
         "source",
     )
+    bands: Annotated[tuple[Bands, ...], For(IMAGES)] = Field(
+        (),
+        description="the one or three bands to use of files with others than grey or RGB (multispectral images), "
+        "numbered from 1, as in 4,3,2; give once, or once per source",
+    )
     range_scope: Annotated[Literal["folder", "pair"], For(("folders", "shards"))] = Field(
         "folder", description="range that auto finds: one for all files of a folder, which avoids flicker, or one each"
     )
@@ -76,6 +82,12 @@ class FileOptions(Options):
         alone = isinstance(value, str) or numbers
         return tuple(_span(item) for item in ([value] if alone else value)) or ("auto",)
 
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _chosen(cls, value: Any) -> Any:
+        alone = isinstance(value, str) or (value and all(isinstance(v, int) for v in value))
+        return tuple(_numbers(item) for item in ([value] if alone else value))
+
     def record(self) -> dict[str, Any]:
         """The options that decide bytes of a result: for the manifest, and for the digest of the method."""
         return self.model_dump(mode="json", exclude=set(NEUTRAL))
@@ -83,6 +95,10 @@ class FileOptions(Options):
     def span(self, index: int) -> Range:
         """Black and white level of source `index`."""
         return self.range[min(index, len(self.range) - 1)]
+
+    def chosen(self, index: int) -> Bands:
+        """Bands of source `index`, where they were given."""
+        return self.bands[min(index, len(self.bands) - 1)] if self.bands else ()
 
 
 def _span(item: Any) -> Range:
@@ -95,3 +111,13 @@ def _span(item: Any) -> Range:
     if not (high > low and math.isfinite(high - low)):
         raise ValueError("white must be above black, and both finite")
     return low, high
+
+
+def _numbers(item: Any) -> Bands:
+    try:
+        numbers = tuple(int(part) for part in (item.split(",") if isinstance(item, str) else item))
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) not in (1, 3) or min(numbers) < 1:
+        raise ValueError("expected one or three numbers of bands, from 1, as in 4,3,2")
+    return numbers

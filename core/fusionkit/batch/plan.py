@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ..errors import FusionkitError, InputError, OptionError, OutputError
 from ..reading.matching import match
-from ..reading.read import numbered, several_in
+from ..reading.read import numbered, open_pictures, several_in
 from ..reading.slices import partners
 from ..storage import places
 
-__all__ = ["Job", "Plan", "Shard", "by_picture", "job_of", "plan_folders", "plan_shards"]
+__all__ = ["Job", "Plan", "Shard", "by_picture", "job_of", "plan_folders", "plan_images", "plan_shards"]
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,18 @@ class Shard:
 
 @dataclass
 class Plan:
-    """Jobs or shards; files without a partner; files of one folder with the same name; notes."""
+    """Jobs or shards; files without a partner; files of one folder with the same name; notes.
+
+    left_out, lost: files that were not taken for images, as in `Matching`.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     shards: list[Shard] = field(default_factory=list)
     unmatched: list[Path] = field(default_factory=list)
     ambiguous: list[tuple[Path, Path]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    lost: int = 0
 
 
 def plan_folders(
@@ -78,21 +83,41 @@ def plan_folders(
             f"one source is nothing to fuse: {alone[0]} and the others hold one picture each; give two folders or "
             "patterns, or `group`"
         )
-    return Plan(jobs, [], [*matching.unmatched, *alone], matching.ambiguous, notes)
+    unmatched = [*matching.unmatched, *alone]
+    return Plan(jobs, [], unmatched, matching.ambiguous, notes, matching.left_out, matching.lost)
+
+
+def plan_images(sources: Sequence[Path], output: Path | None) -> Plan:
+    """Make one job of images, with a note where one file holds all of them."""
+    job = job_of(sources, output)
+    alone = len(sources) == 1 and f"{sources[0].name} holds {len(job.sources)} pictures, which were fused"
+    return Plan([job], notes=[alone] if alone else [])
 
 
 def job_of(sources: Sequence[Path], output: Path | None) -> Job:
-    """Make one job of images: files, FILE#N for picture N of a file, or one file that holds several."""
+    """Make one job of images: files, FILE#N for picture N of a file, or one file whose pictures are the sources."""
     if output is not None and not output.name:
         raise OptionError(f"`output={str(output)!r}`: is a folder; name a file, such as fused.png")
     found = [numbered(source) for source in sources]
     paths, pictures = tuple(path for path, _ in found), tuple(picture for _, picture in found)
     job = Job(output.stem if output else "", paths, output, pictures)
     if len(sources) == 1 and job.pictures == (None,):
-        job = by_picture(job)[0]
+        job = _of_stack(job)
     if len(job.sources) < 2:
         raise OptionError("one source is nothing to fuse; give two or more images, or `pairs` and folders")
     return job
+
+
+def _of_stack(job: Job) -> Job:
+    """The job of all pictures of one file. Raises InputError where they are no stack of one kind."""
+    path = job.sources[0]
+    found = open_pictures(path)
+    if len(axes := getattr(found, "axes", ())) > 1:
+        raise InputError(
+            f"{path}: holds {len(found)} pictures, of {' and '.join(axes)}; name those to fuse, as in {path.name}#1 "
+            f"{path.name}#2"
+        )
+    return replace(job, sources=job.sources * len(found), pictures=tuple(range(len(found))))
 
 
 def by_picture(job: Job, reference: int = 0, notes: list[str] | None = None) -> list[Job]:
@@ -108,8 +133,7 @@ def by_picture(job: Job, reference: int = 0, notes: list[str] | None = None) -> 
             raise
         return [job]  # reported when the job is done
     if len(job.sources) == 1 and len(found[0]) > 1:
-        count = len(found[0])
-        return [replace(job, sources=job.sources * count, pictures=tuple(range(count)))]
+        return [_of_stack(job)]
     if max(map(len, found)) < 2 or not all(found) or job.output is None:
         return [job]
     index = min(reference, len(found)) - 1

@@ -7,7 +7,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from ..engines.engine import Engine, SerialEngine
-from ..errors import FusionkitError, InputError, OutputError
+from ..errors import FusionkitError, InputError, NoEffect, OutputError
 from ..images import check_output, store_image
 from ..images.picture import Depth, Range
 from ..images.transforms import save_transforms
@@ -43,7 +43,8 @@ def fuse_files(pipeline: Pipeline, job: Job, options: FileOptions, *, manifest: 
     transforms = Path(options.save_transform) if options.save_transform else None
     if transforms is not None and transforms.exists() and not options.force:
         raise OutputError(f"{transforms}: exists already; `force` overwrites it")
-    refuse_unread([job.places], options.range, options.max_pixels)
+    _check_format(job, options)
+    refuse_unread([job.places], options.range, options.max_pixels, options.bands)
     outcome = fuse_job(pipeline, options, (), job)
     assert outcome.staged is not None
     try:
@@ -75,6 +76,8 @@ def fuse_folders(
     """
     if options.save_transform:
         raise OutputError("`save_transform` is for one set of images: align one, then give `transform` for the folder")
+    for job in jobs[:1]:
+        _check_format(job, options)
     with _alone(output):
         ledger = Ledger(output / "manifest.jsonl", method_digest(pipeline, options), force=options.force)
         ledger.refuse_others()
@@ -82,11 +85,19 @@ def fuse_folders(
         ranges = ledger.ranges if folder_scope else ()
         if len(ranges) != max((len(job.sources) for job in jobs), default=0):
             groups = [job.places for job in jobs]
-            ranges = source_ranges(groups, options.range, folder_scope=folder_scope, max_pixels=options.max_pixels)
+            ranges = source_ranges(
+                groups, options.range, folder_scope=folder_scope, max_pixels=options.max_pixels, bands=options.bands
+            )
         ledger.run(**pipeline.describe(), files=options.record(), ranges=ranges, unmatched=unmatched)
         work = partial(attempt, partial(_fuse_new, pipeline, options, ranges, ledger))
         for outcome in (engine or SerialEngine()).map(work, jobs):
             yield ledger.settle(outcome)
+
+
+def _check_format(job: Job, options: FileOptions) -> None:
+    """Refuse, before anything is read, a format that cannot hold what is asked for; every format holds 8 bits of grey."""
+    if job.output is not None:
+        check_output(job.output, options.depth or "8", 1)
 
 
 def _fuse_new(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], ledger: Ledger, job: Job) -> Outcome:
@@ -137,10 +148,14 @@ def fuse_job(
         with watch.stage("read"):
             pictures = pipeline.ranged(
                 [
-                    read_image(path, ranges[i] if ranges else options.span(i), options.max_pixels, number)
+                    read_image(
+                        path, ranges[i] if ranges else options.span(i), options.max_pixels, number, options.chosen(i)
+                    )
                     for i, (path, number) in enumerate(job.places)
                 ]
             )
+        if options.bands and not any(p.bands for p in pictures):
+            raise NoEffect("`bands` has no effect: no source holds others than grey or RGB")
         index = pipeline.reference([p.has_color for p in pictures])
         reference = pictures[index]
         depth = options.depth or reference.depth

@@ -102,6 +102,7 @@ class _Fusing:
             self.options.range,
             folder_scope=self.options.range_scope == "folder",
             max_pixels=self.options.max_pixels,
+            bands=self.options.bands,
         )
         self.ledger.run(**self.pipeline.describe(), files=self.options.record(), ranges=ranges)
         packed, counts = self.folder / "result.tar", Counter[str]()

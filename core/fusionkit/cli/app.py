@@ -10,6 +10,7 @@ from ..errors import FusionkitError
 from ..memory import keep_pages
 from ..registry.kinds import DISTRIBUTION
 from ..storage.outcome import Stopped
+from ..streams import own_streams
 from .lazy import Commands
 
 __all__ = ["app", "main"]
@@ -46,6 +47,7 @@ def _options(
 def main() -> None:
     """Entry point: an error that a user can cause is one line on stderr and exit code 2."""
     keep_pages()
+    own_streams()
     signal.signal(signal.SIGTERM, _stopped)
     signal.signal(signal.SIGINT, _stopped)
     try:

@@ -17,7 +17,7 @@ __all__ = ["compare"]
 Priors = Annotated[str, typer.Option(metavar="A,B", help="Only these priors.", show_default="all that suit the scene")]
 
 
-@with_options(*model_options(FileOptions, "Sources", only=("range", "max_pixels")))
+@with_options(*model_options(FileOptions, "Sources", only=("range", "bands", "max_pixels")))
 def compare(
     sources: Annotated[list[Path], typer.Argument(help="Two or more registered images of one scene.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The sheet: .png, .jpg or .webp.")] = Path("sheet.png"),
@@ -52,7 +52,8 @@ def compare(
     check_output(output, "8", 3)
     files = Given(given).options(FileOptions)
     pictures = [
-        read_image(path, files.span(i), files.max_pixels, number) for i, (path, number) in enumerate(job.places)
+        read_image(path, files.span(i), files.max_pixels, number, files.chosen(i))
+        for i, (path, number) in enumerate(job.places)
     ]
     if len({p.name for p in pictures}) < len(pictures):  # ir/1.png and vis/1.png
         named = zip(pictures, job.sources, strict=True)

@@ -60,7 +60,8 @@ Cache = Annotated[bool, typer.Option(help="Keep scores, and reuse those of files
 
 
 @with_options(
-    *model_options(FileOptions, "Sources", only=("range", "range_scope")), *model_options(EngineOptions, "Workers")
+    *model_options(FileOptions, "Sources", only=("range", "bands", "range_scope")),
+    *model_options(EngineOptions, "Workers"),
 )
 def evaluate(
     fused: Fused,
@@ -107,6 +108,7 @@ def evaluate(
             baselines=baselines,
             maps=maps,
             ranges=files.range,
+            bands=files.bands,
             folder_scope=files.range_scope == "folder",
             resize=resize,
             engine=engine.make(),

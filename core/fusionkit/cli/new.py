@@ -20,7 +20,7 @@ __all__ = ["new"]
 SCAFFOLDS = sorted(kind.name for kind in KINDS.values() if kind.scaffold)
 # names that the templates import: a class of such a name would hide it
 IMPORTED = {"Any", "ClassVar", "Detection", "F", "Field", "Generator", "Options", "Sequence", "Sources", "Splitting"}
-IMPORTED |= {"Tensor"}
+IMPORTED |= {"Path", "ImageReadError", "Stored", "Tensor"}
 IMPORTED |= {name for kind in KINDS.values() for name in (kind.contract, kind.conformance)}
 # template -> where it goes in the package
 FILES = {

@@ -122,7 +122,7 @@ def run(
     if shards and (pairs or group):
         raise OptionError("`shards` and `pairs` or `group` exclude each other")
     mode: Mode = (
-        "shards" if shards else "folders" if pairs or group else "video" if any(map(is_video, sources)) else "single"
+        "shards" if shards else "folders" if pairs or group else "video" if _is_video(sources, output) else "single"
     )
     asked = Given(given)
     config = asked.method(task, preset, values, stage)
@@ -141,14 +141,24 @@ def run(
         raise typer.Exit(1)
 
 
+def _is_video(sources: list[Path], output: Path | None) -> bool:
+    """Whether sources are videos; animations that readers know (GIF) are stacks of pictures where the result is one."""
+    from ..reading import readable_extensions
+
+    videos = [source for source in sources if is_video(source)]
+    if output is None or is_video(output):
+        return bool(videos)
+    return any(source.suffix.lower() not in readable_extensions() for source in videos)
+
+
 def _plan(
     mode: Mode, sources: list[Path], output: Path | None, group: int, reference: int, options: RunOptions
 ) -> "Plan":
     """Plan the jobs; a video's plan needs the pipeline, and is made later."""
-    from ..batch.plan import Plan, job_of, plan_folders, plan_shards
+    from ..batch.plan import Plan, plan_folders, plan_images, plan_shards
 
     if mode == "single":
-        return Plan([job_of(sources, output)])
+        return plan_images(sources, output)
     if output is None:
         raise OptionError(NEEDED[mode])
     if mode == "folders":
@@ -170,6 +180,7 @@ def _follow(
     if mode == "single":
         from ..batch.run import fuse_files
 
+        reporter.plan(plan)
         outcome = fuse_files(pipeline, plan.jobs[0], files, manifest=manifest)
         reporter.outcome(outcome, named=False)
         reporter.line(f"{outcome.output} ({outcome.seconds:.1f} s)")
@@ -192,4 +203,4 @@ def _follow(
         count, tasks = len(video.segments), "segments"
         outcomes = fuse_video(pipeline, video, make(), force=files.force, manifest=manifest)
     reporter.plan(plan)
-    return reporter.follow(outcomes, count, place, tasks) and not plan.ambiguous
+    return reporter.follow(outcomes, count, place, tasks) and not (plan.ambiguous or plan.lost)

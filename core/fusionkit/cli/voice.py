@@ -58,6 +58,9 @@ class Reporter:
             names = ", ".join(str(p) for p in plan.unmatched[:NAMED])
             more = f" and {len(plan.unmatched) - NAMED} more" if len(plan.unmatched) > NAMED else ""
             self.warning(f"without a partner: {names}{more}")
+        for text in plan.left_out:
+            if plan.lost or not self.quiet:
+                self.warning(text)
         for note in plan.notes:
             self.note(note)
 

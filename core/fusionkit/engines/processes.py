@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from ..errors import OptionError
+from ..streams import own_streams
 from .engine import TRIES, Result, Task, begin_worker, unpicklable, worker_threads
 
 __all__ = ["ProcessEngine"]
@@ -91,6 +92,7 @@ _work: list[Callable[[Any], Any]] = []  # the work of a worker process
 
 def _begin(work: Callable[[Any], Any], threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which lets running tasks end
+    own_streams()
     begin_worker(threads)
     _work[:] = [work]
 

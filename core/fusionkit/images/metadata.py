@@ -23,6 +23,7 @@ __all__ = [
     "add_ifds",
     "exif_of_result",
     "png_with",
+    "read_exif",
     "read_metadata",
     "read_tiff_metadata",
     "software",
@@ -32,12 +33,17 @@ __all__ = [
 ]
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
-SOFTWARE, XMP = 305, 700
+DESCRIPTION, SOFTWARE, XMP = 270, 305, 700
 PLACES = (EXIF_IFD, GPS_IFD)
 # description, make, model, resolution and its unit, time, artist, host, rating, copyright, Windows' texts
 DESCRIBING = {270, 271, 272, 282, 283, 296, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}
 WIDTH, HEIGHT, INTEROP = 40962, 40963, 40965
-GEO = {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}  # GeoTIFF, and tags that GDAL adds
+# GeoTIFF, and tags that GDAL adds, with their TIFF types: 2 text, 3 short, 12 double
+GEO = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2, 42113: 2}
+GDAL_METADATA = 42112
+STATISTICS = re.compile(r'<Item name="STATISTICS_[^>]*>[^<]*</Item>\s*')  # of the source's pixels
+LAYOUT = re.compile(r'ImageJ=|<\?xml|<OME|\{"shape')  # descriptions that say how a file's pages are arranged
+RAW_TIFF = (b"IIR", b"IIU")
 MOST_EXIF = 65_000  # bytes that a JPEG file can hold
 MAKER_NOTE = 37500
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # formats with EXIF
@@ -45,11 +51,15 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # formats with EXIF
 
 @dataclass(frozen=True)
 class Metadata:
-    """exif: an EXIF block without layout tags. xmp: a packet. geo: GeoTIFF's tags as (code, type, count, value)."""
+    """exif: an EXIF block without layout tags. xmp: a packet. geo: GeoTIFF's tags as (code, type, count, value).
+
+    png: chunks of a PNG that state its colours and resolution, as (name, content).
+    """
 
     exif: bytes = b""
     xmp: bytes = b""
     geo: tuple[tuple[int, int, int, Any], ...] = ()
+    png: tuple[tuple[bytes, bytes], ...] = ()
 
 
 NO_METADATA = Metadata()
@@ -62,25 +72,40 @@ def software() -> str:
 
 def read_metadata(image: Any, notes: list[str]) -> Metadata:
     """Read the metadata of an opened Pillow image; a note says that damaged ones were left out."""
-    return _guarded(lambda: _metadata(image.getexif(), image.info.get("xmp", b""), {}), notes)
+    return _guarded(lambda: _metadata(image.getexif(), image.info.get("xmp", b""), {}, notes), notes)
 
 
-def read_tiff_metadata(path: Path, notes: list[str]) -> Metadata:
-    """Read the metadata of a TIFF's first page, with pixels of any type."""
+def read_exif(block: bytes, xmp: bytes, notes: list[str]) -> Metadata:
+    """Read the metadata in an EXIF block, with or without "Exif" before it, and an XMP packet; empty: none."""
+    from PIL import Image
+
+    def read() -> Metadata:
+        exif = Image.Exif()
+        exif.load(block)
+        return _metadata(exif, xmp, {}, notes)
+
+    return _guarded(read, notes) if block or xmp else NO_METADATA
+
+
+def read_tiff_metadata(path: Path, notes: list[str], offset: int = 0) -> Metadata:
+    """Read the metadata of a TIFF's page, by default the first, with pixels of any type. offset: of its directory."""
     from PIL import Image, TiffImagePlugin
 
     def read() -> Metadata:
         with path.open("rb") as stream:
             head = stream.read(8)
+            if head[:3] in RAW_TIFF:  # Olympus and Panasonic number their TIFF differently
+                head = b"II*\0" + head[4:]
             if head[:4] not in (b"II*\0", b"MM\0*"):
                 return Metadata()  # over 4 GB
             tags = TiffImagePlugin.ImageFileDirectory_v2(head)
-            stream.seek(tags.next)
+            at = offset or tags.next  # which loading moves on
+            stream.seek(at)
             tags.load(stream)
             exif = Image.Exif()
-            stream.seek(0)
-            exif.load_from_fp(stream)
-            return _metadata(exif, tags.get(XMP, b""), tags)
+            exif.endian = "<" if head[:1] == b"I" else ">"
+            exif.load_from_fp(stream, at)
+            return _metadata(exif, tags.get(XMP, b""), tags, notes)
 
     return _guarded(read, notes)
 
@@ -109,28 +134,69 @@ def _guarded(read: Callable[[], Metadata], notes: list[str]) -> Metadata:
         return Metadata()
 
 
-def _metadata(exif: Any, xmp: Any, tags: Any) -> Metadata:
+def _metadata(exif: Any, xmp: Any, tags: Any, notes: list[str]) -> Metadata:
+    lost: list[int] = []
     geo = []
-    for code in sorted(GEO & set(tags)):
-        value = tags[code]
-        count = len(value) + 1 if isinstance(value, str) else len(value) if isinstance(value, tuple) else 1
-        geo.append((code, tags.tagtype[code], count, value))
-    return Metadata(_kept(exif), xmp.encode() if isinstance(xmp, str) else bytes(xmp), tuple(geo))
+    for code in sorted(GEO.keys() & set(tags)):
+        try:
+            geo += _geo(code, tags[code])
+        except Exception:  # values of other types than the tag has
+            lost.append(code)
+    kept = _kept(exif, lost)
+    if lost:
+        notes.append(f"{len(lost)} of its tags are damaged and were left out: {', '.join(map(str, sorted(lost)))}")
+    return Metadata(kept, xmp.encode() if isinstance(xmp, str) else bytes(xmp), tuple(geo))
 
 
-def _kept(exif: Any) -> bytes:
-    """An EXIF block with the describing tags alone; empty where there are none."""
+def _geo(code: int, value: Any) -> list[tuple[int, int, int, Any]]:
+    """A tag of GEO as it is written; statistics of the source's pixels are left out. Raises where it is no such tag."""
+    kind = GEO[code]
+    if kind == 2:
+        text = STATISTICS.sub("", value)
+        if code == GDAL_METADATA and "<Item" not in text:
+            return []
+        return [(code, kind, len(text.encode("latin-1")) + 1, text)]
+    numbers = value if isinstance(value, tuple) else (value,)
+    numbers = tuple(float(n) if kind == 12 else n for n in numbers)
+    struct.pack(f"<{len(numbers)}{'d' if kind == 12 else 'H'}", *numbers)
+    return [(code, kind, len(numbers), numbers if len(numbers) > 1 else numbers[0])] if numbers else []
+
+
+def _kept(exif: Any, lost: list[int]) -> bytes:
+    """An EXIF block with the describing tags alone; empty where there are none. lost: gets those that are damaged."""
     from PIL import Image
 
     kept = Image.Exif()
-    for code, value in exif.items():
-        if code in DESCRIBING:
-            kept[code] = value
-    for place in PLACES:
-        for code, value in exif.get_ifd(place).items():
-            if code not in (WIDTH, HEIGHT, INTEROP):
-                kept.get_ifd(place)[code] = value
+    for place in (None, *PLACES):
+        try:
+            source = exif if place is None else exif.get_ifd(place)
+        except Exception:
+            lost.append(place or 0)
+            continue
+        for code in list(source):
+            if code not in DESCRIBING if place is None else code in (WIDTH, HEIGHT, INTEROP):
+                continue
+            value = _sound(source, code, place)
+            if value is None:
+                lost.append(code)
+            elif not (code == DESCRIPTION and isinstance(value, str) and LAYOUT.match(value)):
+                (kept if place is None else kept.get_ifd(place))[code] = value
     return kept.tobytes() if len(kept) or any(kept.get_ifd(place) for place in PLACES) else b""
+
+
+def _sound(source: Any, code: int, place: int | None) -> Any:
+    """The value of a tag, None where it could not be written again."""
+    from PIL import TiffImagePlugin
+
+    try:
+        value = source[code]
+        for group in {None, place}:  # Pillow knows some tags' types by their directory
+            directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0", group=group)
+            directory[code] = value
+            directory.tobytes()
+        return value
+    except Exception:
+        return None
 
 
 def exif_of_result(metadata: Metadata, size: tuple[int, int], notes: list[str]) -> Any:
@@ -159,7 +225,8 @@ def tiff_tags(metadata: Metadata, exif: Any) -> list[tuple[int, int, int | None,
     texts = [(c, 2, None, v) for c, v in exif.items() if c in DESCRIBING and isinstance(v, str) and v.isascii()]
     packet = xmp_of_result(metadata)
     packets = [(XMP, 1, len(packet), packet)] if packet else []
-    return [(*tag, True) for tag in (*texts, *packets, *metadata.geo)]
+    geo = [(c, kind, n, v.encode("latin-1") if isinstance(v, str) else v) for c, kind, n, v in metadata.geo]
+    return [(*tag, True) for tag in (*texts, *packets, *geo)]
 
 
 def add_ifds(path: Path, exif: Any) -> None:
@@ -194,12 +261,14 @@ def _end(stream: BinaryIO) -> int:
     return at + stream.write(bytes(at % 2))
 
 
-def png_with(data: bytes, icc: bytes | None, exif: bytes, xmp: bytes) -> list[bytes | memoryview]:
-    """Insert profile, EXIF and XMP after the header of a PNG (PNG 3, 11.3).
+def png_with(data: bytes, icc: bytes | None, exif: bytes, metadata: Metadata) -> list[bytes | memoryview]:
+    """Insert profile, EXIF, XMP and the reference's own chunks after the header of a PNG (PNG 3, 11.3).
 
     Returns parts to be written one after another; none is a copy of the pixels.
     """
-    chunks = [(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))] if icc else []
+    xmp = xmp_of_result(metadata)
+    chunks = [*metadata.png]
+    chunks += [(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))] if icc else []
     chunks += [(b"eXIf", exif.removeprefix(b"Exif\0\0"))] if exif else []
     chunks += [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)] if xmp else []
     packed = (

@@ -56,6 +56,7 @@ class Picture:
     degraded: degradations that the file tells of, with what it says, by their names. valid: (H, W) of bool, where the
     picture has data, None: everywhere; elsewhere values are mirrored from there (`fusionkit.images.validity`), and
     stored as `nodata`. place: where the pixels lie. measured: the span is that of its own values, nobody stated it.
+    bands: numbers, from 1, of the file's bands that were chosen, where it holds others than grey or RGB.
     """
 
     values: Array
@@ -73,6 +74,7 @@ class Picture:
     nodata: float | None = None
     place: Place | None = None
     measured: bool = False
+    bands: tuple[int, ...] = ()
 
     @property
     def pixels(self) -> Array:

@@ -1,5 +1,6 @@
 """Writing pictures: at the depth asked for or with an error; files appear whole or not at all."""
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ CONTAINERS: dict[str, tuple[Depth, ...]] = {
 }
 OPAQUE = (".jpg", ".jpeg", ".bmp")  # formats without alpha
 TIFF = (".tif", ".tiff")
+PNG_COLOURS = (b"gAMA", b"cHRM", b"cICP")  # chunks that other formats have no place for
 
 
 def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False) -> None:
@@ -139,12 +141,13 @@ def store_image(
         if suffix in TIFF:
             _write_tiff(path, values, colors, icc, metadata, block)
             return notes
-        exif, xmp = b"" if block is None else block.tobytes(), xmp_of_result(metadata)
-        if suffix == ".png" and (encode := _png_encode()) is not None:
+        exif = b"" if block is None else block.tobytes()
+        if suffix == ".png":
+            encode = _png_encode() or _png_of_pillow
             with path.open("wb") as stream:
-                stream.writelines(png_with(encode(np.ascontiguousarray(values), png_level), icc, exif, xmp))
+                stream.writelines(png_with(encode(np.ascontiguousarray(values), png_level), icc, exif, metadata))
         else:
-            _write_pillow(path, values, {"icc_profile": icc, "exif": exif, "xmp": xmp}, png_level, quality)
+            _write_pillow(path, values, {"icc_profile": icc, "exif": exif, "xmp": xmp_of_result(metadata)}, quality)
     except (ValueError, RuntimeError) as error:  # raised by an encoder whose format cannot hold the image
         raise OutputError(f"{suffix} cannot hold this image: {error}; choose another format") from None
     return notes
@@ -155,6 +158,9 @@ def _held(metadata: Metadata, suffix: str, notes: list[str]) -> Metadata:
     if suffix == ".bmp" and metadata != NO_METADATA:
         notes.append(".bmp holds no metadata: EXIF, XMP and the like were left out")
         return NO_METADATA
+    colours = [name.decode() for name, _ in metadata.png if name in PNG_COLOURS]
+    if colours and suffix != ".png":
+        notes.append(f"{suffix} holds no {' and '.join(colours)}: left out; .png keeps them")
     if metadata.geo and suffix not in TIFF:
         notes.append(f"{suffix} holds no GeoTIFF tags: they were left out; .tif keeps them")
     return metadata
@@ -162,8 +168,6 @@ def _held(metadata: Metadata, suffix: str, notes: list[str]) -> Metadata:
 
 def png_bytes(pixels: Array, side: int) -> bytes:
     """8-bit PNG of (H, W, 1 or 3) in [0, 1], scaled down to at most `side` pixels a side."""
-    import io
-
     from PIL import Image
 
     values = from_unit(pixels, "8", (0.0, PEAK["8"]))
@@ -195,24 +199,26 @@ def _write_tiff(path: Path, values: Array, colors: int, icc: bytes | None, metad
         add_ifds(path, block)
 
 
-def _write_pillow(
-    path: Path, values: Array, extra: dict[str, bytes | None], png_level: int, quality: int | None
-) -> None:
+def _write_pillow(path: Path, values: Array, extra: dict[str, bytes | None], quality: int | None) -> None:
     """extra: settings of Pillow's encoders, such as `exif`."""
-    from PIL import Image, PngImagePlugin
+    from PIL import Image
 
     settings: dict[str, Any] = {name: value for name, value in extra.items() if value}
     match path.suffix.lower():
-        case ".png":
-            settings["compress_level"] = png_level
-            if packet := settings.pop("xmp", None):
-                settings["pnginfo"] = PngImagePlugin.PngInfo()
-                settings["pnginfo"].add_itxt("XML:com.adobe.xmp", packet.decode(errors="replace"))
         case ".jpg" | ".jpeg":
             settings |= {"quality": quality or 95, "subsampling": 0}
         case ".webp":
             settings |= {"lossless": True} if quality is None else {"quality": quality}
     Image.fromarray(np.ascontiguousarray(values)).save(path, **settings)
+
+
+def _png_of_pillow(values: Array, level: int) -> bytes:
+    """PNG of (H, W) or (H, W, C) by Pillow."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "PNG", compress_level=level)
+    return stream.getvalue()
 
 
 def _png_encode() -> Callable[[Array, int], bytes] | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources, Stage
 from ..errors import InputError, OptionError, PluginError, SizeMismatch
+from ..images.colour import in_profile
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.onto import onto
 from ..images.picture import Array, Picture
@@ -347,7 +348,7 @@ class Pipeline:
             raise InputError("nothing to fuse: give at least one image")
         watch = Stopwatch()
         index = self.reference([p.has_color for p in pictures]) if reference is None else reference
-        pictures = self.ranged(pictures)
+        pictures = in_profile(self.ranged(pictures), index)
         main = pictures[index]
         pictures, placed = onto(pictures, index)
         try:

@@ -4,7 +4,7 @@ import csv
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,25 +12,51 @@ from typing import Any, TextIO
 from ..errors import InputError
 from ..images.metadata import taken_at
 from ..storage.regular import check_regular
-from .read import readable_extensions
+from .read import images_among, readable_extensions
 from .slices import series_in
 
 __all__ = ["Matching", "bare_name", "match", "match_folders"]
 
 TABLES = (".csv", ".parquet")
+LEDGER = "manifest.jsonl"
 MOST_BYTES = 2_000_000_000
 MOST_LINE = 100_000  # characters of a table's line
 
 
 @dataclass
 class Matching:
-    """Sorted groups of files with their names; files without a partner; files of one folder with the same name."""
+    """Sorted groups of files with their names; files without a partner; files of one folder with the same name.
+
+    left_out: files of folders that were not taken for images, counted, a line for each folder. lost: how many of them
+    are images.
+    """
 
     groups: list[tuple[Path, ...]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     unmatched: list[Path] = field(default_factory=list)
     ambiguous: list[tuple[Path, Path]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    lost: int = 0
+
+    def refuse_empty(self, sources: Sequence[Path]) -> None:
+        """Raise InputError where no files belong together."""
+        if not self.groups:
+            left = "".join(f"; {text}" for text in self.left_out)
+            raise InputError(f"no file names in common between {', '.join(map(str, sources))}{left}")
+
+    def in_folder(self, folder: Path) -> list[Path]:
+        """Images in a folder, sorted; the others are counted here. Hidden files and ledgers of runs are passed over."""
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}: not a folder; `pairs` takes folders, patterns such as 'shots/*_ir.png', or one table .csv"
+            )
+        passed = (p for p in sorted(folder.iterdir()) if not (p.name.startswith(".") or p.name.endswith(LEDGER)))
+        images, others = images_among(p for p in passed if not p.is_dir())
+        if text := str(others):
+            self.left_out.append(f"{folder}: {text}")
+        self.lost += others.lost
+        return images
 
 
 def match(sources: Sequence[Path], group: int = 0, reference: int = 0) -> Matching:
@@ -47,7 +73,8 @@ def match(sources: Sequence[Path], group: int = 0, reference: int = 0) -> Matchi
     if group:
         if len(sources) != 1 or table:
             raise InputError("`group` takes one folder or one pattern, whose files are taken in turn")
-        return match_shots(_in_pattern(sources[0]) if patterns[0] else _in_folder(sources[0]), group)
+        matching = Matching()
+        return match_shots(_in_pattern(sources[0]) if patterns[0] else matching.in_folder(sources[0]), group, matching)
     if table:
         return match_table(sources[0])
     if any(patterns) and not all(patterns):
@@ -55,8 +82,10 @@ def match(sources: Sequence[Path], group: int = 0, reference: int = 0) -> Matchi
     if any(patterns):
         return match_patterns(sources)
     if len(sources) == 1:
-        files = _in_folder(sources[0])
-        return Matching([(path,) for path in files], [bare_name(path) for path in files])
+        matching = Matching()
+        matching.groups = [(path,) for path in matching.in_folder(sources[0])]
+        matching.names = [bare_name(path) for (path,) in matching.groups]
+        return matching
     return match_slices(sources, reference) or match_folders(sources)
 
 
@@ -69,14 +98,15 @@ def match_slices(folders: Sequence[Path], reference: int = 0) -> Matching | None
     """
     if len({f.resolve() for f in folders}) < len(folders):
         return None  # refused by name
-    files = [_in_folder(folder) for folder in folders]
+    matching = Matching()
+    files = [matching.in_folder(folder) for folder in folders]
     sets = series_in(files)
     if not sets:
         return None
     index = min(reference, len(folders)) - 1
     taken = {path for series in sets for s in series for path in s.files}
-    matching = _matched([[(_stem(path), path) for path in own if path not in taken] for own in files])
-    matching.notes = ["slices of series matched by their positions"]
+    _matched([[(_stem(path), path) for path in own if path not in taken] for own in files], matching)
+    matching.notes += ["slices of series matched by their positions"]
     alone = list[Path]()
     for series in sets:
         main = series[index]
@@ -103,7 +133,8 @@ def match_folders(folders: Sequence[Path]) -> Matching:
     """Group files by stem, without regard to extension and case; files that not all folders have are listed."""
     if len({f.resolve() for f in folders}) < len(folders):
         raise InputError("one folder is named twice")
-    return _matched([((_stem(path), path) for path in _in_folder(folder)) for folder in folders])
+    matching = Matching()
+    return _matched([[(_stem(path), path) for path in matching.in_folder(folder)] for folder in folders], matching)
 
 
 def match_patterns(patterns: Sequence[Path]) -> Matching:
@@ -116,7 +147,8 @@ def match_patterns(patterns: Sequence[Path]) -> Matching:
         raise InputError(
             f"{' and '.join(p.name for p in patterns)}: have different numbers of wildcards, so nothing can be the same"
         )
-    matching = _matched([[(_filled(pattern, path), path) for path in _in_pattern(pattern)] for pattern in patterns])
+    named = [[(_filled(pattern, path), path) for path in _in_pattern(pattern)] for pattern in patterns]
+    matching = _matched(named, Matching())
     matching.names = [_filled(patterns[-1], group[-1]) for group in matching.groups]
     return matching
 
@@ -139,7 +171,7 @@ def match_table(path: Path) -> Matching:
             raise InputError(f"{path}: row {number} has no path in {', '.join(c for c in columns if not row.get(c))}")
         group = tuple(path.parent / str(row[column]) for column in columns)
         name = str(row.get("name") or bare_name(group[-1]))
-        if Path(name).name != name:
+        if Path(name).name != name or "\0" in name:
             raise InputError(f"{path}: row {number}: the name {name!r} is no file name")
         other = taken.setdefault(name.casefold(), group[-1])
         if other is not group[-1]:
@@ -150,7 +182,7 @@ def match_table(path: Path) -> Matching:
     return matching
 
 
-def match_shots(files: Sequence[Path], count: int) -> Matching:
+def match_shots(files: Sequence[Path], count: int, matching: Matching | None = None) -> Matching:
     """Group `count` consecutive files (brackets, focus stacks), by EXIF time where all have one, else by name.
 
     Each group is named after its first file. Files left at the end are without a partner.
@@ -161,12 +193,13 @@ def match_shots(files: Sequence[Path], count: int) -> Matching:
     whole = len(ordered) // count * count
     groups = [tuple(ordered[i : i + count]) for i in range(0, whole, count)]
     how = "in the order of their EXIF times" if timed else "in the order of their names: not all have an EXIF time"
-    return Matching(groups, [bare_name(g[0]) for g in groups], ordered[whole:], notes=[f"groups of {count}, {how}"])
+    names, notes = [bare_name(g[0]) for g in groups], [f"groups of {count}, {how}"]
+    return replace(matching or Matching(), groups=groups, names=names, unmatched=ordered[whole:], notes=notes)
 
 
-def _matched(tables: Iterable[Iterable[tuple[str, Path]]]) -> Matching:
+def _matched(tables: Iterable[Iterable[tuple[str, Path]]], matching: Matching) -> Matching:
     """Group files by the keys that all tables have."""
-    matching, unique, doubled = Matching(), [], set[str]()
+    unique, doubled = [], set[str]()
     for files in tables:
         table: dict[str, Path] = {}
         for key, path in files:
@@ -180,17 +213,6 @@ def _matched(tables: Iterable[Iterable[tuple[str, Path]]]) -> Matching:
     matching.names = [bare_name(group[-1]) for group in matching.groups]
     matching.unmatched = sorted(p for t in unique for key, p in t.items() if key not in common | doubled)
     return matching
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    """Images in a folder, sorted."""
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder}: not a folder; `pairs` takes folders, patterns such as 'shots/*_ir.png', or one table .csv"
-        )
-    extensions = readable_extensions()
-    found = (p for p in folder.iterdir() if p.name.lower().endswith(extensions) and not p.name.startswith("."))
-    return sorted(p for p in found if p.is_file())
 
 
 def _in_pattern(pattern: Path) -> list[Path]:
@@ -262,4 +284,6 @@ def _whole_name(path: Path) -> str:
 def bare_name(path: Path) -> str:
     """The file's name without its extension, which may have two parts, as in .nii.gz."""
     length = max((len(e) for e in readable_extensions() if path.name.lower().endswith(e)), default=0)
-    return path.name[:-length] if 0 < length < len(path.name) else path.stem
+    if 0 < length < len(path.name):
+        return path.name[:-length]
+    return path.name if path.suffix[1:].isdigit() else path.stem  # IM.0001, and 1.2.840.1 as scanners name files

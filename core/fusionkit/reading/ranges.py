@@ -25,13 +25,15 @@ def source_ranges(
     *,
     folder_scope: bool,
     max_pixels: int = MAX_PIXELS,
+    bands: Sequence[Sequence[int]] = (),
 ) -> tuple[Range, ...]:
     """The range of each source, where `ranges` has one for all or one a source. groups: the sources of each image.
 
-    folder_scope: "auto" becomes the range of all files of that source, and of all sources of one quantity; it stays
-    where a file has 8 bits. Raises NoEffect for a range that no source reads.
+    bands: as in `read_image`, one for all or one a source. folder_scope: "auto" becomes the range of all files of that
+    source, and of all sources of one quantity; it stays where a file has 8 bits. Raises NoEffect for a range that no
+    source reads.
     """
-    refuse_unread(groups, ranges, max_pixels)
+    refuse_unread(groups, ranges, max_pixels, bands)
     count = max((len(group) for group in groups), default=0)
     wanted = [ranges[min(i, len(ranges) - 1)] for i in range(count)]
     if not folder_scope:
@@ -39,7 +41,7 @@ def source_ranges(
     seen: dict[int, list[Picture]] = {}
     for i in range(count):
         if wanted[i] == "auto":
-            seen[i] = _spread_over([group[i] for group in groups if i < len(group)], max_pixels)
+            seen[i] = _spread_over([group[i] for group in groups if i < len(group)], max_pixels, _for(bands, i))
             if seen[i] and all(p.depth != "8" for p in seen[i]):
                 wanted[i] = _common_span(seen[i])
     found = [i for i, pictures in seen.items() if wanted[i] != "auto" and pictures]
@@ -49,14 +51,23 @@ def source_ranges(
     return tuple(wanted)
 
 
-def refuse_unread(groups: Sequence[Sequence[Path | Place]], ranges: Sequence[Range], max_pixels: int) -> None:
+def _for(bands: Sequence[Sequence[int]], index: int) -> Sequence[int]:
+    return bands[min(index, len(bands) - 1)] if bands else ()
+
+
+def refuse_unread(
+    groups: Sequence[Sequence[Path | Place]],
+    ranges: Sequence[Range],
+    max_pixels: int,
+    bands: Sequence[Sequence[int]] = (),
+) -> None:
     """Raise NoEffect for ranges other than auto where all sources of the first images have 8 bits."""
     if all(span == "auto" for span in ranges):
         return
-    for file in chain.from_iterable(groups[:LOOKED_AT]):
+    for i, file in chain.from_iterable(map(enumerate, groups[:LOOKED_AT])):
         path, number = (file, None) if isinstance(file, Path) else file
         try:
-            if read_image(path, "auto", max_pixels, number).depth != "8":
+            if read_image(path, "auto", max_pixels, number, _for(bands, i)).depth != "8":
                 return
         except FusionkitError:
             return  # reported when the file is fused
@@ -90,13 +101,13 @@ def _one_quantity(pictures: Sequence[Picture]) -> bool:
     return Statistics(few, [p.channels == 3 for p in pictures]).same_light
 
 
-def _spread_over(files: Sequence[Path | Place], max_pixels: int) -> list[Picture]:
+def _spread_over(files: Sequence[Path | Place], max_pixels: int, bands: Sequence[int]) -> list[Picture]:
     """Pictures spread over a folder."""
     pictures, count = [], min(FILES, len(files))
     for file in (files[i * len(files) // count] for i in range(count)):
         path, number = (file, None) if isinstance(file, Path) else file
         try:
-            pictures.append(read_image(path, "auto", max_pixels, number))
+            pictures.append(read_image(path, "auto", max_pixels, number, bands))
         except FusionkitError:
             continue  # reported when the file is fused
     return pictures

@@ -1,9 +1,14 @@
 """Reading image files by plug-ins of the kind `reader`; files that would be read wrong are refused with the reason."""
 
+import re
 import struct
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
+from mimetypes import guess_type
 from pathlib import Path
 from typing import cast
 
@@ -18,12 +23,16 @@ from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import Registered, create, get_registry
 from ..registry.records import ReaderRecord
 from ..storage.regular import check_regular
+from ..streams import silence
 
 __all__ = [
     "MAX_PIXELS",
+    "LeftOut",
     "count_pictures",
     "header_pixels",
+    "images_among",
     "numbered",
+    "open_pictures",
     "read_image",
     "readable_extensions",
     "several_in",
@@ -33,23 +42,31 @@ __all__ = [
 MAX_PIXELS = 150_000_000
 HEAD = 512  # bytes that are searched for magic
 MARKED = 256 * 1024  # bytes that are searched for a mark
+COLOURS = (1, 3)  # bands of grey and of RGB
+CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # bytes that text has none of
+UNABLE = re.compile("support|implement|require|not available")  # words of a decoder that lacks something
 
 
 def read_image(
-    path: Path | str, span: Range = "auto", max_pixels: int = MAX_PIXELS, picture: int | None = None
+    path: Path | str,
+    span: Range = "auto",
+    max_pixels: int = MAX_PIXELS,
+    picture: int | None = None,
+    bands: Sequence[int] = (),
 ) -> Picture:
     """Read one picture of a file; "flir.jpg#2" is the second one.
 
     span: the stored values of black and white, for data of more than 8 bits. "full": the range of the integer type,
     [0, 1] for float. "auto": the window that the file states (a scan's); or the data's own range, without dead pixels,
     where they fill less than an eighth of their type (thermal counts, 12 bits in 16) or lie beyond it (temperatures);
-    else "full". max_pixels: larger pictures are refused. picture: its index, from 0, in a file of several.
+    else "full". max_pixels: larger pictures are refused. picture: its index, from 0, in a file of several. bands: the
+    numbers, from 1, of one or three bands, read where the file holds others than grey or RGB (multispectral images).
     Raises ImageReadError: one line with the file, the reason, and what to do.
     """
     path, number = numbered(Path(path))
     number = number if picture is None else picture
-    found = _stored(path, max_pixels)
-    if number is None and len(found) > 1:
+    found = open_pictures(path, max_pixels)
+    if number is None and len(found) > 1 and not getattr(found, "main", False):
         raise ImageReadError(
             f"{path}: holds {len(found)} pictures; name one as {path.name}#1, or fuse folders of such files with "
             "`pairs`, picture by picture"
@@ -57,13 +74,28 @@ def read_image(
     index = number or 0
     if not 0 <= index < len(found):
         raise ImageReadError(f"{path}: holds {len(found)} pictures, none of number {index + 1}")
-    stored = found[index]
+    with _explained(path):
+        stored = found[index]
     height, width = stored.values.shape[:2]
     if width * height > max_pixels:
         raise ImageReadError(
             f"{path}: {width}x{height} is over the limit of {max_pixels} pixels; if it is genuine, raise `max_pixels`"
         )
-    return _picture(path, stored, span)
+    chosen = _bands(path, stored, bands)
+    return replace(_picture(path, chosen, span), bands=tuple(bands) if chosen is not stored else ())
+
+
+def _bands(path: Path, stored: Stored, bands: Sequence[int]) -> Stored:
+    """Choose one or three bands of a picture that has others than grey or RGB."""
+    count = stored.values.shape[2]
+    if count in COLOURS:
+        return stored
+    if not bands:
+        example = "3,2,1" if count > 2 else "1"
+        raise ImageReadError(f"{path}: holds {count} bands; name the one or three to use, as in `bands={example}`")
+    if len(bands) not in COLOURS or not all(1 <= band <= count for band in bands):
+        raise ImageReadError(f"{path}: holds {count} bands; `bands={','.join(map(str, bands))}` names others")
+    return replace(stored, values=stored.values[:, :, [band - 1 for band in bands]])
 
 
 def numbered(path: Path) -> tuple[Path, int | None]:
@@ -75,16 +107,21 @@ def numbered(path: Path) -> tuple[Path, int | None]:
 
 
 def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
-    """Number of pictures in a file; only files with an extension of readers of `several` pictures are opened."""
-    return max(1, len(several_in(path, max_pixels)))
+    """Number of pictures in a file; 1 where others only go with the first."""
+    check_regular(path, ImageReadError)
+    if path.is_file() and not any(_record(reader).several for reader in _readers(path)):
+        return 1
+    found = open_pictures(path, max_pixels)
+    return 1 if getattr(found, "main", False) else len(found)
 
 
 def several_in(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
-    """The pictures of a file that may hold several; none of a file that holds one by its extension."""
-    if not path.name.lower().endswith(_extensions(tuple(get_registry().of_kind("reader")), several=True)):
-        return ()
+    """The pictures of a file that holds several; none of a file that holds one, or whose others go with the first."""
     check_regular(path, ImageReadError)
-    return _stored(path, max_pixels) if any(_record(r).several for r in _readers(path)) else ()
+    if path.is_file() and not any(_record(reader).several for reader in _readers(path)):
+        return ()
+    found = open_pictures(path, max_pixels)
+    return () if getattr(found, "main", False) else found
 
 
 def slice_of(path: Path) -> tuple[str, Place, tuple[int, int]] | None:
@@ -116,27 +153,77 @@ def readable_extensions() -> tuple[str, ...]:
 
 
 @cache
-def _extensions(readers: tuple[Registered, ...], *, several: bool = False) -> tuple[str, ...]:
-    records = [record for record in map(_record, readers) if record.several or not several]
-    return tuple(sorted({extension for record in records for extension in record.extensions}))
+def _extensions(readers: tuple[Registered, ...]) -> tuple[str, ...]:
+    return tuple(sorted({extension for reader in readers for extension in _record(reader).extensions}))
+
+
+@dataclass
+class LeftOut:
+    """Files of a folder that are not taken. count: by kind, and what would read it. lost: of those, pictures."""
+
+    count: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost: int = 0
+
+    def __str__(self) -> str:
+        """For the user: "12 files left out: 10 HEIC (pip install pillow-heif), 2 text"; empty where there are none."""
+        kinds = [f"{n} {kind}" + (f" ({remedy})" if remedy else "") for (kind, remedy), n in self.count.most_common()]
+        number = self.count.total()
+        return f"{number} file{'s' if number > 1 else ''} left out: {', '.join(kinds)}" if kinds else ""
+
+
+def images_among(paths: Iterable[Path]) -> tuple[list[Path], LeftOut]:
+    """The images among the files of a folder, and a count of the others.
+
+    A file of an extension that an installed reader lists is taken for an image; of others the first bytes decide.
+    """
+    installed = tuple(reader for reader in get_registry().of_kind("reader") if reader.installed)
+    images, others = list[Path](), LeftOut()
+    for path in paths:
+        kind = None if path.name.lower().endswith(_extensions(installed)) and path.is_file() else _unread(path)
+        if kind is None:
+            images.append(path)
+        else:
+            others.count[kind] += 1
+            name, remedy = kind
+            others.lost += bool(remedy) or (name != "text" and (guess_type(path.name)[0] or "").startswith("image/"))
+    return images, others
+
+
+def _unread(path: Path) -> tuple[str, str] | None:
+    """The kind of a file, and what would read it; None where an installed reader does."""
+    if path.is_symlink() and not path.exists():
+        return "broken link", ""
+    try:
+        check_regular(path, ImageReadError)
+        readers, head = _rated(path)
+    except FusionkitError:
+        return "unreadable" if path.is_file() and path.stat().st_size else "empty" if path.is_file() else "device", ""
+    ending = "" if path.suffix[1:].isdigit() else path.suffix
+    if readers and readers[0].missing:
+        return (ending[1:] or readers[0].name).upper(), readers[0].remedy
+    if readers and not _record(readers[0]).fallback:
+        return None
+    return (ending.lower() or "unknown") if CONTROL.search(head) else "text", ""
 
 
 def _record(plugin: Registered) -> ReaderRecord:
     return cast(ReaderRecord, plugin.record)
 
 
-def _stored(path: Path, max_pixels: int) -> Sequence[Stored]:
-    """Decode the pictures of a file; those of a file with several stay in memory until others are read."""
+def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
+    """The pictures of a file, most of them not decoded yet; those of the last files with several stay in memory."""
     check_regular(path, ImageReadError)
     if path.is_dir():
         raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
-    readers = _readers(path)
-    if not readers:
-        raise ImageReadError(f"{path}: no reader is installed for it; `fusionkit plugins list` shows those that are")
-    if _record(readers[0]).several:
-        status = path.stat()
-        return _kept(readers[0], path, max_pixels, (status.st_size, status.st_mtime_ns))
-    return _read(readers[0], path, max_pixels)
+    for reader in _readers(path):
+        if _record(reader).several:
+            status = path.stat()
+            found = _kept(reader, path, max_pixels, (status.st_size, status.st_mtime_ns))
+        else:
+            found = _read(reader, path, max_pixels)
+        if found:
+            return found
+    raise ImageReadError(f"{path}: not an image in a known format, or its header is damaged")
 
 
 @lru_cache(maxsize=4)
@@ -145,28 +232,49 @@ def _kept(reader: Registered, path: Path, max_pixels: int, _version: tuple[int, 
 
 
 def _read(plugin: Registered, path: Path, max_pixels: int) -> Sequence[Stored]:
-    try:
+    with _explained(path):
         reader: Reader = create(plugin)
-        found = list(reader.read(path, max_pixels))
+        found = reader.read(path, max_pixels)
+        return found if isinstance(found, Sequence) else list(found)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Make an ImageReadError of one line of what a reader raises, and let it write nothing to the terminal."""
+    try:
+        with warnings.catch_warnings(), silence():
+            warnings.simplefilter("ignore")
+            yield
     except FusionkitError as error:
         text = str(error)
         raise ImageReadError(text if text.startswith(str(path)) else f"{path}: {text}") from None
     except MemoryError:
         raise ImageReadError(f"{path}: does not fit into memory; reduce its size") from None
     except Exception as error:  # decoders raise anything for a damaged file: SyntaxError, struct.error ...
-        reason = one_line(error) or type(error).__name__
-        if isinstance(error, LookupError | struct.error):
-            reason = "damaged: parts of its data are missing"
-        if "cannot identify image file" in reason:
-            reason = "not an image in a known format, or its header is damaged"
-        raise ImageReadError(f"{path}: cannot be read: {reason}; export or copy it again") from error
-    if not found:
-        raise ImageReadError(f"{path}: holds no picture")
-    return found
+        raise ImageReadError(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What a decoder's error says, and what to do where the file is damaged."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be opened: {error.strerror}"
+    text = re.sub(r"\bb(['\"])(.*?)\1", r"\2", one_line(error)) or type(error).__name__
+    if "cannot identify image file" in text:
+        return "not an image in a known format, or its header is damaged"
+    if isinstance(error, LookupError | struct.error):
+        text = "damaged: parts of its data are missing"
+    able = isinstance(error, NotImplementedError) or UNABLE.search(text)
+    return f"cannot be read: {text}" + ("" if able else "; export or copy it again")
 
 
 def _readers(path: Path) -> list[Registered]:
     """Readers of a file, the most certain first; among equals, a third party's goes before ours."""
+    readers, _ = _rated(path)
+    return readers
+
+
+def _rated(path: Path) -> tuple[list[Registered], bytes]:
+    """Readers of a file, the most certain first, and the file's first bytes."""
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD)
@@ -175,10 +283,12 @@ def _readers(path: Path) -> list[Registered]:
             plugins = get_registry().of_kind("reader")
             marks = {_record(plugin).mark for plugin in plugins} - {b""}
             marked = head + stream.read(MARKED - HEAD) if marks else head
-    except OSError as error:
-        raise ImageReadError(f"{path}: cannot be opened: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        raise ImageReadError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+    if not plugins:
+        raise ImageReadError(f"{path}: no reader is installed for it; `fusionkit plugins list` shows those that are")
     rated = [(_rating(_record(p), path, head, marked), p.distribution != DISTRIBUTION, p) for p in plugins]
-    return [p for rating, _, p in sorted(rated, key=lambda row: row[:2], reverse=True) if rating]
+    return [p for rating, _, p in sorted(rated, key=lambda row: row[:2], reverse=True) if rating], head
 
 
 def _rating(record: ReaderRecord, path: Path, head: bytes, marked: bytes) -> int:
@@ -187,11 +297,11 @@ def _rating(record: ReaderRecord, path: Path, head: bytes, marked: bytes) -> int
         return 5 if record.mark in marked else 0
     magic = any(head[at : at + len(text)] == text for at, text in record.magic)
     named = path.name.lower().endswith(record.extensions)
+    if magic:
+        return 4 if named else 2
     if record.fallback:
         return 1
-    if record.magic:
-        return (4 if named else 2) if magic else 0
-    return 3 if named else 0
+    return 3 if named and not record.magic else 0
 
 
 def _picture(path: Path, stored: Stored, span: Range) -> Picture:

@@ -120,7 +120,7 @@ KINDS: dict[str, Kind] = {
             flag="--detector",
             help="also compare what a detector finds in results and in sources",
         ),
-        Kind(name="reader"),
+        Kind(name="reader", scaffold="grids of numbers as text (Esri ASCII), with cells of no data"),
     )
 }
 

@@ -14,6 +14,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from shlex import quote
 from typing import Any, cast
 
 import pluggy
@@ -84,6 +85,12 @@ class Registered(_Origin):
     def missing(self) -> list[str]:
         """Required modules that are not installed."""
         return [module for module in self.record.modules if find_spec(module) is None]
+
+    @property
+    def remedy(self) -> str:
+        """The command that installs them."""
+        needed = f"{self.distribution}[{self.record.extra}]" if self.record.extra else ""
+        return f"pip install {quote(needed) if needed else ' '.join(self.missing).replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -170,8 +177,7 @@ def options_of(plugin: Registered, options: Mapping[str, Any] | None = None) -> 
     from ..options import validate_options
 
     if missing := plugin.missing:
-        needed = f"{plugin.distribution}[{plugin.record.extra}]" if plugin.record.extra else " ".join(missing)
-        raise BrokenPlugin(f"{plugin.kind} {plugin.record.name} needs {', '.join(missing)}: pip install '{needed}'")
+        raise BrokenPlugin(f"{plugin.kind} {plugin.record.name} needs {', '.join(missing)}: {plugin.remedy}")
     return validate_options(load_class(plugin).Options, options or {}, f"{plugin.kind} {plugin.record.name}")
 
 

@@ -157,6 +157,7 @@ def evaluate(
     baselines: bool = True,
     maps: Path | None = None,
     ranges: Sequence[Range] = ("auto",),
+    bands: Sequence[Sequence[int]] = (),
     folder_scope: bool = True,
     resize: bool = False,
     engine: Engine | None = None,
@@ -168,21 +169,25 @@ def evaluate(
     Only pairs that every method has are scored, so that all means are over the same pairs; `failures` names files that
     are missing or unreadable. Sizes must agree, unless `resize`: sources are then resized to the last one. ranges:
     stored black and white of sources of more than 8 bits, one or one a source; "auto" takes those that the manifest of
-    a method says it was made with, or else looks at all files where `folder_scope`. Pixels count where every source and
-    result has data. A result of the last source's depth is read with its range. maps: a folder for METHOD/PAIR.png,
+    a method says it was made with, or else looks at all files where `folder_scope`. bands: of multispectral sources, one
+    or one a source, as in `read_image`. Pixels count where every source and result has data. A result of the last
+    source's depth is read with its range. maps: a folder for METHOD/PAIR.png,
     losses in blue and inventions in red, by the metrics that have maps. cache: a folder of scores by the hashes of
     files. report: called after each pair.
     """
     folders = [*sources, *methods.values()]
     matching = match_folders(folders)
-    if not matching.groups:
-        raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
-    result = Evaluation([], dict(metrics), failures=[f"{path}: not in every folder" for path in matching.unmatched])
+    matching.refuse_empty(folders)
+    unscored = [*matching.left_out, *(f"{path}: not in every folder" for path in matching.unmatched)]
+    result = Evaluation([], dict(metrics), failures=unscored)
     result.baselines = set(baseline_rows() if baselines else ()) - set(methods)
     result.values = {m: {name: [] for name in metrics} for m in (*methods, *(baseline_rows() if baselines else ()))}
-    wanted = source_ranges([paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope)
+    wanted = source_ranges(
+        [paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope, bands=bands
+    )
     made_with = _ranges_of_runs(methods.values()) if all(span == "auto" for span in ranges) else {}
-    work = _Work(dict(metrics), baselines, maps, resize, cache)
+    chosen = tuple(tuple(bands[min(i, len(bands) - 1)]) if bands else () for i in range(len(sources)))
+    work = _Work(dict(metrics), baselines, maps, chosen, resize, cache)
     pairs = []
     for paths in matching.groups:
         own, results = paths[: len(sources)], dict(zip(methods, paths[len(sources) :], strict=True))
@@ -233,6 +238,7 @@ class _Work:
     metrics: dict[str, Metric]
     baselines: bool
     maps: Path | None
+    bands: tuple[tuple[int, ...], ...]
     resize: bool
     cache: Path | None
 
@@ -243,14 +249,15 @@ class _Work:
             cache = ScoreCache(self.cache)
             content = {method: record["sha256"] for method, record in files.items()}
             content |= {name: f"baseline {name}" for name in (baseline_rows() if self.baselines else ())}
-            how = {"ranges": pair.ranges, "resize": self.resize}
+            how = {"ranges": pair.ranges, "resize": self.resize} | ({"bands": self.bands} if any(self.bands) else {})
             hashes = [sha256(path) for path in pair.sources]
             keys = {method: pair_key(text, hashes, **how) for method, text in content.items()}
             known = {method: cache.known(key, self.metrics) for method, key in keys.items()}
         counts = {"reused": sum(map(len, known.values()))}
         if known and self.maps is None and all(len(values) == len(self.metrics) for values in known.values()):
             return Outcome(pair.key, record={"values": known, "files": files}, counts=counts)
-        pictures = [read_image(path, span) for path, span in zip(pair.sources, pair.ranges, strict=False)]
+        read = zip(pair.sources, pair.ranges, self.bands, strict=False)
+        pictures = [read_image(path, span, bands=bands) for path, span, bands in read]
         originals = as_sources(pictures, resize=self.resize)
         results = {method: _result(path, pictures[-1]) for method, path in pair.results.items()}
         originals, fused = _where_all_have_data(originals, results)

@@ -106,10 +106,9 @@ class PairSampler(_Scenes):
     """
 
     def __init__(self, folders: Sequence[Path], options: TrainOptions, made: Made | None = None) -> None:
-        groups = match_folders(folders).groups
-        if not groups:
-            raise InputError(f"no file names in common between {', '.join(map(str, folders))}")
-        super().__init__(groups, options, made)
+        matching = match_folders(folders)
+        matching.refuse_empty(folders)
+        super().__init__(matching.groups, options, made)
         self.held_out = self._held_out
 
     def batch(self, count: int, crop: int, generator: torch.Generator) -> tuple[Tensor, ...]:

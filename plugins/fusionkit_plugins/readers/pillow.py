@@ -1,28 +1,43 @@
-"""Reader of the formats that Pillow decodes, and of 16-bit colour PNG, which Pillow would reduce to 8 bits."""
+"""Reader of the formats that Pillow decodes, and of their deep colours, which Pillow would reduce to 8 bits."""
 
+import logging
 import re
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from fusionkit.contracts import Reader, Stored
+from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import ImageReadError
 from fusionkit.images.metadata import read_metadata
 from fusionkit.images.picture import Array
+
+from .png_colour import kept_chunks, stated_profile
 
 __all__ = ["ORIENTATIONS", "PillowReader"]
 
 CODECS = "pip install 'imagefusionkit[codecs]'"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # formats that Pillow may decode: EPS and PDF would start other programs, and rare formats are rarely tested
-FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+HEADER = 256 * 1024  # bytes in which the headers lie
+SEVERAL = (
+    b"acTL",
+    b"MPF\0",
+    b"ANIM",
+    b"ftypavis",
+)  # in the headers of files of several pictures: PNG, JPEG, WebP, AVIF
+TAIL = 1 / 20  # share of its rows that a JPEG file without end marker may lack, and no more than one row of blocks
 
 FILE_PIXELS = 4  # times `max_pixels`: of all pictures of a file; 2,288 slices of a CT where one may have 150 megapixels
 MOST_PICTURES = 250_000  # of a file: 140 slices at 1,700 times
-ORIENTATION_TAG = 274
+ORIENTATION_TAG, MPO_ENTRIES = 274, 0xB002
 # EXIF orientation -> the operation that turns the stored array upright
 ORIENTATIONS: dict[int, Callable[[Array], Array]] = {
     1: lambda a: a,
@@ -37,14 +52,54 @@ ORIENTATIONS: dict[int, Callable[[Array], Array]] = {
 
 
 class PillowReader(Reader):
-    """PNG, JPEG, WebP, BMP, GIF, JPEG 2000 and Netpbm, upright, with alpha and profile. One picture a file."""
+    """PNG, JPEG, WebP, AVIF, BMP, GIF, JPEG 2000 and Netpbm of 8 bits, upright, with alpha and colour profile.
 
-    def read(self, path: Path, max_pixels: int) -> list[Stored]:
-        """Return the picture."""
+    Animated GIF, PNG, WebP and AVIF hold a picture a frame, as it is shown; of JPEG files with several (MPO) the first
+    is read where no number is given, unless the file says that they are views of one scene. Deep colours of PNG, AVIF
+    and JPEG 2000, which Pillow would reduce to 8 bits, are decoded by imagecodecs. A JPEG file whose end marker is
+    missing is read, with a note, where its pixels are there.
+    """
+
+    def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
+        """Return the pictures, decoded when they are asked for."""
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)  # our errors describe damaged files
         with path.open("rb") as stream:
-            head = stream.read(26)
-        deep = head.startswith(PNG_SIGNATURE) and len(head) > 25 and head[24] == 16 and head[25] != 0
-        return [_read_png16(path, max_pixels) if deep else read_pillow(path, max_pixels)]
+            head = stream.read(HEADER)
+        if (deep := _deep(head)) is not None:
+            return Pictures(1, lambda _: _read_deep(path, max_pixels, deep))
+        if not (head.startswith(b"GIF") or any(mark in head for mark in SEVERAL)):
+            return Pictures(1, lambda _: read_pillow(path, max_pixels))
+        with _opened(path, max_pixels) as image:
+            count = int(getattr(image, "n_frames", 1))
+            views = [entry["Attribute"]["MPType"] for entry in _entries(image)]
+        if count == 1:
+            return Pictures(1, lambda _: read_pillow(path, max_pixels))
+        frames = _Frames(path, max_pixels)
+        of_one = bool(views) and not all(view.startswith("Multi-Frame") for view in views)
+        return Pictures(count, frames.read, main=of_one)
+
+
+def _entries(image: Any) -> list[Any]:
+    """The index of a JPEG file of several pictures."""
+    return getattr(image, "mpinfo", {}).get(MPO_ENTRIES, []) if image.format == "MPO" else []
+
+
+class _Frames:
+    """Frames of an animated file, which is kept open: most frames are changes of the one before."""
+
+    def __init__(self, path: Path, max_pixels: int) -> None:
+        from PIL import Image
+
+        self._path, self._lock = path, Lock()
+        self._image = Image.open(BytesIO(path.read_bytes()), formats=FORMATS)
+        self._max_pixels = max_pixels
+
+    def read(self, index: int) -> Stored:
+        with self._lock:
+            self._image.seek(index)
+            check_pixels(self._path, *self._image.size, self._max_pixels)
+            stored = _stored(self._path, self._image)
+        return replace(stored, name=f"picture {index + 1}")
 
 
 def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
@@ -69,34 +124,72 @@ def _too_large(path: Path, size: str, most: int) -> ImageReadError:
     return ImageReadError(f"{path}: {size} is over the limit of {most} pixels {hint}")
 
 
-def read_pillow(path: Path, max_pixels: int) -> Stored:
-    """Read one file with Pillow."""
-    from PIL import Image, ImageOps
+@contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[Any]:
+    """A file that Pillow has opened, and whose size was checked."""
+    from PIL import Image
+
+    # the limit is one for the whole process, so it only rises
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or max_pixels, max_pixels)
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            check_pixels(path, *image.size, max_pixels)
+            yield image
+    except Image.DecompressionBombError as error:  # over twice its limit
+        pixels = next(iter(re.findall(r"\d+", str(error))), "the image")
+        raise _too_large(path, f"{pixels} pixels", max_pixels) from None
+
+
+def read_pillow(path: Path, max_pixels: int, index: int = 0) -> Stored:
+    """Read the picture of an index, by default the first, with Pillow."""
+    with _opened(path, max_pixels) as image:
+        if image.format == "PNG":
+            image.verify()  # checks every chunk's CRC, which loading does not
+    with _opened(path, max_pixels) as image:
+        if index:
+            image.seek(index)
+        try:
+            return _stored(path, image)
+        except OSError as error:
+            if "truncated" not in str(error) or image.format not in ("JPEG", "MPO") or "progressive" in image.info:
+                raise
+            return _ended(path, image, error)
+
+
+def _ended(path: Path, image: Any, error: OSError) -> Stored:
+    """A JPEG file without its end marker, where hardly any pixels are missing with it; else `error`.
+
+    It is decoded with two endings: where pixels depend on them, they are not in the file.
+    """
+    from PIL import Image
+
+    data, size = path.read_bytes(), 4096
+    endings = bytes(size), np.random.default_rng(0).integers(0, 255, size, np.uint8).tobytes()
+    first, second = (Image.open(BytesIO(data + ending + b"\xff\xd9"), formats=FORMATS) for ending in endings)
+    with first, second:
+        odd = (np.asarray(first) != np.asarray(second)).reshape(first.height, -1).any(1)
+        block = 8 * max(layer[2] for layer in image.layer)
+        lost = first.height - int(odd.argmax()) if odd.any() else 0
+        if lost > min(block, TAIL * first.height):
+            raise error
+        stored = _stored(path, first)
+    rows = f"end and the lowest {lost} rows of pixels are" if lost else "end marker is"
+    return replace(stored, notes=(*stored.notes, f"the file's {rows} missing; it was read all the same"))
+
+
+def _stored(path: Path, image: Any) -> Stored:
+    """The picture that an opened file shows, upright."""
+    from PIL import ImageOps
 
     notes: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own bomb warning and metadata complaints; sizes are checked below
-        # the limit is one for the whole process, so it only rises
-        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or max_pixels, max_pixels)
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                check_pixels(path, *image.size, max_pixels)
-                if image.format == "PNG":
-                    image.verify()  # checks every chunk's CRC, which loading does not
-        except Image.DecompressionBombError as error:  # over twice its limit
-            pixels = next(iter(re.findall(r"\d+", str(error))), "the image")
-            raise _too_large(path, f"{pixels} pixels", max_pixels) from None
-        with Image.open(path, formats=FORMATS) as image:
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":
-                raise ImageReadError(f"{path}: holds {frames} frames; save the one you want as a single image")
-            format_name = image.format or ""
-            icc = image.info.get("icc_profile")
-            image.load()
-            metadata = read_metadata(image, notes)
-            upright = ImageOps.exif_transpose(image)
-            degraded = _degraded(image, upright.size)
-        values, alpha = _values(path, upright, notes)
+    format_name, icc = image.format or "", image.info.get("icc_profile")
+    chunks = kept_chunks(image.fp) if format_name == "PNG" else ()
+    image.load()
+    metadata = replace(read_metadata(image, notes), png=chunks)
+    icc = icc or stated_profile(chunks, notes)
+    upright = ImageOps.exif_transpose(image)
+    degraded = _degraded(image, upright.size)
+    values, alpha = _values(path, upright, notes)
     turned = image.getexif().get(ORIENTATION_TAG, 1) != 1
     return Stored(
         values,
@@ -166,26 +259,62 @@ def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | No
     return values, None
 
 
-def _read_png16(path: Path, max_pixels: int) -> Stored:
-    """16-bit PNG with colour or alpha: Pillow would drop the lower eight bits."""
-    with path.open("rb") as stream:
-        head = stream.read(24)
-    check_pixels(path, int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"), max_pixels)
+@dataclass(frozen=True)
+class _Deep:
+    """A picture that Pillow would reduce to 8 bits. codec: of imagecodecs. size: where the decoder may not see it."""
+
+    format: str
+    codec: str
+    bits: int
+    size: tuple[int, int] | None = None
+
+
+def _deep(head: bytes) -> _Deep | None:
+    """What the header of a PNG, AVIF or JPEG 2000 says of colours of more than 8 bits."""
+    if head.startswith(PNG_SIGNATURE) and head[24:25] == b"\x10" and head[25:26] != b"\0":
+        return _Deep("PNG", "png_decode", 16, (int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")))
+    if head[4:11] == b"ftypavi":
+        kinds = [head[at.end() + 2] for at in re.finditer(b"av1C", head[: HEADER - 4])]  # AV1-ISOBMFF 2.3.3
+        if any(kind & 0x40 for kind in kinds):
+            return _Deep("AVIF", "avif_decode", 12 if any(kind & 0x20 for kind in kinds) else 10)
+    at = head.find(b"\xff\x4f\xff\x51")  # ITU-T T.800 A.5.1
+    if at >= 0 and (head.startswith(b"\xff\x4f") or head[4:8] == b"jP  ") and at + 43 <= len(head):
+        bits = (head[at + 42] & 0x7F) + 1
+        if bits > 8 and int.from_bytes(head[at + 40 : at + 42], "big") > 1:
+            return _Deep("JPEG2000", "jpeg2k_decode", bits)
+    return None
+
+
+def _read_deep(path: Path, max_pixels: int, deep: _Deep) -> Stored:
+    """Colour or alpha of more than 8 bits: Pillow would drop the lower ones."""
+    if deep.size is not None:
+        check_pixels(path, *deep.size, max_pixels)
     try:
-        from imagecodecs import png_decode
+        codec = getattr(import_module("imagecodecs"), deep.codec)
     except ImportError:
         raise ImageReadError(
-            f"{path}: 16-bit colour PNG, which would lose its lower 8 bits here; {CODECS}, or save it as TIFF"
+            f"{path}: {deep.bits}-bit colour {deep.format}, which would lose its lower bits here; {CODECS}, or save it "
+            "as TIFF"
         ) from None
-    from PIL import Image
-
     notes: list[str] = []
-    with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as header:  # pixels would lose their depth
-        warnings.simplefilter("ignore")
+    with _opened(path, max_pixels) as header:  # its pixels would lose their depth
+        if getattr(header, "n_frames", 1) > 1:
+            raise ImageReadError(f"{path}: an animation of {deep.bits}-bit colours is not supported; save its frames")
+        chunks = kept_chunks(header.fp) if deep.format == "PNG" else ()
         orientation, icc = header.getexif().get(ORIENTATION_TAG, 1), header.info.get("icc_profile")
-        metadata = read_metadata(header, notes)
-    values = np.asarray(png_decode(path.read_bytes()))
+        metadata = replace(read_metadata(header, notes), png=chunks)
+        icc = icc or stated_profile(chunks, notes)
+    values = np.asarray(codec(path.read_bytes()))
     values = ORIENTATIONS.get(orientation, ORIENTATIONS[1])(values if values.ndim == 3 else values[:, :, None])
     alpha = values[:, :, -1] if values.shape[2] in (2, 4) else None
     values = values[:, :, : 3 if values.shape[2] >= 3 else 1]
-    return Stored(values, alpha, icc=icc, format="PNG", notes=tuple(notes), turned=orientation != 1, metadata=metadata)
+    return Stored(
+        values,
+        alpha,
+        white=float(2**deep.bits - 1),
+        icc=icc,
+        format=deep.format,
+        notes=tuple(notes),
+        turned=orientation != 1,
+        metadata=metadata,
+    )

@@ -23,13 +23,19 @@ class FlirReader(Reader):
     """
 
     def read(self, path: Path, max_pixels: int) -> list[Stored]:
-        """One picture or two: `thermal` (H, W, 1) float32, `visible` (H, W, 3) uint8."""
+        """One picture or two: `thermal` (H, W, 1) float32, `visible` (H, W, 3) uint8; none where it has no temperatures.
+
+        The next reader then takes the file as the ordinary JPEG that it is.
+        """
         flyr: Any = import_module("flyr.flyr")
         with path.open("rb") as stream:
-            blocks = flyr.extract_flir_app1(stream)
-            records = flyr.parse_flir_records(blocks)
-            if RAW_DATA not in records:
-                raise ImageReadError(f"{path}: no temperatures among its FLIR records; save it as an ordinary JPEG")
+            try:
+                blocks = flyr.extract_flir_app1(stream)
+                records = flyr.parse_flir_records(blocks)
+            except Exception:  # bytes that only look like FLIR's segments: a drone's JPEG
+                return []
+            if RAW_DATA not in records:  # a visible image of a thermal camera
+                return []
             for kind in (RAW_DATA, EMBEDDED_IMAGE):
                 if kind in records:
                     _check_size(path, blocks, records[kind][2], max_pixels)
