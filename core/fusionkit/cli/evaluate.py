@@ -60,7 +60,8 @@ Cache = Annotated[bool, typer.Option(help="Keep scores, and reuse those of files
 
 
 @with_options(
-    *model_options(FileOptions, "Sources", only=("range", "bands", "range_scope")), *model_options(EngineOptions, "Workers")
+    *model_options(FileOptions, "Sources", only=("range", "bands", "range_scope")),
+    *model_options(EngineOptions, "Workers"),
 )
 def evaluate(
     fused: Fused,

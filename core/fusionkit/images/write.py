@@ -11,7 +11,17 @@ import numpy as np
 from ..errors import InputError, OptionError, OutputError
 from ..storage.atomic import atomic_write
 from .accept import HeldImage, as_picture
-from .metadata import NO_METADATA, Metadata, add_ifds, exif_of_result, png_with, software, tiff_tags, xmp_of_result
+from .metadata import (
+    NO_METADATA,
+    Metadata,
+    add_ifds,
+    exif_of_result,
+    png_with,
+    resolution_of,
+    software,
+    tiff_tags,
+    xmp_of_result,
+)
 from .picture import DTYPE, PEAK, Array, Depth, Picture, Span, from_unit
 
 __all__ = ["check_output", "png_bytes", "store_image", "write_image"]
@@ -194,6 +204,7 @@ def _write_tiff(path: Path, values: Array, colors: int, icc: bytes | None, metad
         planarconfig="contig" if deep else None,
         software=False if block is None else software(),
         extratags=() if block is None else tiff_tags(metadata, block),
+        **({} if block is None else resolution_of(block)),
     )
     if block is not None:
         add_ifds(path, block)

@@ -324,7 +324,7 @@ class Pipeline:
             raise InputError("nothing to fuse: give at least one image")
         watch = Stopwatch()
         index = self.reference([p.has_color for p in pictures]) if reference is None else reference
-        pictures = in_profile(pictures, index)
+        pictures, converted = in_profile(pictures, index)
         main = pictures[index]
         try:
             fused = self.run(
@@ -341,7 +341,7 @@ class Pipeline:
             raise SizeMismatch(
                 f"{error}; EXIF orientation was applied to {' and '.join(turned)}" if turned else str(error)
             ) from None
-        notes = [*main.notes, *fused.notes]
+        notes = [*main.notes, *converted, *fused.notes]
         if main.alpha is not None:
             notes.append(f"alpha kept from {main.name}")
         notes += [f"alpha of {p.name} was ignored" for p in pictures if p.alpha is not None and p is not main]

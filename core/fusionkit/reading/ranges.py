@@ -37,7 +37,9 @@ def source_ranges(
     if not folder_scope:
         return wanted
     return tuple(
-        _of_folder([group[i] for group in groups if i < len(group)], max_pixels, _for(bands, i)) if span == "auto" else span
+        _of_folder([group[i] for group in groups if i < len(group)], max_pixels, _for(bands, i))
+        if span == "auto"
+        else span
         for i, span in enumerate(wanted)
     )
 

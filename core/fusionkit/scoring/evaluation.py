@@ -178,7 +178,9 @@ def evaluate(
     result = Evaluation([], dict(metrics), failures=unscored)
     result.baselines = set(baseline_rows() if baselines else ()) - set(methods)
     result.values = {m: {name: [] for name in metrics} for m in (*methods, *(baseline_rows() if baselines else ()))}
-    wanted = source_ranges([paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope, bands=bands)
+    wanted = source_ranges(
+        [paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope, bands=bands
+    )
     chosen = tuple(tuple(bands[min(i, len(bands) - 1)]) if bands else () for i in range(len(sources)))
     work = _Work(dict(metrics), baselines, maps, wanted, chosen, resize, cache)
     pairs = [

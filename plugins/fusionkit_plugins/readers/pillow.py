@@ -86,14 +86,15 @@ class _Frames:
     """Frames of an animated file, which is kept open: most frames are changes of the one before."""
 
     def __init__(self, path: Path, max_pixels: int) -> None:
-        from PIL import Image
-
-        self._path, self._lock = path, Lock()
-        self._image = Image.open(BytesIO(path.read_bytes()), formats=FORMATS)
-        self._max_pixels = max_pixels
+        self._path, self._max_pixels, self._lock = path, max_pixels, Lock()
+        self._data, self._image = path.read_bytes(), None
 
     def read(self, index: int) -> Stored:
+        from PIL import Image
+
         with self._lock:
+            if self._image is None or index < self._image.tell():
+                self._image: Any = Image.open(BytesIO(self._data), formats=FORMATS)
             self._image.seek(index)
             check_pixels(self._path, *self._image.size, self._max_pixels)
             stored = _stored(self._path, self._image)
