@@ -172,11 +172,12 @@ class TestSeveral:
         assert count_pictures(tmp_path / "a.jpg") == 1
         assert read_image(f"{tmp_path / 'a.jpg'}#2").size == (16, 12)
         data = (tmp_path / "a.jpg").read_bytes()
-        at = data.index(b"MPF\0")
-        head = data[at : at + 200].replace(struct.pack("<I", 0x030000), struct.pack("<I", 0x020002))
-        views = data[:at] + head.replace(struct.pack("<I", 0) + head[70:70], struct.pack("<I", 0)) + data[at + 200 :]
-        (tmp_path / "b.jpg").write_bytes(views)
-        assert not getattr(open_pictures(tmp_path / "b.jpg"), "main", None) or count_pictures(tmp_path / "b.jpg") == 1
+        at = data.index(struct.pack("<I", 0x030000), data.index(b"MPF\0") + 50)  # the first word of 16 bytes: kind
+        both = data[:at] + struct.pack("<I", 0x020002) + data[at + 4 : at + 16] + struct.pack("<I", 0x020002)
+        (tmp_path / "b.jpg").write_bytes(both + data[at + 20 :])  # "disparity"
+        assert count_pictures(tmp_path / "b.jpg") == 2
+        with pytest.raises(ImageReadError, match="holds 2 pictures"):
+            read_image(tmp_path / "b.jpg")
 
     def test_one_stack_is_fused_from_the_command_line(self, tmp_path):
         self.stack(tmp_path / "a.tif", 3)
@@ -327,7 +328,7 @@ class TestJpegWithoutEnd:
     def test_half_pictures_are_refused(self, share, tmp_path):
         data = self.data()
         (tmp_path / "a.jpg").write_bytes(data[: int(share * len(data))])
-        with pytest.raises(ImageReadError, match="truncated.*export or copy it again"):
+        with pytest.raises(ImageReadError, match=r"truncated.*export or copy it again"):
             read_image(tmp_path / "a.jpg")
 
 

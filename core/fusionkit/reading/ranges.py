@@ -28,8 +28,8 @@ def source_ranges(
 ) -> tuple[Range, ...]:
     """The range of each source, where `ranges` has one for all or one a source. groups: the sources of each image.
 
-    bands: as in `read_image`, one for all or one a source. folder_scope: "auto" becomes the range of all files of that source; it stays where a file has 8 bits. Raises
-    NoEffect for a range that no source reads.
+    bands: as in `read_image`, one for all or one a source. folder_scope: "auto" becomes the range of all files of that
+    source; it stays where a file has 8 bits. Raises NoEffect for a range that no source reads.
     """
     refuse_unread(groups, ranges, max_pixels, bands)
     count = max((len(group) for group in groups), default=0)

@@ -167,9 +167,9 @@ def evaluate(
     Only pairs that every method has are scored, so that all means are over the same pairs; `failures` names files that
     are missing or unreadable. Sizes must agree, unless `resize`: sources are then resized to the last one. ranges:
     stored black and white of sources of more than 8 bits, one or one a source; "auto" looks at all files where
-    `folder_scope`. bands: of multispectral sources, one or one a source, as in `read_image`. A result of the last source's depth is read with its range. maps: a folder for METHOD/PAIR.png,
-    losses in blue and inventions in red, by the metrics that have maps. cache: a folder of scores by the hashes of
-    files. report: called after each pair.
+    `folder_scope`. bands: of multispectral sources, one or one a source, as in `read_image`. A result of the last
+    source's depth is read with its range. maps: a folder for METHOD/PAIR.png, losses in blue and inventions in red, by
+    the metrics that have maps. cache: a folder of scores by the hashes of files. report: called after each pair.
     """
     folders = [*sources, *methods.values()]
     matching = match_folders(folders)

@@ -87,16 +87,18 @@ class _Frames:
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         self._path, self._max_pixels, self._lock = path, max_pixels, Lock()
-        self._data, self._image = path.read_bytes(), None
+        self._data = path.read_bytes()
+        self._image: Any = None
 
     def read(self, index: int) -> Stored:
         from PIL import Image
 
         with self._lock:
             if self._image is None or index < self._image.tell():
-                self._image: Any = Image.open(BytesIO(self._data), formats=FORMATS)
+                self._image = Image.open(BytesIO(self._data), formats=FORMATS)
             self._image.seek(index)
-            check_pixels(self._path, *self._image.size, self._max_pixels)
+            width, height = self._image.size
+            check_pixels(self._path, width, height, self._max_pixels)
             stored = _stored(self._path, self._image)
         return replace(stored, name=f"picture {index + 1}")
 
