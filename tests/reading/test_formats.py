@@ -415,6 +415,7 @@ class TestMessages:
         site.add(
             "loud",
             """
+import ctypes
 import os
 import numpy as np
 import fusionkit
@@ -423,6 +424,8 @@ from fusionkit.contracts import Reader, Stored
 class Loud(Reader):
     def read(self, path, max_pixels):
         os.write(1, b"noise on stdout\\n")
+        ctypes.CDLL(None).puts(b"noise in the buffer of C")
+        print("noise of Python")
         os.write(2, b"noise on stderr\\n")
         return [Stored(np.zeros((8, 8, 1), np.uint8))]
 

@@ -235,7 +235,7 @@ def _reason(error: Exception) -> str:
     """What a decoder's error says, and what to do where the file is damaged."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened: {error.strerror}"
-    text = re.sub(r"\bb(['\"])(.*?)\1", r"\2", one_line(error)) or type(error).__name__
+    text = re.sub(r"\bb(['\"])(.*?)\1", r"\2", one_line(error)).rstrip(".") or type(error).__name__
     if "cannot identify image file" in text:
         return "not an image in a known format, or its header is damaged"
     if isinstance(error, LookupError | struct.error):
