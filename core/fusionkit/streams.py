@@ -39,7 +39,7 @@ def own_streams() -> None:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Let C's streams and Python's stdout write nowhere, in a process of `own_streams`; several threads may be inside."""
+    """Let C's streams and Python's stdout write nowhere, in a process of `own_streams`; by several threads at once."""
     _turn(1)
     try:
         yield

@@ -3,6 +3,7 @@
 import struct
 from io import BytesIO
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -108,6 +109,14 @@ class TestByContent:
         with pytest.raises(ImageReadError, match=rf" {size[1]}x{size[0]} is over"):
             read_image(tmp_path / "a.jxl", max_pixels=1)
 
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_the_first_frame_of_an_animated_jpeg_xl_is_read_and_said(self, count, tmp_path):
+        frames = np.stack([np.full((16, 16, 3), 60 * i + 9, np.uint8) for i in range(count)])
+        (tmp_path / "a.jxl").write_bytes(encoded("jpegxl", frames if count > 1 else frames[0], lossless=True))
+        found = stored(tmp_path / "a.jxl")
+        assert (found.values == 9).all()
+        assert found.notes == (("an animation, of which the first frame was read",) if count > 1 else ())
+
     def test_numbers_at_the_end_of_a_name_are_no_extension(self):
         names = ("IM.0001", "1.2.840.10", "a.ome.tif", "a.jfif", "a.xyz")
         assert [bare_name(Path(name)) for name in names] == ["IM.0001", "1.2.840.10", "a", "a", "a"]
@@ -164,6 +173,16 @@ class TestSeveral:
         assert levels == pytest.approx([200, 20, 140, 80], abs=3)
         job = job_of([path], tmp_path / "out.png")
         assert len(job.sources) == 4
+
+    def test_a_header_that_claims_billions_of_frames_is_refused(self, tmp_path):
+        frames = [Image.new("L", (16, 12), v) for v in (10, 100)]
+        frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+        data = (tmp_path / "a.png").read_bytes()
+        at = data.index(b"acTL")
+        body = b"acTL" + struct.pack(">II", 2_000_000_000, 0)
+        (tmp_path / "a.png").write_bytes(data[:at] + body + struct.pack(">I", crc32(body)) + data[at + 16 :])
+        with pytest.raises(ImageReadError, match="says that it holds 2000000000 pictures"):
+            job_of([tmp_path / "a.png"], tmp_path / "out.png")
 
     def test_the_first_picture_of_a_phones_jpeg_is_read_and_views_of_a_scene_are_equals(self, tmp_path):
         frames = [Image.new("RGB", size, (v,) * 3) for size, v in (((32, 24), 200), ((16, 12), 90))]

@@ -33,6 +33,7 @@ SEVERAL = (
     b"ANIM",
     b"ftypavis",
 )  # in the headers of files of several pictures: PNG, JPEG, WebP, AVIF
+LEAST = 4  # bytes of a frame, fewer than any format needs: a header may claim billions
 TAIL = 1 / 20  # share of its rows that a JPEG file without end marker may lack, and no more than one row of blocks
 
 ORIENTATION_TAG, MPO_ENTRIES = 274, 0xB002
@@ -72,6 +73,8 @@ class PillowReader(Reader):
             views = [entry["Attribute"]["MPType"] for entry in _entries(image)]
         if count == 1:
             return Pictures(1, lambda _: read_pillow(path, max_pixels))
+        if count > path.stat().st_size / LEAST:
+            raise ImageReadError(f"{path}: damaged: it says that it holds {count} pictures; export or copy it again")
         frames = _Frames(path, max_pixels)
         of_one = bool(views) and not all(view.startswith("Multi-Frame") for view in views)
         return Pictures(count, frames.read, main=of_one)
