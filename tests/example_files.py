@@ -71,4 +71,18 @@ def nifti(path, values=None):
     return values[::-1, ::-1, 0].T[..., None]
 
 
-EXAMPLES = {"pillow": png, "tiff": tiff, "exr": exr, "dicom": dicom, "nifti": nifti}
+def netpbm(path):
+    values = ramp(np.uint16, 4000, 3)
+    path.write_bytes(b"P6\n40 24\n4095\n" + values.astype(">u2").tobytes())
+    return values
+
+
+def codecs(path):
+    from imagecodecs import jpegxl_encode
+
+    values = ramp(np.uint16, 4000, 3)
+    path.write_bytes(jpegxl_encode(values, lossless=True))
+    return values
+
+
+EXAMPLES = {"pillow": png, "tiff": tiff, "netpbm": netpbm, "codecs": codecs, "exr": exr, "dicom": dicom, "nifti": nifti}

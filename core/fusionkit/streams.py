@@ -1,20 +1,24 @@
-"""Standard streams: what this program prints, apart from what libraries print from C.
+"""Standard streams: what this program prints, apart from what decoders print.
 
-OpenEXR prints to stdout, LibRaw to stderr. In `fusionkit` itself Python's streams get descriptors of their own, so that
-those of C can be turned elsewhere without a lock and without a word of ours lost. Other programs are left as they are.
+OpenEXR prints to stdout, from C and through Python, LibRaw to stderr. In `fusionkit` itself Python's streams get
+descriptors of their own, so that those of C can be turned elsewhere without a word of ours on stderr lost. Other
+programs that read images by this library are left as they are.
 """
 
+import ctypes
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
+from typing import TextIO
 
 __all__ = ["own_streams", "silence"]
 
 STDOUT, STDERR = 1, 2
 _lock, _inside = Lock(), [0]
 _aside: list[int] = []  # descriptors of C's stderr while nothing is silenced, and of nowhere
+_printed: list[TextIO] = []  # Python's stdout, and what takes its place
 
 
 def own_streams() -> None:
@@ -28,12 +32,14 @@ def own_streams() -> None:
             own = os.fdopen(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors=stream.errors, buffering=1)
             setattr(sys, name, own)
         os.dup2(STDERR, STDOUT)
-        _aside.extend((os.dup(STDERR), os.open(os.devnull, os.O_WRONLY)))
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        _printed.extend((sys.stdout, os.fdopen(nowhere, "w")))
+        _aside.extend((os.dup(STDERR), nowhere))
 
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Let C's streams write nowhere, in a process of `own_streams`; several threads may be inside."""
+    """Let C's streams and Python's stdout write nowhere, in a process of `own_streams`; by several threads at once."""
     _turn(1)
     try:
         yield
@@ -48,5 +54,8 @@ def _turn(step: int) -> None:
         before, after = _inside[0], _inside[0] + step
         _inside[0] = after
         if bool(before) != bool(after):
+            with suppress(TypeError, AttributeError):  # Windows: C's buffers are flushed when they are full
+                ctypes.CDLL(None).fflush(None)
             for stream in (STDOUT, STDERR):
                 os.dup2(_aside[1 if after else 0], stream)
+            sys.stdout = _printed[1 if after else 0]

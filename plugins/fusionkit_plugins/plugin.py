@@ -160,7 +160,6 @@ READERS = (
         ".jxl .hdr .rgbe",
         "imagecodecs",
         magic=(*JPEG_XL, *_at(0, b"#?RADIANCE", b"#?RGBE")),
-        several=True,
     ),
     _reader(
         "heif",

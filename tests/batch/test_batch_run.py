@@ -131,6 +131,7 @@ def test_every_file_option_belongs_to_the_method_or_decides_no_byte(name):
     others = {
         "depth": "16",
         "range": ("full",),
+        "bands": ("4,3,2",),
         "range_scope": "pair",
         "save_transform": "rig.json",
         "strip": True,

@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from PIL import Image, TiffImagePlugin
 
+from fusionkit.errors import ImageReadError
 from fusionkit.images import write_image
 from fusionkit.images.metadata import Metadata, software
 from fusionkit.reading import read_image
@@ -135,3 +136,66 @@ def test_the_command_carries_the_references_and_strips_on_request(photo, tmp_pat
     assert "xmp" not in stripped.info
     assert np.array_equal(stripped, load_image(tmp_path / "a.jpg"))
     assert json.loads((tmp_path / "b.manifest.jsonl").read_text().splitlines()[0])["event"] == "pair"
+
+
+class TestOddTags:
+    """Tags of other types or lengths than they have, as damaged files and careless programs write them."""
+
+    def with_tags(self, path, *tags):
+        tifffile.imwrite(path, np.full((6, 8), 200, np.uint8), metadata=None, software=False, extratags=tags)
+        return read_image(path)
+
+    @pytest.mark.parametrize(
+        "tag",
+        [
+            (33550, 16, 1, 9436448592920306622, True),
+            (33550, 2, None, "half a metre", True),
+            (33922, 5, 6, (1, 2) * 6, True),
+            (34735, 12, 4, (1.5, 1.0, 0.0, 1.0), True),
+            (34735, 4, 4, (70_000, 1, 0, 1), True),
+            (34737, 3, 3, (1, 2, 3), True),
+            (42113, 12, 1, -9999.0, True),
+            (271, 5, 1, (1, 0), True),
+            (282, 2, None, "many", True),
+        ],
+    )
+    def test_they_never_stop_a_result(self, tag, tmp_path):
+        picture = self.with_tags(tmp_path / "a.tif", tag, (272, 2, None, "Model 3", True))
+        path, _ = written(tmp_path, picture, "out.tif")
+        with tifffile.TiffFile(path) as tiff:
+            assert tiff.pages[0].tags[272].value == "Model 3"  # the sound ones stay
+        for suffix in ("jpg", "png", "webp"):
+            written(tmp_path, picture, f"out.{suffix}")
+
+    def test_those_left_out_are_said(self, tmp_path):
+        picture = self.with_tags(tmp_path / "a.tif", (33550, 2, None, "half", True), (34737, 3, 3, (1, 2, 3), True))
+        assert picture.metadata.geo == ()
+        assert "2 of its tags are damaged and were left out: 33550, 34737" in picture.notes
+
+    def test_mutated_files_are_written(self, photo, tmp_path):
+        rng = np.random.default_rng(0)
+        with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+            geo = [(33550, 12, 3, (0.5, 0.5, 0.0), True), (34737, 2, None, "WGS 84|", True)]
+            tiff.write(np.full((6, 8), 200, np.uint8), metadata=None, extratags=[*geo, (282, 5, 1, (72, 1), True)])
+        data = (tmp_path / "a.tif").read_bytes()
+        for _ in range(60):
+            changed = bytearray(data)
+            for place in rng.integers(8, len(changed), 6):
+                changed[place] = rng.integers(256)
+            (tmp_path / "b.tif").write_bytes(changed)
+            try:
+                picture = read_image(tmp_path / "b.tif", picture=0)
+            except ImageReadError:
+                continue
+            written(tmp_path, picture, "out.tif")
+
+
+def test_statistics_of_the_source_are_not_the_results(tmp_path):
+    item, kept = '<Item name="STATISTICS_MEAN" sample="0">7.5</Item>', '<Item name="DESCRIPTION" sample="0">red</Item>'
+    for content, expected in ((item, None), (item + kept, kept)):
+        tags = [(42112, 2, None, f"<GDALMetadata>{content}</GDALMetadata>", True)]
+        tifffile.imwrite(tmp_path / "a.tif", np.full((6, 8), 200, np.uint8), metadata=None, extratags=tags)
+        path, _ = written(tmp_path, read_image(tmp_path / "a.tif"), "out.tif")
+        with tifffile.TiffFile(path) as tiff:
+            found = tiff.pages[0].tags.get(42112)
+            assert (found and found.value) == (expected and f"<GDALMetadata>{expected}</GDALMetadata>")

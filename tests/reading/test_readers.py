@@ -112,26 +112,67 @@ def test_light_beyond_one_has_its_own_range(tmp_path):
         read_image(tmp_path / "z.exr")
 
 
-def test_a_raw_file_is_developed(tmp_path):
-    """A Bayer mosaic of one grey, as a DNG."""
-    matrix = [v for row in range(3) for column in range(3) for v in (int(row == column), 1)]
-    tags = [
-        (33421, 3, 2, (2, 2), True),
-        (33422, 1, 4, bytes((0, 1, 1, 2)), True),
-        (50706, 1, 4, bytes((1, 4, 0, 0)), True),
-        (50708, 2, None, "made for a test", True),
-        (50714, 4, 1, 0, True),
-        (50717, 4, 1, 16000, True),
-        (50721, 10, 9, matrix, True),
-        (50728, 5, 3, (1, 1, 1, 1, 1, 1), True),
-        (50778, 3, 1, 21, True),
-    ]
-    tifffile.imwrite(
-        tmp_path / "a.dng", np.full((64, 96), 4000, np.uint16), photometric=32803, metadata=None, extratags=tags
-    )
-    picture = read_image(tmp_path / "a.dng", "full")
-    assert (picture.format, picture.depth, picture.size) == ("RAW", "16", (96, 64))
-    assert picture.pixels[20:40, 20:40].mean() == pytest.approx(0.537, abs=0.08)  # sRGB of a quarter of the light
+class TestRaw:
+    @pytest.fixture
+    def dng(self, tmp_path):
+        """A Bayer mosaic of one grey."""
+        matrix = [v for row in range(3) for column in range(3) for v in (int(row == column), 1)]
+        tags = [
+            (271, 2, None, "Cam Works", True),
+            (306, 2, None, "2026:03:01 10:20:30", True),
+            (33421, 3, 2, (2, 2), True),
+            (33422, 1, 4, bytes((0, 1, 1, 2)), True),
+            (50706, 1, 4, bytes((1, 4, 0, 0)), True),
+            (50708, 2, None, "made for a test", True),
+            (50714, 4, 1, 0, True),
+            (50717, 4, 1, 16000, True),
+            (50721, 10, 9, matrix, True),
+            (50728, 5, 3, (1, 1, 1, 1, 1, 1), True),
+            (50778, 3, 1, 21, True),
+        ]
+        values = np.full((640, 960), 4000, np.uint16)
+        tifffile.imwrite(tmp_path / "a.dng", values, photometric=32803, metadata=None, extratags=tags)
+        return tmp_path / "a.dng"
+
+    def test_a_file_is_developed_and_keeps_its_exif(self, dng):
+        from PIL import Image
+
+        picture = read_image(dng, "full")
+        assert (picture.format, picture.depth, picture.size) == ("RAW", "16", (960, 640))
+        assert picture.pixels[20:40, 20:40].mean() == pytest.approx(0.537, abs=0.08)  # sRGB of a quarter of the light
+        exif = Image.Exif()
+        exif.load(picture.metadata.exif)
+        assert (exif[271], exif[306]) == ("Cam Works", "2026:03:01 10:20:30")
+
+    @pytest.mark.parametrize("length", [13_000, 600_000, 1_200_000])
+    def test_stumps_are_refused(self, length, dng):
+        dng.write_bytes(dng.read_bytes()[:length])
+        with pytest.raises(ImageReadError, match=r"copy it again"):
+            read_image(dng, "full")
+
+    def test_rows_without_any_light_are_missing(self):
+        from fusionkit_plugins.readers.raw import _cut
+
+        mosaic = np.full((100, 80), 600, np.uint16)
+        assert not _cut(mosaic)
+        mosaic[60:] = 0
+        assert _cut(mosaic)
+
+    def test_a_box_of_canon_holds_exif(self):
+        from PIL import Image
+
+        from fusionkit_plugins.readers.raw import _of_boxes
+
+        main, detail = Image.Exif(), Image.Exif()
+        main[271], detail[36867] = "Canon", "2026:03:01 10:20:30"
+        boxes = b"".join(
+            (len(block) + 8).to_bytes(4, "big") + name + block
+            for name, block in ((b"CMT1", main.tobytes()[6:]), (b"CMT2", detail.tobytes()[6:]))
+        )
+        exif = Image.Exif()
+        exif.load(_of_boxes(b"\0\0\0\x18ftypcrx " + boxes, []).exif)
+        assert exif[271] == "Canon"
+        assert exif.get_ifd(0x8769)[36867] == "2026:03:01 10:20:30"
 
 
 class TestWhoReads:

@@ -95,7 +95,7 @@ def fuse_folders(
 
 
 def _check_format(job: Job, options: FileOptions) -> None:
-    """Refuse, before anything is read, a format that cannot hold what is asked for; every format holds 8 bits of grey."""
+    """Refuse, before anything is read, a format that cannot hold what is asked for; every one holds 8 bits of grey."""
     if job.output is not None:
         check_output(job.output, options.depth or "8", 1)
 

@@ -13,17 +13,19 @@ from .picture import Array, Picture
 __all__ = ["in_profile"]
 
 SAME = 1  # levels of 8 bits up to which two profiles are taken for one: there are many copies of sRGB
+MADE = "RGB built-in"  # littleCMS's name of profiles made of primaries and a curve, as readers of PNG make them
 STEPS = 9  # colours a channel that profiles are compared at
 
 
-def in_profile(pictures: Sequence[Picture], reference: int) -> list[Picture]:
-    """The pictures with their colours in the space of the reference, which stays as it is; notes say what was done.
+def in_profile(pictures: Sequence[Picture], reference: int) -> tuple[list[Picture], list[str]]:
+    """The pictures with their colours in the space of the reference, which stays as it is; and notes on what was done.
 
     A profile that does not fit a picture's channels counts for none, and none for sRGB; grey without one is left as it
     is, since it may be no light at all.
     """
     target = _fitting(pictures[reference]) if pictures[reference].channels == 3 else None
-    return [p if i == reference else _converted(p, target) for i, p in enumerate(pictures)]
+    notes: list[str] = []
+    return [p if i == reference else _converted(p, target, notes) for i, p in enumerate(pictures)], notes
 
 
 def _fitting(picture: Picture) -> bytes | None:
@@ -32,7 +34,7 @@ def _fitting(picture: Picture) -> bytes | None:
     return picture.icc if picture.icc is not None and picture.icc[16:20] == kind else None
 
 
-def _converted(picture: Picture, target: bytes | None) -> Picture:
+def _converted(picture: Picture, target: bytes | None, notes: list[str]) -> Picture:
     own = _fitting(picture)
     if own == target or (own is None and picture.channels == 1):
         return picture
@@ -47,7 +49,8 @@ def _converted(picture: Picture, target: bytes | None) -> Picture:
         done = f"{spaces}: beyond 8 bits they were not converted; pip install 'imagefusionkit[codecs]'"
     except Exception as error:  # damaged profiles raise anything
         values, done = picture.values, f"its colour profile cannot be used and was left out: {error}"
-    return replace(picture, values=values, icc=target, notes=(*picture.notes, done))
+    notes.append(f"{picture.name}: {done}")
+    return replace(picture, values=values, icc=target)
 
 
 def _profile(icc: bytes | None) -> Any:
@@ -60,7 +63,8 @@ def _name(icc: bytes | None) -> str:
     """The profile's name for users."""
     from PIL import ImageCms
 
-    return ImageCms.getProfileDescription(_profile(icc)).strip() if icc is not None else "sRGB"
+    name = ImageCms.getProfileDescription(_profile(icc)).strip() if icc is not None else "sRGB"
+    return "the space that a PNG states" if name == MADE else name
 
 
 def _transformed(values: Array, own: bytes | None, target: bytes | None) -> Array:

@@ -26,6 +26,7 @@ __all__ = [
     "read_exif",
     "read_metadata",
     "read_tiff_metadata",
+    "resolution_of",
     "software",
     "taken_at",
     "tiff_tags",
@@ -34,6 +35,7 @@ __all__ = [
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 DESCRIPTION, SOFTWARE, XMP = 270, 305, 700
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, INCH = 282, 283, 296, 2
 PLACES = (EXIF_IFD, GPS_IFD)
 # description, make, model, resolution and its unit, time, artist, host, rating, copyright, Windows' texts
 DESCRIBING = {270, 271, 272, 282, 283, 296, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}
@@ -44,6 +46,7 @@ GDAL_METADATA = 42112
 STATISTICS = re.compile(r'<Item name="STATISTICS_[^>]*>[^<]*</Item>\s*')  # of the source's pixels
 LAYOUT = re.compile(r'ImageJ=|<\?xml|<OME|\{"shape')  # descriptions that say how a file's pages are arranged
 RAW_TIFF = (b"IIR", b"IIU")
+MOST_RESOLUTION = 1e6  # pixels an inch that a rational holds to six digits
 MOST_EXIF = 65_000  # bytes that a JPEG file can hold
 MAKER_NOTE = 37500
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # formats with EXIF
@@ -72,7 +75,15 @@ def software() -> str:
 
 def read_metadata(image: Any, notes: list[str]) -> Metadata:
     """Read the metadata of an opened Pillow image; a note says that damaged ones were left out."""
-    return _guarded(lambda: _metadata(image.getexif(), image.info.get("xmp", b""), {}, notes), notes)
+
+    def read() -> Metadata:
+        exif = image.getexif()
+        if image.format == "PNG" and "dpi" in image.info and X_RESOLUTION not in exif:  # of pHYs
+            exif[X_RESOLUTION], exif[Y_RESOLUTION] = image.info["dpi"]
+            exif[RESOLUTION_UNIT] = INCH
+        return _metadata(exif, image.info.get("xmp", b""), {}, notes)
+
+    return _guarded(read, notes)
 
 
 def read_exif(block: bytes, xmp: bytes, notes: list[str]) -> Metadata:
@@ -227,6 +238,17 @@ def tiff_tags(metadata: Metadata, exif: Any) -> list[tuple[int, int, int | None,
     packets = [(XMP, 1, len(packet), packet)] if packet else []
     geo = [(c, kind, n, v.encode("latin-1") if isinstance(v, str) else v) for c, kind, n, v in metadata.geo]
     return [(*tag, True) for tag in (*texts, *packets, *geo)]
+
+
+def resolution_of(exif: Any) -> dict[str, Any]:
+    """The resolution in an EXIF block, as tifffile takes it; empty where it states none."""
+    try:
+        numbers = tuple(float(exif[code]) for code in (X_RESOLUTION, Y_RESOLUTION))
+        unit = int(exif.get(RESOLUTION_UNIT, INCH))
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return {}
+    sound = all(0 < number < MOST_RESOLUTION for number in numbers) and unit in (1, 2, 3)
+    return {"resolution": numbers, "resolutionunit": unit} if sound else {}
 
 
 def add_ifds(path: Path, exif: Any) -> None:

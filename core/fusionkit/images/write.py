@@ -11,7 +11,17 @@ import numpy as np
 from ..errors import InputError, OptionError, OutputError
 from ..storage.atomic import atomic_write
 from .accept import HeldImage, as_picture
-from .metadata import NO_METADATA, Metadata, add_ifds, exif_of_result, png_with, software, tiff_tags, xmp_of_result
+from .metadata import (
+    NO_METADATA,
+    Metadata,
+    add_ifds,
+    exif_of_result,
+    png_with,
+    resolution_of,
+    software,
+    tiff_tags,
+    xmp_of_result,
+)
 from .picture import DTYPE, PEAK, Array, Depth, Picture, Span, from_unit
 
 __all__ = ["check_output", "png_bytes", "store_image", "write_image"]
@@ -136,7 +146,7 @@ def store_image(
         values = np.concatenate([values, from_unit(picture.alpha, depth, (0.0, PEAK[depth]))[:, :, None]], axis=2)
     values = values[:, :, 0] if values.shape[2] == 1 else values
     try:
-        metadata = NO_METADATA if strip else _held(picture.metadata, suffix, notes)
+        metadata = NO_METADATA if strip else _held(picture, suffix, notes)
         block = None if strip or suffix == ".bmp" else exif_of_result(metadata, picture.size, notes)
         if suffix in TIFF:
             _write_tiff(path, values, colors, icc, metadata, block)
@@ -153,13 +163,14 @@ def store_image(
     return notes
 
 
-def _held(metadata: Metadata, suffix: str, notes: list[str]) -> Metadata:
-    """Metadata that a format holds; notes name those that it cannot."""
+def _held(picture: Picture, suffix: str, notes: list[str]) -> Metadata:
+    """Metadata of a picture that a format holds; notes name those that it cannot."""
+    metadata = picture.metadata
     if suffix == ".bmp" and metadata != NO_METADATA:
         notes.append(".bmp holds no metadata: EXIF, XMP and the like were left out")
         return NO_METADATA
     colours = [name.decode() for name, _ in metadata.png if name in PNG_COLOURS]
-    if colours and suffix != ".png":
+    if colours and suffix != ".png" and picture.icc is None:  # a profile says the same
         notes.append(f"{suffix} holds no {' and '.join(colours)}: left out; .png keeps them")
     if metadata.geo and suffix not in TIFF:
         notes.append(f"{suffix} holds no GeoTIFF tags: they were left out; .tif keeps them")
@@ -194,6 +205,7 @@ def _write_tiff(path: Path, values: Array, colors: int, icc: bytes | None, metad
         planarconfig="contig" if deep else None,
         software=False if block is None else software(),
         extratags=() if block is None else tiff_tags(metadata, block),
+        **({} if block is None else resolution_of(block)),
     )
     if block is not None:
         add_ifds(path, block)

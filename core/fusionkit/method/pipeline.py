@@ -348,7 +348,7 @@ class Pipeline:
             raise InputError("nothing to fuse: give at least one image")
         watch = Stopwatch()
         index = self.reference([p.has_color for p in pictures]) if reference is None else reference
-        pictures = in_profile(self.ranged(pictures), index)
+        pictures, converted = in_profile(self.ranged(pictures), index)
         main = pictures[index]
         pictures, placed = onto(pictures, index)
         try:
@@ -366,7 +366,7 @@ class Pipeline:
             said, turned = [str(error), *(p.note for p in placed)], [p.name for p in pictures if p.turned]
             said += [f"EXIF orientation was applied to {' and '.join(turned)}"] if turned else []
             raise SizeMismatch("; ".join(said)) from None
-        notes = [*main.notes, *(p.note for p in placed), *fused.notes]
+        notes = [*main.notes, *converted, *(p.note for p in placed), *fused.notes]
         found = {**fused.facts.found, **({"placed": [p.row for p in placed]} if placed else {})}
         if main.alpha is not None:
             notes.append(f"alpha kept from {main.name}")

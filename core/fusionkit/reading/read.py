@@ -198,12 +198,13 @@ def _unread(path: Path) -> tuple[str, str] | None:
         readers, head = _rated(path)
     except FusionkitError:
         return "unreadable" if path.is_file() and path.stat().st_size else "empty" if path.is_file() else "device", ""
-    ending = "" if path.suffix[1:].isdigit() else path.suffix
+    ending = "" if path.suffix[1:].isdigit() else path.suffix.lower()
     if readers and readers[0].missing:
-        return (ending[1:] or readers[0].name).upper(), readers[0].remedy
-    if readers and not _record(readers[0]).fallback:
+        known = _record(readers[0]).extensions
+        return (ending if ending in known else known[0])[1:].upper(), readers[0].remedy
+    if readers and (not _record(readers[0]).fallback or _begins(_record(readers[0]), head)):
         return None
-    return (ending.lower() or "unknown") if CONTROL.search(head) else "text", ""
+    return (ending or "unknown") if CONTROL.search(head) else "text", ""
 
 
 def _record(plugin: Registered) -> ReaderRecord:
@@ -258,7 +259,7 @@ def _reason(error: Exception) -> str:
     """What a decoder's error says, and what to do where the file is damaged."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened: {error.strerror}"
-    text = re.sub(r"\bb(['\"])(.*?)\1", r"\2", one_line(error)) or type(error).__name__
+    text = re.sub(r"\bb(['\"])(.*?)\1", r"\2", one_line(error)).rstrip(".") or type(error).__name__
     if "cannot identify image file" in text:
         return "not an image in a known format, or its header is damaged"
     if isinstance(error, LookupError | struct.error):
@@ -291,11 +292,16 @@ def _rated(path: Path) -> tuple[list[Registered], bytes]:
     return [p for rating, _, p in sorted(rated, key=lambda row: row[:2], reverse=True) if rating], head
 
 
+def _begins(record: ReaderRecord, head: bytes) -> bool:
+    """Whether a file begins as those of a reader."""
+    return any(head[at : at + len(text)] == text for at, text in record.magic)
+
+
 def _rating(record: ReaderRecord, path: Path, head: bytes, marked: bytes) -> int:
     """Certainty of a reader, 0 to 5: a mark inside, then extension and magic, the extension, magic, any file."""
     if record.mark:
         return 5 if record.mark in marked else 0
-    magic = any(head[at : at + len(text)] == text for at, text in record.magic)
+    magic = _begins(record, head)
     named = path.name.lower().endswith(record.extensions)
     if magic:
         return 4 if named else 2

@@ -169,11 +169,10 @@ def evaluate(
     Only pairs that every method has are scored, so that all means are over the same pairs; `failures` names files that
     are missing or unreadable. Sizes must agree, unless `resize`: sources are then resized to the last one. ranges:
     stored black and white of sources of more than 8 bits, one or one a source; "auto" takes those that the manifest of
-    a method says it was made with, or else looks at all files where `folder_scope`. bands: of multispectral sources, one
-    or one a source, as in `read_image`. Pixels count where every source and result has data. A result of the last
-    source's depth is read with its range. maps: a folder for METHOD/PAIR.png,
-    losses in blue and inventions in red, by the metrics that have maps. cache: a folder of scores by the hashes of
-    files. report: called after each pair.
+    a method says it was made with, or else looks at all files where `folder_scope`. bands: of multispectral sources,
+    one or one a source, as in `read_image`. Pixels count where every source and result has data. A result of the last
+    source's depth is read with its range. maps: a folder for METHOD/PAIR.png, losses in blue and inventions in red, by
+    the metrics that have maps. cache: a folder of scores by the hashes of files. report: called after each pair.
     """
     folders = [*sources, *methods.values()]
     matching = match_folders(folders)

@@ -1,7 +1,6 @@
 """Reader of JPEG XL and Radiance HDR. Needs imagecodecs."""
 
 import re
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -25,11 +24,12 @@ RESOLUTION = re.compile(rb"\n\n([-+][XY]) (\d+) ([-+][XY]) (\d+)\n")
 class CodecsReader(Reader):
     """JPEG XL of 8 and 16 bits and float, upright, with alpha and EXIF; Radiance HDR as float.
 
-    Light of Radiance HDR may exceed 1; it then has its own range. Colour profiles of JPEG XL are not read.
+    Light of Radiance HDR may exceed 1; it then has its own range. Of animated JPEG XL the first frame is read, with a
+    note; colour profiles of JPEG XL are not read.
     """
 
-    def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
-        """Return the picture, or the pictures of an animation."""
+    def read(self, path: Path, max_pixels: int) -> list[Stored]:
+        """Return the picture."""
         data = path.read_bytes()
         return _read_hdr(path, data, max_pixels) if data.startswith(b"#?") else _read_jxl(path, data, max_pixels)
 
@@ -47,22 +47,16 @@ def _read_hdr(path: Path, data: bytes, max_pixels: int) -> list[Stored]:
 
 
 def _read_jxl(path: Path, data: bytes, max_pixels: int) -> list[Stored]:
-    width, height = _size(path, data)
+    width, height, animated = _header(path, data)
     check_pixels(path, width, height, max_pixels)
-    values = np.asarray(import_module("imagecodecs").jpegxl_decode(data))
-    frames = values if values.shape[:2] not in ((height, width), (width, height)) else values[None]
-    notes: list[str] = []
+    values, alpha = _colours(np.asarray(import_module("imagecodecs").jpegxl_decode(data, index=0)))
+    notes = ["an animation, of which the first frame was read"] if animated else []
     metadata = read_exif(_box(data, b"Exif")[4:], _box(data, b"xml "), notes)
-    names = [f"picture {i + 1}" if len(frames) > 1 else "" for i in range(len(frames))]
-    colours = [_colours(frame) for frame in frames]
-    return [
-        Stored(values, alpha, format="JPEG XL", name=name, notes=tuple(notes), metadata=metadata)
-        for name, (values, alpha) in zip(names, colours, strict=True)
-    ]
+    return [Stored(values, alpha, format="JPEG XL", notes=tuple(notes), metadata=metadata)]
 
 
 def _colours(frame: Array) -> tuple[Array, Array | None]:
-    """Values (H, W, 1 or 3) and alpha of a frame (H, W) or (H, W, C)."""
+    """Values (H, W, 1 or 3) and alpha of an array (H, W) or (H, W, C)."""
     frame = frame if frame.ndim == 3 else frame[:, :, None]
     colours = 3 if frame.shape[2] >= 3 else 1
     return frame[:, :, :colours], frame[:, :, colours] if frame.shape[2] > colours else None
@@ -84,12 +78,24 @@ def _box(data: bytes, name: bytes) -> bytes:
     return b""
 
 
-def _size(path: Path, data: bytes) -> tuple[int, int]:
-    """(width, height) in the header of a codestream, by itself or in a container."""
+def _header(path: Path, data: bytes) -> tuple[int, int, bool]:
+    """Width, height, and whether it is an animation, in the header of a codestream, by itself or in a container."""
     stream = data if data.startswith(CODESTREAM) else _box(data, b"jxlc") or _box(data, b"jxlp")[4:]
     if not stream.startswith(CODESTREAM):
         raise ImageReadError(f"{path}: damaged: no JPEG XL codestream in it; export or copy it again")
-    bits = _Bits(stream[2:18])
+    bits = _Bits(stream[2:34])
+    width, height = _size(bits)
+    animated = False
+    if not bits.take(1) and bits.take(1):  # not all defaults, and extra fields
+        bits.take(3)  # orientation
+        if bits.take(1):
+            _size(bits)  # as it is to be shown
+        animated = not bits.take(1) and bool(bits.take(1))  # without a preview, whose size would come first
+    return width, height, animated
+
+
+def _size(bits: "_Bits") -> tuple[int, int]:
+    """A SizeHeader: (width, height)."""
     small = bits.take(1)
     height = 8 * (bits.take(5) + 1) if small else 1 + bits.take(BITS[bits.take(2)])
     if ratio := bits.take(3):

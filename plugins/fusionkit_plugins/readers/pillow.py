@@ -33,6 +33,7 @@ SEVERAL = (
     b"ANIM",
     b"ftypavis",
 )  # in the headers of files of several pictures: PNG, JPEG, WebP, AVIF
+LEAST = 4  # bytes of a frame, fewer than any format needs: a header may claim billions
 TAIL = 1 / 20  # share of its rows that a JPEG file without end marker may lack, and no more than one row of blocks
 
 FILE_PIXELS = 4  # times `max_pixels`: of all pictures of a file; 2,288 slices of a CT where one may have 150 megapixels
@@ -74,6 +75,8 @@ class PillowReader(Reader):
             views = [entry["Attribute"]["MPType"] for entry in _entries(image)]
         if count == 1:
             return Pictures(1, lambda _: read_pillow(path, max_pixels))
+        if count > path.stat().st_size / LEAST:
+            raise ImageReadError(f"{path}: damaged: it says that it holds {count} pictures; export or copy it again")
         frames = _Frames(path, max_pixels)
         of_one = bool(views) and not all(view.startswith("Multi-Frame") for view in views)
         return Pictures(count, frames.read, main=of_one)
@@ -88,16 +91,19 @@ class _Frames:
     """Frames of an animated file, which is kept open: most frames are changes of the one before."""
 
     def __init__(self, path: Path, max_pixels: int) -> None:
-        from PIL import Image
-
-        self._path, self._lock = path, Lock()
-        self._image = Image.open(BytesIO(path.read_bytes()), formats=FORMATS)
-        self._max_pixels = max_pixels
+        self._path, self._max_pixels, self._lock = path, max_pixels, Lock()
+        self._data = path.read_bytes()
+        self._image: Any = None
 
     def read(self, index: int) -> Stored:
+        from PIL import Image
+
         with self._lock:
+            if self._image is None or index < self._image.tell():
+                self._image = Image.open(BytesIO(self._data), formats=FORMATS)
             self._image.seek(index)
-            check_pixels(self._path, *self._image.size, self._max_pixels)
+            width, height = self._image.size
+            check_pixels(self._path, width, height, self._max_pixels)
             stored = _stored(self._path, self._image)
         return replace(stored, name=f"picture {index + 1}")
 

@@ -71,7 +71,8 @@ def _contiguous(tiff: Any) -> int:
     page = tiff.pages[0]
     if not tiff.is_imagej or page.compression != 1:
         return 1
-    return int(np.prod(tiff.series[0].shape)) // int(np.prod(page.shape))
+    held = (tiff.filehandle.size - page.dataoffsets[0]) // page.nbytes
+    return min(held, int(np.prod(tiff.series[0].shape)) // int(np.prod(page.shape)))
 
 
 def _read_contiguous(path: Path, index: int) -> Stored:

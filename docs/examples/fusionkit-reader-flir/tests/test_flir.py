@@ -125,9 +125,15 @@ def test_the_limit_is_for_the_visible_image_too(tmp_path):
         read_image(path, max_pixels=VISIBLE[0] * VISIBLE[1] - 1, picture=0)
 
 
-def test_records_without_temperatures_are_refused(tmp_path):
-    with pytest.raises(ImageReadError, match="no temperatures"):
-        read_image(write_flir(tmp_path / "flir.jpg", thermal=False))
+def test_records_without_temperatures_are_left_to_the_next_reader(tmp_path):
+    assert read_image(write_flir(tmp_path / "flir.jpg", thermal=False)).format == "JPEG"
+
+
+def test_bytes_that_only_look_like_its_segments_are_left_to_the_next_reader(tmp_path):
+    """As in radiometric files of drones, which are in a format of their own."""
+    plain = jpeg(48, 64)
+    (tmp_path / "drone.jpg").write_bytes(plain[:2] + b"\xff\xe3\x00\x10" + b"..FLIR\x00\x01......"[:14] + plain[2:])
+    assert read_image(tmp_path / "drone.jpg").format == "JPEG"
 
 
 @pytest.mark.parametrize("maker", [None, "FLIR"])

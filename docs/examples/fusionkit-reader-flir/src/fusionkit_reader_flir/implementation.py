@@ -23,9 +23,9 @@ class FlirReader(Reader):
     """
 
     def read(self, path: Path, max_pixels: int) -> list[Stored]:
-        """One picture or two: `thermal` (H, W, 1) float32, `visible` (H, W, 3) uint8; none where it has no temperatures.
+        """One picture or two: `thermal` (H, W, 1) float32, `visible` (H, W, 3) uint8.
 
-        The next reader then takes the file as the ordinary JPEG that it is.
+        Without temperatures none: the next reader then takes the file as the ordinary JPEG that it is.
         """
         flyr: Any = import_module("flyr.flyr")
         with path.open("rb") as stream:
