@@ -89,7 +89,7 @@ class Sources:
     noise: deviation of the noise that each source's luma still has, (B, 1, 1, 1) in units of [0, 1]; zeros where none
     is known. to_luma: makes luma of an image. report: takes notes and records for the user. degraded: for each source,
     what its file says of degradations, by their names. known_scenes: the kind of scene of each image, where it is
-    decided already. whole: the sources that a strip was cut from.
+    decided already. cut: rows and columns that the result is cut down to. whole: the sources that a strip was cut from.
     """
 
     images: Sequence[Tensor]
@@ -102,6 +102,7 @@ class Sources:
     report: Report = field(default_factory=Report, compare=False)
     degraded: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     known_scenes: tuple[Scene, ...] = ()
+    cut: tuple[slice, slice] | None = None
     whole: "Sources | None" = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

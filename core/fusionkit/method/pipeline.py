@@ -222,6 +222,8 @@ class Pipeline:
                     f"stage {name}: after returned shape {tuple(image.shape)} for sources of {tuple(size)}, or values "
                     "that are not finite"
                 )
+        if sources.cut is not None:
+            facts.cut, image = sources.cut, image[(..., *sources.cut)]
         low, high = image.amin(), image.amax()
         return image if low >= 0 and high <= 1 else image.clamp(0, 1)
 
@@ -339,10 +341,13 @@ class Pipeline:
             raise SizeMismatch(
                 f"{error}; EXIF orientation was applied to {' and '.join(turned)}" if turned else str(error)
             ) from None
+        main = main.part(*fused.cut) if fused.cut else main
         notes = [*main.notes, *fused.notes]
         if main.alpha is not None:
             notes.append(f"alpha kept from {main.name}")
-        notes += [f"alpha of {p.name} was ignored" for p in pictures if p.alpha is not None and p is not main]
+        notes += [
+            f"alpha of {p.name} was ignored" for p in pictures if p.alpha is not None and p is not pictures[index]
+        ]
         picture = replace(main, values=np.ascontiguousarray(to_array(fused.image)), notes=tuple(notes))
         if picture.size[0] * picture.size[1] > WHOLE_PIXELS:
             release_pages()  # the method's, before an encoder takes its own

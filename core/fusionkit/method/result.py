@@ -33,6 +33,7 @@ class Facts:
     evaluations: int = 0
     restored: list[Restored] = field(default_factory=list)
     found: dict[str, Any] = field(default_factory=dict)
+    cut: tuple[slice, slice] | None = None
 
 
 class Fused(Generic[Kind]):
@@ -44,7 +45,7 @@ class Fused(Generic[Kind]):
     notes: decisions made for the user, one line each. reference: index of the reference source, from 0; for a batch, of
     the first image's. seconds: of each stage; empty where they were not measured. evaluations: number of network
     evaluations. restored: what was found in each source, and whether it was undone. found: records of stages, for the
-    manifest. frame: the reference without pixels, where it was a file or an array of integers.
+    manifest. cut: rows and columns of the reference that the result was cut down to. frame: the reference without pixels, where it was a file or an array of integers.
     """
 
     notes: tuple[str, ...]
@@ -53,6 +54,7 @@ class Fused(Generic[Kind]):
     evaluations: int
     restored: list[Restored]
     found: dict[str, Any]
+    cut: tuple[slice, slice] | None
     facts: Facts
     frame: Picture | None
 
@@ -203,6 +205,7 @@ def in_kind(
         return FusedTensor.of(_tensor_like(image, fused.image), facts)
     assert isinstance(source, Picture)
     made = fused.picture.pixels if isinstance(fused, FusedPicture) else to_array(fused.image)
+    source = source.part(*facts.cut) if facts.cut else source
     picture = replace(source, values=np.ascontiguousarray(made))
     frame = replace(source, values=np.empty((0, 0, 1), np.uint8))
     if isinstance(image, Image.Image):
@@ -212,7 +215,7 @@ def in_kind(
     floats = picture.depth == "float"
     values = picture.pixels.astype(image.dtype) if floats else picture.stored()
     if picture.channels == 3 and picture.alpha is not None and image.shape[-1] == 4:
-        values = np.concatenate([values, image[..., 3:]], axis=2)
+        values = np.concatenate([values, image[facts.cut or ...][..., 3:]], axis=2)
     values = values[..., 0] if image.ndim == 2 and picture.channels == 1 else values
     return FusedArray.of(values, facts, None if floats else frame)
 
