@@ -127,7 +127,7 @@ def _squared(matrix: NDArray[Any]) -> Matrix:
 
 
 def read_transforms(path: Path) -> Transforms:
-    """Read a file that `save_transforms` wrote, or a (2, 3) or (3, 3) matrix in JSON, CSV or .npy. Raises InputError."""
+    """Read what `save_transforms` wrote, or a (2, 3) or (3, 3) matrix in JSON, CSV or .npy. Raises InputError."""
     check_regular(path, InputError, MOST_BYTES)
     try:
         content = _content(path)

@@ -60,9 +60,8 @@ def stages_of(config: "PipelineConfig", prior: "Prior | None") -> tuple[Choice, 
         if beside and not added:
             name = next(iter(beside))
             needed = " or ".join(f"`{flag.name}`" for flag in flags if not flag.beside)
-            raise NoEffect(
-                f"`{name}={str(values[name]).lower() if values[name] is True else word(values[name])}` has no effect without {needed}"
-            )
+            value = "true" if values[name] is True else word(values[name])
+            raise NoEffect(f"`{name}={value}` has no effect without {needed}")
         if len(added) > 1:
             first, *_, last = added
             raise NoEffect(f"`{first}={values[first]}` has no effect beside `{last}`; leave one of them out")

@@ -45,7 +45,8 @@ class Fused(Generic[Kind]):
     notes: decisions made for the user, one line each. reference: index of the reference source, from 0; for a batch, of
     the first image's. seconds: of each stage; empty where they were not measured. evaluations: number of network
     evaluations. restored: what was found in each source, and whether it was undone. found: records of stages, for the
-    manifest. cut: rows and columns of the reference that the result was cut down to. frame: the reference without pixels, where it was a file or an array of integers.
+    manifest. cut: rows and columns of the reference that the result was cut down to. frame: the reference without
+    pixels, where it was a file or an array of integers.
     """
 
     notes: tuple[str, ...]

@@ -15,7 +15,7 @@ from fusionkit.contracts import Options, Sources, Stage
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError
 from fusionkit.images.convert import ChangedImages, StoredImages, image_rows
 from fusionkit.images.transforms import Transforms, about_corner, read_transforms
-from fusionkit.numerics.homography import Size, Warp, common_box, displacement, scale_of, size_of, stretch
+from fusionkit.numerics.homography import Warp, common_box, displacement, scale_of, size_of, stretch
 from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, register
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.window import gaussian_blur
@@ -120,7 +120,8 @@ class Align(Stage):
             return _warp(sources, index, torch.from_numpy(matrix), {})
         found = self._found(sources, index)
         if found is None or not found.sure:
-            return self._declined(sources, index, found)
+            self._decline(sources, index, found)
+            return None
         off = displacement(found.matrix, size, given)
         figures = {**_figures(found), "pixels_off": round(off, 2)}
         if size == given and off < max(STILL, found.left):
@@ -147,7 +148,7 @@ class Align(Stage):
         find = partial(register, sources.reference_luma, sources.luma[index], self.options.model, start)
         return self.memory.once(f"aligned {index}", find)
 
-    def _declined(self, sources: Sources, index: int, found: Registration | None) -> None:
+    def _decline(self, sources: Sources, index: int, found: Registration | None) -> None:
         """Refuse a source that has no confident match, or say so where it is kept."""
         name, main = sources.names[index], sources.names[sources.reference]
         why = (

@@ -32,8 +32,8 @@ TRANSFORM = StageFlag(
 )
 FOV = StageFlag(
     name="fov",
-    help="field of view of the sources in units of the reference's, as in 0.7, where `align` begins; given once, or once "
-    "per source",
+    help="field of view of the sources in units of the reference's, as in 0.7, where `align` begins; given once, or "
+    "once per source",
     option="fov",
     type=FieldsOfView,
     default=(),
