@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Size = tuple[int, int]
-EDGE = 1e-6  # pixels beyond the last centres that are rounding
+EDGE = 1e-3  # pixels beyond the last centres that are rounding
 TAPS = 3  # pixels around a place that bicubic interpolation reads, and rounding
 
 
@@ -121,29 +121,38 @@ class Warp:
     given: Size
 
     def places(self, rows: slice) -> tuple[Tensor, Tensor]:
-        """Coordinates (x, y) in the source of these rows of the reference, (rows, W) each."""
+        """Coordinates (x, y) in the source of these rows of the reference, (rows, W) each, float32."""
         first, last, _ = rows.indices(self.size[0])
-        x = torch.arange(self.size[1], dtype=torch.float64)[None] - (self.size[1] - 1) / 2
-        y = torch.arange(first, last, dtype=torch.float64)[:, None] - (self.size[0] - 1) / 2
-        right, down = mapped(self.matrix, x, y)
-        return right.expand(last - first, -1), down.expand(last - first, -1)
+        x = torch.arange(self.size[1], dtype=torch.float64) - (self.size[1] - 1) / 2
+        y = torch.arange(first, last, dtype=torch.float64) - (self.size[0] - 1) / 2
+        right, down, depth = ((m[0] * x + m[2]).float() + (m[1] * y).float()[:, None] for m in self.matrix)
+        if self.matrix[2, :2].any():
+            depth = torch.where(depth > 1e-6, depth, 1e-9)  # far away behind the camera
+            right, down = right / depth, down / depth
+        return right, down
+
+    def depth(self, rows: slice = slice(None)) -> Tensor:
+        """How far the pixels of these rows lie within the source's outermost centres, in pixels of the reference about,
+        (1, 1, rows, W); negative outside.
+        """
+        right, down = self.places(rows)
+        wide, high = ((n - 1) / 2 + EDGE for n in self.given[::-1])
+        return torch.minimum(wide - right.abs_(), high - down.abs_())[None, None] / scale_of(self.matrix)
 
     def inside(self, rows: slice = slice(None)) -> Tensor:
         """Whether a pixel of these rows lies between centres of the source's pixels, (1, 1, rows, W)."""
-        return self._held(*self.places(rows))[None, None]
+        return self.depth(rows) >= 0
 
     def holds(self, x: Tensor, y: Tensor) -> Tensor:
         """The same for places (x, y) of the reference, from its centre."""
-        return self._held(*mapped(self.matrix, x, y))
+        right, down = mapped(self.matrix, x, y)
+        wide, high = ((n - 1) / 2 + EDGE for n in self.given[::-1])
+        return (right.abs() <= wide) & (down.abs() <= high)
 
     def share(self) -> float:
         """Share of the reference that lies inside the source."""
         x, y = grid((self.size[0] - 1, self.size[1] - 1), 257)
         return float(self.holds(x, y).double().mean())
-
-    def _held(self, right: Tensor, down: Tensor) -> Tensor:
-        wide, high = ((n - 1) / 2 + EDGE for n in self.given[::-1])
-        return (right.abs() <= wide) & (down.abs() <= high)
 
     def rows(self, rows: slice, read: Callable[[slice], Tensor]) -> Tensor:
         """These rows, (B, C, rows, W) in [0, 1]; `read` gives rows of the source, (B, C, rows, W)."""
@@ -158,8 +167,8 @@ class Warp:
         if sigma:
             part = gaussian_blur(part, sigma)
         tall = part.shape[-2]
-        down = down + (height - 1) / 2 - first - (tall - 1) / 2
-        at = torch.stack([2 * right / width, 2 * down / tall], -1)[None].clamp(-4, 4).to(part)
+        down += (height - 1) / 2 - first - (tall - 1) / 2
+        at = torch.stack([right.mul_(2 / width), down.mul_(2 / tall)], -1)[None].clamp_(-4, 4).to(part)
         moved = F.grid_sample(
             part, at.expand(len(part), -1, -1, -1), mode="bicubic", padding_mode="border", align_corners=False
         )

@@ -49,7 +49,7 @@ STARTS = {False: 3, True: 5}  # best starts, which are fitted
 APART = 0.03  # least distance of two starts, as a share of the side
 SETTLED = 0.2  # move, pixels, after which a transform is not fitted again
 SURE = 0.8  # least confidence of a match that is trusted
-CHANCE = 22.0  # agreement, in standard deviations, at which half of the matches are wrong
+CHANCE, CHANGE = 24.0, 1.5  # agreement, in standard deviations, at which half of the matches are wrong; slope there
 ERROR, LEAST_ERROR = 1.2, 0.1  # median error relative to what the tests differ by; pixels of the finest level
 TOLERANCE = 2.0, 1 / 640  # error of a match that counts as right: pixels, or as a share of the longer side
 BAND = 1.5  # deviation, pixels, of the blur before edges of the coarser band
@@ -314,5 +314,5 @@ def _verdict(reference: Tensor, source: Tensor, matrix: Tensor, model: Model, to
     height = agreement * math.sqrt(math.prod(level.size))
     left = ERROR * math.hypot(halves, band) + LEAST_ERROR / level.factor
     within = 1 - 0.5 ** ((tolerance / left) ** 2)  # of a Rayleigh distribution with the median `left`
-    confidence = within / (1 + math.exp((CHANCE - height) / 2))
+    confidence = within / (1 + math.exp((CHANCE - height) / CHANGE))
     return Registration(level.changed(found), height, left, confidence, halves, band)

@@ -162,7 +162,7 @@ def _moves(x: Tensor, y: Tensor, radius: float, count: int) -> Tensor:
 
 def _change(found: Tensor, radius: float) -> Tensor:
     """The transform of some parameters; a turn is one exactly."""
-    across, along, turn, grow, stretched, sheared = [*found.tolist(), *[0.0] * (6 - len(found))]
+    across, along, turn, grow, stretched, sheared = F.pad(found, (0, 6 - len(found))).tolist()
     turn, grow, stretched, sheared = (v / radius for v in (turn, grow, stretched, sheared))
     cos, sin = math.exp(grow) * math.cos(turn), math.exp(grow) * math.sin(turn)
     rows = [[cos + stretched, sheared - sin, across], [sheared + sin, cos - stretched, along], [0.0, 0.0, 1.0]]

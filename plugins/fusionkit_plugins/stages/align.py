@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from fusionkit.images.transforms import Transforms, about_corner, read_transform
 from fusionkit.numerics.homography import Warp, common_box, displacement, scale_of, size_of, stretch
 from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, register
 from fusionkit.numerics.strips import strips
-from fusionkit.numerics.window import gaussian_blur
+from fusionkit.numerics.window import enlarged_rows, gaussian_blur
 from fusionkit.options import FilePath
 
 from .records import FieldsOfView
@@ -26,8 +27,9 @@ from .records import FieldsOfView
 __all__ = ["Align", "AlignOptions"]
 
 STILL = 0.3  # displacement, pixels, below which a source stays: moving it would soften it
-SEAM = 3.0  # deviation, pixels, of the transition to the filling
+SEAM = 6.0  # pixels inside a source over which it gives way to the filling
 BROAD = 12.0  # deviation, pixels, of the brightness that the filling continues across the border
+COARSE = 4  # pixels in which it is computed
 CLIPPED = 1 / 255  # values this near to black and white continue no brightness
 NARROWER = 0.05  # relative difference from which fields of view are told
 
@@ -181,10 +183,13 @@ class Align(Stage):
 
 def _with_moved(sources: Sources, moved: Mapping[int, Sequence[_Place]], filled: bool) -> Sources:
     """The sources with some of them resampled: large ones strip by strip, on each access."""
-    height, width = size_of(sources.luma[sources.reference])
+    height, width = size_of(sources.reference_luma)
+    fills = {
+        (p.index, p.batch): _continued(sources, p) for places in moved.values() for p in places if filled and p.warp
+    }
 
     def rows_of(i: int, rows: slice) -> Tensor:
-        return torch.cat([_rows(sources, place, rows, filled) for place in moved[i]])
+        return torch.cat([_rows(sources, place, rows, fills.get((i, place.batch))) for place in moved[i]])
 
     lumas = list(sources.luma)
     if isinstance(sources.images, StoredImages):
@@ -201,33 +206,42 @@ def _with_moved(sources: Sources, moved: Mapping[int, Sequence[_Place]], filled:
     return replace(sources, images=images, luma=tuple(lumas))
 
 
-def _rows(sources: Sources, place: _Place, rows: slice, filled: bool) -> Tensor:
-    """Rows of a moved source of one image; outside it the reference's details, on the source's brightness near it."""
+def _rows(sources: Sources, place: _Place, rows: slice, fill: Tensor | None) -> Tensor:
+    """Rows of a moved source of one image; outside it the reference, with `fill` added to its brightness."""
 
     def read(index: int, wanted: slice) -> Tensor:
         return image_rows(sources.images, index, wanted)[place.batch : place.batch + 1]
 
     if place.warp is None:
         return read(place.index, rows)
-    first, last, _ = rows.indices(place.warp.size[0])
-    reach = round(3 * BROAD)
-    wide = slice(max(0, first - reach), min(place.warp.size[0], last + reach))
-    cut = slice(first - wide.start, last - wide.start)
-    inside = place.warp.inside(wide)
-    if bool(inside.all()):
-        return place.warp.rows(rows, partial(read, place.index))
-    moved = place.warp.rows(wide, partial(read, place.index))
-    reference = read(sources.reference, wide)
+    moved = place.warp.rows(rows, partial(read, place.index))
+    share = (place.warp.depth(rows) / SEAM).clamp_(0, 1).to(moved)
+    if bool((share == 1).all()):
+        return moved
+    filling = read(sources.reference, rows)
     if not bool(sources.colored[place.index][place.batch]):  # grey in three channels stays grey
-        reference = sources.reference_luma[place.batch : place.batch + 1, :, wide]
-    inside = inside.to(moved)
-    filling = reference.expand_as(moved)
-    if filled:
-        known = inside * ((moved > CLIPPED) & (moved < 1 - CLIPPED)).all(1, keepdim=True)
-        weight = gaussian_blur(known, BROAD).clamp_min_(0.5)  # half of it lies outside at a straight border
-        filling = (filling + gaussian_blur((moved - filling) * known, BROAD) / weight).clamp_(0, 1)
-    share = (2 * gaussian_blur(inside, SEAM) - 1).clamp_(0, 1) * inside
-    return torch.lerp(filling, moved, share)[..., cut, :]
+        filling = sources.reference_luma[place.batch : place.batch + 1, :, rows]
+    if fill is not None:
+        filling = (filling + enlarged_rows(fill, COARSE, rows, place.warp.size[1])).clamp_(0, 1)
+    return torch.lerp(filling.expand_as(moved), moved, share)
+
+
+def _continued(sources: Sources, place: _Place) -> Tensor:
+    """How much brighter a source is than the reference, continued from its border outwards and fading there.
+
+    (1, 1, h, w), of COARSE² pixels each.
+    """
+    assert place.warp is not None
+    batch, size = slice(place.batch, place.batch + 1), place.warp.size
+    luma, source = sources.reference_luma[batch], sources.luma[place.index][batch]
+    small = F.avg_pool2d(luma, COARSE, ceil_mode=True)
+    step = torch.diag(torch.tensor([COARSE, COARSE, 1.0], dtype=torch.float64))
+    step[0, 2], step[1, 2] = ((COARSE * small.shape[-i] - size[-i]) / 2 for i in (1, 2))
+    by = Warp(place.warp.matrix @ step, size_of(small), place.warp.given)
+    moved = by.rows(slice(None), lambda rows: source[..., rows, :])
+    known = by.inside().to(moved) * ((moved > CLIPPED) & (moved < 1 - CLIPPED))
+    weight = gaussian_blur(known, BROAD / COARSE).clamp_min_(0.5)  # half of it lies outside at a straight border
+    return gaussian_blur((moved - small) * known, BROAD / COARSE) / weight
 
 
 def _warp(sources: Sources, index: int, matrix: Tensor, figures: Mapping[str, Any]) -> Warp:
