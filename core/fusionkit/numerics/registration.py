@@ -16,7 +16,7 @@ See docs/decisions/alignment.md for measurements, and `fusionkit.numerics.homogr
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -35,7 +35,7 @@ CHECKED = 360  # approximate longest side of the warning's reduced images
 SOUGHT = {False: 128, True: 192}  # longest side of the wider view in the search, near and wide
 FITTED = (160, 320)  # longest sides of what both see, at which transforms are fitted
 FINEST = 640  # longest side at which they are fitted last, and judged
-LARGEST = 960  # images are reduced by whole factors to about this side first
+LARGEST, SHARPEST = 960, 1280  # images are reduced by whole factors to about this side first, and for a last fit
 REACH = 0.2  # largest shift of the warning, as a share of the size
 CLEAR = 8.0  # least height of the warning's peak, in standard deviations of the correlation
 BETTER = 1.03  # least ratio of the warning's peak to the correlation without a shift
@@ -123,25 +123,44 @@ def register(reference: Tensor, source: Tensor, model: Model, start: Tensor | No
     affine: also scale and shear, and fields of view from 0.4 to 2.5 of the reference's. start: the scale and turn, (3,
     3), around which alone it is sought, such as that of known optics; by default the source is laid over the reference.
     """
-    (small, shrunk), (other, grown) = _reduced(reference), _reduced(source)
-    inner = torch.linalg.inv(grown)
     size, given = size_of(reference), size_of(source)
-    isotropic = max(given) / max(size)
-    around = torch.diag(torch.tensor([isotropic, isotropic, 1.0], dtype=torch.float64)) if start is None else start
-    around, scale = inner @ square(around) @ shrunk, scale_of(shrunk)
-    tolerance = max(TOLERANCE[0], TOLERANCE[1] * max(size)) / scale
-    found = _registered(small, other, model, around, tolerance, wide=False)
+    wide = max(given) / max(size)
+    around = torch.diag(torch.tensor([wide, wide, 1.0], dtype=torch.float64)) if start is None else square(start)
+    copies = _Copies(reference, source, LARGEST)
+    found = copies.search(around, model, wide=False)
     if model == "affine" and start is None and not found.sure and found.agreement < 2 * CHANCE:
-        wide = _registered(small, other, model, around, tolerance, wide=True)
-        found = max(found, wide, key=lambda match: (match.confidence, match.agreement))
-    return Registration(
-        grown @ found.matrix @ torch.linalg.inv(shrunk),
-        found.agreement,
-        found.left * scale,
-        found.confidence,
-        found.halves * scale,
-        found.band * scale,
-    )
+        other = copies.search(around, model, wide=True)
+        found = max(found, other, key=lambda match: (match.confidence, match.agreement))
+    if found.sure and max(size) > SHARPEST:
+        finer = _Copies(reference, source, SHARPEST).judged(found.matrix, model, SHARPEST)
+        found = min(found, finer, key=lambda match: match.left)
+    return found
+
+
+class _Copies:
+    """A reference and a source reduced by whole factors to about a side, for transforms between the originals."""
+
+    def __init__(self, reference: Tensor, source: Tensor, side: int) -> None:
+        (self.reference, self.shrunk), (self.source, self.grown) = _reduced(reference, side), _reduced(source, side)
+        self.scale = scale_of(self.shrunk)
+        self.tolerance = max(TOLERANCE[0], TOLERANCE[1] * max(size_of(reference))) / self.scale
+
+    def search(self, around: Tensor, model: Model, *, wide: bool) -> Registration:
+        """Search around a transform, fit and judge."""
+        return self._whole(
+            _registered(self.reference, self.source, model, self._own(around), self.tolerance, wide=wide)
+        )
+
+    def judged(self, matrix: Tensor, model: Model, side: int) -> Registration:
+        """Fit a transform that is nearly right, and judge it."""
+        return self._whole(_verdict(self.reference, self.source, self._own(matrix), model, self.tolerance, side))
+
+    def _own(self, matrix: Tensor) -> Tensor:
+        return torch.linalg.inv(self.grown) @ matrix @ self.shrunk
+
+    def _whole(self, found: Registration) -> Registration:
+        lengths = {name: getattr(found, name) * self.scale for name in ("left", "halves", "band")}
+        return replace(found, matrix=self.grown @ found.matrix @ torch.linalg.inv(self.shrunk), **lengths)
 
 
 def _spectrum(field: Tensor) -> Tensor:
@@ -178,9 +197,9 @@ def _vertex(values: Tensor, at: int) -> float:
     return 0.0 if bend >= 0 else max(-0.5, min(0.5, 0.5 * (before - after) / bend))
 
 
-def _reduced(image: Tensor) -> tuple[Tensor, Tensor]:
-    """An image reduced to about LARGEST pixels, and the transform from its pixels to the image's."""
-    factor = max(1, max(image.shape[-2:]) // LARGEST)
+def _reduced(image: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """An image reduced to about a side, and the transform from its pixels to the image's."""
+    factor = max(1, max(image.shape[-2:]) // side)
     if factor == 1:
         return image, torch.eye(3, dtype=torch.float64)
     small = F.avg_pool2d(image, factor)
@@ -293,21 +312,23 @@ def _fitted(
     return matrix, level, agreement
 
 
-def _verdict(reference: Tensor, source: Tensor, matrix: Tensor, model: Model, tolerance: float) -> Registration:
+def _verdict(
+    reference: Tensor, source: Tensor, matrix: Tensor, model: Model, tolerance: float, side: int = FINEST
+) -> Registration:
     """Fit a transform last, and judge it by what it was not fitted to.
 
     halves: half the distance between the fits to either half of a checkerboard of tiles. band: that to the fit to a
     coarser band of edges; both are root mean squares over what is seen. tolerance: the error up to which it is right.
     """
     for _ in range(3):  # until tiles no longer shear
-        level = Level(reference, source, matrix, FINEST)
+        level = Level(reference, source, matrix, side)
         if not level.fits:
             return _nowhere(matrix)
         found, agreement = level.solve(model)
         if level.lengths(found) * level.factor < SETTLED:
             break
         matrix = level.changed(found)
-    coarse = Level(reference, source, matrix, FINEST, BAND)
+    coarse = Level(reference, source, matrix, side, BAND)
     odd, even = (level.solve(model, use)[0] for use in (level.odd, ~level.odd))
     halves = level.lengths(odd - even) / 2
     band = level.lengths(coarse.solve(model)[0] - found)
