@@ -25,7 +25,10 @@ def picture() -> Image.Image:
     canvas = Image.new("RGB", (SIZE[1] + GAP + GIVEN[1] + 20, SIZE[0] + TOP + 44), WHITE)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)
     right = SIZE[1] + GAP
-    for image, left, title in ((visible, 0, "reference: visible.png, 400x300"), (source, right, "thermal.png, 260x200")):
+    for image, left, title in (
+        (visible, 0, "reference: visible.png, 400x300"),
+        (source, right, "thermal.png, 260x200"),
+    ):
         shown = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
         canvas.paste(Image.fromarray(shown).convert("RGB"), (left, TOP))
         draw.text((left + 4, 5), title, fill=(0, 0, 0), font=font)

@@ -16,7 +16,7 @@ from fusionkit.contracts import Options, Sources, Stage
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError
 from fusionkit.images.convert import ChangedImages, StoredImages, image_rows
 from fusionkit.images.transforms import Transforms, about_corner, read_transforms
-from fusionkit.numerics.homography import Warp, common_box, displacement, scale_of, size_of, stretch
+from fusionkit.numerics.homography import Warp, common_box, displacement, scale_of, size_of
 from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, register
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.window import enlarged_rows, gaussian_blur
@@ -130,7 +130,7 @@ class Align(Stage):
             sources.report.note(f"{name} lies on {main} already ({off:.1f} px off, to within {found.left:.1f} px)")
             _record(sources, index, None, figures)
             return None
-        view = scale_of(stretch(size, given)) / scale_of(found.matrix)
+        view = max(given) / max(size) / scale_of(found.matrix)
         sources.report.note(
             f"{name} aligned to {main} ({self.options.model}): it was {off:.1f} px off"
             + (f" and sees {view:.2f} of its field of view" if abs(view - 1) > NARROWER else "")
