@@ -10,10 +10,12 @@ from fusionkit.contracts import Sources
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError, OutputError, SizeMismatch
 from fusionkit.images import write_image
 from fusionkit.images.accept import as_picture
+from fusionkit.images.metadata import Metadata
 from fusionkit.images.transforms import read_transforms, save_transforms
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics.homography import warp
 from fusionkit.scenes import infrared_visible
+from fusionkit.sources import ShotMemory
 from fusionkit_plugins.stages.align import Align
 from harness import load_image, make, psnr, run_cli
 
@@ -169,6 +171,25 @@ def test_what_is_outside(pair, misplaced, crop):
     inside = warp(misplaced[0], MOVE.new_tensor([[1, 0, -8], [0, 1, 5]]))[1].expand_as(image)
     far = (reference - image)[~inside].abs().mean()
     assert (far < 1e-3) == (crop == "reference")
+
+
+def test_frames_of_a_video_keep_their_size(misplaced):
+    stage = make(Align, model="translation", crop="common").remembering(ShotMemory())
+    with pytest.raises(OptionError, match="frames of a video keep their size"):
+        stage.before(Sources.of(misplaced, reference=1))
+
+
+def test_a_map_keeps_its_places_when_it_is_cut():
+    """Tie points and the matrix of a GeoTIFF, against the pixel that they are of."""
+    tags = (
+        (33922, 12, 6, (0.0, 0.0, 0.0, 500.0, 900.0, 0.0)),
+        (34264, 12, 16, (2.0, 0.5, 0, 500.0, -0.5, -2.0, 0, 900.0, *[0.0] * 7, 1.0)),
+    )
+    ties, model = (np.array(tag[3]) for tag in Metadata(geo=tags).moved(30, 20).geo)
+    assert ties.tolist() == [-30, -20, 0, 500, 900, 0]
+    assert (model.reshape(4, 4) @ [1, 2, 0, 1]).tolist() == (
+        np.array(tags[1][3]).reshape(4, 4) @ [31, 22, 0, 1]
+    ).tolist()
 
 
 def test_nothing_is_smeared_far_from_a_narrow_source(pair, tmp_path):

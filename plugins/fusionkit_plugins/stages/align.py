@@ -21,6 +21,7 @@ from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, reg
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.window import enlarged_rows, gaussian_blur
 from fusionkit.options import FilePath
+from fusionkit.sources import ShotMemory
 
 from .records import FieldsOfView
 
@@ -167,6 +168,10 @@ class Align(Stage):
 
     def _cut(self, sources: Sources, moved: Mapping[int, Sequence[_Place]]) -> tuple[slice, slice]:
         """The part of the reference that all moved sources see."""
+        if isinstance(self.memory, ShotMemory):
+            raise OptionError(
+                "`crop=common` is for images: the frames of a video keep their size; use `crop=reference`"
+            )
         warps = [place.warp for places in moved.values() for place in places if place.warp is not None]
         size = size_of(sources.luma[sources.reference])
         box = common_box(warps, size)
