@@ -48,6 +48,8 @@ VALUES: dict[str, list[Any]] = {
     "configuration.restore": ["none", "noise:level=12"],
     "sampler.guidance_range": [(0.5, 0.6)],
     "prior wavelet.wavelet": ["haar"],
+    "stage align.fov": [(0.97,)],
+    "configuration.fov": [(0.97,)],
     "degradation noise.offset": [0.001],
     "degradation blur.file": [str(KERNEL)],
     "degradation jpeg.table": [(30,) * 64],
@@ -73,9 +75,14 @@ NEEDS: dict[str, dict[str, Any]] = {
     "sampler.guidance_range": {"sampler": {"strength": 0.3}},
     "configuration.seed": {"sampler": {"strength": 0.2}, "backbone": "rf", "prior": "em_tv"},
     "configuration.reference": {"prior": "em_tv"},
+    **{f"configuration.{name}": {"align": "affine"} for name in ("fov", "align_or_keep", "crop")},
 }
 # whose method is refused without a value
-BARE = {"configuration.resize", "degradation blur.file"}
+BARE = {"configuration.resize", "degradation blur.file", "stage align.or_keep", "configuration.align_or_keep"}
+ALIGNING = {
+    *(f"stage align.{name}" for name in ("model", "transform", "fov", "or_keep", "crop")),
+    *(f"configuration.{name}" for name in ("align", "fov", "align_or_keep", "crop")),
+}
 # for speed, or for pictures that are degraded
 NO_PIXEL = {"configuration.tile", "degradation noise.correlation"}
 # fields whose values are plug-ins, walked by themselves
@@ -85,8 +92,10 @@ CHOICES = {*METHOD, "stages", "sampler"}
 @cache
 def pairs(key: str) -> list[list[torch.Tensor]]:
     """Small pairs of every kind of scene: by day, noisy, two exposures, two focus settings; or those of an option."""
-    if key in ("stage align.model", "configuration.align"):
+    if key in ALIGNING:
         shown = tensors(scenes.infrared_visible((160, 208), seed=0))[1]
+        if key in BARE:  # nothing aligns noise
+            return [[torch.rand(1, 1, 160, 208, generator=torch.Generator().manual_seed(0)), shown]]
         return [[shown.roll((3, 5), (-2, -1)), shown]]
     made = [
         tensors(scene((48, 64), seed=0))

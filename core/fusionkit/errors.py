@@ -9,7 +9,8 @@ FusionkitError
 │   └── NoEffect         an option is not read with the others that were chosen
 ├── InputError           an image cannot be used
 │   ├── ImageReadError
-│   └── SizeMismatch
+│   ├── SizeMismatch
+│   └── NotAligned       a source was to be aligned, and where it lies was not found
 ├── OutputError          a result cannot be written
 └── WeightsError         weights are missing, damaged or of another architecture
 """
@@ -20,6 +21,7 @@ __all__ = [
     "ImageReadError",
     "InputError",
     "NoEffect",
+    "NotAligned",
     "OptionError",
     "OutputError",
     "PluginClash",
@@ -69,6 +71,10 @@ class ImageReadError(InputError):
 
 class SizeMismatch(InputError):
     """The sources do not have one size."""
+
+
+class NotAligned(InputError):
+    """Where a source lies in the reference was not found with confidence."""
 
 
 class OutputError(FusionkitError):

@@ -90,8 +90,8 @@ class Sources:
     is known. valid: where each source has data, (B, 1, H, W) of bool, None for everywhere; other pixels are mirrored
     from there until the stages are through, afterwards they show other sources (`fusionkit.method.filling`). to_luma:
     makes luma of an image. report: takes notes and records for the user. degraded: for each source, what its file says
-    of degradations, by their names. known_scenes: the kind of scene of each image, where it is decided already. whole:
-    the sources that a strip was cut from.
+    of degradations, by their names. known_scenes: the kind of scene of each image, where it is decided already. cut:
+    rows and columns that the result is cut down to. whole: the sources that a strip was cut from.
     """
 
     images: Sequence[Tensor]
@@ -105,6 +105,7 @@ class Sources:
     report: Report = field(default_factory=Report, compare=False)
     degraded: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     known_scenes: tuple[Scene, ...] = ()
+    cut: tuple[slice, slice] | None = None
     whole: "Sources | None" = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

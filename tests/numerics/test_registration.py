@@ -1,11 +1,13 @@
-"""Where one image lies in another: shifts, turns and scales that were made are found; what is unclear is not claimed."""
+"""Where one image lies in another: shifts, turns, scales and views that were made are found; nothing else is claimed."""
 
 import math
 
 import pytest
 import torch
 
-from fusionkit.numerics.registration import displacement, look_apart, register, warp
+from fusionkit.numerics.homography import displacement, square, warp
+from fusionkit.numerics.registration import look_apart, register
+from fusionkit.numerics.window import gaussian_blur
 from fusionkit.scenes import infrared_visible
 
 SIZE = (192, 256)
@@ -20,16 +22,12 @@ def pair():
 
 def matrix(angle=0.0, scale=1.0, right=0.0, down=0.0):
     cos, sin = scale * math.cos(math.radians(angle)), scale * math.sin(math.radians(angle))
-    return torch.tensor([[cos, -sin, right], [sin, cos, down]], dtype=torch.float64)
+    return torch.tensor([[cos, -sin, right], [sin, cos, down], [0, 0, 1]], dtype=torch.float64)
 
 
-def inverse(m):
-    return torch.linalg.inv(torch.cat([m, torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64)]))[:2]
-
-
-def apart(a, b):
+def apart(a, b, size=SIZE):
     """Median distance in pixels between where two transforms put things."""
-    return displacement(a - b + torch.eye(2, 3, dtype=torch.float64), SIZE)
+    return displacement(square(a) - square(b) + torch.eye(3, dtype=torch.float64), size)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +42,31 @@ def test_a_move_is_found_across_sensors(pair, model, move):
     visible, infrared = pair
     found = register(visible, warp(infrared, move)[0], model)
     assert found.sure
-    assert found.after > found.before + 0.05
-    assert apart(found.matrix, inverse(move)) < 1
-    assert apart(torch.eye(2, 3, dtype=torch.float64), inverse(move)) > 5  # what it would be without
+    assert found.left < 1.5
+    assert apart(found.matrix, move.inverse()) < 1
+    assert apart(torch.eye(3), move.inverse()) > 5  # what it would be without
+
+
+@pytest.mark.parametrize(("view", "size"), [(0.55, (128, 176)), (0.7, SIZE)])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_narrower_and_a_wider_view_of_another_size_are_found(pair, view, size, swapped):
+    visible, infrared = pair
+    inner = matrix(angle=2, scale=view * SIZE[1] / size[1], right=-14, down=9)  # from the narrow image to the wide one
+    narrow = warp(infrared, inner, size)[0]
+    found = register(narrow, visible, "affine") if swapped else register(visible, narrow, "affine")
+    truth = inner if swapped else inner.inverse()
+    assert found.sure
+    moved = found.matrix @ truth.inverse() if swapped else truth.inverse() @ found.matrix
+    assert displacement(moved, (80, 80)) < 1.2  # in the middle of the wide image
+
+
+def test_a_start_is_all_that_is_searched(pair):
+    visible, infrared = pair
+    narrow = warp(infrared, matrix(scale=0.6, right=10))[0]
+    assert register(visible, narrow, "affine", start=matrix(scale=1 / 0.6)).sure
+    assert register(visible, narrow, "rigid", start=matrix(scale=1 / 0.6)).sure
+    assert not register(visible, narrow, "affine", start=matrix()).sure
+    assert not register(visible, narrow, "rigid").sure
 
 
 def test_which_side_of_an_edge_is_brighter_does_not_matter(pair):
@@ -54,7 +74,14 @@ def test_which_side_of_an_edge_is_brighter_does_not_matter(pair):
     move = matrix(right=8, down=4)
     found = register(visible, 1 - warp(visible, move)[0], "translation")
     assert found.sure
-    assert apart(found.matrix, inverse(move)) < 0.3
+    assert apart(found.matrix, move.inverse()) < 0.3
+
+
+def test_what_is_left_grows_with_what_is_unclear(pair):
+    visible, infrared = pair
+    sharp, soft = (register(visible, image, "affine") for image in (infrared, gaussian_blur(infrared, 4.0)))
+    assert sharp.left < soft.left
+    assert sharp.confidence > soft.confidence
 
 
 def test_what_has_nothing_in_common_is_not_claimed(generator):
@@ -74,10 +101,9 @@ def test_a_shift_is_told_with_its_direction_and_none_is_not(pair):
     assert look_apart(visible[..., :40, :40], infrared[..., 8:48, :40]) is None  # too small to say
 
 
-def test_a_warp_by_whole_pixels_is_a_copy_and_says_what_is_inside(pair):
-    visible, _ = pair
-    moved, inside = warp(visible, matrix(right=5, down=3))
-    assert torch.allclose(moved[..., :-3, :-5], visible[..., 3:, 5:], atol=2e-5)
-    assert inside[..., :-3, :-5].all()
-    assert not inside[..., -3:, :].any()
-    assert torch.allclose(warp(visible, matrix())[0], visible, atol=2e-5)
+def test_large_images_are_reduced_without_a_shift():
+    _, visible = infrared_visible((1101, 1931), seed=2)
+    visible = torch.from_numpy(visible).float().mean(-1)[None, None]
+    found = register(visible, visible[..., 3:, 2:], "affine")  # other pixels are left over when it is reduced
+    assert found.sure
+    assert apart(found.matrix, matrix(right=-1, down=-1.5), (1101, 1931)) < 0.3

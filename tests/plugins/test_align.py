@@ -7,12 +7,16 @@ import pytest
 import torch
 
 from fusionkit.contracts import Sources
-from fusionkit.errors import InputError, OptionError, OutputError, SizeMismatch
+from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError, OutputError, SizeMismatch
 from fusionkit.images import write_image
+from fusionkit.images.accept import as_picture
+from fusionkit.images.metadata import Metadata
 from fusionkit.images.transforms import read_transforms, save_transforms
+from fusionkit.method.filling import filled
 from fusionkit.method.pipeline import Pipeline
-from fusionkit.numerics.registration import warp
+from fusionkit.numerics.homography import warp
 from fusionkit.scenes import infrared_visible
+from fusionkit.sources import ShotMemory
 from fusionkit_plugins.stages.align import Align
 from harness import load_image, make, psnr, run_cli
 
@@ -45,20 +49,31 @@ def test_a_misplaced_source_is_moved_and_what_is_outside_is_said(pair, misplaced
     assert psnr(moved.images[0][inner], pair[0][inner]) > psnr(misplaced[0][inner], pair[0][inner]) + 6
     assert moved.images[1] is sources.images[1]
     assert sources.report.notes[0].startswith("ir aligned to vis (translation): it was 9.")
-    assert "of the picture lies outside ir and shows vis alone" in sources.report.notes[1]
+    filled(moved)
+    assert sources.report.notes[1].startswith("ir has no data in ")
     (row,) = sources.report.records["aligned"]
     assert (row["source"], row["reference"], row["size"]) == (1, 2, [256, 192])
-    assert row["after"] > row["before"]
+    assert row["confidence"] > 0.9
+    assert row["left"] < 1
+    assert " px left (confidence " in sources.report.notes[0]
     assert row["outside"] == pytest.approx(1 - 248 * 187 / (256 * 192), abs=0.01)
 
 
-def test_what_lies_right_or_nowhere_stays_bit_by_bit(pair, generator):
+def test_what_lies_right_stays_bit_by_bit(pair):
     sources = Sources.of(pair, reference=1)
     assert make(Align, model="translation").before(sources) is sources
+
+
+def test_what_lies_nowhere_is_refused_or_kept(pair, generator):
     noise = torch.rand(1, 1, 192, 256, generator=generator)
     sources = Sources.of([noise, pair[1]], reference=1, names=("noise", "vis"))
-    assert make(Align).before(sources) is sources
-    assert sources.report.notes == ["noise: not aligned: no confident match with vis"]
+    with pytest.raises(NotAligned, match=r"noise: not aligned: no confident match with vis .*`align_or_keep=true`"):
+        make(Align).before(sources)
+    sources = Sources.of([noise, pair[1]], reference=1, names=("noise", "vis"))
+    assert make(Align, or_keep=True).before(sources) is sources
+    (note,) = sources.report.notes
+    assert note.startswith("noise: not aligned: no confident match with vis")
+    assert sources.report.records["aligned"][0]["declined"]
 
 
 def test_a_grey_source_in_three_channels_stays_grey(misplaced):
@@ -84,13 +99,127 @@ def test_the_warning_comes_without_being_asked_for(pair, misplaced):
         )
 
 
-def test_sizes_are_made_one_first(pair, misplaced):
-    small = torch.nn.functional.interpolate(misplaced[0], (96, 128), mode="area")
-    with pytest.raises(SizeMismatch, match="`resize=reference` resizes them first"):
-        Pipeline(align="affine", **PLAIN).run([small, pair[1]])
-    fused = Pipeline(align="translation", resize="reference", **PLAIN).run([small, pair[1]])
-    assert fused.image.shape == pair[1].shape
-    assert fused.found["aligned"][0]["pixels_off"] == pytest.approx(9.4, abs=1)
+def test_no_advice_where_it_would_not_work(pair, misplaced, monkeypatch):
+    """A shift that agrees best, but that no registration confirms, is not told."""
+    narrow = warp(pair[0], matrix(0.6, right=20))[0]
+    notes = Pipeline(**PLAIN).run([narrow, pair[1]], names=("ir", "vis")).notes
+    assert not any("px off" in note for note in notes)
+
+
+def matrix(scale, right=0.0, down=0.0):
+    return torch.tensor([[scale, 0, right], [0, scale, down], [0, 0, 1]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("how", [{}, {"fov": 0.6}, {"fov": (0.6, 1.0), "align": "rigid"}, {"fov": (1.2, 2.0)}])
+def test_another_size_and_view_need_no_resizing(pair, how):
+    inner = matrix(0.6 * 256 / 160, right=-12, down=6)  # from the small image, which sees 0.6, to the whole one
+    small = warp(pair[0], inner, (120, 160))[0]
+    done = Pipeline(**{"align": "affine", **PLAIN, **how}).run([small, pair[1]], names=("ir", "vis"))
+    assert done.image.shape == pair[1].shape
+    (row,) = done.found["aligned"]
+    assert (row["size"], row["given"]) == ([256, 192], [160, 120])
+    x, y = (256 - 1) / 2 - 12, (192 - 1) / 2 + 6  # what the small image's middle shows
+    seen = np.array(row["matrix"]) @ [x, y, 1]
+    assert seen[:2] / seen[2] == pytest.approx([(160 - 1) / 2, (120 - 1) / 2], abs=1)
+    assert any("sees 0.6" in note and "of its field of view" in note for note in done.notes)
+    assert row["outside"] == pytest.approx(1 - 0.36, abs=0.03)
+
+
+def test_without_alignment_other_sizes_are_refused(pair):
+    small = torch.nn.functional.interpolate(pair[0], (96, 128), mode="area")
+    with pytest.raises(SizeMismatch, match=r"`resize=reference` resizes .* `align=affine` finds where they lie"):
+        Pipeline(**PLAIN).run([small, pair[1]])
+    noise = torch.rand(1, 1, 96, 128, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(SizeMismatch):
+        Pipeline(align="affine", align_or_keep=True, **PLAIN).run([noise, pair[1]])
+
+
+@pytest.mark.parametrize(
+    ("choices", "error", "match"),
+    [
+        ({"fov": 0.7}, NoEffect, "`fov=0.7` has no effect without `align` or `transform`"),
+        ({"align_or_keep": True}, NoEffect, "`align_or_keep=true` has no effect without"),
+        ({"crop": "common", "align": "check"}, NoEffect, "`crop=common` has no effect without"),
+        ({"fov": 0.0, "align": "affine"}, OptionError, "fov"),
+        ({"fov": (1.0, 2.0, 3.0), "align": "affine"}, OptionError, "3 fields of view for 2 sources"),
+    ],
+)
+def test_what_has_no_effect_is_refused(pair, choices, error, match):
+    with pytest.raises(error, match=match):
+        Pipeline(**choices, **PLAIN).run(pair)
+
+
+def test_options_of_the_search_are_refused_beside_a_transform(pair, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("1,0,3\n0,1,2\n")
+    for option in ({"fov": 0.7}, {"align_or_keep": True}):
+        with pytest.raises(NoEffect, match="has no effect beside `transform`"):
+            Pipeline(transform=str(path), **option, **PLAIN)
+
+
+@pytest.mark.parametrize("crop", ["fill", "reference", "common"])
+def test_what_is_outside(pair, misplaced, crop):
+    done = Pipeline(align="translation", crop=crop, **PLAIN).run(misplaced)
+    reference, image = pair[1], done.image
+    if crop == "common":
+        assert image.shape[-2:] == (187, 248)
+        assert done.cut == (slice(5, 192), slice(0, 248)) or done.cut == (slice(0, 187), slice(8, 256))
+        inner = pair[1][(..., *done.cut)]
+        assert (
+            image - (inner + warp(misplaced[0], MOVE.new_tensor([[1, 0, -8], [0, 1, 5]]))[0][(..., *done.cut)]) / 2
+        ).abs().mean() < 0.02
+        return
+    assert image.shape == reference.shape
+    inside = warp(misplaced[0], MOVE.new_tensor([[1, 0, -8], [0, 1, 5]]))[1].expand_as(image)
+    far = (reference - image)[~inside].abs().mean()
+    assert (far < 1e-3) == (crop == "reference")
+
+
+def test_frames_of_a_video_keep_their_size(misplaced):
+    stage = make(Align, model="translation", crop="common").remembering(ShotMemory())
+    with pytest.raises(OptionError, match="frames of a video keep their size"):
+        stage.before(Sources.of(misplaced, reference=1))
+
+
+def test_a_map_keeps_its_places_when_it_is_cut():
+    """Tie points and the matrix of a GeoTIFF, against the pixel that they are of."""
+    tags = (
+        (33922, 12, 6, (0.0, 0.0, 0.0, 500.0, 900.0, 0.0)),
+        (34264, 12, 16, (2.0, 0.5, 0, 500.0, -0.5, -2.0, 0, 900.0, *[0.0] * 7, 1.0)),
+    )
+    ties, model = (np.array(tag[3]) for tag in Metadata(geo=tags).moved(30, 20).geo)
+    assert ties.tolist() == [-30, -20, 0, 500, 900, 0]
+    assert (model.reshape(4, 4) @ [1, 2, 0, 1]).tolist() == (
+        np.array(tags[1][3]).reshape(4, 4) @ [31, 22, 0, 1]
+    ).tolist()
+
+
+def test_nothing_is_smeared_far_from_a_narrow_source(pair, tmp_path):
+    """Far outside, what is filled in is the reference."""
+    small = warp(pair[0], matrix(0.4))[0]
+    (tmp_path / "t.csv").write_text(f"2.5, 0, {-1.5 * 255 / 2}\n0, 2.5, {-1.5 * 191 / 2}\n")
+    sources = Sources.of([small, pair[1]], reference=1)
+    moved = filled(make(Align, transform=str(tmp_path / "t.csv")).before(sources)).images[0]
+    assert (moved - pair[0])[..., 90:102, 120:136].abs().mean() < 0.02
+    assert (moved - sources.reference_luma)[..., :12, :12].abs().max() < 2e-3
+
+
+def test_a_white_border_does_not_fill(pair):
+    source = pair[0].clone()
+    source[..., -30:] = 1.0
+    path_free = make(Align, model="translation")
+    sources = Sources.of([warp(source, torch.tensor([[1.0, 0, 12], [0, 1, 0]]))[0], pair[1]], reference=1)
+    moved = filled(path_free.before(sources)).images[0]
+    outside = moved[..., :, -6:] if moved[..., :, -6:].mean() < moved[..., :, :6].mean() else moved[..., :, :6]
+    assert (outside == 1).float().mean() < 0.05
+
+
+def test_large_pictures_are_moved_row_by_row(pair, misplaced, monkeypatch):
+    monkeypatch.setattr("fusionkit.method.pipeline.WHOLE_PIXELS", 1000)
+    files = [as_picture(image[0].permute(1, 2, 0).numpy(), "x") for image in misplaced]
+    lazily = Pipeline(align="translation", **PLAIN).fuse_pictures(files).picture.pixels
+    monkeypatch.undo()
+    assert np.allclose(lazily, Pipeline(align="translation", **PLAIN).fuse_pictures(files).picture.pixels, atol=1e-5)
 
 
 def test_a_rig_is_aligned_once(files, tmp_path):
@@ -115,19 +244,77 @@ def test_a_rig_is_aligned_once(files, tmp_path):
     assert "no source was moved" in done.stderr
 
 
+ROW = {
+    "source": 1,
+    "reference": 2,
+    "size": [200, 100],
+    "given": [100, 50],
+    "matrix": [[0.5, 0.0, 4.0], [0.0, 0.5, -2.0], [0.0, 0.0, 1.0]],
+}
+
+
 def test_transforms_fit_other_resolutions_but_no_other_shape_or_reference(tmp_path):
     path = tmp_path / "t.json"
-    row = {"source": 1, "reference": 2, "size": [200, 100], "matrix": [[1.0, 0.0, 4.0], [0.0, 1.0, -2.0]]}
-    save_transforms(path, [row, {**row, "source": 3, "matrix": None}])
+    save_transforms(path, [ROW, {**ROW, "source": 3, "matrix": None}])
     found = read_transforms(path)
-    assert found.matrix(0, 1, (200, 400)) == [[1, 0, 8], [0, 1, -4]]
-    assert found.matrix(2, 1, (100, 200)) is None
+    same = found.matrix(0, 1, (100, 200), (50, 100))
+    at = same @ [10 - 199 / 2, 20 - 99 / 2, 1]  # pixel (10, 20) of the reference
+    assert at[:2] == pytest.approx([0.5 * 10 + 4 - 99 / 2, 0.5 * 20 - 2 - 49 / 2])
+    assert found.matrix(0, 1, (200, 400), (50, 100))[:, 2] == pytest.approx(same[:, 2])
+    assert found.matrix(0, 1, (100, 200), (100, 200))[:2] == pytest.approx(2 * same[:2])
+    assert found.matrix(2, 1, (100, 200), (50, 100)) is None
     with pytest.raises(InputError, match=r"found on images of 200x100, these are 300x200"):
-        found.matrix(0, 1, (200, 300))
+        found.matrix(0, 1, (200, 300), (50, 100))
     with pytest.raises(InputError, match="name it with `reference=2`"):
-        found.matrix(1, 0, (100, 200))
+        found.matrix(1, 0, (100, 200), (50, 100))
     with pytest.raises(OutputError, match="no source was moved"):
         save_transforms(path, [])
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".npy", ".txt"])
+def test_a_homography_of_opencv_moves_a_source(pair, tmp_path, suffix):
+    """A bare matrix takes pixels of the reference, from the upper left one, to pixels of the source."""
+    path = tmp_path / f"h{suffix}"
+    homography = np.array([[1.1, 0.05, -9.0], [-0.03, 0.95, 6.0], [1e-4, -2e-4, 1.0]])
+    if suffix == ".npy":
+        np.save(path, homography)
+    elif suffix == ".json":
+        path.write_text(json.dumps(homography.tolist()))
+    else:
+        path.write_text("\n".join((", " if suffix == ".csv" else " ").join(map(str, row)) for row in homography))
+    image = pair[1].mean(1, keepdim=True)
+    moved = make(Align, transform=str(path), crop="reference").before(Sources.of([image, pair[1]], reference=1))
+    x, y = 120, 90
+    u, v, w = homography @ [x, y, 1]
+    u, v = u / w, v / w
+    at = torch.tensor([[[[(2 * u + 1) / 256 - 1, (2 * v + 1) / 192 - 1]]]], dtype=torch.float32)
+    wanted = torch.nn.functional.grid_sample(image, at, mode="bicubic", align_corners=False)
+    assert moved.images[0][0, 0, y, x] == pytest.approx(float(wanted), abs=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npy", ".txt"])
+def test_one_matrix_alone_is_saved_and_read_back(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    save_transforms(path, [ROW])
+    save_transforms(tmp_path / "t.json", [ROW])
+    whole = read_transforms(tmp_path / "t.json").matrix(0, 1, (100, 200), (50, 100))
+    assert read_transforms(path).matrix(0, 1, (100, 200), (50, 100)) == pytest.approx(whole)
+    with pytest.raises(OutputError, match="2 sources were moved"):
+        save_transforms(path, [ROW, {**ROW, "source": 3}])
+
+
+def test_files_of_earlier_versions_are_read_from_the_centre(tmp_path):
+    path = tmp_path / "t.json"
+    content = {"reference": 2, "size": [200, 100], "transforms": [{"source": 1, "matrix": [[1, 0, 4], [0, 1, -2]]}]}
+    path.write_text(json.dumps(content))
+    assert read_transforms(path).matrix(0, 1, (200, 400), (200, 400)).tolist() == [[1, 0, 8], [0, 1, -4], [0, 0, 1]]
+
+
+def test_one_matrix_is_for_two_sources(pair, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("1 0 3\n0 1 2\n")
+    with pytest.raises(InputError, match="holds one matrix, which is for two sources, not 3"):
+        make(Align, transform=str(path)).before(Sources.of([pair[0], pair[0], pair[1]]))
 
 
 @pytest.mark.parametrize(
@@ -137,6 +324,10 @@ def test_transforms_fit_other_resolutions_but_no_other_shape_or_reference(tmp_pa
         "[]",
         '{"reference": 1}',
         '{"reference":1,"size":[2,2],"transforms":[{"source":1,"matrix":[[NaN,0,0],[0,1,0]]}]}',
+        '{"reference":1,"size":[2,2],"transforms":[{"source":1,"matrix":[[1,0,0],[0,1,0],[0,0,1]]}]}',
+        "[[1, 0, 0], [1, 0, 0], [0, 0, 1]]",
+        "[[1, 0], [0, 1]]",
+        "7",
     ],
 )
 def test_what_is_no_file_of_transforms_is_one_line(text, tmp_path):

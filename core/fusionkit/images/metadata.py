@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,6 +40,7 @@ PLACES = (EXIF_IFD, GPS_IFD)
 # description, make, model, resolution and its unit, time, artist, host, rating, copyright, Windows' texts
 DESCRIBING = {270, 271, 272, 282, 283, 296, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}
 WIDTH, HEIGHT, INTEROP = 40962, 40963, 40965
+TIEPOINTS, MODEL = 33922, 34264
 # GeoTIFF, and tags that GDAL adds, with their TIFF types: 2 text, 3 short, 12 double
 GEO = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2, 42113: 2}
 GDAL_METADATA = 42112
@@ -64,8 +65,21 @@ class Metadata:
     geo: tuple[tuple[int, int, int, Any], ...] = ()
     png: tuple[tuple[bytes, bytes], ...] = ()
 
+    def moved(self, left: int, top: int) -> "Metadata":
+        """The metadata of an image without its first columns and rows: its pixels keep their places on the map."""
+        return replace(self, geo=tuple((*tag[:3], _moved_tag(tag[0], tag[3], left, top)) for tag in self.geo))
+
 
 NO_METADATA = Metadata()
+
+
+def _moved_tag(code: int, value: Any, left: int, top: int) -> Any:
+    """A tag of GeoTIFF after the first columns and rows are gone."""
+    if code == TIEPOINTS:  # column, row, height and a place on the map, for each point
+        return tuple(v - (left, top, 0, 0, 0, 0)[i % 6] for i, v in enumerate(value))
+    if code == MODEL:  # a matrix of four rows from (column, row, height, 1)
+        return tuple(v + value[i - 3] * left + value[i - 2] * top if i % 4 == 3 else v for i, v in enumerate(value))
+    return value
 
 
 def software() -> str:

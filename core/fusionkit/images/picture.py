@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -85,6 +85,13 @@ class Picture:
         """A strip of `pixels`; only these rows are scaled."""
         part: Array = self.values[rows]
         return part if part.dtype == np.float32 else to_unit(part, self.span)
+
+    def part(self, rows: slice, columns: slice) -> "Picture":
+        """The part of an image in these rows and columns, its place on the map with it."""
+        alpha = None if self.alpha is None else self.alpha[rows, columns]
+        metadata = self.metadata.moved(columns.start, rows.start)
+        valid = None if self.valid is None else self.valid[rows, columns]
+        return replace(self, values=self.values[rows, columns], alpha=alpha, valid=valid, metadata=metadata)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -17,6 +17,8 @@ __all__ = ["data_anywhere", "filled"]
 SIDE = 200  # least shorter side of the reduced copy on which brightness is compared
 BROAD = 2.0  # deviation, in its samples, of the brightness that goes on across a border
 COARSER = 1e-2  # weight of the coarser scale beside samples that have data
+FAR, FADING = 8, 0.1  # parts of the picture in which a brightness does not go on; weight of none there
+CLIPPED = 254 / 255  # brightness from which a source continues none: it may be any
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def filled(sources: Sources) -> Sources:
     First the reference, from the others in their order, then each of the others from the reference. What is taken over
     is the other's structure, so a place has no edge that no source shows. The difference of the two, smoothed, goes on
     across the border by pull and push (Gortler et al., "The lumigraph", SIGGRAPH 1996): from ever coarser scales the
-    farther it lies, so there is no rim.
+    farther it lies, so there is no rim. In others than the reference it fades within about an eighth of the picture, so
+    that far from a source nothing is invented.
     """
     if all(valid is None for valid in sources.valid):
         return sources
@@ -95,11 +98,13 @@ def _filling(sources: Sources, index: int, by: int, both: Tensor, where: Tensor)
     height, width = both.shape[-2:]
     factor = max(1, min(height, width) // SIDE)
     grey = not bool(sources.colored[index].any())
+    both = both & (sources.luma[index] < CLIPPED)
     weight = _reduced(both.float(), factor)
 
     def added(rows: "Iterator[tuple[Tensor, Tensor, slice]]") -> Tensor:
         parts = [_reduced((a - b) * both[..., place, :], factor) for a, b, place in rows]
-        return _extended(gaussian_blur(torch.cat(parts, -2), BROAD), gaussian_blur(weight, BROAD))
+        fading = 0.0 if index == sources.reference else FADING
+        return _extended(gaussian_blur(torch.cat(parts, -2), BROAD), gaussian_blur(weight, BROAD), fading)
 
     step = factor * max(1, 2**18 // (factor * width))
     places = [slice(top, min(top + step, height)) for top in range(0, height, step)]
@@ -111,11 +116,12 @@ def _filling(sources: Sources, index: int, by: int, both: Tensor, where: Tensor)
     return _Filling(by, where, luma, image, factor, grey)
 
 
-def _extended(total: Tensor, weight: Tensor) -> Tensor:
-    """total / weight where samples have weight, of coarser scales where they have none."""
-    if max(weight.shape[-2:]) == 1:
-        return total / weight.clamp_min(1e-9)
-    coarse = _extended(_reduced(total, 2), _reduced(weight, 2))
+def _extended(total: Tensor, weight: Tensor, fading: float) -> Tensor:
+    """total / weight where samples have weight, else that of coarser scales; fading: weight of zeros."""
+    side = max(weight.shape[-2:])
+    if side == 1 or (fading and side <= FAR):
+        return total / (weight + fading).clamp_min(1e-9)
+    coarse = _extended(_reduced(total, 2), _reduced(weight, 2), fading)
     coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., : weight.shape[-2], : weight.shape[-1]]
     return torch.addcmul(total, coarse, torch.tensor(COARSER)) / (weight + COARSER)
 

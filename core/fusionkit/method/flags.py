@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from pydantic import Field
 
 from ..errors import NoEffect
-from ..options import ByKey
+from ..options import ByKey, word
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import Registered, Registry, get_registry
 from ..registry.records import StageFlag, StageRecord
@@ -56,11 +56,18 @@ def stages_of(config: "PipelineConfig", prior: "Prior | None") -> tuple[Choice, 
         added = {
             flag.name: options for flag in flags if (options := _options(flag, values[flag.name], prior)) is not None
         }
+        beside = {flag.name: added.pop(flag.name) for flag in flags if flag.beside and flag.name in added}
+        if beside and not added:
+            name = next(iter(beside))
+            needed = " or ".join(f"`{flag.name}`" for flag in flags if not flag.beside)
+            value = "true" if values[name] is True else word(values[name])
+            raise NoEffect(f"`{name}={value}` has no effect without {needed}")
         if len(added) > 1:
             first, *_, last = added
             raise NoEffect(f"`{first}={values[first]}` has no effect beside `{last}`; leave one of them out")
         name = f"{plugin.distribution}:{plugin.record.name}"
-        chosen += [Choice(name=name, options=options) for options in added.values()]
+        more = {key: value for options in beside.values() for key, value in options.items()}
+        chosen += [Choice(name=name, options={**options, **more}) for options in added.values()]
     return (*chosen, *config.stages)
 
 

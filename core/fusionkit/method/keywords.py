@@ -32,6 +32,9 @@ class Choices(TypedDict, total=False):
     resize: Literal["error", "reference"]
     align: Literal["check", "none", "translation", "rigid", "affine"]
     transform: str
+    fov: float | Sequence[float]
+    align_or_keep: bool
+    crop: Literal["fill", "reference", "common"]
     luma: Literal["exact", "rounded"]
     working_size: str | tuple[int, int] | None
     stretch: Literal["none", "minmax"]

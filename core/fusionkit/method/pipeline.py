@@ -236,7 +236,10 @@ class Pipeline:
         low, high = image.amin(), image.amax()
         image = image if low >= 0 and high <= 1 else image.clamp(0, 1)
         anywhere = data_anywhere(sources, image.shape[-2:])
-        return image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
+        image = image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
+        if sources.cut is not None:
+            facts.cut, image = sources.cut, image[(..., *sources.cut)]
+        return image
 
     def _restored(self, sources: Sources, facts: Facts, watch: Stopwatch, memory: Memory) -> Sources:
         """The sources as the flow restores them, those that a stage would enlarge in their new size."""
@@ -366,11 +369,12 @@ class Pipeline:
             said, turned = [str(error), *(p.note for p in placed)], [p.name for p in pictures if p.turned]
             said += [f"EXIF orientation was applied to {' and '.join(turned)}"] if turned else []
             raise SizeMismatch("; ".join(said)) from None
+        others = [p for p in pictures if p.alpha is not None and p is not main]
+        main = main.part(*fused.cut) if fused.cut else main
         notes = [*main.notes, *converted, *(p.note for p in placed), *fused.notes]
         found = {**fused.facts.found, **({"placed": [p.row for p in placed]} if placed else {})}
         if main.alpha is not None:
             notes.append(f"alpha kept from {main.name}")
-        others = [p for p in pictures if p.alpha is not None and p is not main]
         notes += [f"alpha of {p.name}: no data where it is 0, the rest counts in full" for p in others]
         picture = replace(with_gaps(main, to_array(fused.image)), notes=tuple(notes))
         if picture.size[0] * picture.size[1] > WHOLE_PIXELS:

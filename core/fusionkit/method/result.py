@@ -33,6 +33,7 @@ class Facts:
     evaluations: int = 0
     restored: list[Restored] = field(default_factory=list)
     found: dict[str, Any] = field(default_factory=dict)
+    cut: tuple[slice, slice] | None = None
 
 
 class Fused(Generic[Kind]):
@@ -44,7 +45,8 @@ class Fused(Generic[Kind]):
     notes: decisions made for the user, one line each. reference: index of the reference source, from 0; for a batch, of
     the first image's. seconds: of each stage; empty where they were not measured. evaluations: number of network
     evaluations. restored: what was found in each source, and whether it was undone. found: records of stages, for the
-    manifest. frame: the reference without pixels, where it was a file or an array of integers.
+    manifest. cut: rows and columns of the reference that the result was cut down to. frame: the reference without
+    pixels, where it was a file or an array of integers.
     """
 
     notes: tuple[str, ...]
@@ -53,6 +55,7 @@ class Fused(Generic[Kind]):
     evaluations: int
     restored: list[Restored]
     found: dict[str, Any]
+    cut: tuple[slice, slice] | None
     facts: Facts
     frame: Picture | None
 
@@ -203,6 +206,7 @@ def in_kind(
         assert isinstance(fused, FusedTensor)
         return FusedTensor.of(_tensor_like(image, fused.image), facts)
     assert isinstance(source, Picture)
+    source = source.part(*facts.cut) if facts.cut else source
     picture = fused.picture if isinstance(fused, FusedPicture) else with_gaps(source, to_array(fused.image))
     frame = replace(picture, values=np.empty((0, 0, 1), np.uint8))
     if isinstance(image, Image.Image):

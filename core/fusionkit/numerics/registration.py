@@ -1,43 +1,58 @@
-"""Registration of two images of a scene, also from unlike sensors.
+"""Registration of two images of a scene, also from unlike sensors, of unlike sizes and fields of view.
 
-Edges are compared by their orientation, twice the angle of the gradient, whichever side is brighter: a field of complex
-numbers d = w g² / |g|², with g the gradient and w its magnitude relative to its surroundings (at most 3). Two fields
-are correlated over all shifts by a Fourier transform (phase correlation, Kuglin and Hines 1975, half whitened; oriented
-gradients for unlike sensors as in Ye et al., "Fast and Robust Matching for Multimodal Remote Sensing Image
-Registration", TGRS 2019). Mutual information, the usual measure, registers visible images with infrared ones about half
-as often; see docs/decisions/alignment.md.
+Edges are compared by their orientation (`fusionkit.numerics.tile_fit`). Mutual information, the usual measure,
+registers visible images with infrared ones about half as often.
 
-A transform is a (2, 3) float64 matrix from pixels of the reference to pixels of the source: x to the right, y down,
-both from the image's centre.
+1. Search: two small fields are correlated over all shifts by a Fourier transform, for every scale and turn (phase
+   correlation, Kuglin and Hines 1975, half whitened; oriented gradients for unlike sensors as in Ye et al., "Fast and
+   Robust Matching for Multimodal Remote Sensing Image Registration", TGRS 2019).
+2. Fit: at finer and finer resolutions, tiles of the two fields are correlated over small shifts, and the sum of their
+   correlations at the shifts that a transform gives them is maximised over its parameters by Newton steps.
+3. Verdict: every second tile alone, as on a checkerboard, and a coarser band of edges give transforms of their own. How
+   far these lie apart is what is left, and with the height of the agreement it says how far the match can be trusted.
+
+See docs/decisions/alignment.md for measurements, and `fusionkit.numerics.homography` for the convention of transforms.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .window import box_mean, gaussian_blur
+from .homography import Size, grid, mapped, resized, scale_of, seen, size_of, square, stretch
+from .tile_fit import Level, fast_length, moved, orientation, scaled, whitened
 
-__all__ = ["LEAST_SIDE", "Model", "Offset", "Registration", "displacement", "look_apart", "register", "warp"]
+__all__ = ["LEAST_SIDE", "Model", "Offset", "Registration", "look_apart", "register"]
 
 Model = Literal["translation", "rigid", "affine"]
 
 LEAST_SIDE = 48  # pixels: smaller images are not registered
-CHECKED, SOUGHT, REFINED = 360, 256, 640  # approximate longest sides of reduced images
-STRONGEST = 3.0  # largest weight of an edge, relative to its surroundings
-REACH = 0.2  # largest shift, as a share of the size
-CLEAR = 8.0  # least height of a peak, in standard deviations of the correlation
-BETTER = 1.03  # least ratio of the peak to the correlation without a shift
-SURE = 9.0  # `CLEAR` for the best of many rotated and scaled images
-ANGLES = [1.5 * i for i in range(-5, 6)]  # degrees
-SCALES = [1 + 0.025 * i for i in range(-3, 4)]
-STARTS = 3  # best starts, which are fitted
-STEPS = 60  # of the optimiser
-STIFF = 2e-3  # penalty for stretching or shearing by a pixel at the border, squared
+CHECKED = 360  # approximate longest side of the warning's reduced images
+SOUGHT = {False: 128, True: 192}  # longest side of the wider view in the search, near and wide
+FITTED = (160, 320)  # longest sides of what both see, at which transforms are fitted
+FINEST = 640  # longest side at which they are fitted last, and judged
+LARGEST, SHARPEST = 960, 1280  # images are reduced by whole factors to about this side first, and for a last fit
+REACH = 0.2  # largest shift of the warning, as a share of the size
+CLEAR = 8.0  # least height of the warning's peak, in standard deviations of the correlation
+BETTER = 1.03  # least ratio of the warning's peak to the correlation without a shift
+OVERLAP = 0.4  # least share of the narrower view that both see
+TURNS = {False: (-5.0, -2.5, 0.0, 2.5, 5.0), True: (-4.0, 0.0, 4.0)}  # degrees tried, near and wide
+SCALES = {  # scales tried, near and wide: 0.4 to 2.5
+    False: tuple(math.exp(0.08 * i) for i in (-1, 0, 1)),
+    True: tuple(math.exp(0.08 * i) for i in range(-12, 13)),
+}
+STARTS = {False: 3, True: 5}  # best starts, which are fitted
+APART = 0.03  # least distance of two starts, as a share of the side
+SETTLED = 0.2  # move, pixels, after which a transform is not fitted again
+SURE = 0.8  # least confidence of a match that is trusted
+CHANCE, CHANGE = 24.0, 1.5  # agreement, in standard deviations, at which half of the matches are wrong; slope there
+ERROR, LEAST_ERROR = 1.2, 0.1  # median error relative to what the tests differ by; pixels of the finest level
+TOLERANCE = 2.0, 1 / 640  # error of a match that counts as right: pixels, or as a share of the longer side
+BAND = 1.5  # deviation, pixels, of the blur before edges of the coarser band
 
 
 @dataclass(frozen=True)
@@ -66,12 +81,24 @@ class Offset:
 
 @dataclass(frozen=True)
 class Registration:
-    """Transform of a source. before, after: agreement of edges without and with it, a cosine. sure: it is trusted."""
+    """Transform of a source, (3, 3), and what it is worth.
+
+    agreement: of edges, in standard deviations of chance. left: estimate of its error, in pixels of the reference.
+    confidence: probability that the match is the right one and its error within TOLERANCE. halves, band: what the error
+    is estimated from, see `_verdict`.
+    """
 
     matrix: Tensor
-    before: float
-    after: float
-    sure: bool
+    agreement: float
+    left: float
+    confidence: float
+    halves: float
+    band: float
+
+    @property
+    def sure(self) -> bool:
+        """Whether it is trusted."""
+        return self.confidence >= SURE
 
 
 def look_apart(reference: Tensor, source: Tensor) -> Offset | None:
@@ -82,92 +109,58 @@ def look_apart(reference: Tensor, source: Tensor) -> Offset | None:
     """
     if min(reference.shape[-2:]) < LEAST_SIDE:
         return None
-    found = _offset(reference, source)
-    far = found.pixels >= max(4.0, 1.5 * _factor(reference, CHECKED))
+    factor = max(1, math.ceil(max(reference.shape[-2:]) / CHECKED - 0.3))
+    first, second = (_spectrum(orientation(F.avg_pool2d(luma, factor))) for luma in (reference, source))
+    found = _peak(first, second, factor)
+    far = found.pixels >= max(4.0, 1.5 * factor)
     return found if far and found.clarity >= CLEAR and found.better >= BETTER else None
 
 
-def register(reference: Tensor, source: Tensor, model: Model) -> Registration:
-    """Find the transform of a model between two lumas (1, 1, H, W) of one size: coarse to fine.
+def register(reference: Tensor, source: Tensor, model: Model, start: Tensor | None = None) -> Registration:
+    """Find the transform of a model between two lumas (1, 1, H, W), also of unlike sizes.
 
-    translation: a shift up to a fifth of the size; rigid: also a rotation up to 7.5 degrees; affine: also a scale up to
-    7.5 %, and shear.
+    translation: a shift, as long as both see two fifths of the narrower view; rigid: also a turn up to 7.5 degrees;
+    affine: also scale and shear, and fields of view from 0.4 to 2.5 of the reference's. start: the scale and turn, (3,
+    3), around which alone it is sought, such as that of known optics; by default the source is laid over the reference.
     """
-    angles, scales = ANGLES if model != "translation" else [0.0], SCALES if model == "affine" else [1.0]
-    starts = sorted(_starts(reference, source, angles, scales), key=lambda start: -start[0])[:STARTS]
-    clarity = starts[0][0]
-    finest = _factor(reference, REFINED)
-    coarsest = max(finest, _factor(reference, SOUGHT / 2))
-    first: Model | Literal["similarity"] = "similarity" if model == "affine" else model
-    pair = _Pair(reference, source, coarsest)
-    fitted = [_fit(pair, matrix, first) for _, matrix in starts]
-    matrix, _ = max(fitted, key=lambda fit: fit[1])
-    factor = coarsest // 2
-    while factor >= finest:
-        matrix, _ = _fit(_Pair(reference, source, factor), matrix, model)
-        factor //= 2
-    still = torch.eye(2, 3, dtype=torch.float64)
-    pair = _Pair(reference, source, max(2, finest))
-    before, after = (float(pair.agreement(pair.reduced(m))) for m in (still, matrix))
-    rests = _offset(reference, warp(source, matrix)[0]).pixels <= 2.0 * _factor(reference, CHECKED)
-    return Registration(matrix, before, after, clarity >= SURE and after >= before - 1e-3 and rests)
+    size, given = size_of(reference), size_of(source)
+    wide = max(given) / max(size)
+    around = torch.diag(torch.tensor([wide, wide, 1.0], dtype=torch.float64)) if start is None else square(start)
+    copies = _Copies(reference, source, LARGEST)
+    found = copies.search(around, model, wide=False)
+    if model == "affine" and start is None and not found.sure and found.agreement < 2 * CHANCE:
+        other = copies.search(around, model, wide=True)
+        found = max(found, other, key=lambda match: (match.confidence, match.agreement))
+    if found.sure and max(size) > SHARPEST:
+        finer = _Copies(reference, source, SHARPEST).judged(found.matrix, model, SHARPEST)
+        found = min(found, finer, key=lambda match: match.left)
+    return found
 
 
-def displacement(matrix: Tensor, size: tuple[int, int]) -> float:
-    """Median distance that a transform moves the pixels of an image (height, width), in pixels."""
-    y, x = _places(size, step=max(1, min(size) // 16))
-    moved = _apply(matrix, x.double(), y.double())
-    return float(((moved[0] - x) ** 2 + (moved[1] - y) ** 2).sqrt().median())
+class _Copies:
+    """A reference and a source reduced by whole factors to about a side, for transforms between the originals."""
 
+    def __init__(self, reference: Tensor, source: Tensor, side: int) -> None:
+        (self.reference, self.shrunk), (self.source, self.grown) = _reduced(reference, side), _reduced(source, side)
+        self.scale = scale_of(self.shrunk)
+        self.tolerance = max(TOLERANCE[0], TOLERANCE[1] * max(size_of(reference))) / self.scale
 
-def warp(image: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Resample a source (B, C, H, W) at the reference's pixels, bicubic; also the mask of its inside, (1, 1, H, W)."""
-    height, width = image.shape[-2:]
-    y, x = _places((height, width))
-    right, down = (v.float() for v in _apply(matrix, x.double(), y.double()))
-    grid = torch.stack([2 * right / width, 2 * down / height], -1)[None].to(image)
-    moved = F.grid_sample(
-        image, grid.expand(len(image), -1, -1, -1), mode="bicubic", padding_mode="border", align_corners=False
-    )
-    inside = (right.abs() <= (width - 1) / 2) & (down.abs() <= (height - 1) / 2)
-    return moved.clamp(0, 1), inside[None, None].to(image.device)
+    def search(self, around: Tensor, model: Model, *, wide: bool) -> Registration:
+        """Search around a transform, fit and judge."""
+        return self._whole(
+            _registered(self.reference, self.source, model, self._own(around), self.tolerance, wide=wide)
+        )
 
+    def judged(self, matrix: Tensor, model: Model, side: int) -> Registration:
+        """Fit a transform that is nearly right, and judge it."""
+        return self._whole(_verdict(self.reference, self.source, self._own(matrix), model, self.tolerance, side))
 
-def _places(size: tuple[int, int], step: int = 1) -> tuple[Tensor, Tensor]:
-    """Coordinates y and x of the pixels, from the centre."""
-    down, right = (torch.arange(0, n, step) - (n - 1) / 2 for n in size)
-    return tuple(torch.meshgrid(down, right, indexing="ij"))  # type: ignore[return-value]
+    def _own(self, matrix: Tensor) -> Tensor:
+        return torch.linalg.inv(self.grown) @ matrix @ self.shrunk
 
-
-def _apply(matrix: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    return (
-        matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2],
-        matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2],
-    )
-
-
-def _factor(image: Tensor, side: float) -> int:
-    """Factor that reduces an image's longest side to about `side`, at most 1.3 times as much."""
-    return max(1, math.ceil(max(image.shape[-2:]) / side - 0.3))
-
-
-def _reduced(image: Tensor, factor: int) -> Tensor:
-    return F.avg_pool2d(image, factor) if factor > 1 else image
-
-
-def _field(luma: Tensor) -> Tensor:
-    """Orientations of edges as complex numbers, (H, W)."""
-    y = gaussian_blur(luma, 1.0)
-    right, down = torch.zeros_like(y), torch.zeros_like(y)
-    right[..., 1:-1, 1:-1] = y[..., 1:-1, 2:] - y[..., 1:-1, :-2]
-    down[..., 1:-1, 1:-1] = y[..., 2:, 1:-1] - y[..., :-2, 1:-1]
-    squared = right.square() + down.square()
-    magnitude = squared.sqrt()
-    around = box_mean(magnitude, 15) + 0.5 * magnitude.mean() + 1e-4
-    weight = (magnitude / around).clamp_max(STRONGEST) / squared.clamp_min(1e-18)
-    parts = torch.cat([(right.square() - down.square()) * weight, 2 * right * down * weight], 1)
-    real, imaginary = gaussian_blur(parts, 1.0)[0]
-    return torch.complex(real, imaginary)
+    def _whole(self, found: Registration) -> Registration:
+        lengths = {name: getattr(found, name) * self.scale for name in ("left", "halves", "band")}
+        return replace(found, matrix=self.grown @ found.matrix @ torch.linalg.inv(self.shrunk), **lengths)
 
 
 def _spectrum(field: Tensor) -> Tensor:
@@ -175,13 +168,6 @@ def _spectrum(field: Tensor) -> Tensor:
     height, width = field.shape
     rows, columns = (torch.hann_window(n, periodic=False, device=field.device).sqrt() for n in (height, width))
     return torch.fft.fft2((field - field.mean()) * rows[:, None] * columns)
-
-
-def _offset(reference: Tensor, source: Tensor) -> Offset:
-    """Find the shift between two lumas."""
-    factor = _factor(reference, CHECKED)
-    first, second = (_spectrum(_field(_reduced(luma, factor))) for luma in (reference, source))
-    return _peak(first, second, factor)
 
 
 def _peak(reference: Tensor, source: Tensor, factor: int) -> Offset:
@@ -211,84 +197,143 @@ def _vertex(values: Tensor, at: int) -> float:
     return 0.0 if bend >= 0 else max(-0.5, min(0.5, 0.5 * (before - after) / bend))
 
 
-def _starts(
-    reference: Tensor, source: Tensor, angles: list[float], scales: list[float]
-) -> Iterator[tuple[float, Tensor]]:
-    """Find the best shift for each angle and scale: its clarity, and the transform."""
-    factor = _factor(reference, SOUGHT)
-    small, other = _reduced(reference, factor), _reduced(source, factor)
-    spectrum = _spectrum(_field(small))
-    for angle in angles:
-        for scale in scales:
-            cos, sin = scale * math.cos(math.radians(angle)), scale * math.sin(math.radians(angle))
-            turned = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], dtype=torch.float64)
-            offset = _peak(spectrum, _spectrum(_field(warp(other, turned)[0])), factor)
-            shift = turned[:, :2] @ torch.tensor([offset.right, offset.down], dtype=torch.float64)
-            yield offset.clarity, torch.cat([turned[:, :2], shift[:, None]], 1)
+def _reduced(image: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """An image reduced to about a side, and the transform from its pixels to the image's."""
+    factor = max(1, max(image.shape[-2:]) // side)
+    if factor == 1:
+        return image, torch.eye(3, dtype=torch.float64)
+    small = F.avg_pool2d(image, factor)
+    back = torch.diag(torch.tensor([factor, factor, 1.0], dtype=torch.float64))
+    for i in (0, 1):  # the last pixels may be left over
+        back[i, 2] = (factor * small.shape[-1 - i] - image.shape[-1 - i]) / 2
+    return small, back
 
 
-class _Pair:
-    """Fields of two reduced lumas, and their agreement under a transform."""
-
-    def __init__(self, reference: Tensor, source: Tensor, factor: int) -> None:
-        self.field = _field(_reduced(reference, factor))
-        self.other = torch.view_as_real(_field(_reduced(source, factor))).permute(2, 0, 1)[None].contiguous()
-        self.factor, self.size = factor, (self.field.shape[0], self.field.shape[1])
-        self.y, self.x = (v.to(self.field.device) for v in _places(self.size))
-
-    def reduced(self, matrix: Tensor) -> Tensor:
-        """Convert a transform of whole pixels to one of reduced pixels."""
-        scaled = torch.cat([matrix[:, :2], matrix[:, 2:] / self.factor], 1)
-        return scaled.to(self.field.device, torch.float32)
-
-    def agreement(self, matrix: Tensor) -> Tensor:
-        """Cosine between the fields where they overlap; the source's orientations turn with the source."""
-        height, width = self.size
-        right, down = _apply(matrix, self.x, self.y)
-        grid = torch.stack([2 * right / width, 2 * down / height], -1)[None]
-        moved = F.grid_sample(self.other, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
-        angle = 2 * torch.atan2(matrix[1, 0] - matrix[0, 1], matrix[0, 0] + matrix[1, 1])
-        real = moved[0] * torch.cos(angle) + moved[1] * torch.sin(angle)
-        imaginary = moved[1] * torch.cos(angle) - moved[0] * torch.sin(angle)
-        inside = ((right.abs() < width / 2) & (down.abs() < height / 2)).float()
-        product = (self.field.real * real + self.field.imag * imaginary) * inside
-        sizes = (self.field.abs().square() * inside).sum() * (real.square() + imaginary.square()).sum()
-        return product.sum() / (sizes + 1e-12).sqrt()
+def _nowhere(matrix: Tensor) -> Registration:
+    """No match."""
+    return Registration(matrix, 0.0, math.inf, 0.0, math.inf, math.inf)
 
 
-def _fit(pair: _Pair, matrix: Tensor, model: Model | Literal["similarity"]) -> tuple[Tensor, float]:
-    """Fit a transform of a model at one resolution; return it and its agreement."""
-    start = pair.reduced(matrix)
-    radius = max(pair.size) / 2
-    moves = torch.zeros(6, device=start.device, requires_grad=True)  # about pixels at the border, each
+def _registered(
+    reference: Tensor, source: Tensor, model: Model, around: Tensor, tolerance: float, *, wide: bool
+) -> Registration:
+    """Search, fit and judge around a transform."""
+    matches = []
+    for matrix in _starts(reference, source, model, around, wide):
+        fitted, level, agreement = _fitted(reference, source, matrix, model, FITTED[:1])
+        if level is not None:
+            # standard deviations at one resolution for all, so that small overlaps do not gain
+            share = seen(fitted, size_of(reference), size_of(source))[2]
+            extent = max(*size_of(reference), max(size_of(source)) / scale_of(fitted))
+            matches.append((agreement * math.sqrt(share * reference.shape[-2] * reference.shape[-1]) / extent, fitted))
+    if not matches:
+        return _nowhere(around)
+    matrix = max(matches, key=lambda match: match[0])[1]
+    matrix, _, _ = _fitted(reference, source, matrix, model, FITTED[1:])
+    return _verdict(reference, source, matrix, model, tolerance)
 
-    def transform() -> Tensor:
-        across, along, turn, grow, stretch, shear = moves
-        shift = torch.stack([across, along])[:, None]
-        turn, grow, stretch, shear = (v / radius for v in (turn, grow, stretch, shear))
-        cos, sin = torch.cos(turn), torch.sin(turn)
-        change = torch.stack([cos, -sin, sin, cos]).view(2, 2) if model != "translation" else torch.eye(2).to(start)
-        if model in ("similarity", "affine"):
-            change = change * (1 + grow)
-        if model == "affine":
-            change = change + torch.stack([stretch, shear, shear, -stretch]).view(2, 2)
-        return torch.cat([change @ start[:, :2], start[:, 2:] + shift], 1)
 
-    optimizer = torch.optim.LBFGS([moves], max_iter=STEPS, line_search_fn="strong_wolfe")
+def _starts(reference: Tensor, source: Tensor, model: Model, around: Tensor, wide: bool) -> list[Tensor]:
+    """The transforms, of all scales and turns tried and all shifts, at which small fields agree best."""
+    turns = TURNS[wide] if model != "translation" else (0.0,)
+    scales = SCALES[wide] if model == "affine" else (1.0,)
+    middle = math.atan2(float(around[1, 0]), float(around[0, 0]))
+    size, given = size_of(reference), size_of(source)
+    every: list[tuple[float, Tensor]] = []
+    for scale in (scale_of(around) * s for s in scales):
+        factor = min(1.0, SOUGHT[wide] / max(*size, max(given) / scale))
+        few = scaled(size, factor), scaled(given, factor / scale)
+        small, other = resized(reference, few[0]), resized(source, few[1])
+        to, back = stretch(size, few[0]), stretch(few[1], given)
+        shape = [fast_length(a + b - int(OVERLAP * min(a, b))) for a, b in zip(*few, strict=True)]
+        spectrum = whitened(orientation(small), shape)
+        for angle in (middle + math.radians(turn) for turn in turns):
+            cos, sin = math.cos(angle), math.sin(angle)
+            turned = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+            there, inside = moved(other, turned, few[1])
+            height, shift = _highest(spectrum, whitened(orientation(there) * inside, shape), *few)
+            every.append((height, back @ turned @ shift @ to))
+    kept: list[Tensor] = []
+    for _, matrix in sorted(every, key=lambda start: -start[0]):
+        if all(_between(matrix, other, size) > APART * max(size) for other in kept):
+            kept.append(matrix)
+        if len(kept) == STARTS[wide]:
+            break
+    return kept
 
-    def loss() -> float:
-        optimizer.zero_grad()
-        bent = moves[4:].square().sum() * pair.factor**2
-        value = STIFF * bent - pair.agreement(transform())
-        value.backward()  # type: ignore[no-untyped-call]
-        return float(value.detach())
 
-    with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        found = transform()
-        agreement = float(pair.agreement(found))
-    if not bool(found.isfinite().all()):
-        return matrix, -1.0
-    found = found.double().cpu()
-    return torch.cat([found[:, :2], found[:, 2:] * pair.factor], 1), agreement
+def _between(one: Tensor, other: Tensor, size: Size) -> float:
+    """Mean distance in pixels of the reference between where two transforms put its middle part."""
+    x, y = (v / 1.5 for v in grid(size, 3))
+    (right, down), (right_too, down_too) = mapped(one, x, y), mapped(other, x, y)
+    return float((right - right_too).hypot(down - down_too).mean()) / scale_of(one)
+
+
+def _highest(first: Tensor, second: Tensor, size: Size, given: Size) -> tuple[float, Tensor]:
+    """The shift at which two padded fields of these sizes agree best, and its height: the correlation relative to what
+    chance gives where as much overlaps.
+    """
+    shape = first.shape
+    energy = (
+        float(first.abs().square().mean()) / math.prod(size) * float(second.abs().square().mean()) / math.prod(given)
+    )
+    correlation = torch.fft.ifft2(first.conj() * second).real / math.sqrt(energy + 1e-30)
+    shifts, common = [], []
+    for n, a, b in zip(shape, size, given, strict=True):
+        shift = torch.arange(n)
+        shift = torch.where(shift >= b, shift - n, shift)
+        shifts.append(shift)
+        common.append(
+            (torch.minimum(shift.new_tensor(a), b - shift) - (-shift).clamp_min(0)).clamp_min(0).to(first.real)
+        )
+    overlap = common[0][:, None] * common[1]
+    heights = correlation / overlap.clamp_min(1).sqrt()
+    heights[overlap < OVERLAP * min(math.prod(size), math.prod(given))] = -math.inf
+    row, column = divmod(int(heights.argmax()), shape[1])
+    move = torch.eye(3, dtype=torch.float64)
+    move[0, 2] = float(shifts[1][column]) + (size[1] - given[1]) / 2
+    move[1, 2] = float(shifts[0][row]) + (size[0] - given[0]) / 2
+    return float(heights[row, column]), move
+
+
+def _fitted(
+    reference: Tensor, source: Tensor, matrix: Tensor, model: Model, sides: Sequence[int]
+) -> tuple[Tensor, Level | None, float]:
+    """Fit a transform of a model at several resolutions; also the last level, None where too little is seen by both."""
+    level, agreement = None, 0.0
+    for side in sides:
+        coarse = side == FITTED[0]
+        for kind in ("similarity", model) if coarse and model == "affine" else (model,) * (1 + coarse):
+            level = Level(reference, source, matrix, side)
+            if not level.fits:
+                return matrix, None, 0.0
+            found, agreement = level.solve(kind)
+            matrix = level.changed(found)
+    return matrix, level, agreement
+
+
+def _verdict(
+    reference: Tensor, source: Tensor, matrix: Tensor, model: Model, tolerance: float, side: int = FINEST
+) -> Registration:
+    """Fit a transform last, and judge it by what it was not fitted to.
+
+    halves: half the distance between the fits to either half of a checkerboard of tiles. band: that to the fit to a
+    coarser band of edges; both are root mean squares over what is seen. tolerance: the error up to which it is right.
+    """
+    for _ in range(3):  # until tiles no longer shear
+        level = Level(reference, source, matrix, side)
+        if not level.fits:
+            return _nowhere(matrix)
+        found, agreement = level.solve(model)
+        if level.lengths(found) * level.factor < SETTLED:
+            break
+        matrix = level.changed(found)
+    coarse = Level(reference, source, matrix, side, BAND)
+    odd, even = (level.solve(model, use)[0] for use in (level.odd, ~level.odd))
+    halves = level.lengths(odd - even) / 2
+    band = level.lengths(coarse.solve(model)[0] - found)
+    height = agreement * math.sqrt(math.prod(level.size))
+    left = ERROR * math.hypot(halves, band) + LEAST_ERROR / level.factor
+    within = 1 - 0.5 ** ((tolerance / left) ** 2)  # of a Rayleigh distribution with the median `left`
+    confidence = within / (1 + math.exp((CHANCE - height) / CHANGE))
+    return Registration(level.changed(found), height, left, confidence, halves, band)

@@ -1,27 +1,33 @@
 """Sources that do not lie where the reference lies: found there, and moved."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from fusionkit.contracts import Options, Sources, Stage
-from fusionkit.errors import SizeMismatch
-from fusionkit.images.transforms import Transforms, read_transforms
-from fusionkit.numerics.luma import colorful
-from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, displacement, register, warp
-from fusionkit.numerics.window import gaussian_blur
+from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError
+from fusionkit.images.convert import ChangedImages, StoredImages, image_rows
+from fusionkit.images.transforms import Transforms, about_corner, read_transforms
+from fusionkit.numerics.homography import Warp, common_box, displacement, scale_of, size_of
+from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, register
+from fusionkit.numerics.strips import strips
 from fusionkit.options import FilePath
+from fusionkit.sources import ShotMemory
+
+from .records import FieldsOfView
 
 __all__ = ["Align", "AlignOptions"]
 
 STILL = 0.3  # displacement, pixels, below which a source stays: moving it would soften it
-SEAM = 3.0  # deviation, pixels, of the transition to the filling
-BROAD = 12.0  # deviation, pixels, of the brightness that the filling continues across the border
+SEAM = 6.0  # pixels inside a source over which it gives way to the reference
+NARROWER = 0.05  # relative difference from which fields of view are told
 
 
 class AlignOptions(Options):
@@ -33,14 +39,38 @@ class AlignOptions(Options):
     transform: FilePath = Field(
         "", description="file of transforms to apply, as save_transform writes; by default they are sought"
     )
+    fov: FieldsOfView = Field(
+        (), description="field of view of the sources in units of the reference's, once or once per source"
+    )
+    or_keep: bool = Field(False, description="keep a source that cannot be aligned as it lies")
+    crop: Literal["fill", "reference", "common"] = Field(
+        "fill",
+        description="outside a source: the reference's details on its brightness, the reference, or the result is cut",
+    )
+
+    @model_validator(mode="after")
+    def _sought(self) -> Self:
+        for name, value in {"fov": self.fov, "align_or_keep": self.or_keep}.items():
+            if value and self.transform:
+                raise NoEffect(f"`{name}` has no effect beside `transform`: nothing is sought")
+        return self
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where source `index` of image `batch` lies: `warp` is None where it stays as it is."""
+
+    index: int
+    batch: int
+    warp: Warp | None
 
 
 class Align(Stage):
     """Sources are moved to where the reference shows the same thing: see `fusionkit.numerics.registration`.
 
-    A source without a confident match stays as it is, and so does one that is less than 0.3 pixels off. What lies
-    outside a source shows the reference's details in the brightness of the source's border. Each image of a batch is
-    aligned by itself.
+    Sources may have sizes and fields of view of their own; each is resampled once, from its own pixels. One without a
+    confident match raises NotAligned, or stays as it is. One that is less than 0.3 pixels off stays. Each image of a
+    batch is aligned by itself.
     """
 
     Options = AlignOptions
@@ -56,77 +86,182 @@ class Align(Stage):
 
     def before(self, sources: Sources) -> Sources:
         """The same sources where the reference lies; what was found is recorded under "aligned"."""
-        if len({y.shape[-2:] for y in sources.luma}) > 1:
-            raise SizeMismatch("sources of different sizes cannot be aligned; `resize=reference` resizes them first")
-        reference, images = sources.reference, list(sources.images)
+        self._check_counts(sources)
+        moved: dict[int, list[_Place]] = {}
         for i in range(len(sources)):
-            if i != reference:
-                moved = [self._moved_if_needed(sources.select([b]), i) for b in range(len(images[i]))]
-                if any(image is not None for image in moved):
-                    parts = zip(moved, torch.split(images[i], 1), strict=True)
-                    images[i] = torch.cat([new if new is not None else old for new, old in parts])
-        same = all(new is old for new, old in zip(images, sources.images, strict=True))
-        return sources if same else sources.with_images(images)
+            if i != sources.reference:
+                places = [_Place(i, b, self._place(sources.select([b]), i)) for b in range(len(sources.luma[i]))]
+                if any(place.warp is not None for place in places):
+                    moved[i] = places
+        if not moved:
+            return sources
+        cut = self._cut(sources, moved) if self.options.crop == "common" else sources.cut
+        return replace(_with_moved(sources, moved, self.options.crop != "reference"), cut=cut)
 
-    def _moved_if_needed(self, sources: Sources, index: int) -> Tensor | None:
-        """Source `index` of one image where the reference lies, None where it stays as it is."""
+    def _check_counts(self, sources: Sources) -> None:
+        """Refuse options that do not fit the number of sources."""
+        count, views = len(sources), len(self.options.fov)
+        if views not in (0, 1, count):
+            raise OptionError(f"`fov`: {views} fields of view for {count} sources; give one, or one per source")
+        if self.given is not None and self.given.reference is None and count > 2:
+            raise InputError(f"{self.options.transform} holds one matrix, which is for two sources, not {count}")
+
+    def _place(self, sources: Sources, index: int) -> Warp | None:
+        """Where source `index` of one image lies; None where it stays as it is."""
         name, main = sources.names[index], sources.names[sources.reference]
-        size = _size(sources, index)
+        size, given = size_of(sources.luma[sources.reference]), size_of(sources.luma[index])
         if self.given is not None:
-            matrix = self.given.matrix(index, sources.reference, size)
+            matrix = self.given.matrix(index, sources.reference, size, given)
             if matrix is None:
                 return None
             sources.report.note(f"{name} moved as {self.options.transform} says")
-            return self._moved(sources, index, torch.tensor(matrix, dtype=torch.float64), {})
+            return _warp(sources, index, torch.from_numpy(matrix), {})
         found = self._found(sources, index)
         if found is None or not found.sure:
-            sources.report.note(f"{name}: not aligned: no confident match with {main}")
-            _record(sources, index, None, {})
+            self._decline(sources, index, found)
             return None
-        off = displacement(found.matrix, size)
-        figures = {"pixels_off": round(off, 2), "before": round(found.before, 4), "after": round(found.after, 4)}
-        if off < STILL:
-            sources.report.note(f"{name} lies on {main} already ({off:.1f} px off)")
+        off = displacement(found.matrix, size, given)
+        figures = {**_figures(found), "pixels_off": round(off, 2)}
+        if size == given and off < max(STILL, found.left):
+            sources.report.note(f"{name} lies on {main} already ({off:.1f} px off, to within {found.left:.1f} px)")
             _record(sources, index, None, figures)
             return None
+        view = max(given) / max(size) / scale_of(found.matrix)
         sources.report.note(
-            f"{name} aligned to {main} ({self.options.model}): it was {off:.1f} px off; agreement of edges "
-            f"{found.before:.2f} before, {found.after:.2f} after"
+            f"{name} aligned to {main} ({self.options.model}): it was {off:.1f} px off"
+            + (f" and sees {view:.2f} of its field of view" if abs(view - 1) > NARROWER else "")
+            + f"; about {found.left:.1f} px left (confidence {found.confidence:.0%})"
         )
-        return self._moved(sources, index, found.matrix, figures)
+        return _warp(sources, index, found.matrix, figures)
 
     def _found(self, sources: Sources, index: int) -> Registration | None:
-        if min(_size(sources, index)) < LEAST_SIDE:
+        size, given = size_of(sources.luma[sources.reference]), size_of(sources.luma[index])
+        if min(*size, *given) < LEAST_SIDE:
             return None
-        find = partial(register, sources.reference_luma, sources.luma[index], self.options.model)
+        start = None
+        if self.options.fov:
+            views = self.options.fov
+            view = views[0] if len(views) == 1 else views[index] / views[sources.reference]
+            start = torch.diag(torch.tensor([max(given) / (view * max(size))] * 2 + [1.0], dtype=torch.float64))
+        find = partial(register, sources.reference_luma, sources.luma[index], self.options.model, start)
         return self.memory.once(f"aligned {index}", find)
 
-    def _moved(self, sources: Sources, index: int, matrix: Tensor, figures: dict[str, Any]) -> Tensor:
-        image = sources.images[index]
-        moved, inside = warp(image, matrix)
-        outside = 1 - float(inside.float().mean())
-        if outside > 0:
-            coloured = bool(colorful(image).any())  # a grey one that is stored in three channels stays grey
-            reference = (sources.images[sources.reference] if coloured else sources.reference_luma).expand_as(image)
-            filling = (gaussian_blur(moved - reference, BROAD) + reference).clamp(0, 1)
-            share = (2 * gaussian_blur(inside.to(image), SEAM) - 1).clamp(0, 1) * inside
-            moved = share * moved + (1 - share) * filling
-            sources.report.note(
-                f"{outside:.1%} of the picture lies outside {sources.names[index]} and shows "
-                f"{sources.names[sources.reference]} alone"
+    def _decline(self, sources: Sources, index: int, found: Registration | None) -> None:
+        """Refuse a source that has no confident match, or say so where it is kept."""
+        name, main = sources.names[index], sources.names[sources.reference]
+        why = (
+            f"a side is below {LEAST_SIDE} px"
+            if found is None
+            else f"the best match has {found.confidence:.0%} confidence"
+        )
+        message = f"{name}: not aligned: no confident match with {main} ({why})"
+        _record(sources, index, None, {**(_figures(found) if found else {}), "declined": True})
+        if not self.options.or_keep:
+            known = "" if self.options.fov else "`fov` states its field of view, "
+            raise NotAligned(f"{message}; {known}`transform` where it lies; `align_or_keep=true` fuses it as it lies")
+        sources.report.note(f"{message}; it is fused as it lies")
+
+    def _cut(self, sources: Sources, moved: Mapping[int, Sequence[_Place]]) -> tuple[slice, slice]:
+        """The part of the reference that all moved sources see."""
+        if isinstance(self.memory, ShotMemory):
+            raise OptionError(
+                "`crop=common` is for images: the frames of a video keep their size; use `crop=reference`"
             )
-        _record(sources, index, matrix, {**figures, "outside": round(outside, 4)})
+        warps = [place.warp for places in moved.values() for place in places if place.warp is not None]
+        size = size_of(sources.luma[sources.reference])
+        box = common_box(warps, size)
+        if box is None:
+            raise InputError("the sources have no part in common to cut the result down to; leave out `crop=common`")
+        rows, columns = box
+        wide, high = columns.stop - columns.start, rows.stop - rows.start
+        sources.report.note(
+            f"cut down to what all sources see: {wide}x{high} of {size[1]}x{size[0]}, from x {columns.start}, y "
+            f"{rows.start} on"
+        )
+        return box
+
+
+def _with_moved(sources: Sources, moved: Mapping[int, Sequence[_Place]], filled: bool) -> Sources:
+    """The sources with some of them resampled: large ones strip by strip, on each access.
+
+    filled: outside of them there are no data, which the method fills; else the reference is shown there.
+    """
+    height, width = size_of(sources.reference_luma)
+
+    def rows_of(i: int, rows: slice) -> Tensor:
+        return torch.cat([_rows(sources, place, rows, filled) for place in moved[i]])
+
+    lumas, valid = list(sources.luma), list(sources.valid)
+    for i, places in moved.items() if filled else ():
+        valid[i] = torch.cat([_valid(sources, place, (height, width)) for place in places])
+    if isinstance(sources.images, StoredImages):
+        images: Sequence[Tensor] = ChangedImages(sources.images, set(moved), rows_of, dict.fromkeys(moved, height))
+        for i in moved:
+            lumas[i] = sources.reference_luma.new_empty(1, 1, height, width)
+            for part in strips(height, width, 0):
+                lumas[i][..., part.place, :] = sources.to_luma(rows_of(i, part.place))
+    else:
+        whole = {i: rows_of(i, slice(0, height)) for i in moved}
+        images = tuple(whole.get(i, image) for i, image in enumerate(sources.images))
+        for i, image in whole.items():
+            lumas[i] = sources.to_luma(image)
+    return replace(sources, images=images, luma=tuple(lumas), valid=tuple(valid))
+
+
+def _rows(sources: Sources, place: _Place, rows: slice, filled: bool) -> Tensor:
+    """Rows of a moved source of one image; outside it its border goes on, or the reference is shown."""
+
+    def read(index: int, wanted: slice) -> Tensor:
+        return image_rows(sources.images, index, wanted)[place.batch : place.batch + 1]
+
+    if place.warp is None:
+        return read(place.index, rows)
+    moved = place.warp.rows(rows, partial(read, place.index))
+    share = (place.warp.depth(rows) / SEAM).clamp_(0, 1).to(moved)
+    if filled or bool((share == 1).all()):
         return moved
+    reference = read(sources.reference, rows)
+    if not bool(sources.colored[place.index][place.batch]):  # grey in three channels stays grey
+        reference = sources.reference_luma[place.batch : place.batch + 1, :, rows]
+    return torch.lerp(reference.expand_as(moved), moved, share)
 
 
-def _record(sources: Sources, index: int, matrix: Tensor | None, figures: dict[str, Any]) -> None:
+def _valid(sources: Sources, place: _Place, size: tuple[int, int]) -> Tensor:
+    """Where a moved source of one image has data: (1, 1, H, W) of bool."""
+    own = sources.valid[place.index]
+    own = None if own is None else own[place.batch : place.batch + 1]
+    if place.warp is None:
+        return torch.ones(1, 1, *size, dtype=torch.bool, device=sources.reference_luma.device) if own is None else own
+    inside = place.warp.depth(slice(0, size[0])).to(sources.reference_luma) > 0
+    if own is not None:
+        inside = inside & (place.warp.rows(slice(0, size[0]), lambda rows: own[..., rows, :].float()) > 0.5)
+    return inside
+
+
+def _warp(sources: Sources, index: int, matrix: Tensor, figures: Mapping[str, Any]) -> Warp:
+    """The resampling by a transform, recorded."""
+    warp = Warp(matrix, size_of(sources.luma[sources.reference]), size_of(sources.luma[index]))
+    outside = 1 - warp.share()
+    _record(sources, index, matrix, {**figures, "outside": round(outside, 4)})
+    return warp
+
+
+def _figures(found: Registration) -> dict[str, Any]:
+    """What the manifest says of a match."""
+    names = ("agreement", "left", "confidence")
+    return {name: round(value, 3) if (value := getattr(found, name)) < 1e6 else None for name in names}
+
+
+def _record(sources: Sources, index: int, matrix: Tensor | None, figures: Mapping[str, Any]) -> None:
     """What the manifest says of one source."""
-    rows = None if matrix is None else [[float(v) for v in row] for row in matrix]
-    width_height = list(_size(sources, index)[::-1])
-    place = {"source": index + 1, "reference": sources.reference + 1, "size": width_height, "matrix": rows}
-    sources.report.record("aligned", **place, **figures)
-
-
-def _size(sources: Sources, index: int) -> tuple[int, int]:
-    height, width = sources.luma[index].shape[-2:]
-    return height, width
+    size, given = size_of(sources.luma[sources.reference]), size_of(sources.luma[index])
+    rows = None if matrix is None else about_corner(matrix.numpy(), size, given).tolist()
+    sources.report.record(
+        "aligned",
+        source=index + 1,
+        reference=sources.reference + 1,
+        size=list(size[::-1]),
+        given=list(given[::-1]),
+        matrix=rows,
+        **figures,
+    )

@@ -1,9 +1,20 @@
 """Records of the built-in stages, with the fields of configurations that add them."""
 
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
 from fusionkit.options import FilePath
 from fusionkit.registry.records import StageFlag, StageRecord
 
-__all__ = ["STAGES"]
+__all__ = ["STAGES", "FieldsOfView"]
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, int | float | str) else value
+
+
+FieldsOfView = Annotated[tuple[Annotated[float, Field(ge=0.05, le=20)], ...], BeforeValidator(_several)]
 
 ALIGN = StageFlag(
     name="align",
@@ -13,10 +24,35 @@ ALIGN = StageFlag(
 )
 TRANSFORM = StageFlag(
     name="transform",
-    help="file of transforms, as `save_transform` writes, to move the sources by",
+    help="file to move the sources by: what `save_transform` wrote, or a matrix of 2x3 or 3x3 numbers in JSON, CSV or "
+    ".npy, from pixels of the reference to pixels of the source; see docs/align.md",
     option="transform",
     type=FilePath,
     default="",
+)
+FOV = StageFlag(
+    name="fov",
+    help="field of view of the sources in units of the reference's, as in 0.7, where `align` begins; given once, or "
+    "once per source",
+    option="fov",
+    type=FieldsOfView,
+    default=(),
+    beside=True,
+)
+ALIGN_OR_KEEP = StageFlag(
+    name="align_or_keep",
+    help="fuse a source that `align` cannot align as it lies, with a note, instead of refusing the pair",
+    option="or_keep",
+    type=bool,
+    default=False,
+    beside=True,
+)
+CROP = StageFlag(
+    name="crop",
+    help="what becomes of the part that an aligned source does not see; fill: the reference's details on the source's "
+    "brightness; reference: the reference alone; common: the result is cut down to what all sources see",
+    values={"fill": None, "reference": {"crop": "reference"}, "common": {"crop": "common"}},
+    beside=True,
 )
 RESIZE = StageFlag(
     name="resize",
@@ -58,7 +94,12 @@ LOOK = StageFlag(
 # name, class, flags, summary; the first stage is outermost
 ROWS: tuple[tuple[str, str, tuple[StageFlag, ...], str], ...] = (
     ("resize", "sizes:Resize", (RESIZE,), "resizes sources of another size to the reference"),
-    ("align", "align:Align", (ALIGN, TRANSFORM), "moves sources that are shifted, turned or scaled to the reference"),
+    (
+        "align",
+        "align:Align",
+        (ALIGN, TRANSFORM, FOV, ALIGN_OR_KEEP, CROP),
+        "moves sources that are shifted, turned or scaled to the reference",
+    ),
     ("truncate", "levels:Truncate", (LEVELS,), "cuts the result down to whole 8-bit levels"),
     ("stretch", "levels:Stretch", (STRETCH,), "stretches the result's luma to the full range"),
     ("rounded_luma", "levels:RoundedLuma", (LUMA,), "rounds the sources' luma to 8-bit levels, as OpenCV reads grey"),
