@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .window import box_max, enlarged_rows, gaussian_blur, guided_line
+from .window import box_max, enlarged_rows, gaussian_blur, guided_line, reduced
 
 __all__ = ["ThermalSaliency", "ramp", "thermal_saliency"]
 
@@ -39,12 +39,14 @@ class ThermalSaliency:
     not salient. Averaged over three squares, and fitted to the source's edges by a guided filter on a copy of about 360
     to 720 rows (He & Sun, "Fast guided filter", 2015), so that it does not depend on resolution.
 
-    gain, offset: (B, 1, h, w), each sample of `factor`² pixels.
+    gain, offset: (B, 1, h, w), each sample of `factor`² pixels. spread: the deviation of the source, (B, 1, 1, 1), as
+    saliency counts it.
     """
 
     gain: Tensor
     offset: Tensor
     factor: int
+    spread: Tensor
 
     @classmethod
     def of(
@@ -56,10 +58,10 @@ class ThermalSaliency:
         what is hotter by no more than its deviation is not salient.
         """
         factor = max(1, min(y.shape[-2:]) // GUIDE_PART // GUIDE_RADIUS)
-        small = F.avg_pool2d(y, factor, ceil_mode=True) if factor > 1 else y
+        small = reduced(y, factor)
         smooth, side = gaussian_blur(small, 1.5), min(small.shape[-2:])
         step = max(1, side // 160)  # coarse samples suffice for the opening
-        coarse = F.avg_pool2d(smooth, step, ceil_mode=True) if step > 1 else smooth
+        coarse = reduced(smooth, step)
         spread = steady(small.flatten(1).std(1, correction=0).view(-1, 1, 1, 1) + SPREAD)
         evidence, beneath = torch.zeros_like(small), torch.as_tensor(noise).sqrt()
         for part in WIDTHS:
@@ -67,7 +69,11 @@ class ThermalSaliency:
             opened = box_max(-box_max(-coarse, radius), radius)
             opened = F.interpolate(opened, size=small.shape[-2:], mode="bilinear")
             evidence += ramp((smooth - opened - beneath) / spread, (WARM, HOT)) / len(WIDTHS)
-        return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3 + noise), factor)
+        return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3 + noise), factor, spread)
+
+    def of_reduced(self, small: Tensor) -> Tensor:
+        """Saliency in [0, 1] of the reduced source itself (B, 1, h, w): means of `factor`² pixels."""
+        return torch.addcmul(self.offset, self.gain, small).clamp_(0, 1)
 
     def evidence(self, y: Tensor, rows: slice) -> Tensor:
         """Saliency in [0, 1] of a strip y (B, 1, rows, W) of the source."""

@@ -1,0 +1,57 @@
+"""How a hot object stands out from a bright surround, and where a source shows nothing but a cold sky."""
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from fusionkit.numerics.thermal import ThermalSaliency, ramp
+from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, reduced
+
+__all__ = ["Standing"]
+
+# set by eye on made scenes, and by eye and the audit on pairs of VIFB, MSRS and RoadScene (docs/decisions/heat.md)
+CONTRAST = 0.15  # luma by which a hot object is to differ from its surround
+LACKING = 0.4, 0.8  # shares of that contrast between which being brighter suffices
+BRIGHT = 0.75, 0.9  # luma of a surround between which a hot object may be shown darker than it
+PART, NEAR = 6, 60  # the shorter side over these: radius of the mean that an object is hotter than; of an object's own
+EMPTY = 0.3, 0.6  # luma of the reference, as far as the other source is black, between which edges of that one end
+BORDER = 2  # samples around an object that its outline lies in
+
+
+class Standing(NamedTuple):
+    """Whether a hot object is shown brighter or darker than its surround, from the reference V and the source S.
+
+    down: share in which it is darker, since max(V, S) exceeds a bright surround V̄ by less than a visible contrast c.
+    floor: V̄ - c, which it is lowered to, in [S, V]. follow: how much the edges of S count: not where V (1 - S / mean S)
+    is high, as in a bright sky that is black in S, and not around objects that stand out dark.
+
+    maps: those three as channels, (B, 3, h, w), each sample of `factor`² pixels.
+    """
+
+    maps: Tensor
+    factor: int
+
+    @classmethod
+    def of(cls, reference: Tensor, source: Tensor, heat: ThermalSaliency) -> Self:
+        """From lumas (B, 1, H, W) and the heat of the source."""
+        v, s = reduced(reference, heat.factor), reduced(source, heat.factor)
+        side = min(s.shape[-2:])
+        radius, near = max(2, side // PART), max(1, side // NEAR)
+        hotter = ((s - box_mean(s, radius)) / heat.spread).clamp_(0, 1)
+        hot = heat.of_reduced(s).mul_(hotter).mul_(2).clamp_max_(1)
+        rest, mass = 1 - hot, box_mean(hot, near).clamp_min_(1e-3)
+        around = box_mean(v * rest, radius // 2) / box_mean(rest, radius // 2).clamp_min_(1e-3)
+        floor = around - CONTRAST
+        brighter = box_mean(torch.maximum(v, s).mul_(hot), near).div_(mass).sub_(around)
+        darker = around - box_mean(torch.minimum(v, torch.maximum(s, floor)).mul_(hot), near).div_(mass)
+        down = hot * ramp(around, BRIGHT) * (1 - ramp(brighter / CONTRAST, LACKING))
+        outlined = box_max((2 * down * darker / CONTRAST).clamp_(0, 1), BORDER)
+        sky = box_max(box_mean(v, 1) * (1 - box_mean(s, 1) / s.mean((2, 3), keepdim=True).clamp_min(1e-3)), 1)
+        follow = (1 - ramp(sky, EMPTY)) * (1 - outlined)
+        return cls(torch.cat([down, floor, follow], 1), heat.factor)
+
+    def rows(self, rows: slice, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Down, floor and follow at rows of the pixels, `width` long: (B, 1, rows, width) each."""
+        maps = enlarged_rows(self.maps, self.factor, rows, width)
+        return maps[:, :1], maps[:, 1:2], maps[:, 2:]
