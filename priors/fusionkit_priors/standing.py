@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from fusionkit.numerics.thermal import ThermalSaliency, ramp
+from fusionkit.numerics.thermal import ThermalSaliency, ramp, surround
 from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, reduced
 
 __all__ = ["Standing"]
@@ -14,7 +14,7 @@ __all__ = ["Standing"]
 CONTRAST = 0.15  # luma by which a hot object is to differ from its surround
 LACKING = 0.4, 0.8  # shares of that contrast between which being brighter suffices
 BRIGHT = 0.75, 0.9  # luma of a surround between which a hot object may be shown darker than it
-PART, NEAR = 6, 60  # the shorter side over these: radius of the mean that an object is hotter than; of an object's own
+NEAR = 60  # the shorter side over this: radius of means over an object
 EMPTY = 0.3, 0.6  # luma of the reference, as far as the other source is black, between which edges of that one end
 BORDER = 2  # samples around an object that its outline lies in
 
@@ -36,12 +36,8 @@ class Standing(NamedTuple):
     def of(cls, reference: Tensor, source: Tensor, heat: ThermalSaliency) -> Self:
         """From lumas (B, 1, H, W) and the heat of the source."""
         v, s = reduced(reference, heat.factor), reduced(source, heat.factor)
-        side = min(s.shape[-2:])
-        radius, near = max(2, side // PART), max(1, side // NEAR)
-        hotter = ((s - box_mean(s, radius)) / heat.spread).clamp_(0, 1)
-        hot = heat.of_reduced(s).mul_(hotter).mul_(2).clamp_max_(1)
-        rest, mass = 1 - hot, box_mean(hot, near).clamp_min_(1e-3)
-        around = box_mean(v * rest, radius // 2) / box_mean(rest, radius // 2).clamp_min_(1e-3)
+        hot, near = heat.objects(s), max(1, min(s.shape[-2:]) // NEAR)
+        around, mass = surround(v, hot), box_mean(hot, near).clamp_min_(1e-3)
         floor = around - CONTRAST
         brighter = box_mean(torch.maximum(v, s).mul_(hot), near).div_(mass).sub_(around)
         darker = around - box_mean(torch.minimum(v, torch.maximum(s, floor)).mul_(hot), near).div_(mass)
