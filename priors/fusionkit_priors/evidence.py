@@ -91,7 +91,10 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     others = [i for i in range(len(every)) if i != sources.reference] or [0]
     worth = [every[i].beside(seen) for i in others]
     heat = [_heat(sources.luma[i], every[i], partial(evidence.steady, f"heat {i}")) for i in others]
-    standing = [Standing.of(sources.reference_luma, sources.luma[i], hot) for i, hot in zip(others, heat, strict=True)]
+    standing = [
+        Standing.of(sources.reference_luma, sources.luma[i], hot, partial(evidence.steady, f"mean {i}"))
+        for i, hot in zip(others, heat, strict=True)
+    ]
     brightness = torch.empty_like(x0)
     follows = [
         torch.ones_like(y) if i == sources.reference else torch.empty_like(y) for i, y in enumerate(sources.luma)

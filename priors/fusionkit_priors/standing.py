@@ -1,5 +1,6 @@
 """How a hot object stands out from a bright surround, and where a source shows nothing but a cold sky."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import torch
@@ -15,7 +16,8 @@ CONTRAST = 0.15  # luma by which a hot object is to differ from its surround
 LACKING = 0.4, 0.8  # shares of that contrast between which being brighter suffices
 BRIGHT = 0.75, 0.9  # luma of a surround between which a hot object may be shown darker than it
 NEAR = 60  # the shorter side over this: radius of means over an object
-EMPTY = 0.3, 0.6  # luma of the reference, as far as the other source is black, between which edges of that one end
+BLACK = 0.5  # share of a source's mean below which it counts as black, wholly at 0
+EMPTY = 0.2, 0.4  # luma of the reference times blackness of the source between which the source's edges cease to count
 BORDER = 2  # samples around an object that its outline lies in
 
 
@@ -23,8 +25,8 @@ class Standing(NamedTuple):
     """Whether a hot object is shown brighter or darker than its surround, from the reference V and the source S.
 
     down: share in which it is darker, since max(V, S) exceeds a bright surround V̄ by less than a visible contrast c.
-    floor: V̄ - c, which it is lowered to, in [S, V]. follow: how much the edges of S count: not where V (1 - S / mean S)
-    is high, as in a bright sky that is black in S, and not around objects that stand out dark.
+    floor: V̄ - c, which it is lowered to, in [S, V]. follow: how much the edges of S count: not where V (1 - 2 S / mean
+    S) is high, as in a bright sky that is black in S, and not around objects that stand out dark.
 
     maps: those three as channels, (B, 3, h, w), each sample of `factor`² pixels.
     """
@@ -33,8 +35,10 @@ class Standing(NamedTuple):
     factor: int
 
     @classmethod
-    def of(cls, reference: Tensor, source: Tensor, heat: ThermalSaliency) -> Self:
-        """From lumas (B, 1, H, W) and the heat of the source."""
+    def of(
+        cls, reference: Tensor, source: Tensor, heat: ThermalSaliency, steady: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> Self:
+        """From lumas (B, 1, H, W) and the heat of the source; steady: averages its mean over the frames of a video."""
         v, s = reduced(reference, heat.factor), reduced(source, heat.factor)
         hot, near = heat.objects(s), max(1, min(s.shape[-2:]) // NEAR)
         around, mass = surround(v, hot), box_mean(hot, near).clamp_min_(1e-3)
@@ -43,7 +47,8 @@ class Standing(NamedTuple):
         darker = around - box_mean(torch.minimum(v, torch.maximum(s, floor)).mul_(hot), near).div_(mass)
         down = hot * ramp(around, BRIGHT) * (1 - ramp(brighter / CONTRAST, LACKING))
         outlined = box_max((2 * down * darker / CONTRAST).clamp_(0, 1), BORDER)
-        sky = box_max(box_mean(v, 1) * (1 - box_mean(s, 1) / s.mean((2, 3), keepdim=True).clamp_min(1e-3)), 1)
+        black = 1 - box_mean(s, 1) / (BLACK * steady(s.mean((2, 3), keepdim=True))).clamp_min(1e-3)
+        sky = box_max(box_mean(v, 1).mul_(black), 1)
         follow = (1 - ramp(sky, EMPTY)) * (1 - outlined)
         return cls(torch.cat([down, floor, follow], 1), heat.factor)
 
