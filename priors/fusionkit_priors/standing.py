@@ -18,6 +18,7 @@ BRIGHT = 0.75, 0.9  # luma of a surround between which a hot object may be shown
 NEAR = 60  # the shorter side over this: radius of means over an object
 BLACK = 0.5  # share of a source's mean below which it counts as black, wholly at 0
 EMPTY = 0.2, 0.4  # luma of the reference times blackness of the source between which the source's edges cease to count
+COARSE = 160  # samples along the shorter side, up to twice that, that suffice for what is around an object
 BORDER = 2  # samples around an object that its outline lies in
 
 
@@ -40,19 +41,27 @@ class Standing(NamedTuple):
     ) -> Self:
         """From lumas (B, 1, H, W) and the heat of the source; steady: averages its mean over the frames of a video."""
         v, s = reduced(reference, heat.factor), reduced(source, heat.factor)
-        hot, near = heat.objects(s), max(1, min(s.shape[-2:]) // NEAR)
-        around, mass = surround(v, hot), box_mean(hot, near).clamp_min_(1e-3)
-        floor = around - CONTRAST
-        brighter = box_mean(torch.maximum(v, s).mul_(hot), near).div_(mass).sub_(around)
-        darker = around - box_mean(torch.minimum(v, torch.maximum(s, floor)).mul_(hot), near).div_(mass)
-        down = hot * ramp(around, BRIGHT) * (1 - ramp(brighter / CONTRAST, LACKING))
-        outlined = box_max((2 * down * darker / CONTRAST).clamp_(0, 1), BORDER)
+        height, width = s.shape[-2:]
         black = 1 - box_mean(s, 1) / (BLACK * steady(s.mean((2, 3), keepdim=True))).clamp_min(1e-3)
-        sky = box_max(box_mean(v, 1).mul_(black), 1)
-        follow = (1 - ramp(sky, EMPTY)) * (1 - outlined)
-        return cls(torch.cat([down, floor, follow], 1), heat.factor)
+        sky = ramp(box_max(box_mean(v, 1).mul_(black), 1), EMPTY)
+        step = max(1, min(height, width) // COARSE)
+        coarse = _shown(reduced(v, step), reduced(s, step), reduced(heat.objects(s), step))
+        down, floor, outlined = enlarged_rows(coarse, step, slice(0, height), width).unbind(1)
+        return cls(torch.stack([down, floor, (1 - sky[:, 0]) * (1 - outlined)], 1), heat.factor)
 
     def rows(self, rows: slice, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """Down, floor and follow at rows of the pixels, `width` long: (B, 1, rows, width) each."""
         maps = enlarged_rows(self.maps, self.factor, rows, width)
         return maps[:, :1], maps[:, 1:2], maps[:, 2:]
+
+
+def _shown(v: Tensor, s: Tensor, hot: Tensor) -> Tensor:
+    """Down, floor and the outlines of what stands out dark, as channels: (B, 3, h, w)."""
+    near = max(1, min(s.shape[-2:]) // NEAR)
+    around, mass = surround(v, hot), box_mean(hot, near).clamp_min_(1e-3)
+    floor = around - CONTRAST
+    brighter = box_mean(torch.maximum(v, s).mul_(hot), near).div_(mass).sub_(around)
+    darker = around - box_mean(torch.minimum(v, torch.maximum(s, floor)).mul_(hot), near).div_(mass)
+    down = hot * ramp(around, BRIGHT) * (1 - ramp(brighter / CONTRAST, LACKING))
+    outlined = box_max((2 * down * darker / CONTRAST).clamp_(0, 1), BORDER)
+    return torch.cat([down, floor, outlined], 1)
