@@ -44,7 +44,7 @@ class EMTVOptions(Options):
         "auto", description="what says which source explains a pixel; auto: recognised from the sources"
     )
     lit: Annotated[float, When("evidence", *_kinds("heat"))] = Field(
-        0.6, ge=0, le=1, description="how far dark places follow the other sources"
+        1.0, ge=0, le=1, description="how far dark places follow the other sources"
     )
     screen: Annotated[float, When("evidence", *_kinds("heat", "exposure"))] = Field(
         0.02, ge=1e-6, description="pull towards the expected brightness against expected gradients"

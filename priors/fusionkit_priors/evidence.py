@@ -24,13 +24,14 @@ from .decision import Decision
 from .density import layered
 from .exposure import well_exposed
 from .laplacian import default_levels
+from .standing import Standing
 from .worth import FLATTEST, TIMES, Worth, quantiles
 
-__all__ = ["STRATEGIES", "Evidence", "Target", "darkness", "explained_gradient", "grain_floor"]
+__all__ = ["STRATEGIES", "Evidence", "Target", "explained_gradient", "grain_floor"]
 
 # set by the audit, by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 LEAST = 0.9  # share of the reference's edge weight removed at full heat: its texture shows where heat is clipped
-DARK, DARK_RADIUS = 0.25, 5  # luma below which the reference begins to count as dark, and radius of its window
+DARK, SOFT = 0.3, 0.02  # luma up to which darkness is lifted; lift below which it sets in softly
 FLOOR_STEP = 3  # pixels between samples of the gradients that tell what is grain
 JOINED = 32  # samples along the shorter side, at least, of the coarsest band in which sources in focus are joined
 OWN = 1.5  # factor of the energy of the current image's gradients
@@ -81,33 +82,47 @@ def _by_focus(_: Tensor, sources: Sources, evidence: Evidence) -> Target:
 
 
 def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
-    """T = x̂₀ + Σ heat (S - T)₊ + (1 - heat) lit · darkness · worth · (S - max(T, (1 - trust) veil))₊.
+    """T = x̂₀ + heat (raised - lowered) + (1 - heat) worth · soft(night((S - (1 - trust) veil)₊) - x̂₀).
 
-    The sum is over all sources but the reference. trust: whether S as a whole shows more than noise. worth: structure
-    of S over all contrast of S and the structure of the reference; at least the trust (`Worth`). So a good S is shown
-    wherever the reference is dark; one of noise only where it has structure, and then what it has above its veil.
+    The sum is over all sources but the reference. raised = (1 - down) (S - T)₊, lowered = down · min(T - S, T -
+    floor)₊: what is hot is as bright as in S, or, where that does not stand out from a bright surround, darker than it
+    by a visible contrast (`Standing`). night(s) = D (1 - exp(-lit s / D)): S in the dark, never brighter than D there;
+    soft(x) = x² / (x + d) for x > 0, so T grows with x̂₀ everywhere: a lit window has no dark rim. trust: whether S as a
+    whole shows more than noise. worth: structure of S over all contrast of S and the structure of the reference; at
+    least the trust (`Worth`).
     """
     every = [Worth.of(y, sources.noise[i], partial(_named, evidence.steady, i)) for i, y in enumerate(sources.luma)]
     seen, (height, width) = every[sources.reference], x0.shape[-2:]
     others = [i for i in range(len(every)) if i != sources.reference] or [0]
     worth = [every[i].beside(seen) for i in others]
     heat = [_heat(sources.luma[i], every[i], partial(evidence.steady, f"heat {i}")) for i in others]
+    standing = [
+        Standing.of(sources.reference_luma, sources.luma[i], hot, partial(evidence.steady, f"mean {i}"))
+        for i, hot in zip(others, heat, strict=True)
+    ]
     brightness = torch.empty_like(x0)
     follows = [
         torch.ones_like(y) if i == sources.reference else torch.empty_like(y) for i, y in enumerate(sources.luma)
     ]
-    for part in strips(height, width, DARK_RADIUS):
+    for part in strips(height, width, reach=0):
         place, t, keeps = part.place, x0[..., part.place, :], follows[sources.reference][..., part.place, :]
-        dark = evidence.lit * darkness(sources.reference_luma[..., part.rows, :])[..., part.inner, :]
-        for i, share, found in zip(others, worth, heat, strict=True):
+        for i, share, found, stands in zip(others, worth, heat, standing, strict=True):
             own, y = every[i], sources.luma[i][..., place, :]
             hot, shown = found.evidence(y, place), own.rows(share, place, width)
-            lift = (y - torch.maximum(t, (1 - own.trust) * own.veil)).clamp_min_(0).mul_(dark).mul_(shown)
-            t = t + lift.lerp_((y - t).clamp_min_(0), hot)
-            follows[i][..., place, :] = shown
-            keeps.mul_(hot.mul_(-LEAST).add_(1))
+            down, floor, follow = stands.rows(place, width)
+            night = _night((y - (1 - own.trust) * own.veil).clamp_min_(0), t, evidence.lit).mul_(shown)
+            lowered = torch.minimum(t - y, t - floor).clamp_min_(0)
+            t = t + night.lerp_((y - t).clamp_min_(0).lerp_(-lowered, down), hot)
+            follows[i][..., place, :] = shown.mul_(follow)
+            keeps.mul_(hot.mul_(1 - down).mul_(-LEAST).add_(1))
         brightness[..., place, :] = t
     return Target(brightness, tuple(follows))
+
+
+def _night(y: Tensor, t: Tensor, lit: float) -> Tensor:
+    """How far the dark of t is lifted by y: less than y and than DARK, and less the brighter t is."""
+    lift = y.mul(-lit / DARK).expm1_().mul_(-DARK).sub_(t).clamp_min_(0)
+    return lift.square().div_(lift + SOFT)
 
 
 def _heat(y: Tensor, worth: Worth, steady: Callable[[Tensor], Tensor]) -> ThermalSaliency:
@@ -133,11 +148,6 @@ def _joined(weights: Sequence[Tensor], lumas: Sequence[Tensor]) -> Tensor:
         parts = [band * weight for band, weight in bands]
         joined = [a + b for a, b in zip(joined, parts, strict=True)] if joined else parts
     return collapse(joined)
-
-
-def darkness(y: Tensor) -> Tensor:
-    """1 in the black, 0 from a quarter of the range on, over 11x11 pixels: (B, 1, H, W)."""
-    return (1 - box_mean(y, DARK_RADIUS) / DARK).clamp(0, 1)
 
 
 def explained_gradient(

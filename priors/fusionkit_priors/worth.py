@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.numerics.choice import order_statistics
-from fusionkit.numerics.window import box_mean, enlarged_rows
+from fusionkit.numerics.window import box_mean, enlarged_rows, reduced
 
 __all__ = ["FLATTEST", "TIMES", "Worth", "quantiles"]
 
@@ -47,14 +46,14 @@ class Worth(NamedTuple):
         steady: averages statistics over the frames of a video.
         """
         factor = max(1, min(y.shape[-2:]) // ROWS)
-        small = _reduced(y, factor)
-        energy = _reduced((small - box_mean(small, BAND)).square_(), STEP)
+        small = reduced(y, factor)
+        energy = reduced((small - box_mean(small, BAND)).square_(), STEP)
         energy = box_mean(box_mean(energy, WINDOW), WINDOW)
         flattest, middling, showing = quantiles(energy, FLATTEST, 0.5, SHOWING)
         alike = (flattest.square() / middling.clamp_min(1e-12)).clamp_max(LOUDEST**2)
         floor = TIMES * torch.maximum(steady("noise", alike), noise.square() / factor**2)
         trust = steady("trust", (2 * (showing - floor) / (floor + UNSEEN**2)).clamp(0, 1))
-        veil = steady("veil", quantiles(_reduced(small, STEP), FLATTEST)[0])
+        veil = steady("veil", quantiles(reduced(small, STEP), FLATTEST)[0])
         structure = (energy - floor).clamp_min_(0)
         return cls(energy.add_(UNSEEN**2), structure, trust, floor, veil, STEP * factor)
 
@@ -75,8 +74,3 @@ def quantiles(x: Tensor, *shares: float) -> list[Tensor]:
     every = x.flatten(1)
     found = order_statistics(every, [max(0, int(share * every.shape[1]) - 1) for share in shares])
     return [column.view(-1, 1, 1, 1) for column in found.unbind(1)]
-
-
-def _reduced(x: Tensor, factor: int) -> Tensor:
-    """Means of factor² samples."""
-    return F.avg_pool2d(x, factor, ceil_mode=True) if factor > 1 else x

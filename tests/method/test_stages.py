@@ -204,6 +204,20 @@ class TestVivid:
 
         assert contrast(hot) > contrast(plain) + 0.05
 
+    @pytest.mark.parametrize(
+        ("most", "person", "shown", "told"),
+        [(1.0, 0.4, 0.42, True), (1.0, 0.4, 0.7, False), (1.0, 0.95, 0.42, False), (1.5, 0.4, 0.42, False)],
+        ids=["hidden", "shown", "nothing to raise", "raised already"],
+    )
+    def test_a_note_says_that_what_is_hot_does_not_show(self, most, person, shown, told, generator):
+        infrared, result = torch.full((1, 1, 96, 128), 0.08), torch.full((1, 3, 96, 128), 0.42)
+        infrared[..., 30:60, 40:52], result[..., 30:60, 40:52] = person, shown
+        sources = Sources.of([infrared, torch.rand(1, 3, 96, 128, generator=generator)], names=("ir.png", "vis.png"))
+        Vivid(VividOptions(hot=most)).after(result, sources)
+        assert [note.partition(" ")[2] for note in sources.report.notes] == [
+            "of the hot area of ir.png does not stand out; `look=hot` raises it"
+        ] * told
+
     def test_other_priors_keep_their_pixels(self, scene):
         assert torch.equal(*(Pipeline(prior="laplacian", look=k).fuse_tensors(scene) for k in ("auto", "faithful")))
 

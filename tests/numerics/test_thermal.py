@@ -2,7 +2,7 @@
 
 import torch
 
-from fusionkit.numerics.thermal import thermal_saliency
+from fusionkit.numerics.thermal import ThermalSaliency, hidden_share, thermal_saliency
 
 
 def test_a_step_is_no_heat_and_an_object_is():
@@ -14,3 +14,25 @@ def test_a_step_is_no_heat_and_an_object_is():
     assert float(evidence[disc].mean()) > 0.9
     assert float(evidence[sky].mean()) < 0.02
     assert float(evidence[~(disc | sky)].mean()) < 0.15
+
+
+def test_a_warm_wall_is_no_object_and_a_band_across_it_is(generator):
+    """Cold windows in it do not make it one."""
+    wall = torch.full((1, 1, 192, 256), 0.42) + 0.003 * torch.randn(1, 1, 192, 256, generator=generator)
+    wall[..., 84:98, :] += 0.13
+    for left in (30, 110, 190):
+        wall[..., 20:60, left : left + 36] = wall[..., 120:160, left : left + 36] = 0.3
+    objects = ThermalSaliency.of(wall).objects(wall)
+    assert float(objects[..., 86:96, :].mean()) > 0.8
+    assert float(objects[..., 66:78, :].mean()) < 0.2
+
+
+def test_what_is_hot_and_as_grey_as_its_surround_is_hidden():
+    infrared = torch.full((2, 1, 96, 128), 0.1)
+    infrared[..., 30:60, 40:52] = 0.8
+    result = torch.full((2, 1, 96, 128), 0.5)
+    result[1, :, 28:62, 38:54] = 0.3
+    hidden = hidden_share(result, infrared)
+    assert float(hidden[0]) > 0.95
+    assert float(hidden[1]) < 0.15
+    assert float(hidden_share(result, torch.full_like(infrared, 0.4)).amax()) == 0

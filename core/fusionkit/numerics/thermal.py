@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .window import box_max, enlarged_rows, gaussian_blur, guided_line
+from .window import box_max, box_mean, enlarged_rows, gaussian_blur, guided_line, reduced
 
-__all__ = ["ThermalSaliency", "ramp", "thermal_saliency"]
+__all__ = ["ThermalSaliency", "hidden_share", "ramp", "surround", "thermal_saliency"]
 
 # set by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 WIDTHS = (2, 3, 5)  # the shorter side over these: largest widths of hot objects
@@ -18,6 +18,8 @@ WARM, HOT = 0.4, 1.2  # deviations above the surround between which saliency gro
 SPREAD = 0.03  # added to that deviation (8 levels), so that a flat source has no hot objects
 GUIDE_PART = 60  # the shorter side over this: radius of the guided filter
 GUIDE_RADIUS = 6  # that radius in samples of the reduced copy, up to twice that
+PART = 6  # the shorter side over this: radius of the mean that an object is hotter than, twice that of its surround
+SEEN = 0.06  # luma that an object differs from its surround by, if it is seen (15 levels)
 
 
 def ramp(x: Tensor, span: tuple[float, float]) -> Tensor:
@@ -30,6 +32,23 @@ def thermal_saliency(y: Tensor) -> Tensor:
     return ThermalSaliency.of(y).evidence(y, slice(0, y.shape[-2]))
 
 
+def surround(x: Tensor, objects: Tensor) -> Tensor:
+    """Mean around each pixel of what is no object: x and `objects` (B, 1, h, w), the latter in [0, 1]."""
+    rest, radius = 1 - objects, max(1, min(x.shape[-2:]) // PART // 2)
+    return box_mean(x * rest, radius) / box_mean(rest, radius).clamp_min_(1e-3)
+
+
+def hidden_share(result: Tensor, source: Tensor) -> Tensor:
+    """Share of a source's hot area that does not differ from its surround in a result: (B,); 0 where nothing is hot.
+
+    result, source: luma (B, 1, H, W); small copies suffice.
+    """
+    found = ThermalSaliency.of(source)
+    hot, y = found.objects(reduced(source, found.factor)), reduced(result, found.factor)
+    hidden = hot * ((y - surround(y, hot)).abs() < SEEN)
+    return hidden.flatten(1).sum(1) / hot.flatten(1).sum(1).clamp_min(1e-3 * hot[0].numel())
+
+
 @dataclass(frozen=True)
 class ThermalSaliency:
     """Saliency as a line in the source: gain · source + offset.
@@ -39,12 +58,14 @@ class ThermalSaliency:
     not salient. Averaged over three squares, and fitted to the source's edges by a guided filter on a copy of about 360
     to 720 rows (He & Sun, "Fast guided filter", 2015), so that it does not depend on resolution.
 
-    gain, offset: (B, 1, h, w), each sample of `factor`² pixels.
+    gain, offset: (B, 1, h, w), each sample of `factor`² pixels. spread: the deviation of the source, (B, 1, 1, 1), as
+    saliency counts it.
     """
 
     gain: Tensor
     offset: Tensor
     factor: int
+    spread: Tensor
 
     @classmethod
     def of(
@@ -56,10 +77,10 @@ class ThermalSaliency:
         what is hotter by no more than its deviation is not salient.
         """
         factor = max(1, min(y.shape[-2:]) // GUIDE_PART // GUIDE_RADIUS)
-        small = F.avg_pool2d(y, factor, ceil_mode=True) if factor > 1 else y
+        small = reduced(y, factor)
         smooth, side = gaussian_blur(small, 1.5), min(small.shape[-2:])
         step = max(1, side // 160)  # coarse samples suffice for the opening
-        coarse = F.avg_pool2d(smooth, step, ceil_mode=True) if step > 1 else smooth
+        coarse = reduced(smooth, step)
         spread = steady(small.flatten(1).std(1, correction=0).view(-1, 1, 1, 1) + SPREAD)
         evidence, beneath = torch.zeros_like(small), torch.as_tensor(noise).sqrt()
         for part in WIDTHS:
@@ -67,7 +88,16 @@ class ThermalSaliency:
             opened = box_max(-box_max(-coarse, radius), radius)
             opened = F.interpolate(opened, size=small.shape[-2:], mode="bilinear")
             evidence += ramp((smooth - opened - beneath) / spread, (WARM, HOT)) / len(WIDTHS)
-        return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3 + noise), factor)
+        return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3 + noise), factor, spread)
+
+    def objects(self, small: Tensor) -> Tensor:
+        """Where hot objects are, in [0, 1], from the source reduced by `factor` (B, 1, h, w).
+
+        Those that are hotter than their own surround too, by half the spread: a warm wall is none, a bridge in it is.
+        """
+        radius = max(2, min(small.shape[-2:]) // PART)
+        hotter = ((small - box_mean(small, radius)) / self.spread).clamp_(0, 1)
+        return torch.addcmul(self.offset, self.gain, small).clamp_(0, 1).mul_(hotter).mul_(2).clamp_max_(1)
 
     def evidence(self, y: Tensor, rows: slice) -> Tensor:
         """Saliency in [0, 1] of a strip y (B, 1, rows, W) of the source."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["box_max", "box_mean", "enlarged_rows", "gaussian_blur", "guided_filter", "guided_line"]
+__all__ = ["box_max", "box_mean", "enlarged_rows", "gaussian_blur", "guided_filter", "guided_line", "reduced"]
 
 
 def box_mean(x: Tensor, radius: int) -> Tensor:
@@ -94,6 +94,11 @@ def guided_line(guide: Tensor, x: Tensor, radius: int, eps: Tensor | float) -> t
     a = covariance / variance.add_(eps)
     b = torch.addcmul(mean_x, a, mean_g, value=-1)
     return box_mean(a, radius), box_mean(b, radius)
+
+
+def reduced(x: Tensor, factor: int) -> Tensor:
+    """Means of factor² pixels, fewer at the far borders: (B, C, H, W) -> (B, C, h, w)."""
+    return F.avg_pool2d(x, factor, ceil_mode=True) if factor > 1 else x
 
 
 def enlarged_rows(x: Tensor, factor: int, rows: slice, width: int) -> Tensor:

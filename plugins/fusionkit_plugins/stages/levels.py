@@ -12,7 +12,8 @@ from fusionkit.contracts import Options, Sources, Stage
 from fusionkit.numerics.choice import order_statistics, subsample
 from fusionkit.numerics.luma import luma, rounded_luma
 from fusionkit.numerics.strips import strips
-from fusionkit.numerics.thermal import ThermalSaliency
+from fusionkit.numerics.thermal import ThermalSaliency, hidden_share
+from fusionkit.numerics.window import reduced
 from fusionkit.scene import SCENE_KINDS
 
 __all__ = ["RoundedLuma", "Stretch", "Truncate", "Vivid", "VividOptions"]
@@ -21,6 +22,7 @@ __all__ = ["RoundedLuma", "Stretch", "Truncate", "Vivid", "VividOptions"]
 # set by blind votes on VIFB, MSRS, RoadScene and TNO
 DARKEST = 10 / 255  # distance from black and from white that a stretch keeps
 BRIGHT = 0.85  # luma that the hottest pixels of a dim source are raised to
+HIDDEN, HELPS, ROWS = 0.4, 1.2, 100  # a note: least share of what is hot that is hidden; least gain; rows looked at
 
 
 class RoundedLuma(Stage):
@@ -82,8 +84,7 @@ class Vivid(Stage):
         for i, y in enumerate(lumas):
             raised = shows.to(y.device) & ~sources.colored[i]
             if i != sources.reference and bool(raised.any()):
-                low, high = self._ends(subsample(y), f"source {i}")
-                gain = (BRIGHT - low).div((high - low).clamp_min(1e-3)).clamp(1, self.options.hot)
+                low, gain = self._raise(y, i, self.options.hot)
                 gain = torch.where(raised.view(-1, 1, 1, 1), gain, torch.ones_like(gain))
                 lumas[i] = _raised(y, low, gain, ThermalSaliency.of(y, partial(self.memory.steady, f"heat {i}")))
         return replace(sources, luma=tuple(lumas))
@@ -91,6 +92,8 @@ class Vivid(Stage):
     def after(self, image: Tensor, sources: Sources) -> Tensor:
         """The stretched image, each of the batch by its own luma."""
         o = self.options
+        if o.hot == 1:
+            self.memory.once("hidden", partial(self._tell, image, sources))
         applies = [o.scenes == "all" or shows for shows in self._shows_heat(sources)]
         if not any(applies):
             return image
@@ -107,6 +110,26 @@ class Vivid(Stage):
             y = luma(rows)
             rows.add_(((below + gain * (y - low)) - y) * where).clamp_(0, 1)
         return image
+
+    def _raise(self, y: Tensor, index: int, most: float) -> tuple[Tensor, Tensor]:
+        """The low end of a source, and how far its contrast can be raised, at most `most`: (B, 1, 1, 1) each."""
+        low, high = self._ends(subsample(y), f"source {index}")
+        return low, (BRIGHT - low).div((high - low).clamp_min(1e-3)).clamp(1, most)
+
+    def _tell(self, image: Tensor, sources: Sources) -> None:
+        """A note where much of what is hot in a dim source does not show in the result."""
+        shows = self._shows_heat(sources)
+        for i, y in enumerate(sources.luma):
+            if i == sources.reference or not any(shows) or y.shape[-2:] != image.shape[-2:]:
+                continue
+            factor = max(1, min(y.shape[-2:]) // ROWS)
+            hidden = hidden_share(luma(reduced(image, factor)), reduced(y, factor))
+            gain = self._raise(y, i, HELPS)[1].flatten()
+            for b, share in enumerate(hidden.tolist()):
+                if shows[b] and not sources.colored[i][b] and share > HIDDEN and gain[b] >= HELPS:
+                    sources.report.note(
+                        f"{share:.0%} of the hot area of {sources.names[i]} does not stand out; `look=hot` raises it"
+                    )
 
     def _shows_heat(self, sources: Sources) -> list[bool]:
         """Whether each image is of a kind of scene whose tone is vivid."""

@@ -1,0 +1,67 @@
+"""How a hot object stands out from a bright surround, and where a source shows nothing but a cold sky."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from fusionkit.numerics.thermal import ThermalSaliency, ramp, surround
+from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, reduced
+
+__all__ = ["Standing"]
+
+# set by eye on made scenes, and by eye and the audit on pairs of VIFB, MSRS and RoadScene (docs/decisions/heat.md)
+CONTRAST = 0.15  # luma by which a hot object is to differ from its surround
+LACKING = 0.4, 0.8  # shares of that contrast between which being brighter suffices
+BRIGHT = 0.75, 0.9  # luma of a surround between which a hot object may be shown darker than it
+NEAR = 60  # the shorter side over this: radius of means over an object
+BLACK = 0.5  # share of a source's mean below which it counts as black, wholly at 0
+EMPTY = 0.2, 0.4  # luma of the reference times blackness of the source between which the source's edges cease to count
+COARSE = 160  # samples along the shorter side, up to twice that, that suffice for what is around an object
+BORDER = 2  # samples around an object that its outline lies in
+
+
+class Standing(NamedTuple):
+    """Whether a hot object is shown brighter or darker than its surround, from the reference V and the source S.
+
+    down: share in which it is darker, since max(V, S) exceeds a bright surround V̄ by less than a visible contrast c.
+    floor: V̄ - c, which it is lowered to, in [S, V]. follow: how much the edges of S count: not where V (1 - 2 S / mean
+    S) is high, as in a bright sky that is black in S, and not around objects that stand out dark.
+
+    maps: those three as channels, (B, 3, h, w), each sample of `factor`² pixels.
+    """
+
+    maps: Tensor
+    factor: int
+
+    @classmethod
+    def of(
+        cls, reference: Tensor, source: Tensor, heat: ThermalSaliency, steady: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> Self:
+        """From lumas (B, 1, H, W) and the heat of the source; steady: averages its mean over the frames of a video."""
+        v, s = reduced(reference, heat.factor), reduced(source, heat.factor)
+        height, width = s.shape[-2:]
+        black = 1 - box_mean(s, 1) / (BLACK * steady(s.mean((2, 3), keepdim=True))).clamp_min(1e-3)
+        sky = ramp(box_max(box_mean(v, 1).mul_(black), 1), EMPTY)
+        step = max(1, min(height, width) // COARSE)
+        coarse = _shown(reduced(v, step), reduced(s, step), reduced(heat.objects(s), step))
+        down, floor, outlined = enlarged_rows(coarse, step, slice(0, height), width).unbind(1)
+        return cls(torch.stack([down, floor, (1 - sky[:, 0]) * (1 - outlined)], 1), heat.factor)
+
+    def rows(self, rows: slice, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Down, floor and follow at rows of the pixels, `width` long: (B, 1, rows, width) each."""
+        maps = enlarged_rows(self.maps, self.factor, rows, width)
+        return maps[:, :1], maps[:, 1:2], maps[:, 2:]
+
+
+def _shown(v: Tensor, s: Tensor, hot: Tensor) -> Tensor:
+    """Down, floor and the outlines of what stands out dark, as channels: (B, 3, h, w)."""
+    near = max(1, min(s.shape[-2:]) // NEAR)
+    around, mass = surround(v, hot), box_mean(hot, near).clamp_min_(1e-3)
+    floor = around - CONTRAST
+    brighter = box_mean(torch.maximum(v, s).mul_(hot), near).div_(mass).sub_(around)
+    darker = around - box_mean(torch.minimum(v, torch.maximum(s, floor)).mul_(hot), near).div_(mass)
+    down = hot * ramp(around, BRIGHT) * (1 - ramp(brighter / CONTRAST, LACKING))
+    outlined = box_max((2 * down * darker / CONTRAST).clamp_(0, 1), BORDER)
+    return torch.cat([down, floor, outlined], 1)
