@@ -177,3 +177,12 @@ def test_notes_that_differ_by_name_and_number_alone_are_folded(tmp_path):
     resized = [line for line in done.stderr.splitlines() if "resized from" in line]
     assert len(resized) == 4
     assert resized[-1] == "note: likewise for 3 more: shot0.png resized from 12x10 to 24x20"
+
+
+def test_every_note_of_a_single_run_is_printed(tmp_path):
+    for i in range(6):
+        write_image(tmp_path / f"s{i}.png", np.zeros((20, 24) if i == 5 else (10, 12), np.uint8))
+    sources = [tmp_path / f"s{i}.png" for i in range(6)]
+    done = run_cli("run", *FAST, "--resize", "reference", *sources, "-o", tmp_path / "o.png")
+    assert done.returncode == 0
+    assert done.stderr.count("resized from 12x10 to 24x20") == 5

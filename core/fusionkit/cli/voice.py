@@ -89,14 +89,14 @@ class Reporter:
         return not (status["failed"] or parts["failed"])
 
     def outcome(self, outcome: "Outcome", *, named: bool = True) -> None:
-        """Report an outcome; a note that many share is only counted after the first few."""
+        """Report an outcome; a note that many share is only counted after the first few, unless it is the only outcome."""
         before = f"{outcome.key}: " if named else ""
         for note in outcome.notes:
             kind = _kind(note, outcome)
             if kind in self.said or len(self.said) < KINDS_OF_NOTES:
                 self.said[kind] += 1
                 self.examples.setdefault(kind, note)
-            if self.said[kind] <= SAID:
+            if self.said[kind] <= SAID or not named:
                 self.note(f"{before}{note}")
         if outcome.status == "failed":
             self.warning(f"failed: {outcome.key}: {outcome.reason}", "red")
