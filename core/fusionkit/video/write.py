@@ -74,7 +74,7 @@ def join(video: Video) -> None:
     main, paths = video.streams[video.reference], [str(segment.path) for segment in video.segments]
     with atomic_write(video.output) as temporary, av().open(str(temporary), "w") as out:
         with av().open(paths[0]) as first:
-            queues = [_packets(paths, out.add_stream_from_template(first.streams.video[0]))]
+            queues = [_packets(paths, *_stream_like(first.streams.video[0], main.rate, out))]
         with suppress(av().FFmpegError, OSError, ValueError, IndexError):  # no sound, or none that the container holds
             if not main.live:
                 with av().open(main.source) as source:
@@ -85,13 +85,28 @@ def join(video: Video) -> None:
             out.mux(packet)
 
 
-def _packets(files: Sequence[str], stream: Any) -> Iterator[tuple[float, int, Any]]:
-    """Packets for a stream of the result, by time."""
+def _stream_like(coded: Any, rate: float, out: Any) -> tuple[Any, Any]:
+    """A stream for a segment's packets, and a filter that they pass, or None.
+
+    The headers of H.264 hold the rate of ticks; the filter writes that of frames, by which players of Matroska go.
+    """
+    if coded.codec_context.name != "h264" or out.format.name != "matroska":
+        return out.add_stream_from_template(coded), None
+    true = Fraction(rate).limit_denominator(1001)
+    stream = out.add_mux_stream("h264", rate=true, width=coded.width, height=coded.height)
+    ticks = 2 * true  # two a frame
+    named = f"h264_metadata=tick_rate={ticks.numerator}/{ticks.denominator}"
+    return stream, av().bitstream.BitStreamFilterContext(named, coded, stream)
+
+
+def _packets(files: Sequence[str], stream: Any, filtered: Any = None) -> Iterator[tuple[float, int, Any]]:
+    """Packets for a stream of the result, by time, through a filter of their bits."""
     for number, file in enumerate(files):
         with av().open(file) as container:
             inner = (container.streams.video if stream.type == "video" else container.streams.audio)[0]
-            for packet in container.demux(inner):
-                if packet.dts is not None:
-                    time = float(packet.dts * packet.time_base)
-                    packet.stream = stream
-                    yield time, number, packet
+            for coded in container.demux(inner):
+                for packet in [coded] if coded.dts is None or filtered is None else filtered.filter(coded):
+                    if packet.dts is not None:
+                        time = float(packet.dts * packet.time_base)
+                        packet.stream = stream
+                        yield time, number, packet
