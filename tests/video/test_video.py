@@ -266,5 +266,5 @@ def test_what_counts_as_video():
 @pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
 def test_a_result_says_its_true_rate(pipeline, pair, tmp_path, name):
     fuse(pipeline, pair, tmp_path / name)
-    with av.open(str(tmp_path / name)) as made, av.open(str(pair[0])) as given:
+    with av.open(str(tmp_path / name)) as made, av.open(str(pair[1])) as given:
         assert made.streams.video[0].average_rate == given.streams.video[0].average_rate
