@@ -24,6 +24,7 @@ def by_day(contract):
 SETTINGS = {("color-space", "gray"): {"exact": False}, ("prior", "released_rffusion"): {"stretches": True}}
 SETTINGS |= {("degradation", "noise"): {"options": {"level": 20.0}}, ("degradation", "blur"): {"cautious": False}}
 SETTINGS |= {("degradation", "darkness"): {"cautious": False, "clean": by_day}}
+SETTINGS |= {("stage", "align"): {"options": {"or_keep": True}}}  # its sources are noise, which nothing aligns
 SETTINGS |= {("reader", name): {"write": staticmethod(write)} for name, write in EXAMPLES.items()}
 
 

@@ -169,6 +169,8 @@ def match_table(path: Path) -> Matching:
     for number, row in enumerate(rows, 2):
         if any(not row.get(column) for column in columns):
             raise InputError(f"{path}: row {number} has no path in {', '.join(c for c in columns if not row.get(c))}")
+        if any("\0" in str(row[column]) for column in columns):
+            raise InputError(f"{path}: row {number} has a NUL byte in a name, which no file can have")
         group = tuple(path.parent / str(row[column]) for column in columns)
         name = str(row.get("name") or bare_name(group[-1]))
         if Path(name).name != name or "\0" in name:
