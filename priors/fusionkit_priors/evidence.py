@@ -18,7 +18,7 @@ from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.thermal import ThermalSaliency
-from fusionkit.numerics.window import box_mean
+from fusionkit.numerics.window import box_mean, reduced
 
 from .decision import Decision
 from .density import layered
@@ -32,7 +32,7 @@ __all__ = ["STRATEGIES", "Evidence", "Target", "explained_gradient", "grain_floo
 # set by the audit, by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 LEAST = 0.9  # share of the reference's edge weight removed at full heat: its texture shows where heat is clipped
 DARK, SOFT = 0.3, 0.02  # luma up to which darkness is lifted; lift below which it sets in softly
-FLOOR_STEP = 3  # pixels between samples of the gradients that tell what is grain
+GRAIN = 3  # side of the squares of pixels whose gradients tell what is grain
 JOINED = 32  # samples along the shorter side, at least, of the coarsest band in which sources in focus are joined
 OWN = 1.5  # factor of the energy of the current image's gradients
 OPPOSED = 6.0  # an edge explains nothing where it runs against another of a sixth of its strength, or more
@@ -109,12 +109,16 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
         for i, share, found, stands in zip(others, worth, heat, standing, strict=True):
             own, y = every[i], sources.luma[i][..., place, :]
             hot, shown = found.evidence(y, place), own.rows(share, place, width)
-            down, floor, follow = stands.rows(place, width)
+            follow, lowered = stands.rows(place, width)
             night = _night((y - (1 - own.trust) * own.veil).clamp_min_(0), t, evidence.lit).mul_(shown)
-            lowered = torch.minimum(t - y, t - floor).clamp_min_(0)
-            t = t + night.lerp_((y - t).clamp_min_(0).lerp_(-lowered, down), hot)
+            change = (y - t).clamp_min_(0)
+            if lowered is not None:
+                down, floor = lowered
+                change.lerp_(torch.maximum(y, floor).sub_(t).clamp_max_(0), down)
+            t = t + night.lerp_(change, hot)
             follows[i][..., place, :] = shown.mul_(follow)
-            keeps.mul_(hot.mul_(1 - down).mul_(-LEAST).add_(1))
+            hot = hot if lowered is None else hot.mul_(1 - lowered[0])
+            keeps.mul_(hot.mul_(-LEAST).add_(1))
         brightness[..., place, :] = t
     return Target(brightness, tuple(follows))
 
@@ -188,9 +192,10 @@ def explained_gradient(
 def grain_floor(y: Tensor) -> Tensor:
     """Energy of gradients that grain may have: three times what the flattest 15 % of an image have, (B, 1, 1, 1)."""
     few = []
-    for part in strips(y.shape[-2], y.shape[-1], 2, step=FLOOR_STEP):
-        energy = _energy(*gradient(y[..., part.rows, :]))[..., part.inner, :]
-        few.append(energy[..., ::FLOOR_STEP, ::FLOOR_STEP].flatten(1))
+    for part in strips(y.shape[-2], y.shape[-1], 1, step=GRAIN):
+        gx, gy = gradient(y[..., part.rows, :])
+        energy = torch.addcmul(gx.square_(), gy, gy)[..., part.inner, :]
+        few.append(reduced(energy, GRAIN).flatten(1))
     return TIMES * quantiles(torch.cat(few, dim=1), FLATTEST)[0]
 
 
