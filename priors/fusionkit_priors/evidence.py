@@ -18,7 +18,7 @@ from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.thermal import ThermalSaliency
-from fusionkit.numerics.window import box_mean, reduced
+from fusionkit.numerics.window import box_mean, gaussian_blur, reduced
 
 from .decision import Decision
 from .density import layered
@@ -34,6 +34,7 @@ LEAST = 0.9  # share of the reference's edge weight removed at full heat: its te
 DARK, SOFT = 0.3, 0.02  # luma up to which darkness is lifted; lift below which it sets in softly
 GRAIN = 3  # side of the squares of pixels whose gradients tell what is grain
 JOINED = 32  # samples along the shorter side, at least, of the coarsest band in which sources in focus are joined
+BORDER = 3  # deviation in pixels, of the borders of a source's data, inside which its evidence sets in
 OWN = 1.5  # factor of the energy of the current image's gradients
 OPPOSED = 6.0  # an edge explains nothing where it runs against another of a sixth of its strength, or more
 
@@ -89,7 +90,7 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     by a visible contrast (`Standing`). night(s) = D (1 - exp(-lit s / D)): S in the dark, never brighter than D there;
     soft(x) = x² / (x + d) for x > 0, so T grows with x̂₀ everywhere: a lit window has no dark rim. trust: whether S as a
     whole shows more than noise. worth: structure of S over all contrast of S and the structure of the reference; at
-    least the trust (`Worth`).
+    least the trust (`Worth`). Heat and worth are 0 where S has no data.
     """
     every = [Worth.of(y, sources.noise[i], partial(_named, evidence.steady, i)) for i, y in enumerate(sources.luma)]
     seen, (height, width) = every[sources.reference], x0.shape[-2:]
@@ -110,6 +111,9 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
             own, y = every[i], sources.luma[i][..., place, :]
             hot, shown = found.evidence(y, place), own.rows(share, place, width)
             follow, lowered = stands.rows(place, width)
+            if (valid := sources.valid[i]) is not None:
+                inside = _inside(valid, place)
+                hot, shown = hot.mul_(inside), shown.mul_(inside)
             night = _night((y - (1 - own.trust) * own.veil).clamp_min_(0), t, evidence.lit).mul_(shown)
             change = (y - t).clamp_min_(0)
             if lowered is not None:
@@ -121,6 +125,14 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
             keeps.mul_(hot.mul_(-LEAST).add_(1))
         brightness[..., place, :] = t
     return Target(brightness, tuple(follows))
+
+
+def _inside(valid: Tensor, rows: slice) -> Tensor:
+    """How far a source speaks at rows of where it has data (B, 1, H, W): 0 elsewhere, up to 1 within about six pixels."""
+    first, reach = max(0, rows.start - 3 * BORDER), 3 * BORDER
+    strip = valid[..., first : rows.stop + reach, :].float()
+    share = gaussian_blur(strip, BORDER).mul_(2).sub_(1).clamp_(0, 1).mul_(strip)
+    return share[..., rows.start - first :, :][..., : rows.stop - rows.start, :]
 
 
 def _night(y: Tensor, t: Tensor, lit: float) -> Tensor:

@@ -29,8 +29,8 @@ class Standing(NamedTuple):
     floor: V̄ - c, which it is lowered to, in [S, V]. follow: how much the edges of S count: not where V (1 - 2 S / mean
     S) is high, as in a bright sky that is black in S, and not around objects that stand out dark.
 
-    follow: (B, 1, h, w); lowered: down and floor as channels, (B, 2, h, w), None where down is 0 everywhere; each sample
-    of `factor`² pixels.
+    follow: (B, 1, h, w); lowered: down and floor as channels, (B, 2, h, w), None where down is 0 everywhere. Each
+    sample is of `factor`² pixels.
     """
 
     follow: Tensor
