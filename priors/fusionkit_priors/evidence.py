@@ -128,7 +128,7 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
 
 
 def _inside(valid: Tensor, rows: slice) -> Tensor:
-    """How far a source speaks at rows of where it has data (B, 1, H, W): 0 elsewhere, up to 1 within about six pixels."""
+    """How far a source counts at rows of its validity (B, 1, H, W): 0 without data, up to 1 within about six pixels."""
     first, reach = max(0, rows.start - 3 * BORDER), 3 * BORDER
     strip = valid[..., first : rows.stop + reach, :].float()
     share = gaussian_blur(strip, BORDER).mul_(2).sub_(1).clamp_(0, 1).mul_(strip)
