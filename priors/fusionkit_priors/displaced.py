@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Sources
 from fusionkit.numerics.poisson import gradient
-from fusionkit.numerics.window import box_max, box_mean
+from fusionkit.numerics.window import box_max, box_mean, reduced
 
 __all__ = ["copies", "reduction"]
 
@@ -37,7 +37,7 @@ def copies(sources: Sources, steady: Callable[[str, Tensor], Tensor]) -> Tensor 
     The maximum over the sources but the reference; None where all are registered, or too small to tell.
     """
     factor = reduction(*sources.luma[0].shape[-2:])
-    small = [F.avg_pool2d(y, factor, ceil_mode=True) for y in (sources.reference_luma, *sources.other_luma)]
+    small = [reduced(y, factor) for y in (sources.reference_luma, *sources.other_luma)]
     if min(small[0].shape[-2:]) < BLOCK:
         return None
     seen, *others = [gradient(y) for y in small]

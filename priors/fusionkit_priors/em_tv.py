@@ -5,7 +5,6 @@ from functools import partial, reduce
 from typing import Annotated, Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.poisson import decay, divergence, halved_gradient, screened_poisson, screened_variation
 from fusionkit.numerics.poisson import gradient as spatial_gradient
 from fusionkit.numerics.strips import even_strips, in_strips, strips
-from fusionkit.numerics.window import box_mean, enlarged_rows
+from fusionkit.numerics.window import box_mean, enlarged_rows, reduced
 from fusionkit.options import WeightsName, When
 from fusionkit.scene import SCENE_KINDS, Scene, SceneChoice
 from fusionkit.sources import running_average
@@ -178,7 +177,7 @@ class EMTV(Prior):
             gx, gy = explained_gradient(current[..., part.rows, :], wanted, lumas, floors, copied)
             expected = divergence(gx, gy)
             right[..., part.place, :] = torch.sub(screen * wanted.brightness, expected)[..., part.inner, :]
-            half = torch.cat([_halved(wanted.brightness), *halved_gradient(gx, gy)], dim=1)
+            half = torch.cat([reduced(wanted.brightness, 2), *halved_gradient(gx, gy)], dim=1)
             rows, inner = (slice(p.start // 2, -(-p.stop // 2)) for p in (part.place, part.inner))
             coarse[..., rows, :] = half[..., inner, :]
         return right, coarse
@@ -197,7 +196,7 @@ class EMTV(Prior):
         """
         screen, (height, width), change = self.options.screen, coarse.shape[-2:], torch.empty_like(coarse[:, :1])
         for part in even_strips(height, width, STEPS * decay(screen), factor=2):
-            now = _halved(fused[..., 2 * part.rows.start : 2 * part.rows.stop, :])
+            now = reduced(fused[..., 2 * part.rows.start : 2 * part.rows.stop, :], 2)
             wanted, gx, gy = (coarse[:, i : i + 1, part.rows] for i in range(3))
             x, y = spatial_gradient(now)
             hidden = box_mean(torch.addcmul(x.square(), y, y), 1).clamp_min_(0).sqrt_()
@@ -236,11 +235,6 @@ def _in_order(parts: Sequence[Tensor], groups: Sequence[Sequence[int]]) -> Tenso
         return parts[0]
     places = [b for group in groups for b in group]
     return torch.cat(list(parts))[torch.tensor(places).argsort()]
-
-
-def _halved(x: Tensor) -> Tensor:
-    """Means over 2x2 pixels, of those that are there: (B, C, H, W) -> (B, C, h, w), rounded up."""
-    return F.avg_pool2d(x, 2, ceil_mode=True)
 
 
 def _within(image: Tensor, *images: Tensor) -> Tensor:

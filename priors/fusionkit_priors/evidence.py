@@ -18,7 +18,7 @@ from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.thermal import ThermalSaliency
-from fusionkit.numerics.window import box_mean
+from fusionkit.numerics.window import box_mean, gaussian_blur, reduced
 
 from .decision import Decision
 from .density import layered
@@ -32,8 +32,9 @@ __all__ = ["STRATEGIES", "Evidence", "Target", "explained_gradient", "grain_floo
 # set by the audit, by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 LEAST = 0.9  # share of the reference's edge weight removed at full heat: its texture shows where heat is clipped
 DARK, SOFT = 0.3, 0.02  # luma up to which darkness is lifted; lift below which it sets in softly
-FLOOR_STEP = 3  # pixels between samples of the gradients that tell what is grain
+GRAIN = 3  # side of the squares of pixels whose gradients tell what is grain
 JOINED = 32  # samples along the shorter side, at least, of the coarsest band in which sources in focus are joined
+BORDER = 3  # deviation in pixels, of the borders of a source's data, inside which its evidence sets in
 OWN = 1.5  # factor of the energy of the current image's gradients
 OPPOSED = 6.0  # an edge explains nothing where it runs against another of a sixth of its strength, or more
 
@@ -89,7 +90,7 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     by a visible contrast (`Standing`). night(s) = D (1 - exp(-lit s / D)): S in the dark, never brighter than D there;
     soft(x) = x² / (x + d) for x > 0, so T grows with x̂₀ everywhere: a lit window has no dark rim. trust: whether S as a
     whole shows more than noise. worth: structure of S over all contrast of S and the structure of the reference; at
-    least the trust (`Worth`).
+    least the trust (`Worth`). Heat and worth are 0 where S has no data.
     """
     every = [Worth.of(y, sources.noise[i], partial(_named, evidence.steady, i)) for i, y in enumerate(sources.luma)]
     seen, (height, width) = every[sources.reference], x0.shape[-2:]
@@ -109,14 +110,29 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
         for i, share, found, stands in zip(others, worth, heat, standing, strict=True):
             own, y = every[i], sources.luma[i][..., place, :]
             hot, shown = found.evidence(y, place), own.rows(share, place, width)
-            down, floor, follow = stands.rows(place, width)
+            follow, lowered = stands.rows(place, width)
+            if (valid := sources.valid[i]) is not None:
+                inside = _inside(valid, place)
+                hot, shown = hot.mul_(inside), shown.mul_(inside)
             night = _night((y - (1 - own.trust) * own.veil).clamp_min_(0), t, evidence.lit).mul_(shown)
-            lowered = torch.minimum(t - y, t - floor).clamp_min_(0)
-            t = t + night.lerp_((y - t).clamp_min_(0).lerp_(-lowered, down), hot)
+            change = (y - t).clamp_min_(0)
+            if lowered is not None:
+                down, floor = lowered
+                change.lerp_(torch.maximum(y, floor).sub_(t).clamp_max_(0), down)
+            t = t + night.lerp_(change, hot)
             follows[i][..., place, :] = shown.mul_(follow)
-            keeps.mul_(hot.mul_(1 - down).mul_(-LEAST).add_(1))
+            hot = hot if lowered is None else hot.mul_(1 - lowered[0])
+            keeps.mul_(hot.mul_(-LEAST).add_(1))
         brightness[..., place, :] = t
     return Target(brightness, tuple(follows))
+
+
+def _inside(valid: Tensor, rows: slice) -> Tensor:
+    """How far a source counts at rows of its validity (B, 1, H, W): 0 without data, up to 1 within about six pixels."""
+    first, reach = max(0, rows.start - 3 * BORDER), 3 * BORDER
+    strip = valid[..., first : rows.stop + reach, :].float()
+    share = gaussian_blur(strip, BORDER).mul_(2).sub_(1).clamp_(0, 1).mul_(strip)
+    return share[..., rows.start - first :, :][..., : rows.stop - rows.start, :]
 
 
 def _night(y: Tensor, t: Tensor, lit: float) -> Tensor:
@@ -188,9 +204,10 @@ def explained_gradient(
 def grain_floor(y: Tensor) -> Tensor:
     """Energy of gradients that grain may have: three times what the flattest 15 % of an image have, (B, 1, 1, 1)."""
     few = []
-    for part in strips(y.shape[-2], y.shape[-1], 2, step=FLOOR_STEP):
-        energy = _energy(*gradient(y[..., part.rows, :]))[..., part.inner, :]
-        few.append(energy[..., ::FLOOR_STEP, ::FLOOR_STEP].flatten(1))
+    for part in strips(y.shape[-2], y.shape[-1], 1, step=GRAIN):
+        gx, gy = gradient(y[..., part.rows, :])
+        energy = torch.addcmul(gx.square_(), gy, gy)[..., part.inner, :]
+        few.append(reduced(energy, GRAIN).flatten(1))
     return TIMES * quantiles(torch.cat(few, dim=1), FLATTEST)[0]
 
 

@@ -29,10 +29,12 @@ class Standing(NamedTuple):
     floor: V̄ - c, which it is lowered to, in [S, V]. follow: how much the edges of S count: not where V (1 - 2 S / mean
     S) is high, as in a bright sky that is black in S, and not around objects that stand out dark.
 
-    maps: those three as channels, (B, 3, h, w), each sample of `factor`² pixels.
+    follow: (B, 1, h, w); lowered: down and floor as channels, (B, 2, h, w), None where down is 0 everywhere. Each
+    sample is of `factor`² pixels.
     """
 
-    maps: Tensor
+    follow: Tensor
+    lowered: Tensor | None
     factor: int
 
     @classmethod
@@ -46,19 +48,27 @@ class Standing(NamedTuple):
         sky = ramp(box_max(box_mean(v, 1).mul_(black), 1), EMPTY)
         step = max(1, min(height, width) // COARSE)
         coarse = _shown(reduced(v, step), reduced(s, step), reduced(heat.objects(s), step))
-        down, floor, outlined = enlarged_rows(coarse, step, slice(0, height), width).unbind(1)
-        return cls(torch.stack([down, floor, (1 - sky[:, 0]) * (1 - outlined)], 1), heat.factor)
+        if coarse is None:
+            return cls(1 - sky, None, heat.factor)
+        maps = enlarged_rows(coarse, step, slice(0, height), width)
+        return cls((1 - sky) * (1 - maps[:, 2:]), maps[:, :2], heat.factor)
 
-    def rows(self, rows: slice, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Down, floor and follow at rows of the pixels, `width` long: (B, 1, rows, width) each."""
-        maps = enlarged_rows(self.maps, self.factor, rows, width)
-        return maps[:, :1], maps[:, 1:2], maps[:, 2:]
+    def rows(self, rows: slice, width: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Follow, and down and floor if they matter, at rows of the pixels, `width` long: (B, 1, rows, width) each."""
+        follow = enlarged_rows(self.follow, self.factor, rows, width)
+        if self.lowered is None:
+            return follow, None
+        lowered = enlarged_rows(self.lowered, self.factor, rows, width)
+        return follow, (lowered[:, :1], lowered[:, 1:])
 
 
-def _shown(v: Tensor, s: Tensor, hot: Tensor) -> Tensor:
-    """Down, floor and the outlines of what stands out dark, as channels: (B, 3, h, w)."""
+def _shown(v: Tensor, s: Tensor, hot: Tensor) -> Tensor | None:
+    """Down, floor and the outlines of what stands out dark, as channels: (B, 3, h, w); None: nothing does."""
     near = max(1, min(s.shape[-2:]) // NEAR)
-    around, mass = surround(v, hot), box_mean(hot, near).clamp_min_(1e-3)
+    around = surround(v, hot)
+    if not bool(((around > BRIGHT[0]) & (hot > 0)).any()):
+        return None
+    mass = box_mean(hot, near).clamp_min_(1e-3)
     floor = around - CONTRAST
     brighter = box_mean(torch.maximum(v, s).mul_(hot), near).div_(mass).sub_(around)
     darker = around - box_mean(torch.minimum(v, torch.maximum(s, floor)).mul_(hot), near).div_(mass)

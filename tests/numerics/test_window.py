@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from fusionkit.numerics.window import box_max, box_mean, gaussian_blur, guided_filter
+from fusionkit.numerics.window import box_max, box_mean, gaussian_blur, guided_filter, reduced
 from harness import psnr
 
 
@@ -46,3 +47,13 @@ class TestWindow:
         noisy = step + 0.2 * torch.randn(step.shape, generator=torch.Generator().manual_seed(0))
         filtered = guided_filter(step, noisy, 4, 1e-3)
         assert psnr(filtered, step) > psnr(gaussian_blur(noisy, 2.0), step) + 6
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [(37, 41), (5, 3), (36, 42)])
+def test_reduced_is_the_mean_of_the_pixels_that_are_there(generator, size, factor):
+    x = torch.rand(2, 3, *size, generator=generator)
+    kept = x.clone()
+    wanted = F.avg_pool2d(x, factor, ceil_mode=True)
+    torch.testing.assert_close(reduced(x, factor), wanted, atol=1e-6, rtol=0)
+    assert torch.equal(x, kept)

@@ -308,3 +308,21 @@ def test_images_of_one_kind_together_are_what_they_are_alone(monkeypatch):
     assert max(asked) > 1
     assert len(set(sources.scenes)) > 1
     torch.testing.assert_close(together, alone, rtol=0, atol=2e-4)
+
+
+def test_a_source_says_nothing_where_it_has_no_data(generator):
+    """A hot man, bright structure in the dark: beyond what the M-step reaches, the result is the visible image."""
+    visible, infrared = 0.5 + 0.05 * torch.randn(2, 1, 1, 192, 320, generator=generator)
+    visible, infrared = gaussian_blur(visible, 1.5), gaussian_blur(infrared, 1.5)
+    visible[..., :96, :] *= 0.1
+    man = disc((192, 320), center=(110, 220), radius=9)
+    infrared = torch.maximum(infrared, 0.95 * man)
+    valid = torch.zeros(1, 1, 192, 320, dtype=torch.bool)
+    valid[..., :160] = True
+    sources = make_sources(infrared, visible)
+    everywhere = correct(make(EMTV, evidence="heat"), visible, sources)
+    fused = correct(make(EMTV, evidence="heat"), visible, replace(sources, valid=(valid, None)))
+    assert float((everywhere - visible)[..., 214:].abs().max()) > 0.3
+    assert float((fused - visible)[..., 214:].abs().max()) < 1e-3
+    assert float((fused - visible)[..., 160:].abs().max()) < 0.05
+    assert float((fused - everywhere)[..., :106].abs().max()) < 1e-3

@@ -123,10 +123,14 @@ class Vivid(Stage):
             if i == sources.reference or not any(shows) or y.shape[-2:] != image.shape[-2:]:
                 continue
             factor = max(1, min(y.shape[-2:]) // ROWS)
-            hidden = hidden_share(luma(reduced(image, factor)), reduced(y, factor))
-            gain = self._raise(y, i, HELPS)[1].flatten()
+            small = reduced(y, factor)
+            gain = self._raise(small, i, HELPS)[1].flatten()
+            dim = [shows[b] and not sources.colored[i][b] and bool(gain[b] >= HELPS) for b in range(len(y))]
+            if not any(dim):
+                continue
+            hidden = hidden_share(luma(reduced(image, factor)), small)
             for b, share in enumerate(hidden.tolist()):
-                if shows[b] and not sources.colored[i][b] and share > HIDDEN and gain[b] >= HELPS:
+                if dim[b] and share > HIDDEN:
                     sources.report.note(
                         f"{share:.0%} of the hot area of {sources.names[i]} does not stand out; `look=hot` raises it"
                     )
