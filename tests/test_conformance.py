@@ -25,6 +25,7 @@ SETTINGS = {("color-space", "gray"): {"exact": False}, ("prior", "released_rffus
 SETTINGS |= {("degradation", "noise"): {"options": {"level": 20.0}}, ("degradation", "blur"): {"cautious": False}}
 SETTINGS |= {("degradation", "darkness"): {"cautious": False, "clean": by_day}}
 SETTINGS |= {("reader", name): {"write": staticmethod(write)} for name, write in EXAMPLES.items()}
+SETTINGS |= {("writer", "jpeg"): {"precision": 30.0}}
 
 
 def _contracts():
