@@ -205,6 +205,35 @@ WRITERS = (
     _writer("jpeg", "pillow:JpegWriter", "JPEG", ".jpg .jpeg", keeps=DESCRIBED, rank=3),
     _writer("webp", "pillow:WebpWriter", "WebP", ".webp", alpha=True, keeps=DESCRIBED, rank=4),
     _writer("bmp", "pillow:BmpWriter", "BMP", ".bmp", rank=5),
+    _writer(
+        "exr",
+        "exr:ExrWriter",
+        "OpenEXR: floats, with the windows",
+        ".exr",
+        "OpenEXR",
+        depths=("float",),
+        alpha=True,
+        rank=6,
+    ),
+    _writer(
+        "dicom",
+        "dicom:DicomWriter",
+        "DICOM: secondary captures in the reference's place",
+        ".dcm",
+        "pydicom",
+        depths=("16", "8", "float"),
+        keeps=("icc", "nodata"),
+        rank=7,
+    ),
+    _writer(
+        "nifti",
+        "nifti:NiftiWriter",
+        "NIfTI: single slices in the reference's place",
+        ".nii.gz .nii",
+        "nibabel",
+        depths=("8", "16", "float"),
+        rank=8,
+    ),
 )
 
 
