@@ -15,7 +15,7 @@ WINDOW = "an EXR display window of "  # how places name their space, before its 
 
 
 class ExrWriter(Writer):
-    """Y, RGB or RGBA of 32-bit floats, deflated; the data window lies in the display window as the reference's does.
+    """Y, RGB or RGBA of 32-bit floats, deflated, colours premultiplied; the windows are the reference's.
 
     Values are written as they are: sources of 8 and 16 bits are no linear light, and their results are not.
     """
@@ -23,7 +23,7 @@ class ExrWriter(Writer):
     def write(self, path: Path, stored: Stored) -> Sequence[str]:
         """Write the file."""
         OpenEXR: Any = import_module("OpenEXR")
-        height, width, count = stored.values.shape
+        height, width, _ = stored.values.shape
         left, top, shown = 0, 0, (width, height)
         if stored.place is not None and stored.place.space.startswith(WINDOW):
             left, top = (round(float(v)) for v in stored.place.matrix[:2, 2])
@@ -38,7 +38,7 @@ class ExrWriter(Writer):
         values = stored.values
         if stored.alpha is not None:
             cover = stored.alpha[:, :, None]
-            values = np.concatenate([np.repeat(values, 3, 2) if count == 1 else values, cover], axis=2)
+            values = np.concatenate([np.broadcast_to(values, (height, width, 3)) * cover, cover], axis=2)
         name = {1: "Y", 3: "RGB", 4: "RGBA"}[values.shape[2]]
         values = np.ascontiguousarray(values[:, :, 0] if name == "Y" else values, np.float32)
         OpenEXR.File(header, {name: values}).write(str(path))
