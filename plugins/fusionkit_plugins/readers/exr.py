@@ -50,7 +50,7 @@ class ExrReader(Reader):
             values = _rgb(values[:, :, 0], ry, by, _luminance(primaries))
         alpha = np.clip(values[:, :, 3], 0, 1) if values.shape[2] == 4 else None
         if alpha is not None:  # colours are premultiplied
-            values = values[:, :, :3] / np.where(alpha > 0, alpha, 1)[:, :, None]
+            values = np.asarray(values[:, :, :3] / np.where(alpha > 0, alpha, 1)[:, :, None], np.float32)
         (x, y), (w, h) = low - shown, end - shown + 1
         place = Place(f"an EXR display window of {w}x{h}", np.array([[1, 0, x], [0, 1, y]], float))
         return [Stored(values[:, :, :3] if values.shape[2] >= 3 else values, alpha, format="EXR", place=place)]
