@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
+from fusionkit.writing import write_image
 
 
 def main() -> None:

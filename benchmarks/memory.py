@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
+from fusionkit.writing import write_image
 
 SCENE = 3000, 4000  # larger ones repeat it: made at once, 100 megapixels would take more memory than anything here
 # read, fuse and write in a process of its own, so that making the pair does not count

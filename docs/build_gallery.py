@@ -13,13 +13,14 @@ from skimage import data
 from skimage.transform import resize
 
 from fusionkit.comparison import fuse_seen
-from fusionkit.images import Picture, write_image
+from fusionkit.images import Picture
 from fusionkit.images.picture import Array
 from fusionkit.images.sheet import contact_sheet
 from fusionkit.method.degrade import made_pictures
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.method.presets import choose
 from fusionkit.scenes import SCENES
+from fusionkit.writing import write_image
 
 FOLDER = Path(__file__).with_name("gallery")
 SIZE = (300, 400)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
+from fusionkit.writing import write_image
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from fusionkit.comparison import compare, scene_of, sheet_of, suitable
-from fusionkit.images import Picture, write_image
+from fusionkit.images import Picture
 from fusionkit.reading import read_image
 from fusionkit.scenes import infrared_visible, multi_exposure, multi_focus
+from fusionkit.writing import write_image
 from harness import run_cli
 
 SIZE = (96, 128)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
+from fusionkit.writing import write_image
 
 FOLDER = Path(__file__).parents[1] / "docs" / "examples" / "neighbours"
 

@@ -18,12 +18,12 @@ import torch
 
 from fusionkit import scenes
 from fusionkit.errors import InputError, OptionError, WeightsError
-from fusionkit.images import write_image
 from fusionkit.method.config import SamplerOptions, configuration
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.options import conditions, opens
 from fusionkit.registry.kinds import DISTRIBUTION, KINDS, METHOD
 from fusionkit.registry.loading import get_registry
+from fusionkit.writing import write_image
 from harness import noisy_street
 
 PLAIN = {"prior": "average", "backbone": "identity", "look": "faithful", "align": "none"}

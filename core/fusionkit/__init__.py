@@ -30,13 +30,15 @@ if TYPE_CHECKING:
         Reader,
         Sources,
         Stage,
+        Writer,
     )
-    from .images import Picture, write_image
+    from .images import Picture
     from .method.config import Choice, PipelineConfig, SamplerOptions
     from .method.pipeline import Pipeline
     from .method.result import Fused
     from .reading import read_image
     from .registry.loading import list_plugins
+    from .writing import write_image
 
 wait_briefly()  # works only before torch is imported
 
@@ -58,6 +60,7 @@ __all__ = [
     "SamplerOptions",
     "Sources",
     "Stage",
+    "Writer",
     "__version__",  # noqa: F405
     "fuse",
     "hookimpl",
@@ -70,7 +73,7 @@ __all__ += records.__all__
 _LAZY = {
     **dict.fromkeys(("Choice", "PipelineConfig", "SamplerOptions"), ".method.config"),
     **dict.fromkeys(("Backbone", "ColorSpace", "Decoder", "Degradation", "Detector", "Metric"), ".contracts"),
-    **dict.fromkeys(("Prior", "Reader", "Sources", "Stage"), ".contracts"),
+    **dict.fromkeys(("Prior", "Reader", "Sources", "Stage", "Writer"), ".contracts"),
     "Fused": ".method.result",
     "Options": ".options",
     "Picture": ".images.picture",
@@ -78,7 +81,7 @@ _LAZY = {
     "fuse": ".api",
     "list_plugins": ".registry.loading",
     "read_image": ".reading",
-    "write_image": ".images.write",
+    "write_image": ".writing",
 }
 
 

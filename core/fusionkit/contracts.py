@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 
 from .flow.restoring import Restoration, split
 from .images.metadata import NO_METADATA, Metadata
-from .images.picture import Array, Span
+from .images.picture import Array, Depth, Span
 from .images.place import Place
 from .options import Options, validate_options
 from .sources import STILL, Memory, Report, ShotMemory, Sources
@@ -44,6 +44,7 @@ __all__ = [
     "Splitting",
     "Stage",
     "Stored",
+    "Writer",
     "pad_to_multiple",
 ]
 
@@ -456,6 +457,33 @@ class Reader(Plugin, ABC):
         Called for all files of a folder, so that pixels are better not read. None for all other files.
         """
         return None
+
+
+class Writer(Plugin, ABC):
+    """Writes image files of some formats; its record says which, and what they hold (`fusionkit.WriterRecord`).
+
+    A result chooses its writer by its extension. Of the options of results, `png_level` and `quality`, a writer gets
+    those that its options model has a field for.
+    """
+
+    @abstractmethod
+    def write(self, path: Path, stored: Stored) -> Sequence[str]:
+        """Write a file, under this temporary name; returns notes on what was not kept, one line each.
+
+        stored: what of the result the record says that such files hold, and nothing else. values: (H, W, 1 or 3) of
+        uint8, uint16 or float32, one of the record's depths; alpha: (H, W) of the same type in its full range. window:
+        the values of black and white. metadata.exif: the whole block of the result; empty where metadata are to be left
+        out. valid: where the result has data; elsewhere values are `nodata`, which no other pixel has. place: where the
+        pixels lie. What an encoder raises becomes one line for the user.
+        """
+
+    @classmethod
+    def refuses(cls, depth: Depth, channels: int, *, alpha: bool) -> str:
+        """Why such an image cannot be written, beyond what the record says, and what to do; "" where it can.
+
+        Called before anything is computed.
+        """
+        return ""
 
 
 def pad_to_multiple(x: Tensor, multiple: int, mode: Literal["reflect", "replicate"] = "reflect") -> Tensor:

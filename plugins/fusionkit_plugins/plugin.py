@@ -11,6 +11,7 @@ from fusionkit import (
     MetricRecord,
     ReaderRecord,
     StageRecord,
+    WriterRecord,
     hookimpl,
 )
 
@@ -179,6 +180,63 @@ READERS = (
 )
 
 
+def _writer(name: str, target: str, summary: str, extensions: str, module: str = "", **more: Any) -> WriterRecord:
+    """A writer. extensions: separated by spaces. module: what it needs, brought by the extra of the writer's name."""
+    needs: dict[str, Any] = {"modules": (module,), "extra": name} if module else {}
+    target = f"fusionkit_plugins.writers.{target}"
+    return WriterRecord(
+        name=name, summary=summary, target=target, extensions=tuple(extensions.split()), **{**needs, **more}
+    )
+
+
+DESCRIBED = ("exif", "icc")  # kept by all formats of photographs
+WRITERS = (
+    _writer("png", "png:PngWriter", "PNG", ".png", depths=("8", "16"), alpha=True, keeps=(*DESCRIBED, "png"), rank=1),
+    _writer(
+        "tiff",
+        "tiff:TiffWriter",
+        "TIFF, GeoTIFF",
+        ".tif .tiff",
+        depths=("8", "16", "float"),
+        alpha=True,
+        keeps=(*DESCRIBED, "geo", "nodata"),
+        rank=2,
+    ),
+    _writer("jpeg", "pillow:JpegWriter", "JPEG", ".jpg .jpeg", keeps=DESCRIBED, rank=3),
+    _writer("webp", "pillow:WebpWriter", "WebP", ".webp", alpha=True, keeps=DESCRIBED, rank=4),
+    _writer("bmp", "pillow:BmpWriter", "BMP", ".bmp", rank=5),
+    _writer(
+        "exr",
+        "exr:ExrWriter",
+        "OpenEXR: floats, with the windows",
+        ".exr",
+        "OpenEXR",
+        depths=("float",),
+        alpha=True,
+        rank=6,
+    ),
+    _writer(
+        "dicom",
+        "dicom:DicomWriter",
+        "DICOM: secondary captures in the reference's place",
+        ".dcm",
+        "pydicom",
+        depths=("16", "8", "float"),
+        keeps=("icc", "nodata"),
+        rank=7,
+    ),
+    _writer(
+        "nifti",
+        "nifti:NiftiWriter",
+        "NIfTI: single slices in the reference's place",
+        ".nii.gz .nii",
+        "nibabel",
+        depths=("8", "16", "float"),
+        rank=8,
+    ),
+)
+
+
 @hookimpl
 def fusionkit_color_spaces() -> Iterator[ColorSpaceRecord]:
     """The built-in colour spaces."""
@@ -259,3 +317,9 @@ def fusionkit_detectors() -> Iterator[DetectorRecord]:
 def fusionkit_readers() -> Iterator[ReaderRecord]:
     """The built-in readers."""
     yield from READERS
+
+
+@hookimpl
+def fusionkit_writers() -> Iterator[WriterRecord]:
+    """The built-in writers."""
+    yield from WRITERS

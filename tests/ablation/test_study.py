@@ -13,13 +13,13 @@ from fusionkit.ablation import Study, load_grid, load_pairs, load_scenes
 from fusionkit.ablation.attribution import removals
 from fusionkit.ablation.report import write_reports
 from fusionkit.errors import OptionError, SizeMismatch
-from fusionkit.images import write_image
 from fusionkit.images.convert import to_tensor
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics.luma import luma
 from fusionkit.reading import read_image
 from fusionkit.scenes import infrared_visible
 from fusionkit.weights import save_weights
+from fusionkit.writing import write_image
 from fusionkit_backbones.ncsnpp import NCSNpp, NCSNppConfig
 from fusionkit_reproductions.vq.config import DDConfig, VQConfig
 from fusionkit_reproductions.vq.network import VQModel

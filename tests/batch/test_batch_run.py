@@ -15,11 +15,11 @@ from fusionkit.batch.options import NEUTRAL, FileOptions
 from fusionkit.batch.plan import Job, job_of, plan_folders
 from fusionkit.batch.run import fuse_files, fuse_folders, method_digest
 from fusionkit.errors import InputError, NoEffect, OutputError
-from fusionkit.images import write_image
 from fusionkit.method.config import make_config
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.reading import read_image
 from fusionkit.storage.manifest import Manifest, sha256
+from fusionkit.writing import write_image
 from harness import load_image
 
 

@@ -19,10 +19,10 @@ from fusionkit.batch.plan import plan_shards
 from fusionkit.batch.shards import fuse_shards
 from fusionkit.engines.engine import SerialEngine
 from fusionkit.errors import InputError, OutputError
-from fusionkit.images import write_image
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.scenes import infrared_visible
 from fusionkit.storage import places
+from fusionkit.writing import write_image
 from harness import run_cli
 
 PAIRS, SHARDS = 4, 3

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fusionkit.images import write_image
+from fusionkit.writing import write_image
 from harness import load_image, run_cli
 
 FAST = ("--prior", "average", "--backbone", "identity", "--align", "none")

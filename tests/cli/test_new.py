@@ -10,7 +10,7 @@ import pytest
 
 from harness import run_cli
 
-KINDS = ["prior", "backbone", "decoder", "color-space", "degradation", "metric", "reader"]
+KINDS = ["prior", "backbone", "decoder", "color-space", "degradation", "metric", "reader", "writer"]
 
 
 def install(package: Path, site: Path) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from fusionkit.engines.engine import TRIES
-from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
+from fusionkit.writing import write_image
 from harness import dies_once, lost
 
 pytest.importorskip("ray", reason="needs the extra ray")

@@ -13,8 +13,8 @@ import pytest
 from fusionkit.engines.engine import TRIES, SerialEngine
 from fusionkit.engines.processes import ProcessEngine, _Pending
 from fusionkit.errors import OptionError
-from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
+from fusionkit.writing import write_image
 from harness import dies_once, lost, run_cli
 
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageCms
 from fusionkit.images.colour import in_profile
 from fusionkit.images.metadata import read_metadata
 from fusionkit.images.picture import Picture
-from fusionkit.images.write import write_image
 from fusionkit.reading import read_image
+from fusionkit.writing import write_image
 from harness import load_image, run_cli
 
 codecs = pytest.importorskip("imagecodecs")

@@ -8,9 +8,9 @@ import tifffile
 from PIL import Image, TiffImagePlugin
 
 from fusionkit.errors import ImageReadError
-from fusionkit.images import write_image
 from fusionkit.images.metadata import Metadata, software
 from fusionkit.reading import read_image
+from fusionkit.writing import write_image
 from harness import load_image, run_cli
 
 EXIF, GPS = 0x8769, 0x8825

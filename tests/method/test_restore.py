@@ -8,13 +8,13 @@ import torch
 
 from fusionkit.contracts import Backbone, Options, ShotMemory, Sources
 from fusionkit.errors import OptionError, PluginError
-from fusionkit.images import write_image
 from fusionkit.images.convert import StoredImages
 from fusionkit.images.picture import Picture
 from fusionkit.method.config import PipelineConfig
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.method.restore import Restorer
 from fusionkit.timing import Stopwatch
+from fusionkit.writing import write_image
 from fusionkit_plugins.color.ycbcr import YCbCr
 from fusionkit_plugins.degradations.noise import DEAD_ZONE
 from fusionkit_plugins.identity import IdentityDecoder, IdentityOptions

@@ -8,7 +8,6 @@ import torch
 
 from fusionkit.contracts import Sources
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError, OutputError, SizeMismatch
-from fusionkit.images import write_image
 from fusionkit.images.accept import as_picture
 from fusionkit.images.metadata import Metadata
 from fusionkit.images.transforms import read_transforms, save_transforms
@@ -17,6 +16,7 @@ from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics.homography import warp
 from fusionkit.scenes import infrared_visible
 from fusionkit.sources import ShotMemory
+from fusionkit.writing import write_image
 from fusionkit_plugins.stages.align import Align
 from harness import load_image, make, psnr, run_cli
 

@@ -6,7 +6,7 @@ import torch
 
 from fusionkit.errors import NoEffect, OptionError
 from fusionkit.flow.restoring import side_by_side
-from fusionkit.images import write_image
+from fusionkit.writing import write_image
 from fusionkit_plugins.degradations.stripes import Stripes, StripesOptions, find_lines
 
 LEVEL = 1 / 255

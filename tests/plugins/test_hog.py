@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fusionkit.contracts import Sources
-from fusionkit.images import write_image
 from fusionkit.scoring.detection import consistency_metrics
+from fusionkit.writing import write_image
 from harness import run_cli
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 import fusionkit
 from fusionkit.errors import ImageReadError, OutputError
-from fusionkit.images import check_output, write_image
 from fusionkit.images.metadata import Metadata
 from fusionkit.images.picture import PEAK, from_unit, to_unit
 from fusionkit.reading import read_image
+from fusionkit.writing import check_output, write_image
 
 RNG = np.random.default_rng(0)
 
@@ -290,7 +290,7 @@ def test_alpha_is_composited_where_it_cannot_be_kept(tmp_path):
 
 @pytest.mark.parametrize("codec", [True, False])
 def test_a_failed_write_leaves_nothing(codec, tmp_path, monkeypatch):
-    import fusionkit.images.write as module
+    import fusionkit_plugins.writers.png as module
 
     def fails(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -307,7 +307,7 @@ def test_a_failed_write_leaves_nothing(codec, tmp_path, monkeypatch):
 @pytest.mark.parametrize("level", [1, 6])
 @pytest.mark.parametrize("codec", [True, False])
 def test_a_png_holds_what_was_written_whoever_writes_it(codec, level, channels, depth, tmp_path, monkeypatch):
-    import fusionkit.images.write as module
+    import fusionkit_plugins.writers.png as module
 
     if not codec:
         monkeypatch.setattr(module, "_png_encode", lambda: None)

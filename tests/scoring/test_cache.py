@@ -5,11 +5,11 @@ import pytest
 
 from fusionkit.contracts import Metric
 from fusionkit.engines.options import EngineOptions
-from fusionkit.images import write_image
 from fusionkit.options import Options
 from fusionkit.scoring.cache import ScoreCache, pair_key
 from fusionkit.scoring.evaluation import evaluate
 from fusionkit.scoring.metrics import load_metrics
+from fusionkit.writing import write_image
 
 
 class Counted(Metric):

@@ -10,12 +10,12 @@ import pytest
 import tifffile
 
 from fusionkit.errors import InputError, OptionError
-from fusionkit.images import write_image
 from fusionkit.scenes import infrared_visible
 from fusionkit.scoring.baselines import baseline_rows
 from fusionkit.scoring.evaluation import Evaluation, evaluate
 from fusionkit.scoring.metrics import load_metrics
 from fusionkit.scoring.statistics import holm
+from fusionkit.writing import write_image
 from harness import run_cli
 
 

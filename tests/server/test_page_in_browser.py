@@ -11,9 +11,9 @@ import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser's tests need playwright")
 uvicorn = pytest.importorskip("uvicorn", reason="the page needs the extra serve")
-from fusionkit.images import write_image  # noqa: E402
 from fusionkit.scenes import infrared_visible  # noqa: E402
 from fusionkit.server.app import make_app  # noqa: E402
+from fusionkit.writing import write_image  # noqa: E402
 
 expect = playwright.expect
 expect.set_options(timeout=20_000)  # a busy machine is no failure

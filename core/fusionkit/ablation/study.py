@@ -13,7 +13,7 @@ from typing import Any
 from ..contracts import Metric, Sources
 from ..engines.engine import Engine, SerialEngine
 from ..errors import FusionkitError, InputError, NoEffect, OptionError, SizeMismatch
-from ..images import Picture, write_image
+from ..images import Picture
 from ..images.convert import to_tensor
 from ..images.picture import Range
 from ..method.degrade import NONE, degrade, made_pictures
@@ -31,6 +31,7 @@ from ..scoring.statistics import nullable
 from ..storage.manifest import Manifest, digest, sha256
 from ..storage.outcome import Outcome, attempt
 from ..timing import Stopwatch
+from ..writing import write_image
 from .clean import clean_metrics
 from .grid import Cell, Grid, cleanly
 

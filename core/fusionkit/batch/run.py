@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ..engines.engine import Engine, SerialEngine
 from ..errors import FusionkitError, InputError, NoEffect, OutputError
-from ..images import check_output, store_image
 from ..images.picture import Depth, Range
 from ..images.transforms import save_transforms
 from ..memory import free_memory, peak_memory_mb
@@ -21,6 +20,7 @@ from ..storage.manifest import Ledger, digest, file_record
 from ..storage.outcome import Outcome, attempt
 from ..storage.regular import check_regular
 from ..timing import Stopwatch
+from ..writing import check_output, depth_in, store_image
 from .options import FileOptions
 from .plan import Job
 
@@ -97,7 +97,7 @@ def fuse_folders(
 def _check_format(job: Job, options: FileOptions) -> None:
     """Refuse, before anything is read, a format that cannot hold what is asked for; every one holds 8 bits of grey."""
     if job.output is not None:
-        check_output(job.output, options.depth or "8", 1)
+        check_output(job.output, options.depth or depth_in(job.output, "8"), 1)
 
 
 def _fuse_new(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], ledger: Ledger, job: Job) -> Outcome:
@@ -158,8 +158,8 @@ def fuse_job(
             raise NoEffect("`bands` has no effect: no source holds others than grey or RGB")
         index = pipeline.reference([p.has_color for p in pictures])
         reference = pictures[index]
-        depth = options.depth or reference.depth
-        output = job.output or _beside(job.sources[index], depth)
+        output = job.output or _beside(job.sources[index], options.depth or reference.depth)
+        depth = options.depth or depth_in(output, reference.depth)
         check_output(output, depth, max(p.channels for p in pictures), alpha=reference.alpha is not None)
         fused = pipeline.fuse_pictures(pictures, reference=index)
         notes = [

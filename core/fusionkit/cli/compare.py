@@ -41,10 +41,10 @@ def compare(
     from ..batch.plan import job_of
     from ..comparison import compare as fuse_all
     from ..comparison import scene_of, sheet_of, suitable
-    from ..images import check_output, write_image
     from ..reading import read_image
     from ..scene import SCENE_KINDS
     from ..storage.atomic import check_place
+    from ..writing import check_output, write_image
     from .progress import progress
 
     job = job_of(sources, output)

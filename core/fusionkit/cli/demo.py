@@ -32,9 +32,9 @@ def demo(
     if output.exists() and any(output.iterdir()) and not force:
         raise OutputError(f"{output}: exists already; --force overwrites it, -o FOLDER writes elsewhere")
 
-    from ..images import write_image
     from ..images.sheet import contact_sheet
     from ..method.degrade import made_pictures
+    from ..writing import write_image
 
     prior = given["prior"] or f"{DISTRIBUTION}:{METHOD['prior'].default}"
     flow = {"backbone": given["backbone"]} if given["backbone"] else {}

@@ -60,12 +60,12 @@ class Given:
 
     def run_options(self, mode: Mode, output: Path | None, config: PipelineConfig) -> RunOptions:
         """The options of a run of this kind; one that it does not read is refused."""
-        from ..images.write import CONTAINERS
+        from ..writing import extension_of, writable_extensions
 
         result = self._read(ResultOptions, mode, "")
-        suffix = result.ext if mode in ("folders", "shards") else output.suffix.lower() if output is not None else ""
-        if suffix == result.ext and suffix not in CONTAINERS:
-            raise OptionError(f"`ext={suffix}`: expected one of {', '.join(CONTAINERS)}")
+        suffix = result.ext if mode in ("folders", "shards") else extension_of(output) if output is not None else ""
+        if suffix == result.ext and suffix not in writable_extensions():
+            raise OptionError(f"`ext={suffix}`: expected one of {', '.join(writable_extensions())}")
         files = self._read(FileOptions, mode, suffix)
         if files.save_transform and "align" not in [short_name(stage.name) for stage in stages_of(config, None)]:
             shown = f"`save_transform={files.save_transform}`"

@@ -43,7 +43,7 @@ WIDTH, HEIGHT, INTEROP = 40962, 40963, 40965
 TIEPOINTS, MODEL = 33922, 34264
 # GeoTIFF, and tags that GDAL adds, with their TIFF types: 2 text, 3 short, 12 double
 GEO = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2, 42113: 2}
-GDAL_METADATA = 42112
+GDAL_METADATA, GDAL_NODATA = 42112, 42113
 STATISTICS = re.compile(r'<Item name="STATISTICS_[^>]*>[^<]*</Item>\s*')  # of the source's pixels
 LAYOUT = re.compile(r'ImageJ=|<\?xml|<OME|\{"shape')  # descriptions that say how a file's pages are arranged
 RAW_TIFF = (b"IIR", b"IIU")

@@ -91,7 +91,9 @@ class Picture:
         alpha = None if self.alpha is None else self.alpha[rows, columns]
         metadata = self.metadata.moved(columns.start, rows.start)
         valid = None if self.valid is None else self.valid[rows, columns]
-        return replace(self, values=self.values[rows, columns], alpha=alpha, valid=valid, metadata=metadata)
+        place = None if self.place is None else self.place.moved(columns.start, rows.start)
+        values = self.values[rows, columns]
+        return replace(self, values=values, alpha=alpha, valid=valid, metadata=metadata, place=place)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,12 @@ class Place:
         """Distances between neighbouring pixels of a row, and of a column."""
         x, y = np.linalg.norm(self.matrix[:, :2], axis=0)
         return float(x), float(y)
+
+    def moved(self, left: int, top: int) -> "Place":
+        """The place of a picture without its first columns and rows."""
+        matrix = self.matrix.copy()
+        matrix[:, 2] += matrix[:, :2] @ (left, top)
+        return replace(self, matrix=matrix)
 
     def points(self, size: tuple[int, int]) -> NDArray[np.float64]:
         """(2 or 3, 5) coordinates of the corner pixels and of the centre of a picture of (width, height)."""

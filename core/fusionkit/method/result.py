@@ -14,8 +14,9 @@ from torch import Tensor
 from ..images.accept import HeldImage, as_picture
 from ..images.convert import to_array
 from ..images.picture import DTYPE, PEAK, SHOWN, Array, Depth, Picture, from_unit
-from ..images.write import png_bytes, write_image
+from ..images.write import png_bytes
 from ..reading.take import Source
+from ..writing import write_image
 from .restore import Restored
 
 __all__ = ["Facts", "Fused", "FusedArray", "FusedImage", "FusedPicture", "FusedTensor", "in_kind", "with_gaps"]

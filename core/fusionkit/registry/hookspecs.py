@@ -68,3 +68,8 @@ def fusionkit_stages() -> Iterable[records.StageRecord]:  # type: ignore[empty-b
 @hookspec
 def fusionkit_readers() -> Iterable[records.ReaderRecord]:  # type: ignore[empty-body]
     """Yield a `ReaderRecord` for every reader of image files that the package offers."""
+
+
+@hookspec
+def fusionkit_writers() -> Iterable[records.WriterRecord]:  # type: ignore[empty-body]
+    """Yield a `WriterRecord` for every writer of image files that the package offers."""

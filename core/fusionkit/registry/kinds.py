@@ -121,6 +121,7 @@ KINDS: dict[str, Kind] = {
             help="also compare what a detector finds in results and in sources",
         ),
         Kind(name="reader", scaffold="grids of numbers as text (Esri ASCII), with cells of no data"),
+        Kind(name="writer", scaffold="grids of numbers as text (Esri ASCII), with cells of no data"),
     )
 }
 

@@ -6,7 +6,7 @@ import torch.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "BackboneRecord",
@@ -21,6 +21,7 @@ __all__ = [
     "StageFlag",
     "StageRecord",
     "TableRow",
+    "WriterRecord",
 ]
 
 
@@ -192,3 +193,20 @@ class ReaderRecord(PluginRecord):
     mark: bytes = b""
     several: bool = False
     fallback: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WriterRecord(PluginRecord):
+    """A writer of image files: see `fusionkit.contracts.Writer`.
+
+    extensions: of its files, in lower case with the dot. depths: of a sample, of "8", "16" and "float", the first one
+    recommended. alpha, color: whether its files hold them; without alpha, results are composited onto white. keeps:
+    what of the reference its files hold: "exif" with XMP, "icc" profiles, "geo" (GeoTIFF's tags), "png" (chunks that
+    state colours), "nodata" (a value that stands for no data). rank: the place of its extensions in messages.
+    """
+
+    extensions: tuple[str, ...] = ()
+    depths: tuple[Literal["8", "16", "float"], ...] = ("8",)
+    alpha: bool = False
+    color: bool = True
+    keeps: tuple[Literal["exif", "icc", "geo", "png", "nodata"], ...] = ()

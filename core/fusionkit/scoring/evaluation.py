@@ -18,7 +18,7 @@ from torch import Tensor
 from ..contracts import Metric, Sources
 from ..engines.engine import Engine, SerialEngine
 from ..errors import InputError
-from ..images import Picture, write_image
+from ..images import Picture
 from ..images.convert import to_array, to_tensor
 from ..images.onto import onto
 from ..images.picture import Range
@@ -32,6 +32,7 @@ from ..registry.loading import get_registry
 from ..storage.manifest import Manifest, file_record, sha256
 from ..storage.outcome import Outcome, attempt
 from ..threads import side_by_side
+from ..writing import write_image
 from .baselines import baseline_images, baseline_rows
 from .cache import ScoreCache, pair_key
 from .maps import overlay

@@ -12,7 +12,7 @@ from ..errors import OutputError
 
 __all__ = ["Staged", "atomic_write", "check_place", "remove_strays", "stage"]
 
-TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")
+TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+){0,2}")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def stage(path: Path) -> Iterator[Staged]:
     A block that fails leaves nothing.
     """
     short = path.stem.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")  # 255 bytes are the limit
-    staged = Staged(path.with_name(f".{short}.{secrets.token_hex(4)}.tmp{path.suffix}"), path)
+    ending = "".join(path.suffixes[-2:]) if path.suffix.lower() == ".gz" else path.suffix
+    staged = Staged(path.with_name(f".{short}.{secrets.token_hex(4)}.tmp{ending}"), path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield staged

@@ -20,6 +20,7 @@ from .plugin import PluginContract, make_sources, random_images
 from .priors import PriorContract
 from .readers import ReaderContract
 from .stages import StageContract
+from .writers import WriterContract
 
 __all__ = [
     "BackboneContract",
@@ -32,6 +33,7 @@ __all__ = [
     "PriorContract",
     "ReaderContract",
     "StageContract",
+    "WriterContract",
     "make_sources",
     "random_images",
 ]

@@ -49,6 +49,8 @@ class ExrReader(Reader):
             ry, by = (_enlarged(*channels[c], low, (height, width)) for c in CHROMA)
             values = _rgb(values[:, :, 0], ry, by, _luminance(primaries))
         alpha = np.clip(values[:, :, 3], 0, 1) if values.shape[2] == 4 else None
+        if alpha is not None:  # colours are premultiplied
+            values = np.asarray(values[:, :, :3] / np.where(alpha > 0, alpha, 1)[:, :, None], np.float32)
         (x, y), (w, h) = low - shown, end - shown + 1
         place = Place(f"an EXR display window of {w}x{h}", np.array([[1, 0, x], [0, 1, y]], float))
         return [Stored(values[:, :, :3] if values.shape[2] >= 3 else values, alpha, format="EXR", place=place)]
