@@ -16,7 +16,8 @@ from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError
 from fusionkit.images.convert import ChangedImages, StoredImages, image_rows
 from fusionkit.images.transforms import Transforms, about_corner, read_transforms
 from fusionkit.numerics.homography import Warp, common_box, displacement, scale_of, size_of
-from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, register
+from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration
+from fusionkit.numerics.rig import register_view
 from fusionkit.numerics.strips import strips
 from fusionkit.options import FilePath
 from fusionkit.sources import ShotMemory
@@ -138,12 +139,16 @@ class Align(Stage):
         size, given = size_of(sources.luma[sources.reference]), size_of(sources.luma[index])
         if min(*size, *given) < LEAST_SIDE:
             return None
-        start = None
-        if self.options.fov:
-            views = self.options.fov
-            view = views[0] if len(views) == 1 else views[index] / views[sources.reference]
-            start = torch.diag(torch.tensor([max(given) / (view * max(size))] * 2 + [1.0], dtype=torch.float64))
-        find = partial(register, sources.reference_luma, sources.luma[index], self.options.model, start)
+        luma, numbers = sources.luma, (index, sources.reference)
+        find = partial(
+            register_view,
+            sources.reference_luma,
+            luma[index],
+            self.options.model,
+            self.options.fov,
+            sources.views,
+            numbers,
+        )
         return self.memory.once(f"aligned {index}", find)
 
     def _decline(self, sources: Sources, index: int, found: Registration | None) -> None:
