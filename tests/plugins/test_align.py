@@ -1,10 +1,12 @@
 """The stage `align`, the warning without it, and transforms in files."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fusionkit.contracts import Sources
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError, OutputError, SizeMismatch
@@ -338,3 +340,35 @@ def test_what_is_no_file_of_transforms_is_one_line(text, tmp_path):
     assert "\n" not in str(error.value)
     with pytest.raises((InputError, OptionError), match=r"missing\.json"):
         Pipeline(transform=str(tmp_path / "missing.json"), **PLAIN)
+
+
+def with_focal_length(image, focal, name):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[41989] = focal
+    return replace(as_picture(image[0].permute(1, 2, 0).numpy(), name), metadata=Metadata(exif.tobytes()))
+
+
+def test_focal_lengths_of_the_files_are_where_the_search_begins(pair):
+    """A view of 0.32 is beyond what is sought without a hint, and a wrong hint does no harm."""
+    large = [torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in infrared_visible((384, 512), seed=4)]
+    narrow = warp(large[0], matrix(0.32 * 512 / 160, right=13, down=42), (120, 160))[0]
+    pipeline = Pipeline(align="affine", **PLAIN)
+    files = [with_focal_length(narrow, 75, "ir"), with_focal_length(large[1], 24, "vis")]
+    assert files[0].view / files[1].view == pytest.approx(0.32)
+    (row,) = pipeline.fuse_pictures(files).facts.found["aligned"]
+    assert row["confidence"] > 0.8
+    with pytest.raises(NotAligned):
+        pipeline.fuse_pictures([as_picture(x[0].permute(1, 2, 0).numpy(), "x") for x in (narrow, large[1])])
+    near = warp(pair[0], matrix(0.7 * 256 / 160, right=3, down=-2), (120, 160))[0]
+    wrong = [with_focal_length(near, 240, "ir"), with_focal_length(pair[1], 24, "vis")]
+    assert pipeline.fuse_pictures(wrong).facts.found["aligned"][0]["confidence"] > 0.8
+
+
+@pytest.mark.parametrize("focal", [0, "many"])
+def test_a_focal_length_that_is_none_is_passed_over(pair, focal):
+    picture = with_focal_length(pair[0], 50, "ir")
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[41989] = focal
+    assert picture.view is not None
+    assert replace(picture, metadata=Metadata(exif.tobytes())).view is None
+    assert replace(picture, metadata=Metadata(b"damaged")).view is None
