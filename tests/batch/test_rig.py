@@ -89,9 +89,16 @@ def test_pairs_that_agree_on_nothing_are_refused(tmp_path):
         fit_rig(plan.jobs, RigOptions("translation"), FileOptions())
 
 
-@pytest.mark.parametrize(("more", "said"), [(("--model", "bent"), "--model bent"), (("--fov", "1", "1", "1"), "--fov")])
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--model", "bent"), "--model bent: expected one of translation, rigid, affine"),
+        (("--fov", 1, "--fov", 1, "--fov", 1), "3 fields of view for 2 sources"),
+        (("--reference", 3), "--reference 3, but there are only 2 sources"),
+        (("--bands", "1"), "--bands has no effect"),
+    ],
+)
 def test_options_that_cannot_be_are_refused(rig, tmp_path, more, said):
-    flags = (more[0], more[1]) if more[0] == "--model" else ("--fov", 1, "--fov", 1, "--fov", 1)
-    done = run_cli("align", "fit", rig / "ir", rig / "vis", "-o", tmp_path / "rig.json", *flags)
+    done = run_cli("align", "fit", rig / "ir", rig / "vis", "-o", tmp_path / "rig.json", *more)
     assert done.returncode == 2
     assert said in done.stderr

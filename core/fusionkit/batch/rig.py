@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..engines.engine import Engine, SerialEngine
-from ..errors import InputError
+from ..errors import InputError, NoEffect
 from ..images.convert import StoredImages
 from ..images.onto import onto
 from ..images.transforms import about_corner
@@ -18,6 +18,7 @@ from ..numerics.homography import displacement, scale_of, size_of
 from ..numerics.registration import LEAST_SIDE, Model, Registration
 from ..numerics.rig import LEAST_PAIRS, consensus, limit_of, register_view
 from ..reading import read_image
+from ..reading.ranges import refuse_unread
 from ..sources import Sources
 from ..storage.outcome import Outcome, attempt
 from .options import FileOptions
@@ -68,6 +69,7 @@ def fit_rig(
     report: called after each job. Raises InputError where fewer than three pairs have a sure match, or where no half of
     these agree.
     """
+    refuse_unread([job.places for job in jobs], files.range, files.max_pixels, files.bands)
     found: dict[str, list[Found]] = {}
     failures = []
     work = partial(attempt, partial(_registered, options, files))
@@ -97,6 +99,8 @@ def _registered(options: RigOptions, files: FileOptions, job: Job) -> Outcome:
         read_image(path, files.span(i), files.max_pixels, number, files.chosen(i))
         for i, (path, number) in enumerate(job.places)
     ]
+    if files.bands and not any(p.bands for p in pictures):
+        raise NoEffect("`bands` has no effect: no source holds others than grey or RGB")
     index = reference_of([p.has_color for p in pictures], options.reference)
     placed, _ = onto(pictures, index)
     views = views_of(pictures, placed)

@@ -11,7 +11,6 @@ from ..errors import OptionError
 from .fields import model_options, with_options
 from .given import Given
 from .parameters import Force
-from .run import Group
 from .voice import Reporter
 
 __all__ = ["app"]
@@ -22,6 +21,10 @@ app = typer.Typer(help="Find the transform of a rig of cameras over many pairs, 
 
 Pairs = Annotated[
     list[Path], typer.Argument(help="Folders, patterns in quotes or a table of pairs, as in `run --pairs`.")
+]
+Group = Annotated[
+    int,
+    typer.Option(metavar="N", min=0, help="PAIRS are one folder or pattern: N files in turn, by EXIF time or name."),
 ]
 Rig = Annotated[
     Path, typer.Option("--output", "-o", help="The file of transforms, .json; for one source .csv, .txt or .npy.")
