@@ -151,6 +151,27 @@ def test_what_has_no_effect_is_refused(pair, choices, error, match):
         Pipeline(**choices, **PLAIN).run(pair)
 
 
+def test_a_pair_has_its_own_rest_on_top_of_a_transform(pair, misplaced, generator, tmp_path):
+    path = tmp_path / "rig.json"
+    save_transforms(
+        path, [{**ROW, "size": [256, 192], "given": [256, 192], "matrix": [[1, 0, -5], [0, 1, 3], [0, 0, 1]]}]
+    )
+    sources = Sources.of(misplaced, reference=1, names=("ir", "vis"))
+    moved = make(Align, transform=str(path), rest=True).before(sources)
+    (row,) = sources.report.records["aligned"]
+    assert np.array(row["matrix"])[:2, 2] == pytest.approx([-8, 5], abs=0.7)
+    assert row["rest"] == pytest.approx(13**0.5, abs=0.7)
+    assert "ir: a rest of 3." in sources.report.notes[1]
+    inner = (..., slice(12, -12), slice(12, -12))
+    assert psnr(moved.images[0][inner], pair[0][inner]) > psnr(misplaced[0][inner], pair[0][inner]) + 4
+    noise = Sources.of([torch.rand(1, 1, 192, 256, generator=generator), pair[1]], reference=1)
+    make(Align, transform=str(path), rest=True).before(noise)
+    assert noise.report.records["aligned"][0]["matrix"] == [[1, 0, -5], [0, 1, 3], [0, 0, 1]]
+    assert "no confident match" in noise.report.notes[1]
+    with pytest.raises(NoEffect, match="`rest=true` has no effect without `transform`"):
+        Pipeline(align="affine", rest=True, **PLAIN)
+
+
 def test_options_of_the_search_are_refused_beside_a_transform(pair, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("1,0,3\n0,1,2\n")
