@@ -41,6 +41,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "degradation": PLAIN | {"backbone": "rf"},
 }
 KERNEL = Path(tempfile.mkdtemp(prefix="fusionkit-tests-")) / "kernel.png"
+MATRIX = KERNEL.with_name("matrix.csv")  # where sources are said to lie
 # values of text and tuples, which no type tells
 VALUES: dict[str, list[Any]] = {
     "stage working_size.size": [(32, 40)],
@@ -57,6 +58,7 @@ VALUES: dict[str, list[Any]] = {
 }
 # options that stand beside one, where the conditions of their fields do not tell them
 BESIDE: dict[str, dict[str, Any]] = {
+    "stage align.rest": {"transform": str(MATRIX)},
     "degradation noise.offset": {"slope": 0.01},
     "degradation noise.correlation": {"level": 12.0},
     **{f"degradation jpeg.{name}": {"quality": 20} for name in ("steps", "offset")},
@@ -75,13 +77,14 @@ NEEDS: dict[str, dict[str, Any]] = {
     "sampler.guidance_range": {"sampler": {"strength": 0.3}},
     "configuration.seed": {"sampler": {"strength": 0.2}, "backbone": "rf", "prior": "em_tv"},
     "configuration.reference": {"prior": "em_tv"},
+    "configuration.rest": {"transform": str(MATRIX)},
     **{f"configuration.{name}": {"align": "affine"} for name in ("fov", "align_or_keep", "crop")},
 }
 # whose method is refused without a value
 BARE = {"configuration.resize", "degradation blur.file", "stage align.or_keep", "configuration.align_or_keep"}
 ALIGNING = {
-    *(f"stage align.{name}" for name in ("model", "transform", "fov", "or_keep", "crop")),
-    *(f"configuration.{name}" for name in ("align", "fov", "align_or_keep", "crop")),
+    *(f"stage align.{name}" for name in ("model", "transform", "rest", "fov", "or_keep", "crop")),
+    *(f"configuration.{name}" for name in ("align", "rest", "fov", "align_or_keep", "crop")),
 }
 # for speed, or for pictures that are degraded
 NO_PIXEL = {"configuration.tile", "degradation noise.correlation"}
@@ -201,6 +204,8 @@ def test_an_option_changes_the_result_or_is_refused(key, model, name, chosen):
 
     if key == "degradation blur.file":
         write_image(KERNEL, np.ones((3, 5, 1), np.float32), "8")
+    if key in ("stage align.rest", "configuration.rest"):
+        MATRIX.write_text("1,0,0\n0,1,0\n")
     base = fused()
     assert base != "refused" or key in BARE, f"{key}: its method is refused; mend METHODS or NEEDS"
     results = [base]

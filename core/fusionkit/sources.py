@@ -90,7 +90,8 @@ class Sources:
     is known. valid: where each source has data, (B, 1, H, W) of bool, None for everywhere; other pixels are mirrored
     from there until the stages are through, afterwards they show other sources (`fusionkit.method.filling`). to_luma:
     makes luma of an image. report: takes notes and records for the user. degraded: for each source, what its file says
-    of degradations, by their names. known_scenes: the kind of scene of each image, where it is decided already. cut:
+    of degradations, by their names. views: for each, the tangent of half its field of view along the longer side, where
+    its file states it. known_scenes: the kind of scene of each image, where it is decided already. cut:
     rows and columns that the result is cut down to. whole: the sources that a strip was cut from.
     """
 
@@ -104,6 +105,7 @@ class Sources:
     to_luma: Callable[[Tensor], Tensor] = bt601
     report: Report = field(default_factory=Report, compare=False)
     degraded: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
+    views: tuple[float | None, ...] = ()
     known_scenes: tuple[Scene, ...] = ()
     cut: tuple[slice, slice] | None = None
     whole: "Sources | None" = field(default=None, compare=False, repr=False)
@@ -115,6 +117,7 @@ class Sources:
             "reference": self.reference % count if count else 0,
             "names": self.names or tuple(f"source {i + 1}" for i in range(count)),
             "degraded": self.degraded or ({},) * count,
+            "views": self.views or (None,) * count,
             "valid": self.valid or (None,) * count,
             "noise": self.noise or tuple(y.new_zeros(len(y), 1, 1, 1) for y in self.luma),
         }

@@ -1,10 +1,12 @@
 """The stage `align`, the warning without it, and transforms in files."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fusionkit.contracts import Sources
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError, OutputError, SizeMismatch
@@ -147,6 +149,27 @@ def test_without_alignment_other_sizes_are_refused(pair):
 def test_what_has_no_effect_is_refused(pair, choices, error, match):
     with pytest.raises(error, match=match):
         Pipeline(**choices, **PLAIN).run(pair)
+
+
+def test_a_pair_has_its_own_rest_on_top_of_a_transform(pair, misplaced, generator, tmp_path):
+    path = tmp_path / "rig.json"
+    save_transforms(
+        path, [{**ROW, "size": [256, 192], "given": [256, 192], "matrix": [[1, 0, -5], [0, 1, 3], [0, 0, 1]]}]
+    )
+    sources = Sources.of(misplaced, reference=1, names=("ir", "vis"))
+    moved = make(Align, transform=str(path), rest=True).before(sources)
+    (row,) = sources.report.records["aligned"]
+    assert np.array(row["matrix"])[:2, 2] == pytest.approx([-8, 5], abs=0.7)
+    assert row["rest"] == pytest.approx(13**0.5, abs=0.7)
+    assert "ir: a rest of 3." in sources.report.notes[1]
+    inner = (..., slice(12, -12), slice(12, -12))
+    assert psnr(moved.images[0][inner], pair[0][inner]) > psnr(misplaced[0][inner], pair[0][inner]) + 4
+    noise = Sources.of([torch.rand(1, 1, 192, 256, generator=generator), pair[1]], reference=1)
+    make(Align, transform=str(path), rest=True).before(noise)
+    assert noise.report.records["aligned"][0]["matrix"] == [[1, 0, -5], [0, 1, 3], [0, 0, 1]]
+    assert "no confident match" in noise.report.notes[1]
+    with pytest.raises(NoEffect, match="`rest=true` has no effect without `transform`"):
+        Pipeline(align="affine", rest=True, **PLAIN)
 
 
 def test_options_of_the_search_are_refused_beside_a_transform(pair, tmp_path):
@@ -338,3 +361,35 @@ def test_what_is_no_file_of_transforms_is_one_line(text, tmp_path):
     assert "\n" not in str(error.value)
     with pytest.raises((InputError, OptionError), match=r"missing\.json"):
         Pipeline(transform=str(tmp_path / "missing.json"), **PLAIN)
+
+
+def with_focal_length(image, focal, name):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[41989] = focal
+    return replace(as_picture(image[0].permute(1, 2, 0).numpy(), name), metadata=Metadata(exif.tobytes()))
+
+
+def test_focal_lengths_of_the_files_are_where_the_search_begins(pair):
+    """A view of 0.32 is beyond what is sought without a hint, and a wrong hint does no harm."""
+    large = [torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in infrared_visible((384, 512), seed=4)]
+    narrow = warp(large[0], matrix(0.32 * 512 / 160, right=13, down=42), (120, 160))[0]
+    pipeline = Pipeline(align="affine", **PLAIN)
+    files = [with_focal_length(narrow, 75, "ir"), with_focal_length(large[1], 24, "vis")]
+    assert files[0].view / files[1].view == pytest.approx(0.32)
+    (row,) = pipeline.fuse_pictures(files).facts.found["aligned"]
+    assert row["confidence"] > 0.8
+    with pytest.raises(NotAligned):
+        pipeline.fuse_pictures([as_picture(x[0].permute(1, 2, 0).numpy(), "x") for x in (narrow, large[1])])
+    near = warp(pair[0], matrix(0.7 * 256 / 160, right=3, down=-2), (120, 160))[0]
+    wrong = [with_focal_length(near, 240, "ir"), with_focal_length(pair[1], 24, "vis")]
+    assert pipeline.fuse_pictures(wrong).facts.found["aligned"][0]["confidence"] > 0.8
+
+
+@pytest.mark.parametrize("focal", [0, "many"])
+def test_a_focal_length_that_is_none_is_passed_over(pair, focal):
+    picture = with_focal_length(pair[0], 50, "ir")
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[41989] = focal
+    assert picture.view is not None
+    assert replace(picture, metadata=Metadata(exif.tobytes())).view is None
+    assert replace(picture, metadata=Metadata(b"damaged")).view is None

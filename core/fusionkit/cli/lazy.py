@@ -13,6 +13,7 @@ __all__ = ["COMMANDS", "Commands"]
 COMMANDS = {
     "run": "Fuse images, or folders of them.",
     "compare": "Fuse one set of images by every suitable prior and task, side by side on one sheet.",
+    "align": "Find the transform of a rig of cameras over many pairs, and move labels by one.",
     "demo": "Make pairs of images by code, fuse them, and write one comparison picture per pair.",
     "serve": "Open a page in the browser on which images are fused, compared and inspected.",
     "evaluate": "Score fused images with metrics whose definitions are stated.",

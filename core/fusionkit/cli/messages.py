@@ -14,7 +14,9 @@ from ..video.options import VideoOptions
 __all__ = ["flag_of", "in_flags", "printable"]
 
 # options that messages of the core name, beside the fields of these models
-NAMED = frozenset({"allow_remote", "config", "group", "out", "output", "pairs", "port", "shards", "token"})
+NAMED = frozenset(
+    {"allow_remote", "config", "group", "inverse", "out", "output", "pairs", "port", "shards", "source", "token"}
+)
 MODELS = (SamplerOptions, FileOptions, ResultOptions, EngineOptions, VideoOptions)
 
 

@@ -89,7 +89,7 @@ class Reporter:
         return not (status["failed"] or parts["failed"])
 
     def outcome(self, outcome: "Outcome", *, named: bool = True) -> None:
-        """Report an outcome; a note that many share is only counted after the first few, unless it is the only outcome."""
+        """Report an outcome; of several, a note that many share is only counted after the first few."""
         before = f"{outcome.key}: " if named else ""
         for note in outcome.notes:
             kind = _kind(note, outcome)

@@ -22,6 +22,7 @@ __all__ = [
     "Metadata",
     "add_ifds",
     "exif_of_result",
+    "focal_length",
     "png_with",
     "read_exif",
     "read_metadata",
@@ -40,6 +41,7 @@ PLACES = (EXIF_IFD, GPS_IFD)
 # description, make, model, resolution and its unit, time, artist, host, rating, copyright, Windows' texts
 DESCRIBING = {270, 271, 272, 282, 283, 296, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}
 WIDTH, HEIGHT, INTEROP = 40962, 40963, 40965
+FOCAL_LENGTH = 41989  # equivalent to 35 mm film
 TIEPOINTS, MODEL = 33922, 34264
 # GeoTIFF, and tags that GDAL adds, with their TIFF types: 2 text, 3 short, 12 double
 GEO = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2, 42113: 2}
@@ -147,6 +149,21 @@ def taken_at(path: Path) -> str:
             return f"{exif[36867]}{exif.get(37521, '')}" if 36867 in exif else ""  # DateTimeOriginal, its fraction
     except Exception:  # damaged files raise anything
         return ""
+
+
+def focal_length(metadata: Metadata) -> float | None:
+    """The equivalent focal length on 35 mm film, in mm, that the EXIF states (FocalLengthIn35mmFilm); None: none."""
+    from PIL import Image
+
+    if not metadata.exif:
+        return None
+    exif = Image.Exif()
+    try:
+        exif.load(metadata.exif)
+        stated = float(exif.get_ifd(EXIF_IFD).get(FOCAL_LENGTH, 0))
+    except Exception:  # damaged blocks raise anything
+        return None
+    return stated if stated > 0 else None  # 0: unknown
 
 
 def _guarded(read: Callable[[], Metadata], notes: list[str]) -> Metadata:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .metadata import NO_METADATA, Metadata
+from .metadata import NO_METADATA, Metadata, focal_length
 from .place import Place
 
 __all__ = [
@@ -37,6 +37,10 @@ STRAY = 0.5  # extremes count up to this share of the percentiles' distance beyo
 
 TABLED = 100_000  # values from which scaling by a lookup table is faster
 BLOCK = 100_000  # values scaled at once: they fit a processor's cache
+
+FILM = (
+    math.hypot(36, 24) / 2
+)  # half the diagonal of 35 mm film, mm: what equivalent focal lengths refer to (CIPA DCG-001)
 
 SHOWN = 1024  # pixels of the longer side in a notebook
 
@@ -142,6 +146,12 @@ class Picture:
         from .write import png_bytes
 
         return png_bytes(self.pixels, SHOWN)
+
+    @property
+    def view(self) -> float | None:
+        """Tangent of half the field of view along the longer side, by the EXIF's focal length; None: not stated."""
+        focal = focal_length(self.metadata)
+        return FILM / focal * max(self.size) / math.hypot(*self.size) if focal else None
 
     @property
     def has_color(self) -> bool:

@@ -32,7 +32,7 @@ Pixels = tuple[PositiveInt, PositiveInt]
 
 
 class Transform(Options):
-    """Where one source lies. source: its number, from 1; size: its (width, height).
+    """Where one source lies. source: its number, from 1; size: its (width, height); fit: what it was found from.
 
     A (2, 3) matrix without a size is one between centres of images of one size, as earlier versions wrote.
     """
@@ -40,6 +40,7 @@ class Transform(Options):
     source: int = Field(ge=1)
     size: Pixels | None = None
     matrix: tuple[Row, Row] | tuple[Row, Row, Row]
+    fit: dict[str, Any] = {}
 
     @field_validator("matrix")
     @classmethod
@@ -160,7 +161,9 @@ def _content(path: Path) -> Any:
 
 
 def save_transforms(path: Path, aligned: Sequence[dict[str, Any]]) -> None:
-    """Write the transforms that the stage `align` recorded: JSON, or one matrix alone as .npy, .csv or .txt.
+    """Write the transforms that the stage `align` or a fit over many pairs recorded.
+
+    JSON, or one matrix alone as .npy, .csv or .txt.
 
     Raises OutputError where there are none, or several for a file of one.
     """
@@ -173,7 +176,11 @@ def save_transforms(path: Path, aligned: Sequence[dict[str, Any]]) -> None:
     content = {
         "reference": found[0]["reference"],
         "size": found[0]["size"],
-        "transforms": [{"source": row["source"], "size": row["given"], "matrix": row["matrix"]} for row in found],
+        "transforms": [
+            {"source": row["source"], "size": row["given"], "matrix": row["matrix"]}
+            | ({"fit": row["fit"]} if "fit" in row else {})
+            for row in found
+        ],
     }
     with atomic_write(path) as temporary:
         if suffix == ".npy":

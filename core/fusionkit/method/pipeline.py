@@ -42,7 +42,7 @@ from .sampler import Callback, Sampler
 from .shot import Shot
 from .tiling import tiled
 
-__all__ = ["Pipeline", "find_device"]
+__all__ = ["Pipeline", "find_device", "reference_of", "views_of"]
 
 TILE = 512
 Told = Mapping[str, Mapping[str, Any]]
@@ -167,6 +167,7 @@ class Pipeline:
         names: Sequence[str] = (),
         degraded: Sequence[Told] = (),
         valid: Sequence[Tensor | None] = (),
+        views: Sequence[float | None] = (),
         callback: Callback | None = None,
         watch: Stopwatch | None = None,
         shot: Shot | None = None,
@@ -177,11 +178,14 @@ class Pipeline:
         default as configured, chosen for each image. names: what messages call the sources. degraded: what is
         known of each source's degradations, by their names, as readers state it. valid: where each has data, (B, 1, H,
         W) of bool or None for everywhere; NaN are none in any case, and stand in the result where no source has data.
+        views: tangent of half of each one's field of view along the longer side, None where it is not known.
         shot: the state of a video's shot, which this frame continues.
         """
         sources = self._sources(images, names, valid)
         scenes = (self.stated_scene,) * len(sources.luma[0]) if self.stated_scene else ()
-        sources = replace(sources, degraded=tuple(degraded) or ({},) * len(images), known_scenes=scenes)
+        told = tuple(degraded) or ({},) * len(images)
+        seen = tuple(views) or (None,) * len(images)
+        sources = replace(sources, degraded=told, views=seen, known_scenes=scenes)
         done: dict[int, Tensor] = {}
         batches = self._batches(sources, reference)
         first = next(index for index, batch in batches if 0 in batch) % len(sources)
@@ -308,12 +312,7 @@ class Pipeline:
 
     def reference(self, colorful: Sequence[bool]) -> int:
         """Index of the reference source: as configured, else the only one with colour, else the last."""
-        count = len(colorful)
-        if self.config.reference > count:
-            raise OptionError(f"`reference={self.config.reference}`, but there are only {count} sources")
-        if self.config.reference:
-            return self.config.reference - 1
-        return list(colorful).index(True) if sum(colorful) == 1 else count - 1
+        return reference_of(colorful, self.config.reference)
 
     def _sampler(self, sources: Sources) -> Sampler:
         """The sampler for sources of this number and size: a prior of fewer sources folds, large images are tiled."""
@@ -353,6 +352,7 @@ class Pipeline:
         index = self.reference([p.has_color for p in pictures]) if reference is None else reference
         pictures, converted = in_profile(self.ranged(pictures), index)
         main = pictures[index]
+        given = pictures
         pictures, placed = onto(pictures, index)
         try:
             fused = self.run(
@@ -360,6 +360,7 @@ class Pipeline:
                 reference=index,
                 names=[p.name for p in pictures],
                 degraded=[p.degraded for p in pictures],
+                views=views_of(given, pictures),
                 valid=[None if p.valid is None else torch.from_numpy(p.valid)[None, None] for p in pictures],
                 callback=callback,
                 watch=watch,
@@ -441,6 +442,21 @@ def _without_nan(image: Tensor) -> tuple[Tensor, Tensor | None]:
 def _share(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors have their values in common."""
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+def reference_of(colorful: Sequence[bool], stated: int = 0) -> int:
+    """Index of the reference source: the stated one, from 1, else the only one with colour, else the last."""
+    count = len(colorful)
+    if stated > count:
+        raise OptionError(f"`reference={stated}`, but there are only {count} sources")
+    if stated:
+        return stated - 1
+    return list(colorful).index(True) if sum(colorful) == 1 else count - 1
+
+
+def views_of(given: Sequence[Picture], pictures: Sequence[Picture]) -> list[float | None]:
+    """Fields of view that files state; None of those that `onto` resampled, which see what the reference sees."""
+    return [one.view if one is before else None for before, one in zip(given, pictures, strict=True)]
 
 
 def find_device(name: str) -> torch.device:

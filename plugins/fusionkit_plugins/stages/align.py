@@ -16,7 +16,8 @@ from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError
 from fusionkit.images.convert import ChangedImages, StoredImages, image_rows
 from fusionkit.images.transforms import Transforms, about_corner, read_transforms
 from fusionkit.numerics.homography import Warp, common_box, displacement, scale_of, size_of
-from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, register
+from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, refine
+from fusionkit.numerics.rig import register_view
 from fusionkit.numerics.strips import strips
 from fusionkit.options import FilePath
 from fusionkit.sources import ShotMemory
@@ -39,6 +40,7 @@ class AlignOptions(Options):
     transform: FilePath = Field(
         "", description="file of transforms to apply, as save_transform writes; by default they are sought"
     )
+    rest: bool = Field(False, description="find a pair's own small rest on top of `transform`")
     fov: FieldsOfView = Field(
         (), description="field of view of the sources in units of the reference's, once or once per source"
     )
@@ -50,6 +52,8 @@ class AlignOptions(Options):
 
     @model_validator(mode="after")
     def _sought(self) -> Self:
+        if self.rest and not self.transform:
+            raise NoEffect("`rest=true` has no effect without `transform`: all of it is sought")
         for name, value in {"fov": self.fov, "align_or_keep": self.or_keep}.items():
             if value and self.transform:
                 raise NoEffect(f"`{name}` has no effect beside `transform`: nothing is sought")
@@ -115,7 +119,7 @@ class Align(Stage):
             if matrix is None:
                 return None
             sources.report.note(f"{name} moved as {self.options.transform} says")
-            return _warp(sources, index, torch.from_numpy(matrix), {})
+            return self._with_rest(sources, index, torch.from_numpy(matrix))
         found = self._found(sources, index)
         if found is None or not found.sure:
             self._decline(sources, index, found)
@@ -134,16 +138,37 @@ class Align(Stage):
         )
         return _warp(sources, index, found.matrix, figures)
 
+    def _with_rest(self, sources: Sources, index: int, matrix: Tensor) -> Warp:
+        """The resampling by a given transform, with the pair's own rest where that is sought and sure."""
+        size, given = size_of(sources.reference_luma), size_of(sources.luma[index])
+        if not self.options.rest or min(*size, *given) < LEAST_SIDE:
+            return _warp(sources, index, matrix, {})
+        find = partial(refine, sources.reference_luma, sources.luma[index], matrix, self.options.model)
+        found = self.memory.once(f"rest {index}", find)
+        if not found.sure:
+            sources.report.note(f"{sources.names[index]}: no rest beside {self.options.transform}: no confident match")
+            return _warp(sources, index, matrix, {})
+        off = displacement(torch.linalg.inv(matrix) @ found.matrix, size)
+        sources.report.note(
+            f"{sources.names[index]}: a rest of {off:.1f} px beside {self.options.transform}; about {found.left:.1f} "
+            f"px left (confidence {found.confidence:.0%})"
+        )
+        return _warp(sources, index, found.matrix, {**_figures(found), "rest": round(off, 2)})
+
     def _found(self, sources: Sources, index: int) -> Registration | None:
         size, given = size_of(sources.luma[sources.reference]), size_of(sources.luma[index])
         if min(*size, *given) < LEAST_SIDE:
             return None
-        start = None
-        if self.options.fov:
-            views = self.options.fov
-            view = views[0] if len(views) == 1 else views[index] / views[sources.reference]
-            start = torch.diag(torch.tensor([max(given) / (view * max(size))] * 2 + [1.0], dtype=torch.float64))
-        find = partial(register, sources.reference_luma, sources.luma[index], self.options.model, start)
+        luma, numbers = sources.luma, (index, sources.reference)
+        find = partial(
+            register_view,
+            sources.reference_luma,
+            luma[index],
+            self.options.model,
+            self.options.fov,
+            sources.views,
+            numbers,
+        )
         return self.memory.once(f"aligned {index}", find)
 
     def _decline(self, sources: Sources, index: int, found: Registration | None) -> None:

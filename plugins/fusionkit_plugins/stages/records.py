@@ -47,6 +47,14 @@ ALIGN_OR_KEEP = StageFlag(
     default=False,
     beside=True,
 )
+REST = StageFlag(
+    name="rest",
+    help="find each pair's own small rest on top of `transform`; a pair without a confident one is moved by that alone",
+    option="rest",
+    type=bool,
+    default=False,
+    beside=True,
+)
 CROP = StageFlag(
     name="crop",
     help="what becomes of the part that an aligned source does not see; fill: the reference's details on the source's "
@@ -97,7 +105,7 @@ ROWS: tuple[tuple[str, str, tuple[StageFlag, ...], str], ...] = (
     (
         "align",
         "align:Align",
-        (ALIGN, TRANSFORM, FOV, ALIGN_OR_KEEP, CROP),
+        (ALIGN, TRANSFORM, REST, FOV, ALIGN_OR_KEEP, CROP),
         "moves sources that are shifted, turned or scaled to the reference",
     ),
     ("truncate", "levels:Truncate", (LEVELS,), "cuts the result down to whole 8-bit levels"),
