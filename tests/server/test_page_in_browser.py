@@ -127,7 +127,7 @@ def test_options_come_from_the_models_and_a_wrong_one_is_explained(page, folder)
     assert "selectivity=2" in recipe
     field.fill("-1")
     field.dispatch_event("change")
-    expect(page.locator(".method .said.failed")).to_contain_text("selectivity")
+    expect(page.locator(".method .instead")).to_contain_text("selectivity")
 
 
 def test_a_folder_of_pairs_is_matched_by_name(page, folder):
@@ -205,12 +205,21 @@ def test_a_picture_keeps_its_shape_and_a_failure_leaves_no_old_one(page, folder,
     image = infrared_visible((50, 70))[1].astype(np.float32)
     write_image(tmp_path / "other.png", image, "8")
     page.set_input_files("#files", [str(tmp_path / "other.png"), str(folder / "vis/0.png")])
-    expect(page.locator(".method .said.failed")).to_contain_text("resize=reference")
-    assert shown(page, ".method .picture") == 0
-    page.click(".method .options summary")
-    page.locator(".method .fields label", has_text="resize").locator("select").select_option("reference")
+    expect(page.locator(".method .instead")).to_contain_text("other.png is 70x50 but 0.png is 120x90")
+    expect(page.locator(".method .picture")).to_be_hidden()
+    assert page.locator(".method .instead button").all_inner_texts() == ["Resize to 0.png", "Align with 0.png"]
+    box = page.locator(".method .instead button").first.bounding_box()
+    assert box["y"] + box["height"] < 900
+    page.click(".method .instead button")
     page.wait_for_selector(".method[data-done]")
+    assert page.locator(".method .asked label", has_text="resize").locator("select").input_value() == "reference"
     assert shown(page, ".method .picture") > 0
+    page.locator(".method .asked label", has_text="resize").locator("select").select_option("error")
+    page.locator(".method .instead button", has_text="Align").click()
+    expect(page.locator(".method .instead")).to_contain_text("not aligned")
+    page.locator(".method .instead button", has_text="Fuse it as it lies").click()
+    page.wait_for_selector(".method[data-done]")
+    assert page.problems == []
 
 
 def test_what_cannot_be_read_leaves_what_is_there(page, folder, tmp_path):

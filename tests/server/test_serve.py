@@ -135,7 +135,8 @@ class TestPage:
         assert {"lit", "screen"} <= {field["name"] for field in priors["em_tv"]["options"]}
         fields = {field["name"]: field for field in priors["em_tv"]["options"]}
         assert {"learned-rendered", "focus-rendered"} <= set(fields["focus_weights"]["schema"]["enum"])
-        assert {task["name"] for task in catalog["tasks"]} == {"ivif", "mef", "mff", "medical"}
+        assert [field["name"] for field in catalog["asked"]] == ["task", "look", "align", "resize", "range", "restore"]
+        assert set(catalog["asked"][0]["schema"]["enum"]) == {"auto", "ivif", "mef", "mff", "medical"}
 
     def test_what_is_wrong_is_said_in_one_line(self, visitor):
         assert "two files" in visitor.client.post(f"{visitor.base}/read").json()["error"]
