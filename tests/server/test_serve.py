@@ -158,6 +158,59 @@ class TestPage:
         assert visitor.client.get(f"/{TOKEN}/api/sessions/none/sources/0").status_code == 422
 
 
+class TestMends:
+    def test_an_error_carries_the_choices_that_mend_it(self, visitor):
+        infrared, visible = infrared_visible((240, 320))
+        visitor.bring(png(infrared[::2, ::2]), png(visible))
+        _, now = visitor.wait(visitor.fuse(prior="average"))
+        assert now["status"] == "failed"
+        mends = {mend["label"]: mend["choices"] for mend in now["mends"]}
+        assert mends == {"Resize to vis.png": {"resize": "reference"}, "Align with vis.png": {"align": "affine"}}
+        for choices in mends.values():
+            assert visitor.wait(visitor.fuse(prior="average", **choices))[1]["status"] == "done"
+
+    def test_what_cannot_be_aligned_can_be_fused_as_it_lies(self, visitor):
+        noise = np.random.default_rng(0).random((64, 64, 1))
+        visitor.bring(png(noise), png(infrared_visible((64, 64))[1]))
+        _, now = visitor.wait(visitor.fuse(prior="average", align="affine"))
+        assert [mend["choices"] for mend in now["mends"]] == [{"align_or_keep": True}]
+        _, now = visitor.wait(visitor.fuse(prior="average", align="affine", align_or_keep=True))
+        assert now["status"] == "done"
+        assert now["mends"] == []
+
+    def test_a_range_and_the_stored_values_are_those_of_the_file(self, visitor):
+        infrared, visible = infrared_visible((40, 50))
+        visitor.bring(png(infrared, 16), png(visible))
+        values = np.asarray(Image.open(io.BytesIO(png(infrared, 16))))
+        found = visitor.client.get(f"{visitor.base}/values", params={"x": 0.5, "y": 0.25}).json()
+        assert found["sources"][0] == [values[10, 25]]
+        dark, plain = (
+            visitor.client.get(f"{visitor.wait(visitor.fuse(prior='average', **choices))[0]}/file").content
+            for choices in ({"range": "0,200000 full"}, {})
+        )
+        assert (
+            Image.open(io.BytesIO(dark)).convert("L").getextrema()
+            < Image.open(io.BytesIO(plain)).convert("L").getextrema()
+        )
+        assert "above black" in visitor.fuse(range="9,2").json()["error"]
+
+    def test_a_download_has_the_names_of_the_sources(self, visitor):
+        visitor.bring(*pair(), names=("wärme.tiff.png", "vis.png"))
+        path, _ = visitor.wait(visitor.fuse(prior="average"))
+        header = visitor.client.get(f"{path}/file").headers["content-disposition"]
+        assert header.endswith("w%C3%A4rme.tiff%2Bvis-fused.png")
+
+    def test_a_session_outlives_a_reload_but_not_its_page(self, client, visitor, monkeypatch):
+        visitor.bring(*pair())
+        monkeypatch.setattr("fusionkit.server.sessions.LEFT", 0.05)
+        client.post(f"{visitor.base}/leave")
+        assert client.post(f"{visitor.base}/read").status_code == 200
+        client.post(f"{visitor.base}/leave")
+        time.sleep(0.1)
+        Visitor(client)
+        assert client.post(f"{visitor.base}/read").status_code == 422
+
+
 class TestRefused:
     def test_without_the_token_there_is_nothing(self, client):
         for path in ("/", "/page.js", "/wrong/", f"/{TOKEN}x/", "/api/catalog", f"//{TOKEN}/"):

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from ..batch.options import FileOptions
 from ..method.config import SamplerOptions, configuration
-from ..method.presets import task_names, task_text
+from ..method.presets import task_names, task_scene
 from ..options import describe_field, opens
 from ..registry.kinds import DISTRIBUTION, METHOD, SEVERAL
 from ..registry.loading import Registered, get_registry, load_class
@@ -38,8 +38,8 @@ def catalog() -> dict[str, Any]:
 
 def _task() -> dict[str, Any]:
     """Describe the choice of a task, in the form of a field."""
-    about = [f"{name}: {task_text(name).splitlines()[0][2:]}" for name in task_names()]
-    description = f"kind of scene; auto: recognised from the pictures; {' '.join(about)}"
+    about = [f"{name}: {task_scene(name).title}" for name in task_names()]
+    description = f"kind of scene; auto: recognised from the pictures; {'; '.join(about)}"
     return {
         "name": "task",
         "schema": {"enum": ["auto", *task_names()], "default": "auto"},

@@ -23,7 +23,7 @@ SAMPLING = ("strength", "steps", "precision")  # fields of the sampler that a pa
 
 
 def fields() -> list[str]:
-    """The fields of the method that a page may choose: those that the command line has and that name no file, and more."""
+    """The fields of the method that a page may choose: those of the command line that name no file, and more."""
     flags = [flag.name for flag in stage_flags(get_registry()) if flag.command]
     known = configuration().model_fields
     return ["restore", *(name for name in flags if opens(known[name]) != "file"), "color", "reference", "seed"]

@@ -102,7 +102,7 @@ class Worker:
             left = max(0.0, first.estimate - (now - first.began)) if first else 0.0
             left += sum(other.estimate for other in before) + max(0.0, result.estimate - over)
         share = min(0.99, over / result.estimate) if result.estimate else 0.0
-        return {"place": 1 + len(before) + (first is not None), "left": round(left, 1), "share": round(share, 3)}
+        return {"place": 1 + len(before) + (first is not None), "left": left, "share": share}
 
     def _line(self, result: Result) -> _Line:
         return self._small if result.cost < SMALL else self._large
