@@ -362,7 +362,7 @@ class Method {
     if (!state.session) return;
     const run = this.run = (this.run ?? 0) + 1;
     if (this.busy) this.cancel();
-    else if (this.result) this.drop(this.path); // the server keeps what is shown
+    else if (this.result && this.of === state.session) this.drop(this.path); // the server keeps what is shown
     this.busy = true; this.result = null; this.share = 0;
     this.forget();
     this.said("Fusing …");
