@@ -1,6 +1,8 @@
 """The worker that fuses for all visitors: small jobs beside large ones, a bounded queue, pipelines kept built."""
 
 import json
+import os
+import sys
 import threading
 import time
 from bisect import insort
@@ -32,6 +34,7 @@ SMALL = (
     4_000_000  # pixels of all sources together below which a job waits for small ones alone: some seconds on two cores
 )
 PATIENCE = 4  # later jobs go first for this many times the seconds that a job takes
+NICE = 10  # priority of large jobs
 RATE = 1e-6  # seconds a pixel of the sources, before any was measured: twice what two cores take by default
 
 
@@ -121,6 +124,8 @@ class Worker:
     def _run(self, line: _Line) -> None:
         if line is self._small:
             self._warm()
+        elif sys.platform == "linux":  # where threads have priorities of their own: small jobs get the processor first
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while (job := self._next(line)) is not None:
             session, result = job
             try:
