@@ -348,6 +348,15 @@ class TestRecipes:
         words = as_command({"restore": ["1=noise:level=8", "2=noise:level=20"]}, ["a.png", "b.png"])
         assert "--restore 1=noise:level=8 --restore 2=noise:level=20" in words
 
+    def test_ranges_and_switches_are_written_as_each_form_takes_them(self):
+        choices, names = {"range": "0,4095 full", "align": "rigid", "align_or_keep": True}, ["a.png", "b.png"]
+        command = as_command(choices, names)
+        assert "--range 0,4095 --range full --align rigid --align-or-keep -o" in command
+        assert "read_image('a.png', (0.0, 4095.0)), fusionkit.read_image('b.png', 'full'), align=" in as_python(
+            choices, names
+        )
+        assert as_toml(choices).startswith("# with --range 0,4095 full\nalign = ")
+
     def test_a_preset_and_a_call_mean_the_same(self, tmp_path):
         (tmp_path / "p.toml").write_text(as_toml(self.CHOICES))
         others = {k: v for k, v in self.CHOICES.items() if k != "task"}

@@ -351,7 +351,7 @@ class Method {
   going(now) {
     const seconds = `about ${now.left < 1 ? 1 : Math.round(now.left)} s`, nth = (n) => `${n}${["th", "st", "nd", "rd"][n % 100 > 10 && n % 100 < 14 ? 0 : n % 10] ?? "th"}`;
     this.share = now.share;
-    this.said(now.status === "waiting" ? `${nth(now.place)} in line, ${seconds}` : `Fusing: ${Math.round(100 * now.share)} %, ${seconds} left`);
+    this.said(now.status === "waiting" ? `${nth(now.place)} in line, ${seconds}` : now.left > 0 ? `Fusing: ${Math.round(100 * now.share)} %, ${seconds} left` : "Fusing: it takes longer than estimated");
     jobs();
   }
   get path() { return `api/sessions/${state.session}/results/${this.result}`; }
