@@ -351,7 +351,7 @@ class TestRecipes:
     def test_ranges_and_switches_are_written_as_each_form_takes_them(self):
         choices, names = {"range": "0,4095 full", "align": "rigid", "align_or_keep": True}, ["a.png", "b.png"]
         command = as_command(choices, names)
-        assert "--range 0,4095 --range full --align rigid --align-or-keep true -o" in command
+        assert "--range 0,4095 --range full --align rigid --align-or-keep -o" in command
         assert "read_image('a.png', (0.0, 4095.0)), fusionkit.read_image('b.png', 'full'), align=" in as_python(
             choices, names
         )

@@ -20,7 +20,7 @@ def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
         for one in (
             value.replace(", ", ",").split() if field == "range" else value if isinstance(value, list) else [value]
         ):
-            words += [flag, _text(one)]
+            words += [flag] if one is True else [flag, _text(one)]
     for key, kind in METHOD.items():
         for option, value in choices.get(f"{key}_options", {}).items():
             words += [f"{kind.flag}-opt", f"{option}={_text(value)}"]
