@@ -15,6 +15,9 @@ FusionkitError
 └── WeightsError         weights are missing, damaged or of another architecture
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 __all__ = [
     "BrokenPlugin",
     "FusionkitError",
@@ -34,7 +37,12 @@ __all__ = [
 
 
 class FusionkitError(Exception):
-    """What is wrong, what was expected, what to do: one line."""
+    """What is wrong, what was expected, what to do: one line.
+
+    mends: choices of a method that mend it, by what a button says; {reference} stands for the reference's name.
+    """
+
+    mends: ClassVar[Mapping[str, Mapping[str, object]]] = {}
 
 
 class PluginError(FusionkitError):
@@ -72,9 +80,16 @@ class ImageReadError(InputError):
 class SizeMismatch(InputError):
     """The sources do not have one size."""
 
+    mends = {
+        "Resize to {reference}": {"resize": "reference"},
+        "Align with {reference}": {"align": "affine"},
+    }
+
 
 class NotAligned(InputError):
     """Where a source lies in the reference was not found with confidence."""
+
+    mends = {"Fuse it as it lies": {"align_or_keep": True}}
 
 
 class OutputError(FusionkitError):

@@ -193,7 +193,7 @@ def test_the_catalog_offers_what_can_be_chosen(installed):
 
 
 def test_the_catalog_offers_degradations_in_words():
-    (field,) = (field for field in catalog()["fields"] if field["name"] == "restore")
+    (field,) = (field for field in catalog()["asked"] if field["name"] == "restore")
     assert field["schema"] == {"type": "array", "default": "auto"}
     assert field["type"] == "list of [NUMBER=]NAME[:KEY=VALUE,...], default auto"
     for value in ("auto", "none", "noise:level=12", ["1=noise:level=8", "2=noise"]):

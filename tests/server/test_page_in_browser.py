@@ -127,7 +127,7 @@ def test_options_come_from_the_models_and_a_wrong_one_is_explained(page, folder)
     assert "selectivity=2" in recipe
     field.fill("-1")
     field.dispatch_event("change")
-    expect(page.locator(".method .said.failed")).to_contain_text("selectivity")
+    expect(page.locator(".method .instead")).to_contain_text("selectivity")
 
 
 def test_a_folder_of_pairs_is_matched_by_name(page, folder):
@@ -205,12 +205,44 @@ def test_a_picture_keeps_its_shape_and_a_failure_leaves_no_old_one(page, folder,
     image = infrared_visible((50, 70))[1].astype(np.float32)
     write_image(tmp_path / "other.png", image, "8")
     page.set_input_files("#files", [str(tmp_path / "other.png"), str(folder / "vis/0.png")])
-    expect(page.locator(".method .said.failed")).to_contain_text("resize=reference")
-    assert shown(page, ".method .picture") == 0
-    page.click(".method .options summary")
-    page.locator(".method .fields label", has_text="resize").locator("select").select_option("reference")
+    expect(page.locator(".method .instead")).to_contain_text("0.png is 120x90 but other.png is 70x50")
+    expect(page.locator(".method .picture")).to_be_hidden()
+    assert page.locator(".method .instead button").all_inner_texts() == ["Resize to other.png", "Align with other.png"]
+    box = page.locator(".method .instead button").first.bounding_box()
+    assert box["y"] + box["height"] < 900
+    page.click(".method .instead button")
     page.wait_for_selector(".method[data-done]")
+    assert page.locator(".method .asked label", has_text="resize").locator("select").input_value() == "reference"
     assert shown(page, ".method .picture") > 0
+    assert page.problems == []
+
+
+def test_a_sample_is_there_to_try_and_a_reload_keeps_files_and_choices(page):
+    page.locator("#samples button", has_text="two exposures").click()
+    page.wait_for_selector(".method[data-done]")
+    page.locator(".method .asked label", has_text="look").locator("select").select_option("vivid")
+    page.click("#add")
+    expect(page.locator(".method[data-done]")).to_have_count(2)
+    page.reload()
+    expect(page.locator(".method[data-done]")).to_have_count(2)
+    assert page.locator(".method .asked label", has_text="look").locator("select").first.input_value() == "vivid"
+    with page.expect_download() as download:
+        page.locator(".method .download").first.click()
+    assert download.value.suggested_filename == "under-exposed+over-exposed-fused.png"
+    assert page.problems == []
+
+
+def test_what_is_being_done_is_seen_from_anywhere_and_can_be_cancelled_there(page, folder):
+    drop(page, folder / "ir/0.png", folder / "vis/0.png")
+    page.select_option(".method .choice", "prior:ddfm")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    expect(page.locator("#going")).to_have_text(
+        re.compile(r"ddfm: Fusing: (\d+ %, about \d+ s left|it takes longer than estimated)")
+    )
+    expect(page.locator("#jobs")).to_be_in_viewport()
+    page.click("#stop")
+    expect(page.locator(".method .said")).to_have_text("cancelled")
+    expect(page.locator("#jobs")).to_be_hidden()
 
 
 def test_what_cannot_be_read_leaves_what_is_there(page, folder, tmp_path):

@@ -135,7 +135,8 @@ class TestPage:
         assert {"lit", "screen"} <= {field["name"] for field in priors["em_tv"]["options"]}
         fields = {field["name"]: field for field in priors["em_tv"]["options"]}
         assert {"learned-rendered", "focus-rendered"} <= set(fields["focus_weights"]["schema"]["enum"])
-        assert {task["name"] for task in catalog["tasks"]} == {"ivif", "mef", "mff", "medical"}
+        assert [field["name"] for field in catalog["asked"]] == ["task", "look", "align", "resize", "range", "restore"]
+        assert set(catalog["asked"][0]["schema"]["enum"]) == {"auto", "ivif", "mef", "mff", "medical"}
 
     def test_what_is_wrong_is_said_in_one_line(self, visitor):
         assert "two files" in visitor.client.post(f"{visitor.base}/read").json()["error"]
@@ -155,6 +156,59 @@ class TestPage:
             assert answer.status_code == 422
             assert word in answer.json()["error"]
         assert visitor.client.get(f"/{TOKEN}/api/sessions/none/sources/0").status_code == 422
+
+
+class TestMends:
+    def test_an_error_carries_the_choices_that_mend_it(self, visitor):
+        infrared, visible = infrared_visible((240, 320))
+        visitor.bring(png(infrared[::2, ::2]), png(visible))
+        _, now = visitor.wait(visitor.fuse(prior="average"))
+        assert now["status"] == "failed"
+        mends = {mend["label"]: mend["choices"] for mend in now["mends"]}
+        assert mends == {"Resize to vis.png": {"resize": "reference"}, "Align with vis.png": {"align": "affine"}}
+        for choices in mends.values():
+            assert visitor.wait(visitor.fuse(prior="average", **choices))[1]["status"] == "done"
+
+    def test_what_cannot_be_aligned_can_be_fused_as_it_lies(self, visitor):
+        noise = np.random.default_rng(0).random((64, 64, 1))
+        visitor.bring(png(noise), png(infrared_visible((64, 64))[1]))
+        _, now = visitor.wait(visitor.fuse(prior="average", align="affine"))
+        assert [mend["choices"] for mend in now["mends"]] == [{"align_or_keep": True}]
+        _, now = visitor.wait(visitor.fuse(prior="average", align="affine", align_or_keep=True))
+        assert now["status"] == "done"
+        assert now["mends"] == []
+
+    def test_a_range_and_the_stored_values_are_those_of_the_file(self, visitor):
+        infrared, visible = infrared_visible((40, 50))
+        visitor.bring(png(infrared, 16), png(visible))
+        values = np.asarray(Image.open(io.BytesIO(png(infrared, 16))))
+        found = visitor.client.get(f"{visitor.base}/values", params={"x": 0.5, "y": 0.25}).json()
+        assert found["sources"][0] == [values[10, 25]]
+        dark, plain = (
+            visitor.client.get(f"{visitor.wait(visitor.fuse(prior='average', **choices))[0]}/file").content
+            for choices in ({"range": "0,200000 full"}, {})
+        )
+        assert (
+            Image.open(io.BytesIO(dark)).convert("L").getextrema()
+            < Image.open(io.BytesIO(plain)).convert("L").getextrema()
+        )
+        assert "above black" in visitor.fuse(range="9,2").json()["error"]
+
+    def test_a_download_has_the_names_of_the_sources(self, visitor):
+        visitor.bring(*pair(), names=("wärme.tiff.png", "vis.png"))
+        path, _ = visitor.wait(visitor.fuse(prior="average"))
+        header = visitor.client.get(f"{path}/file").headers["content-disposition"]
+        assert header.endswith("w%C3%A4rme.tiff%2Bvis-fused.png")
+
+    def test_a_session_outlives_a_reload_but_not_its_page(self, client, visitor, monkeypatch):
+        visitor.bring(*pair())
+        monkeypatch.setattr("fusionkit.server.sessions.LEFT", 0.05)
+        client.post(f"{visitor.base}/leave")
+        assert client.post(f"{visitor.base}/read").status_code == 200
+        client.post(f"{visitor.base}/leave")
+        time.sleep(0.1)
+        Visitor(client)
+        assert client.post(f"{visitor.base}/read").status_code == 422
 
 
 class TestRefused:
@@ -293,6 +347,15 @@ class TestRecipes:
     def test_several_degradations_are_an_option_each(self):
         words = as_command({"restore": ["1=noise:level=8", "2=noise:level=20"]}, ["a.png", "b.png"])
         assert "--restore 1=noise:level=8 --restore 2=noise:level=20" in words
+
+    def test_ranges_and_switches_are_written_as_each_form_takes_them(self):
+        choices, names = {"range": "0,4095 full", "align": "rigid", "align_or_keep": True}, ["a.png", "b.png"]
+        command = as_command(choices, names)
+        assert "--range 0,4095 --range full --align rigid --align-or-keep -o" in command
+        assert "read_image('a.png', (0.0, 4095.0)), fusionkit.read_image('b.png', 'full'), align=" in as_python(
+            choices, names
+        )
+        assert as_toml(choices).startswith("# with --range 0,4095 full\nalign = ")
 
     def test_a_preset_and_a_call_mean_the_same(self, tmp_path):
         (tmp_path / "p.toml").write_text(as_toml(self.CHOICES))

@@ -1,5 +1,7 @@
 """The worker: it outlives what plug-ins do, and builds each method once."""
 
+import threading
+
 import pytest
 
 pytest.importorskip("fastapi", reason="the page needs the extra serve")
@@ -29,6 +31,34 @@ def test_a_plugin_that_exits_fails_its_job_and_no_other(monkeypatch):
         assert gone["status"] == "failed"
         assert gone["reason"].startswith("SystemExit")
         assert visitor.wait(visitor.fuse(prior="average"))[1]["status"] == "done"
+
+
+def test_small_jobs_run_beside_a_large_one_and_before_larger_ones_that_wait(monkeypatch):
+    order, going, go_on, real = [], threading.Event(), threading.Event(), Pipeline.fuse_pictures
+
+    def slow(self, pictures, *args, **how):
+        order.append(pictures[0].size[0])
+        if pictures[0].size[0] == 80:
+            going.set()
+            assert go_on.wait(20)
+        return real(self, pictures, *args, **how)
+
+    monkeypatch.setattr(Pipeline, "fuse_pictures", slow)
+    monkeypatch.setattr("fusionkit.server.work.SMALL", 2 * 60 * 80)
+    with TestClient(make_app(TOKEN, None, device="cpu")) as client:
+        visitors = {width: Visitor(client) for width in (80, 200, 120, 40)}
+        for width, visitor in visitors.items():
+            visitor.bring(*pair(size=(60, width)))
+        asked = {80: visitors[80].fuse(prior="average")}
+        assert going.wait(20)
+        asked |= {width: visitors[width].fuse(prior="average") for width in (200, 120)}
+        assert visitors[40].wait(visitors[40].fuse(prior="average"))[1]["status"] == "done"
+        last = client.get(f"{visitors[200].base}/results/{asked[200].json()['result']}").json()
+        assert (last["status"], last["place"]) == ("waiting", 3)
+        assert last["left"] > 0
+        go_on.set()
+        assert all(visitors[width].wait(asked[width])[1]["status"] == "done" for width in asked)
+        assert order == [80, 40, 120, 200]
 
 
 def test_a_pipeline_is_built_once_a_method_and_only_to_fuse(monkeypatch):

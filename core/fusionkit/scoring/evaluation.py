@@ -272,10 +272,11 @@ class _Work:
         return Outcome(pair.key, record={"values": scored, "files": files}, counts=counts)
 
 
-def as_sources(pictures: Sequence[Picture], *, resize: bool) -> Sources:
-    """Convert pictures of one scene to sources, the last one the reference; `resize`: all in its size."""
-    pictures, _ = onto(pictures, len(pictures) - 1)
-    sources = Sources.of([to_tensor(p.pixels) for p in pictures])
+def as_sources(pictures: Sequence[Picture], *, resize: bool, reference: int | None = None) -> Sources:
+    """Convert pictures of one scene to sources; `resize`: all in the size of the reference, by default the last one."""
+    reference = len(pictures) - 1 if reference is None else reference
+    pictures, _ = onto(pictures, reference)
+    sources = replace(Sources.of([to_tensor(p.pixels) for p in pictures]), reference=reference)
     valid = tuple(None if p.valid is None else torch.from_numpy(p.valid)[None, None] for p in pictures)
     sources = replace(sources, valid=valid)
     return get_registry().create("stage", f"{DISTRIBUTION}:resize", {}).before(sources) if resize else sources

@@ -1,11 +1,9 @@
 """The web application: page, catalog, access. Files and results have routes of their own."""
 
-import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
@@ -56,7 +54,7 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sessions, app.state.worker = sessions, worker
     app.middleware("http")(_guard(token, hosts))
-    app.exception_handler(FusionkitError)(_one_line(sessions.folder))
+    app.exception_handler(FusionkitError)(_one_line(sessions))
     page, api = f"/{token}", f"/{token}/api"
     app.get(page + "/")(lambda: _asset("index", "html"))
     app.get(page + "/{name}.{suffix}")(_asset)
@@ -82,11 +80,12 @@ def _guard(token: str, hosts: frozenset[str] | None) -> Callable[..., Awaitable[
     return guard
 
 
-def _one_line(folder: Path) -> Callable[[Request, Any], JSONResponse]:
+def _one_line(sessions: Sessions) -> Callable[[Request, Any], JSONResponse]:
     def one_line(_: Request, error: FusionkitError) -> JSONResponse:
         """Answer with the error's line, in which files have the visitor's names."""
-        text = re.sub(rf"{re.escape(str(folder))}/[^/]+/\d+/", "", str(error))
-        text = text.replace("if it is genuine, raise `max_pixels`", "whoever started the server can raise its limit")
+        text = sessions.told(str(error)).replace(
+            "if it is genuine, raise `max_pixels`", "whoever started the server can raise its limit"
+        )
         return JSONResponse({"error": text}, 503 if isinstance(error, Busy) else 422)
 
     return one_line

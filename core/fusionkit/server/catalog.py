@@ -1,16 +1,19 @@
 """The page's catalog: tasks, priors with their options, fields of the method, each as its model describes it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
+from ..batch.options import FileOptions
 from ..method.config import SamplerOptions, configuration
-from ..method.presets import task_names, task_text
+from ..method.presets import task_names, task_scene
 from ..options import describe_field, opens
 from ..registry.kinds import DISTRIBUTION, METHOD, SEVERAL
 from ..registry.loading import Registered, get_registry, load_class
 from ..registry.records import PriorRecord
-from .choices import FIELDS, SAMPLING, weights_names
+from ..scenes import SCENES
+from .choices import ASKED, SAMPLING, fields, weights_names
 
 __all__ = ["catalog"]
 
@@ -18,13 +21,30 @@ __all__ = ["catalog"]
 def catalog() -> dict[str, Any]:
     """All choices with names, JSON schemas and descriptions, and the plug-ins that a method takes by default."""
     priors = sorted(get_registry().of_kind("prior"), key=lambda plugin: plugin.record.rank or 999)
+    rows = {
+        row["name"]: row for row in (_task(), *_fields(FileOptions, ["range"]), *_fields(configuration(), fields()))
+    }
+    rows["range"]["schema"] = {"default": "auto"}  # in words, one for all sources or one a source
     return {
-        "tasks": [{"name": name, "text": task_text(name)} for name in task_names()],
         "priors": [_prior(plugin) for plugin in priors],
-        "fields": _fields(configuration(), FIELDS),
+        "samples": [{"name": name, "title": scene.shows} for name, scene in SCENES.items()],
+        "asked": [rows[name] for name in ASKED],
+        "fields": [row for name, row in rows.items() if name not in ASKED],
         "sampling": _fields(SamplerOptions, SAMPLING),
         "colors": [plugin.record.name for plugin in get_registry().of_kind("color-space")],
         "defaults": {key: kind.default for key, kind in METHOD.items()},
+    }
+
+
+def _task() -> dict[str, Any]:
+    """Describe the choice of a task, in the form of a field."""
+    about = [f"{name}: {task_scene(name).title}" for name in task_names()]
+    description = f"kind of scene; auto: recognised from the pictures; {'; '.join(about)}"
+    return {
+        "name": "task",
+        "schema": {"enum": ["auto", *task_names()], "default": "auto"},
+        "description": description,
+        "type": "auto | " + " | ".join(task_names()),
     }
 
 
@@ -48,7 +68,7 @@ def _prior(plugin: Registered) -> dict[str, Any]:
     return row
 
 
-def _fields(model: type[BaseModel], only: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def _fields(model: type[BaseModel], only: Sequence[str] = ()) -> list[dict[str, Any]]:
     """List the fields that cannot name a file, as a form needs them: name, JSON schema of the value, description."""
     schema = model.model_json_schema(by_alias=False)
     rows = []

@@ -5,23 +5,40 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ..batch.options import FileOptions
 from ..errors import OptionError
-from ..method.config import Choice, PipelineConfig
+from ..images.picture import Range
+from ..method.config import Choice, PipelineConfig, configuration
+from ..method.flags import stage_flags
 from ..method.presets import choose
-from ..options import opens
+from ..options import opens, validate_options
 from ..registry.kinds import METHOD
 from ..registry.loading import get_registry, load_class, options_of
 from ..weights.store import Stored, list_weights
 
-__all__ = ["FIELDS", "SAMPLING", "checked", "config_of", "weights_names"]
+__all__ = ["ASKED", "SAMPLING", "checked", "config_of", "fields", "spans_of", "weights_names"]
 
-# fields of the method and of the sampler that a page may choose
-FIELDS, SAMPLING = ("restore", "look", "align", "resize", "color", "seed"), ("strength", "steps", "precision")
+ASKED = ("task", "look", "align", "resize", "range", "restore")  # choices that the page asks for first
+SAMPLING = ("strength", "steps", "precision")  # fields of the sampler that a page may choose
+
+
+def fields() -> list[str]:
+    """The fields of the method that a page may choose: those of the command line that name no file, and more."""
+    flags = [flag.name for flag in stage_flags(get_registry()) if flag.command]
+    known = configuration().model_fields
+    return ["restore", *(name for name in flags if opens(known[name]) != "file"), "color", "reference", "seed"]
+
+
+def spans_of(choices: Mapping[str, Any]) -> tuple[Range, ...]:
+    """The black and white levels that choices have for the sources, one for all or one a source. Raises OptionError."""
+    text = str(choices.get("range") or "auto")
+    return validate_options(FileOptions, {"range": text.replace(", ", ",").split()}, "").range
 
 
 def config_of(choices: Mapping[str, Any]) -> PipelineConfig:
     """Make the configuration of a page's choices. Raises OptionError."""
-    return choose(choices.get("task"), None, {key: value for key, value in choices.items() if key != "task"})
+    others = {key: value for key, value in choices.items() if key not in ("task", "range")}
+    return choose(choices.get("task"), None, others)
 
 
 def checked(choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,12 +46,13 @@ def checked(choices: Mapping[str, Any]) -> dict[str, Any]:
 
     Conflicts between plug-ins, such as a solver that needs an energy, are found by the fusion.
     """
-    _refuse(set(choices) - {"task", "prior", "prior_options", "sampler", *FIELDS})
+    _refuse(set(choices) - {"task", "range", "prior", "prior_options", "sampler", *fields()})
     chosen = {key: value for key, value in choices.items() if value not in (None, "", {})}
     for key in ("prior_options", "sampler"):
         if not isinstance(chosen.get(key, {}), dict):
             raise OptionError(f"{key}: expected a table")
     _refuse(set(chosen.get("sampler", {})) - set(SAMPLING))
+    spans_of(chosen)
     config = config_of(chosen)
     for key, kind in METHOD.items():
         if (choice := getattr(config, key)) is not None and choice.name:

@@ -6,10 +6,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ..errors import InputError
+from ..images.picture import Picture
 from ..images.write import png_bytes
+from ..method.degrade import made_pictures
 from ..numerics.noise import estimate_noise
 from ..numerics.registration import look_apart
 from ..scene import SCENE_KINDS
+from ..scenes import SCENES
 from .sessions import SHOWN, Session, Sessions
 
 __all__ = ["FileRoutes"]
@@ -24,7 +27,10 @@ class FileRoutes(APIRouter):
         self.post("")(self.begin)
         self.delete("/{number}")(self.drop)
         self.put("/{number}/files/{index}")(self.upload)
+        self.post("/{number}/samples/{name}")(self.sample)
+        self.post("/{number}/leave")(self.leave)
         self.post("/{number}/read")(self.read)
+        self.get("/{number}/values")(self.values)
         self.get("/{number}/sources/{index}")(self.source)
 
     def begin(self) -> dict[str, str]:
@@ -40,6 +46,29 @@ class FileRoutes(APIRouter):
         """Store one file of a session."""
         return {"bytes": await self.sessions.get(number).take(index, name, request.stream())}
 
+    def sample(self, number: str, name: str) -> dict[str, str]:
+        """Store the pictures of a scene made by code as a session's files."""
+        session = self.sessions.get(number)
+        if name not in SCENES:
+            raise InputError(f"no sample {name!r}; there are: {', '.join(SCENES)}")
+        for index, picture in enumerate(made_pictures(name)):
+            session.make(index, f"{picture.name}.png", picture)
+        return {}
+
+    def leave(self, number: str) -> dict[str, str]:
+        """Forget a session soon, unless a reloaded page asks for it."""
+        self.sessions.leave(number)
+        return {}
+
+    def values(self, number: str, x: float, y: float) -> dict[str, Any]:
+        """Send what is stored at a place, x and y from 0 to 1, in every source and every result."""
+        session = self.sessions.get(number)
+        fused = {key: one.fused.picture for key, one in list(session.results.items()) if one.fused is not None}
+        return {
+            "sources": [_value(picture, x, y) for picture in session.pictures],
+            "results": {key: _value(picture, x, y) for key, picture in fused.items()},
+        }
+
     def read(self, number: str) -> dict[str, Any]:
         """Read a session's files and describe them."""
         session = self.sessions.get(number)
@@ -54,6 +83,16 @@ class FileRoutes(APIRouter):
         if index not in session.encoded:
             session.encoded[index] = png_bytes(session.pictures[index].pixels, SHOWN)
         return Response(session.encoded[index], media_type="image/png")
+
+
+def _value(picture: Picture, x: float, y: float) -> list[float] | None:
+    """The stored value of each channel at a place; None where there are no data."""
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise InputError("x and y go from 0 to 1")
+    i, j = (min(int(at * side), side - 1) for at, side in zip((x, y), picture.size, strict=True))
+    if picture.valid is not None and not picture.valid[j, i]:
+        return None
+    return [float(value) for value in picture.part(slice(j, j + 1), slice(i, i + 1)).stored().ravel()]
 
 
 def _described(session: Session) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..registry.kinds import METHOD, SEVERAL
+from ..registry.kinds import METHOD
+from .choices import spans_of
 
 __all__ = ["as_command", "as_python", "as_toml"]
 
@@ -15,8 +16,11 @@ def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
     words = ["fusionkit", "run", *names]
     flat = {key: value for key, value in choices.items() if key != "sampler" and not key.endswith("_options")}
     for field, value in {**flat, **choices.get("sampler", {})}.items():
-        for one in value if field in SEVERAL and isinstance(value, list) else [value]:
-            words += [f"--{field.replace('_', '-')}", _text(one)]
+        flag = f"--{field.replace('_', '-')}"
+        for one in (
+            value.replace(", ", ",").split() if field == "range" else value if isinstance(value, list) else [value]
+        ):
+            words += [flag] if one is True else [flag, _text(one)]
     for key, kind in METHOD.items():
         for option, value in choices.get(f"{key}_options", {}).items():
             words += [f"{kind.flag}-opt", f"{option}={_text(value)}"]
@@ -24,9 +28,11 @@ def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def as_toml(choices: Mapping[str, Any]) -> str:
-    """Write a preset in TOML."""
+    """Write a preset in TOML; a range is a matter of files, which a comment says."""
+    lines = [f"# with --range {choices['range']}"] if "range" in choices else []
+    choices = {key: value for key, value in choices.items() if key != "range"}
     tables = {key: value for key, value in choices.items() if isinstance(value, Mapping)}
-    lines = [f"{key} = {_toml(value)}" for key, value in choices.items() if key not in tables]
+    lines += [f"{key} = {_toml(value)}" for key, value in choices.items() if key not in tables]
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
     return "\n".join(lines).strip() + "\n"
@@ -34,7 +40,12 @@ def as_toml(choices: Mapping[str, Any]) -> str:
 
 def as_python(choices: Mapping[str, Any], names: Sequence[str]) -> str:
     """Write a call of `fusionkit.fuse`."""
-    arguments = [*map(repr, names), *(f"{key}={value!r}" for key, value in choices.items())]
+    spans = spans_of(choices)
+    sources = [repr(name) for name in names]
+    if set(spans) != {"auto"}:
+        each = [spans[min(i, len(spans) - 1)] for i in range(len(names))]
+        sources = [f"fusionkit.read_image({name}, {span!r})" for name, span in zip(sources, each, strict=True)]
+    arguments = [*sources, *(f"{key}={value!r}" for key, value in choices.items() if key != "range")]
     return f"import fusionkit\n\nfusionkit.fuse({', '.join(arguments)}).save('fused.png')\n"
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import secrets
 import time
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, Body
@@ -20,7 +22,7 @@ from .work import Busy, Worker
 
 __all__ = ["ResultRoutes"]
 
-WAIT, PAUSE = 20.0, 0.03  # seconds that a request for the status is held; between two looks at it
+WAIT, PAUSE = 0.5, 0.03  # seconds that a request for the status is held; between two looks at it
 
 
 class ResultRoutes(APIRouter):
@@ -51,22 +53,24 @@ class ResultRoutes(APIRouter):
         return {"result": result.number}
 
     async def status(self, number: str, one: str) -> dict[str, Any]:
-        """Send a result's status when it ends, or after a while; no thread waits for it."""
+        """Send a result's status when it ends, or how far it is after a while; no thread waits for it."""
         result = self.sessions.get(number).result(one)
         end = time.monotonic() + WAIT
         while not result.over and time.monotonic() < end:
             await asyncio.sleep(PAUSE)
         return {
             "status": result.status,
-            "reason": result.reason,
+            "reason": self.sessions.told(result.reason),
+            "mends": result.mends,
+            **({} if result.over else self.worker.progress(result)),
             "seconds": round(result.seconds, 3),
             "notes": list(result.fused.picture.notes) if result.fused else [],
             "reference": result.fused.reference if result.fused else None,
         }
 
     def cancel(self, number: str, one: str) -> dict[str, str]:
-        """Stop a fusion that waits, or runs, at its next sampling step."""
-        self.sessions.get(number).result(one).become("cancelled")
+        """Stop a fusion that waits, or runs, at its next sampling step; forget one that is done."""
+        self.sessions.get(number).result(one).forget()
         return {}
 
     def figures(self, number: str, one: str) -> dict[str, Any]:
@@ -97,7 +101,10 @@ class ResultRoutes(APIRouter):
         fused.save(path)
         content = path.read_bytes()
         path.unlink()
-        headers = {"Content-Disposition": f'attachment; filename="fused{path.suffix}"'}
+        name = quote(
+            "+".join(dict.fromkeys(Path(p.name).stem for p in session.pictures))[:120] + f"-fused{path.suffix}"
+        )
+        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
         return Response(content, media_type="application/octet-stream", headers=headers)
 
 

@@ -1,12 +1,13 @@
 """Visitors' files, pictures and results, in memory and one temporary folder, removed when they leave."""
 
 import asyncio
+import re
 import secrets
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,12 +15,16 @@ from typing import Any
 from ..contracts import Sources
 from ..errors import InputError
 from ..images.picture import Picture
+from ..images.write import write_image
 from ..method.result import FusedPicture
 from ..reading import read_image
+from ..reading.ranges import source_ranges
 from ..scoring.evaluation import as_sources
+from .choices import spans_of
 
 __all__ = ["SHOWN", "Limits", "Result", "Session", "Sessions"]
 
+LEFT = 60.0  # seconds that a session outlives its page, so that a reload finds it
 SHOWN = 2400  # pixels of the longer side of a picture that a browser shows
 
 
@@ -50,6 +55,10 @@ class Result:
     choices: dict[str, Any]
     status: str = "waiting"
     reason: str = ""
+    mends: list[dict[str, Any]] = field(default_factory=list)  # what a button says, and the choices that it makes
+    cost: int = 0  # pixels of all sources
+    estimate: float = 0.0  # seconds that the fusion will take
+    began: float = 0.0  # when it began
     fused: FusedPicture | None = None
     seconds: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)
@@ -59,6 +68,12 @@ class Result:
         """Change the status; a cancelled result stays cancelled."""
         if self.status != "cancelled":
             self.reason, self.status = reason, status
+
+    def forget(self) -> None:
+        """Cancel it, and keep no pixels."""
+        self.become("cancelled")
+        self.fused = None
+        self.pictures.clear()
 
     @property
     def done(self) -> FusedPicture:
@@ -124,6 +139,13 @@ class Session:
                     raise InputError(f"{path.name}: larger than {self.limits.bytes / 1e6:.0f} MB")
                 file.write(part)
 
+    def make(self, index: int, name: str, picture: Picture) -> None:
+        """Store a picture as a file, in place of an earlier one of this index."""
+        path = self.folder / str(index) / name
+        path.parent.mkdir(exist_ok=True)
+        write_image(path, picture)
+        self.files[index] = path
+
     def read(self) -> None:
         """Read the files into pictures and sources. Raises InputError."""
         if len(self.files) < 2:
@@ -146,15 +168,28 @@ class Session:
             raise InputError("this result is gone; fuse again")
         return self.results[number]
 
+    def pictures_of(self, choices: Mapping[str, Any]) -> list[Picture]:
+        """Get the pictures in the range that was chosen: read anew where it is another than the files' own."""
+        spans, paths = spans_of(choices), [path for _, path in sorted(self.files.items())]
+        if set(spans) == {"auto"}:
+            return self.pictures
+        ranges = source_ranges([paths], spans, folder_scope=False, max_pixels=self.limits.pixels)
+        return [read_image(path, span, self.limits.pixels) for path, span in zip(paths, ranges, strict=True)]
+
     def sources_of(self, result: Result) -> Sources:
-        """Get the sources with a result's reference."""
+        """Get the sources as a result has them: its reference and range, and the part that it shows."""
         assert self.sources is not None
-        return replace(self.sources, reference=result.done.reference)
+        sources, reference, cut = self.sources, result.done.reference, result.done.cut
+        if "range" in result.choices or reference != sources.reference:
+            sources = as_sources(self.pictures_of(result.choices), resize=True, reference=reference)
+        if cut is None:
+            return sources
+        return replace(Sources.of([image[(..., *cut)] for image in sources.images]), reference=reference)
 
     def close(self) -> None:
         """Cancel unfinished results and delete the files."""
         for result in list(self.results.values()):
-            result.become("cancelled")
+            result.forget()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -167,12 +202,27 @@ class Sessions:
         self._known: dict[str, Session] = {}
         self._lock = threading.Lock()
 
-    def open(self) -> Session:
-        """Open a session; above the limit, the one that was idle longest is closed."""
+    def _tidy(self) -> None:
+        """Drop the sessions that nobody uses any more."""
         limit = time.monotonic() - self.limits.idle
         for number, session in list(self._known.items()):
             if session.used < limit:
                 self.drop(number)
+
+    def leave(self, number: str) -> None:
+        """Drop a session after a minute, unless it is asked for again."""
+        session = self.get(number)
+        for result in list(session.results.values()):
+            if not result.over:
+                result.become("cancelled")
+        session.used = time.monotonic() - self.limits.idle + LEFT
+        timer = threading.Timer(LEFT + 1, self._tidy)
+        timer.daemon = True
+        timer.start()
+
+    def open(self) -> Session:
+        """Open a session; above the limit, the one that was idle longest is closed."""
+        self._tidy()
         with self._lock:
             while len(self._known) >= self.limits.sessions:
                 oldest = min(self._known.values(), key=lambda session: session.used)
@@ -191,6 +241,10 @@ class Sessions:
             raise InputError("this session is over; drop the files again")
         session.used = time.monotonic()
         return session
+
+    def told(self, text: str) -> str:
+        """A message, in which files have the visitor's names."""
+        return re.sub(rf"{re.escape(str(self.folder))}/[^/]+/\d+/", "", text)
 
     def drop(self, number: str) -> None:
         """Close a session, if there is one of this number."""

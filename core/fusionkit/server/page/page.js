@@ -31,6 +31,7 @@ class Picture {
     const bitmap = await createImageBitmap(await (await ask(path)).blob());
     const whole = new OffscreenCanvas(bitmap.width, bitmap.height), context = whole.getContext("2d", { willReadFrequently: true });
     context.drawImage(bitmap, 0, 0);
+    this.bitmap?.close();
     this.bitmap = bitmap;
     if (!map) this.data = context.getImageData(0, 0, bitmap.width, bitmap.height); // values are the result's, not a map's
     this.canvas.width = bitmap.width; this.canvas.height = bitmap.height;
@@ -38,6 +39,7 @@ class Picture {
     this.draw();
   }
   clear() {
+    this.bitmap?.close();
     this.bitmap = this.data = null;
     this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
   }
@@ -125,6 +127,25 @@ function values(x, y) {
   });
   $("#values tbody").replaceChildren(...rows);
   $("#pointer").textContent = pictures().filter((p) => p.data).map((p) => `${p.label} ${[...p.value(x, y)].join(" ")}`).join("  ·  ");
+  if (state.info.sources.some((s) => s.depth !== "8")) stored(x, y);
+}
+// counts or degrees, which the pictures that a browser shows do not have; one question at a time, the last one counts
+let asking = false, next = null;
+async function stored(x, y) {
+  next = [x, y];
+  if (asking) return;
+  asking = true;
+  try {
+    for (let at; (at = next);) {
+      next = null;
+      const found = await json(`api/sessions/${state.session}/values?x=${at[0]}&y=${at[1]}`);
+      const told = [...state.sources.map((s) => [s.picture, found.sources[s.number]]), ...state.methods.map((m) => [m.picture, found.results[m.result]])].filter(([p, v]) => p.data && v);
+      if (next) continue;
+      const text = (v) => v.map((n) => Number(n.toPrecision(6))).join(", ");
+      $("#pointer").textContent = told.map(([p, v]) => `${p.label} ${text(v)}`).join("  ·  ");
+      $("#values tbody").replaceChildren(...told.map(([p, v]) => element("tr", {}, element("th", { scope: "row", textContent: p.label }), element("td", { textContent: text(v) }), element("td", { textContent: "stored" }))));
+    }
+  } catch { /* the session is over: the next fusion says so */ } finally { asking = false; }
 }
 function histogram() {
   const canvas = $("#histogram"), context = canvas.getContext("2d"), shown = pictures().filter((p) => p.data), legend = [];
@@ -188,21 +209,29 @@ async function open(group) {
   const large = group.files.find((f) => f.size > state.catalog.limits.bytes);
   if (large) return say(`${large.name} is larger than ${state.catalog.limits.bytes / 1e6} MB.`, true);
   say(`Reading ${group.files.map((f) => f.name).join(", ")} …`);
-  try {
-    const { session } = await json("api/sessions", { method: "POST" });
+  await begin(run, group.files.map((f) => f.path || f.webkitRelativePath || f.name), async (session) => {
     await Promise.all(group.files.map((file, i) => ask(`api/sessions/${session}/files/${i}?name=${encodeURIComponent(file.name)}`, { method: "PUT", body: file })));
+  });
+}
+// fill: brings the files of a new session; without it, the session is there already. methods: as `remember` has them
+async function begin(run, given, fill, known = null, methods = []) {
+  try {
+    const session = known ?? (await json("api/sessions", { method: "POST" })).session;
+    await fill?.(session);
     const info = await json(`api/sessions/${session}/read`, { method: "POST" });
     if (run !== state.run) return ask(`api/sessions/${session}`, { method: "DELETE" });
     const old = state.session; // only now: what cannot be read leaves what is there
     Object.assign(state, { session, info });
     if (old) ask(`api/sessions/${old}`, { method: "DELETE" }).catch(() => {});
-    state.names = group.files.map((f) => f.path || f.webkitRelativePath || f.name);
+    state.names = given ?? info.sources.map((s) => s.name);
     const names = info.sources.map((s) => s.name), twice = new Set(names).size < names.length;
     state.labels = twice ? state.names.map((n, i) => (n.includes("/") ? n.split("/").slice(-2).join("/") : `${n} (${i + 1})`)) : names;
     $("#view").hidden = $("#below").hidden = false;
     $("#add").disabled = false;
     look(1, 0.5, 0.5);
-    if (!state.methods.length) add();
+    $("#samples").hidden = true;
+    if (methods.length) methods.forEach(([choice, chosen]) => add(choice, chosen));
+    else if (!state.methods.length) add();
     else state.methods.forEach((m) => m.fuse());
     await showSources();
     say(`Recognised as ${state.info.scene}.`);
@@ -228,7 +257,7 @@ async function showSources() {
 
 // --- methods ---------------------------------------------------------------------------------------------------------
 function control(field, change) {
-  const { schema } = field, first = schema.anyOf?.find((s) => s.type !== "null") ?? schema, initial = schema.default ?? "";
+  const { schema } = field, first = schema.anyOf?.find((s) => s.type !== "null") ?? schema, initial = schema.default?.length === 0 ? "" : schema.default ?? "";
   let input;
   if (first.enum || first.const !== undefined) {
     input = element("select", {}, ...(first.enum ?? [first.const]).map((v) => element("option", { value: v, textContent: v })));
@@ -246,20 +275,20 @@ function control(field, change) {
     if (first.type === "array" || first.type === "object") { try { return JSON.parse(value); } catch { return value; } }
     return value;
   };
+  const write = (value) => { if (first.type === "boolean") input.checked = value; else input.value = typeof value === "object" ? JSON.stringify(value) : value; };
   const label = element("label", { title: field.type }, element("span", { textContent: field.name.replaceAll("_", " ") }), input, element("small", { textContent: field.description }));
-  return { name: field.name, read, label };
+  return { name: field.name, read, write, label };
 }
 class Method {
-  constructor(choice) {
+  constructor(choice, chosen = {}) {
     this.panel = $("#method-panel").content.cloneNode(true).firstElementChild;
     this.picture = new Picture($(".picture", this.panel), "result");
     this.picture.ofMethod = true;
     this.select = $(".choice", this.panel);
     const option = (value, text, extra = {}) => element("option", { value, textContent: text, ...extra });
-    const tasks = element("optgroup", { label: "Tasks" }), priors = element("optgroup", { label: "Priors" });
-    tasks.append(...state.catalog.tasks.map((t) => option(`task:${t.name}`, `task ${t.name}`)));
+    const priors = element("optgroup", { label: "Priors" });
     priors.append(...state.catalog.priors.map((p) => option(`prior:${p.name}`, p.name, { disabled: Boolean(p.missing.length || p.broken), title: p.missing.length ? `needs ${p.missing.join(", ")}` : p.summary })));
-    this.select.append(option("", "default"), tasks, priors);
+    this.select.append(option("", "default"), priors);
     this.select.value = choice;
     this.select.addEventListener("change", () => { this.form(); this.fuse(); });
     $(".shown", this.panel).addEventListener("change", () => this.show());
@@ -268,17 +297,24 @@ class Method {
     $(".metrics", this.panel).addEventListener("toggle", () => this.figures());
     for (const button of this.panel.querySelectorAll(".copy")) button.addEventListener("click", () => this.copy(button));
     this.form();
+    this.set(chosen);
   }
   form() {
-    const [kind, name] = this.select.value.split(/:(.*)/s), change = () => this.fuse();
-    const prior = state.catalog.priors.find((p) => p.name === (kind === "prior" ? name : state.catalog.defaults.prior));
-    const task = state.catalog.tasks.find((t) => t.name === name && kind === "task");
-    $(".summary", this.panel).textContent = task ? task.text.split("\n").filter((l) => l.startsWith("#")).map((l) => l.slice(2)).join(" ") : prior?.summary ?? "";
-    this.own = kind === "task" ? [] : (prior?.options ?? []).map((f) => control(f, change));
+    const name = this.select.value.slice("prior:".length), change = () => this.fuse();
+    const prior = state.catalog.priors.find((p) => p.name === (name || state.catalog.defaults.prior));
+    $(".summary", this.panel).textContent = prior?.summary ?? "";
+    this.own = (prior?.options ?? []).map((f) => control(f, change));
+    const asked = state.catalog.asked.filter((f) => !name || f.name !== "task").map((f) => control(f, change)); // a task is a choice of the default
     this.fields = state.catalog.fields.map((f) => control(f.name === "color" ? { ...f, schema: { enum: state.catalog.colors, default: state.catalog.defaults.color } } : f, change));
     this.sampling = state.catalog.sampling.map((f) => control(f, change));
-    $(".fields", this.panel).replaceChildren(...[...this.fields, ...this.own, ...this.sampling].map((c) => c.label));
+    $(".asked", this.panel).replaceChildren(...asked.map((c) => c.label));
+    $(".more", this.panel).replaceChildren(...[...this.fields, ...this.own, ...this.sampling].map((c) => c.label));
+    this.fields.unshift(...asked);
     this.picture.label = this.select.selectedOptions[0].textContent;
+  }
+  // choices as `choices()` gives them
+  set({ prior, prior_options: own = {}, sampler = {}, ...fields }) {
+    for (const [controls, values] of [[this.fields, fields], [this.own, own], [this.sampling, sampler]]) for (const c of controls) if (c.name in values) c.write(values[c.name]);
   }
   choices() {
     const [kind, name] = this.select.value.split(/:(.*)/s), chosen = (controls) => Object.fromEntries(controls.map((c) => [c.name, c.read()]).filter(([, v]) => v !== undefined));
@@ -293,11 +329,31 @@ class Method {
     if (this.of !== state.session) this.picture.clear();
     this.of = state.session; this.values = null;
     delete this.panel.dataset.done;
+    this.picture.canvas.hidden = false; $(".instead", this.panel).hidden = true;
     $(".metrics", this.panel).dataset.of = "";
     $(".notes", this.panel).replaceChildren();
     $(".metrics tbody", this.panel).replaceChildren();
   }
-  failed(text) { this.picture.clear(); this.said(text, true); histogram(); }
+  // stands where the picture would, with what mends it
+  failed(text, mends = []) {
+    this.picture.clear();
+    this.said("");
+    const instead = $(".instead", this.panel);
+    $("p", instead).textContent = text;
+    $(".actions", instead).replaceChildren(...mends.map(({ label, choices }) => {
+      const button = element("button", { type: "button", textContent: label });
+      button.addEventListener("click", () => { this.set(choices); this.fuse(); });
+      return button;
+    }));
+    this.picture.canvas.hidden = true; instead.hidden = false;
+    histogram();
+  }
+  going(now) {
+    const seconds = `about ${now.left < 1 ? 1 : Math.round(now.left)} s`, nth = (n) => `${n}${["th", "st", "nd", "rd"][n % 100 > 10 && n % 100 < 14 ? 0 : n % 10] ?? "th"}`;
+    this.share = now.share;
+    this.said(now.status === "waiting" ? `${nth(now.place)} in line, ${seconds}` : now.left > 0 ? `Fusing: ${Math.round(100 * now.share)} %, ${seconds} left` : "Fusing: it takes longer than estimated");
+    jobs();
+  }
   get path() { return `api/sessions/${state.session}/results/${this.result}`; }
   // a job whose number is not known yet is cancelled as soon as it is
   async cancel() { this.unwanted = this.run; if (this.result) await this.drop(this.path); }
@@ -306,9 +362,11 @@ class Method {
     if (!state.session) return;
     const run = this.run = (this.run ?? 0) + 1;
     if (this.busy) this.cancel();
-    this.busy = true; this.result = null;
+    else if (this.result && this.of === state.session) this.drop(this.path); // the server keeps what is shown
+    this.busy = true; this.result = null; this.share = 0;
     this.forget();
     this.said("Fusing …");
+    remember();
     $(".cancel", this.panel).hidden = false;
     $(".download", this.panel).hidden = $(".recipe", this.panel).hidden = true;
     try {
@@ -317,9 +375,10 @@ class Method {
       if (run !== this.run) return;
       this.result = result;
       let now;
-      do now = await json(this.path); while (run === this.run && ["waiting", "running"].includes(now.status));
+      while (run === this.run && ["waiting", "running"].includes((now = await json(this.path)).status)) if (run === this.run) this.going(now);
       if (run !== this.run) return;
-      if (now.status !== "done") return this.failed(now.reason || now.status);
+      if (now.status === "cancelled") return this.said("cancelled");
+      if (now.status !== "done") return this.failed(now.reason, now.mends);
       await this.show(true);
       if (run !== this.run) return;
       this.said(`${now.seconds.toFixed(2)} s`);
@@ -329,7 +388,7 @@ class Method {
       this.panel.dataset.done = result;
       await this.figures();
     } catch (error) { if (run === this.run) this.failed(error.message); } finally {
-      if (run === this.run) { this.busy = false; $(".cancel", this.panel).hidden = true; }
+      if (run === this.run) { this.busy = false; $(".cancel", this.panel).hidden = true; jobs(); }
     }
   }
   async show(fresh = false) {
@@ -368,9 +427,21 @@ class Method {
     } catch (error) { this.said(error.message, true); }
   }
 }
-function add() {
+// what is being done, where it is seen from anywhere on the page
+function jobs() {
+  const busy = state.methods.filter((m) => m.busy);
+  $("#jobs").hidden = !busy.length;
+  $("#going").textContent = busy.map((m) => `${m.picture.label}: ${$(".said", m.panel).textContent}`).join("  ·  ");
+  $("#share").value = busy.reduce((sum, m) => sum + (m.share ?? 0), 0) / Math.max(1, busy.length);
+}
+// a reload finds the session and its choices again
+function remember() {
+  const { session, names, methods } = state;
+  sessionStorage.setItem("fusionkit", JSON.stringify({ session, names, methods: methods.map((m) => [m.select.value, m.choices()]) }));
+}
+function add(choice, chosen) {
   const used = state.methods.map((m) => m.select.value), next = ["", ...state.catalog.priors.filter((p) => p.offered && p.name !== state.catalog.defaults.prior).map((p) => `prior:${p.name}`)].find((v) => !used.includes(v));
-  const method = new Method(next ?? "");
+  const method = new Method(choice ?? next ?? "", chosen);
   state.methods.push(method);
   $("#methods").append(method.panel);
   counted();
@@ -382,6 +453,8 @@ function remove(method) {
   state.methods = state.methods.filter((m) => m !== method);
   method.panel.remove();
   counted();
+  jobs();
+  remember();
   $("#add").focus();
   histogram();
 }
@@ -394,7 +467,8 @@ function counted() {
 // --- beginning -------------------------------------------------------------------------------------------------------
 for (const id of ["files", "folder"]) $(`#${id}`).addEventListener("change", (event) => { take([...event.target.files]); event.target.value = ""; });
 $("#pair").addEventListener("change", (event) => open(state.groups[Number(event.target.value)]));
-$("#add").addEventListener("click", add);
+$("#add").addEventListener("click", () => add());
+$("#stop").addEventListener("click", () => state.methods.filter((m) => m.busy).forEach((m) => m.cancel()));
 for (const id of ["split", "before"]) $(`#${id}`).addEventListener("input", () => pictures().forEach((p) => p.draw()));
 $("#in").addEventListener("click", () => look(state.view.zoom * 1.5, state.view.x, state.view.y));
 $("#out").addEventListener("click", () => look(state.view.zoom / 1.5, state.view.x, state.view.y));
@@ -407,6 +481,16 @@ addEventListener("drop", async (event) => {
   const plain = [...event.dataTransfer.files], found = await entries(event.dataTransfer.items);
   take(found.length ? found : plain);
 });
-addEventListener("pagehide", () => { if (state.session) fetch(`api/sessions/${state.session}`, { method: "DELETE", keepalive: true }); });
+addEventListener("pagehide", () => { if (state.session) fetch(`api/sessions/${state.session}/leave`, { method: "POST", keepalive: true }); });
 state.catalog = await json("api/catalog");
+for (const { name, title } of state.catalog.samples) {
+  const button = element("button", { type: "button", textContent: title });
+  button.addEventListener("click", () => { say("Making the sample …"); begin(++state.run, null, (session) => ask(`api/sessions/${session}/samples/${name}`, { method: "POST" })); });
+  $("#samples").append(button);
+}
+const kept = JSON.parse(sessionStorage.getItem("fusionkit") ?? "null");
+if (kept?.session) {
+  await begin(++state.run, kept.names, null, kept.session, kept.methods);
+  if (!state.session) { sessionStorage.removeItem("fusionkit"); say("The files of this page are forgotten; drop them again.", true); }
+}
 document.body.dataset.ready = "yes";
