@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Sources,
         Stage,
     )
+    from .errors import FusionWarning
     from .images import Picture, write_image
     from .method.config import Choice, PipelineConfig, SamplerOptions
     from .method.pipeline import Pipeline
@@ -48,6 +49,7 @@ __all__ = [
     "Degradation",
     "Detector",
     "Fused",
+    "FusionWarning",
     "Metric",
     "Options",
     "Picture",
@@ -72,6 +74,7 @@ _LAZY = {
     **dict.fromkeys(("Backbone", "ColorSpace", "Decoder", "Degradation", "Detector", "Metric"), ".contracts"),
     **dict.fromkeys(("Prior", "Reader", "Sources", "Stage"), ".contracts"),
     "Fused": ".method.result",
+    "FusionWarning": ".errors",
     "Options": ".options",
     "Picture": ".images.picture",
     "Pipeline": ".method.pipeline",

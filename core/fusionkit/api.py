@@ -52,7 +52,9 @@ def fuse(  # type: ignore[misc]  # mypy compares no TypedDict with parameters
 
     Returns an array, a tensor or a PIL image, like the reference source (by default the only one with colour, else the
     last), of its size and type; for a path, an array of the file's depth. The result has `notes`, `reference`, `image`
-    (its plain pixels) and `save(path)`. Raises `fusionkit.errors.FusionkitError`.
+    (its plain pixels) and `save(path)`. Raises `fusionkit.errors.FusionkitError`. A
+    `fusionkit.FusionWarning` tells of what may have spoiled the result: a source that looks misplaced, a range that was
+    guessed, noise that was left; `notes` has these, too.
 
     Each call builds the method; a `fusionkit.Pipeline` builds it once for many calls.
 

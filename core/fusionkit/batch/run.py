@@ -167,7 +167,7 @@ def fuse_job(
             for i, (p, (low, high)) in enumerate((p, p.span) for p in pictures)
             if ranges and options.span(i) == "auto" and ranges[i] != "auto"
         ]
-        notes += [f"{p.name}: {n}" for p in pictures for n in p.notes if p is not reference] + list(fused.picture.notes)
+        notes += fused.picture.notes
         with stage(output) as staged, watch.stage("write"):
             notes += store_image(
                 staged.temporary,

@@ -30,7 +30,7 @@ def as_picture(image: HeldImage, name: str, expected: str = "") -> Picture:
         return image
     known = getattr(image, "picture", None)  # a result of `fuse` has depth and metadata
     if isinstance(known, Picture):
-        return known
+        return replace(known, notes=tuple(map(str, known.notes)))  # whoever has the result was warned already
     if isinstance(image, np.ndarray):
         return _of_array(image, name)
     if "torch" in sys.modules:

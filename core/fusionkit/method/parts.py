@@ -28,6 +28,11 @@ class Part:
     plugin: Any
     distribution: str = ""
 
+    @property
+    def full_name(self) -> str:
+        """DISTRIBUTION:NAME; of an object, its name alone."""
+        return f"{self.distribution}:{self.name}" if self.distribution else self.name
+
     def record(self) -> dict[str, Any]:
         """Row of the manifest: name, origin, all options, and the plug-in's `provenance`."""
         options = getattr(self.plugin, "options", None)

@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 
 from ..contracts import Reader, Stored
-from ..errors import FusionkitError, ImageReadError, one_line
+from ..errors import Caution, FusionkitError, ImageReadError, one_line
 from ..images.picture import PEAK, Array, Depth, Picture, Range, Span, own_span, range_note, to_unit
 from ..images.place import Place
 from ..images.validity import mirrored, where_valid
@@ -332,7 +332,8 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
         taken = stored.window or own_span(values if stored.series is None else stored.series, full)
         measured = stored.window is None and stored.series is None and not stored.inverted
         if taken != full:
-            notes.append(range_note(taken) + (", as the file says" if stored.window else ""))
+            said = range_note(taken)
+            notes.append(f"{said}, as the file says" if stored.window else Caution(said))
     else:
         taken = span
         outside = float(((values < taken[0]) | (values > taken[1])).mean())
@@ -341,9 +342,8 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
                 f"{outside:.2%} of the values lie outside the range {taken[0]:g},{taken[1]:g} and were clipped"
             )
     if depth == "16" and taken[1] == PEAK["16"] and 0 < values.max() < 4096 and not stored.inverted:
-        notes.append(
-            f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give `range=0,4095`"
-        )
+        few = f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give `range=0,4095`"
+        notes.append(Caution(few))
     if stored.inverted:
         values = _upright(values, taken)
     elif depth == "float":
