@@ -50,6 +50,19 @@ def _weights(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _check_whole(kind: str, name: str, plugin: contracts.Plugin) -> None:
+    """Refuse an object that lacks what its contract states without a default, with the line that adds it."""
+    own = type(plugin).__name__
+    if not hasattr(plugin, "options") and type(plugin).Options is not contracts.Options:
+        raise PluginError(f"{kind} {name}: {own} has no options; its __init__ must call super().__init__(options)")
+    stated = getattr(contracts, KINDS[kind].contract).__annotations__
+    if missing := [field for field in stated if not hasattr(plugin, field)]:
+        raise PluginError(
+            f"{kind} {name}: {own} lacks {' and '.join(missing)}; state them in the class, as `help(fusionkit."
+            f"{KINDS[kind].contract})` describes"
+        )
+
+
 def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str] = ()) -> Part:
     """Build a chosen plug-in on a device; modules are frozen and put into evaluation mode, given objects too.
 
@@ -67,14 +80,11 @@ def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str]
                 f"{kind} {name}: expected a name or an object of a class derived from "
                 f"fusionkit.contracts.{KINDS[kind].contract}, got {plugin!r:.100}"
             )
-        if not hasattr(plugin, "options") and type(plugin).Options is not contracts.Options:
-            raise PluginError(
-                f"{kind} {name}: the object has no options; its __init__ must call super().__init__(options)"
-            )
     else:
         registered = get_registry().find(kind, choice.name, prefer)
         plugin = create(registered, choice.options)
         name, origin, distribution = registered.record.name, registered.origin, registered.distribution
+    _check_whole(kind, name, plugin)
     if isinstance(plugin, nn.Module):
         plugin = plugin.to(device).requires_grad_(False).eval()
     return Part(kind, name, origin, plugin, distribution)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources, Stage
 from ..errors import InputError, OptionError, PluginError, SizeMismatch, warn_of
+from ..images.accept import beyond_unit
 from ..images.colour import in_profile
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.onto import onto
@@ -90,6 +91,15 @@ class Pipeline:
         self.sampler = Sampler(self.backbone, self.prior, self.decoder, self.color, sampling)
         self.sampler.check_seed(c.seed)
         self.restorer = Restorer(self.backbone, self.decoder, self.color, c.restore, sampling.precision)
+
+    def __repr__(self) -> str:
+        shown = {**{key: self.parts[key].name for key in ("prior", "backbone")}, "device": str(self.device)}
+        for name, value in self.config.__repr_args__():
+            if isinstance(value, Choice):
+                shown |= {str(name): str(value)} | ({f"{name}_options": value.options} if value.options else {})
+            else:
+                shown[str(name)] = value
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def _build(self, key: str) -> Part:
         return build(METHOD[key].name, getattr(self.config, key), self.device)
@@ -310,7 +320,7 @@ class Pipeline:
         if math.isnan(low):  # NaN say that there are no data
             low, high = (float(image.nan_to_num(v).aminmax()[i]) for i, v in enumerate((1.0, 0.0)))
         if not (low >= 0 and high <= 1):
-            raise InputError(f"source {index + 1} has values from {low:g} to {high:g}, expected [0, 1]")
+            raise InputError(f"source {index + 1} has values {beyond_unit(low, high)}")
         return image.to(self.device, torch.float32)
 
     def _batches(self, sources: Sources, reference: int | None) -> list[tuple[int, list[int]]]:
@@ -412,7 +422,7 @@ class Pipeline:
     @cached_property
     def stated_scene(self) -> Scene | None:
         """The kind of scene that an option of the prior states, if any."""
-        options = self.prior.options
+        options = getattr(self.prior, "options", None)
         fields = type(options).model_fields.items() if options is not None else ()
         stated = [getattr(options, name) for name, info in fields if info.annotation == SceneChoice]
         return next((scene for scene in stated if scene != "auto"), None)
