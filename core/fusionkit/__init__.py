@@ -17,7 +17,7 @@ from .registry.records import *  # noqa: F403
 from .threads import wait_briefly
 
 if TYPE_CHECKING:
-    from .api import fuse
+    from .api import Pipeline, fuse
     from .contracts import (
         Backbone,
         ColorSpace,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .errors import FusionWarning
     from .images import Picture, write_image
     from .method.config import Choice, PipelineConfig, SamplerOptions
-    from .method.pipeline import Pipeline
     from .method.result import Fused
     from .reading import read_image
     from .registry.loading import list_plugins
@@ -77,7 +76,7 @@ _LAZY = {
     "FusionWarning": ".errors",
     "Options": ".options",
     "Picture": ".images.picture",
-    "Pipeline": ".method.pipeline",
+    "Pipeline": ".api",
     "fuse": ".api",
     "list_plugins": ".registry.loading",
     "read_image": ".reading",

@@ -5,14 +5,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from .contracts import Metric, Sources, Stage
 from .errors import FusionkitError
 from .images.convert import to_array, to_tensor
 from .images.picture import Array, Picture
-from .images.sheet import contact_sheet
+from .images.sheet import contact_sheet, smaller
 from .method.config import make_config
 from .method.pipeline import Pipeline
 from .method.presets import choose, task_names
@@ -128,11 +125,4 @@ def sheet_of(pictures: Sequence[Picture], entries: Sequence[Entry], width: int, 
     last = pictures[-1].size
     panels = [(p.name, p.pixels) for p in pictures if p.size == last]
     panels += [(entry.label, entry.image) for entry in entries if entry.image is not None]
-    return contact_sheet([(label, to_array(_smaller(to_tensor(image), width))) for label, image in panels], columns)
-
-
-def _smaller(image: Tensor, width: int) -> Tensor:
-    height, wide = image.shape[-2:]
-    if wide <= width:
-        return image
-    return F.interpolate(image, size=(max(1, round(height * width / wide)), width), mode="area")
+    return contact_sheet([(label, to_array(smaller(to_tensor(image), width))) for label, image in panels], columns)

@@ -93,7 +93,8 @@ class Pipeline:
         self.restorer = Restorer(self.backbone, self.decoder, self.color, c.restore, sampling.precision)
 
     def __repr__(self) -> str:
-        shown = {**{key: self.parts[key].name for key in ("prior", "backbone")}, "device": str(self.device)}
+        shown: dict[str, object] = {key: self.parts[key].name for key in ("prior", "backbone")}
+        shown["device"] = str(self.device)
         for name, value in self.config.__repr_args__():
             if isinstance(value, Choice):
                 shown |= {str(name): str(value)} | ({f"{name}_options": value.options} if value.options else {})

@@ -148,7 +148,7 @@ class FusedTensor(Fused[Tensor], Tensor):
         """The same memory as a plain tensor."""
         return self.as_subclass(Tensor)
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:  # type: ignore[override]  # as PyTorch has it
         """One line where PyTorch would leave out values, too."""
         return self._described(f"{tuple(self.shape)} {self.dtype}") if self.numel() > SHORT else repr(self.image)
 

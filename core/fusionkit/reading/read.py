@@ -5,7 +5,7 @@ import struct
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from mimetypes import guess_type
@@ -30,6 +30,7 @@ __all__ = [
     "LeftOut",
     "count_pictures",
     "header_pixels",
+    "header_size",
     "images_among",
     "numbered",
     "open_pictures",
@@ -136,13 +137,22 @@ def slice_of(path: Path) -> tuple[str, Place, tuple[int, int]] | None:
 
 def header_pixels(path: Path) -> int | None:
     """Width times height from a file's header; None where it does not state them."""
-    from PIL import Image
+    size = header_size(path)
+    return size and size[0] * size[1]
+
+
+def header_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of a picture as it is shown, from its file's header; None where that does not state them."""
+    from PIL import ExifTags, Image
 
     try:
         check_regular(path, ImageReadError)
         with warnings.catch_warnings(), Image.open(path, formats=("BMP", "JPEG", "PNG", "TIFF", "WEBP")) as image:
             warnings.simplefilter("ignore")
-            return int(image.width * image.height)
+            size, turned = image.size, False
+            with suppress(Exception):  # damaged EXIF, which the reader ignores, too
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4  # lies on its side
+            return (size[1], size[0]) if turned else (size[0], size[1])
     except Exception:  # another format, or a damaged file: reported when it is read
         return None
 
