@@ -81,6 +81,10 @@ class Given:
         self, task: str | None, preset: str | None, values: Sequence[str], stages: Sequence[str] = ()
     ) -> PipelineConfig:
         """The configuration that the options make, over task and preset. values: KEY=VALUE of --set."""
+        return choose(task, preset, self.choices(values, stages))
+
+    def choices(self, values: Sequence[str], stages: Sequence[str] = ()) -> dict[str, Any]:
+        """The choices of a method that were given. values: KEY=VALUE of --set."""
         known = {**configuration().model_fields, **SamplerOptions.model_fields}
         by_key = key_values(values, "--set", nest=False, example="prior.lit=0.5")
         for key, value in by_key.items():
@@ -95,7 +99,7 @@ class Given:
             choices["sampler"] = sampler
         if stages:
             choices["stages"] = [named(text, "--stage") for text in stages]
-        return choose(task, preset, merge_choices(placed(by_key), choices))
+        return merge_choices(placed(by_key), choices)
 
     def _table(self, model: type[BaseModel]) -> dict[str, Any]:
         """The fields of a model that were set."""
