@@ -46,7 +46,7 @@ class Pipeline(method.Pipeline):
         files: FileOptions | Mapping[str, object] | None = None,
         progress: Progress | bool = False,
     ) -> list[Outcome]:
-        """Fuse pair after pair of folders into the folder `output`, as `fusionkit run --pairs` does.
+        """Fuse pair after pair of folders into the folder `output`, as `fusionkit run` does with `pairs`.
 
         sources: folders, in which files of one name belong together, patterns ("shots/*_ir.tif"), or one table of paths
         (.csv, .parquet). group: sources is one folder or pattern of brackets of so many files. ext: extension of the
