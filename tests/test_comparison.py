@@ -1,10 +1,14 @@
 """One scene by many methods."""
 
+import re
+
 import numpy as np
 import pytest
+from skimage import data
 
 from fusionkit.comparison import compare, scene_of, sheet_of, suitable
 from fusionkit.images import Picture
+from fusionkit.method.config import SamplerOptions, configuration
 from fusionkit.reading import read_image
 from fusionkit.scenes import infrared_visible, multi_exposure, multi_focus
 from fusionkit.writing import write_image
@@ -83,3 +87,40 @@ class TestComparison:
         onto = run_cli("compare", "ir/1.png", "vis/1.png", "-o", "vis/1.png", "--force", cwd=tmp_path)
         assert (onto.returncode, "is one of the sources" in onto.stderr) == (2, True)
         assert (tmp_path / "vis/1.png").read_bytes() == before
+
+    def test_it_takes_the_options_of_the_method_that_run_takes(self):
+        from typer.main import get_command
+
+        from fusionkit.cli.app import app
+
+        run, own = (
+            {option for parameter in get_command(app).load(name).params for option in parameter.opts}  # type: ignore[attr-defined]
+            for name in ("run", "compare")
+        )
+        method = {
+            f"--{name.replace('_', '-')}" for name in (*configuration().model_fields, *SamplerOptions.model_fields)
+        }
+        left = (run & method) - own
+        assert left == {"--prior", "--crop"}
+        assert {"--range", "--bands", "--max-pixels", "--set", "--task", "--backbone-opt"} <= own
+
+    def test_moved_and_resized_sources_are_judged_as_they_lie(self, tmp_path):
+        camera = data.camera()
+        warm = camera.copy()
+        warm[60:90, 100:130] = warm[120:150, 220:250] = warm[180:220, 130:170] = 255  # the other does not have these
+        write_image(tmp_path / "a.png", warm[20:276, 40:360], "8")
+        write_image(tmp_path / "b.png", camera[11:267, 28:348], "8")
+        command = ["compare", "a.png", "b.png", "-o", "s.png", "--priors", "max", "--task", "ivif", "--force"]
+        plain = run_cli(*command, cwd=tmp_path)
+        assert "--align affine moves it there" in plain.stderr
+        moved = run_cli(*command, "--align", "translation", "--backbone", "rf", cwd=tmp_path)
+        assert moved.returncode == 0, moved.stderr
+        assert "backbone rf was not asked" in moved.stderr
+        assert float(re.search(r"IR kept ([\d.]+)", moved.stdout)[1]) > 0.9  # against the source where it lies now
+        write_image(tmp_path / "a.png", camera[::4, ::4], "8")
+        refused = run_cli(*command, cwd=tmp_path)
+        assert (refused.returncode, "--resize reference resizes" in refused.stderr) == (2, True)
+        assert run_cli(*command, "--resize", "reference", cwd=tmp_path).returncode == 0
+        assert read_image(tmp_path / "s.png").size[0] == 3 * (320 + 4) + 4
+        wrong = run_cli(*command, "--look", "odd", cwd=tmp_path)
+        assert (wrong.returncode, "--look odd: expected auto, faithful" in wrong.stderr) == (2, True)

@@ -54,7 +54,9 @@ def test_links_lead_somewhere(page):
         assert target.startswith("http") or (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "tutorial.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", DOCS / "tutorial.md", DOCS / "your-model.md"], ids=lambda p: p.name
+)
 def test_python_of_the_first_pages_runs(page, pair_files, tmp_path, monkeypatch):
     for name, path in zip(("ir.png", "vis.png"), pair_files, strict=True):
         (tmp_path / name).write_bytes(path.read_bytes())

@@ -17,7 +17,7 @@ from .registry.records import *  # noqa: F403
 from .threads import wait_briefly
 
 if TYPE_CHECKING:
-    from .api import fuse
+    from .api import Pipeline, fuse
     from .contracts import (
         Backbone,
         ColorSpace,
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
         Stage,
         Writer,
     )
+    from .errors import FusionWarning
     from .images import Picture
     from .method.config import Choice, PipelineConfig, SamplerOptions
-    from .method.pipeline import Pipeline
     from .method.result import Fused
     from .reading import read_image
     from .registry.loading import list_plugins
@@ -50,6 +50,7 @@ __all__ = [
     "Degradation",
     "Detector",
     "Fused",
+    "FusionWarning",
     "Metric",
     "Options",
     "Picture",
@@ -75,9 +76,10 @@ _LAZY = {
     **dict.fromkeys(("Backbone", "ColorSpace", "Decoder", "Degradation", "Detector", "Metric"), ".contracts"),
     **dict.fromkeys(("Prior", "Reader", "Sources", "Stage", "Writer"), ".contracts"),
     "Fused": ".method.result",
+    "FusionWarning": ".errors",
     "Options": ".options",
     "Picture": ".images.picture",
-    "Pipeline": ".method.pipeline",
+    "Pipeline": ".api",
     "fuse": ".api",
     "list_plugins": ".registry.loading",
     "read_image": ".reading",

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,7 +13,8 @@ from .contracts import Metric, Sources, Stage
 from .errors import FusionkitError
 from .images.convert import to_array, to_tensor
 from .images.picture import Array, Picture
-from .images.sheet import contact_sheet
+from .images.sheet import contact_sheet, smaller
+from .method.choice import merge_choices
 from .method.config import make_config
 from .method.pipeline import Pipeline
 from .method.presets import choose, task_names
@@ -29,13 +31,14 @@ __all__ = ["Entry", "compare", "fuse_seen", "scene_of", "sheet_of", "suitable"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A method's result: image, seconds, audit figures by name; or the reason why there is none."""
+    """A method's result: image, seconds, audit figures by name, notes; or the reason why there is none."""
 
     name: str
     image: Array | None = None
     seconds: float = 0.0
     figures: dict[str, float] | None = None
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -65,11 +68,17 @@ def suitable(scene: Scene) -> dict[str, dict[str, object]]:
 
 
 def compare(
-    pictures: Sequence[Picture], methods: dict[str, dict[str, object]], scene: Scene, *, device: str = "auto"
+    pictures: Sequence[Picture],
+    methods: dict[str, dict[str, object]],
+    scene: Scene,
+    *,
+    device: str = "auto",
+    base: Mapping[str, object] = MappingProxyType({}),
 ) -> Iterator[Entry]:
     """Fuse by each method; one that fails, or takes several steps, is an entry with the reason.
 
-    Where sources are restored, the first method is shown without that, too.
+    base: choices that all have in common, which each method overrides. Where sources are restored, the first method is
+    shown without that, too.
     """
     chosen = load_metrics(["audit"], None)
     metrics: dict[str, Metric] = {word: chosen[f"audit.{name}"] for name, word in SCENE_KINDS[scene].audit.items()}
@@ -77,9 +86,11 @@ def compare(
     queue, shown = deque(methods.items()), False
     while queue:
         name, choices = queue.popleft()
-        others = dict(choices)
+        others, seen = merge_choices(base, choices), _Seen()
         task = others.pop("task", None)
         try:
+            if base:  # which may move or resize sources
+                others["stages"] = (*others.get("stages", ()), seen)
             pipeline = Pipeline(choose(str(task) if task else None, None, others), device=device)
             if (steps := pipeline.sampler.options.steps) > 1:
                 yield Entry(name, reason=f"{steps} steps; only methods of one step are compared")
@@ -93,7 +104,10 @@ def compare(
             yield Entry(name, reason=str(error).splitlines()[0])
             continue
         fused = result.picture.pixels
-        yield Entry(name, fused, watch.seconds["all"], _figures(fused, sources, metrics))
+        moved = "aligned" in result.found or fused.shape[:2] != sources.reference_luma.shape[-2:]
+        lying = Sources.of([to_tensor(image) for image in seen.images]) if moved and seen.images else sources
+        figures = _figures(fused, lying, metrics)
+        yield Entry(name, fused, watch.seconds["all"], figures, notes=tuple(result.notes))
         if not shown and any(row.undone for row in result.restored):
             shown = True
             queue.appendleft((f"{name}, not restored", {**choices, "restore": "none"}))
@@ -125,14 +139,12 @@ def fuse_seen(pictures: Sequence[Picture], choices: Mapping[str, object]) -> tup
 
 def sheet_of(pictures: Sequence[Picture], entries: Sequence[Entry], width: int, columns: int) -> Array:
     """Lay out sources, then results, each at most `width` pixels wide: (H', W', 3) in [0, 1]."""
-    last = pictures[-1].size
-    panels = [(p.name, p.pixels) for p in pictures if p.size == last]
-    panels += [(entry.label, entry.image) for entry in entries if entry.image is not None]
-    return contact_sheet([(label, to_array(_smaller(to_tensor(image), width))) for label, image in panels], columns)
+    results = [(entry.label, to_tensor(entry.image)) for entry in entries if entry.image is not None]
+    size = results[0][1].shape[-2:] if results else pictures[-1].size[::-1]
+    panels = [(p.name, _sized(to_tensor(p.pixels), size)) for p in pictures] + results
+    return contact_sheet([(label, to_array(smaller(image, width))) for label, image in panels], columns)
 
 
-def _smaller(image: Tensor, width: int) -> Tensor:
-    height, wide = image.shape[-2:]
-    if wide <= width:
-        return image
-    return F.interpolate(image, size=(max(1, round(height * width / wide)), width), mode="area")
+def _sized(image: Tensor, size: Sequence[int]) -> Tensor:
+    """The image in this height and width, for a sheet."""
+    return image if image.shape[-2:] == tuple(size) else F.interpolate(image, tuple(size), mode="bilinear")

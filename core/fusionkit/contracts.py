@@ -70,7 +70,8 @@ class Plugin(Lazy):
     provenance: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, options: BaseModel | None = None) -> None:
-        """Keep the options; without any, the defaults."""
+        """Keep the options; without any, the defaults. Base classes after this one (`nn.Module`) are begun, too."""
+        super().__init__()
         self.options: Any = validate_options(self.Options, {}, type(self).__name__) if options is None else options
 
 

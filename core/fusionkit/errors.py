@@ -13,13 +13,19 @@ FusionkitError
 │   └── NotAligned       a source was to be aligned, and where it lies was not found
 ├── OutputError          a result cannot be written
 └── WeightsError         weights are missing, damaged or of another architecture
+
+What may spoil a result without stopping it is a `Caution` among its notes; in Python a `FusionWarning` says it, too.
 """
 
-from collections.abc import Mapping
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 __all__ = [
     "BrokenPlugin",
+    "Caution",
+    "FusionWarning",
     "FusionkitError",
     "ImageReadError",
     "InputError",
@@ -33,6 +39,7 @@ __all__ = [
     "UnknownPlugin",
     "WeightsError",
     "one_line",
+    "warn_of",
 ]
 
 
@@ -98,6 +105,25 @@ class OutputError(FusionkitError):
 
 class WeightsError(FusionkitError):
     """Weights are missing, damaged or of another architecture."""
+
+
+class FusionWarning(UserWarning):
+    """Something may have spoiled a result, and an option or another source mends it."""
+
+
+class Caution(str):
+    """A note of what may have spoiled a result: a guess, or a fault that is still in it."""
+
+    __slots__ = ()
+
+
+def warn_of(notes: Iterable[str]) -> None:
+    """Warn of the cautions among notes, each once, at the line outside of this package that asked for the result."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    for note in dict.fromkeys(note for note in notes if isinstance(note, Caution)):
+        warnings.warn(note, FusionWarning, stacklevel=level)
 
 
 def one_line(error: object) -> str:

@@ -114,6 +114,12 @@ class Options(BaseModel):
             self.check_read()
         return self
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Fields that differ from their default, for `repr`."""
+        for name, info in type(self).model_fields.items():
+            if (value := getattr(self, name)) != info.get_default(call_default_factory=True):
+                yield name, value
+
     def check_read(self) -> None:
         """Refuse a value that differs from its default where the other options leave it unread."""
         for name, info in type(self).model_fields.items():

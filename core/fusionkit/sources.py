@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from .errors import Caution
 from .images.convert import StoredImages, image_rows
 from .numerics.luma import colorful
 from .numerics.luma import luma as bt601
@@ -26,10 +27,13 @@ class Report:
     notes: list[str] = field(default_factory=list)
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def note(self, text: str) -> None:
-        """Add a note, unless it was made already."""
+    def note(self, text: str, *, warning: bool = False) -> None:
+        """Add a note, unless it was made already.
+
+        warning: of a guess, or of a fault that is still in the result: in Python it becomes a `FusionWarning`.
+        """
         if text not in self.notes:
-            self.notes.append(text)
+            self.notes.append(Caution(text) if warning else text)
 
     def record(self, name: str, **values: Any) -> None:
         """Add a row to the manifest's list `name`."""

@@ -11,10 +11,10 @@ from fusionkit.batch.options import FileOptions
 from fusionkit.batch.plan import plan_folders
 from fusionkit.batch.rig import RigOptions, fit_rig
 from fusionkit.errors import InputError
-from fusionkit.images import write_image
 from fusionkit.images.transforms import about_corner, read_transforms
 from fusionkit.numerics.homography import warp
 from fusionkit.scenes import infrared_visible
+from fusionkit.writing import write_image
 from harness import run_cli
 
 SIZE, GIVEN = (192, 256), (120, 160)

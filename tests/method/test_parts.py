@@ -1,8 +1,9 @@
 """Plug-ins given as objects: what forgets a part of itself is told what to write."""
 
 import pytest
+import torch
 
-from fusionkit import Options, Pipeline, Prior
+from fusionkit import Backbone, Options, Pipeline, Prior
 from fusionkit.errors import OptionError, PluginError
 
 
@@ -71,3 +72,49 @@ def test_a_pipeline_takes_a_task_and_a_preset(tmp_path):
     assert (str(config.prior), config.reference) == ("average", 2)
     with pytest.raises(OptionError, match="give a configuration, or task, seed, not both"):
         Pipeline(config, task="mff", seed=1)
+
+
+def test_an_object_that_lacks_what_its_contract_states_is_told_what():
+    class Bare(Backbone, torch.nn.Module):
+        def __init__(self, net):
+            super().__init__()  # begins torch's module, too
+            self.net = net
+
+        def velocity(self, x_t, t):
+            return x_t
+
+    with pytest.raises(PluginError, match="backbone Bare: Bare lacks domain and channels; state them in the class"):
+        Pipeline(backbone=Bare(torch.nn.Conv2d(1, 1, 1)), device="cpu")
+
+
+@pytest.mark.parametrize("sources", [2, 3])  # three are folded
+def test_a_prior_that_returns_no_state_is_told_how(scene, sources):
+    class Stateless(MyPrior):
+        max_sources = 2
+
+        def correct(self, x0, sources, state, sigma):
+            return sources.luma[0]
+
+    pipeline = Pipeline(prior=Stateless(), backbone="identity", device="cpu")
+    with pytest.raises(PluginError, match=r"Stateless.correct returned Tensor, expected a pair.*return luma, None"):
+        pipeline.fuse(*scene, *scene[: sources - 2])
+
+
+def test_an_object_without_options_fuses(scene):
+    class Plain(Prior):
+        def __init__(self):
+            self.radius = 3
+
+        def correct(self, x0, sources, state, sigma):
+            return sources.luma[0], None
+
+    assert Pipeline(prior=Plain(), backbone="identity", device="cpu").fuse(*scene).shape == scene[1].shape
+
+
+def test_a_pipeline_and_its_options_say_what_was_chosen():
+    pipeline = Pipeline(task="mff", backbone="identity", look="faithful", sampler={"strength": 0.2}, device="cpu")
+    shown = repr(pipeline)
+    assert shown.startswith("Pipeline(prior='em_tv', backbone='identity', device='cpu', prior_options={'evidence': ")
+    assert shown.endswith("sampler=SamplerOptions(strength=0.2), look='faithful')")
+    assert repr(pipeline.config.restore[0]) == "Restoring(degradation=Choice('auto'))"
+    assert repr(Pipeline(prior=MyPrior(), device="cpu")) == "Pipeline(prior='MyPrior', backbone='rf', device='cpu')"

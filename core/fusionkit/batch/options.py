@@ -1,14 +1,16 @@
 """How files are read and written. Imports nothing heavy: the command line derives its options from it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
-from ..options import FilePath, Options
+from ..errors import NoEffect
+from ..options import FilePath, Options, When, word
 
-__all__ = ["FileOptions", "For", "ResultOptions"]
+__all__ = ["REVIEWED", "FileOptions", "For", "Mode", "ResultOptions", "refuse_ignored"]
 
 Range = tuple[float, float] | Literal["auto", "full"]
 Bands = tuple[int, ...]
@@ -23,17 +25,37 @@ class For:
     formats: tuple[str, ...] = ()
 
 
+Mode = Literal["single", "folders", "shards", "video"]
+WORDS: dict[Mode, str] = {
+    "single": "a single result",
+    "folders": "`pairs` or `group`",
+    "shards": "`shards`",
+    "video": "video",
+}
+REVIEWED = 200  # pairs of a review, about 25 kB each
 IMAGES = ("single", "folders", "shards")
 
 
 class ResultOptions(Options):
-    """Extension and manifest of results."""
+    """Which results are made, their extension, and what is written beside them."""
 
     ext: Annotated[str, For(("folders", "shards"))] = Field(
         ".png", description="extension of the results of folders and shards"
     )
     manifest: Annotated[bool, For(("single", "video"))] = Field(
         True, description="record options, versions, hashes and times beside the result; folders always have a ledger"
+    )
+
+    limit: Annotated[int, For(("folders",))] = Field(
+        0, ge=0, description="fuse the first so many pairs only, each as in the whole run; 0: all"
+    )
+    dry_run: Annotated[bool, For(("folders",))] = Field(
+        False, description="print what would be fused, with sizes, kind of scene and what is left out; write nothing"
+    )
+    review: Annotated[FilePath, For(("folders",)), When("dry_run", False)] = Field(
+        "",
+        description="page (.html) with small pictures of each pair and what was noticed, the doubtful ones first, at "
+        f"most {REVIEWED}",
     )
 
     @field_validator("ext")
@@ -121,3 +143,23 @@ def _numbers(item: Any) -> Bands:
     if len(numbers) not in (1, 3) or min(numbers) < 1:
         raise ValueError("expected one or three numbers of bands, from 1, as in 4,3,2")
     return numbers
+
+
+def refuse_ignored(options: BaseModel, mode: Mode, suffix: str, read: Sequence[Mode]) -> None:
+    """Raise NoEffect for an option that this kind of run, or results of this suffix, would ignore.
+
+    read: the kinds of runs that read this model; its fields may narrow them by `For`.
+    """
+    for name, info in type(options).model_fields.items():
+        value = getattr(options, name)
+        if value == info.get_default():
+            continue
+        narrowed = next((mark for mark in info.metadata if isinstance(mark, For)), For())
+        modes = [m for m in read if not narrowed.modes or m in narrowed.modes]
+        shown = f"`{name}={str(value).lower() if isinstance(value, bool) else word(value)}`"
+        if mode not in modes:
+            where = f"{'results of ' if mode != 'single' else ''}{WORDS[mode]}"
+            words = " or ".join(WORDS[m] for m in modes)
+            raise NoEffect(f"{shown} has no effect on {where}; it is read with {words}")
+        if narrowed.formats and suffix and suffix not in narrowed.formats:
+            raise NoEffect(f"{shown} has no effect on {suffix} files; it is read for {', '.join(narrowed.formats)}")

@@ -7,7 +7,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from ..engines.engine import Engine, SerialEngine
-from ..errors import FusionkitError, InputError, NoEffect, OutputError
+from ..errors import Caution, FusionkitError, InputError, NoEffect, OutputError
 from ..images.picture import Depth, Range
 from ..images.transforms import save_transforms
 from ..memory import free_memory, peak_memory_mb
@@ -24,9 +24,9 @@ from ..writing import check_output, depth_in, store_image
 from .options import FileOptions
 from .plan import Job
 
-__all__ = ["fuse_files", "fuse_folders", "fuse_job", "method_digest"]
+__all__ = ["LEDGER", "fuse_files", "fuse_folders", "fuse_job", "method_digest"]
 
-LOCK = ".fusionkit.lock"
+LOCK, LEDGER = ".fusionkit.lock", "manifest.jsonl"
 LEAST_BYTES = 14  # memory per pixel and source: grey and colour in 8 bits with the cheapest prior; em_tv takes 18
 
 
@@ -68,18 +68,21 @@ def fuse_folders(
     options: FileOptions,
     unmatched: Sequence[str] = (),
     engine: Engine | None = None,
+    *,
+    limit: int = 0,
 ) -> Iterator[Outcome]:
     """Fuse job after job, skipping results that an earlier run with the same options and sources finished.
 
     A job that fails is recorded and the next one starts. Without `options.force`, only results of earlier runs in this
-    folder whose sources have changed are overwritten. `unmatched` is recorded.
+    folder whose sources have changed are overwritten. `unmatched` is recorded. limit: the first so many jobs are done,
+    with the ranges of all; 0: all.
     """
     if options.save_transform:
         raise OutputError("`save_transform` is for one set of images: align one, then give `transform` for the folder")
     for job in jobs[:1]:
         _check_format(job, options)
     with _alone(output):
-        ledger = Ledger(output / "manifest.jsonl", method_digest(pipeline, options), force=options.force)
+        ledger = Ledger(output / LEDGER, method_digest(pipeline, options), force=options.force)
         ledger.refuse_others()
         folder_scope = options.range_scope == "folder"
         ranges = ledger.ranges if folder_scope else ()
@@ -90,7 +93,7 @@ def fuse_folders(
             )
         ledger.run(**pipeline.describe(), files=options.record(), ranges=ranges, unmatched=unmatched)
         work = partial(attempt, partial(_fuse_new, pipeline, options, ranges, ledger))
-        for outcome in (engine or SerialEngine()).map(work, jobs):
+        for outcome in (engine or SerialEngine()).map(work, jobs[: limit or None]):
             yield ledger.settle(outcome)
 
 
@@ -167,7 +170,7 @@ def fuse_job(
             for i, (p, (low, high)) in enumerate((p, p.span) for p in pictures)
             if ranges and options.span(i) == "auto" and ranges[i] != "auto"
         ]
-        notes += [f"{p.name}: {n}" for p in pictures for n in p.notes if p is not reference] + list(fused.picture.notes)
+        notes += fused.picture.notes
         with stage(output) as staged, watch.stage("write"):
             notes += store_image(
                 staged.temporary,
@@ -183,6 +186,7 @@ def fuse_job(
         "ranges": [None if p.depth == "8" else list(p.span) for p in pictures],
         "reference_source": fused.reference + 1,
         "notes": notes,
+        **({"warnings": doubts} if (doubts := [note for note in notes if isinstance(note, Caution)]) else {}),
         "output": {**file_record(staged.temporary), **described},
         "restored": [r.record() for r in fused.restored],
         **fused.found,

@@ -8,22 +8,37 @@ import typer
 
 from ..batch.options import FileOptions
 from ..errors import OptionError
-from .fields import model_options, with_options
+from ..method.config import SamplerOptions, configuration
+from ..registry.kinds import METHOD
+from .fields import model_options, part_options, with_options
 from .given import Given
-from .parameters import Device
+from .messages import in_flags, printable
+from .parameters import Device, Set, Task
 
 __all__ = ["compare"]
 
 Priors = Annotated[str, typer.Option(metavar="A,B", help="Only these priors.", show_default="all that suit the scene")]
 
 
-@with_options(*model_options(FileOptions, "Sources", only=("range", "bands", "max_pixels")))
+# a prior is what is compared; pictures of one sheet have one size, so none is cut down to a part
+PARTS = tuple(key for key in METHOD if key != "prior")
+OWN = ("sampler", "stages", "crop", *METHOD)
+
+
+@with_options(
+    *part_options("Method", only=PARTS),
+    *model_options(SamplerOptions, "Sampling"),
+    *model_options(configuration(), "Method", skip=OWN),
+    *model_options(FileOptions, "Sources", only=("range", "bands", "max_pixels")),
+)
 def compare(
     sources: Annotated[list[Path], typer.Argument(help="Two or more registered images of one scene.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The sheet: .png, .jpg or .webp.")] = Path("sheet.png"),
     priors: Priors = "",
     columns: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures side by side.")] = 3,
     width: Annotated[int, typer.Option(metavar="N", min=64, help="Pixels of a picture on the sheet, at most.")] = 480,
+    task: Task = None,
+    values: Set = [],  # noqa: B006
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the sheet.")] = False,
     **given: Any,
@@ -32,15 +47,19 @@ def compare(
 
     fusionkit compare ir.png vis.png -o sheet.png
     fusionkit compare under.png over.png --priors em_tv,mertens
+    fusionkit compare ir.tif vis.jpg --resize reference --align affine
 
     Each result has its seconds and the audit's figures: edges kept of either source, hot objects, halos
-    (docs/evaluate.md). The kind of scene is recognised. Priors of other packages take part.
+    (docs/evaluate.md). The kind of scene is recognised, or that of --task. Options of the method hold for all of them.
+    Priors of other packages take part.
     """
     from rich.console import Console
 
     from ..batch.plan import job_of
     from ..comparison import compare as fuse_all
     from ..comparison import scene_of, sheet_of, suitable
+    from ..method.config import make_config
+    from ..method.presets import task_scene
     from ..reading import read_image
     from ..scene import SCENE_KINDS
     from ..storage.atomic import check_place
@@ -50,7 +69,9 @@ def compare(
     job = job_of(sources, output)
     check_place(output, job.sources, replaceable=force)
     check_output(output, "8", 3)
-    files = Given(given).options(FileOptions)
+    asked = Given(given)
+    files, base = asked.options(FileOptions), asked.choices(values)
+    make_config(base)  # a wrong value is told now, not once a method
     pictures = [
         read_image(path, files.span(i), files.max_pixels, number, files.chosen(i))
         for i, (path, number) in enumerate(job.places)
@@ -58,21 +79,25 @@ def compare(
     if len({p.name for p in pictures}) < len(pictures):  # ir/1.png and vis/1.png
         named = zip(pictures, job.sources, strict=True)
         pictures = [replace(p, name=f"{path.parent.name}/{p.name}") for p, path in named]
-    scene = scene_of(pictures)
+    scene = task_scene(task).name if task else scene_of(pictures)
     methods = suitable(scene)
     if priors:
         methods = {name: {"prior": name} for name in map(str.strip, priors.split(","))}
+    if task:
+        methods = {name: {"task": task, **choices} for name, choices in methods.items()}
     entries = []
     with progress(Console(stderr=True)) as say:
-        for entry in fuse_all(pictures, methods, scene, device=device):
+        for entry in fuse_all(pictures, methods, scene, device=device, base=base):
             entries.append(entry)
             say(entry.name)
     if not any(entry.image is not None for entry in entries):
         raise OptionError(f"no method could fuse these: {entries[0].name}: {entries[0].reason}")
     write_image(output, sheet_of(pictures, entries, width, columns), "8", png_level=6)
+    for note in dict.fromkeys(note for entry in entries for note in entry.notes):
+        typer.echo(f"note: {printable(note)}", err=True)
     for entry in entries:
         if entry.image is None:
-            typer.echo(f"skipped {entry.name}: {entry.reason}", err=True)
+            typer.echo(f"skipped {entry.name}: {in_flags(entry.reason)}", err=True)
         else:
             typer.echo(entry.label.replace("\n", "; "))
     typer.echo(f"{output}: treated as {SCENE_KINDS[scene].title}")

@@ -7,11 +7,11 @@ ignores is refused.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from ..batch.options import FileOptions, For, ResultOptions
+from ..batch.options import FileOptions, Mode, ResultOptions, refuse_ignored
 from ..engines.options import EngineOptions
 from ..errors import NoEffect, OptionError
 from ..method.choice import merge_choices
@@ -19,17 +19,15 @@ from ..method.config import PipelineConfig, SamplerOptions, configuration, place
 from ..method.flags import stages_of
 from ..method.presets import choose
 from ..method.words import from_text, key_values, named
-from ..options import validate_options, word
+from ..options import validate_options
 from ..registry.kinds import METHOD
 from ..registry.loading import short_name
 from ..video.options import VideoOptions
 
 __all__ = ["Given", "Mode", "RunOptions"]
 
-Mode = Literal["single", "folders", "shards", "video"]
-WORDS = {"single": "a single result", "folders": "`pairs` or `group`", "shards": "`shards`", "video": "video"}
 # the kinds of runs that read a model; its fields may narrow them by `For`
-READ: dict[type[BaseModel], tuple[str, ...]] = {
+READ: dict[type[BaseModel], tuple[Mode, ...]] = {
     FileOptions: ("single", "folders", "shards", "video"),
     ResultOptions: ("single", "folders", "shards", "video"),
     EngineOptions: ("folders", "shards", "video"),
@@ -76,25 +74,17 @@ class Given:
     def _read(self, model: type[Model], mode: Mode, suffix: str) -> Model:
         """A model's options, all of which this kind of run and this format of results read."""
         options = self.options(model)
-        for name, info in model.model_fields.items():
-            value = getattr(options, name)
-            if value == info.get_default():
-                continue
-            narrowed = next((mark for mark in info.metadata if isinstance(mark, For)), For())
-            modes = [m for m in READ[model] if not narrowed.modes or m in narrowed.modes]
-            shown = f"`{name}={str(value).lower() if isinstance(value, bool) else word(value)}`"
-            if mode not in modes:
-                where = f"{'results of ' if mode != 'single' else ''}{WORDS[mode]}"
-                read = " or ".join(WORDS[m] for m in modes)
-                raise NoEffect(f"{shown} has no effect on {where}; it is read with {read}")
-            if narrowed.formats and suffix and suffix not in narrowed.formats:
-                raise NoEffect(f"{shown} has no effect on {suffix} files; it is read for {', '.join(narrowed.formats)}")
+        refuse_ignored(options, mode, suffix, READ[model])
         return options
 
     def method(
         self, task: str | None, preset: str | None, values: Sequence[str], stages: Sequence[str] = ()
     ) -> PipelineConfig:
         """The configuration that the options make, over task and preset. values: KEY=VALUE of --set."""
+        return choose(task, preset, self.choices(values, stages))
+
+    def choices(self, values: Sequence[str], stages: Sequence[str] = ()) -> dict[str, Any]:
+        """The choices of a method that were given. values: KEY=VALUE of --set."""
         known = {**configuration().model_fields, **SamplerOptions.model_fields}
         by_key = key_values(values, "--set", nest=False, example="prior.lit=0.5")
         for key, value in by_key.items():
@@ -109,7 +99,7 @@ class Given:
             choices["sampler"] = sampler
         if stages:
             choices["stages"] = [named(text, "--stage") for text in stages]
-        return choose(task, preset, merge_choices(placed(by_key), choices))
+        return merge_choices(placed(by_key), choices)
 
     def _table(self, model: type[BaseModel]) -> dict[str, Any]:
         """The fields of a model that were set."""

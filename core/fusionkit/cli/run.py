@@ -131,12 +131,17 @@ def run(
 
     plan = _plan(mode, sources, output, group, config.reference, options)
     if mode == "folders" and not plan.jobs:
+        from ..batch.folders import check_any
+
         reporter.plan(plan)
-        raise OptionError(f"no file names in common between {', '.join(map(str, sources))}")
+        check_any(plan, tuple(sources))
 
     from ..method.pipeline import Pipeline
 
     pipeline = Pipeline(config, device=device)
+    if options.result.dry_run:
+        _preview(pipeline, plan, output or Path(), options, reporter)
+        return
     if not _follow(mode, pipeline, plan, sources, output or Path(), options, reporter):
         raise typer.Exit(1)
 
@@ -166,6 +171,24 @@ def _plan(
     return plan_shards([str(source) for source in sources], str(output)) if mode == "shards" else Plan()
 
 
+def _preview(pipeline: "Pipeline", plan: "Plan", place: Path, options: RunOptions, reporter: Reporter) -> None:
+    """Print what a run would do, and write nothing."""
+    from ..batch.folders import preview, scene_of_first
+    from ..scene import SCENE_KINDS
+
+    reporter.plan(plan)
+    limit = options.result.limit
+    for row in preview(pipeline, plan, place, options.files, limit):
+        reporter.planned(row)
+    scene = scene_of_first(pipeline, plan, options.files)
+    how = "stated" if pipeline.stated_scene else "as the first pair shows"
+    kind = f"; {SCENE_KINDS[scene].title} ({how})" if scene else ""
+    of_all = f" of {len(plan.jobs)}" if limit else ""
+    left = f", {len(plan.unmatched)} files without a partner" if plan.unmatched else ""
+    count = len(plan.jobs[: limit or None])
+    reporter.line(f"{place}: {count}{of_all} would be fused{left}{kind}; nothing was written")
+
+
 def _follow(
     mode: Mode,
     pipeline: "Pipeline",
@@ -186,10 +209,10 @@ def _follow(
         reporter.line(f"{outcome.output} ({outcome.seconds:.1f} s)")
         return True
     if mode == "folders":
-        from ..batch.run import fuse_folders
+        from ..batch.folders import fuse_plan
 
-        count, tasks = len(plan.jobs), ""
-        outcomes = fuse_folders(pipeline, plan.jobs, place, files, [*map(str, plan.unmatched)], make())
+        tasks = ""
+        outcomes, count = fuse_plan(pipeline, plan, place, files, options.result, make())
     elif mode == "shards":
         from ..batch.shards import fuse_shards
 

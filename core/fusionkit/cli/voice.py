@@ -16,6 +16,7 @@ from .messages import in_flags, printable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from ..batch.folders import Preview
     from ..batch.plan import Plan
     from ..storage.outcome import Outcome
 
@@ -63,6 +64,21 @@ class Reporter:
                 self.warning(text)
         for note in plan.notes:
             self.note(note)
+
+    def planned(self, row: "Preview") -> None:
+        """Print what would be done with a job, also with `quiet`, since nothing else is asked for."""
+        if not self.machine:
+            typer.echo(printable(row))
+            return
+        described = {
+            "key": row.job.key,
+            "status": "failed" if row.reason else "skipped" if row.finished else "planned",
+            "sources": [str(path) for path in row.job.sources],
+            "sizes": row.sizes,
+            "output": str(row.job.output),
+            "reason": in_flags(row.reason),
+        }
+        typer.echo(json.dumps(described))
 
     def follow(self, outcomes: "Iterable[Outcome]", number: int, output: object, tasks: str = "") -> bool:
         """Report each of `number` outcomes as it comes, then their counts; true if nothing failed.

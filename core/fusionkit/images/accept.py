@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["HeldImage", "as_picture"]
+__all__ = ["HeldImage", "as_picture", "beyond_unit"]
 
 HeldImage: TypeAlias = Union[Picture, Array, "Tensor", "Image"]
 
@@ -30,7 +30,7 @@ def as_picture(image: HeldImage, name: str, expected: str = "") -> Picture:
         return image
     known = getattr(image, "picture", None)  # a result of `fuse` has depth and metadata
     if isinstance(known, Picture):
-        return known
+        return replace(known, notes=tuple(map(str, known.notes)))  # whoever has the result was warned already
     if isinstance(image, np.ndarray):
         return _of_array(image, name)
     if "torch" in sys.modules:
@@ -81,10 +81,14 @@ def _depth(values: Array, name: str) -> Depth:
     finite = values[~np.isnan(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     if not (low >= -1e-6 and high <= 1 + 1e-6):
-        peak = 255 if high <= 255 else 65535
-        hint = f"; divide by {peak}" if 1 < high <= 65535 and low >= 0 else ""
-        raise InputError(f"{name} has values from {low:g} to {high:g}, expected [0, 1]{hint}")
+        raise InputError(f"{name} has values {beyond_unit(low, high)}")
     return "float"
+
+
+def beyond_unit(low: float, high: float) -> str:
+    """The end of a message on values that are not in [0, 1], with what brings them there."""
+    hint = f"; divide by {255 if high <= 255 else 65535}" if 1 < high <= 65535 and low >= 0 else ""
+    return f"from {low:g} to {high:g}, expected [0, 1]{hint}"
 
 
 def _of_tensor(image: "Tensor", name: str) -> Picture:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
 
 from .picture import Array
 
-__all__ = ["contact_sheet"]
+__all__ = ["contact_sheet", "smaller"]
 
 LINE, GAP = 18, 4
 BACKGROUND = 24
@@ -35,3 +37,11 @@ def contact_sheet(panels: Sequence[tuple[str, Array]], columns: int) -> Array:
         levels = np.round(np.broadcast_to(pixels, (height, width, 3)) * 255).astype(np.uint8)
         sheet.paste(Image.fromarray(levels), (left, top + bar))
     return np.asarray(sheet, dtype=np.float32) / 255
+
+
+def smaller(image: Tensor, width: int) -> Tensor:
+    """The image (B, C, H, W), at most `width` pixels wide: means of areas."""
+    height, wide = image.shape[-2:]
+    if wide <= width:
+        return image
+    return F.interpolate(image, size=(max(1, round(height * width / wide)), width), mode="area")

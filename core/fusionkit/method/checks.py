@@ -41,4 +41,4 @@ def note_places(sources: Sources) -> None:
                 if abs(view - 1) < OTHER_VIEW
                 else f"sees {view:.2f} of {main}'s field of view"
             )
-            report.note(f"{name} {where}; `align=affine` moves it there")
+            report.note(f"{name} {where}; `align=affine` moves it there", warning=True)

@@ -51,6 +51,10 @@ class Choice(Options):
     def __str__(self) -> str:
         return short_name(self.name)
 
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"{type(self).__name__}({str(self)!r}{options})"
+
     def over(self, base: "Choice | None", default: str | None = None) -> "Choice":
         """Merge this choice into an earlier one: options are joined if both name one plug-in.
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ..contracts import ColorSpace, Prior, Sources
+from .sampler import corrected
 
 __all__ = ["FoldedPrior"]
 
@@ -54,7 +55,7 @@ class FoldedPrior(Prior):
         """Fold all sources in."""
         result, states = sources.reference_luma, []
         for i, inner_state in zip(self._others(sources), state, strict=True):
-            result, after = self.inner.correct(x0, self._pair(sources, i, result), inner_state, sigma)
+            result, after = corrected(self.inner, x0, self._pair(sources, i, result), inner_state, sigma)
             states.append(after)
         return result, states
 

@@ -28,6 +28,11 @@ class Part:
     plugin: Any
     distribution: str = ""
 
+    @property
+    def full_name(self) -> str:
+        """DISTRIBUTION:NAME; of an object, its name alone."""
+        return f"{self.distribution}:{self.name}" if self.distribution else self.name
+
     def record(self) -> dict[str, Any]:
         """Row of the manifest: name, origin, all options, and the plug-in's `provenance`."""
         options = getattr(self.plugin, "options", None)
@@ -43,6 +48,19 @@ def _weights(module: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _check_whole(kind: str, name: str, plugin: contracts.Plugin) -> None:
+    """Refuse an object that lacks what its contract states without a default, with the line that adds it."""
+    own = type(plugin).__name__
+    if not hasattr(plugin, "options") and type(plugin).Options is not contracts.Options:
+        raise PluginError(f"{kind} {name}: {own} has no options; its __init__ must call super().__init__(options)")
+    stated = getattr(contracts, KINDS[kind].contract).__annotations__
+    if missing := [field for field in stated if not hasattr(plugin, field)]:
+        raise PluginError(
+            f"{kind} {name}: {own} lacks {' and '.join(missing)}; state them in the class, as `help(fusionkit."
+            f"{KINDS[kind].contract})` describes"
+        )
 
 
 def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str] = ()) -> Part:
@@ -62,14 +80,11 @@ def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str]
                 f"{kind} {name}: expected a name or an object of a class derived from "
                 f"fusionkit.contracts.{KINDS[kind].contract}, got {plugin!r:.100}"
             )
-        if not hasattr(plugin, "options") and type(plugin).Options is not contracts.Options:
-            raise PluginError(
-                f"{kind} {name}: the object has no options; its __init__ must call super().__init__(options)"
-            )
     else:
         registered = get_registry().find(kind, choice.name, prefer)
         plugin = create(registered, choice.options)
         name, origin, distribution = registered.record.name, registered.origin, registered.distribution
+    _check_whole(kind, name, plugin)
     if isinstance(plugin, nn.Module):
         plugin = plugin.to(device).requires_grad_(False).eval()
     return Part(kind, name, origin, plugin, distribution)

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources, Stage
-from ..errors import InputError, OptionError, PluginError, SizeMismatch
+from ..errors import InputError, OptionError, PluginError, SizeMismatch, warn_of
+from ..images.accept import beyond_unit
 from ..images.colour import in_profile
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.onto import onto
@@ -26,7 +27,7 @@ from ..reading.ranges import share_range
 from ..reading.take import Source, as_source
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..scene import SCENE_KINDS, Scene, SceneChoice
-from ..sources import STILL
+from ..sources import STILL, Report
 from ..timing import Stopwatch
 from .checks import check_sizes, note_places
 from .config import Choice, PipelineConfig, sampling_of
@@ -44,6 +45,7 @@ from .tiling import tiled
 
 __all__ = ["Pipeline", "find_device", "reference_of", "views_of"]
 
+NO_FLOW = f"{DISTRIBUTION}:identity"  # who chooses this backbone wants none
 TILE = 512
 Told = Mapping[str, Mapping[str, Any]]
 WHOLE_PIXELS = 1_500_000  # largest image that networks see whole: under 2 GB with the shipped weights
@@ -90,6 +92,16 @@ class Pipeline:
         self.sampler.check_seed(c.seed)
         self.restorer = Restorer(self.backbone, self.decoder, self.color, c.restore, sampling.precision)
 
+    def __repr__(self) -> str:
+        shown: dict[str, object] = {key: self.parts[key].name for key in ("prior", "backbone")}
+        shown["device"] = str(self.device)
+        for name, value in self.config.__repr_args__():
+            if isinstance(value, Choice):
+                shown |= {str(name): str(value)} | ({f"{name}_options": value.options} if value.options else {})
+            else:
+                shown[str(name)] = value
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     def _build(self, key: str) -> Part:
         return build(METHOD[key].name, getattr(self.config, key), self.device)
 
@@ -122,6 +134,11 @@ class Pipeline:
     def color(self) -> ColorSpace:
         """The colour space."""
         return self.parts["color"].plugin
+
+    @property
+    def has_flow(self) -> bool:
+        """Whether the backbone is more than a place where none was wanted."""
+        return self.parts["backbone"].full_name != NO_FLOW
 
     def _check_domains(self) -> None:
         name, decoder = self.parts["backbone"].name, self.parts["decoder"].name
@@ -193,12 +210,27 @@ class Pipeline:
         for index, batch in batches:
             some = replace(sources.select(batch), reference=index)
             fused = self._fuse(some, facts, callback, watch or Stopwatch(), shot)
-            if len(batches) == 1:
-                return FusedTensor.of(fused, facts)
             done |= dict(zip(batch, fused, strict=True))
+        self._say_unasked(sources.report, facts)
+        if len(batches) == 1:
+            return FusedTensor.of(fused, facts)
         if len({image.shape for image in done.values()}) > 1:
             raise SizeMismatch("the images of this batch have references of different sizes; fuse them one by one")
         return FusedTensor.of(torch.stack([done[b] for b in range(len(done))]), facts)
+
+    def _say_unasked(self, report: Report, facts: Facts) -> None:
+        """Note that a backbone that somebody chose had nothing to do."""
+        part = self.parts["backbone"]
+        if facts.evaluations or "backbone" not in self.config.model_fields_set or not self.has_flow:
+            return
+        if self.restorer.able and self.restorer.links:
+            report.note(f"backbone {part.name} was not asked: the sources are clean, and `strength` is 0")
+        else:
+            report.note(
+                f"backbone {part.name} was not asked, so the result is that of any other: `strength` is 0, and nothing "
+                "is restored by it; `strength=0.2` samples it",
+                warning=True,
+            )
 
     def _fuse(
         self, sources: Sources, facts: Facts, callback: Callback | None, watch: Stopwatch, shot: Shot | None
@@ -263,7 +295,7 @@ class Pipeline:
             each[row.plane] += row.evaluations
         facts.evaluations += max(each.values(), default=0)
         for row in restored:
-            sources.report.note(row.note())
+            sources.report.note(row.note(), warning=not row.undone and self.has_flow)
         return sources
 
     def _sources(self, images: Sequence[Tensor], names: Sequence[str], valid: Sequence[Tensor | None]) -> Sources:
@@ -293,7 +325,7 @@ class Pipeline:
         if math.isnan(low):  # NaN say that there are no data
             low, high = (float(image.nan_to_num(v).aminmax()[i]) for i, v in enumerate((1.0, 0.0)))
         if not (low >= 0 and high <= 1):
-            raise InputError(f"source {index + 1} has values from {low:g} to {high:g}, expected [0, 1]")
+            raise InputError(f"source {index + 1} has values {beyond_unit(low, high)}")
         return image.to(self.device, torch.float32)
 
     def _batches(self, sources: Sources, reference: int | None) -> list[tuple[int, list[int]]]:
@@ -372,7 +404,7 @@ class Pipeline:
             raise SizeMismatch("; ".join(said)) from None
         others = [p for p in pictures if p.alpha is not None and p is not main]
         main = main.part(*fused.cut) if fused.cut else main
-        notes = [*main.notes, *converted, *(p.note for p in placed), *fused.notes]
+        notes = [*_notes_of(pictures, index), *main.notes, *converted, *(p.note for p in placed), *fused.notes]
         found = {**fused.facts.found, **({"placed": [p.row for p in placed]} if placed else {})}
         if main.alpha is not None:
             notes.append(f"alpha kept from {main.name}")
@@ -392,7 +424,7 @@ class Pipeline:
     @cached_property
     def stated_scene(self) -> Scene | None:
         """The kind of scene that an option of the prior states, if any."""
-        options = self.prior.options
+        options = getattr(self.prior, "options", None)
         fields = type(options).model_fields.items() if options is not None else ()
         stated = [getattr(options, name) for name, info in fields if info.annotation == SceneChoice]
         return next((scene for scene in stated if scene != "auto"), None)
@@ -417,7 +449,10 @@ class Pipeline:
     def fuse(self, *images: Source) -> FusedArray | FusedTensor | FusedImage: ...
 
     def fuse(self, *images: Source) -> FusedArray | FusedTensor | FusedImage:
-        """Fuse paths, pictures, PIL images, arrays or tensors: `fusionkit.fuse` without building the method."""
+        """Fuse paths, pictures, PIL images, arrays or tensors: `fusionkit.fuse` without building the method.
+
+        Warns by `fusionkit.FusionWarning` of what may have spoiled the result, which `notes` of the result says, too.
+        """
         sources = [as_source(image, number) for number, image in enumerate(images, 1)]
         if len(sources) < 2:
             raise InputError(f"{'one source is ' if sources else ''}nothing to fuse; give two or more images")
@@ -427,7 +462,14 @@ class Pipeline:
             fused = self.fuse_pictures(pictures)
         else:
             fused = self.run([to_tensor(s.pixels) if isinstance(s, Picture) else s for s in sources])
+            fused.facts.notes[:0] = _notes_of(pictures)
+        warn_of(fused.facts.notes)
         return in_kind(images[fused.reference], sources[fused.reference], fused)
+
+
+def _notes_of(pictures: Sequence[Picture], but: int | None = None) -> list[str]:
+    """Notes of the pictures, with their names; without those of picture `but`."""
+    return [type(note)(f"{p.name}: {note}") for i, p in enumerate(pictures) if i != but for note in p.notes]
 
 
 def _without_nan(image: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -91,7 +91,7 @@ class Restorer:
             work = [self._restored(sources, plane, memory, watch) for plane in some]
             side_by_side(work, partial(self.cleaner, watch=watch))
         for note in (*self.broken, *(note for plane in planes for note in plane.notes)):
-            sources.report.note(note)
+            sources.report.note(note, warning=True)
         rows = [row for plane in planes for row in plane.rows]
         if not rows:
             return sources, []

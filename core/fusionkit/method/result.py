@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..errors import Caution
 from ..images.accept import HeldImage, as_picture
 from ..images.convert import to_array
 from ..images.picture import DTYPE, PEAK, SHOWN, Array, Depth, Picture, from_unit
@@ -20,6 +21,8 @@ from ..writing import write_image
 from .restore import Restored
 
 __all__ = ["Facts", "Fused", "FusedArray", "FusedImage", "FusedPicture", "FusedTensor", "in_kind", "with_gaps"]
+
+SHORT = 1000  # values up to which NumPy and PyTorch print all
 
 Kind = TypeVar("Kind", bound=HeldImage)
 
@@ -96,6 +99,12 @@ class Fused(Generic[Kind]):
         notes = ["alpha of the whole does not fit a part of it: left out"] if lost else []
         return notes + write_image(path, picture, depth, png_level=png_level, quality=quality, strip=strip)
 
+    def _described(self, pixels: str) -> str:
+        """One line: what the result is, its reference, and how much there is to read in `notes`."""
+        count, warned = len(self.notes), sum(isinstance(note, Caution) for note in self.notes)
+        notes = f"{count} note{'s' if count != 1 else ''}" + (f", {warned} of them warnings" if warned else "")
+        return f"<{type(self).__name__} {pixels}, like source {self.reference + 1}, {notes}>"
+
     def _repr_png_(self) -> bytes:
         """PNG for notebooks."""
         return png_bytes(self.picture.pixels, SHOWN)
@@ -124,6 +133,9 @@ class FusedPicture(Fused[Picture]):
 
     picture = image
 
+    def __repr__(self) -> str:
+        return self._described(repr(self._picture))
+
 
 class FusedTensor(Fused[Tensor], Tensor):
     """A tensor (B, C, H, W), or of the reference's shape; results computed from it are plain tensors."""
@@ -136,6 +148,10 @@ class FusedTensor(Fused[Tensor], Tensor):
     def image(self) -> Tensor:
         """The same memory as a plain tensor."""
         return self.as_subclass(Tensor)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:  # type: ignore[override]  # as PyTorch has it
+        """One line where PyTorch would leave out values, too."""
+        return self._described(f"{tuple(self.shape)} {self.dtype}") if self.numel() > SHORT else repr(self.image)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -156,6 +172,10 @@ class FusedArray(Fused[Array], np.ndarray):
     def __array_finalize__(self, source: Array | None) -> None:
         if isinstance(source, FusedArray):
             vars(self).update(vars(source))
+
+    def __repr__(self) -> str:
+        """One line where NumPy would leave out values, too."""
+        return self._described(f"{self.shape} {self.dtype}") if self.size > SHORT else super().__repr__()
 
     def __array_wrap__(self, array: Array, context: Any = None, return_scalar: bool = False) -> Any:
         plain = np.asarray(array)

@@ -22,7 +22,7 @@ from ..sources import STILL
 from ..timing import Stopwatch
 from .config import SamplerOptions
 
-__all__ = ["Callback", "Sample", "Sampler", "Step"]
+__all__ = ["Callback", "Sample", "Sampler", "Step", "corrected"]
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class _CorrectedFlow:
         """The prior's correction of a luma, checked."""
         prior = self.sampler.prior
         with self.watch.stage("prior"):
-            luma, state = prior.correct(x0, self.sources, self.state, sigma)
+            luma, state = corrected(prior, x0, self.sources, self.state, sigma)
         _check(luma, x0.shape, "correct", prior)
         if advance:
             self.state = state
@@ -319,6 +319,18 @@ class _Estimate:
             return self._latent
         image = self._flow.merge(self.luma)
         return self._flow.take_up(image) if self._advance else self._flow.encode(image)
+
+
+def corrected(prior: Prior, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, Any]:
+    """What a prior's `correct` returns, if it is the luma and the next state."""
+    found: object = prior.correct(x0, sources, state, sigma)
+    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Tensor)):
+        name = f"{type(prior).__module__}.{type(prior).__name__}.correct"
+        raise PluginError(
+            f"{name} returned {type(found).__name__}, expected a pair: the luma, and the state for the next step "
+            "(`return luma, None` where there is none)"
+        )
+    return found
 
 
 def _check(result: Tensor, shape: tuple[int, ...] | None, what: str, plugin: object) -> None:

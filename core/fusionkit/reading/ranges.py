@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import FusionkitError, NoEffect
+from ..errors import Caution, FusionkitError, NoEffect
 from ..images.picture import PEAK, Picture, Range, Span, range_note, robust_span, spread, to_unit
 from .read import MAX_PIXELS, read_image
 
@@ -128,4 +128,4 @@ def _ranged(picture: Picture, span: Span) -> Picture:
     if values.dtype == np.float32:
         values = to_unit(values.astype(np.float64) * (high - low) + low, span)
     notes = [n for n in picture.notes if n != range_note(picture.span)]
-    return replace(picture, values=values, span=span, notes=(*notes, f"{range_note(span)}, as of all sources"))
+    return replace(picture, values=values, span=span, notes=(*notes, Caution(f"{range_note(span)}, as of all sources")))

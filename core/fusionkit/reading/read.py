@@ -5,7 +5,7 @@ import struct
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from mimetypes import guess_type
@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 
 from ..contracts import Reader, Stored
-from ..errors import FusionkitError, ImageReadError, one_line
+from ..errors import Caution, FusionkitError, ImageReadError, one_line
 from ..images.picture import PEAK, Array, Depth, Picture, Range, Span, own_span, range_note, to_unit
 from ..images.place import Place
 from ..images.validity import mirrored, where_valid
@@ -30,6 +30,7 @@ __all__ = [
     "LeftOut",
     "count_pictures",
     "header_pixels",
+    "header_size",
     "images_among",
     "numbered",
     "open_pictures",
@@ -136,13 +137,22 @@ def slice_of(path: Path) -> tuple[str, Place, tuple[int, int]] | None:
 
 def header_pixels(path: Path) -> int | None:
     """Width times height from a file's header; None where it does not state them."""
-    from PIL import Image
+    size = header_size(path)
+    return size and size[0] * size[1]
+
+
+def header_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of a picture as it is shown, from its file's header; None where that does not state them."""
+    from PIL import ExifTags, Image
 
     try:
         check_regular(path, ImageReadError)
         with warnings.catch_warnings(), Image.open(path, formats=("BMP", "JPEG", "PNG", "TIFF", "WEBP")) as image:
             warnings.simplefilter("ignore")
-            return int(image.width * image.height)
+            size, turned = image.size, False
+            with suppress(Exception):  # damaged EXIF, which the reader ignores, too
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4  # lies on its side
+            return (size[1], size[0]) if turned else (size[0], size[1])
     except Exception:  # another format, or a damaged file: reported when it is read
         return None
 
@@ -332,7 +342,8 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
         taken = stored.window or own_span(values if stored.series is None else stored.series, full)
         measured = stored.window is None and stored.series is None and not stored.inverted
         if taken != full:
-            notes.append(range_note(taken) + (", as the file says" if stored.window else ""))
+            said = range_note(taken)
+            notes.append(f"{said}, as the file says" if stored.window else Caution(said))
     else:
         taken = span
         outside = float(((values < taken[0]) | (values > taken[1])).mean())
@@ -341,9 +352,8 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
                 f"{outside:.2%} of the values lie outside the range {taken[0]:g},{taken[1]:g} and were clipped"
             )
     if depth == "16" and taken[1] == PEAK["16"] and 0 < values.max() < 4096 and not stored.inverted:
-        notes.append(
-            f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give `range=0,4095`"
-        )
+        few = f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give `range=0,4095`"
+        notes.append(Caution(few))
     if stored.inverted:
         values = _upright(values, taken)
     elif depth == "float":

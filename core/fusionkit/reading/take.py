@@ -7,9 +7,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import Caution, InputError
 from ..images.accept import HeldImage, as_picture, check_channels
-from ..images.picture import Picture, own_span
+from ..images.picture import Picture, own_span, range_note
 from .read import read_image
 
 __all__ = ["Source", "as_source"]
@@ -29,7 +29,9 @@ def as_source(image: Source, number: int) -> Picture | Tensor:
         return _batch(image.as_subclass(Tensor), f"source {number}")
     picture = as_picture(image, f"source {number}", "a path, ")
     if picture.depth == "16" and not isinstance(image, Picture) and not hasattr(image, "picture"):
-        picture = replace(picture, span=own_span(picture.values, picture.span), measured=True)
+        span = own_span(picture.values, picture.span)
+        guessed = () if span == picture.span else (Caution(range_note(span)),)
+        picture = replace(picture, span=span, measured=True, notes=(*picture.notes, *guessed))
     return picture
 
 

@@ -15,11 +15,11 @@ from typing import Any
 from ..contracts import Sources
 from ..errors import InputError
 from ..images.picture import Picture
-from ..images.write import write_image
 from ..method.result import FusedPicture
 from ..reading import read_image
 from ..reading.ranges import source_ranges
 from ..scoring.evaluation import as_sources
+from ..writing import write_image
 from .choices import spans_of
 
 __all__ = ["SHOWN", "Limits", "Result", "Session", "Sessions"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fusionkit.contracts import Pictures, Reader, Stored
-from fusionkit.errors import ImageReadError
+from fusionkit.errors import Caution, ImageReadError
 from fusionkit.images.metadata import read_metadata
 from fusionkit.images.picture import Array
 
@@ -180,7 +180,8 @@ def _ended(path: Path, image: Any, error: OSError) -> Stored:
             raise error
         stored = _stored(path, first)
     rows = f"end and the lowest {lost} rows of pixels are" if lost else "end marker is"
-    return replace(stored, notes=(*stored.notes, f"the file's {rows} missing; it was read all the same"))
+    lacks = Caution(f"the file's {rows} missing; it was read all the same")
+    return replace(stored, notes=(*stored.notes, lacks))
 
 
 def _stored(path: Path, image: Any) -> Stored:

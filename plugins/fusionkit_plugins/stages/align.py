@@ -184,7 +184,7 @@ class Align(Stage):
         if not self.options.or_keep:
             known = "" if self.options.fov else "`fov` states its field of view, "
             raise NotAligned(f"{message}; {known}`transform` where it lies; `align_or_keep=true` fuses it as it lies")
-        sources.report.note(f"{message}; it is fused as it lies")
+        sources.report.note(f"{message}; it is fused as it lies", warning=True)
 
     def _cut(self, sources: Sources, moved: Mapping[int, Sequence[_Place]]) -> tuple[slice, slice]:
         """The part of the reference that all moved sources see."""

@@ -132,7 +132,8 @@ class Vivid(Stage):
             for b, share in enumerate(hidden.tolist()):
                 if dim[b] and share > HIDDEN:
                     sources.report.note(
-                        f"{share:.0%} of the hot area of {sources.names[i]} does not stand out; `look=hot` raises it"
+                        f"{share:.0%} of the hot area of {sources.names[i]} does not stand out; `look=hot` raises it",
+                        warning=True,
                     )
 
     def _shows_heat(self, sources: Sources) -> list[bool]:
