@@ -355,7 +355,7 @@ class TestRecipes:
         assert "read_image('a.png', (0.0, 4095.0)), fusionkit.read_image('b.png', 'full'), align=" in as_python(
             choices, names
         )
-        assert as_toml(choices).startswith("# with --range 0,4095 full\nalign = ")
+        assert as_toml(choices).startswith("# sources were read with the range 0,4095 full\nalign = ")
 
     def test_a_preset_and_a_call_mean_the_same(self, tmp_path):
         (tmp_path / "p.toml").write_text(as_toml(self.CHOICES))

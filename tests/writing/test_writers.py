@@ -9,7 +9,7 @@ import tifffile
 
 from example_files import dicom, nifti, ramp
 from fusionkit import fuse, read_image, write_image
-from fusionkit.errors import OutputError
+from fusionkit.errors import FusionWarning, OutputError
 from fusionkit.images.picture import Picture
 from fusionkit.images.place import Place
 from fusionkit.writing import check_output, depth_in, extension_of
@@ -125,7 +125,8 @@ class TestNifti:
         affine = np.eye(4)
         affine[:3, :3], affine[:3, 3] = turn * (1.5, 2.0, 3.0), (-20, 33, 7)
         values = self.volume(tmp_path / "mr.nii.gz", affine)
-        fuse(f"{tmp_path}/mr.nii.gz#3", f"{tmp_path}/mr.nii.gz#3", **PLANE).save(tmp_path / name)
+        with pytest.warns(FusionWarning, match="taken as black and white"):
+            fuse(f"{tmp_path}/mr.nii.gz#3", f"{tmp_path}/mr.nii.gz#3", **PLANE).save(tmp_path / name)
         image = self.nibabel.load(tmp_path / name)
         expected = affine.copy()
         expected[:3, 3] = (affine @ (0, 0, 2, 1))[:3]
@@ -200,6 +201,7 @@ class TestExr:
         np.testing.assert_allclose(again.pixels[alpha > 0.01], values[alpha > 0.01], atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*taken as black and white")
 class TestGeoTiff:
     def written(self, folder, values, nodata, depth=None, **more):
         """The result of a map and itself: values, tags, and what `read_image` makes of it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..engines.engine import Engine, SerialEngine
 from ..errors import Caution, FusionkitError, InputError, NoEffect, OutputError
-from ..images.picture import Depth, Range
+from ..images.picture import Depth, Picture, Range
 from ..images.transforms import save_transforms
 from ..memory import free_memory, peak_memory_mb
 from ..method.pipeline import Pipeline
@@ -24,7 +24,7 @@ from ..writing import check_output, depth_in, store_image
 from .options import FileOptions
 from .plan import Job
 
-__all__ = ["LEDGER", "fuse_files", "fuse_folders", "fuse_job", "method_digest"]
+__all__ = ["LEDGER", "fuse_files", "fuse_folders", "fuse_job", "method_digest", "read_sources"]
 
 LOCK, LEDGER = ".fusionkit.lock", "manifest.jsonl"
 LEAST_BYTES = 14  # memory per pixel and source: grey and colour in 8 bits with the cheapest prior; em_tv takes 18
@@ -134,6 +134,17 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def read_sources(job: Job, options: FileOptions, ranges: Sequence[Range] = ()) -> list[Picture]:
+    """Read a job's pictures; ranges: where they differ from `options`. Raises NoEffect for bands that none has."""
+    pictures = [
+        read_image(path, ranges[i] if ranges else options.span(i), options.max_pixels, number, options.chosen(i))
+        for i, (path, number) in enumerate(job.places)
+    ]
+    if options.bands and not any(p.bands for p in pictures):
+        raise NoEffect("`bands` has no effect: no source holds others than grey or RGB")
+    return pictures
+
+
 def fuse_job(
     pipeline: Pipeline, options: FileOptions, ranges: Sequence[Range], job: Job, *, owned: bool = False
 ) -> Outcome:
@@ -149,16 +160,7 @@ def fuse_job(
     watch = Stopwatch()
     with watch.stage("total"):
         with watch.stage("read"):
-            pictures = pipeline.ranged(
-                [
-                    read_image(
-                        path, ranges[i] if ranges else options.span(i), options.max_pixels, number, options.chosen(i)
-                    )
-                    for i, (path, number) in enumerate(job.places)
-                ]
-            )
-        if options.bands and not any(p.bands for p in pictures):
-            raise NoEffect("`bands` has no effect: no source holds others than grey or RGB")
+            pictures = pipeline.ranged(read_sources(job, options, ranges))
         index = pipeline.reference([p.has_color for p in pictures])
         reference = pictures[index]
         output = job.output or _beside(job.sources[index], options.depth or reference.depth)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from .fields import model_options, part_options, with_options
 from .given import Given
 from .messages import in_flags, printable
 from .parameters import Device, Set, Task
+
+if TYPE_CHECKING:
+    from ..comparison import Entry
 
 __all__ = ["compare"]
 
@@ -56,11 +59,11 @@ def compare(
     from rich.console import Console
 
     from ..batch.plan import job_of
+    from ..batch.run import read_sources
     from ..comparison import compare as fuse_all
     from ..comparison import scene_of, sheet_of, suitable
     from ..method.config import make_config
     from ..method.presets import task_scene
-    from ..reading import read_image
     from ..scene import SCENE_KINDS
     from ..storage.atomic import check_place
     from ..writing import check_output, write_image
@@ -72,10 +75,7 @@ def compare(
     asked = Given(given)
     files, base = asked.options(FileOptions), asked.choices(values)
     make_config(base)  # a wrong value is told now, not once a method
-    pictures = [
-        read_image(path, files.span(i), files.max_pixels, number, files.chosen(i))
-        for i, (path, number) in enumerate(job.places)
-    ]
+    pictures = read_sources(job, files)
     if len({p.name for p in pictures}) < len(pictures):  # ir/1.png and vis/1.png
         named = zip(pictures, job.sources, strict=True)
         pictures = [replace(p, name=f"{path.parent.name}/{p.name}") for p, path in named]
@@ -93,6 +93,12 @@ def compare(
     if not any(entry.image is not None for entry in entries):
         raise OptionError(f"no method could fuse these: {entries[0].name}: {entries[0].reason}")
     write_image(output, sheet_of(pictures, entries, width, columns), "8", png_level=6)
+    _tell(entries)
+    typer.echo(f"{output}: treated as {SCENE_KINDS[scene].title}")
+
+
+def _tell(entries: "list[Entry]") -> None:
+    """Print notes, skipped methods and figures."""
     for note in dict.fromkeys(note for entry in entries for note in entry.notes):
         typer.echo(f"note: {printable(note)}", err=True)
     for entry in entries:
@@ -100,4 +106,3 @@ def compare(
             typer.echo(f"skipped {entry.name}: {in_flags(entry.reason)}", err=True)
         else:
             typer.echo(entry.label.replace("\n", "; "))
-    typer.echo(f"{output}: treated as {SCENE_KINDS[scene].title}")

@@ -34,6 +34,7 @@ class Choices(TypedDict, total=False):
     transform: str
     fov: float | Sequence[float]
     align_or_keep: bool
+    rest: bool
     crop: Literal["fill", "reference", "common"]
     luma: Literal["exact", "rounded"]
     working_size: str | tuple[int, int] | None

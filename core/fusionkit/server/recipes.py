@@ -29,7 +29,7 @@ def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
 
 def as_toml(choices: Mapping[str, Any]) -> str:
     """Write a preset in TOML; a range is a matter of files, which a comment says."""
-    lines = [f"# with --range {choices['range']}"] if "range" in choices else []
+    lines = [f"# sources were read with the range {choices['range']}"] if "range" in choices else []
     choices = {key: value for key, value in choices.items() if key != "range"}
     tables = {key: value for key, value in choices.items() if isinstance(value, Mapping)}
     lines += [f"{key} = {_toml(value)}" for key, value in choices.items() if key not in tables]
