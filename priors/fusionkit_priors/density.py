@@ -10,7 +10,7 @@ from fusionkit.contracts import Sources
 from fusionkit.images.convert import image_rows
 from fusionkit.numerics.pyramid import expand, gaussian_pyramid
 from fusionkit.numerics.strips import in_strips, strips
-from fusionkit.numerics.window import box_max, box_mean
+from fusionkit.numerics.window import box_max, box_mean, reduced
 
 from .laplacian import Laplacian, LaplacianOptions, band_noise, default_levels
 
@@ -114,9 +114,9 @@ def _with_dense(soft: Tensor, *lumas: Tensor) -> Tensor:
 def _joined(lumas: Sequence[Tensor], variances: Tensor) -> Tensor:
     """Join scans band by band; variances: of the noise, (B, N, 1, 1). (B, 1, H, W)."""
     levels = default_levels(min(lumas[0].shape[-2:]), BASE)
-    means = [F.avg_pool2d(in_strips(_blackened, *lumas, reach=0), 2, ceil_mode=True)]
+    means = [reduced(in_strips(_blackened, *lumas, reach=0), 2)]
     while len(means) < levels:
-        means.append(F.avg_pool2d(means[-1], 2, ceil_mode=True))
+        means.append(reduced(means[-1], 2))
     pyramid, noisy = gaussian_pyramid(in_strips(_filled, *lumas, reach=0), levels), bool((variances > 0).any())
     fused = _mean(pyramid[-1], _said(means[-1]))
     for level in reversed(range(levels)):

@@ -5,13 +5,12 @@ from functools import reduce
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.strips import in_strips, strips
-from fusionkit.numerics.window import enlarged_rows, guided_filter, guided_line
+from fusionkit.numerics.window import enlarged_rows, guided_filter, guided_line, reduced
 from fusionkit.options import WeightsName
 from fusionkit.sources import running_average
 
@@ -102,7 +101,7 @@ def _tone(mixture: Tensor, brightest: Tensor, factor: int, steady: Callable[[Ten
 
     factor: size of the image over that of the copy on which the tone is found.
     """
-    small = F.avg_pool2d(mixture, factor, ceil_mode=True) if factor > 1 else mixture
+    small = reduced(mixture, factor)
     radius = max(2, min(small.shape[-2:]) // BASE_PART)
     odds = torch.logit(small, ENDS)
     odds = guided_filter(odds, odds, radius, BASE_EPS)

@@ -15,7 +15,7 @@ from ..storage.outcome import Outcome
 from .options import FileOptions, ResultOptions
 from .plan import Job, Plan
 from .review import check_review, reviewed
-from .run import LEDGER, fuse_folders, method_digest
+from .run import LEDGER, fuse_folders, method_digest, read_sources
 
 __all__ = ["Preview", "check_any", "fuse_plan", "preview", "scene_of_first"]
 
@@ -66,9 +66,7 @@ def scene_of_first(pipeline: Pipeline, plan: Plan, files: FileOptions) -> Scene 
     """The kind of scene that an option states, or that the first job whose files can be read shows."""
     for job in plan.jobs if pipeline.stated_scene is None else ():
         try:
-            places = enumerate(job.places)
-            pictures = [read_image(p, files.span(i), files.max_pixels, n, files.chosen(i)) for i, (p, n) in places]
-            return as_sources(pictures, resize=True).scenes[0]
+            return as_sources(read_sources(job, files), resize=True).scenes[0]
         except FusionkitError:
             continue
     return pipeline.stated_scene

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..engines.engine import Engine, SerialEngine
-from ..errors import InputError, NoEffect
+from ..errors import InputError
 from ..images.convert import StoredImages
 from ..images.onto import onto
 from ..images.transforms import about_corner
@@ -17,12 +17,12 @@ from ..method.pipeline import reference_of, views_of
 from ..numerics.homography import displacement, scale_of, size_of
 from ..numerics.registration import LEAST_SIDE, Model, Registration
 from ..numerics.rig import LEAST_PAIRS, consensus, limit_of, register_view
-from ..reading import read_image
 from ..reading.ranges import refuse_unread
 from ..sources import Sources
 from ..storage.outcome import Outcome, attempt
 from .options import FileOptions
 from .plan import Job
+from .run import read_sources
 
 __all__ = ["Found", "Rig", "RigOptions", "fit_rig"]
 
@@ -95,12 +95,7 @@ def _registered(options: RigOptions, files: FileOptions, job: Job) -> Outcome:
     """Register the sources of one job with its reference."""
     if job.refused:
         raise InputError(job.refused)
-    pictures = [
-        read_image(path, files.span(i), files.max_pixels, number, files.chosen(i))
-        for i, (path, number) in enumerate(job.places)
-    ]
-    if files.bands and not any(p.bands for p in pictures):
-        raise NoEffect("`bands` has no effect: no source holds others than grey or RGB")
+    pictures = read_sources(job, files)
     index = reference_of([p.has_color for p in pictures], options.reference)
     placed, _ = onto(pictures, index)
     views = views_of(pictures, placed)

@@ -14,6 +14,7 @@ from scipy import ndimage
 from ..errors import SizeMismatch
 from .picture import Array, Picture, from_unit
 from .place import Place, Volume, geo_place
+from .validity import mirrored
 
 __all__ = ["Placed", "onto", "place_of"]
 
@@ -117,7 +118,7 @@ def _resampled(picture: Picture, place: Place, main: Picture, goal: Place) -> Pi
             "that show the same"
         )
     if not valid.all():
-        values = _without_gaps(values, valid)
+        values = mirrored(valid, values)[0]
     alpha = None if picture.alpha is None else valid.astype(np.float32)
     return replace(picture, values=values, valid=None if valid.all() else valid, alpha=alpha, place=goal, degraded={})
 
@@ -167,15 +168,9 @@ class _Source:
         mask = mask if valid is None else mask & valid
         if not mask.any():
             return np.zeros(values.shape, np.float32), mask
-        values = values if mask.all() else _without_gaps(values, mask)
+        values = values if mask.all() else mirrored(mask, values)[0]
         sigma = [min(max(0.0, (factor - 1) / 2), WIDEST) for factor in coarser]  # skimage.transform.resize's
         return ndimage.gaussian_filter(values, (*sigma, 0), mode="nearest") if max(sigma) > SAME else values, mask
-
-
-def _without_gaps(values: Array, valid: NDArray[np.bool_]) -> Array:
-    """Values (H, W, C) whose gaps have the value of the nearest valid pixel, so that none leaves a rim."""
-    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    return np.asarray(values[tuple(nearest)])
 
 
 def _inside(x: Matrix, y: Matrix, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..contracts import Sources
 from ..images.convert import ChangedImages, StoredImages, image_rows
 from ..numerics.strips import strips
-from ..numerics.window import enlarged_rows, gaussian_blur
+from ..numerics.window import enlarged_rows, gaussian_blur, reduced
 
 __all__ = ["data_anywhere", "filled"]
 
@@ -54,7 +54,8 @@ def filled(sources: Sources) -> Sources:
     if all(valid is None for valid in sources.valid):
         return sources
     height, width = sources.reference_luma.shape[-2:]
-    valid = [_resized(v, y) for v, y in zip(sources.valid, sources.luma, strict=True)]
+    every = zip(sources.valid, sources.luma, strict=True)
+    valid = [None if v is None else _resized(v, y.shape[-2:]) for v, y in every]
     sources = replace(sources, valid=tuple(valid), known_scenes=sources.scenes)
     ref = sources.reference
     lumas, plan = list(sources.luma), dict[int, list[_Filling]]()
@@ -87,9 +88,7 @@ def data_anywhere(sources: Sources, size: Sequence[int]) -> Tensor | None:
     """Where any source has data, (B, 1, height, width) of bool; None: everywhere."""
     if any(valid is None for valid in sources.valid):
         return None
-    found = torch.stack([v for v in sources.valid if v is not None]).any(0)
-    if found.shape[-2:] != size:
-        found = F.interpolate(found.float(), tuple(size), mode="nearest") > 0.5
+    found = _resized(torch.stack([v for v in sources.valid if v is not None]).any(0), size)
     return None if bool(found.all()) else found
 
 
@@ -99,10 +98,10 @@ def _filling(sources: Sources, index: int, by: int, both: Tensor, where: Tensor)
     factor = max(1, min(height, width) // SIDE)
     grey = not bool(sources.colored[index].any())
     both = both & (sources.luma[index] < CLIPPED)
-    weight = _reduced(both.float(), factor)
+    weight = reduced(both.float(), factor)
 
     def added(rows: "Iterator[tuple[Tensor, Tensor, slice]]") -> Tensor:
-        parts = [_reduced((a - b) * both[..., place, :], factor) for a, b, place in rows]
+        parts = [reduced((a - b) * both[..., place, :], factor) for a, b, place in rows]
         fading = 0.0 if index == sources.reference else FADING
         return _extended(gaussian_blur(torch.cat(parts, -2), BROAD), gaussian_blur(weight, BROAD), fading)
 
@@ -121,7 +120,7 @@ def _extended(total: Tensor, weight: Tensor, fading: float) -> Tensor:
     side = max(weight.shape[-2:])
     if side == 1 or (fading and side <= FAR):
         return total / (weight + fading).clamp_min(1e-9)
-    coarse = _extended(_reduced(total, 2), _reduced(weight, 2), fading)
+    coarse = _extended(reduced(total, 2), reduced(weight, 2), fading)
     coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., : weight.shape[-2], : weight.shape[-1]]
     return torch.addcmul(total, coarse, torch.tensor(COARSER)) / (weight + COARSER)
 
@@ -151,12 +150,8 @@ def _images(sources: Sources, plan: dict[int, list[_Filling]]) -> "StoredImages 
     return tuple(rows_of(i, slice(0, height)) if i in plan else image for i, image in enumerate(sources.images))
 
 
-def _resized(valid: Tensor | None, luma: Tensor) -> Tensor | None:
-    """A mask in the size of the luma, which a stage has resized."""
-    if valid is None or valid.shape[-2:] == luma.shape[-2:]:
+def _resized(valid: Tensor, size: Sequence[int]) -> Tensor:
+    """A mask in the size that a stage has given its source."""
+    if valid.shape[-2:] == size:
         return valid
-    return F.interpolate(valid.float(), luma.shape[-2:], mode="nearest") > 0.5
-
-
-def _reduced(x: Tensor, factor: int) -> Tensor:
-    return F.avg_pool2d(x, factor, ceil_mode=True) if factor > 1 else x
+    return F.interpolate(valid.float(), tuple(size), mode="nearest") > 0.5

@@ -11,7 +11,7 @@ from ..errors import Caution, FusionkitError, NoEffect
 from ..images.picture import PEAK, Picture, Range, Span, range_note, robust_span, spread, to_unit
 from .read import MAX_PIXELS, read_image
 
-__all__ = ["refuse_unread", "share_range", "source_ranges"]
+__all__ = ["bands_of", "refuse_unread", "share_range", "source_ranges"]
 
 FILES = 32  # files that a range is taken from, spread over the folder
 LOOKED_AT = 50  # first images in which a source is sought that reads a range
@@ -41,7 +41,7 @@ def source_ranges(
     seen: dict[int, list[Picture]] = {}
     for i in range(count):
         if wanted[i] == "auto":
-            seen[i] = _spread_over([group[i] for group in groups if i < len(group)], max_pixels, _for(bands, i))
+            seen[i] = _spread_over([group[i] for group in groups if i < len(group)], max_pixels, bands_of(bands, i))
             if seen[i] and all(p.depth != "8" for p in seen[i]):
                 wanted[i] = _common_span(seen[i])
     found = [i for i, pictures in seen.items() if wanted[i] != "auto" and pictures]
@@ -51,7 +51,8 @@ def source_ranges(
     return tuple(wanted)
 
 
-def _for(bands: Sequence[Sequence[int]], index: int) -> Sequence[int]:
+def bands_of(bands: Sequence[Sequence[int]], index: int) -> Sequence[int]:
+    """The bands of source `index`, of bands given once or once per source; none where none were given."""
     return bands[min(index, len(bands) - 1)] if bands else ()
 
 
@@ -67,7 +68,7 @@ def refuse_unread(
     for i, file in chain.from_iterable(map(enumerate, groups[:LOOKED_AT])):
         path, number = (file, None) if isinstance(file, Path) else file
         try:
-            if read_image(path, "auto", max_pixels, number, _for(bands, i)).depth != "8":
+            if read_image(path, "auto", max_pixels, number, bands_of(bands, i)).depth != "8":
                 return
         except FusionkitError:
             return  # reported when the file is fused

@@ -109,11 +109,7 @@ def numbered(path: Path) -> tuple[Path, int | None]:
 
 def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
     """Number of pictures in a file; 1 where others only go with the first."""
-    check_regular(path, ImageReadError)
-    if path.is_file() and not any(_record(reader).several for reader in _readers(path)):
-        return 1
-    found = open_pictures(path, max_pixels)
-    return 1 if getattr(found, "main", False) else len(found)
+    return len(several_in(path, max_pixels)) or 1
 
 
 def several_in(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:

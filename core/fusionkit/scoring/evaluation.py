@@ -26,7 +26,7 @@ from ..images.validity import mirrored
 from ..numerics.luma import luma
 from ..reading import read_image
 from ..reading.matching import match_folders
-from ..reading.ranges import source_ranges
+from ..reading.ranges import bands_of, source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
 from ..storage.manifest import Manifest, file_record, sha256
@@ -186,7 +186,7 @@ def evaluate(
         [paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope, bands=bands
     )
     made_with = _ranges_of_runs(methods.values()) if all(span == "auto" for span in ranges) else {}
-    chosen = tuple(tuple(bands[min(i, len(bands) - 1)]) if bands else () for i in range(len(sources)))
+    chosen = tuple(tuple(bands_of(bands, i)) for i in range(len(sources)))
     work = _Work(dict(metrics), baselines, maps, chosen, resize, cache)
     pairs = []
     for paths in matching.groups:
