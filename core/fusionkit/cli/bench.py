@@ -1,7 +1,6 @@
 """`fusionkit bench`: how fast a method is here."""
 
 import json
-import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,19 +75,15 @@ def _about(pipeline: "Pipeline") -> dict[str, Any]:
     """Versions, device and precision of the measured method."""
     import torch
 
-    name = torch.cuda.get_device_name(pipeline.device) if pipeline.device.type == "cuda" else _processor()
+    from ..numerics.fastest import processor, timed
+
+    name = torch.cuda.get_device_name(pipeline.device) if pipeline.device.type == "cuda" else processor()
+    convolutions = timed() if pipeline.device.type == "cpu" else None
     return {
         "fusionkit": version(DISTRIBUTION),
         "torch": torch.__version__,
         "device": f"{pipeline.device.type}: {name}",
         "threads": torch.get_num_threads(),
         "precision": pipeline.sampler.options.precision,
+        **({"float32 convolutions": str(convolutions)} if convolutions else {}),
     }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            return next(line.partition(":")[2].strip() for line in stream if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

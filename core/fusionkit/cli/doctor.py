@@ -41,6 +41,7 @@ def _machine() -> Iterator[tuple[str, str]]:
     """Versions, devices and threads; private functions of PyTorch that are missing, and the loss."""
     import torch
 
+    from ..numerics.fastest import timed
     from ..numerics.private import LOSS, missing
     from ..threads import waiting
 
@@ -52,6 +53,8 @@ def _machine() -> Iterator[tuple[str, str]]:
     count = os.environ.get("OMP_NUM_THREADS", "unset")
     capability = torch.backends.cpu.get_cpu_capability()
     yield "threads", f"{torch.get_num_threads()} ({capability}; OMP_NUM_THREADS={count}); waiting: {waiting()}"
+    if (found := timed()) is not None:
+        yield "", f"convolutions of `precision=auto` in float32: {found}"
     for name in missing():
         yield "", f"this PyTorch has no torch.{name}: {LOSS[name]}"
 

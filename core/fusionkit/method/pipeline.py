@@ -23,6 +23,7 @@ from ..images.picture import Array, Picture
 from ..images.validity import mirrored
 from ..memory import release_pages
 from ..numerics.choice import all_finite
+from ..numerics.precision import takes_winograd
 from ..reading.ranges import share_range
 from ..reading.take import Source, as_source
 from ..registry.kinds import DISTRIBUTION, METHOD
@@ -167,8 +168,15 @@ class Pipeline:
             **self.method(),
             "versions": {name: version(name) for name in (DISTRIBUTION, "torch", "numpy", "pillow", "tifffile")},
             "device": str(self.device),
+            **self._convolutions(),
             "conventions": "pixels in [0, 1], t = 0 data, t = 1 noise, rounded to the nearest stored value",
         }
+
+    def _convolutions(self) -> dict[str, str]:
+        """How networks convolve in float32, which one machine's processors and settings decide."""
+        if self.device.type != "cpu" or not self.has_flow or self.sampler.options.precision != "auto":
+            return {}
+        return {"convolutions": "winograd" if takes_winograd() else "direct"}
 
     def fuse_tensors(
         self, images: Sequence[Tensor], *, reference: int | None = None, callback: Callback | None = None

@@ -4,10 +4,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from .fastest import timed
 from .layers import winograd
 from .private import has_avx512_bfloat16
 
-__all__ = ["arithmetic", "cleans_in_bfloat16", "has_bfloat16"]
+__all__ = ["arithmetic", "cleans_in_bfloat16", "has_bfloat16", "takes_winograd"]
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -27,8 +28,14 @@ def arithmetic(device: torch.device, precision: str, *, cleaning: bool = False) 
 
     bfloat16: convolutions and products; reductions stay in float32. float32: PyTorch's usual algorithms. auto: bfloat16
     for the one evaluation that cleans a source, where the device has it; otherwise float32 by algorithms that err by
-    1e-4 at most, since errors of many steps add up.
+    1e-4 at most, since errors of many steps add up, and of these by the one that was faster on this machine.
     """
     if cleans_in_bfloat16(precision, device) if cleaning else precision == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
-    return winograd() if precision == "auto" else nullcontext()
+    return winograd() if precision == "auto" and device.type == "cpu" and takes_winograd() else nullcontext()
+
+
+def takes_winograd() -> bool:
+    """Whether `auto` convolves by Winograd's algorithm: where there is one, and it is faster on this machine."""
+    found = timed()
+    return found is not None and found.pays
