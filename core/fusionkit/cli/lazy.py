@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": "Open a page in the browser on which images are fused, compared and inspected.",
     "evaluate": "Score fused images with metrics whose definitions are stated.",
     "ablate": "Run a grid of methods over the same pairs, score and compare them, and take them apart.",
+    "judge": "Compare methods by the eyes of people who do not know which is which.",
     "train": "Train a plug-in's weights on folders of images. Started again with the same options, it continues.",
     "new": "Write a complete package for a plug-in: entry point, options, implementation, tests, README, CI.",
     "bench": "Measure a method on this machine: images per second, seconds per stage, memory, share of the peak.",

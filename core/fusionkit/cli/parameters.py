@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from ..errors import OptionError
 from ..method.presets import task_names
 from ..scene import SCENE_KINDS
 
-__all__ = ["Device", "Force", "Machine", "Preset", "Set", "Task", "plugins_completion"]
+__all__ = ["Device", "Force", "Machine", "Preset", "Set", "Task", "named_folders", "plugins_completion"]
 
 TASKS = ", ".join(f"{kind.task} ({kind.title})" for kind in SCENE_KINDS.values())
 
@@ -25,6 +26,19 @@ def plugins_completion(kind: str, words: Sequence[str] = ()) -> Callable[[str], 
         return [f"{number}{equals}{name}" for name in names]
 
     return complete
+
+
+def named_folders(items: Sequence[str], option: str) -> dict[str, Path]:
+    """Folders by name, from [NAME=]FOLDER; a folder without a name has its own. Raises OptionError."""
+    folders: dict[str, Path] = {}
+    for item in items:
+        name, separator, folder = item.partition("=")
+        path = Path(folder if separator else name)
+        name = name if separator else path.name or str(path)
+        if name in folders:
+            raise OptionError(f"{option} names {name!r} twice; give NAME=FOLDER")
+        folders[name] = path
+    return folders
 
 
 def _tasks(incomplete: str) -> list[str]:

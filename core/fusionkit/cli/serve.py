@@ -1,11 +1,12 @@
 """`fusionkit serve`: the live page."""
 
 import secrets
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import OptionError
+from ..errors import NoEffect, OptionError
 
 __all__ = ["serve"]
 
@@ -24,6 +25,10 @@ def serve(
     max_megabytes: Annotated[int, typer.Option(metavar="N", min=1, help="Largest file, in megabytes.")] = 200,
     max_megapixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest picture, in megapixels.")] = 40,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    study: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Show this study of `judge make` to those who vote, and nothing else."),
+    ] = None,
 ) -> None:
     """Open a page in the browser on which images are fused, compared and inspected.
 
@@ -37,9 +42,13 @@ def serve(
         raise OptionError(f"{host} exposes the page to the network; add `allow_remote` if you want that")
     if token and (len(token) < 16 or not token.replace("-", "").replace("_", "").isalnum()):
         raise OptionError("`token` must have 16 or more letters, digits, - or _")
+    given = {"max_megabytes": max_megabytes != 200, "max_megapixels": max_megapixels != 40, "device": device != "auto"}
+    if study is not None and any(given.values()):
+        raise NoEffect(f"`{next(n for n in given if given[n])}` has no effect with `study`, which fuses nothing")
     try:
         from ..server.app import make_app
         from ..server.listening import listen, serve_until_stopped
+        from ..server.study import make_study_app
     except ModuleNotFoundError as error:
         raise OptionError(f"{error.name} is missing: pip install 'imagefusionkit[serve]'") from None
     from ..method.pipeline import find_device
@@ -48,7 +57,8 @@ def serve(
     find_device(device)
     token = token or secrets.token_urlsafe(18)
     limits = Limits(bytes=max_megabytes * 1_000_000, pixels=max_megapixels * 1_000_000)
-    app = make_app(token, LOCAL if host in LOCAL else None, limits, device)
+    hosts = LOCAL if host in LOCAL else None
+    app = make_study_app(study, token, hosts) if study else make_app(token, hosts, limits, device)
     listening = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"http://{shown}:{listening.getsockname()[1]}/{token}/")

@@ -38,7 +38,7 @@ from .cache import ScoreCache, pair_key
 from .maps import overlay
 from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, nullable, paired_tests
 
-__all__ = ["Evaluation", "as_sources", "evaluate", "score_images"]
+__all__ = ["Evaluation", "as_sources", "evaluate", "read_result", "score_images"]
 
 
 @dataclass
@@ -259,7 +259,7 @@ class _Work:
         read = zip(pair.sources, pair.ranges, self.bands, strict=False)
         pictures = [read_image(path, span, bands=bands) for path, span, bands in read]
         originals = as_sources(pictures, resize=self.resize)
-        results = {method: _result(path, pictures[-1]) for method, path in pair.results.items()}
+        results = {method: read_result(path, pictures[-1]) for method, path in pair.results.items()}
         originals, fused = _where_all_have_data(originals, results)
         scored = {}
         for method, values in score_images(fused, originals, self.metrics, baselines=self.baselines, known=known):
@@ -299,7 +299,7 @@ def _where_all_have_data(sources: Sources, results: Mapping[str, Picture]) -> tu
     return Sources.of(cut[: len(sources)]), dict(zip(fused, cut[len(sources) :], strict=True))
 
 
-def _result(path: Path, reference: Picture) -> Picture:
+def read_result(path: Path, reference: Picture) -> Picture:
     """Read a fused image, in the range of the reference where both have one depth of more than 8 bits."""
     picture = read_image(path, reference.span if reference.depth != "8" else "auto")
     return picture if picture.depth in ("8", reference.depth) else read_image(path, "full")

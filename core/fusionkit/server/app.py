@@ -18,10 +18,10 @@ from .results import ResultRoutes
 from .sessions import Limits, Sessions
 from .work import Busy, Worker
 
-__all__ = ["make_app"]
+__all__ = ["asset", "guard", "make_app"]
 
 PAGE = resources.files("fusionkit.server") / "page"
-TYPES = {"icon.svg": "image/svg+xml", "index.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+TYPES = {"svg": "image/svg+xml", "html": "text/html", "js": "text/javascript", "css": "text/css"}
 # nothing inline, nothing from elsewhere
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -53,11 +53,11 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sessions, app.state.worker = sessions, worker
-    app.middleware("http")(_guard(token, hosts))
+    app.middleware("http")(guard(token, hosts))
     app.exception_handler(FusionkitError)(_one_line(sessions))
     page, api = f"/{token}", f"/{token}/api"
-    app.get(page + "/")(lambda: _asset("index", "html"))
-    app.get(page + "/{name}.{suffix}")(_asset)
+    app.get(page + "/")(lambda: asset("index", "html"))
+    app.get(page + "/{name}.{suffix}")(asset)
     app.get(api + "/catalog")(lambda: {**catalog(), "limits": vars(limits)})
     app.post(api + "/recipe")(_recipe)
     app.include_router(FileRoutes(sessions), prefix=api)
@@ -65,9 +65,10 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
     return app
 
 
-def _guard(token: str, hosts: frozenset[str] | None) -> Callable[..., Awaitable[Response]]:
-    async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Check token and host before anything else; add the security headers to every answer."""
+def guard(token: str, hosts: frozenset[str] | None) -> Callable[..., Awaitable[Response]]:
+    """A middleware that checks token and host before anything else, and adds the security headers to every answer."""
+
+    async def guarded(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         given = request.url.path.split("/")[1]
         if not secrets.compare_digest(given.encode(), token.encode()):
             return Response("not found", 404, HEADERS)
@@ -77,7 +78,7 @@ def _guard(token: str, hosts: frozenset[str] | None) -> Callable[..., Awaitable[
         response.headers.update(HEADERS)
         return response
 
-    return guard
+    return guarded
 
 
 def _one_line(sessions: Sessions) -> Callable[[Request, Any], JSONResponse]:
@@ -91,11 +92,12 @@ def _one_line(sessions: Sessions) -> Callable[[Request, Any], JSONResponse]:
     return one_line
 
 
-def _asset(name: str, suffix: str) -> Response:
+def asset(name: str, suffix: str) -> Response:
+    """A file of the page."""
     file = f"{name}.{suffix}"
-    if file not in TYPES:
+    if suffix not in TYPES or file not in {path.name for path in PAGE.iterdir()}:
         return Response("not found", 404)
-    return Response((PAGE / file).read_bytes(), media_type=TYPES[file])
+    return Response((PAGE / file).read_bytes(), media_type=TYPES[suffix])
 
 
 def _recipe(choices: Annotated[dict[str, Any], Body()], names: Annotated[list[str], Body()]) -> dict[str, str]:

@@ -1,0 +1,144 @@
+"""`fusionkit judge`: a blind comparison of methods by people."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import OptionError
+from .parameters import Force, named_folders
+
+if TYPE_CHECKING:
+    from ..judging.tally import Tally
+
+__all__ = ["app"]
+
+SHOWN = 10  # scenes that could not be compared, on the terminal
+
+app = typer.Typer(help="Compare methods by the eyes of people who do not know which is which.")
+
+Methods = Annotated[
+    list[str],
+    typer.Option("--methods", metavar="[NAME=]FOLDER", help="Fused images of a method; repeatable, two at least."),
+]
+Pairs = Annotated[tuple[Path, Path], typer.Option("--pairs", metavar="A B", help="Folders of the sources.")]
+Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
+
+
+@app.command()
+def make(
+    methods: Methods,
+    pairs: Pairs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the study; its key is written beside it.")],
+    against: Annotated[str, typer.Option(metavar="NAME", help="Compare others with this method only.")] = "",
+    most: Annotated[int, typer.Option(metavar="N", min=0, help="Comparisons at most; 0: all.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the order, and of the sides.")] = 0,
+    sheets: Annotated[
+        bool, typer.Option("--sheets", help="Also write one picture for each comparison, to print or to send.")
+    ] = False,
+) -> None:
+    """Make a study: results of two methods side by side below their sources, sides shuffled, names in a key apart.
+
+    fusionkit judge make --methods ours=fused --methods theirs=published --pairs ir vis -o study
+    fusionkit serve --study study
+    fusionkit judge tally study
+
+    Files are matched by name. Both results are grey where one is. One comparison in ten has a spoilt side, which shows
+    who votes without looking. STUDY.key.json says which method is on which side: keep it from those who vote.
+    """
+    from rich.console import Console
+
+    from ..judging.study import make_study, place_of_key
+    from .progress import progress
+
+    named = named_folders(methods, "--methods")
+    with progress(Console(stderr=True)) as say:
+        made = make_study(
+            named,
+            pairs,
+            output,
+            seed=seed,
+            against=against,
+            most=most,
+            sheets=sheets,
+            report=lambda scene, done, total: say(f"{done} of {total} comparisons: {scene}"),
+        )
+    for failure in made.failures[:SHOWN]:
+        typer.secho(f"left out: {failure}", fg="yellow", err=True)
+    if len(made.failures) > SHOWN:
+        typer.secho(f"and {len(made.failures) - SHOWN} more", fg="yellow", err=True)
+    typer.echo(f"{output}: {made.sheets} comparisons, {made.checks} checks; key: {place_of_key(output)}")
+    typer.echo(
+        f"fusionkit serve --study {output}   shows them; fusionkit judge tally {output}   counts the votes", err=True
+    )
+
+
+@app.command()
+def tally(
+    study: Folder,
+    votes: Annotated[
+        list[Path], typer.Option(help="More votes, .csv with viewer, sheet, choice (A, B, =), reason; repeatable.")
+    ] = [],  # noqa: B006
+    key: Annotated[Path | None, typer.Option(help="The study's key.", show_default="beside the study")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Report with everything, .json.")] = None,
+    force: Force = False,
+) -> None:
+    """Count the votes of a study: wins with intervals, strengths, agreement of viewers, reasons.
+
+    fusionkit judge tally study -o votes.json
+
+    Shares are of decided votes, with Wilson's interval and one over resampled scenes, since votes on one scene are not
+    independent. Strengths are Bradley and Terry's. Viewers who fail more than a third of the checks do not count.
+    """
+    from ..judging.study import all_votes, open_key, open_study, place_of_key
+    from ..judging.tally import tally as count
+    from ..scoring.statistics import nullable
+    from ..storage.atomic import atomic_write, check_place
+
+    if output is not None and output.suffix.lower() != ".json":
+        raise OptionError(f"--output {output}: expected .json")
+    if output is not None:
+        check_place(output, replaceable=force)
+    open_study(study)
+    result = count(open_key(key or place_of_key(study)), all_votes(study, votes))
+    if output is not None:
+        with atomic_write(output) as temporary:
+            temporary.write_text(json.dumps(nullable(result.record()), indent=2) + "\n", encoding="utf-8")
+    _print(result)
+
+
+def _print(result: "Tally") -> None:
+    """Print tables of the comparisons, of the strengths where there are more than two methods, and of the viewers."""
+    from rich import box
+    from rich.table import Table
+
+    from .progress import wide_enough
+
+    console = wide_enough(100)
+    table = Table("", "wins", "losses", "even", "share of decided", "Wilson 95 %", "over scenes", box=box.SIMPLE_HEAD)
+    for row in result.compared:
+        low, high = row.by_scene
+        counts = map(str, (row.wins, row.losses, row.even))
+        names = f"{row.first} against {row.second}"
+        table.add_row(
+            names, *counts, f"{row.share:.0%}", f"{row.low:.0%} to {row.high:.0%}", f"{low:.0%} to {high:.0%}"
+        )
+    console.print(table)
+    if len(result.strengths) > 2:
+        table = Table("method", "share against an average method", "95 % over scenes", box=box.SIMPLE_HEAD)
+        for strength in result.strengths:
+            table.add_row(strength.method, f"{strength.share:.0%}", f"{strength.low:.0%} to {strength.high:.0%}")
+        console.print(table)
+    for viewer in result.viewers:
+        checks = f"{viewer.passed} of {viewer.checks} checks passed" if viewer.checks else "no checks"
+        left_out = "" if viewer.counts else "; NOT COUNTED"
+        console.print(
+            f"{viewer.name}: {viewer.votes} votes, {viewer.left:.0%} for the left; {checks}{left_out}", markup=False
+        )
+    if result.agreement == result.agreement:
+        text = f"two viewers agree on {result.agreement:.0%} of what both saw; Krippendorff's alpha {result.alpha:.2f}"
+        console.print(text, markup=False)
+    for said in result.reasons:
+        chosen = f"{said['preferred']} rather than {said['to']}" if said["preferred"] else f"even: {said['to']}"
+        console.print(f"  {said['scene']}: {chosen}: {said['reason']}", markup=False)

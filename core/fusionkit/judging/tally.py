@@ -1,0 +1,203 @@
+"""What the votes of a study say: wins with intervals, strengths, and whether viewers agree."""
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..scoring.statistics import CONFIDENCE, RESAMPLES, SEED
+from .study import EVEN, Key, Vote
+
+__all__ = ["Compared", "Strength", "Tally", "Viewer", "tally"]
+
+CARELESS = 1 / 3  # share of failed checks above which a viewer's votes do not count
+ROUNDS = 300  # of the iteration for strengths, which converges linearly
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """One viewer: votes that count, checks that were answered and passed, share of decided votes for the left side."""
+
+    name: str
+    votes: int
+    checks: int
+    passed: int
+    left: float
+    counts: bool
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Votes for the first and the second of two methods, and for neither.
+
+    share: of the first in the decided votes, nan without any; low, high: Wilson's interval (95 %), as if votes were
+    independent; by_scene: interval over resampled scenes, whose votes are not.
+    """
+
+    first: str
+    second: str
+    wins: int
+    losses: int
+    even: int
+    share: float
+    low: float
+    high: float
+    by_scene: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Strength:
+    """A method's share of votes against one of average strength, by Bradley and Terry's model, with its interval."""
+
+    method: str
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a study's votes say. strengths: the best first.
+
+    agreement: share of pairs of votes on one sheet, of different viewers, that are the same; nan without any. alpha:
+    Krippendorff's, 0 for chance, 1 for full agreement. reasons: what viewers wrote, with what they preferred.
+    """
+
+    viewers: tuple[Viewer, ...]
+    compared: tuple[Compared, ...]
+    strengths: tuple[Strength, ...]
+    agreement: float
+    alpha: float
+    reasons: tuple[dict[str, str], ...]
+
+    def record(self) -> dict[str, Any]:
+        """Everything as a dict, undefined values as nan."""
+        return {"confidence": CONFIDENCE, "resamples": RESAMPLES, "seed": SEED, **asdict(self)}
+
+
+def tally(key: Key, votes: Iterable[Vote]) -> Tally:
+    """Count votes; of one viewer for one sheet the last counts, and none of those who failed a third of the checks.
+
+    Raises InputError where a vote is of a sheet that the study does not have, or where none counts.
+    """
+    last: dict[tuple[str, str], Vote] = {}
+    for vote in votes:
+        if vote.sheet not in key.sheets:
+            raise InputError(f"viewer {vote.viewer} voted on sheet {vote.sheet}, which this study does not have")
+        last[vote.viewer, vote.sheet] = vote
+    viewers = _viewers(key, list(last.values()))
+    heard = {viewer.name for viewer in viewers if viewer.counts}
+    counted = [v for v in last.values() if v.viewer in heard and not key.sheets[v.sheet].check]
+    if not counted:
+        raise InputError("there are no votes that count" + ("; every viewer failed the checks" if viewers else ""))
+    scenes = sorted({key.sheets[v.sheet].scene for v in counted})
+    wins, even = _matrices(key, counted, scenes)
+    picks = np.random.default_rng(SEED).multinomial(len(scenes), [1 / len(scenes)] * len(scenes), RESAMPLES)
+    said = sorted((v for v in counted if v.reason), key=lambda v: (v.sheet, v.viewer))
+    agreement, alpha = _agreement(counted)
+    return Tally(
+        viewers,
+        tuple(_compared(key.methods, wins, even, picks)),
+        _strengths(key.methods, wins + (even + even.transpose(0, 2, 1)) / 2, picks),
+        agreement,
+        alpha,
+        tuple({"scene": key.sheets[v.sheet].scene, "viewer": v.viewer, **_said(key, v)} for v in said),
+    )
+
+
+def _viewers(key: Key, votes: Sequence[Vote]) -> tuple[Viewer, ...]:
+    by_name = defaultdict[str, list[Vote]](list)
+    for vote in votes:
+        by_name[vote.viewer].append(vote)
+    found = []
+    for name, own in sorted(by_name.items()):
+        checks = [v for v in own if key.sheets[v.sheet].check]
+        passed = sum(v.choice not in (EVEN, key.sheets[v.sheet].check) for v in checks)
+        others = [v for v in own if not key.sheets[v.sheet].check]
+        decided = [v for v in others if v.choice != EVEN]
+        left = sum(v.choice == "A" for v in decided) / len(decided) if decided else float("nan")
+        counts = len(checks) - passed <= CARELESS * len(checks)
+        found.append(Viewer(name, len(others), len(checks), passed, left, counts))
+    return tuple(found)
+
+
+def _matrices(key: Key, votes: Sequence[Vote], scenes: Sequence[str]) -> tuple[Any, Any]:
+    """Votes by scene, method, and the method it was preferred to; even ones by the two methods in the key's order."""
+    place, at = {scene: i for i, scene in enumerate(scenes)}, {m: i for i, m in enumerate(key.methods)}
+    wins, even = (np.zeros((len(scenes), len(at), len(at))) for _ in range(2))
+    for vote in votes:
+        sides = key.sheets[vote.sheet]
+        a, b, scene = at[sides.a], at[sides.b], place[sides.scene]
+        if vote.choice == EVEN:
+            even[scene, min(a, b), max(a, b)] += 1
+        else:
+            better, worse = (a, b) if vote.choice == "A" else (b, a)
+            wins[scene, better, worse] += 1
+    return wins, even
+
+
+def _compared(methods: Sequence[str], wins: Any, even: Any, picks: Any) -> Iterable[Compared]:
+    from scipy.stats import binomtest
+
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    for i, j in itertools.combinations(range(len(methods)), 2):
+        won, lost, neither = (int(m.sum()) for m in (wins[:, i, j], wins[:, j, i], even[:, i, j]))
+        if won + lost + neither == 0:
+            continue
+        share = low = high = float("nan")
+        by_scene = (float("nan"), float("nan"))
+        if won + lost:
+            share = won / (won + lost)
+            interval = binomtest(won, won + lost).proportion_ci(CONFIDENCE, "wilson")
+            low, high = float(interval.low), float(interval.high)
+            ours, theirs = picks @ wins[:, i, j], picks @ wins[:, j, i]
+            some = ours + theirs > 0
+            by_scene = tuple(np.quantile(ours[some] / (ours + theirs)[some], tails).tolist())
+        yield Compared(methods[i], methods[j], won, lost, neither, share, low, high, by_scene)
+
+
+def _strengths(methods: Sequence[str], wins: Any, picks: Any) -> tuple[Strength, ...]:
+    """Strengths by Bradley & Terry (Biometrika, 1952), even votes as half a win of each.
+
+    By the iteration of Hunter (Annals of Statistics, 2004) for the votes and for each resample of the scenes together.
+    Each method also draws once with one of average strength, so that strengths of unbeaten methods are finite.
+    """
+    resampled = np.concatenate([wins.sum(0)[None], np.tensordot(picks, wins, 1)])
+    games, won, strength = resampled + resampled.transpose(0, 2, 1), resampled.sum(2) + 0.5, np.ones(len(methods))
+    for _ in range(ROUNDS):
+        sums = strength[..., :, None] + strength[..., None, :]
+        strength = won / ((games / sums).sum(-1) + 1 / (strength + 1))
+    shares = strength / (strength + 1)
+    low, high = np.quantile(shares[1:], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    found = [Strength(m, float(shares[0, i]), float(low[i]), float(high[i])) for i, m in enumerate(methods)]
+    return tuple(sorted(found, key=lambda s: -s.share))
+
+
+def _agreement(votes: Sequence[Vote]) -> tuple[float, float]:
+    """Share of pairs of votes on a sheet that agree, and Krippendorff's alpha for nominal data with gaps (2004)."""
+    sheets = defaultdict[str, Counter[str]](Counter)
+    for vote in votes:
+        sheets[vote.sheet][vote.choice] += 1
+    shared = [counts for counts in sheets.values() if counts.total() > 1]
+    if not shared:
+        return float("nan"), float("nan")
+    same = sum(n * (n - 1) for counts in shared for n in counts.values())
+    pairs = sum(counts.total() * (counts.total() - 1) for counts in shared)
+    apart = sum((c.total() ** 2 - sum(n * n for n in c.values())) / (c.total() - 1) for c in shared)
+    overall = sum(shared, Counter[str]())
+    expected = (overall.total() ** 2 - sum(n * n for n in overall.values())) / (overall.total() - 1)
+    return same / pairs, 1 - apart / expected if expected else 1.0
+
+
+def _said(key: Key, vote: Vote) -> dict[str, str]:
+    sides = key.sheets[vote.sheet]
+    better, other = (sides.b, sides.a) if vote.choice == "B" else (sides.a, sides.b)
+    return {
+        "preferred": "" if vote.choice == EVEN else better,
+        "to": f"{better}, {other}" if vote.choice == EVEN else other,
+        "reason": vote.reason,
+    }
