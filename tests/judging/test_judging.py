@@ -33,9 +33,7 @@ def folders(tmp_path):
 
 def made(folders, *methods, **options):
     output = folders / "study"
-    found = make_study(
-        {name: folders / name for name in methods}, [folders / "ir", folders / "vis"], output, **options
-    )
+    found = make_study({name: folders / name for name in methods}, [folders / "ir", folders / "vis"], output, **options)
     return found, open_study(output), open_key(key_of(output)), output
 
 

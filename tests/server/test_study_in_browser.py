@@ -85,7 +85,9 @@ def vote(page, choice, *, mouse):
         page.click(f'[data-choice="{choice}"]')
     else:
         page.keyboard.press(ARROWS[choice])
-    page.wait_for_function("n => document.body.dataset.sheet !== n || !document.getElementById('end').hidden", arg=before)
+    page.wait_for_function(
+        "n => document.body.dataset.sheet !== n || !document.getElementById('end').hidden", arg=before
+    )
 
 
 def test_two_voters_with_known_answers(page, address, study):
