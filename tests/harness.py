@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -22,6 +23,17 @@ def load_image(path: Path) -> Image.Image:
     with Image.open(path) as image:
         image.load()
     return image
+
+
+@cache
+def mean_program() -> str:
+    """A network that somebody brings to the prior `network`: the mean, as a program of torch.export."""
+    place = Path(tempfile.mkdtemp(prefix="fusionkit-tests-")) / "mean.pt2"
+    mean, pair = torch.nn.AvgPool3d((2, 1, 1)), torch.rand(1, 2, 32, 48)
+    sides = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    torch.export.save(torch.export.export(mean, (pair,), dynamic_shapes=(sides,)), place)
+    place.with_suffix(".toml").write_text("stacked = true\n")
+    return str(place)
 
 
 def noisy_street(size: tuple[int, int], seed: int = 0) -> list[Array]:

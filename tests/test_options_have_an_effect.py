@@ -24,7 +24,7 @@ from fusionkit.options import conditions, opens
 from fusionkit.registry.kinds import DISTRIBUTION, KINDS, METHOD
 from fusionkit.registry.loading import get_registry
 from fusionkit.writing import write_image
-from harness import noisy_street
+from harness import mean_program, noisy_street
 
 PLAIN = {"prior": "average", "backbone": "identity", "look": "faithful", "align": "none"}
 FLOW = {"prior": "em_tv", "backbone": "identity", "look": "faithful", "align": "none"}
@@ -41,6 +41,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "degradation": PLAIN | {"backbone": "rf"},
 }
 KERNEL = Path(tempfile.mkdtemp(prefix="fusionkit-tests-")) / "kernel.png"
+PROGRAM = "a program of torch.export"  # stands for the path of one, which takes seconds to make
 MATRIX = KERNEL.with_name("matrix.csv")  # where sources are said to lie
 # values of text and tuples, which no type tells
 VALUES: dict[str, list[Any]] = {
@@ -51,6 +52,7 @@ VALUES: dict[str, list[Any]] = {
     "prior wavelet.wavelet": ["haar"],
     "stage align.fov": [(0.97,)],
     "configuration.fov": [(0.97,)],
+    "prior network.file": [PROGRAM],
     "degradation noise.offset": [0.001],
     "degradation blur.file": [str(KERNEL)],
     "degradation jpeg.table": [(30,) * 64],
@@ -59,6 +61,8 @@ VALUES: dict[str, list[Any]] = {
 # options that stand beside one, where the conditions of their fields do not tell them
 BESIDE: dict[str, dict[str, Any]] = {
     "stage align.rest": {"transform": str(MATRIX)},
+    "prior network.file": {"trusted": True},
+    "prior network.trusted": {"file": PROGRAM},
     "degradation noise.offset": {"slope": 0.01},
     "degradation noise.correlation": {"level": 12.0},
     **{f"degradation jpeg.{name}": {"quality": 20} for name in ("steps", "offset")},
@@ -81,7 +85,14 @@ NEEDS: dict[str, dict[str, Any]] = {
     **{f"configuration.{name}": {"align": "affine"} for name in ("fov", "align_or_keep", "crop")},
 }
 # whose method is refused without a value
-BARE = {"configuration.resize", "degradation blur.file", "stage align.or_keep", "configuration.align_or_keep"}
+BARE = {
+    "prior network.file",
+    "prior network.trusted",
+    "configuration.resize",
+    "degradation blur.file",
+    "stage align.or_keep",
+    "configuration.align_or_keep",
+}
 ALIGNING = {
     *(f"stage align.{name}" for name in ("model", "transform", "rest", "fov", "or_keep", "crop")),
     *(f"configuration.{name}" for name in ("align", "rest", "fov", "align_or_keep", "crop")),
@@ -198,7 +209,8 @@ def test_an_option_changes_the_result_or_is_refused(key, model, name, chosen):
     info, others = model.model_fields[name], {**needed(model, name), **BESIDE.get(key, {})}
 
     def fused(**given: Any) -> Result:
-        choices, more = chosen({**others, **given}), NEEDS.get(key, {})
+        wanted = {k: mean_program() if v == PROGRAM else v for k, v in {**others, **given}.items()}
+        choices, more = chosen(wanted), NEEDS.get(key, {})
         sampler = {**choices.get("sampler", {}), **more.get("sampler", {})}
         return result(key, **{**choices, **more, "sampler": sampler})
 

@@ -65,6 +65,12 @@ PRIORS: tuple[dict[str, Any], ...] = (
         "extra": "wavelet",
     },
     {
+        "target": "network:NetworkPrior",
+        "summary": "any network that fuses, from an ONNX file or a program of torch.export (extra: onnx)",
+        "importer": "fusionkit_priors.network_import:OnnxImporter",
+        "yardstick": True,
+    },
+    {
         "name": "average",
         "target": "baselines:Average",
         "summary": "mean of the sources (baseline)",

@@ -38,16 +38,20 @@ def _ramps(starts: list[int], length: int) -> list[Tensor]:
     return [ramp / total[start : start + length] for start, ramp in zip(starts, ramps, strict=True)]
 
 
-def blend_tiles(x: Tensor, function: Callable[[Tensor], Tensor], tile: int, overlap: int, scale: float = 1.0) -> Tensor:
+def blend_tiles(
+    x: Tensor, function: Callable[[Tensor], Tensor], tile: int | tuple[int, int], overlap: int, scale: float = 1.0
+) -> Tensor:
     """Apply `function` to overlapping tiles of x (B, C, H, W) and blend the results.
 
-    scale: size of its output over that of its input; `tile`, `overlap` and the size of x times `scale` must be whole.
+    tile: side of the tiles, or (height, width). scale: size of its output over that of its input; `tile`, `overlap`
+    and the size of x times `scale` must be whole.
     """
     height, width = x.shape[-2:]
-    if height <= tile and width <= tile:
+    tall, wide = (tile, tile) if isinstance(tile, int) else tile
+    if height <= tall and width <= wide:
         return function(x)
-    rows, columns = tile_starts(height, tile, overlap), tile_starts(width, tile, overlap)
-    tile_h, tile_w = min(tile, height), min(tile, width)
+    rows, columns = tile_starts(height, tall, overlap), tile_starts(width, wide, overlap)
+    tile_h, tile_w = min(tall, height), min(wide, width)
     result: Tensor | None = None
     tops, lefts = ([round(start * scale) for start in starts] for starts in (rows, columns))
     falls, runs = _ramps(tops, round(tile_h * scale)), _ramps(lefts, round(tile_w * scale))

@@ -54,6 +54,7 @@ CONFIG_HINT = "; give the configuration published with it (`config`)"
 LEGACY_PICKLES = 5  # magic number, protocol, system, object, keys
 LIMIT = 100  # unknown names in one file: each is one more try
 MADE = re.compile(r"bytearray$|_rebuild_(sparse|nested|meta|device)\w*$")
+MOST_BYTES = 2_000_000_000  # of a model in one .onnx file
 MOST_TIMES = 50  # largest ratio of an archive's unpacked to its packed size
 
 
@@ -105,11 +106,13 @@ class CheckpointImporter(ABC):
 
 
 def read_checkpoint(path: Path) -> Any:
-    """Read a .pth, .pt, .ckpt or .safetensors file, tensors on the CPU, without running its code."""
+    """Read a .pth, .pt, .ckpt or .safetensors file, tensors on the CPU, without running its code; .onnx as bytes."""
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    check_regular(path, WeightsError)
+    check_regular(path, WeightsError, MOST_BYTES if path.suffix == ".onnx" else None)
     try:
+        if path.suffix == ".onnx":
+            return path.read_bytes()
         with path.open("rb") as stream:
             is_zip = stream.read(4) == b"PK\x03\x04"
     except OSError as error:
