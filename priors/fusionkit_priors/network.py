@@ -1,6 +1,5 @@
 """The prior `network`: any network that fuses images, from an ONNX file or a program of torch.export."""
 
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources, pad_to_multiple
@@ -18,15 +17,14 @@ from fusionkit.method.tiling import blend_tiles
 from fusionkit.numerics.luma import luma
 from fusionkit.options import WeightsName
 from fusionkit.storage.manifest import sha256
-from fusionkit.storage.regular import check_regular, read_text
 from fusionkit.weights.files import open_weights, read_tensors
+from fusionkit.weights.foreign import card_of, onnx_session, read_card
 from fusionkit.weights.store import find_weights
 
-__all__ = ["Card", "NetworkPrior", "NetworkPriorOptions", "session"]
+__all__ = ["Card", "NetworkPrior", "NetworkPriorOptions"]
 
 WHOLE, TILE = 1_500_000, 512  # pixels above which it runs on tiles, and their side, as the networks of the core
 GRAPH = "graph"  # name of the only tensor of stored weights: the bytes of the file
-MOST = 2_000_000_000  # bytes of a file; larger ONNX models keep their values in other files
 CARD = 'inputs = ["other", "reference"], color = "luma", range = [0, 1]'
 
 Role = Literal["other", "reference", "all"]
@@ -195,42 +193,20 @@ def _found(options: NetworkPriorOptions) -> tuple[Path, Card, str]:
             raise WeightsError(
                 f"weights {options.file} are of kind {stored.section('kind')!r}, expected 'prior network'"
             )
-        return stored.path, card_of(stored.section("card"), stored.json), str(stored.info.get("sha256"))
+        return stored.path, card_of(stored.section("card"), Card, stored.json), str(stored.info.get("sha256"))
     if suffix == ".pt2" and not options.trusted:
         raise OptionError(
             f"{place}: reading a .pt2 file can run code that it holds; export the network to ONNX, or say "
             "`trusted=true` of a file that you made"
         )
-    if not place.is_file():
-        raise WeightsError(f"{place}: does not exist")
-    check_regular(place, WeightsError, MOST)
-    beside = place.with_suffix(".toml")
-    try:
-        content = tomllib.loads(read_text(beside, OptionError))
-    except FileNotFoundError:
-        raise OptionError(f"{beside}: missing; it says how the network is used, such as {CARD}") from None
-    except (ValueError, RecursionError) as error:
-        raise OptionError(f"{beside}: not valid TOML: {one_line(error)}") from None
-    return place, card_of(content, beside), sha256(place)
-
-
-def card_of(content: Any, place: Path) -> Card:
-    """The card that a file holds. Raises OptionError."""
-    try:
-        return Card.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise OptionError(
-            f"{place}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
-        ) from None
+    return place, read_card(place, Card, CARD), sha256(place)
 
 
 class _Onnx:
     """A network that onnxruntime runs."""
 
     def __init__(self, place: Path) -> None:
-        self.session = session(_bytes(place), place)
+        self.session = onnx_session(_bytes(place), str(place))
         self.names = [given.name for given in self.session.get_inputs()]
 
     def __call__(self, given: Sequence[Tensor]) -> Tensor:
@@ -260,17 +236,3 @@ def _bytes(place: Path) -> bytes:
     if place.suffix.lower() == ".onnx":
         return place.read_bytes()
     return read_tensors(open_weights(place))[GRAPH].numpy().tobytes()
-
-
-def session(model: bytes, place: Path) -> Any:
-    """A session of onnxruntime. Raises WeightsError for bytes that are no model, and without onnxruntime."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise WeightsError(f"{place}: onnxruntime is missing: pip install 'imagefusionkit[onnx]'") from None
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads, settings.log_severity_level = torch.get_num_threads(), 3
-    try:
-        return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own kinds
-        raise WeightsError(f"{place}: no ONNX model that can be run: {one_line(error)[:200]}") from None

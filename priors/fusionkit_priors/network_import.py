@@ -9,8 +9,9 @@ import torch
 
 from fusionkit.errors import WeightsError
 from fusionkit.weights import CheckpointImporter, Imported
+from fusionkit.weights.foreign import card_of, onnx_session
 
-from .network import CARD, GRAPH, card_of, session
+from .network import CARD, GRAPH, Card
 
 __all__ = ["OnnxImporter"]
 
@@ -26,8 +27,8 @@ class OnnxImporter(CheckpointImporter):
         """Check that it runs, and keep it; `config` is the card."""
         if config is None:
             raise WeightsError(f"an ONNX file needs its card (`config`): a .toml, such as {CARD}")
-        card = card_of(config, Path("card"))
-        given = session(checkpoint, Path("the model")).get_inputs()
+        card = card_of(config, Card, Path("card"))
+        given = onnx_session(checkpoint, "the model").get_inputs()
         expected = 1 if card.stacked or card.inputs == ("all",) else len(card.inputs)
         if len(given) != expected:
             raise WeightsError(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from ..errors import WeightsError, one_line
 from ..storage.regular import check_regular
 from .files import differences, read_safetensors
+from .foreign import MOST_BYTES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +55,6 @@ CONFIG_HINT = "; give the configuration published with it (`config`)"
 LEGACY_PICKLES = 5  # magic number, protocol, system, object, keys
 LIMIT = 100  # unknown names in one file: each is one more try
 MADE = re.compile(r"bytearray$|_rebuild_(sparse|nested|meta|device)\w*$")
-MOST_BYTES = 2_000_000_000  # of a model in one .onnx file
 MOST_TIMES = 50  # largest ratio of an archive's unpacked to its packed size
 
 

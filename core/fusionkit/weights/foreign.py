@@ -1,0 +1,60 @@
+"""Networks of others, as files that are run and not converted: ONNX models, and the cards beside them."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ..errors import OptionError, WeightsError, one_line
+from ..storage.regular import check_regular, read_text
+
+__all__ = ["MOST_BYTES", "card_of", "onnx_session", "read_card"]
+
+MOST_BYTES = 2_000_000_000  # of a file; larger ONNX models keep their values in other files
+
+Card = TypeVar("Card", bound=BaseModel)
+
+
+def read_card(network: Path, model: type[Card], example: str) -> Card:
+    """The card of a network: the TOML of the same stem beside its file.
+
+    Raises WeightsError where the network is missing, OptionError for its card.
+    """
+    if not network.is_file():
+        raise WeightsError(f"{network}: does not exist")
+    check_regular(network, WeightsError, MOST_BYTES)
+    place = network.with_suffix(".toml")
+    try:
+        content = tomllib.loads(read_text(place, OptionError))
+    except FileNotFoundError:
+        raise OptionError(f"{place}: missing; it says how the network is used, such as {example}") from None
+    except (ValueError, RecursionError) as error:
+        raise OptionError(f"{place}: not valid TOML: {one_line(error)}") from None
+    return card_of(content, model, place)
+
+
+def card_of(content: Any, model: type[Card], place: Path) -> Card:
+    """The card that a file holds. Raises OptionError."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
+        raise OptionError(f"{place}: {where}{first['msg'].removeprefix('Value error, ')}") from None
+
+
+def onnx_session(model: bytes, name: str) -> Any:
+    """A session of onnxruntime on the CPU. Raises WeightsError for bytes that are no model, or without onnxruntime."""
+    import torch
+
+    try:
+        import onnxruntime
+    except ImportError:
+        raise WeightsError(f"{name}: onnxruntime is missing: pip install 'imagefusionkit[onnx]'") from None
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads, settings.log_severity_level = torch.get_num_threads(), 3
+    try:
+        return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own kinds
+        raise WeightsError(f"{name}: no ONNX model that can be run: {one_line(error)[:200]}") from None
