@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +34,28 @@ def mean_program() -> str:
     sides = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
     torch.export.save(torch.export.export(mean, (pair,), dynamic_shapes=(sides,)), place)
     place.with_suffix(".toml").write_text("stacked = true\n")
+    return str(place)
+
+
+class Blobs(torch.nn.Module):
+    """Detector of bright blobs: the mean of each cell of 32x32 pixels is its score, in YOLO's layout of outputs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        score = torch.nn.functional.avg_pool2d(x[:, :1], 32)
+        rows, columns = score.shape[-2:]
+        y, x = (torch.arange(n, dtype=torch.float32) * 32 + 16 for n in (rows, columns))
+        boxes = [x.expand(rows, -1), y[:, None].expand(-1, columns), *torch.full((2, rows, columns), 32.0)]
+        return torch.cat([torch.stack(boxes)[None], score], 1).flatten(2)
+
+
+@cache
+def blob_detector() -> str:
+    """A file of `Blobs` for 96x128 pixels, with its card. Needs onnx."""
+    place = Path(tempfile.mkdtemp(prefix="fusionkit-tests-")) / "blobs.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter that needs no other package is the older one
+        torch.onnx.export(Blobs(), (torch.rand(1, 3, 96, 128),), place, dynamo=False)
+    place.with_suffix(".toml").write_text('size = [96, 128]\nlabels = ["blob"]\n')
     return str(place)
 
 

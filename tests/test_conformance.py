@@ -10,7 +10,7 @@ from example_files import EXAMPLES
 from fusionkit import testing
 from fusionkit.registry.kinds import KINDS
 from fusionkit.registry.loading import get_registry
-from harness import mean_program
+from harness import blob_detector, mean_program
 
 CONTRACTS = {name: getattr(testing, kind.conformance) for name, kind in KINDS.items()}
 # what a built-in needs to be told for its test
@@ -27,6 +27,7 @@ SETTINGS |= {("degradation", "noise"): {"options": {"level": 20.0}}, ("degradati
 SETTINGS |= {("degradation", "darkness"): {"cautious": False, "clean": by_day}}
 SETTINGS |= {("prior", "network"): {"options": property(lambda self: {"file": mean_program(), "trusted": True})}}
 SETTINGS |= {("stage", "align"): {"options": {"or_keep": True}}}  # its sources are noise, which nothing aligns
+SETTINGS |= {("detector", "onnx"): {"options": property(lambda self: {"file": blob_detector()})}}
 SETTINGS |= {("reader", name): {"write": staticmethod(write)} for name, write in EXAMPLES.items()}
 SETTINGS |= {("writer", "jpeg"): {"precision": 30.0}}
 

@@ -311,6 +311,13 @@ def fusionkit_detectors() -> Iterator[DetectorRecord]:
         modules=("cv2",),
         extra="detect",
     )
+    yield DetectorRecord(
+        name="onnx",
+        summary="any detector in an ONNX file, its boxes as a card beside it says",
+        target="fusionkit_plugins.detectors.onnx:OnnxDetector",
+        modules=("onnxruntime",),
+        extra="onnx",
+    )
 
 
 @hookimpl
