@@ -1,0 +1,103 @@
+"""Labels of objects: boxes of YOLO (.txt), COCO (.json) and VOC (.xml) files, by the names of pictures."""
+
+import json
+import math
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..storage.regular import read_text
+from .matching import bare_name
+
+__all__ = ["Box", "read_boxes"]
+
+MOST_BYTES = 2_000_000_000
+Box = tuple[str, tuple[float, float, float, float]]  # label; left, top, right, bottom in shares of the picture's sides
+
+
+def read_boxes(place: Path) -> dict[str, list[Box]]:
+    """Boxes by the bare name of their picture; a picture with an empty list has no objects.
+
+    place: a COCO file, or a folder of YOLO files (with classes.txt, else classes are called by their numbers), of VOC
+    files, or of COCO files. Raises InputError for what is no such labels.
+    """
+    files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
+    names = _classes(place / "classes.txt")
+    boxes = defaultdict[str, list[Box]](list)
+    for path in files:
+        if (kind := path.suffix.lower()) not in (".txt", ".json", ".xml") or path.name == "classes.txt":
+            continue
+        try:
+            text = read_text(path, InputError, MOST_BYTES)
+            if kind == ".json":
+                for name, found in _coco(json.loads(text)).items():
+                    boxes[name] += found
+            else:
+                boxes[bare_name(path)] += _yolo(text, names) if kind == ".txt" else _voc(text)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ET.ParseError) as error:
+            said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"{path}: no labels: {said}") from None
+        except FileNotFoundError:
+            raise InputError(f"{path}: does not exist") from None
+    if not boxes:
+        raise InputError(f"{place}: holds no labels: .txt, .json, .xml")
+    return dict(boxes)
+
+
+def _classes(path: Path) -> list[str]:
+    return read_text(path, InputError).split("\n") if path.is_file() else []
+
+
+def _yolo(text: str, names: Sequence[str]) -> list[Box]:
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) not in (5, 6):
+            raise ValueError(f"line {number} has {len(words)} values, expected class, x, y, width and height")
+        x, y, w, h = _numbers(words[1:5])
+        label = names[int(words[0])].strip() if names else words[0]
+        found.append((label, (x - w / 2, y - h / 2, x + w / 2, y + h / 2)))
+    return found
+
+
+def _coco(content: Any) -> dict[str, list[Box]]:
+    images = {image["id"]: image for image in content["images"]}
+    names = {category["id"]: str(category["name"]) for category in content["categories"]}
+    found: dict[str, list[Box]] = {bare_name(Path(image["file_name"])): [] for image in images.values()}
+    for one in content["annotations"]:
+        image = images[one["image_id"]]
+        (left, top, w, h), (wide, high) = _numbers(one["bbox"]), (float(image["width"]), float(image["height"]))
+        box = (left / wide, top / high, (left + w) / wide, (top + h) / high)
+        found[bare_name(Path(image["file_name"]))].append((names[one["category_id"]], box))
+    return found
+
+
+def _voc(text: str) -> list[Box]:
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError("a document type, which labels do not have")
+    root = ET.fromstring(text)
+    wide, high = (float(_text(root, f"size/{name}")) for name in ("width", "height"))
+    found = []
+    for one in root.findall("object"):
+        left, top, right, bottom = _numbers([_text(one, f"bndbox/{n}") for n in ("xmin", "ymin", "xmax", "ymax")])
+        found.append((_text(one, "name"), ((left - 1) / wide, (top - 1) / high, right / wide, bottom / high)))
+    return found
+
+
+def _numbers(values: Sequence[Any]) -> tuple[float, float, float, float]:
+    numbers = [float(v) for v in values]
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{list(values)} is no box of four numbers")
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _text(element: ET.Element, name: str) -> str:
+    found = element.find(name)
+    if found is None or not found.text:
+        raise KeyError(f"<{name}>")
+    return found.text

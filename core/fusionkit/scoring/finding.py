@@ -1,0 +1,145 @@
+"""Whether fusion helps a detector: labelled objects that it misses and its false finds, on sources and results."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..contracts import Detection, Detector
+from ..errors import InputError
+from ..images.convert import to_tensor
+from ..images.onto import onto
+from ..reading import read_image
+from ..reading.boxes import Box, read_boxes
+from ..reading.matching import match_folders
+from .detection import matches, union
+from .evaluation import read_result
+from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary
+
+__all__ = ["Findings", "find_objects"]
+
+TOGETHER = "both sources together"
+
+
+@dataclass
+class Findings:
+    """Counts by method and pair: labelled objects, those missed, and finds that are no labelled object.
+
+    sources: the methods that are a source alone. Both sources together: what the detector finds in either.
+    """
+
+    detector: str
+    pairs: list[str] = field(default_factory=list)
+    labelled: list[int] = field(default_factory=list)
+    missed: dict[str, list[int]] = field(default_factory=dict)
+    false: dict[str, list[int]] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+
+    def miss_rate(self, method: str) -> Summary:
+        """Share of labelled objects that are missed, with its interval over resampled pairs."""
+        return self._ratio(np.array(self.missed[method]), np.array(self.labelled))
+
+    def false_finds(self, method: str) -> Summary:
+        """False finds a picture, with its interval."""
+        return self._ratio(np.array(self.false[method]), np.ones(len(self.pairs)))
+
+    def behind(self) -> Iterator[str]:
+        """A warning for each result that misses more than the better source alone, with the interval of the loss."""
+        best = min(self.sources, key=lambda name: self.miss_rate(name).mean)
+        for method in (name for name in self.missed if name not in (*self.sources, TOGETHER)):
+            loss = self._ratio(np.array(self.missed[method]) - np.array(self.missed[best]), np.array(self.labelled))
+            if loss.mean > 0:
+                sure = "" if loss.low > 0 else ", which may be chance"
+                yield (
+                    f"{method} misses {loss.mean:.1%} more of the labelled objects than {best} alone (95 %: "
+                    f"{loss.low:+.1%} to {loss.high:+.1%}{sure})"
+                )
+
+    def record(self) -> dict[str, Any]:
+        """Everything, as JSON holds it."""
+        return {
+            "detector": self.detector,
+            "pairs": self.pairs,
+            "labelled": self.labelled,
+            "methods": {
+                name: {
+                    "missed": self.missed[name],
+                    "false": self.false[name],
+                    "miss_rate": vars(self.miss_rate(name)),
+                    "false_finds": vars(self.false_finds(name)),
+                }
+                for name in self.missed
+            },
+            "warnings": list(self.behind()),
+        }
+
+    @staticmethod
+    def _ratio(counts: Any, of: Any) -> Summary:
+        """Ratio of sums over pairs, with its percentile interval over resampled pairs."""
+        picks = np.random.default_rng(SEED).integers(0, len(of), (RESAMPLES, len(of)))
+        sums = of[picks].sum(1)
+        some = sums > 0
+        ratios = counts[picks].sum(1)[some] / sums[some]
+        low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        return Summary(float(counts.sum() / of.sum()), float(low), float(high), int(np.count_nonzero(of)))
+
+
+def find_objects(
+    methods: Mapping[str, Path],
+    sources: Sequence[Path],
+    labels: Path,
+    detector: Detector,
+    *,
+    report: Callable[[str, int, int], None] = lambda pair, done, total: None,
+) -> Findings:
+    """Let a detector search sources and results of the pairs that have labels; boxes lie in the last source's picture.
+
+    Objects match one to one, with equal labels and an intersection over union of at least a half. Raises InputError
+    where no pair has labels, no label is known to the detector at all, or sources lie on different grids.
+    """
+    boxes, folders = read_boxes(labels), [*sources, *methods.values()]
+    matching = match_folders(folders)
+    matching.refuse_empty(folders)
+    pairs = [(n, g) for n, g in zip(matching.names, matching.groups, strict=True) if n in boxes]
+    if not pairs:
+        raise InputError(f"{labels}: has labels of none of these pictures, such as {matching.names[0]}")
+    alone = tuple(folder.name if folder.name not in methods else f"source {folder.name}" for folder in sources)
+    found = Findings(detector.definition, sources=alone)
+    found.missed = {name: [] for name in (*alone, TOGETHER, *methods)}
+    found.false, known = {name: [] for name in found.missed}, set[str]()
+    for done, (name, paths) in enumerate(pairs, 1):
+        pictures = [read_image(path) for path in paths[: len(sources)]]
+        results = [read_result(path, pictures[-1]) for path in paths[len(sources) :]]
+        pictures, _ = onto(pictures, len(pictures) - 1)
+        seen = [_search(detector, picture.pixels) for picture in (*pictures, *results)]
+        size = pictures[-1].size
+        finds = dict(zip((*alone, *methods), seen, strict=True)) | {TOGETHER: union(seen[: len(sources)])}
+        wanted = [_labelled(box, size) for box in boxes[name]]
+        found.pairs.append(name)
+        found.labelled.append(len(wanted))
+        for method, own in finds.items():
+            met = matches(own, wanted)
+            found.missed[method].append(len(wanted) - met)
+            found.false[method].append(len(own) - met)
+        report(name, done, len(pairs))
+        known |= {detection.label for own in finds.values() for detection in own}
+    if not sum(found.labelled):
+        raise InputError(f"{labels}: none of these pictures has a labelled object")
+    given = {label for name in found.pairs for label, _ in boxes[name]}
+    if known and not known & given:
+        raise InputError(f"{labels}: names {', '.join(sorted(given))}; the detector finds {', '.join(sorted(known))}")
+    return found
+
+
+def _search(detector: Detector, pixels: Any) -> Sequence[Detection]:
+    with torch.inference_mode():
+        return detector(to_tensor(pixels).expand(-1, 3, -1, -1))
+
+
+def _labelled(box: Box, size: tuple[int, int]) -> Detection:
+    label, (left, top, right, bottom) = box
+    width, height = size
+    return Detection((left * width, top * height, right * width, bottom * height), 1.0, label)
