@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +17,12 @@ from ..images.convert import to_tensor
 from ..images.picture import Array, from_unit
 from ..method.degrade import degrade
 from ..reading import read_image
+from ..scoring.evaluation import Evaluation
 from ..scoring.maps import has_maps, overlay
 from ..scoring.statistics import nullable
+from ..scoring.table import RENDERINGS, table_of
 from ..storage.atomic import atomic_write
-from .attribution import removals
+from .attribution import idle, removals
 from .study import Case, Study
 
 __all__ = ["write_reports"]
@@ -28,13 +31,18 @@ MOST_BYTES = 3_000_000  # of all pictures together, encoded: a report that can b
 QUALITIES = (90, 80, 65, 50, 30, 15)  # of lossy WebP, the first that fits
 
 
-def write_reports(study: Study) -> list[Path]:
-    """Write `results.csv`, `results.json` and `report.html` into the study's folder."""
-    record = _record(study)
+def write_reports(study: Study, say: Callable[[str], None] = lambda text: None) -> list[Path]:
+    """Write `results.csv`, `results.json`, `report.html` and the tables for papers into the study's folder.
+
+    say: called with what is being done.
+    """
+    evaluation = study.evaluation(say)
+    record, table = _record(study, evaluation, say), table_of(evaluation)
     texts = {
         study.output / "results.csv": _csv(study),
         study.output / "results.json": json.dumps(record, indent=1, ensure_ascii=False) + "\n",
-        study.output / "report.html": _html(study, record),
+        study.output / "report.html": _html(study, record, say),
+        **{study.output / f"table{suffix}": render(table) for suffix, render in RENDERINGS.items()},
     }
     for path, text in texts.items():
         with atomic_write(path) as temporary:
@@ -42,8 +50,9 @@ def write_reports(study: Study) -> list[Path]:
     return list(texts)
 
 
-def _record(study: Study) -> dict[str, Any]:
+def _record(study: Study, evaluation: Evaluation, say: Callable[[str], None]) -> dict[str, Any]:
     """Everything but the images."""
+    say("attribution")
     cells = [
         {
             "label": state.cell.label,
@@ -64,7 +73,8 @@ def _record(study: Study) -> dict[str, Any]:
         "axes": study.grid.axes,
         "cells": cells,
         "attribution": [nullable(asdict(removal)) for removal in removals(study)],
-        **study.evaluation().record(),
+        "idle": [state.cell.label for state in idle(study)],
+        **evaluation.record(),
     }
 
 
@@ -83,7 +93,7 @@ def _csv(study: Study) -> str:
     return text.getvalue()
 
 
-def _html(study: Study, record: dict[str, Any]) -> str:
+def _html(study: Study, record: dict[str, Any], say: Callable[[str], None]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -95,7 +105,11 @@ def _html(study: Study, record: dict[str, Any]) -> str:
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     images = _Images()
-    pairs = [_pair(study, case, images) for case in study.cases[: study.grid.report.images]]
+    pairs = []
+    for case in study.cases[: study.grid.report.images]:
+        say(f"pictures of {case.key}")
+        pairs.append(_pair(study, case, images))
+    say("encoding the pictures")
     uris, quality = images.uris()
     return environment.get_template("report.html.jinja").render(record=record, images=pairs, uris=uris, quality=quality)
 
@@ -145,8 +159,10 @@ def _pair(study: Study, case: Case, images: _Images) -> dict[str, Any]:
         for i, picture in enumerate(pictures):
             label = f"source {i + 1}" if kind == "none" else f"source {i + 1}, {kind}"
             panels.append({"label": label, "image": images.number(degrade(picture.pixels, kind, i, case.key))})
-    sources = study.sources(pictures)
+    sources, left_out = study.sources(pictures), {state.cell.label for state in idle(study)}
     for state in study.finished():
+        if state.cell.label in left_out:
+            continue
         pixels = read_image(study.image(state, case)).pixels
         panels.append({"label": state.cell.label, "image": images.number(pixels), "cell": state.cell.label})
         if has_maps(study.metrics):

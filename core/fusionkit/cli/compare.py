@@ -56,8 +56,6 @@ def compare(
     (docs/evaluate.md). The kind of scene is recognised, or that of --task. Options of the method hold for all of them.
     Priors of other packages take part.
     """
-    from rich.console import Console
-
     from ..batch.plan import job_of
     from ..batch.run import read_sources
     from ..comparison import compare as fuse_all
@@ -86,7 +84,7 @@ def compare(
     if task:
         methods = {name: {"task": task, **choices} for name, choices in methods.items()}
     entries = []
-    with progress(Console(stderr=True)) as say:
+    with progress() as say:
         for entry in fuse_all(pictures, methods, scene, device=device, base=base):
             entries.append(entry)
             say(entry.name)
