@@ -4,7 +4,8 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
@@ -12,6 +13,7 @@ from itertools import pairwise
 from ..registry.kinds import DISTRIBUTION
 from ..scene import SCENE_KINDS
 from .evaluation import CONVENTIONS, Evaluation
+from .metrics import dialects
 from .statistics import CONFIDENCE, RESAMPLES, Summary, decimals
 
 __all__ = ["RENDERINGS", "Cell", "Column", "Row", "Table", "table_of"]
@@ -68,13 +70,14 @@ def table_of(evaluation: Evaluation) -> Table:
     """Lay out means and intervals; metrics made for other kinds of scene are left out, unless there are no others."""
     names = evaluation.suited() or list(evaluation.metrics)
     ranks, weak = evaluation.mean_ranks(), evaluation.no_better_than_a_source()
+    labels = _labels(evaluation)
     columns = tuple(Column(_heading(n, names), evaluation.metrics[n].better, _definition(n, evaluation)) for n in names)
     cells = {name: _cells(evaluation, name) for name in names}
     groups = []
     for given, methods in evaluation.groups().items():
         rows = [
             Row(
-                method,
+                labels[method],
                 "-" if math.isnan(ranks[method]) else f"{ranks[method]:.2f}",
                 tuple(cells[name][method] for name in names),
                 method in evaluation.baselines,
@@ -87,9 +90,21 @@ def table_of(evaluation: Evaluation) -> Table:
 
 
 def _heading(name: str, names: Sequence[str]) -> str:
-    """The last part of a metric's name, unless another metric has it, too."""
+    """A metric's name without its dialect, unless another metric has that name, too."""
     last = name.rpartition(".")[2]
-    return last if sum(other.rpartition(".")[2] == last for other in names) == 1 else name
+    return last if _dialect(name) and sum(other.rpartition(".")[2] == last for other in names) == 1 else name
+
+
+def _labels(evaluation: Evaluation) -> dict[str, str]:
+    """Names of methods as a table shows them: without the input, which is their group's, and without `prior=`."""
+    labels = {}
+    for methods in evaluation.groups().values():
+        given = f"degradation={evaluation.inputs.get(methods[0]) or 'none'}"
+        bare = {method: method.replace(f", {given}", "").replace(f"{given}, ", "") for method in methods}
+        short = {method: re.sub(r"(^|, )prior=", r"\1", text) for method, text in bare.items()}
+        count = Counter(short.values())
+        labels |= {method: short[method] if count[short[method]] == 1 else bare[method] for method in methods}
+    return labels
 
 
 def _cells(evaluation: Evaluation, name: str) -> dict[str, Cell]:
@@ -119,8 +134,8 @@ def _definition(name: str, evaluation: Evaluation) -> str:
 def _notes(evaluation: Evaluation, names: Sequence[str]) -> tuple[str, ...]:
     """What the numbers are, a sentence each; the definitions of the metrics are with the columns."""
     pairs, kind = len(evaluation.pairs), SCENE_KINDS.get(evaluation.scene)
-    left = [name.rpartition(".")[2] for name in evaluation.metrics if name not in names]
-    dialects = {dialect: [n for n in names if _dialect(n) == dialect] for dialect in map(_dialect, names)}
+    left = [_heading(name, list(evaluation.metrics)) for name in evaluation.metrics if name not in names]
+    spoken = {dialect: [n for n in names if _dialect(n) == dialect] for dialect in map(_dialect, names)}
     groups = evaluation.groups()
     better = dict.fromkeys(evaluation.metrics[name].better for name in names)
     said = {"↑": "↑ higher is better", "↓": "↓ lower is better"}
@@ -138,14 +153,15 @@ def _notes(evaluation: Evaluation, names: Sequence[str]) -> tuple[str, ...]:
     if left:
         notes.append(f"Not in the table, since made for other kinds of scene: {', '.join(left)}.")
     notes.append(f"Measured by fusionkit {version(DISTRIBUTION)}: {CONVENTIONS}.")
-    for dialect, own in dialects.items():
+    for dialect, own in spoken.items():
         which = "all metrics" if len(own) == len(names) else ", ".join(_heading(name, names) for name in own)
         notes += [f"Dialect {dialect}: {which}."] if dialect else []
     return tuple(notes)
 
 
 def _dialect(name: str) -> str:
-    return name.rpartition(".")[0]
+    """The dialect that a metric's name begins with, if any."""
+    return prefix if (prefix := name.rpartition(".")[0]) in dialects() else ""
 
 
 def markdown(table: Table) -> str:
@@ -195,43 +211,53 @@ def spreadsheet(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""Render as a float of two columns' width: \textbf best, \underline second, intervals below the means."""
+    r"""Render as floats of two columns' width with the metrics side by side as a page has room for them.
+
+    \textbf best, \underline second, intervals below the means.
+    """
+    first, *others = map(_tex, table.notes)
+    said = [" ".join([first, r"\textbf{Best}, \underline{second}.", *others]), r"Table~\ref{tab:fusion} continued."]
+    lines = [r"% needs \usepackage{booktabs} in the preamble"]
+    for number, part in enumerate(table.parts(ACROSS)):
+        defined = "; ".join(rf"\textit{{{_tex(c.name)}}}: {_tex(c.definition)}" for c in table.columns[part])
+        lines += [
+            r"\begin{table*}[t]",
+            r"\centering",
+            rf"\caption[Fusion methods compared]{{{said[min(number, 1)]} {{\footnotesize {defined}.}}}}",
+            rf"\label{{tab:fusion{f'-{number + 1}' if number else ''}}}",
+            r"\footnotesize\setlength{\tabcolsep}{4pt}",
+            *_tabular(table, part),
+            r"\end{table*}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _tabular(table: Table, part: slice) -> Iterator[str]:
+    """Lines of the rows with these columns."""
 
     def cell(one: Cell) -> str:
         text = _minus(one.text)
         return {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(one.place, text)
 
-    first, *others = map(_tex, table.notes)
-    marked = r"\textbf{Best}, \underline{second}."
-    defined = "; ".join(rf"\textit{{{_tex(c.name)}}}: {_tex(c.definition)}" for c in table.columns)
-    lines = [
-        r"% needs \usepackage{booktabs} in the preamble",
-        r"\begin{table*}[t]",
-        r"\centering",
-        rf"\caption[Fusion methods compared]{{{' '.join([first, marked, *others])} {{\footnotesize {defined}.}}}}",
-        r"\label{tab:fusion}",
-        r"\small",
-        r"\setlength{\tabcolsep}{4pt}",
-    ]
-    for part in table.parts(ACROSS):
-        columns = table.columns[part]
-        lines += [rf"\begin{{tabular}}{{l{'r' * (1 + len(columns))}}}", r"\toprule"]
-        heads = [r"Method", r"Rank $\downarrow$", *(rf"{_tex(c.name)} {_tex(c.better)}" for c in columns)]
-        lines.append(" & ".join(heads) + r" \\")
-        for title, rows in table.groups:
-            lines.append(r"\midrule")
-            if len(table.groups) > 1:
-                lines.append(rf"\multicolumn{{{2 + len(columns)}}}{{l}}{{\textit{{{_tex(title)}}}}} \\")
-            for row in rows:
-                name = _tex(row.method)
-                name = rf"\textit{{{name}}}" if row.baseline else name + (r"$^\dagger$" if row.weak else "")
-                lines.append(" & ".join([name, row.rank, *map(cell, row.cells[part])]) + r" \\")
-                if any(one.interval for one in row.cells[part]):
-                    lines[-1] += "[-1pt]"
-                    below = (rf"{{\scriptsize {_minus(one.interval)}}}" for one in row.cells[part])
-                    lines.append(" & ".join(["", "", *below]) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}", r"\par\medskip"]
-    return "\n".join([*lines[:-1], r"\end{table*}"]) + "\n"
+    columns = table.columns[part]
+    yield rf"\begin{{tabular}}{{l{'r' * (1 + len(columns))}}}"
+    yield r"\toprule"
+    heads = [r"Method", r"Rank $\downarrow$", *(rf"{_tex(c.name)} {_tex(c.better)}" for c in columns)]
+    yield " & ".join(heads) + r" \\"
+    for title, rows in table.groups:
+        yield r"\midrule"
+        if len(table.groups) > 1:
+            yield rf"\multicolumn{{{2 + len(columns)}}}{{l}}{{\textit{{{_tex(title)}}}}} \\"
+        for row in rows:
+            name = _tex(row.method)
+            name = rf"\textit{{{name}}}" if row.baseline else name + (r"$^\dagger$" if row.weak else "")
+            below = [rf"{{\scriptsize {_minus(one.interval)}}}" for one in row.cells[part]]
+            told = any(one.interval for one in row.cells[part])
+            yield " & ".join([name, row.rank, *map(cell, row.cells[part])]) + (r" \\[-1pt]" if told else r" \\")
+            if told:
+                yield " & ".join(["", "", *below]) + r" \\"
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
 
 
 def _minus(number: str) -> str:
