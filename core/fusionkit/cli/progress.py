@@ -117,7 +117,9 @@ def _counted(state: Progress, count: Callable[[], int] | None) -> Iterator[None]
 
     def look() -> None:
         while not over.wait(LOOK):
-            state(done=count())
+            done = count()
+            state.before = min(state.before, done)  # what was half finished, or of another method, begins anew
+            state(done=done)
 
     thread = Thread(target=look, daemon=True)
     thread.start()

@@ -118,7 +118,9 @@ class Reporter:
         except Stopped:
             if video:
                 kept = status["done"] + status["skipped"]
-                self.warning(f"{kept} of {number} segments were finished; a shorter `segment` is finished sooner")
+                self.warning(
+                    f"{kept} of {number} segments are kept, of the one at work nothing; a shorter `segment` loses less"
+                )
             raise
         self._count_notes()
         rate = f"{parts[part] / max(1e-9, time.monotonic() - began):.2f} {unit}/s" if parts[part] else ""
