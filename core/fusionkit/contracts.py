@@ -352,6 +352,10 @@ class Metric(Plugin, ABC):
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """fused (B, 1, H, W), luma in [0, 1], or (B, 3, H, W) where `color` is set -> (B,)."""
 
+    def suits(self, scene: str) -> bool:
+        """Whether it is made for this kind of scene; "" for one that is not known."""
+        return not (self.scenes and scene) or scene in self.scenes
+
     @property
     def better(self) -> str:
         """Which values are better, for a heading: ↑, ↓, or the ideal as →1."""

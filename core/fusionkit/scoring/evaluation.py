@@ -75,7 +75,7 @@ class Evaluation:
 
     def suited(self) -> list[str]:
         """Metrics that are made for this kind of scene."""
-        return [n for n, m in self.metrics.items() if not (m.scenes and self.scene) or self.scene in m.scenes]
+        return [name for name, metric in self.metrics.items() if metric.suits(self.scene)]
 
     def ranked(self) -> list[str]:
         """Suited metrics that count in the mean rank: those that a baseline has, unlike those to clean fusions."""

@@ -97,7 +97,7 @@ def _heading(name: str, names: Sequence[str]) -> str:
 
 def _labels(evaluation: Evaluation) -> dict[str, str]:
     """Names of methods as a table shows them: without the input, which is their group's, and without `prior=`."""
-    labels = {}
+    labels = dict[str, str]()
     for methods in evaluation.groups().values():
         given = f"degradation={evaluation.inputs.get(methods[0]) or 'none'}"
         bare = {method: method.replace(f", {given}", "").replace(f"{given}, ", "") for method in methods}
