@@ -67,6 +67,8 @@ def compare(
     from ..writing import check_output, write_image
     from .progress import progress
 
+    if folders := [source for source in sources if source.is_dir()]:
+        raise OptionError(f"{folders[0]}: is a folder; compare takes the images of one scene, `fusionkit run` folders")
     job = job_of(sources, output)
     check_place(output, job.sources, replaceable=force)
     check_output(output, "8", 3)
