@@ -17,6 +17,10 @@ from .unet import UNet, UNetConfig
 __all__ = ["RFConventions", "RFOptions", "RectifiedFlow"]
 
 FALLBACK = "`backbone=identity` runs every prior without a flow"
+PUBLISHED = {  # names that presets and the documentation use: the file they are imported from, and what does without
+    "rf-celebahq": "; it is checkpoint_12.pth, CelebA HQ in the README of github.com/gnobitab/RectifiedFlow; "
+    "`prior=released_rffusion` computes the released RFfusion without it (docs/rffusion.md)"
+}
 
 
 def _named(described: object) -> str:
@@ -75,7 +79,10 @@ class RectifiedFlow(nn.Module, Backbone):
     def __init__(self, options: RFOptions, network: NCSNpp | UNet | None = None) -> None:
         super().__init__()
         self.options = options
-        self.network = Network(network or options.weights, _build, Architecture, kind="backbone rf", otherwise=FALLBACK)
+        otherwise = FALLBACK + PUBLISHED.get(options.weights, "")
+        self.network = Network(
+            network or options.weights, _build, Architecture, kind="backbone rf", otherwise=otherwise
+        )
         self.provenance = self.network.provenance
         if options.centered is not None and isinstance(self.network.architecture, NCSNppConfig):
             self.network.architecture = self.network.architecture.model_copy(update={"centered": options.centered})

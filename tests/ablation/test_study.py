@@ -310,6 +310,19 @@ class TestDegradations:
         rows = list(csv.DictReader((study.output / "results.csv").read_text().splitlines()))
         assert all(row["value"] for row in rows if row["metric"] in study.clean)
 
+    def test_cells_with_degraded_sources_are_ranked_among_themselves(self, tmp_path):
+        study = make_study(tmp_path, CLEAN)
+        list(study.run())
+        evaluation = study.evaluation()
+        noisy = [m for m in evaluation.values if "noise" in m]
+        assert sum(evaluation.mean_ranks()[m] for m in noisy) == 1 + 2
+        assert set(evaluation.inputs.values()) == {"noise:level=30"}
+        assert evaluation.groups()["noise:level=30"] == noisy
+        assert not evaluation.no_better_than_a_source() & set(noisy)
+        text = next(p for p in write_reports(study) if p.name == "table.md").read_text()
+        assert "**sources with noise:level=30**" in text
+        assert "| laplacian" in text.partition("noise:level=30")[2]
+
     def test_a_smaller_source_is_compared_at_the_size_of_the_reference(self, tmp_path):
         text = CLEAN.replace('"noise:level=30"', '"1=low_resolution:factor=2"')
         with pytest.raises(SizeMismatch, match=r'infrared is 32x24 .* with degradation 1=low_.*resize = "reference"'):
@@ -374,6 +387,20 @@ class TestReports:
         assert record["metrics"]["EN"]["definition"]
         assert all(c["seconds"] > 0 for c in record["cells"])
 
+    def test_tables_for_papers_are_beside_them(self, done, reports):
+        assert {"table.tex", "table.md", "table.csv"} <= set(reports)
+        assert "laplacian, reference=1 &" in reports["table.tex"]
+
+    def test_a_finished_grid_scores_and_writes_nothing_again(self, tmp_path, monkeypatch):
+        list(make_study(tmp_path).run())
+        paths = write_reports(make_study(tmp_path))
+        before = {path: path.stat().st_mtime_ns for path in paths}
+        with monkeypatch.context() as patch:
+            patch.setattr("fusionkit.ablation.study.score_images", None)
+            assert {path: path.stat().st_mtime_ns for path in write_reports(make_study(tmp_path))} == before
+        again = make_study(tmp_path, GRID.replace("images = 1", "images = 2"))
+        assert {path: path.stat().st_mtime_ns for path in write_reports(again)} != before
+
     def test_html_loads_nothing_and_shows_everything(self, reports):
         page = reports["report.html"]
         assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
@@ -399,6 +426,11 @@ class TestCommand:
         assert done.returncode == 0, done.stderr
         assert "8 cells over 2 pairs; 16 fusions to do" in done.stdout
         assert not (tmp_path / "out").exists()
+
+    def test_a_table_is_no_folder(self, tmp_path):
+        done = run_cli("ablate", write_grid(tmp_path / "g.toml"), "-o", tmp_path / "table.tex")
+        assert done.returncode == 2
+        assert "name a folder; table.tex, .md and .csv" in done.stderr
 
     def test_run_with_folders_and_limit(self, tmp_path):
         for seed in range(4):

@@ -129,6 +129,7 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
         ("--decoder", "vq", "--backbone", "rf", "--decoder-opt", "weights=no", ir, vis): "weights 'no' not found",
         ("--decoder", "vq", ir, vis): "works on pixels",
         (ir,): "one source is nothing to fuse",
+        (ir, ir): "one source is nothing to fuse: all are ",
         (ir, tmp_path / "bad.png"): "bad.png: not an image in a known format",
         (ir, tmp_path / "none.png"): "none.png: cannot be opened: No such file",
         ("--pairs", ir, vis): "not a folder",

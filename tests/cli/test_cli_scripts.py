@@ -80,6 +80,27 @@ def test_a_table_and_brackets(shots, tmp_path):
     assert "one source is nothing to fuse" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("ir.png", "vis.png"), "ir.png is no command; `fusionkit run ir.png vis.png` fuses images"),
+        (("compare", ".", "."), ".: is a folder; compare takes the images of one scene"),
+        (("plugins", "show", "em-tv"), "no plug-in 'em-tv'; did you mean 'em_tv'? `fusionkit plugins list` names all"),
+        (("run", "--prior", "em_tvv", "a", "b"), "no prior 'em_tvv'; did you mean 'em_tv'? `fusionkit plugins list`"),
+        (
+            ("run", "--preset", "rffusion-released", "a", "b", "-o", "c.png"),
+            "it is checkpoint_12.pth, CelebA HQ in the README of github.com/gnobitab/RectifiedFlow; "
+            "--prior released_rffusion",
+        ),
+    ],
+)
+def test_a_wrong_turn_names_the_way(arguments, said, tmp_path):
+    done = run_cli(*arguments, cwd=tmp_path, env={"FUSIONKIT_HOME": str(tmp_path)})
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_quality_of_jpeg_and_webp(shots, tmp_path):
     pair = (shots / "a_ir.png", shots / "a_vis.jpg")
     sizes = {}

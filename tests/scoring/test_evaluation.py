@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from fusionkit.contracts import Metric
 from fusionkit.errors import InputError, OptionError
 from fusionkit.scenes import infrared_visible
 from fusionkit.scoring.baselines import baseline_rows
@@ -70,10 +71,13 @@ def test_intervals_hold_the_mean_and_repeat(result):
 
 
 def test_ranks_are_means_of_ranks_and_respect_the_direction():
-    class Up:
-        higher_is_better = True
+    class Up(Metric):
+        definition = "up"
 
-    class Down:
+        def __call__(self, fused, sources):
+            return fused
+
+    class Down(Up):
         higher_is_better = False
 
     values = {"a": {"u": [2.0], "d": [1.0]}, "b": {"u": [1.0], "d": [2.0]}, "c": {"u": [math.nan], "d": [2.0]}}
@@ -145,18 +149,38 @@ class TestCommand:
         assert again.returncode == 2
         assert "--force" in again.stderr
 
-    def test_the_csv_report_has_one_row_a_value(self, folders, tmp_path):
-        assert self.run(folders, "--metrics", "EN,SD", "--no-baselines", "-o", tmp_path / "r.csv").returncode == 0
+    def test_the_table_is_written_by_its_extension(self, folders, tmp_path):
+        for name, begins in (("r.csv", "method,input,baseline"), ("r.md", "| method |"), ("r.tex", "% needs")):
+            done = self.run(folders, "--metrics", "EN,SD", "--no-baselines", "-o", tmp_path / name)
+            assert done.returncode == 0, done.stderr
+            assert (tmp_path / name).read_text().startswith(begins)
         rows = list(csv.DictReader((tmp_path / "r.csv").read_text().splitlines()))
-        assert len(rows) == 2 * 2 * 8
-        assert {row["metric"] for row in rows} == {"EN", "SD"}
+        assert {row["method"] for row in rows} == {"mine", "noisy"}
+
+    def test_a_piped_table_marks_best_and_second_by_signs(self, folders, tmp_path):
+        out = self.run(folders, "--metrics", "PSNR", "--no-baselines").stdout
+        rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+        assert rows["mine"][-1].endswith("*")
+        assert rows["noisy"][-1].endswith("+")
+        assert "best *, second +" in out
+        assert "bold" not in out
+
+    def test_the_reason_that_nothing_was_scored_is_the_pairs_own(self, folders, tmp_path):
+        for name, size in (("3", (40, 60)), ("lonely", (48, 64))):
+            write_image(tmp_path / f"{name}.png", np.zeros((*size, 1), np.float32), "8")
+        done = run_cli("evaluate", "--fused", tmp_path, "--pairs", folders["ir"], folders["vis"], "--metrics", "EN")
+        assert done.returncode == 2
+        [line] = done.stderr.strip().splitlines()
+        assert "no pair could be scored: 3: " in line
+        assert "sizes of result and sources differ (60x40, 64x48, 64x48); --resize resizes" in line
+        assert "; 15 files have no partner, such as " in line
 
     @pytest.mark.parametrize(
         ("more", "reason"),
         [
             (("--metrics", "EM"), "no metric 'EM'; installed: AG"),
             (("--dialect", "nope"), "no dialect 'nope'"),
-            (("-o", "report.pdf"), "expected .json or .csv"),
+            (("-o", "report.pdf"), "expected .json, .tex, .md or .csv"),
             (("--fused", "average=."), "is the name of a baseline"),
             (("--fused", "noisy=."), "twice"),
         ],

@@ -107,6 +107,9 @@ class TestPage:
         short = [p.name for p in get_registry().of_kind("metric") if p.record.short]
         assert set(short) == {name for name in figures if f"audit.{name}" not in get_registry().names("metric")}
         assert figures["VIF"]["definition"]
+        assert (figures["kept_others"]["better"], figures["halo"]["better"]) == ("→1", "↓")
+        assert figures["kept_others"]["merit"] == -abs(figures["kept_others"]["value"] - 1)
+        assert not {"rims", "rescued", "sharper", "solid"} & set(figures), "made for other kinds of scene"
 
     def test_16_bits_come_back_as_16_bits(self, visitor):
         grey = [png(image[:, :, :1], 16) for image in infrared_visible((40, 50))]

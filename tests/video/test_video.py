@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 av = pytest.importorskip("av", reason="video needs PyAV")
+from fusionkit.cli.voice import Reporter  # noqa: E402
 from fusionkit.engines.processes import ProcessEngine  # noqa: E402
-from fusionkit.errors import ImageReadError, InputError, OutputError  # noqa: E402
+from fusionkit.errors import ImageReadError, InputError, OutputError, SizeMismatch  # noqa: E402
 from fusionkit.method.pipeline import Pipeline  # noqa: E402
 from fusionkit.scenes import infrared_visible, multi_focus  # noqa: E402
-from fusionkit.storage.outcome import Stopped, lost  # noqa: E402
+from fusionkit.storage.outcome import Outcome, Stopped, lost  # noqa: E402
 from fusionkit.video.options import VideoOptions, address, is_video  # noqa: E402
 from fusionkit.video.plan import plan_video  # noqa: E402
 from fusionkit.video.run import fuse_video  # noqa: E402
@@ -136,6 +137,39 @@ def test_a_run_that_was_stopped_goes_on_with_the_next_segment(pair, pipeline, tm
     list(islice(fuse_video(pipeline, video), 1))
     _, outcomes = fuse(Pipeline(prior="average", device="cpu"), pair, out, segment=0.4)
     assert [o.status for o in outcomes] == ["done"] * 3
+
+
+def test_frames_are_counted_while_a_segment_is_at_work(pair, pipeline, tmp_path):
+    looked = []
+    video = plan_video(pipeline, pair, tmp_path / "out.mp4", VideoOptions(segment=0.4), False, looked.append)
+    assert looked == [*range(1, 31)]
+    assert (video.frames, video.seen()) == (30, 0)
+    seen = [video.seen() for _ in fuse_video(pipeline, video)]
+    assert seen == [12, 24, 30]
+    assert not video.folder.exists()
+
+
+def test_sizes_that_nothing_mends_are_refused_before_anything_is_written(pair, pipeline, tmp_path, monkeypatch):
+    monkeypatch.setattr("test_video.SIZE", (48, 64))
+    small = write(tmp_path / "small.mp4", frames(infrared_visible((100, 130), seed=1)[0], 10, 20), 20)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(SizeMismatch, match=r"small\.mp4 is 64x48 but vis\.mp4 is 96x64"):
+        fuse(pipeline, [small, pair[1]], tmp_path / "out.mp4")
+    assert set(tmp_path.iterdir()) == before
+    plan_video(Pipeline(resize="reference", device="cpu"), [small, pair[1]], tmp_path / "o.mp4", VideoOptions(), False)
+
+
+def test_an_interrupted_video_says_what_is_kept(pair, pipeline, tmp_path, capfd):
+    def stopped():
+        yield Outcome("from 0.0 s", "done", counts={"frames": 12, "alone": 0})
+        raise Stopped
+
+    video = plan_video(pipeline, pair, tmp_path / "out.mp4", VideoOptions(segment=0.4), False)
+    with pytest.raises(Stopped):
+        Reporter().follow(stopped(), len(video.segments), video.output, "segments", video)
+    assert (
+        "1 of 3 segments are kept, of the one at work nothing; a shorter --segment loses less" in capfd.readouterr().err
+    )
 
 
 def test_a_source_is_never_the_output(pair, pipeline, tmp_path):

@@ -9,7 +9,7 @@ from ..reading import read_image
 from ..scoring.statistics import Summary, bootstrap
 from .study import CellState, Study
 
-__all__ = ["Removal", "removals"]
+__all__ = ["Removal", "idle", "removals"]
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,23 @@ class Removal:
 def removals(study: Study) -> Iterator[Removal]:
     """Compare every method that was taken apart with itself without each part, the largest effect first.
 
-    A network that was never evaluated, since no source had noise, is left out.
+    Those without a network that is `idle` are left out.
     """
     finished = {state.cell.label: state for state in study.finished()}
-    found = []
+    found, left_out = [], {state.cell.label for state in idle(study)}
     for state in finished.values():
         whole = finished.get(state.cell.parent)
-        if whole and state.cell.removed and not (state.cell.removed.startswith("network") and _idle(whole)):
+        if whole and state.cell.removed and state.cell.label not in left_out:
             found.append(_compare(study, whole, state))
     order = [state.cell.label for state in study.cells]
     yield from sorted(found, key=lambda r: (order.index(r.method), -r.levels.mean))
 
 
-def _idle(state: CellState) -> bool:
-    """Whether no network ran in any pair."""
-    return all(row.get("evaluations") == 0 for row in state.rows().values())
+def idle(study: Study) -> list[CellState]:
+    """Cells without a network that, in the whole method, was evaluated in no pair, since no source had noise."""
+    finished = {state.cell.label: state for state in study.finished()}
+    without = [s for s in finished.values() if s.cell.removed.startswith("network") and s.cell.parent in finished]
+    return [s for s in without if all(r.get("evaluations") == 0 for r in finished[s.cell.parent].rows().values())]
 
 
 def _compare(study: Study, whole: CellState, without: CellState) -> Removal:

@@ -5,45 +5,59 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from ..errors import FusionkitError, InputError
 from ..images.convert import to_tensor
 from ..images.picture import Array, from_unit
 from ..method.degrade import degrade
 from ..reading import read_image
+from ..scoring.evaluation import Evaluation
 from ..scoring.maps import has_maps, overlay
 from ..scoring.statistics import nullable
+from ..scoring.table import RENDERINGS, table_of
 from ..storage.atomic import atomic_write
-from .attribution import removals
+from ..storage.manifest import digest
+from ..storage.regular import read_text
+from .attribution import idle, removals
 from .study import Case, Study
 
 __all__ = ["write_reports"]
 
+TEMPLATE = "report.html.jinja"
 MOST_BYTES = 3_000_000  # of all pictures together, encoded: a report that can be sent
 QUALITIES = (90, 80, 65, 50, 30, 15)  # of lossy WebP, the first that fits
 
 
-def write_reports(study: Study) -> list[Path]:
-    """Write `results.csv`, `results.json` and `report.html` into the study's folder."""
-    record = _record(study)
-    texts = {
-        study.output / "results.csv": _csv(study),
-        study.output / "results.json": json.dumps(record, indent=1, ensure_ascii=False) + "\n",
-        study.output / "report.html": _html(study, record),
-    }
-    for path, text in texts.items():
+def write_reports(study: Study, say: Callable[[str], None] = lambda text: None) -> list[Path]:
+    """Write `results.csv`, `results.json`, `report.html` and the tables for papers into the study's folder.
+
+    Reports of the same results are left as they are. say: called with what is being done.
+    """
+    evaluation = study.evaluation(say)
+    record = _record(study, evaluation, say)
+    places = [study.output / name for name in ("results.csv", "results.json", "report.html")]
+    places += [study.output / f"table{suffix}" for suffix in RENDERINGS]
+    if all(place.is_file() for place in places) and _told(study.output / "results.json") == record["of"]:
+        return places
+    record["made"], table = datetime.now(UTC).isoformat(timespec="seconds"), table_of(evaluation)
+    main = _csv(study), json.dumps(record, indent=1, ensure_ascii=False) + "\n", _html(study, record, say)
+    for path, text in zip(places, (*main, *(render(table) for render in RENDERINGS.values())), strict=True):
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    return list(texts)
+    return places
 
 
-def _record(study: Study) -> dict[str, Any]:
+def _record(study: Study, evaluation: Evaluation, say: Callable[[str], None]) -> dict[str, Any]:
     """Everything but the images."""
+    say("attribution")
     cells = [
         {
             "label": state.cell.label,
@@ -59,13 +73,32 @@ def _record(study: Study) -> dict[str, Any]:
         }
         for state in study.cells
     ]
-    return {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    record = {
         "axes": study.grid.axes,
         "cells": cells,
         "attribution": [nullable(asdict(removal)) for removal in removals(study)],
-        **study.evaluation().record(),
+        "idle": [state.cell.label for state in idle(study)],
+        **evaluation.record(),
     }
+    shown = [study.image(state, case) for state in study.finished() for case in _shown(study)]
+    template = files("fusionkit.ablation").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return {
+        "of": digest(record, template, MOST_BYTES, [[str(path), path.stat().st_mtime_ns] for path in shown]),
+        **record,
+    }
+
+
+def _told(path: Path) -> str:
+    """What the reports of an earlier run are of; "" where that cannot be read."""
+    try:
+        return str(json.loads(read_text(path, InputError)).get("of", ""))
+    except (FusionkitError, ValueError, AttributeError):
+        return ""
+
+
+def _shown(study: Study) -> Sequence[Case]:
+    """The pairs whose pictures are in the report."""
+    return study.cases[: study.grid.report.images]
 
 
 def _csv(study: Study) -> str:
@@ -83,7 +116,7 @@ def _csv(study: Study) -> str:
     return text.getvalue()
 
 
-def _html(study: Study, record: dict[str, Any]) -> str:
+def _html(study: Study, record: dict[str, Any], say: Callable[[str], None]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -95,9 +128,13 @@ def _html(study: Study, record: dict[str, Any]) -> str:
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     images = _Images()
-    pairs = [_pair(study, case, images) for case in study.cases[: study.grid.report.images]]
+    pairs = []
+    for case in _shown(study):
+        say(f"pictures of {case.key}")
+        pairs.append(_pair(study, case, images))
+    say("encoding the pictures")
     uris, quality = images.uris()
-    return environment.get_template("report.html.jinja").render(record=record, images=pairs, uris=uris, quality=quality)
+    return environment.get_template(TEMPLATE).render(record=record, images=pairs, uris=uris, quality=quality)
 
 
 class _Images:
@@ -145,8 +182,10 @@ def _pair(study: Study, case: Case, images: _Images) -> dict[str, Any]:
         for i, picture in enumerate(pictures):
             label = f"source {i + 1}" if kind == "none" else f"source {i + 1}, {kind}"
             panels.append({"label": label, "image": images.number(degrade(picture.pixels, kind, i, case.key))})
-    sources = study.sources(pictures)
+    sources, left_out = study.sources(pictures), {state.cell.label for state in idle(study)}
     for state in study.finished():
+        if state.cell.label in left_out:
+            continue
         pixels = read_image(study.image(state, case)).pixels
         panels.append({"label": state.cell.label, "image": images.number(pixels), "cell": state.cell.label})
         if has_maps(study.metrics):

@@ -25,7 +25,8 @@ from ..reading.ranges import source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..scenes import SCENES
 from ..scoring.baselines import baseline_rows
-from ..scoring.evaluation import Evaluation, as_sources, score_images
+from ..scoring.cache import ScoreCache, pair_key
+from ..scoring.evaluation import Evaluation, as_sources, kind_of, score_images
 from ..scoring.metrics import load_metrics
 from ..scoring.statistics import nullable
 from ..storage.manifest import Manifest, digest, sha256
@@ -37,7 +38,7 @@ from .grid import Cell, Grid, cleanly
 
 __all__ = ["Case", "CellState", "Study", "load_pairs", "load_scenes"]
 
-CELLS, ROWS = "cells", "pairs.jsonl"
+CELLS, ROWS, BASELINES = "cells", "pairs.jsonl", "baselines"
 
 
 @dataclass(frozen=True)
@@ -255,19 +256,36 @@ class Study:
             self._built[state.id] = Pipeline(state.cell.config, device=self.device)
         return self._built[state.id]
 
-    def evaluation(self) -> Evaluation:
-        """Collect values of every finished cell of the grid and of the baselines, over all pairs."""
-        result = Evaluation([c.key for c in self.cases], self.metrics)
-        result.values = {s.cell.label: self.scores(s) for s in self.finished() if not s.cell.removed}
-        for name in baseline_rows():
-            result.values[name] = {metric: [] for metric in self.metrics}
-            result.baselines.add(name)
+    def evaluation(self, say: Callable[[str], None] = lambda text: None) -> Evaluation:
+        """Collect values of every finished cell of the grid and of the baselines, over all pairs.
+
+        say: called with what is being done.
+        """
+        whole = [state for state in self.finished() if not state.cell.removed]
+        result = Evaluation([c.key for c in self.cases], self.metrics, baselines=set(baseline_rows()))
+        result.values = {state.cell.label: self.scores(state) for state in whole}
+        result.inputs = {s.cell.label: s.cell.degradation for s in whole if s.cell.degradation != NONE}
+        result.values |= {name: {metric: [] for metric in self.metrics} for name in baseline_rows()}
         for case in self.cases:
-            for name, values in score_images({}, self.sources(case.read()), self.scored, baselines=True):
+            say(f"baselines of {case.key}")
+            for name, values in self._baselines(case).items():
                 for metric in self.metrics:
                     result.values[name][metric].append(values.get(metric, math.nan))
         result.failures = [f"{s.cell.label}: {s.reason}" for s in self.cells if s.status == "failed"]
+        result.scene = kind_of([case.read for case in self.cases], self.metrics)
         return result
+
+    def _baselines(self, case: Case) -> dict[str, dict[str, float]]:
+        """Values of the baselines for a pair, kept beside the cells."""
+        cache = ScoreCache(self.output / CELLS / BASELINES)
+        keys = {name: pair_key(f"baseline {name}", case.identity, resize=self._resized) for name in baseline_rows()}
+        known = {name: cache.known(key, self.scored) for name, key in keys.items()}
+        if all(len(values) == len(self.scored) for values in known.values()):
+            return known
+        scored = dict(score_images({}, self.sources(case.read()), self.scored, baselines=True, known=known))
+        for name, values in scored.items():
+            cache.keep(keys[name], values, self.scored)
+        return scored
 
     def scores(self, state: CellState) -> dict[str, list[float]]:
         """Values of a finished cell over all pairs, by metric; nan where undefined."""
@@ -277,13 +295,18 @@ class Study:
 
     def sources(self, pictures: Sequence[Picture]) -> Sources:
         """Sources that results are compared with, resized where every method resizes them."""
-        return as_sources(pictures, resize=all(s.cell.config.resize == "reference" for s in self.cells))
+        return as_sources(pictures, resize=self._resized)
+
+    @property
+    def _resized(self) -> bool:
+        """Whether every method resizes the sources to the reference."""
+        return all(state.cell.config.resize == "reference" for state in self.cells)
 
     def check_sizes(self) -> None:
         """Refuse sources of sizes that no method takes, by the first pair, before anything runs."""
         case = self.cases[0]
         pictures = case.read()
-        if all(s.cell.config.resize == "reference" for s in self.cells):
+        if self._resized:
             return
         for kind in dict.fromkeys([NONE, *(s.cell.degradation for s in self.cells)]):
             shapes = [degrade(p.pixels, kind, i, case.key).shape for i, p in enumerate(pictures)]
@@ -294,6 +317,12 @@ class Study:
                     f"{case.key}: {sizes}{made}; sources must be registered and of one size; "
                     'resize = "reference" under [base] in the grid resizes them to the reference'
                 )
+
+    def fused(self) -> tuple[int, int]:
+        """How many pairs of the cells are fused and scored already, and of how many; cells of one id count once."""
+        cells = {state.id: state for state in self.cells}.values()
+        open_ones = sum(sum(1 for _ in self._missing(state)) for state in cells)
+        return len(cells) * len(self.cases) - open_ones, len(cells) * len(self.cases)
 
     def finished(self) -> list[CellState]:
         """Cells whose every pair is done."""

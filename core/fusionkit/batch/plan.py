@@ -100,6 +100,8 @@ def job_of(sources: Sequence[Path], output: Path | None) -> Job:
         raise OptionError(f"`output={str(output)!r}`: is a folder; name a file, such as fused.png")
     found = [numbered(source) for source in sources]
     paths, pictures = tuple(path for path, _ in found), tuple(picture for _, picture in found)
+    if len(sources) > 1 == len({*zip(map(os.path.realpath, paths), pictures, strict=True)}):
+        raise OptionError(f"one source is nothing to fuse: all are {sources[0]}")
     job = Job(output.stem if output else "", paths, output, pictures)
     if len(sources) == 1 and job.pictures == (None,):
         job = _of_stack(job)

@@ -48,8 +48,13 @@ def ablate(
 
     [data] names pairs = ["ir", "vis"] or scenes = "infrared-visible"; [report] names metrics. Everything is validated
     before the first cell runs. A run that was stopped continues. A failed cell is recorded, the others run, and the
-    exit code is 1. Writes results.csv, results.json and report.html, which needs no network.
+    exit code is 1. Writes results.csv, results.json, report.html, which needs no network, and the table of means for
+    papers, table.tex, table.md and table.csv.
     """
+    if output.suffix.lower() in (".tex", ".md", ".csv", ".json", ".html"):
+        raise OptionError(
+            f"--output {output}: name a folder; table.tex, .md and .csv and the reports are written into it"
+        )
     if output.exists() and not output.is_dir():
         raise OptionError(f"--output {output}: is a file; name a folder")
 
@@ -71,10 +76,10 @@ def ablate(
     study = Study(parsed, cases, output, device=device)
     for line in parsed.without_effect:
         typer.echo(f"left out: {printable(line)}", err=True)
+    study.check_sizes()
     if dry_run:
         _list(study)
         return
-    study.check_sizes()
     for path in _run(study, engine.make()):
         typer.echo(str(path))
     if failed := sum(state.status == "failed" for state in study.cells):
@@ -84,24 +89,18 @@ def ablate(
 
 def _run(study: "Study", engine: "Engine") -> list[Path]:
     """Run the cells that are not done and write the reports; their paths."""
-    from rich.console import Console
-
     from ..ablation.report import write_reports
 
-    pairs = len(study.cases)
-    total = len({state.id for state in study.cells}) * pairs
-    count = sum(state.status == "done" for state in study.cells) * pairs
-    console = Console(stderr=True)
-    with progress(console) as say:
+    before, total = study.fused()
+    with progress("fusions", total) as say:
+        say.before = say.done = before
         for state, case, outcome in study.run(engine):
             if outcome.status == "failed":
-                text = f"failed: {state.cell.label}: {printable(state.reason)}"
-                console.print(text, style="yellow", markup=False, soft_wrap=True)
+                typer.secho(f"failed: {state.cell.label}: {printable(state.reason)}", fg="yellow", err=True)
             else:
-                count += 1
-                say(f"{min(count, total)} of {total}: {state.cell.label}, {case.key}")
-        say("reports")
-        return write_reports(study) if study.finished() else []
+                say(f"{state.cell.label}, {case.key}", say.done + 1)
+    with progress() as say:
+        return write_reports(study, say) if study.finished() else []
 
 
 def _list(study: "Study") -> None:

@@ -67,8 +67,6 @@ def fit(
     Each pair is registered by itself. What most of those with a sure match agree on is written; pairs that disagree,
     and a drift over the order of the pairs, are told and are in the file.
     """
-    from rich.console import Console
-
     from ..batch.plan import plan_folders
     from ..batch.rig import RigOptions, fit_rig
     from ..images.transforms import save_transforms
@@ -87,13 +85,13 @@ def fit(
     count = max(len(job.sources) for job in plan.jobs)
     if len(fov) not in (0, 1, count):
         raise OptionError(f"--fov: {len(fov)} fields of view for {count} sources; give one, or one per source")
-    with progress(Console(stderr=True)) as say:
+    with progress("pairs") as say:
         rig = fit_rig(
             plan.jobs,
             RigOptions(model, tuple(fov), reference),  # type: ignore[arg-type]
             files,
             engine.make(),
-            report=lambda key, done, total: say(f"{done} of {total} registered: {key}"),
+            report=say,
         )
     save_transforms(output, rig.rows)
     for line in rig.failures[:10]:

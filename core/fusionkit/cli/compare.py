@@ -56,8 +56,6 @@ def compare(
     (docs/evaluate.md). The kind of scene is recognised, or that of --task. Options of the method hold for all of them.
     Priors of other packages take part.
     """
-    from rich.console import Console
-
     from ..batch.plan import job_of
     from ..batch.run import read_sources
     from ..comparison import compare as fuse_all
@@ -69,6 +67,8 @@ def compare(
     from ..writing import check_output, write_image
     from .progress import progress
 
+    if folders := [source for source in sources if source.is_dir()]:
+        raise OptionError(f"{folders[0]}: is a folder; compare takes the images of one scene, `fusionkit run` folders")
     job = job_of(sources, output)
     check_place(output, job.sources, replaceable=force)
     check_output(output, "8", 3)
@@ -86,7 +86,7 @@ def compare(
     if task:
         methods = {name: {"task": task, **choices} for name, choices in methods.items()}
     entries = []
-    with progress(Console(stderr=True)) as say:
+    with progress() as say:
         for entry in fuse_all(pictures, methods, scene, device=device, base=base):
             entries.append(entry)
             say(entry.name)

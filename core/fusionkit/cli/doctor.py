@@ -66,7 +66,7 @@ def _plugins(registry: "Registry") -> Iterator[tuple[str, str]]:
     origins = Counter(plugin.origin for plugin in registry.plugins)
     yield "plug-ins", ", ".join(f"{count} of {origin}" for origin, count in origins.items())
     for extra, module in sorted({(plugin.record.extra, m) for plugin in registry.plugins for m in plugin.missing}):
-        yield "", f"not installed: {module}, for the extra [{extra}]"
+        yield "", f"not installed: {module}" + (f", for the extra [{extra}]" if extra else "")
     if RESTRICT_VARIABLE in os.environ:
         yield "", f"{RESTRICT_VARIABLE}={os.environ[RESTRICT_VARIABLE]} restricts what is loaded"
 

@@ -1,7 +1,6 @@
 """`fusionkit evaluate`: score folders of fused images."""
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +16,9 @@ from .messages import printable
 from .progress import progress, wide_enough
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ..contracts import Metric
     from ..scoring.evaluation import Evaluation
+    from ..scoring.table import Table
 
 __all__ = ["evaluate"]
 
@@ -53,7 +51,7 @@ Detector = Annotated[
 DetectorOpt = Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Option of the detector; repeatable.")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Report: .json with everything, or .csv with a row for each value."),
+    typer.Option("--output", "-o", help="Table of means: .tex, .md or .csv; or .json with everything."),
 ]
 Resize = Annotated[bool, typer.Option("--resize", help="Resize sources of another size to the last folder's.")]
 Cache = Annotated[bool, typer.Option(help="Keep scores, and reuse those of files and metrics scored before.")]
@@ -81,6 +79,7 @@ def evaluate(
     """Score fused images with metrics whose definitions are stated.
 
     fusionkit evaluate --fused mine=out --fused other=theirs --pairs ir vis -o report.json
+    fusionkit evaluate --fused mine=out --fused other=theirs --pairs ir vis -o table.tex
 
     Files are matched by name; only pairs that every method has are scored. Means have bootstrap intervals, methods
     are compared by paired Wilcoxon tests with Holm's correction, and every definition is in the report. Started again
@@ -89,18 +88,19 @@ def evaluate(
     asked = Given(given)
     files, engine = asked.options(FileOptions), asked.options(EngineOptions)
     folders = _folders(fused)
-    if output is not None and output.suffix.lower() not in (".json", ".csv"):
-        raise OptionError(f"--output {output}: expected .json or .csv")
+
+    from ..scoring.table import RENDERINGS, table_of
+
+    if output is not None and output.suffix.lower() not in (kinds := (".json", *RENDERINGS)):
+        raise OptionError(f"--output {output}: expected {', '.join(kinds[:-1])} or {kinds[-1]}")
     if output is not None and output.exists() and not force:
         raise OptionError(f"--output {output}: exists already; --force overwrites it")
     scorers = _scorers(metrics, dialect, detector, detector_opt, maps)
 
-    from rich.console import Console
-
     from ..scoring.cache import default_cache
     from ..scoring.evaluation import evaluate as score
 
-    with progress(Console(stderr=True)) as say:
+    with progress("pairs") as say:
         result = score(
             folders,
             list(pairs),
@@ -113,15 +113,16 @@ def evaluate(
             resize=resize,
             engine=engine.make(),
             cache=default_cache() if cache else None,
-            report=lambda pair, done, total: say(f"{done} of {total} scored: {pair}"),
+            report=say,
         )
+    table = table_of(result)
     if output is not None:
-        _write(result, output)
+        _write(result, table, output)
     for failure in result.failures[:SHOWN]:
         typer.secho(f"not scored: {printable(failure)}", fg="yellow", err=True)
     if len(result.failures) > SHOWN:
         typer.secho(f"and {len(result.failures) - SHOWN} more, all in a .json report", fg="yellow", err=True)
-    _print(result, wide_enough(14 + max(map(len, result.values)) + 12 * len(result.metrics)))
+    _print(table, result.reused)
 
 
 def _folders(fused: list[str]) -> dict[str, Path]:
@@ -159,48 +160,37 @@ def _scorers(
     return scorers
 
 
-def _write(result: "Evaluation", output: Path) -> None:
-    """Write the report, as CSV or JSON."""
+def _write(result: "Evaluation", table: "Table", output: Path) -> None:
+    """Write the report by the extension of its name."""
+    from ..scoring.table import RENDERINGS
     from ..storage.atomic import atomic_write
 
-    text = result.to_csv() if output.suffix.lower() == ".csv" else json.dumps(result.record(), indent=2) + "\n"
+    render = RENDERINGS.get(output.suffix.lower())
+    text = render(table) if render else json.dumps(result.record(), indent=2) + "\n"
     with atomic_write(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _print(result: "Evaluation", console: "Console") -> None:
-    """Print the table: methods by mean rank, the best and the second of each metric marked."""
+def _print(table: "Table", reused: int) -> None:
+    """Print the table, the best and the second of each metric marked; a narrow terminal gets several."""
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as Lines
     from rich.text import Text
 
-    names = list(result.metrics)
-    ranks, weak = result.mean_ranks(), result.no_better_than_a_source()
-    means = {method: {m: result.mean(method, m) for m in names} for method in result.values}
-    best: dict[str, list[str]] = {}
-    for name, metric in result.metrics.items():
-        known = [method for method in result.values if not math.isnan(means[method][name])]
-        sign = -1 if metric.higher_is_better else 1
-        best[name] = sorted(known, key=lambda method, n=name, s=sign: s * means[method][n])[:2]  # type: ignore[misc]
-    # a narrow terminal gets the metrics in several tables
-    each = max(3, (console.width - 2 - max(len(m) for m in result.values) - 13) // 10)
-    for start in range(0, len(names), each):
-        part = names[start : start + each]
-        arrows = [f"{n.rpartition('.')[2]} {'↑' if result.metrics[n].higher_is_better else '↓'}" for n in part]
-        table = Table("method", "mean rank", *arrows, box=box.SIMPLE_HEAD)
-        for method in sorted(result.values, key=lambda method: ranks[method]):
-            style = "italic" if method in result.baselines else ""
-            mark = " †" if method in weak else ""
-            cells = [Text(f"{method}{mark}", style=style, no_wrap=True), Text(f"{ranks[method]:.2f}")]
-            for name in part:
-                value = means[method][name]
-                place = best[name].index(method) if method in best[name] else 2
-                cells.append(Text("-" if math.isnan(value) else f"{value:.4g}", style=("bold", "underline", "")[place]))
-            table.add_row(*cells)
-        console.print(table)
-    legend = "best bold, second underlined, baselines in italics; arrows say which way is better"
-    console.print(f"{len(result.pairs)} pairs; {legend}", markup=False)
-    if weak:
-        console.print("† ranks no better than a source alone", markup=False)
-    if result.reused:
-        console.print(f"{result.reused} scores taken from the cache", markup=False)
+    longest = max(len(row.method) + 2 for _, rows in table.groups for row in rows)
+    console = wide_enough(15 + longest + 12 * len(table.columns))
+    styles, signs = (("", "bold", "underline"), ("",) * 3) if console.is_terminal else (("",) * 3, ("", "*", "+"))
+    for part in table.parts(max(3, (console.width - 15 - longest) // 10)):
+        lines = Lines("method", "rank ↓", *(f"{c.name} {c.better}" for c in table.columns[part]), box=box.SIMPLE_HEAD)
+        for title, rows in table.groups:
+            if len(table.groups) > 1:
+                lines.add_row(title)
+            for row in rows:
+                name = Text(f"{row.method}{' †' * row.weak}", style="italic" if row.baseline else "", no_wrap=True)
+                cells = [Text(one.text + signs[one.place], style=styles[one.place]) for one in row.cells[part]]
+                lines.add_row(name, row.rank, *cells)
+        console.print(lines)
+    marked = "best bold, second underlined" if console.is_terminal else "best *, second +"
+    console.print(" ".join([f"{marked}.", *table.notes[:-1]]), markup=False, highlight=False, soft_wrap=True)
+    if reused:
+        console.print(f"{reused} scores taken from the cache", markup=False)

@@ -1,11 +1,14 @@
 """Commands that are imported when they are called, so that listing them imports neither pydantic nor their modules."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
+
+from ..errors import OptionError
 
 __all__ = ["COMMANDS", "Commands"]
 
@@ -54,4 +57,6 @@ class Commands(TyperGroup):
         """The command that is called, loaded now."""
         if args and args[0] in COMMANDS:
             self.load(args[0])
+        elif args and Path(args[0]).suffix and not args[0].startswith("-"):
+            raise OptionError(f"{args[0]} is no command; `fusionkit run {' '.join(args)}` fuses images")
         return cast(Any, super()).resolve_command(ctx, args)

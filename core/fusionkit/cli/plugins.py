@@ -78,7 +78,7 @@ def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")
     from rich.table import Table
     from rich.text import Text
 
-    from ..registry.loading import get_registry
+    from ..registry.loading import ALL, get_registry
 
     registry = get_registry()
     distribution, _, short = name.rpartition(":")
@@ -88,10 +88,9 @@ def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")
         if any(p.record.name == short and distribution in ("", p.distribution) for p in registry.of_kind(kind))
     ]
     if not kinds:
-        known = sorted({n for k in KINDS for n in registry.names(k)})
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UnknownPlugin(f"no plug-in {name!r}{hint} installed: {', '.join(known)}")
+        near = difflib.get_close_matches(name, sorted({n for k in KINDS for n in registry.names(k)}), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownPlugin(f"no plug-in {name!r}; {hint}{ALL}")
     console = Console()
     for kind in kinds:
         plugin, implementation = registry.find(kind, name), registry.load(kind, name)

@@ -199,7 +199,7 @@ def _follow(
     reporter: Reporter,
 ) -> bool:
     """Fuse the planned jobs and report them; true if all succeeded."""
-    files, make, manifest = options.files, options.engine.make, options.result.manifest
+    files, make, manifest, video = options.files, options.engine.make, options.result.manifest, None
     if mode == "single":
         from ..batch.run import fuse_files
 
@@ -222,8 +222,9 @@ def _follow(
         from ..video.plan import plan_video
         from ..video.run import fuse_video
 
-        video = plan_video(pipeline, sources, place, options.video, files.force)
+        with reporter.looking("frames") as looking:
+            video = plan_video(pipeline, sources, place, options.video, files.force, looking)
         count, tasks = len(video.segments), "segments"
         outcomes = fuse_video(pipeline, video, make(), force=files.force, manifest=manifest)
     reporter.plan(plan)
-    return reporter.follow(outcomes, count, place, tasks) and not (plan.ambiguous or plan.lost)
+    return reporter.follow(outcomes, count, place, tasks, video) and not (plan.ambiguous or plan.lost)

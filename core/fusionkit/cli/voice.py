@@ -4,21 +4,23 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..storage.outcome import Stopped
 from .messages import in_flags, printable
+from .progress import progress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from ..batch.folders import Preview
     from ..batch.plan import Plan
     from ..storage.outcome import Outcome
+    from ..video.plan import Video
 
 __all__ = ["Reporter"]
 
@@ -80,23 +82,48 @@ class Reporter:
         }
         typer.echo(json.dumps(described))
 
-    def follow(self, outcomes: "Iterable[Outcome]", number: int, output: object, tasks: str = "") -> bool:
+    @contextmanager
+    def looking(self, unit: str) -> Iterator[Callable[[int], None]]:
+        """Show the number of units that a plan has read, for which nothing is known before."""
+        if self.machine or self.quiet:
+            yield lambda number: None
+            return
+        with progress(unit) as state:
+            yield lambda number: state("looking for cuts", number)
+
+    def follow(
+        self,
+        outcomes: "Iterable[Outcome]",
+        number: int,
+        output: object,
+        tasks: str = "",
+        video: "Video | None" = None,
+    ) -> bool:
         """Report each of `number` outcomes as it comes, then their counts; true if nothing failed.
 
-        tasks: "shards" or "segments", which hold several pairs or frames.
+        tasks: "shards" or "segments", which hold several pairs or frames. video: whose frames are counted meanwhile.
         """
-        began, status, parts, rate = time.monotonic(), Counter[str](), Counter[str](), ""
+        began, status, parts = time.monotonic(), Counter[str](), Counter[str]()
         part, unit = PARTS[tasks]
-        with self._bar() as progress:
-            bar = progress.add_task("", total=number, rate="")
-            for outcome in outcomes:
-                status[outcome.status] += 1
-                parts.update(outcome.counts)
-                made = parts[part] if part else status["done"]
-                rate = f"{made / max(1e-9, time.monotonic() - began):.2f} {unit}/s" if made else ""
-                progress.update(bar, advance=1, description=outcome.key.rpartition("/")[2], rate=rate)
-                self.outcome(outcome)
+        shown = progress(unit, video.frames, count=video.seen) if video else progress(tasks or "pairs", number)
+        try:
+            with shown if not (self.machine or self.quiet) else nullcontext() as state:
+                for outcome in outcomes:
+                    status[outcome.status] += 1
+                    parts.update(outcome.counts)
+                    if state:
+                        state.before += outcome.status == "skipped" and not video
+                        state(outcome.key.rpartition("/")[2], None if video else status.total())
+                    self.outcome(outcome)
+        except Stopped:
+            if video:
+                kept = status["done"] + status["skipped"]
+                self.warning(
+                    f"{kept} of {number} segments are kept, of the one at work nothing; a shorter `segment` loses less"
+                )
+            raise
         self._count_notes()
+        rate = f"{parts[part] / max(1e-9, time.monotonic() - began):.2f} {unit}/s" if parts[part] else ""
         held = f"{tasks} of {parts[part]} {unit} " if part else ""
         lost = f"; {parts['failed']} pairs failed" if "failed" in parts else ""
         again = "; the same command tries them again" if status["failed"] else ""
@@ -130,16 +157,6 @@ class Reporter:
             if times > SAID:
                 how = "the same" if kind == self.examples[kind] else "likewise"
                 self.note(f"{how} for {times - SAID} more: {self.examples[kind]}")
-
-    def _bar(self) -> "Progress":
-        """A progress bar with the rate and the time left."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        rate, name = TextColumn("{task.fields[rate]}"), TextColumn("{task.description}")
-        columns = (BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(), name)
-        console, hidden = Console(stderr=True), self.machine or self.quiet
-        return Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=hidden)
 
 
 def _kind(note: str, outcome: "Outcome") -> str:

@@ -342,11 +342,11 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
             notes.append(f"{said}, as the file says" if stored.window else Caution(said))
     else:
         taken = span
-        outside = float(((values < taken[0]) | (values > taken[1])).mean())
+        outside = int(((values < taken[0]) | (values > taken[1])).sum())
         if outside > 0:
-            notes.append(
-                f"{outside:.2%} of the values lie outside the range {taken[0]:g},{taken[1]:g} and were clipped"
-            )
+            share = f"{outside / values.size:.2%}"
+            number = f"{outside} values lie" if share == "0.00%" else f"{share} of the values lie"
+            notes.append(f"{number} outside the range {taken[0]:g},{taken[1]:g} and were clipped")
     if depth == "16" and taken[1] == PEAK["16"] and 0 < values.max() < 4096 and not stored.inverted:
         few = f"no value above {values.max()} in 16 bits: if the data have 12 bits or fewer, give `range=0,4095`"
         notes.append(Caution(few))

@@ -38,6 +38,7 @@ __all__ = [
 
 GROUP = "fusionkit"
 RESTRICT_VARIABLE = "FUSIONKIT_PLUGINS"
+ALL = "`fusionkit plugins list` names all"
 HOOKS = {kind.hook: kind for kind in KINDS.values()}
 
 
@@ -142,8 +143,8 @@ class Registry:
     def _unknown(self, kind: str, name: str) -> str:
         known = self.names(kind)
         near = difflib.get_close_matches(short_name(name), known, n=1)
-        message = f"no {kind} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ";")
-        message += f" installed: {', '.join(known) or 'none'}"
+        others = f"; did you mean {near[0]!r}? {ALL}" if near else f"; installed: {', '.join(known) or 'none'}"
+        message = f"no {kind} {name!r}{others}"
         restriction = os.environ.get(RESTRICT_VARIABLE)
         if restriction is not None:
             message += f" ({RESTRICT_VARIABLE}={restriction!r} restricts what is loaded)"

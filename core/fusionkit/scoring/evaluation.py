@@ -1,8 +1,7 @@
 """Scores of fused images: metrics over folders, with intervals, baselines and tests that can be reproduced."""
 
-import csv
-import io
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,10 +24,11 @@ from ..images.picture import Range
 from ..images.validity import mirrored
 from ..numerics.luma import luma
 from ..reading import read_image
-from ..reading.matching import match_folders
+from ..reading.matching import Matching, match_folders
 from ..reading.ranges import bands_of, source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
+from ..scene import Scene
 from ..storage.manifest import Manifest, file_record, sha256
 from ..storage.outcome import Outcome, attempt
 from ..threads import side_by_side
@@ -36,14 +36,25 @@ from ..writing import write_image
 from .baselines import baseline_images, baseline_rows
 from .cache import ScoreCache, pair_key
 from .maps import overlay
-from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, nullable, paired_tests
+from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, decimals, nullable, paired_tests
 
-__all__ = ["Evaluation", "as_sources", "evaluate", "read_result", "score_images"]
+__all__ = ["CONVENTIONS", "Evaluation", "as_sources", "evaluate", "kind_of", "read_result", "score_images"]
+
+CONVENTIONS = (
+    "luma BT.601 of the files read back, or R, G, B where a definition says so, rounded to 8-bit levels; no resizing, "
+    "no stretch but where a definition says so"
+)
+LOOKED_AT = 5  # pairs, evenly spread, that the kind of scene is recognised from
 
 
 @dataclass
 class Evaluation:
-    """Values by method, metric and pair. baselines: methods that are baselines. reused: number of cached values."""
+    """Values by method, metric and pair.
+
+    baselines: methods that are baselines. scene: the kind of scene that most pairs show; "" where no metric asks.
+    inputs: of methods that were given degraded sources, which; methods are compared with those of their input. reused:
+    number of cached values.
+    """
 
     pairs: list[str]
     metrics: dict[str, Metric]
@@ -52,6 +63,24 @@ class Evaluation:
     files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     reused: int = 0
+    scene: Scene = ""
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    def groups(self) -> dict[str, list[str]]:
+        """Group methods by input: "" for the sources as they are, with the baselines, then each degradation."""
+        found: dict[str, list[str]] = {"": []}
+        for method in self.values:
+            found.setdefault(self.inputs.get(method, ""), []).append(method)
+        return {given: methods for given, methods in found.items() if methods}
+
+    def suited(self) -> list[str]:
+        """Metrics that are made for this kind of scene."""
+        return [name for name, metric in self.metrics.items() if metric.suits(self.scene)]
+
+    def ranked(self) -> list[str]:
+        """Suited metrics that count in the mean rank: those that a baseline has, unlike those to clean fusions."""
+        judges = self.baselines or set(self.values)
+        return [name for name in self.suited() if any(self._defined(method, name).size for method in judges)]
 
     def _defined(self, method: str, metric: str) -> "np.ndarray[Any, Any]":
         values = np.array(self.values[method][metric])
@@ -67,48 +96,74 @@ class Evaluation:
         return bootstrap(self._defined(method, metric))
 
     def mean_ranks(self) -> dict[str, float]:
-        """Mean over metrics of each method's rank by mean value; 1 is best, ties share, undefined is last.
+        """Mean over the `ranked` metrics of each method's rank by mean value, among methods of one input.
 
-        Metrics that no baseline has do not count, such as those to an ablation's clean fusions.
+        1 is best, ties share, undefined is last; nan where no metric is ranked.
         """
         from scipy.stats import rankdata
 
-        methods = list(self.values)
-        ranks = np.zeros(len(methods))
-        judges = self.baselines or set(methods)
-        counted = [name for name in self.metrics if any(self._defined(method, name).size for method in judges)]
-        for name in counted:
-            means = np.array([self.mean(method, name) for method in methods])
-            signed = np.where(np.isnan(means), -np.inf, means if self.metrics[name].higher_is_better else -means)
-            ranks += rankdata(-signed)
-        return dict(zip(methods, (ranks / max(1, len(counted))).tolist(), strict=True))
+        counted = self.ranked()
+        ranks = dict.fromkeys(self.values, math.nan)
+        for methods in self.groups().values() if counted else ():
+            means = ([self.metrics[name].merit(self.mean(method, name)) for method in methods] for name in counted)
+            merits = np.array(list(means))
+            found = rankdata(-np.where(np.isnan(merits), -np.inf, merits), axis=1).mean(0)
+            ranks |= dict(zip(methods, found.tolist(), strict=True))
+        return ranks
+
+    def printed(self, metric: str) -> dict[str, str]:
+        """Print the means of all methods, the largest with four digits and the others with its decimals; "-": none."""
+        means = {method: self.mean(method, metric) for method in self.values}
+        places = decimals(means.values())
+        return {method: f"{mean:.{places}f}" if math.isfinite(mean) else "-" for method, mean in means.items()}
+
+    def places(self, metric: str) -> dict[str, int]:
+        """Find the best (1) and the second (2) among methods of one input; equal means as printed share a place.
+
+        Empty for a metric of another kind of scene; nobody is best where all are equal.
+        """
+        found, printed = dict[str, int](), self.printed(metric)
+        for methods in self.groups().values() if metric in self.suited() else ():
+            merits = {m: self.metrics[metric].merit(float(printed[m])) for m in methods if printed[m] != "-"}
+            order = sorted(set(merits.values()), reverse=True)[:2]
+            if len(order) > 1:
+                found |= {m: order.index(merit) + 1 for m, merit in merits.items() if merit in order}
+        return found
 
     def no_better_than_a_source(self) -> set[str]:
-        """Methods that rank no better than an unfused source, by these metrics."""
+        """Methods that rank no better than an unfused source, by these metrics; sources are not degraded."""
         ranks = self.mean_ranks()
         alone = [ranks[label] for label, row in baseline_rows().items() if row.alone and label in ranks]
-        return {name for name in self.values if name not in self.baselines and alone and ranks[name] >= min(alone)}
+        judged = set(self.groups().get("", ())) - self.baselines
+        return {name for name in judged if alone and ranks[name] >= min(alone)}
 
     def tests(self, method: str) -> dict[str, dict[str, float]]:
-        """Compute p of `method` against each other one, by metric (`paired_tests`); each metric is a family."""
-        others = {other: table for other, table in self.values.items() if other != method}
+        """Compute p of `method` against others of its input, by metric (`paired_tests`); each metric is a family."""
+        group = next(methods for methods in self.groups().values() if method in methods)
+        others = {other: self.values[other] for other in group if other != method}
         by_metric = {m: paired_tests(self.values[method][m], [t[m] for t in others.values()]) for m in self.metrics}
         return {other: {metric: p[i] for metric, p in by_metric.items()} for i, other in enumerate(others)}
 
     def record(self) -> dict[str, Any]:
         """Record everything as JSON holds it; undefined values are null."""
-        ranks, weak = self.mean_ranks(), self.no_better_than_a_source()
+        ranks, weak, ranked = self.mean_ranks(), self.no_better_than_a_source(), set(self.ranked())
+        suited = set(self.suited())
+        places = {name: self.places(name) for name in self.metrics}
         record = {
             "fusionkit": version(DISTRIBUTION),
-            "conventions": "luma BT.601 of the files read back, or R, G, B where a definition says so, "
-            "rounded to 8-bit levels; no resizing, no stretch but where a definition says so",
+            "conventions": CONVENTIONS,
             "pairs": self.pairs,
+            "scene": self.scene or None,
             "metrics": {
                 name: {
                     "definition": metric.definition,
                     "version": metric.version,
                     "range": metric.range,
                     "higher_is_better": metric.higher_is_better,
+                    "ideal": metric.ideal,
+                    "better": metric.better,
+                    "suits_scene": name in suited,
+                    "ranked": name in ranked,
                 }
                 for name, metric in self.metrics.items()
             },
@@ -121,9 +176,11 @@ class Evaluation:
             "methods": {
                 method: {
                     "baseline": method in self.baselines,
+                    "input": self.inputs.get(method, ""),
                     "mean_rank": ranks[method],
                     "no_better_than_a_source": method in weak,
                     "summary": {m: vars(self.summary(method, m)) for m in self.metrics},
+                    "places": {m: places[m][method] for m in self.metrics if method in places[m]},
                     "values": table,
                     "files": self.files.get(method, []),
                 }
@@ -131,23 +188,12 @@ class Evaluation:
             },
             "failures": self.failures,
             "tests": {
-                "kind": "paired Wilcoxon, two-sided, Holm over the other methods, each metric a family of its own",
+                "kind": "paired Wilcoxon, two-sided, Holm over other methods of the same input, each metric a family",
                 "p": {method: self.tests(method) for method in self.values if method not in self.baselines},
             },
         }
         result: dict[str, Any] = nullable(record)
         return result
-
-    def to_csv(self) -> str:
-        """Write one row for each method, pair and metric; an undefined value is empty."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("method", "pair", "metric", "value"))
-        for method, table in self.values.items():
-            for metric, values in table.items():
-                for pair, value in zip(self.pairs, values, strict=True):
-                    writer.writerow((method, pair, metric, nullable(value)))
-        return text.getvalue()
 
 
 def evaluate(
@@ -179,7 +225,7 @@ def evaluate(
     matching = match_folders(folders)
     matching.refuse_empty(folders)
     unscored = [*matching.left_out, *(f"{path}: not in every folder" for path in matching.unmatched)]
-    result = Evaluation([], dict(metrics), failures=unscored)
+    result = Evaluation([], dict(metrics), failures=[*unscored])
     result.baselines = set(baseline_rows() if baselines else ()) - set(methods)
     result.values = {m: {name: [] for name in metrics} for m in (*methods, *(baseline_rows() if baselines else ()))}
     wanted = source_ranges(
@@ -206,8 +252,27 @@ def evaluate(
         for method, record in outcome.record["files"].items():
             result.files.setdefault(method, []).append(record)
     if not result.pairs:
-        raise InputError(f"no pair could be scored: {result.failures[0]}")
+        raise InputError(_nothing_scored(result.failures[len(unscored) :], matching))
+    result.scene = kind_of([partial(work.read, pair) for pair in pairs if pair.key in result.pairs], metrics)
     return result
+
+
+def _nothing_scored(failures: Sequence[str], matching: Matching) -> str:
+    """Why no pair could be scored: the pairs that failed, by the first one's reason, and files without a partner."""
+    reasons = [f"{len(failures)} pairs failed, the first is {failures[0]}" if len(failures) > 1 else failures[0]]
+    if matching.unmatched:
+        number, first = len(matching.unmatched), matching.unmatched[0]
+        reasons.append(f"{number} files have no partner, such as {first}" if number > 1 else f"{first} has no partner")
+    return "; ".join([f"no pair could be scored: {reasons[0]}", *reasons[1:], *matching.left_out])
+
+
+def kind_of(reads: Sequence[Callable[[], Sequence[Picture]]], metrics: Mapping[str, Metric]) -> Scene:
+    """Kind of scene that most of a few of these pairs show; "" where no metric is made for some kinds only."""
+    if not any(metric.scenes for metric in metrics.values()):
+        return ""
+    few = [reads[i * len(reads) // LOOKED_AT] for i in range(LOOKED_AT)] if len(reads) > LOOKED_AT else reads
+    kinds = Counter(as_sources(read(), resize=True).scenes[0] for read in few)
+    return kinds.most_common(1)[0][0]
 
 
 @dataclass(frozen=True)
@@ -242,6 +307,11 @@ class _Work:
     resize: bool
     cache: Path | None
 
+    def read(self, pair: _Pair) -> list[Picture]:
+        """Read the sources of a pair."""
+        read = zip(pair.sources, pair.ranges, self.bands, strict=False)
+        return [read_image(path, span, bands=bands) for path, span, bands in read]
+
     def __call__(self, pair: _Pair) -> Outcome:
         files = {method: file_record(path) for method, path in pair.results.items()}
         cache, known, keys = None, dict[str, dict[str, float]](), dict[str, str]()
@@ -256,8 +326,7 @@ class _Work:
         counts = {"reused": sum(map(len, known.values()))}
         if known and self.maps is None and all(len(values) == len(self.metrics) for values in known.values()):
             return Outcome(pair.key, record={"values": known, "files": files}, counts=counts)
-        read = zip(pair.sources, pair.ranges, self.bands, strict=False)
-        pictures = [read_image(path, span, bands=bands) for path, span, bands in read]
+        pictures = self.read(pair)
         originals = as_sources(pictures, resize=self.resize)
         results = {method: read_result(path, pictures[-1]) for method, path in pair.results.items()}
         originals, fused = _where_all_have_data(originals, results)

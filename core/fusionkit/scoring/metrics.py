@@ -8,7 +8,7 @@ from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import Registered, get_registry, short_name
 from ..registry.records import MetricRecord
 
-__all__ = ["load_metrics"]
+__all__ = ["dialects", "load_metrics"]
 
 
 def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, Metric]:
@@ -18,9 +18,8 @@ def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, 
     Without a dialect, a dialect's name among the names means all of its metrics, as in "audit".
     """
     registry = get_registry()
-    dialects = sorted({record.dialect for _, record in _metrics() if record.dialect})
-    if dialect is not None and dialect not in dialects:
-        raise OptionError(f"no dialect {dialect!r}; dialects: {', '.join(dialects)}")
+    if dialect is not None and dialect not in dialects():
+        raise OptionError(f"no dialect {dialect!r}; dialects: {', '.join(dialects())}")
 
     def offered(dialect: str) -> dict[str, str]:
         plugins = [(p, record) for p, record in _metrics() if record.dialect == dialect and p.installed]
@@ -36,8 +35,13 @@ def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, 
     elif dialect:
         chosen = [f"{dialect}.{name}" for name in names]
     else:
-        chosen = [one for name in names for one in (offered(name).values() if name in dialects else [name])]
+        chosen = [one for name in names for one in (offered(name).values() if name in dialects() else [name])]
     return {short_name(name): registry.create("metric", name) for name in chosen}
+
+
+def dialects() -> list[str]:
+    """Dialects of the installed metrics; their metrics' names begin with them."""
+    return sorted({record.dialect for _, record in _metrics() if record.dialect})
 
 
 def _metrics() -> Iterator[tuple[Registered, MetricRecord]]:

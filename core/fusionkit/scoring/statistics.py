@@ -1,15 +1,16 @@
 """Statistics of scores: means with intervals, and tests corrected for their number."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["CONFIDENCE", "RESAMPLES", "SEED", "Summary", "bootstrap", "holm", "nullable", "paired_tests"]
+__all__ = ["CONFIDENCE", "RESAMPLES", "SEED", "Summary", "bootstrap", "decimals", "holm", "nullable", "paired_tests"]
 
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
+DIGITS = 4  # of the largest number of a printed column
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ def bootstrap(values: "np.ndarray[Any, Any]") -> Summary:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values[picks].mean(axis=1), (tail, 1 - tail))
     return Summary(float(values.mean()), float(low), float(high), int(values.size))
+
+
+def decimals(values: Iterable[float]) -> int:
+    """Decimals of a column that show the largest of these with four digits; at most 5."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    return min(5, max(0, DIGITS - 1 - math.floor(math.log10(largest)))) if largest else 1
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -78,7 +78,12 @@ class ResultRoutes(APIRouter):
         session = self.sessions.get(number)
         values = self.worker.figures(session, session.result(one))
         return {
-            name: {"value": value, "higher": metric.higher_is_better, "definition": metric.definition}
+            name: {
+                "value": value,
+                "merit": metric.merit(value),
+                "better": metric.better,
+                "definition": metric.definition,
+            }
             for key, metric in self.worker.metrics().items()
             if (value := values.get(name := key.removeprefix("audit."))) is not None and np.isfinite(value)
         }

@@ -188,11 +188,13 @@ class Worker:
         return self._metrics
 
     def figures(self, session: Session, result: Result) -> dict[str, float]:
-        """Compute all metrics of a result, once."""
+        """Compute the metrics of a result that suit its kind of scene, once."""
         with self.looking, session.lock:
             if not result.figures:
                 image = (to_tensor(result.done.picture.pixels) * 255).round() / 255
-                [(_, values)] = score_images({"": image}, session.sources_of(result), self.metrics(), baselines=False)
+                sources = session.sources_of(result)
+                suited = {name: metric for name, metric in self.metrics().items() if metric.suits(sources.scenes[0])}
+                [(_, values)] = score_images({"": image}, sources, suited, baselines=False)
                 result.figures = {name.removeprefix("audit."): value for name, value in values.items()}
         return result.figures
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..contracts import Detector, Metric
 from ..registry.loading import get_registry
 from ..registry.records import MetricRecord
+from ..scene import SCENE_KINDS
 from ..scenes import infrared_visible
 from .plugin import SIZES, PluginContract, assert_alone, make_sources, random_images, unchanged
 
@@ -57,6 +58,12 @@ class MetricContract(_Measuring):
         record = get_registry().find(self.kind, self.name).record
         assert isinstance(record, MetricRecord)
         assert record.higher_is_better == self.make().higher_is_better
+
+    def test_its_ideal_and_its_scenes_can_be_reached(self) -> None:
+        metric: Metric = self.make()
+        low, high = metric.range
+        assert metric.ideal is None or low <= metric.ideal <= high
+        assert set(metric.scenes) <= set(SCENE_KINDS), f"kinds of scene: {', '.join(SCENE_KINDS)}"
 
     def test_values_are_one_per_image_and_in_range(self) -> None:
         """A value may be nan where the definition has none."""

@@ -1,6 +1,6 @@
 """The plan of a video: its streams, and the beginnings of its shots and segments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
@@ -15,10 +15,11 @@ from ..storage.atomic import check_place
 from .options import VideoOptions, is_video
 from .streams import Frame, Stream
 
-__all__ = ["PARTS", "Segment", "Video", "picture_of", "plan_video"]
+__all__ = ["PARTS", "SEEN", "Segment", "Video", "picture_of", "plan_video"]
 
 CUT, THUMBNAIL = 0.2, 16  # mean change of a thumbnail of this side that begins a new shot
 PARTS = ".nut"  # container of segments, which keeps times and codecs
+SEEN = ".seen"  # of a file beside a segment, a byte for each frame that the segment has come to
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Video:
-    """The job of fusing streams; reference: index of its stream."""
+    """The job of fusing streams; reference: index of its stream. frames: how many it has; 0: not known."""
 
     streams: tuple[Stream, ...]
     reference: int
@@ -47,6 +48,18 @@ class Video:
     options: VideoOptions
     codec: str
     segments: tuple[Segment, ...]
+    frames: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the streams in messages: of their files, with the folders where files have one name."""
+        paths = [Path(stream.source) for stream in self.streams]
+        short = [path.name for path in paths]
+        return short if len(set(short)) == len(short) else [f"{path.parent.name}/{path.name}" for path in paths]
+
+    def seen(self) -> int:
+        """How many frames of the reference the segments have come to, in whichever processes."""
+        return sum(path.stat().st_size for path in self.folder.glob(f"*{SEEN}"))
 
     @property
     def within(self) -> float:
@@ -59,8 +72,19 @@ class Video:
         return self.output.with_name(f".{self.output.name}.parts")
 
 
-def plan_video(pipeline: Pipeline, sources: Sequence[Path], output: Path, options: VideoOptions, force: bool) -> Video:
-    """Open the streams, choose the reference, and read it once to find its shots."""
+def plan_video(
+    pipeline: Pipeline,
+    sources: Sequence[Path],
+    output: Path,
+    options: VideoOptions,
+    force: bool,
+    report: Callable[[int], None] = lambda frames: None,
+) -> Video:
+    """Open the streams, choose the reference, and read it once to find its shots.
+
+    Frames of several sizes are fused once, so that what refuses them does so here. report: called with the number of
+    frames that were read.
+    """
     if len(sources) < 2:
         raise InputError("one video is nothing to fuse; give two or more of one scene")
     check_place(output, sources, replaceable=force)
@@ -79,20 +103,24 @@ def plan_video(pipeline: Pipeline, sources: Sequence[Path], output: Path, option
     video = Video(streams, reference, output, options, codec, ())
     if any(stream.live for stream in streams):
         return replace(video, segments=(Segment(0, 0.0, float("inf"), (0.0,), video.folder / f"00000{PARTS}"),))
-    shots, last = _survey(streams[reference])
+    pictures = [picture_of(frame, name) for frame, name in zip(firsts, video.names, strict=True) if frame]
+    if len({picture.size for picture in pictures}) > 1:
+        pipeline.fuse_pictures(pictures, reference=reference)
+    shots, last, frames = _survey(streams[reference], report)
     count = max(1, ceil(last / options.segment))
     edges = [*(number * options.segment for number in range(count)), last + 1.0]
     segments = tuple(
         Segment(i, a, b, tuple(t for t in shots if t < b), video.folder / f"{i:05d}{PARTS}")
         for i, (a, b) in enumerate(pairwise(edges))
     )
-    return replace(video, segments=segments)
+    return replace(video, segments=segments, frames=frames)
 
 
-def _survey(stream: Stream) -> tuple[list[float], float]:
-    """Times of the first frame of each shot, and of the last frame."""
-    shots, before, last = [0.0], None, 0.0
-    for frame in stream.frames():
+def _survey(stream: Stream, report: Callable[[int], None]) -> tuple[list[float], float, int]:
+    """Times of the first frame of each shot, and of the last frame; the number of frames."""
+    shots, before, last, count = [0.0], None, 0.0, 0
+    for count, frame in enumerate(stream.frames(), 1):
+        report(count)
         small = frame.values[:: max(1, stream.height // THUMBNAIL), :: max(1, stream.width // THUMBNAIL)]
         small = small.astype(np.float32) / np.iinfo(small.dtype).max
         if before is not None and float(np.abs(small - before).mean()) > CUT:
@@ -100,7 +128,7 @@ def _survey(stream: Stream) -> tuple[list[float], float]:
         before, last = small, frame.time
     if before is None:
         raise InputError(f"{stream.source}: has no frames")
-    return shots, last
+    return shots, last, count
 
 
 def picture_of(frame: Frame, name: str) -> Picture:

@@ -21,7 +21,7 @@ from ..method.shot import Shot
 from ..storage.atomic import remove_strays, stage
 from ..storage.manifest import Ledger, Manifest, digest
 from ..storage.outcome import Outcome, Stopped, attempt
-from .plan import Segment, Video, picture_of
+from .plan import SEEN, Segment, Video, picture_of
 from .streams import Frame
 from .write import Writer, join
 
@@ -89,7 +89,8 @@ def _fuse(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) ->
         _fused(pipeline, video, frames, shot, {})  # fixes the values of the whole shot on its first frame
         shot.settle()
     cuts = {t for t in segment.shots if t > begin}
-    with stage(segment.path) as staged, Writer(staged.temporary, video) as writer:
+    seen = segment.path.with_suffix(SEEN)
+    with stage(segment.path) as staged, Writer(staged.temporary, video) as writer, seen.open("wb", 0) as tally:
         try:
             for frames in _moments(video, warm):
                 main = frames[video.reference]
@@ -98,13 +99,15 @@ def _fuse(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) ->
                     break
                 if main.time in cuts:
                     shot = Shot()
+                own = main.time >= segment.start
                 if None in frames:
-                    alone += main.time >= segment.start
-                    continue
-                values = _fused(pipeline, video, frames, shot, notes)
-                if main.time >= segment.start:
-                    writer.write(main.time, values)
-                    count += 1
+                    alone += own
+                else:
+                    values = _fused(pipeline, video, frames, shot, notes)
+                    if own:
+                        writer.write(main.time, values)
+                        count += 1
+                tally.write(b"." * own)
         except (KeyboardInterrupt, Stopped):
             if not any(stream.live for stream in video.streams):
                 raise  # Ctrl-C ends a live stream, whose frames are kept
@@ -149,7 +152,7 @@ def _fused(
     pictures = []
     for i, frame in enumerate(frames):
         assert frame is not None
-        picture = picture_of(frame, f"stream {i + 1}")
+        picture = picture_of(frame, video.names[i])
         if picture.depth == "16":
             span = shot.memory.once(f"span {i}", partial(own_span, frame.values, picture.span))
             picture = replace(picture, span=span)

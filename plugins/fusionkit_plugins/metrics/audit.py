@@ -74,6 +74,7 @@ class _Kept(Metric):
     """Edges of sources, projected: Σ ∇F·∇S / Σ |∇S|², the mean over sources."""
 
     shows = "lost"
+    ideal = 1.0
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Share of the edges that is kept, (B,); nan where there are none."""
@@ -134,6 +135,7 @@ class KeptReference(_Kept):
 class Rescued(_Kept):
     """Texture that is kept where another source is clipped (exposures)."""
 
+    scenes = ("exposure",)
     definition = (
         "sum of grad F . grad S over sum of |grad S|^2, gradients as in `kept_reference`, S the source with the "
         "strongest gradient, where another source is clipped (box mean of 7x7 below 12 or above 243) and S is not; nan "
@@ -153,6 +155,8 @@ class Rescued(_Kept):
 
 class _OfObjects(Metric):
     shows = "lost"
+    scenes = ("heat",)
+    ideal = 1.0
 
     def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
         """Measure the hot objects of each image: (B,); nan where there is none."""
@@ -320,6 +324,7 @@ class Rims(_Pixels):
     """Shadows and glows along the borders of light that no source has: brightness that runs backwards (exposures)."""
 
     shows = "invented"
+    scenes = ("exposure",)
     definition = (
         "percent of pixels where F, after a Gaussian of 1.2 % of the shorter side (at least 3 pixels), changes by more "
         "than 0.15 levels a pixel against the direction of every source, each changing by more than 0.05 there"
@@ -340,6 +345,7 @@ class Rims(_Pixels):
 class Sharper(Metric):
     """Fidelity to whichever source is clearly the sharper one (focus)."""
 
+    scenes = ("focus",)
     definition = (
         "10 log10(255^2 / mean squared difference to the sharper source) in dB, where one source's squared gradient, "
         "averaged over 17x17, is 4 times every other's and above 1; nan where there is no such pixel"
@@ -368,6 +374,7 @@ class Solid(Metric):
     """Texture in what a source shows white and flat, as bone in CT: another source's, embossing, rings."""
 
     shows = "invented"
+    scenes = ("contrast",)
     definition = (
         "deviation of F - S within 7x7 in levels, averaged over the pixels of all sources S whose box mean of 7x7 is "
         "above 243 and whose deviation within it is below 2; nan where there are none"

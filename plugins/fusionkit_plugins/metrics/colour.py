@@ -56,6 +56,7 @@ class Chroma(Metric):
     """Colourfulness relative to the reference."""
 
     color = True
+    ideal = 1.0
     definition = (
         "mean length of (Cb, Cr) of F over the reference's, BT.601 full range, where the reference's is longer than 8 "
         "levels; 1 is as colourful, 0 grey; nan without such pixels"

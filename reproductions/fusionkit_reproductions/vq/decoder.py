@@ -18,6 +18,10 @@ from .network import VQModel
 __all__ = ["LatentMoments", "VQConventions", "VQDecoder", "VQOptions"]
 
 FALLBACK = "`backbone=identity` fuses without any network"
+PUBLISHED = {  # names that presets and the documentation use: the file they are imported from, and what does without
+    "rffusion-vq": "; it is autoencoder.ckpt, linked in the README of github.com/zirui0625/RFfusion; "
+    "`prior=released_rffusion` computes the released RFfusion without it (docs/rffusion.md)"
+}
 
 
 class VQOptions(Options):
@@ -65,7 +69,8 @@ class VQDecoder(nn.Module, Decoder):
     ) -> None:
         super().__init__()
         self.options = options
-        self.network = Network(model or options.weights, VQModel, VQConfig, kind="decoder vq", otherwise=FALLBACK)
+        otherwise = FALLBACK + PUBLISHED.get(options.weights, "")
+        self.network = Network(model or options.weights, VQModel, VQConfig, kind="decoder vq", otherwise=otherwise)
         self.provenance = self.network.provenance
         conventions = conventions or self.network.conventions(VQConventions)
         self.factor = self.network.architecture.factor

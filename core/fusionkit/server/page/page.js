@@ -411,9 +411,9 @@ class Method {
   table() {
     if (!this.values) return;
     const others = state.methods.map((m) => m.values).filter(Boolean);
-    const rows = Object.entries(this.values).map(([name, { value, higher, definition }]) => {
-      const all = others.map((o) => o[name]?.value).filter((v) => v !== undefined), best = new Set(all).size > 1 && value === (higher ? Math.max(...all) : Math.min(...all));
-      return element("tr", { title: definition }, element("th", { scope: "row", textContent: `${name.replaceAll("_", " ")} ${higher ? "↑" : "↓"}` }), element("td", { className: best ? "best" : "", textContent: value.toPrecision(3) + (best ? " best" : "") }));
+    const rows = Object.entries(this.values).map(([name, { value, merit, better, definition }]) => {
+      const all = others.map((o) => o[name]?.merit).filter((v) => v !== undefined), best = new Set(all).size > 1 && merit === Math.max(...all);
+      return element("tr", { title: definition }, element("th", { scope: "row", textContent: `${name.replaceAll("_", " ")} ${better}` }), element("td", { className: best ? "best" : "", textContent: value.toPrecision(3) + (best ? " best" : "") }));
     });
     $(".metrics tbody", this.panel).replaceChildren(...rows);
   }
