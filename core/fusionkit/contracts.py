@@ -387,7 +387,8 @@ class Stored:
     file. name: what tells the picture from others in the file ("slice 12"). notes: what the user is told. turned: an
     orientation that the file states was applied. metadata: EXIF and the like. degraded: degradations that the file
     tells of, with what it says, by their names. valid: (H, W) of bool, where the picture has data; NaN and infinite
-    values are none anyway. nodata: the stored value that says so. place: where the pixels lie.
+    values are none anyway. nodata: the stored value that says so. place: where the pixels lie. readings: of a result
+    alone, values that sources measured at its pixels, by the source's name: (H, W) float32, NaN where there are none.
     """
 
     values: Array
@@ -406,6 +407,7 @@ class Stored:
     valid: Array | None = None
     nodata: float | None = None
     place: Place | None = None
+    readings: tuple[tuple[str, Array], ...] = ()
 
 
 class Pictures(Sequence[Stored]):

@@ -23,6 +23,7 @@ from ..timing import Stopwatch
 from ..writing import check_output, depth_in, store_image
 from .options import FileOptions
 from .plan import Job
+from .readings import readings_of
 
 __all__ = ["LEDGER", "fuse_files", "fuse_folders", "fuse_job", "method_digest", "read_sources"]
 
@@ -100,7 +101,7 @@ def fuse_folders(
 def _check_format(job: Job, options: FileOptions) -> None:
     """Refuse, before anything is read, a format that cannot hold what is asked for; every one holds 8 bits of grey."""
     if job.output is not None:
-        check_output(job.output, options.depth or depth_in(job.output, "8"), 1)
+        check_output(job.output, options.depth or depth_in(job.output, "8"), 1, readings=options.readings)
 
 
 def _fuse_new(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], ledger: Ledger, job: Job) -> Outcome:
@@ -165,7 +166,8 @@ def fuse_job(
         reference = pictures[index]
         output = job.output or _beside(job.sources[index], options.depth or reference.depth)
         depth = options.depth or depth_in(output, reference.depth)
-        check_output(output, depth, max(p.channels for p in pictures), alpha=reference.alpha is not None)
+        channels, alpha = max(p.channels for p in pictures), reference.alpha is not None
+        check_output(output, depth, channels, alpha=alpha, readings=options.readings)
         fused = pipeline.fuse_pictures(pictures, reference=index)
         notes = [
             f"{p.name}: {low:g} to {high:g} taken as black and white, as of the whole folder (`range_scope=folder`)"
@@ -173,6 +175,7 @@ def fuse_job(
             if ranges and options.span(i) == "auto" and ranges[i] != "auto"
         ]
         notes += fused.picture.notes
+        readings = readings_of(job, options, pictures, fused) if options.readings else []
         with stage(output) as staged, watch.stage("write"):
             notes += store_image(
                 staged.temporary,
@@ -181,6 +184,7 @@ def fuse_job(
                 png_level=options.png_level,
                 quality=options.quality,
                 strip=options.strip,
+                readings=readings,
             )
     described = {"path": str(output), "depth": depth, "size": list(fused.picture.size)}
     record = {

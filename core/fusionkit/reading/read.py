@@ -35,6 +35,7 @@ __all__ = [
     "numbered",
     "open_pictures",
     "read_image",
+    "read_measured",
     "readable_extensions",
     "several_in",
     "slice_of",
@@ -64,7 +65,28 @@ def read_image(
     numbers, from 1, of one or three bands, read where the file holds others than grey or RGB (multispectral images).
     Raises ImageReadError: one line with the file, the reason, and what to do.
     """
-    path, number = numbered(Path(path))
+    path, stored = _one(Path(path), max_pixels, picture)
+    chosen = _bands(path, stored, bands)
+    return replace(_picture(path, chosen, span), bands=tuple(bands) if chosen is not stored else ())
+
+
+def read_measured(path: Path, max_pixels: int, picture: int | None, bands: Sequence[int]) -> Picture:
+    """Read a grey picture as `read_image` does, but its stored values, float64: none clipped to a range, or inverted.
+
+    Its span is from the least to the greatest of them.
+    """
+    path, stored = _one(path, max_pixels, picture)
+    values = _bands(path, stored, bands).values
+    valid = where_valid(values, stored.valid, stored.alpha)
+    values = (values if valid is None else mirrored(valid, values)[0]).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    span = (low, high if high > low else low + 1)
+    return Picture(values, "float", span, name=path.name, metadata=stored.metadata, valid=valid, place=stored.place)
+
+
+def _one(path: Path, max_pixels: int, picture: int | None) -> tuple[Path, Stored]:
+    """A file, and its picture of an index: by default the one that FILE#N names, or the only or main one."""
+    path, number = numbered(path)
     number = number if picture is None else picture
     found = open_pictures(path, max_pixels)
     if number is None and len(found) > 1 and not getattr(found, "main", False):
@@ -82,8 +104,7 @@ def read_image(
         raise ImageReadError(
             f"{path}: {width}x{height} is over the limit of {max_pixels} pixels; if it is genuine, raise `max_pixels`"
         )
-    chosen = _bands(path, stored, bands)
-    return replace(_picture(path, chosen, span), bands=tuple(bands) if chosen is not stored else ())
+    return path, stored
 
 
 def _bands(path: Path, stored: Stored, bands: Sequence[int]) -> Stored:

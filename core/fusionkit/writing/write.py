@@ -4,7 +4,7 @@ Files appear whole or not at all.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -47,8 +47,11 @@ def depth_in(path: Path, depth: Depth) -> Depth:
     return next((d for d in order[order.index(depth) :] if d in held), depth)
 
 
-def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False) -> None:
-    """Raise OutputError, before anything is computed, when `path` cannot hold such an image."""
+def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False, readings: bool = False) -> None:
+    """Raise OutputError, before anything is computed, when `path` cannot hold such an image.
+
+    readings: whether it is to hold values that sources measured, too.
+    """
     writer = _writer(path)
     record, extension = _record(writer), extension_of(path)
     if writer.missing:
@@ -59,6 +62,9 @@ def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False
             f"{path}: {extension} cannot hold {HELD[depth]} images; write {' or '.join(better)}, or pass "
             f"`depth={record.depths[0]}`"
         )
+    if readings and "readings" not in record.keeps:
+        better = [w.extensions[0] for w in map(_record, _writers()) if "readings" in w.keeps][:NAMED]
+        raise OutputError(f"{path}: {extension} holds no readings beside a picture; write {' or '.join(better)}")
     if channels > 1 and not record.color:
         raise OutputError(f"{path}: {extension} holds grey alone; write {_writers_first()}")
     reason = cast(type[Writer], load_class(writer)).refuses(depth, channels, alpha=alpha and record.alpha)
@@ -132,18 +138,20 @@ def store_image(
     png_level: int = 1,
     quality: int | None = None,
     strip: bool = False,
+    readings: Sequence[tuple[str, Array]] = (),
 ) -> list[str]:
     """Write a picture in the format of the path's suffix; returns notes on what was not kept.
 
     span: the stored values of black and white, by default as in `Picture.stored`. Values are rounded, not stretched.
     JPEG has quality 95 without chroma subsampling, WebP is lossless, unless `quality` (1 to 100) is given; TIFF is
-    deflated. strip: leave out EXIF, XMP, GeoTIFF and the tag `Software`.
+    deflated. strip: leave out EXIF, XMP, GeoTIFF and the tag `Software`. readings: as in `Stored`.
     """
     plugin, extension = _writer(path), extension_of(path)
     known = cast(type[Writer], load_class(plugin)).Options.model_fields
     given: Mapping[str, Any] = {"png_level": png_level, "quality": quality}
     writer: Writer = create(plugin, {name: value for name, value in given.items() if name in known})
     stored, notes = _stored(picture, depth, span, _record(plugin), extension, strip=strip)
+    stored = replace(stored, readings=tuple(readings))
     try:
         with warnings.catch_warnings(), silence():
             warnings.simplefilter("ignore")

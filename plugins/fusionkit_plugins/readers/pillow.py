@@ -18,6 +18,7 @@ from fusionkit.errors import Caution, ImageReadError
 from fusionkit.images.metadata import read_metadata
 from fusionkit.images.picture import Array
 
+from ..readings import CHUNK, chunks_in, shown
 from .png_colour import kept_chunks, stated_profile
 
 __all__ = ["ORIENTATIONS", "PillowReader"]
@@ -57,7 +58,8 @@ class PillowReader(Reader):
 
     Animated GIF, PNG, WebP and AVIF hold a picture a frame, as it is shown; of JPEG files with several (MPO) the first
     is read where no number is given, unless the file says that they are views of one scene. Deep colours of PNG, AVIF
-    and JPEG 2000, which Pillow would reduce to 8 bits, are decoded by imagecodecs. A JPEG file whose end marker is
+    and JPEG 2000, which Pillow would reduce to 8 bits, are decoded by imagecodecs. The readings in a result of PNG
+    follow the picture. A JPEG file whose end marker is
     missing is read, with a note, where its pixels are there.
     """
 
@@ -66,6 +68,16 @@ class PillowReader(Reader):
         logging.getLogger("PIL").setLevel(logging.CRITICAL)  # our errors describe damaged files
         with path.open("rb") as stream:
             head = stream.read(HEADER)
+        found = self._pictures(path, max_pixels, head)
+        if not (head.startswith(PNG_SIGNATURE) and CHUNK in head and (places := chunks_in(path))):
+            return found
+
+        def decode(index: int) -> Stored:
+            return read_chunk(path, max_pixels, places[index - 1]) if index else found[0]
+
+        return Pictures(1 + len(places), decode, main=True)
+
+    def _pictures(self, path: Path, max_pixels: int, head: bytes) -> Sequence[Stored]:
         if (deep := _deep(head)) is not None:
             return Pictures(1, lambda _: _read_deep(path, max_pixels, deep))
         if not (head.startswith(b"GIF") or any(mark in head for mark in SEVERAL)):
@@ -264,6 +276,21 @@ def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | No
     if image.mode in ("LA", "RGBA"):
         return values[:, :, :-1], values[:, :, -1]
     return values, None
+
+
+def read_chunk(path: Path, max_pixels: int, place: tuple[str, int, int]) -> Stored:
+    """Readings in a PNG: a TIFF in a chunk of a name, an offset and a length."""
+    import tifffile
+
+    name, offset, length = place
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        data = BytesIO(stream.read(length))
+    with tifffile.TiffFile(data) as tiff:
+        page: Any = tiff.pages[0]
+        check_pixels(path, page.imagewidth, page.imagelength * page.samplesperpixel, max_pixels)
+        values = page.asarray()
+    return shown(Stored(values.reshape(*values.shape[:2], -1), format="PNG"), name)
 
 
 @dataclass(frozen=True)
