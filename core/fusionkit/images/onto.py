@@ -46,8 +46,8 @@ def onto(pictures: Sequence[Picture], reference: int, mode: Mode = "bicubic") ->
 
     So are other slices of the reference's own volume, which somebody has named. Bicubic, or bilinear, in the plane,
     after a Gaussian low-pass where the reference is coarser; linear between the neighbouring slices of a volume, also
-    along oblique planes. `valid` of the result is False where the source has no data. Of places in different spaces a note says so.
-    Raises SizeMismatch where a source has no data in common with the reference.
+    along oblique planes. `valid` of the result is False where the source has no data. Of places in different spaces a
+    note says so. Raises SizeMismatch where a source has no data in common with the reference.
     """
     main, result, placed = pictures[reference], list(pictures), list[Placed]()
     goal, names = place_of(main), _labels(pictures)
