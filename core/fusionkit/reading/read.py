@@ -3,18 +3,18 @@
 import re
 import struct
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from mimetypes import guess_type
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from ..contracts import Reader, Stored
+from ..contracts import Pictures, Reader, Stored
 from ..errors import Caution, FusionkitError, ImageReadError, one_line
 from ..images.picture import PEAK, Array, Depth, Picture, Range, Span, own_span, range_note, to_unit
 from ..images.place import Place
@@ -46,6 +46,8 @@ HEAD = 512  # bytes that are searched for magic
 MARKED = 256 * 1024  # bytes that are searched for a mark
 COLOURS = (1, 3)  # bands of grey and of RGB
 CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # bytes that text has none of
+KEPT = 4  # files of several pictures, of which the last ones stay in memory
+_of_kept = deque[Path](maxlen=KEPT)
 UNABLE = re.compile("support|implement|require|not available")  # words of a decoder that lacks something
 
 
@@ -97,8 +99,7 @@ def _one(path: Path, max_pixels: int, picture: int | None) -> tuple[Path, Stored
     index = number or 0
     if not 0 <= index < len(found):
         raise ImageReadError(f"{path}: holds {len(found)} pictures, none of number {index + 1}")
-    with _explained(path):
-        stored = found[index]
+    stored = found[index]
     height, width = stored.values.shape[:2]
     if width * height > max_pixels:
         raise ImageReadError(
@@ -245,6 +246,7 @@ def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
         raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
     for reader in _readers(path):
         if _record(reader).several:
+            _forget_gone()
             status = path.stat()
             found = _kept(reader, path, max_pixels, (status.st_size, status.st_mtime_ns))
         else:
@@ -254,16 +256,31 @@ def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
     raise ImageReadError(f"{path}: not an image in a known format, or its header is damaged")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=KEPT)
 def _kept(reader: Registered, path: Path, max_pixels: int, _version: tuple[int, int]) -> Sequence[Stored]:
+    _of_kept.append(path)
     return _read(reader, path, max_pixels)
+
+
+def _forget_gone() -> None:
+    """Let go of pictures whose files are gone, as those of a visitor who left the page."""
+    if not all(path.exists() for path in list(_of_kept)):
+        _of_kept.clear()
+        _kept.cache_clear()
 
 
 def _read(plugin: Registered, path: Path, max_pixels: int) -> Sequence[Stored]:
     with _explained(path):
         reader: Reader = create(plugin)
         found = reader.read(path, max_pixels)
-        return found if isinstance(found, Sequence) else list(found)
+        if not isinstance(found, Pictures):
+            return found if isinstance(found, Sequence) else list(found)
+    return Pictures(len(found), partial(_decoded, path, found), main=found.main, axes=found.axes)
+
+
+def _decoded(path: Path, found: Pictures, index: int) -> Stored:
+    with _explained(path):
+        return found[index]
 
 
 @contextmanager
