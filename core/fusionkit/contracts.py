@@ -480,6 +480,13 @@ class Writer(Plugin, ABC):
         pixels lie. What an encoder raises becomes one line for the user.
         """
 
+    def write_volume(self, path: Path, slices: Sequence[Stored]) -> Sequence[str]:
+        """Write the slices of a volume, in their order, as one file; for writers whose record says `volumes`.
+
+        All have one size, depth and number of channels; their places say how they follow one another.
+        """
+        raise TypeError(f"{type(self).__name__} writes no volumes")
+
     @classmethod
     def refuses(cls, depth: Depth, channels: int, *, alpha: bool) -> str:
         """Why such an image cannot be written, beyond what the record says, and what to do; "" where it can.

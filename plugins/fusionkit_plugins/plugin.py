@@ -237,9 +237,10 @@ WRITERS = (
     _writer(
         "nifti",
         "nifti:NiftiWriter",
-        "NIfTI: single slices in the reference's place",
+        "NIfTI: slices and whole volumes in the reference's place",
         ".nii.gz .nii",
         "nibabel",
+        volumes=True,
         depths=("8", "16", "float"),
         rank=8,
     ),

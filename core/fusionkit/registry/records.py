@@ -203,7 +203,8 @@ class WriterRecord(PluginRecord):
     recommended. alpha, color: whether its files hold them; without alpha, results are composited onto white. keeps:
     what of the reference its files hold: "exif" with XMP, "icc" profiles, "geo" (GeoTIFF's tags), "png" (chunks that
     state colours), "nodata" (a value that stands for no data), "readings" (values that sources measured, beside the
-    picture). rank: the place of its extensions in messages.
+    picture). volumes: its files hold all slices of a volume (`write_volume`). rank: the place of its extensions in
+    messages.
     """
 
     extensions: tuple[str, ...] = ()
@@ -211,3 +212,4 @@ class WriterRecord(PluginRecord):
     alpha: bool = False
     color: bool = True
     keeps: tuple[Literal["exif", "icc", "geo", "png", "nodata", "readings"], ...] = ()
+    volumes: bool = False

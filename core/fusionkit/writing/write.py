@@ -4,7 +4,7 @@ Files appear whole or not at all.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -23,7 +23,16 @@ from ..registry.records import WriterRecord
 from ..storage.atomic import atomic_write
 from ..streams import silence
 
-__all__ = ["check_output", "depth_in", "extension_of", "store_image", "writable_extensions", "write_image"]
+__all__ = [
+    "check_output",
+    "depth_in",
+    "extension_of",
+    "holds_volumes",
+    "store_image",
+    "store_volume",
+    "writable_extensions",
+    "write_image",
+]
 
 PNG_COLOURS = (b"gAMA", b"cHRM", b"cICP")  # chunks that other formats have no place for
 HELD = {"8": "8-bit", "16": "16-bit", "float": "32-bit float"}  # how messages name depths
@@ -146,20 +155,43 @@ def store_image(
     JPEG has quality 95 without chroma subsampling, WebP is lossless, unless `quality` (1 to 100) is given; TIFF is
     deflated. strip: leave out EXIF, XMP, GeoTIFF and the tag `Software`. readings: as in `Stored`.
     """
-    plugin, extension = _writer(path), extension_of(path)
-    known = cast(type[Writer], load_class(plugin)).Options.model_fields
-    given: Mapping[str, Any] = {"png_level": png_level, "quality": quality}
-    writer: Writer = create(plugin, {name: value for name, value in given.items() if name in known})
-    stored, notes = _stored(picture, depth, span, _record(plugin), extension, strip=strip)
+    writer, record = _made(path, {"png_level": png_level, "quality": quality})
+    stored, notes = _stored(picture, depth, span, record, extension_of(path), strip=strip)
     stored = replace(stored, readings=tuple(readings))
+    return [*notes, *_encoded(path, lambda: writer.write(path, stored))]
+
+
+def store_volume(path: Path, pictures: Sequence[Picture], depth: Depth, *, strip: bool = False) -> list[str]:
+    """Write pictures of one size, slices of a volume in their order, in one file, as `store_image` writes one."""
+    writer, record = _made(path, {})
+    rows = [_stored(p, depth, None, record, extension_of(path), strip=strip) for p in pictures]
+    notes = list(dict.fromkeys(note for _, some in rows for note in some))
+    return [*notes, *_encoded(path, lambda: writer.write_volume(path, [stored for stored, _ in rows]))]
+
+
+def holds_volumes(path: Path) -> bool:
+    """Whether files of the path's suffix hold all slices of a volume."""
+    return _record(_writer(path)).volumes
+
+
+def _made(path: Path, given: Mapping[str, Any]) -> tuple[Writer, WriterRecord]:
+    """The writer of a path with those options that it reads, and its record."""
+    plugin = _writer(path)
+    known = cast(type[Writer], load_class(plugin)).Options.model_fields
+    return create(plugin, {name: value for name, value in given.items() if name in known}), _record(plugin)
+
+
+def _encoded(path: Path, write: Callable[[], Sequence[str]]) -> Sequence[str]:
+    """Notes of a writer, which prints nothing; what it raises as one line."""
     try:
         with warnings.catch_warnings(), silence():
             warnings.simplefilter("ignore")
-            return [*notes, *writer.write(path, stored)]
+            return write()
     except (FusionkitError, OSError, MemoryError):
         raise
     except Exception as error:  # raised by an encoder whose format cannot hold the image
-        raise OutputError(f"{extension} cannot hold this image: {one_line(error)}; choose another format") from None
+        text = f"{extension_of(path)} cannot hold this image: {one_line(error)}; choose another format"
+        raise OutputError(text) from None
 
 
 def _stored(

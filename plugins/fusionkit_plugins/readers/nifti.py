@@ -39,16 +39,16 @@ class NiftiReader(Reader):
         nibabel: Any = import_module("nibabel")
         with _quiet(nibabel.imageglobals.logger):
             image = nibabel.load(path)
-            space, volumes = _shape(path, image, max_pixels)
+            grid, volumes = _shape(path, image, max_pixels)
             upwards = [int(axis) for axis in nibabel.io_orientation(image.affine)[:, 0]].index(2)
-        slices = cache(partial(self._slices, path, image, space, volumes))
-        return Pictures(space[upwards] * volumes, lambda i: slices()[i])
+        slices = cache(partial(self._slices, path, image, grid, volumes))
+        return Pictures(grid[upwards] * volumes, lambda i: slices()[i])
 
-    def _slices(self, path: Path, image: Any, space: tuple[int, int, int], volumes: int) -> list[Stored]:
+    def _slices(self, path: Path, image: Any, grid: tuple[int, int, int], volumes: int) -> list[Stored]:
         """All slices, from below, volume by volume."""
         nibabel: Any = import_module("nibabel")
         with _quiet(nibabel.imageglobals.logger):
-            values, affine = _canonical(nibabel, image, space, volumes)
+            values, affine = _canonical(nibabel, image, grid, volumes)
         # left of the patient to the right, front up: (y, x, z, volume, channels)
         shown = values[::-1, ::-1].transpose(1, 0, 2, 3, 4)
         height, width, slices, volumes, channels = shown.shape
