@@ -49,6 +49,8 @@ VALUES: dict[str, list[Any]] = {
     "configuration.restore": ["none", "noise:level=12"],
     "sampler.guidance_range": [(0.5, 0.6)],
     "prior wavelet.wavelet": ["haar"],
+    "stage palette.palette": ["iron:0.3,0.9"],
+    "configuration.palette": ["iron:0.3,0.9"],
     "stage align.fov": [(0.97,)],
     "configuration.fov": [(0.97,)],
     "degradation noise.offset": [0.001],
@@ -81,7 +83,13 @@ NEEDS: dict[str, dict[str, Any]] = {
     **{f"configuration.{name}": {"align": "affine"} for name in ("fov", "align_or_keep", "crop")},
 }
 # whose method is refused without a value
-BARE = {"configuration.resize", "degradation blur.file", "stage align.or_keep", "configuration.align_or_keep"}
+BARE = {
+    "configuration.resize",
+    "stage palette.palette",
+    "degradation blur.file",
+    "stage align.or_keep",
+    "configuration.align_or_keep",
+}
 ALIGNING = {
     *(f"stage align.{name}" for name in ("model", "transform", "rest", "fov", "or_keep", "crop")),
     *(f"configuration.{name}" for name in ("align", "rest", "fov", "align_or_keep", "crop")),
@@ -104,6 +112,8 @@ def pairs(key: str) -> list[list[torch.Tensor]]:
         tensors(scene((48, 64), seed=0))
         for scene in (scenes.infrared_visible, noisy_street, scenes.multi_exposure, scenes.multi_focus)
     ]
+    if key.endswith(".palette"):  # which is for infrared
+        return made[:2]
     return [[made[0][0][..., ::2, ::2], made[0][1]]] if key == "configuration.resize" else made
 
 
