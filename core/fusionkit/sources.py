@@ -188,8 +188,11 @@ class Sources:
 
     @cached_property
     def _scenes(self) -> tuple[Scene, ...]:
-        every = range(len(self.luma[0]))
-        return tuple(recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored]) for b in every)
+        def one(b: int) -> Scene:
+            valid = [None if v is None else v[b : b + 1] for v in self.valid]
+            return recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored], valid)
+
+        return tuple(one(b) for b in range(len(self.luma[0])))
 
     def __len__(self) -> int:
         return len(self.images)
