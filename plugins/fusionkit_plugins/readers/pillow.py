@@ -19,6 +19,7 @@ from fusionkit.images.metadata import read_metadata
 from fusionkit.images.picture import Array
 
 from ..readings import CHUNK, chunks_in, shown
+from .false_colour import levels_of_flir, levels_of_palette, looks_false
 from .png_colour import kept_chunks, stated_profile
 
 __all__ = ["ORIENTATIONS", "PillowReader"]
@@ -34,6 +35,11 @@ SEVERAL = (
     b"ANIM",
     b"ftypavis",
 )  # in the headers of files of several pictures: PNG, JPEG, WebP, AVIF
+PHOTOGRAPHS = ("JPEG", "MPO", "PNG", "WEBP")  # formats that thermal cameras and their programs write
+FALSE = (
+    "its colours are those of a thermal camera's palette like iron, not of light, and are fused as such; export it in "
+    "grey (white hot), or as temperatures"
+)
 LEAST = 4  # bytes of a frame, fewer than any format needs: a header may claim billions
 TAIL = 1 / 20  # share of its rows that a JPEG file without end marker may lack, and no more than one row of blocks
 
@@ -209,6 +215,12 @@ def _stored(path: Path, image: Any) -> Stored:
     upright = ImageOps.exif_transpose(image)
     degraded = _degraded(image, upright.size)
     values, alpha = _values(path, upright, notes)
+    if values.shape[2] == 3 and values.dtype == np.uint8 and format_name in PHOTOGRAPHS:
+        levels = levels_of_flir(image, values, notes)
+        if levels is not None:
+            values = levels[:, :, None]
+        elif looks_false(values):
+            notes.append(Caution(FALSE))
     turned = image.getexif().get(ORIENTATION_TAG, 1) != 1
     return Stored(
         values,
@@ -247,6 +259,8 @@ def _degraded(image: Any, size: tuple[int, int]) -> dict[str, dict[str, Any]]:
 def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | None]:
     """Turn a Pillow image into stored values (H, W, 1 or 3) and alpha (H, W) or None."""
     mode = image.mode
+    if mode == "P" and (levels := levels_of_palette(image, notes)) is not None:
+        return levels[:, :, None], None
     if mode in ("P", "PA"):
         image = image.convert("RGBA" if mode == "PA" or "transparency" in image.info else "RGB")
     elif mode == "1":
