@@ -65,7 +65,7 @@ def levels_of_flir(image: Any, pixels: Array, notes: list[str]) -> Array | None:
     every, inverse = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     best: tuple[float, Array] | None = None
     for colours in palette:  # in full range, or in that of video
-        distance, nearest = cKDTree(colours).query(every)
+        distance, nearest = (np.asarray(found) for found in cKDTree(colours).query(every))
         off = float(np.median(distance[inverse]))
         best = (off, nearest) if best is None or off < best[0] else best
     if best is None or best[0] > MATCHES:
@@ -123,7 +123,7 @@ def looks_false(pixels: Array) -> bool:
     """
     step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / FEW)))
     few = pixels[::step, ::step].reshape(-1, 3).astype(np.float32)
-    y = few @ np.float32([0.299, 0.587, 0.114])
+    y = few @ np.array([0.299, 0.587, 0.114], np.float32)
     cb, cr = (few[:, 2] - y) * 0.564, (few[:, 0] - y) * 0.713
     bins = np.minimum(y.astype(int) * BINS // 256, BINS - 1)
     shown = [at for b in range(BINS) if (at := np.flatnonzero(bins == b)).size > few.shape[0] / 500]
