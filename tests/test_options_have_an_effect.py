@@ -50,6 +50,8 @@ VALUES: dict[str, list[Any]] = {
     "configuration.restore": ["none", "noise:level=12"],
     "sampler.guidance_range": [(0.5, 0.6)],
     "prior wavelet.wavelet": ["haar"],
+    "stage palette.palette": ["iron:0.3,0.9"],
+    "configuration.palette": ["iron:0.3,0.9"],
     "stage align.fov": [(0.97,)],
     "configuration.fov": [(0.97,)],
     "prior network.file": [PROGRAM],
@@ -89,6 +91,7 @@ BARE = {
     "prior network.file",
     "prior network.trusted",
     "configuration.resize",
+    "stage palette.palette",
     "degradation blur.file",
     "stage align.or_keep",
     "configuration.align_or_keep",
@@ -115,6 +118,8 @@ def pairs(key: str) -> list[list[torch.Tensor]]:
         tensors(scene((48, 64), seed=0))
         for scene in (scenes.infrared_visible, noisy_street, scenes.multi_exposure, scenes.multi_focus)
     ]
+    if key.endswith(".palette"):  # which is for infrared
+        return made[:2]
     return [[made[0][0][..., ::2, ::2], made[0][1]]] if key == "configuration.resize" else made
 
 

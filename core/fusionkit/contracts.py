@@ -407,7 +407,8 @@ class Stored:
     file. name: what tells the picture from others in the file ("slice 12"). notes: what the user is told. turned: an
     orientation that the file states was applied. metadata: EXIF and the like. degraded: degradations that the file
     tells of, with what it says, by their names. valid: (H, W) of bool, where the picture has data; NaN and infinite
-    values are none anyway. nodata: the stored value that says so. place: where the pixels lie.
+    values are none anyway. nodata: the stored value that says so. place: where the pixels lie. readings: of a result
+    alone, values that sources measured at its pixels, by the source's name: (H, W) float32, NaN where there are none.
     """
 
     values: Array
@@ -426,6 +427,7 @@ class Stored:
     valid: Array | None = None
     nodata: float | None = None
     place: Place | None = None
+    readings: tuple[tuple[str, Array], ...] = ()
 
 
 class Pictures(Sequence[Stored]):
@@ -497,6 +499,13 @@ class Writer(Plugin, ABC):
         out. valid: where the result has data; elsewhere values are `nodata`, which no other pixel has. place: where the
         pixels lie. What an encoder raises becomes one line for the user.
         """
+
+    def write_volume(self, path: Path, slices: Sequence[Stored]) -> Sequence[str]:
+        """Write the slices of a volume, in their order, as one file; for writers whose record says `volumes`.
+
+        All have one size, depth and number of channels; their places say how they follow one another.
+        """
+        raise TypeError(f"{type(self).__name__} writes no volumes")
 
     @classmethod
     def refuses(cls, depth: Depth, channels: int, *, alpha: bool) -> str:

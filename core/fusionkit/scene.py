@@ -27,20 +27,33 @@ LAGS = (1, 7, 64, 65, 131, 517, 1033, 2047)  # between such places, in samples o
 class Statistics:
     """What tells kinds of scene apart, computed from lumas (1, 1, H, W) when it is asked for.
 
-    colored: which sources have colour.
+    colored: which sources have colour. valid: where each has data, (1, 1, H, W) of bool or None for everywhere; only
+    places where all have count.
     """
 
-    def __init__(self, lumas: "Sequence[Tensor]", colored: Sequence[bool]) -> None:
+    def __init__(
+        self, lumas: "Sequence[Tensor]", colored: Sequence[bool], valid: "Sequence[Tensor | None]" = ()
+    ) -> None:
         from .numerics.choice import subsample
 
         self._few, self._colored = [subsample(y) for y in lumas], colored
+        masks = [subsample(v) for v in valid if v is not None]
+        same = {x.shape for x in (*self._few, *masks)} == {self._few[0].shape}
+        everywhere = reduce(and_, masks) if masks and same else None
+        self._valid = everywhere if everywhere is not None and bool(everywhere.any()) else None
 
     @cached_property
     def _small(self) -> "Tensor":
         import torch
         import torch.nn.functional as F
 
-        return torch.cat([F.interpolate(y, size=(THUMBNAIL, THUMBNAIL), mode="area") for y in self._few]).flatten(1)
+        size = THUMBNAIL, THUMBNAIL
+        rows = torch.cat([F.interpolate(y, size=size, mode="area") for y in self._few]).flatten(1)
+        if self._valid is None:
+            return rows
+        from .numerics.choice import with_data
+
+        return torch.stack([with_data(row.view(1, 1, *size), self._valid)[0] for row in rows])
 
     @cached_property
     def _kinds(self) -> set[bool]:
@@ -80,7 +93,8 @@ class Statistics:
     @property
     def scanned(self) -> bool:
         """Whether much is black in all sources, and they agree where."""
-        black = reduce(and_, (y < BLACK for y in self._few)).float().mean()
+        dark = reduce(and_, (y < BLACK for y in self._few))
+        black = (dark if self._valid is None else dark[self._valid]).float().mean()
         return bool(black > BLACK_SHARE and self.order > BLACK_ORDER)
 
     @property
@@ -191,7 +205,10 @@ else:
     SceneChoice = Literal["auto", *SCENE_KINDS]  # an option's values: recognised, or a kind
 
 
-def recognise(lumas: "Sequence[Tensor]", colored: Sequence[bool]) -> Scene:
-    """The kind of one scene, from its sources' luma (1, 1, H, W), and which of them have colour."""
-    found = Statistics(lumas, colored)
+def recognise(lumas: "Sequence[Tensor]", colored: Sequence[bool], valid: "Sequence[Tensor | None]" = ()) -> Scene:
+    """The kind of one scene, from its sources' luma (1, 1, H, W), which of them have colour, and where they have data.
+
+    Arguments as of `Statistics`.
+    """
+    found = Statistics(lumas, colored, valid)
     return next(kind.name for kind in SCENE_KINDS.values() if kind.shows(found))

@@ -95,8 +95,9 @@ class Sources:
     from there until the stages are through, afterwards they show other sources (`fusionkit.method.filling`). to_luma:
     makes luma of an image. report: takes notes and records for the user. degraded: for each source, what its file says
     of degradations, by their names. views: for each, the tangent of half its field of view along the longer side, where
-    its file states it. known_scenes: the kind of scene of each image, where it is decided already. cut:
-    rows and columns that the result is cut down to. whole: the sources that a strip was cut from.
+    its file states it. spans: the stored values of each one's black and white, (0, 1) where none are known.
+    known_scenes: the kind of scene of each image, where it is decided already. cut: rows and columns that the result is
+    cut down to. whole: the sources that a strip was cut from.
     """
 
     images: Sequence[Tensor]
@@ -110,6 +111,7 @@ class Sources:
     report: Report = field(default_factory=Report, compare=False)
     degraded: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     views: tuple[float | None, ...] = ()
+    spans: tuple[tuple[float, float], ...] = ()
     known_scenes: tuple[Scene, ...] = ()
     cut: tuple[slice, slice] | None = None
     whole: "Sources | None" = field(default=None, compare=False, repr=False)
@@ -122,6 +124,7 @@ class Sources:
             "names": self.names or tuple(f"source {i + 1}" for i in range(count)),
             "degraded": self.degraded or ({},) * count,
             "views": self.views or (None,) * count,
+            "spans": self.spans or ((0.0, 1.0),) * count,
             "valid": self.valid or (None,) * count,
             "noise": self.noise or tuple(y.new_zeros(len(y), 1, 1, 1) for y in self.luma),
         }
@@ -185,8 +188,11 @@ class Sources:
 
     @cached_property
     def _scenes(self) -> tuple[Scene, ...]:
-        every = range(len(self.luma[0]))
-        return tuple(recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored]) for b in every)
+        def one(b: int) -> Scene:
+            valid = [None if v is None else v[b : b + 1] for v in self.valid]
+            return recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored], valid)
+
+        return tuple(one(b) for b in range(len(self.luma[0])))
 
     def __len__(self) -> int:
         return len(self.images)

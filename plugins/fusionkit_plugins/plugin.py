@@ -191,7 +191,16 @@ def _writer(name: str, target: str, summary: str, extensions: str, module: str =
 
 DESCRIBED = ("exif", "icc")  # kept by all formats of photographs
 WRITERS = (
-    _writer("png", "png:PngWriter", "PNG", ".png", depths=("8", "16"), alpha=True, keeps=(*DESCRIBED, "png"), rank=1),
+    _writer(
+        "png",
+        "png:PngWriter",
+        "PNG",
+        ".png",
+        depths=("8", "16"),
+        alpha=True,
+        keeps=(*DESCRIBED, "png", "readings"),
+        rank=1,
+    ),
     _writer(
         "tiff",
         "tiff:TiffWriter",
@@ -199,7 +208,7 @@ WRITERS = (
         ".tif .tiff",
         depths=("8", "16", "float"),
         alpha=True,
-        keeps=(*DESCRIBED, "geo", "nodata"),
+        keeps=(*DESCRIBED, "geo", "nodata", "readings"),
         rank=2,
     ),
     _writer("jpeg", "pillow:JpegWriter", "JPEG", ".jpg .jpeg", keeps=DESCRIBED, rank=3),
@@ -228,9 +237,10 @@ WRITERS = (
     _writer(
         "nifti",
         "nifti:NiftiWriter",
-        "NIfTI: single slices in the reference's place",
+        "NIfTI: slices and whole volumes in the reference's place",
         ".nii.gz .nii",
         "nibabel",
+        volumes=True,
         depths=("8", "16", "float"),
         rank=8,
     ),

@@ -92,11 +92,14 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     whole shows more than noise. worth: structure of S over all contrast of S and the structure of the reference; at
     least the trust (`Worth`). Heat and worth are 0 where S has no data.
     """
-    every = [Worth.of(y, sources.noise[i], partial(_named, evidence.steady, i)) for i, y in enumerate(sources.luma)]
+    every = [
+        Worth.of(y, sources.noise[i], partial(_named, evidence.steady, i), sources.valid[i])
+        for i, y in enumerate(sources.luma)
+    ]
     seen, (height, width) = every[sources.reference], x0.shape[-2:]
     others = [i for i in range(len(every)) if i != sources.reference] or [0]
     worth = [every[i].beside(seen) for i in others]
-    heat = [_heat(sources.luma[i], every[i], partial(evidence.steady, f"heat {i}")) for i in others]
+    heat = [_heat(sources, i, every[i], partial(evidence.steady, f"heat {i}")) for i in others]
     standing = [
         Standing.of(sources.reference_luma, sources.luma[i], hot, partial(evidence.steady, f"mean {i}"))
         for i, hot in zip(others, heat, strict=True)
@@ -141,9 +144,9 @@ def _night(y: Tensor, t: Tensor, lit: float) -> Tensor:
     return lift.square().div_(lift + SOFT)
 
 
-def _heat(y: Tensor, worth: Worth, steady: Callable[[Tensor], Tensor]) -> ThermalSaliency:
+def _heat(sources: Sources, index: int, worth: Worth, steady: Callable[[Tensor], Tensor]) -> ThermalSaliency:
     """Hot objects of a source; in one that shows little but noise, those that are hotter than the noise."""
-    return ThermalSaliency.of(y, steady, (1 - worth.trust) * worth.noise)
+    return ThermalSaliency.of(sources.luma[index], steady, (1 - worth.trust) * worth.noise, sources.valid[index])
 
 
 def _named(steady: Callable[[str, Tensor], Tensor], index: int, name: str, value: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from fusionkit.numerics.choice import order_statistics
+from fusionkit.numerics.choice import order_statistics, with_data
 from fusionkit.numerics.window import box_mean, enlarged_rows, reduced
 
 __all__ = ["FLATTEST", "TIMES", "Worth", "quantiles"]
@@ -40,20 +40,21 @@ class Worth(NamedTuple):
     factor: int
 
     @classmethod
-    def of(cls, y: Tensor, noise: Tensor, steady: Callable[[str, Tensor], Tensor]) -> Self:
+    def of(cls, y: Tensor, noise: Tensor, steady: Callable[[str, Tensor], Tensor], valid: Tensor | None = None) -> Self:
         """Structure of a source (B, 1, H, W) whose known noise has the deviation `noise`, (B, 1, 1, 1).
 
-        steady: averages statistics over the frames of a video.
+        steady: averages statistics over the frames of a video. valid: (B, 1, H, W) of bool, where the source has data,
+        which alone tell its noise; elsewhere another source is shown.
         """
         factor = max(1, min(y.shape[-2:]) // ROWS)
         small = reduced(y, factor)
         energy = reduced((small - box_mean(small, BAND)).square_(), STEP)
         energy = box_mean(box_mean(energy, WINDOW), WINDOW)
-        flattest, middling, showing = quantiles(energy, FLATTEST, 0.5, SHOWING)
+        flattest, middling, showing = quantiles(energy, FLATTEST, 0.5, SHOWING, valid=valid)
         alike = (flattest.square() / middling.clamp_min(1e-12)).clamp_max(LOUDEST**2)
         floor = TIMES * torch.maximum(steady("noise", alike), noise.square() / factor**2)
         trust = steady("trust", (2 * (showing - floor) / (floor + UNSEEN**2)).clamp(0, 1))
-        veil = steady("veil", quantiles(reduced(small, STEP), FLATTEST)[0])
+        veil = steady("veil", quantiles(reduced(small, STEP), FLATTEST, valid=valid)[0])
         structure = (energy - floor).clamp_min_(0)
         return cls(energy.add_(UNSEEN**2), structure, trust, floor, veil, STEP * factor)
 
@@ -69,8 +70,10 @@ class Worth(NamedTuple):
         return enlarged_rows(x, self.factor, rows, width)
 
 
-def quantiles(x: Tensor, *shares: float) -> list[Tensor]:
-    """Quantiles of each image's samples, (B, 1, 1, 1) each."""
-    every = x.flatten(1)
-    found = order_statistics(every, [max(0, int(share * every.shape[1]) - 1) for share in shares])
+def quantiles(x: Tensor, *shares: float, valid: Tensor | None = None) -> list[Tensor]:
+    """Quantiles of each image's samples, (B, 1, 1, 1) each. valid: as in `with_data`."""
+    rows = [row[None] for row in with_data(x, valid)]
+    found = torch.cat(
+        [order_statistics(row, [max(0, int(share * row.shape[1]) - 1) for share in shares]) for row in rows]
+    )
     return [column.view(-1, 1, 1, 1) for column in found.unbind(1)]

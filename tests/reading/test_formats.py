@@ -115,7 +115,8 @@ class TestByContent:
         (tmp_path / "a.jxl").write_bytes(encoded("jpegxl", frames if count > 1 else frames[0], lossless=True))
         found = stored(tmp_path / "a.jxl")
         assert (found.values == 9).all()
-        assert found.notes == (("an animation, of which the first frame was read",) if count > 1 else ())
+        notes = [note for note in found.notes if "colour profile" not in note]
+        assert notes == (["an animation, of which the first frame was read"] if count > 1 else [])
 
     def test_numbers_at_the_end_of_a_name_are_no_extension(self):
         names = ("IM.0001", "1.2.840.10", "a.ome.tif", "a.jfif", "a.xyz")
@@ -510,3 +511,38 @@ def test_metadata_of_a_page_is_its_own(tmp_path):
         makers.append(exif[271])
     assert makers == ["Camera 0", "Camera 1"]
     assert Metadata() == Metadata(b"", b"", (), ())
+
+
+def test_the_profile_of_jpeg_xl_is_read_or_said(tmp_path, monkeypatch):
+    import sys
+    from types import SimpleNamespace
+
+    class Decoder:
+        def __init__(self, num_threads):
+            pass
+
+        def __call__(self, data):
+            return False, None, b"", b"profile of " + data[:2], []
+
+    path = tmp_path / "a.jxl"
+    path.write_bytes(encoded("jpegxl", COLOUR, lossless=True))
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)  # not installed
+    assert stored(path).icc is None
+    assert "a colour profile, if it has one, was not read: pip install pillow-jxl-plugin" in stored(path).notes
+    monkeypatch.setitem(sys.modules, "pillow_jxl", SimpleNamespace(Decoder=Decoder))
+    assert stored(path).icc == b"profile of \xff\x0a"
+    assert not stored(path).notes
+    path.write_bytes(encoded("jpegxl", COLOUR[..., 0], lossless=True))
+    assert stored(path).icc is None
+    assert not stored(path).notes
+
+
+def test_real_profiles_of_jpeg_xl(tmp_path):
+    pytest.importorskip("pillow_jxl")
+    for values, name in ((COLOUR, "sRGB"), (DEEP, "Lin")):  # imagecodecs says that 16 bits are linear
+        (tmp_path / "a.jxl").write_bytes(encoded("jpegxl", values, lossless=True))
+        found = stored(tmp_path / "a.jxl")
+        from PIL import ImageCms
+
+        assert name in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(found.icc)))
+        assert np.array_equal(found.values, values)

@@ -116,3 +116,26 @@ def test_surfaces_are_no_images():
         pytest.skip("not in this nibabel's package")
     with pytest.raises(ImageReadError, match="no grid of voxels"):
         read_image(path)
+
+
+def test_values_are_read_when_a_slice_is_asked_for_and_let_go_with_the_file(tmp_path, monkeypatch):
+    import weakref
+
+    from fusionkit.reading import read as module
+
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 3), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 3), np.int16), np.eye(4)), tmp_path / "b.nii.gz")
+    decoded = []
+    real = NiftiReader._slices
+    monkeypatch.setattr(NiftiReader, "_slices", lambda *given: decoded.append(1) or real(*given))
+    with pytest.raises(ImageReadError, match="holds 3 pictures"):
+        read_image(tmp_path / "a.nii.gz")
+    assert not decoded
+    kept = weakref.ref(module.open_pictures(tmp_path / "a.nii.gz"))
+    read_image(tmp_path / "a.nii.gz", picture=0)
+    read_image(tmp_path / "a.nii.gz", picture=1)
+    assert len(decoded) == 1
+    assert kept() is not None
+    (tmp_path / "a.nii.gz").unlink()
+    count_pictures(tmp_path / "b.nii.gz")
+    assert kept() is None

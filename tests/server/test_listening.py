@@ -28,6 +28,7 @@ def address():
     patch = pytest.MonkeyPatch()
     patch.setattr(listening, "SILENT", 0.3)
     patch.setattr(listening, "MOST", 8)
+    patch.setattr(listening, "STALLED", 1.5)
     sock = listening.listen("127.0.0.1", 0)
     app = make_app(TOKEN, None, Limits(stalled=0.3), device="cpu")
     server = uvicorn.Server(uvicorn.Config(app, http=listening.Protocol, log_level="error"))
@@ -77,6 +78,16 @@ def test_too_many_connections_are_refused_and_leave_room_again(address):
         client.close()
 
 
+def test_who_is_one_too_many_is_told_so(address):
+    clients = [socket.create_connection(address, timeout=10) for _ in range(20)]
+    clients[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = received(clients[-1], listening.TEXT)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After" in answer
+    for client in clients:
+        client.close()
+
+
 def _answered(address):
     try:
         return get(address) == 200
@@ -93,6 +104,12 @@ def test_an_upload_that_stalls_is_refused_and_leaves_nothing(address):
         )
         client.sendall(head.encode() + b"part")
         assert b"a.png: nothing came for 0.3 s" in received(client, b"}")
+
+
+def test_a_body_that_never_ends_is_closed(address):
+    with socket.create_connection(address, timeout=10) as client:
+        client.sendall(f"POST /{TOKEN}/api/recipe HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{{".encode())
+        assert client.recv(4096) == b""  # closed; a timeout would raise
 
 
 def test_answers_do_not_wait_for_nagle():
@@ -124,3 +141,55 @@ def test_a_server_that_is_stopped_while_it_works_ends_in_order(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
     assert not list(tmp_path.glob("fusionkit-serve-*"))
+
+
+FULL = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (90, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+from fusionkit.server import listening
+from fusionkit.server.app import make_app
+from fusionkit.server.work import Worker
+Worker.start = lambda self: None
+listening.SILENT = 2.0
+sock = listening.listen("127.0.0.1", 0)
+held = []
+while len(held) < 90:
+    held.append(open("/dev/null"))
+    if held[-1].fileno() > 78:
+        break
+print(sock.getsockname()[1], flush=True)
+listening.serve_until_stopped(make_app("{TOKEN}", None, device="cpu"), sock)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sockets are no files there")
+def test_at_its_limit_of_open_files_it_refuses_recovers_and_says_so_once(tmp_path):
+    command = [sys.executable, "-c", FULL]
+    with (
+        (tmp_path / "err").open("w") as err,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True) as process,
+    ):
+        address = "127.0.0.1", int(process.stdout.readline())
+        end = time.monotonic() + 20
+        while not _answered(address) and time.monotonic() < end:
+            time.sleep(0.05)
+        clients = [socket.create_connection(address, timeout=10) for _ in range(40)]
+        assert any(_first_bytes(client).startswith(b"HTTP/1.1 503") for client in reversed(clients))
+        while not (answered := _answered(address)) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert answered  # while all of them still hold their end
+        for client in clients:
+            client.close()
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    assert (tmp_path / "err").read_text().splitlines() == [
+        "at the limit of 90 open files: further visitors are refused"
+    ]
+
+
+def _first_bytes(client):
+    client.settimeout(0.2)
+    try:
+        return client.recv(64)
+    except OSError:
+        return b""

@@ -87,6 +87,11 @@ class FileOptions(Options):
     save_transform: Annotated[FilePath, For(("single",))] = Field(
         "", description="file for the transforms that `align` finds in one set of images, for `transform` later"
     )
+    readings: Annotated[bool, For(IMAGES)] = Field(
+        False,
+        description="write what grey sources of more than 8 bits measured, such as temperatures, beside the picture: "
+        "fused.tif#2, fused.png#2; .tif and .png hold it",
+    )
     strip: Annotated[bool, For(IMAGES)] = Field(False, description="leave out metadata such as EXIF, GPS and XMP")
     quality: Annotated[int | None, For(IMAGES, (".jpg", ".jpeg", ".webp"))] = Field(
         None, ge=1, le=100, description="quality of JPEG, by default 95, and of WebP, by default lossless"

@@ -10,6 +10,7 @@ from ..reading.matching import match
 from ..reading.read import numbered, open_pictures, several_in
 from ..reading.slices import partners
 from ..storage import places
+from ..writing import extension_of
 
 __all__ = ["Job", "Plan", "Shard", "by_picture", "job_of", "plan_folders", "plan_images", "plan_shards"]
 
@@ -155,7 +156,7 @@ def by_picture(job: Job, reference: int = 0, notes: list[str] | None = None) -> 
             f"{len(main) - len(rows)} of {len(main)} slices of {path} lie where other sources have none: left out"
         )
     keys = [f"{job.key}_{i + 1:04d}" for i, _ in rows]
-    outputs = [job.output.with_name(f"{key}{job.output.suffix}") for key in keys]
+    outputs = [job.output.with_name(f"{key}{extension_of(job.output)}") for key in keys]
     return [
         replace(job, key=key, output=output, pictures=row)
         for key, output, (_, row) in zip(keys, outputs, rows, strict=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..images.picture import Depth, Picture, Range
 from ..images.transforms import save_transforms
 from ..memory import free_memory, peak_memory_mb
 from ..method.pipeline import Pipeline
+from ..method.result import FusedPicture
 from ..reading import header_pixels, read_image
 from ..reading.matching import bare_name
 from ..reading.ranges import refuse_unread, source_ranges
@@ -20,9 +22,11 @@ from ..storage.manifest import Ledger, digest, file_record
 from ..storage.outcome import Outcome, attempt
 from ..storage.regular import check_regular
 from ..timing import Stopwatch
-from ..writing import check_output, depth_in, store_image
+from ..writing import check_output, depth_in, store_image, store_volume
 from .options import FileOptions
 from .plan import Job
+from .readings import readings_of
+from .volumes import Slices, common_notes, rows_of_slices, slices_of
 
 __all__ = ["LEDGER", "fuse_files", "fuse_folders", "fuse_job", "method_digest", "read_sources"]
 
@@ -100,7 +104,7 @@ def fuse_folders(
 def _check_format(job: Job, options: FileOptions) -> None:
     """Refuse, before anything is read, a format that cannot hold what is asked for; every one holds 8 bits of grey."""
     if job.output is not None:
-        check_output(job.output, options.depth or depth_in(job.output, "8"), 1)
+        check_output(job.output, options.depth or depth_in(job.output, "8"), 1, readings=options.readings)
 
 
 def _fuse_new(pipeline: Pipeline, options: FileOptions, ranges: tuple[Range, ...], ledger: Ledger, job: Job) -> Outcome:
@@ -148,7 +152,7 @@ def read_sources(job: Job, options: FileOptions, ranges: Sequence[Range] = ()) -
 def fuse_job(
     pipeline: Pipeline, options: FileOptions, ranges: Sequence[Range], job: Job, *, owned: bool = False
 ) -> Outcome:
-    """Read, fuse, and write under a temporary name.
+    """Read, fuse, and write under a temporary name; files of volumes slice by slice, where the result holds them.
 
     ranges: of the sources, where they differ from `options`. owned: an existing output may be replaced.
     """
@@ -159,45 +163,76 @@ def fuse_job(
         check_place(job.output, job.sources, replaceable=options.force or owned)
     watch = Stopwatch()
     with watch.stage("total"):
-        with watch.stage("read"):
-            pictures = pipeline.ranged(read_sources(job, options, ranges))
-        index = pipeline.reference([p.has_color for p in pictures])
-        reference = pictures[index]
-        output = job.output or _beside(job.sources[index], options.depth or reference.depth)
-        depth = options.depth or depth_in(output, reference.depth)
-        check_output(output, depth, max(p.channels for p in pictures), alpha=reference.alpha is not None)
-        fused = pipeline.fuse_pictures(pictures, reference=index)
-        notes = [
-            f"{p.name}: {low:g} to {high:g} taken as black and white, as of the whole folder (`range_scope=folder`)"
-            for i, (p, (low, high)) in enumerate((p, p.span) for p in pictures)
-            if ranges and options.span(i) == "auto" and ranges[i] != "auto"
-        ]
-        notes += fused.picture.notes
-        with stage(output) as staged, watch.stage("write"):
-            notes += store_image(
-                staged.temporary,
-                fused.picture,
-                depth,
-                png_level=options.png_level,
-                quality=options.quality,
-                strip=options.strip,
-            )
-    described = {"path": str(output), "depth": depth, "size": list(fused.picture.size)}
+        slices = slices_of(pipeline, job, options, ranges)
+        done = [_fused(pipeline, options, slices, part, watch) for part in slices.jobs]
+        first = done[0]
+        notes = [*slices.notes, *(common_notes([one.notes for one in done]) if len(done) > 1 else first.notes)]
+        with stage(first.output) as staged, watch.stage("write"):
+            if len(done) > 1:
+                pictures = [one.fused.picture for one in done]
+                notes += store_volume(staged.temporary, pictures, first.depth, strip=options.strip)
+            else:
+                notes += store_image(
+                    staged.temporary,
+                    first.fused.picture,
+                    first.depth,
+                    png_level=options.png_level,
+                    quality=options.quality,
+                    strip=options.strip,
+                    readings=readings_of(job, options, first.pictures, first.fused) if options.readings else (),
+                )
+    size = [*first.fused.picture.size, *([len(done)] if len(done) > 1 else [])]
+    seconds = [one.fused.seconds for one in done]
     record = {
         "sources": [file_record(p) for p in job.sources],
-        "ranges": [None if p.depth == "8" else list(p.span) for p in pictures],
-        "reference_source": fused.reference + 1,
+        "ranges": [None if p.depth == "8" else list(p.span) for p in first.pictures],
+        "reference_source": first.fused.reference + 1,
         "notes": notes,
         **({"warnings": doubts} if (doubts := [note for note in notes if isinstance(note, Caution)]) else {}),
-        "output": {**file_record(staged.temporary), **described},
-        "restored": [r.record() for r in fused.restored],
-        **fused.found,
-        "evaluations": fused.evaluations,
-        "seconds": {**watch.rounded(), **fused.seconds},
+        "output": {**file_record(staged.temporary), "path": str(first.output), "depth": first.depth, "size": size},
+        "restored": [r.record() for one in done for r in one.fused.restored],
+        **rows_of_slices([one.fused.found for one in done]),
+        "evaluations": sum(one.fused.evaluations for one in done),
+        "seconds": {**watch.rounded(), **{k: round(sum(own.get(k, 0.0) for own in seconds), 3) for k in seconds[0]}},
         "peak_memory_mb": peak_memory_mb(),
     }
-    key, seconds = job.key or output.stem, watch.seconds["total"]
-    return Outcome(key, notes=tuple(notes), seconds=seconds, output=str(output), staged=staged, record=record)
+    key = job.key or first.output.stem
+    return Outcome(
+        key, notes=tuple(notes), seconds=watch.seconds["total"], output=str(first.output), staged=staged, record=record
+    )
+
+
+@dataclass
+class _Done:
+    """One fusion: its sources, the result, the file and depth to write, and notes."""
+
+    pictures: list[Picture]
+    fused: FusedPicture
+    output: Path
+    depth: Depth
+    notes: list[str]
+
+
+def _fused(pipeline: Pipeline, options: FileOptions, slices: Slices, job: Job, watch: Stopwatch) -> _Done:
+    """Read and fuse the pictures of a job, which may be one of several slices."""
+    with watch.stage("read"):
+        pictures = pipeline.ranged(read_sources(job, options, slices.ranges))
+    index = slices.reference
+    if index is None:
+        index = pipeline.reference([p.has_color for p in pictures])
+    reference = pictures[index]
+    output = job.output or _beside(job.sources[index], options.depth or reference.depth)
+    depth = options.depth or depth_in(output, reference.depth)
+    channels, alpha = max(p.channels for p in pictures), reference.alpha is not None
+    check_output(output, depth, channels, alpha=alpha, readings=options.readings)
+    fused = pipeline.fuse_pictures(pictures, reference=index)
+    whole = "folder (`range_scope=folder`)" if slices.reference is None else "volume"
+    notes = [
+        f"{p.name}: {low:g} to {high:g} taken as black and white, as of the whole {whole}"
+        for i, (p, (low, high)) in enumerate((p, p.span) for p in pictures)
+        if slices.ranges and options.span(i) == "auto" and slices.ranges[i] != "auto"
+    ]
+    return _Done(list(pictures), fused, output, depth, [*notes, *fused.picture.notes])
 
 
 def _beside(reference: Path, depth: Depth) -> Path:

@@ -47,13 +47,11 @@ def make(
     Files are matched by name. Both results are grey where one is. One comparison in ten has a spoilt side, which shows
     who votes without looking. STUDY.key.json says which method is on which side: keep it from those who vote.
     """
-    from rich.console import Console
-
     from ..judging.study import make_study, place_of_key
     from .progress import progress
 
     named = named_folders(methods, "--methods")
-    with progress(Console(stderr=True)) as say:
+    with progress("comparisons") as say:
         made = make_study(
             named,
             pairs,
@@ -62,7 +60,7 @@ def make(
             against=against,
             most=most,
             sheets=sheets,
-            report=lambda scene, done, total: say(f"{done} of {total} comparisons: {scene}"),
+            report=say,
         )
     for failure in made.failures[:SHOWN]:
         typer.secho(f"left out: {failure}", fg="yellow", err=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ WIDEST = 32.0  # pixels: deviation of the widest low-pass, for a reference that 
 STRIP = 1_000_000  # pixels of the reference that are resampled at once
 
 Matrix = NDArray[np.float64]
+Mode = Literal["bicubic", "bilinear"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ def place_of(picture: Picture) -> Place | None:
     return geo_place(picture.metadata.geo)
 
 
-def onto(pictures: Sequence[Picture], reference: int) -> tuple[list[Picture], list[Placed]]:
+def onto(pictures: Sequence[Picture], reference: int, mode: Mode = "bicubic") -> tuple[list[Picture], list[Placed]]:
     """Resample pictures that lie on another grid of the reference's space; all others are returned as they are.
 
-    So are other slices of the reference's own volume, which somebody has named. Bicubic in the plane, after a Gaussian
-    low-pass where the reference is coarser; linear between the neighbouring slices of a volume, also along oblique
-    planes. `valid` of the result is False where the source has no data. Of places in different spaces a note says so.
-    Raises SizeMismatch where a source has no data in common with the reference.
+    So are other slices of the reference's own volume, which somebody has named. Bicubic, or bilinear, in the plane,
+    after a Gaussian low-pass where the reference is coarser; linear between the neighbouring slices of a volume, also
+    along oblique planes. `valid` of the result is False where the source has no data. Of places in different spaces a
+    note says so. Raises SizeMismatch where a source has no data in common with the reference.
     """
     main, result, placed = pictures[reference], list(pictures), list[Placed]()
     goal, names = place_of(main), _labels(pictures)
@@ -59,7 +60,7 @@ def onto(pictures: Sequence[Picture], reference: int) -> tuple[list[Picture], li
             note = f"{names[i]} lies in {place.space}, {names[reference]} in {goal.space}: fused pixel by pixel"
             placed.append(Placed(note, {**row, "reference_space": goal.space, "resampled": False}))
         elif not _same_grid(place, picture.size, goal, main.size) and not _one_volume(place, goal):
-            result[i] = moved = _resampled(picture, place, main, goal)
+            result[i] = moved = _resampled(picture, place, main, goal, mode)
             share = float(moved.valid.mean()) if moved.valid is not None else 1.0
             note = (
                 f"{names[i]} lies on another grid ({_grid(place, picture.size)}) than {names[reference]} "
@@ -100,10 +101,10 @@ def _grid(place: Place, size: tuple[int, int]) -> str:
     return text + (f", slices {2 * volume.half:.3g} mm apart" if volume and len(volume.matrices) > 1 else "")
 
 
-def _resampled(picture: Picture, place: Place, main: Picture, goal: Place) -> Picture:
+def _resampled(picture: Picture, place: Place, main: Picture, goal: Place, mode: Mode) -> Picture:
     """The picture, or its volume, at the reference's pixels."""
     width, height = main.size
-    source, matrix = _Source(picture, place), _spatial(goal.matrix)
+    source, matrix = _Source(picture, place, mode), _spatial(goal.matrix)
     whole = picture.values.dtype in (np.uint8, np.uint16)
     values = np.empty((height, width, picture.channels), picture.values.dtype if whole else np.float32)
     valid = np.empty((height, width), bool)
@@ -131,8 +132,8 @@ def _spatial(matrix: Matrix) -> Matrix:
 class _Source:
     """A picture with its volume, or alone as a volume of one slice, to be sampled anywhere."""
 
-    def __init__(self, picture: Picture, place: Place) -> None:
-        self.picture, self.placed = picture, place.volume is not None
+    def __init__(self, picture: Picture, place: Place, mode: Mode) -> None:
+        self.picture, self.placed, self.mode = picture, place.volume is not None, mode
         alone = Volume(_spatial(place.matrix)[None], max(place.step), lambda k: (picture.pixels, picture.valid))
         self.volume = place.volume() if place.volume else alone
         self.prepared = lru_cache(maxsize=2)(self._prepared)
@@ -153,7 +154,7 @@ class _Source:
             values, mask = self.prepared(k, coarser)
             share = (1 - np.abs(number[near] - k)) * _inside(column, row, mask)
             if share.any():
-                sums[near] += share[:, None] * _bicubic(values, column, row)
+                sums[near] += share[:, None] * _between(values, column, row, self.mode)
                 weights[near] += share
         values = np.asarray(sums / np.maximum(weights, 1e-6)[:, None], np.float32)
         return values.reshape(-1, width, self.picture.channels), (weights >= 0.5).reshape(-1, width)
@@ -181,12 +182,12 @@ def _inside(x: Matrix, y: Matrix, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return inside & mask[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
 
 
-def _bicubic(values: Array, x: Matrix, y: Matrix) -> Array:
+def _between(values: Array, x: Matrix, y: Matrix, mode: Mode) -> Array:
     """Values (n, C) at n pixel coordinates of an image (H, W, C), whose border goes on."""
     top = int(np.clip(np.floor(y.min()) - 2, 0, values.shape[0] - 1))
     bottom = int(np.clip(np.ceil(y.max()) + 3, top + 1, values.shape[0]))
     part = torch.from_numpy(np.ascontiguousarray(values[top:bottom])).permute(2, 0, 1)[None].double()
     height, width = part.shape[-2:]
     grid = torch.from_numpy(np.stack([(2 * x + 1) / width - 1, (2 * (y - top) + 1) / height - 1], -1))[None, None]
-    moved = F.grid_sample(part, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    moved = F.grid_sample(part, grid, mode=mode, padding_mode="border", align_corners=False)
     return moved[0, :, 0].T.numpy()

@@ -19,7 +19,7 @@ from ..images.accept import beyond_unit
 from ..images.colour import in_profile
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.onto import onto
-from ..images.picture import Array, Picture
+from ..images.picture import Array, Picture, Span
 from ..images.validity import mirrored
 from ..memory import release_pages
 from ..numerics.choice import all_finite
@@ -193,6 +193,7 @@ class Pipeline:
         degraded: Sequence[Told] = (),
         valid: Sequence[Tensor | None] = (),
         views: Sequence[float | None] = (),
+        spans: Sequence[Span] = (),
         callback: Callback | None = None,
         watch: Stopwatch | None = None,
         shot: Shot | None = None,
@@ -204,13 +205,15 @@ class Pipeline:
         known of each source's degradations, by their names, as readers state it. valid: where each has data, (B, 1, H,
         W) of bool or None for everywhere; NaN are none in any case, and stand in the result where no source has data.
         views: tangent of half of each one's field of view along the longer side, None where it is not known.
+        spans: the stored values of black and white of each source.
         shot: the state of a video's shot, which this frame continues.
         """
         sources = self._sources(images, names, valid)
         scenes = (self.stated_scene,) * len(sources.luma[0]) if self.stated_scene else ()
         told = tuple(degraded) or ({},) * len(images)
         seen = tuple(views) or (None,) * len(images)
-        sources = replace(sources, degraded=told, views=seen, known_scenes=scenes)
+        ends = tuple(spans) or sources.spans
+        sources = replace(sources, degraded=told, views=seen, spans=ends, known_scenes=scenes)
         done: dict[int, Tensor] = {}
         batches = self._batches(sources, reference)
         first = next(index for index, batch in batches if 0 in batch) % len(sources)
@@ -401,6 +404,7 @@ class Pipeline:
                 names=[p.name for p in pictures],
                 degraded=[p.degraded for p in pictures],
                 views=views_of(given, pictures),
+                spans=[p.span for p in pictures],
                 valid=[None if p.valid is None else torch.from_numpy(p.valid)[None, None] for p in pictures],
                 callback=callback,
                 watch=watch,

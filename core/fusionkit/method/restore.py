@@ -26,6 +26,8 @@ from .sought import Restored, Sought, sought
 
 __all__ = ["Restored", "Restorer"]
 
+BLOCK = 8  # pixels of a side of JPEG's blocks
+
 
 @dataclass(frozen=True)
 class Restorer:
@@ -154,7 +156,7 @@ class Restorer:
             told = sources.degraded[plane.source].get(link.name, {})
             key = f"{link.plugin.distribution if link.plugin else ''}:{link.name} {plane.source} {plane.image}"
             with watch.stage("estimate"):
-                found = memory.once(key, partial(link.find, plane.luma, told))
+                found = memory.once(key, partial(link.find, _with_data(plane.luma, sources, plane), told))
             if found is not None and (link.automatic or link.asked):
                 return link, found
             if found is not None:
@@ -201,6 +203,21 @@ class Restorer:
             if (found := link.kind.estimate_chroma(given)) is not None and link.plugin is not None:
                 x = yield from link.kind(options_of(link.plugin, found)).undo(given, 0.0)
                 plane.chroma[c + 1] = x[0, 0]
+
+
+def _with_data(y: Tensor, sources: Sources, plane: Plane) -> Tensor:
+    """The part of a luma (1, 1, H, W) that has data, as a rectangle on the grid of JPEG blocks.
+
+    Beyond its corners values are mirrored from the data; far away from these they are streaks, in which no noise is.
+    """
+    valid = sources.valid[plane.source]
+    if valid is None or valid.shape[-2:] != y.shape[-2:]:
+        return y
+    rows, columns = (valid[plane.image, 0].any(axis).nonzero() for axis in (1, 0))
+    if not len(rows):
+        return y
+    top, left = (int(at[0]) // BLOCK * BLOCK for at in (rows, columns))
+    return y[..., top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
 
 
 def _counted(restoration: Restoration, watch: Stopwatch) -> Generator[Ask, Tensor, tuple[Tensor, int]]:

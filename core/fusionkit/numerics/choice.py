@@ -8,11 +8,23 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["all_finite", "argmax", "gather", "one_hot", "order_statistics", "quantile", "subsample", "top_two"]
+__all__ = [
+    "all_finite",
+    "argmax",
+    "gather",
+    "one_hot",
+    "order_statistics",
+    "quantile",
+    "subsample",
+    "top_two",
+    "with_data",
+]
 
 ENOUGH = 2**20  # pixels that suffice for statistics of a whole image
+WHOLE = 0.99  # share of a sample's pixels that have data, for it to count
 
 
 def all_finite(x: Tensor) -> bool:
@@ -25,6 +37,18 @@ def subsample(y: Tensor) -> Tensor:
     """Strided view of 1 to 4 megapixels of an image (B, C, H, W); smaller images unchanged."""
     step = max(1, math.isqrt(y.shape[-2] * y.shape[-1] // ENOUGH))
     return y[..., ::step, ::step]
+
+
+def with_data(x: Tensor, valid: Tensor | None) -> list[Tensor]:
+    """The samples of each image (B, 1, h, w) whose pixels have data, one row each; all, where none has.
+
+    valid: (B, 1, H, W) of bool, perhaps of a larger copy; None: everywhere.
+    """
+    if valid is None:
+        return list(x.flatten(1))
+    share = F.interpolate(valid.float(), x.shape[-2:], mode="area").flatten(1)
+    rows = zip(x.flatten(1), share, strict=True)
+    return [row[has >= WHOLE] if bool((has >= WHOLE).any()) else row for row, has in rows]
 
 
 def argmax(images: Sequence[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ right, y down, both from the image's centre. Sizes are (height, width) in pixels
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -113,12 +114,14 @@ def resized(image: Tensor, size: Size) -> Tensor:
 class Warp:
     """A source of size `given` resampled at the pixels of a reference of `size`: bicubic, strip by strip.
 
-    Where it has more pixels than the reference, they are low-passed first.
+    Where it has more pixels than the reference, they are low-passed first. mode: bilinear goes beyond no source pixel,
+    and takes values of any range; bicubic ones are clamped to [0, 1].
     """
 
     matrix: Tensor
     size: Size
     given: Size
+    mode: Literal["bicubic", "bilinear"] = "bicubic"
 
     def places(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Coordinates (x, y) in the source of these rows of the reference, (rows, W) each, float32."""
@@ -155,7 +158,7 @@ class Warp:
         return float(self.holds(x, y).double().mean())
 
     def rows(self, rows: slice, read: Callable[[slice], Tensor]) -> Tensor:
-        """These rows, (B, C, rows, W) in [0, 1]; `read` gives rows of the source, (B, C, rows, W)."""
+        """These rows, (B, C, rows, W); `read` gives rows of the source, (B, C, rows, W)."""
         height, width = self.given
         right, down = self.places(rows)
         ratio = scale_of(self.matrix)
@@ -170,9 +173,9 @@ class Warp:
         down += (height - 1) / 2 - first - (tall - 1) / 2
         at = torch.stack([right.mul_(2 / width), down.mul_(2 / tall)], -1)[None].clamp_(-4, 4).to(part)
         moved = F.grid_sample(
-            part, at.expand(len(part), -1, -1, -1), mode="bicubic", padding_mode="border", align_corners=False
+            part, at.expand(len(part), -1, -1, -1), mode=self.mode, padding_mode="border", align_corners=False
         )
-        return moved.clamp_(0, 1)
+        return moved.clamp_(0, 1) if self.mode == "bicubic" else moved
 
 
 def warp(image: Tensor, matrix: Tensor, size: Size | None = None) -> tuple[Tensor, Tensor]:

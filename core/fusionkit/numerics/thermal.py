@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .choice import with_data
 from .window import box_max, box_mean, enlarged_rows, gaussian_blur, guided_line, reduced
 
 __all__ = ["ThermalSaliency", "hidden_share", "ramp", "surround", "thermal_saliency"]
@@ -38,13 +39,14 @@ def surround(x: Tensor, objects: Tensor) -> Tensor:
     return box_mean(x * rest, radius) / box_mean(rest, radius).clamp_min_(1e-3)
 
 
-def hidden_share(result: Tensor, source: Tensor) -> Tensor:
+def hidden_share(result: Tensor, source: Tensor, valid: Tensor | None = None) -> Tensor:
     """Share of a source's hot area that does not differ from its surround in a result: (B,); 0 where nothing is hot.
 
-    result, source: luma (B, 1, H, W); small copies suffice.
+    result, source: luma (B, 1, H, W); small copies suffice. valid: (B, 1, H, W) of bool, where the source has data.
     """
-    found = ThermalSaliency.of(source)
+    found = ThermalSaliency.of(source, valid=valid)
     hot, y = found.objects(reduced(source, found.factor)), reduced(result, found.factor)
+    hot = hot if valid is None else hot * F.interpolate(valid.float(), hot.shape[-2:], mode="area")
     hidden = hot * ((y - surround(y, hot)).abs() < SEEN)
     return hidden.flatten(1).sum(1) / hot.flatten(1).sum(1).clamp_min(1e-3 * hot[0].numel())
 
@@ -69,19 +71,25 @@ class ThermalSaliency:
 
     @classmethod
     def of(
-        cls, y: Tensor, steady: Callable[[Tensor], Tensor] = lambda spread: spread, noise: Tensor | float = 0.0
+        cls,
+        y: Tensor,
+        steady: Callable[[Tensor], Tensor] = lambda spread: spread,
+        noise: Tensor | float = 0.0,
+        valid: Tensor | None = None,
     ) -> Self:
         """Saliency of a whole source (B, 1, H, W).
 
         steady: averages the spread over the frames of a video. noise: variance of the source's noise, (B, 1, 1, 1);
-        what is hotter by no more than its deviation is not salient.
+        what is hotter by no more than its deviation is not salient. valid: (B, 1, H, W) of bool, where the source has
+        data, which alone tell its spread.
         """
         factor = max(1, min(y.shape[-2:]) // GUIDE_PART // GUIDE_RADIUS)
         small = reduced(y, factor)
         smooth, side = gaussian_blur(small, 1.5), min(small.shape[-2:])
         step = max(1, side // 160)  # coarse samples suffice for the opening
         coarse = reduced(smooth, step)
-        spread = steady(small.flatten(1).std(1, correction=0).view(-1, 1, 1, 1) + SPREAD)
+        deviations = torch.stack([row.std(correction=0) for row in with_data(small, valid)])
+        spread = steady(deviations.view(-1, 1, 1, 1) + SPREAD)
         evidence, beneath = torch.zeros_like(small), torch.as_tensor(noise).sqrt()
         for part in WIDTHS:
             radius = min(coarse.shape[-2:]) // part // 2

@@ -3,18 +3,18 @@
 import re
 import struct
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from mimetypes import guess_type
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from ..contracts import Reader, Stored
+from ..contracts import Pictures, Reader, Stored
 from ..errors import Caution, FusionkitError, ImageReadError, one_line
 from ..images.picture import PEAK, Array, Depth, Picture, Range, Span, own_span, range_note, to_unit
 from ..images.place import Place
@@ -35,6 +35,7 @@ __all__ = [
     "numbered",
     "open_pictures",
     "read_image",
+    "read_measured",
     "readable_extensions",
     "several_in",
     "slice_of",
@@ -45,6 +46,8 @@ HEAD = 512  # bytes that are searched for magic
 MARKED = 256 * 1024  # bytes that are searched for a mark
 COLOURS = (1, 3)  # bands of grey and of RGB
 CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # bytes that text has none of
+KEPT = 4  # files of several pictures, of which the last ones stay in memory
+_of_kept = deque[Path](maxlen=KEPT)
 UNABLE = re.compile("support|implement|require|not available")  # words of a decoder that lacks something
 
 
@@ -64,7 +67,28 @@ def read_image(
     numbers, from 1, of one or three bands, read where the file holds others than grey or RGB (multispectral images).
     Raises ImageReadError: one line with the file, the reason, and what to do.
     """
-    path, number = numbered(Path(path))
+    path, stored = _one(Path(path), max_pixels, picture)
+    chosen = _bands(path, stored, bands)
+    return replace(_picture(path, chosen, span), bands=tuple(bands) if chosen is not stored else ())
+
+
+def read_measured(path: Path, max_pixels: int, picture: int | None, bands: Sequence[int]) -> Picture:
+    """Read a grey picture as `read_image` does, but its stored values, float64: none clipped to a range, or inverted.
+
+    Its span is from the least to the greatest of them.
+    """
+    path, stored = _one(path, max_pixels, picture)
+    values = _bands(path, stored, bands).values
+    valid = where_valid(values, stored.valid, stored.alpha)
+    values = (values if valid is None else mirrored(valid, values)[0]).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    span = (low, high if high > low else low + 1)
+    return Picture(values, "float", span, name=path.name, metadata=stored.metadata, valid=valid, place=stored.place)
+
+
+def _one(path: Path, max_pixels: int, picture: int | None) -> tuple[Path, Stored]:
+    """A file, and its picture of an index: by default the one that FILE#N names, or the only or main one."""
+    path, number = numbered(path)
     number = number if picture is None else picture
     found = open_pictures(path, max_pixels)
     if number is None and len(found) > 1 and not getattr(found, "main", False):
@@ -75,15 +99,13 @@ def read_image(
     index = number or 0
     if not 0 <= index < len(found):
         raise ImageReadError(f"{path}: holds {len(found)} pictures, none of number {index + 1}")
-    with _explained(path):
-        stored = found[index]
+    stored = found[index]
     height, width = stored.values.shape[:2]
     if width * height > max_pixels:
         raise ImageReadError(
             f"{path}: {width}x{height} is over the limit of {max_pixels} pixels; if it is genuine, raise `max_pixels`"
         )
-    chosen = _bands(path, stored, bands)
-    return replace(_picture(path, chosen, span), bands=tuple(bands) if chosen is not stored else ())
+    return path, stored
 
 
 def _bands(path: Path, stored: Stored, bands: Sequence[int]) -> Stored:
@@ -224,6 +246,7 @@ def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
         raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
     for reader in _readers(path):
         if _record(reader).several:
+            _forget_gone()
             status = path.stat()
             found = _kept(reader, path, max_pixels, (status.st_size, status.st_mtime_ns))
         else:
@@ -233,16 +256,31 @@ def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
     raise ImageReadError(f"{path}: not an image in a known format, or its header is damaged")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=KEPT)
 def _kept(reader: Registered, path: Path, max_pixels: int, _version: tuple[int, int]) -> Sequence[Stored]:
+    _of_kept.append(path)
     return _read(reader, path, max_pixels)
+
+
+def _forget_gone() -> None:
+    """Let go of pictures whose files are gone, as those of a visitor who left the page."""
+    if not all(path.exists() for path in list(_of_kept)):
+        _of_kept.clear()
+        _kept.cache_clear()
 
 
 def _read(plugin: Registered, path: Path, max_pixels: int) -> Sequence[Stored]:
     with _explained(path):
         reader: Reader = create(plugin)
         found = reader.read(path, max_pixels)
-        return found if isinstance(found, Sequence) else list(found)
+        if not isinstance(found, Pictures):
+            return found if isinstance(found, Sequence) else list(found)
+    return Pictures(len(found), partial(_decoded, path, found), main=found.main, axes=found.axes)
+
+
+def _decoded(path: Path, found: Pictures, index: int) -> Stored:
+    with _explained(path):
+        return found[index]
 
 
 @contextmanager

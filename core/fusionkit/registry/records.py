@@ -171,7 +171,7 @@ class StageRecord(PluginRecord):
     """A stage around the fusion: see `fusionkit.contracts.Stage`.
 
     flags: fields of configurations that add it, of which one may be set. place: the order of stages that fields add,
-    the lowest outermost; the built-in ones have 10, 20 ... 70.
+    the lowest outermost; the built-in ones have 10, 20 ... 80.
     """
 
     flags: tuple[StageFlag, ...] = ()
@@ -202,11 +202,14 @@ class WriterRecord(PluginRecord):
     extensions: of its files, in lower case with the dot. depths: of a sample, of "8", "16" and "float", the first one
     recommended. alpha, color: whether its files hold them; without alpha, results are composited onto white. keeps:
     what of the reference its files hold: "exif" with XMP, "icc" profiles, "geo" (GeoTIFF's tags), "png" (chunks that
-    state colours), "nodata" (a value that stands for no data). rank: the place of its extensions in messages.
+    state colours), "nodata" (a value that stands for no data), "readings" (values that sources measured, beside the
+    picture). volumes: its files hold all slices of a volume (`write_volume`). rank: the place of its extensions in
+    messages.
     """
 
     extensions: tuple[str, ...] = ()
     depths: tuple[Literal["8", "16", "float"], ...] = ("8",)
     alpha: bool = False
     color: bool = True
-    keeps: tuple[Literal["exif", "icc", "geo", "png", "nodata"], ...] = ()
+    keeps: tuple[Literal["exif", "icc", "geo", "png", "nodata", "readings"], ...] = ()
+    volumes: bool = False

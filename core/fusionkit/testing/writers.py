@@ -14,7 +14,7 @@ from ..images.picture import DTYPE, PEAK, Depth, Picture
 from ..reading import read_image
 from ..registry.loading import get_registry
 from ..registry.records import WriterRecord
-from ..writing import check_output, extension_of, writable_extensions, write_image
+from ..writing import check_output, extension_of, store_volume, writable_extensions, write_image
 from .plugin import PluginContract
 
 __all__ = ["WriterContract"]
@@ -90,6 +90,18 @@ class WriterContract(PluginContract):
                     error = np.abs(found.stored(picture.depth).astype(float) - picture.stored()).max()
                     assert error <= self.precision, picture
                 path.unlink()
+
+    def test_volumes_are_read_back(self, tmp_path: Path) -> None:
+        """Slices in their order, where the record says so."""
+        if not self.record.volumes:
+            pytest.skip("its files hold one picture")
+        for picture in self.pictures():
+            slices = [replace(picture, values=picture.values[::turn]) for turn in (1, -1, 1)]
+            path = tmp_path / f"example{self.record.extensions[0]}"
+            store_volume(path, slices, picture.depth)
+            for k, one in enumerate(slices if self.reads else []):
+                found = read_image(path, picture.span if picture.depth == "float" else "auto", picture=k)
+                assert np.abs(found.pixels - one.pixels).max() <= max(self.precision, 2e-5), (picture, k)
 
     def test_the_picture_stays_as_it_is(self, tmp_path: Path) -> None:
         for picture in self.pictures():

@@ -4,7 +4,7 @@ Files appear whole or not at all.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -23,7 +23,16 @@ from ..registry.records import WriterRecord
 from ..storage.atomic import atomic_write
 from ..streams import silence
 
-__all__ = ["check_output", "depth_in", "extension_of", "store_image", "writable_extensions", "write_image"]
+__all__ = [
+    "check_output",
+    "depth_in",
+    "extension_of",
+    "holds_volumes",
+    "store_image",
+    "store_volume",
+    "writable_extensions",
+    "write_image",
+]
 
 PNG_COLOURS = (b"gAMA", b"cHRM", b"cICP")  # chunks that other formats have no place for
 HELD = {"8": "8-bit", "16": "16-bit", "float": "32-bit float"}  # how messages name depths
@@ -47,8 +56,11 @@ def depth_in(path: Path, depth: Depth) -> Depth:
     return next((d for d in order[order.index(depth) :] if d in held), depth)
 
 
-def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False) -> None:
-    """Raise OutputError, before anything is computed, when `path` cannot hold such an image."""
+def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False, readings: bool = False) -> None:
+    """Raise OutputError, before anything is computed, when `path` cannot hold such an image.
+
+    readings: whether it is to hold values that sources measured, too.
+    """
     writer = _writer(path)
     record, extension = _record(writer), extension_of(path)
     if writer.missing:
@@ -59,6 +71,9 @@ def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False
             f"{path}: {extension} cannot hold {HELD[depth]} images; write {' or '.join(better)}, or pass "
             f"`depth={record.depths[0]}`"
         )
+    if readings and "readings" not in record.keeps:
+        better = [w.extensions[0] for w in map(_record, _writers()) if "readings" in w.keeps][:NAMED]
+        raise OutputError(f"{path}: {extension} holds no readings beside a picture; write {' or '.join(better)}")
     if channels > 1 and not record.color:
         raise OutputError(f"{path}: {extension} holds grey alone; write {_writers_first()}")
     reason = cast(type[Writer], load_class(writer)).refuses(depth, channels, alpha=alpha and record.alpha)
@@ -132,26 +147,51 @@ def store_image(
     png_level: int = 1,
     quality: int | None = None,
     strip: bool = False,
+    readings: Sequence[tuple[str, Array]] = (),
 ) -> list[str]:
     """Write a picture in the format of the path's suffix; returns notes on what was not kept.
 
     span: the stored values of black and white, by default as in `Picture.stored`. Values are rounded, not stretched.
     JPEG has quality 95 without chroma subsampling, WebP is lossless, unless `quality` (1 to 100) is given; TIFF is
-    deflated. strip: leave out EXIF, XMP, GeoTIFF and the tag `Software`.
+    deflated. strip: leave out EXIF, XMP, GeoTIFF and the tag `Software`. readings: as in `Stored`.
     """
-    plugin, extension = _writer(path), extension_of(path)
+    writer, record = _made(path, {"png_level": png_level, "quality": quality})
+    stored, notes = _stored(picture, depth, span, record, extension_of(path), strip=strip)
+    stored = replace(stored, readings=tuple(readings))
+    return [*notes, *_encoded(path, lambda: writer.write(path, stored))]
+
+
+def store_volume(path: Path, pictures: Sequence[Picture], depth: Depth, *, strip: bool = False) -> list[str]:
+    """Write pictures of one size, slices of a volume in their order, in one file, as `store_image` writes one."""
+    writer, record = _made(path, {})
+    rows = [_stored(p, depth, None, record, extension_of(path), strip=strip) for p in pictures]
+    notes = list(dict.fromkeys(note for _, some in rows for note in some))
+    return [*notes, *_encoded(path, lambda: writer.write_volume(path, [stored for stored, _ in rows]))]
+
+
+def holds_volumes(path: Path) -> bool:
+    """Whether files of the path's suffix hold all slices of a volume."""
+    return _record(_writer(path)).volumes
+
+
+def _made(path: Path, given: Mapping[str, Any]) -> tuple[Writer, WriterRecord]:
+    """The writer of a path with those options that it reads, and its record."""
+    plugin = _writer(path)
     known = cast(type[Writer], load_class(plugin)).Options.model_fields
-    given: Mapping[str, Any] = {"png_level": png_level, "quality": quality}
-    writer: Writer = create(plugin, {name: value for name, value in given.items() if name in known})
-    stored, notes = _stored(picture, depth, span, _record(plugin), extension, strip=strip)
+    return create(plugin, {name: value for name, value in given.items() if name in known}), _record(plugin)
+
+
+def _encoded(path: Path, write: Callable[[], Sequence[str]]) -> Sequence[str]:
+    """Notes of a writer, which prints nothing; what it raises as one line."""
     try:
         with warnings.catch_warnings(), silence():
             warnings.simplefilter("ignore")
-            return [*notes, *writer.write(path, stored)]
+            return write()
     except (FusionkitError, OSError, MemoryError):
         raise
     except Exception as error:  # raised by an encoder whose format cannot hold the image
-        raise OutputError(f"{extension} cannot hold this image: {one_line(error)}; choose another format") from None
+        text = f"{extension_of(path)} cannot hold this image: {one_line(error)}; choose another format"
+        raise OutputError(text) from None
 
 
 def _stored(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fusionkit.contracts import Reader, Stored
-from fusionkit.errors import ImageReadError
+from fusionkit.errors import ImageReadError, one_line
 from fusionkit.images.metadata import read_exif
 from fusionkit.images.picture import Array
 
@@ -25,7 +25,7 @@ class CodecsReader(Reader):
     """JPEG XL of 8 and 16 bits and float, upright, with alpha and EXIF; Radiance HDR as float.
 
     Light of Radiance HDR may exceed 1; it then has its own range. Of animated JPEG XL the first frame is read, with a
-    note; colour profiles of JPEG XL are not read.
+    note. Colour profiles of JPEG XL are read by pillow-jxl-plugin, where that is installed; imagecodecs gives none.
     """
 
     def read(self, path: Path, max_pixels: int) -> list[Stored]:
@@ -47,12 +47,25 @@ def _read_hdr(path: Path, data: bytes, max_pixels: int) -> list[Stored]:
 
 
 def _read_jxl(path: Path, data: bytes, max_pixels: int) -> list[Stored]:
-    width, height, animated = _header(path, data)
+    width, height, animated, plain = _header(path, data)
     check_pixels(path, width, height, max_pixels)
     values, alpha = _colours(np.asarray(import_module("imagecodecs").jpegxl_decode(data, index=0)))
     notes = ["an animation, of which the first frame was read"] if animated else []
+    icc = _profile(data, notes) if values.shape[2] == 3 and not plain else None
     metadata = read_exif(_box(data, b"Exif")[4:], _box(data, b"xml "), notes)
-    return [Stored(values, alpha, format="JPEG XL", notes=tuple(notes), metadata=metadata)]
+    return [Stored(values, alpha, icc=icc, format="JPEG XL", notes=tuple(notes), metadata=metadata)]
+
+
+def _profile(data: bytes, notes: list[str]) -> bytes | None:
+    """The profile of decoded colours; None where it cannot be read, with a note."""
+    try:
+        decoder = import_module("pillow_jxl").Decoder(num_threads=1)
+        return bytes(decoder(data)[3]) or None
+    except ImportError:
+        notes.append("a colour profile, if it has one, was not read: pip install pillow-jxl-plugin")
+    except Exception as error:  # the decoder's own kinds
+        notes.append(f"its colour profile cannot be read: {one_line(error)}")
+    return None
 
 
 def _colours(frame: Array) -> tuple[Array, Array | None]:
@@ -78,20 +91,23 @@ def _box(data: bytes, name: bytes) -> bytes:
     return b""
 
 
-def _header(path: Path, data: bytes) -> tuple[int, int, bool]:
-    """Width, height, and whether it is an animation, in the header of a codestream, by itself or in a container."""
+def _header(path: Path, data: bytes) -> tuple[int, int, bool, bool]:
+    """Width, height, whether it is an animation, and whether all else is the default, as sRGB is.
+
+    In the header of a codestream, by itself or in a container.
+    """
     stream = data if data.startswith(CODESTREAM) else _box(data, b"jxlc") or _box(data, b"jxlp")[4:]
     if not stream.startswith(CODESTREAM):
         raise ImageReadError(f"{path}: damaged: no JPEG XL codestream in it; export or copy it again")
     bits = _Bits(stream[2:34])
     width, height = _size(bits)
-    animated = False
-    if not bits.take(1) and bits.take(1):  # not all defaults, and extra fields
+    animated, plain = False, bool(bits.take(1))
+    if not plain and bits.take(1):  # not all defaults, and extra fields
         bits.take(3)  # orientation
         if bits.take(1):
             _size(bits)  # as it is to be shown
         animated = not bits.take(1) and bool(bits.take(1))  # without a preview, whose size would come first
-    return width, height, animated
+    return width, height, animated, plain
 
 
 def _size(bits: "_Bits") -> tuple[int, int]:

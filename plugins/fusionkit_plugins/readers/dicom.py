@@ -4,14 +4,14 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fusionkit.contracts import Reader, Stored
+from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import ImageReadError, one_line
 from fusionkit.images.picture import Array, Span
 from fusionkit.images.place import Place, Volume, is_place
@@ -49,11 +49,20 @@ class DicomReader(Reader):
     YBR become RGB; 1 to 7 bits fill 8. Pixel padding is no data. Names and other data of patients are not carried on.
     """
 
-    def read(self, path: Path, max_pixels: int) -> list[Stored]:
-        """Return one picture per frame."""
+    def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
+        """Return one picture per frame; those of several are decoded when the first of them is asked for."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's, of files that it can read all the same
             data = _opened(path, max_pixels)
+        if (count := int(data.NumberOfFrames)) == 1:
+            return self._all(path, max_pixels, data)
+        frames = cache(lambda: self._all(path, max_pixels, _opened(path, max_pixels)))
+        return Pictures(count, lambda i: frames()[i])
+
+    def _all(self, path: Path, max_pixels: int, data: Any) -> list[Stored]:
+        """All frames of a file that was parsed."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             frames, kind = _frames(path, data)
             names = [f"frame {i + 1}" for i in range(len(frames))] if len(frames) > 1 else [""]
             if kind not in GREY:

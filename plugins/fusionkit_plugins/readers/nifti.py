@@ -1,9 +1,9 @@
 """Reader of NIfTI. Needs nibabel."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from logging import Logger
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.contracts import Reader, Stored
+from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import ImageReadError
 from fusionkit.images.picture import Array
 from fusionkit.images.place import Place, Volume, is_place
@@ -34,12 +34,21 @@ class NiftiReader(Reader):
     is no data.
     """
 
-    def read(self, path: Path, max_pixels: int) -> list[Stored]:
-        """Return one picture per slice."""
+    def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
+        """Return one picture per slice; the values of all are read when the first of them is asked for."""
         nibabel: Any = import_module("nibabel")
         with _quiet(nibabel.imageglobals.logger):
             image = nibabel.load(path)
-            values, affine = _canonical(nibabel, image, *_shape(path, image, max_pixels))
+            grid, volumes = _shape(path, image, max_pixels)
+            upwards = [int(axis) for axis in nibabel.io_orientation(image.affine)[:, 0]].index(2)
+        slices = cache(partial(self._slices, path, image, grid, volumes))
+        return Pictures(grid[upwards] * volumes, lambda i: slices()[i])
+
+    def _slices(self, path: Path, image: Any, grid: tuple[int, int, int], volumes: int) -> list[Stored]:
+        """All slices, from below, volume by volume."""
+        nibabel: Any = import_module("nibabel")
+        with _quiet(nibabel.imageglobals.logger):
+            values, affine = _canonical(nibabel, image, grid, volumes)
         # left of the patient to the right, front up: (y, x, z, volume, channels)
         shown = values[::-1, ::-1].transpose(1, 0, 2, 3, 4)
         height, width, slices, volumes, channels = shown.shape

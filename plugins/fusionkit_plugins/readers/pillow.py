@@ -18,6 +18,8 @@ from fusionkit.errors import Caution, ImageReadError
 from fusionkit.images.metadata import read_metadata
 from fusionkit.images.picture import Array
 
+from ..readings import CHUNK, chunks_in, shown
+from .false_colour import levels_of_flir, levels_of_palette, looks_false
 from .png_colour import kept_chunks, stated_profile
 
 __all__ = ["ORIENTATIONS", "PillowReader"]
@@ -33,6 +35,11 @@ SEVERAL = (
     b"ANIM",
     b"ftypavis",
 )  # in the headers of files of several pictures: PNG, JPEG, WebP, AVIF
+PHOTOGRAPHS = ("JPEG", "MPO", "PNG", "WEBP")  # formats that thermal cameras and their programs write
+FALSE = (
+    "its colours are those of a thermal camera's palette like iron, not of light, and are fused as such; export it in "
+    "grey (white hot), or as temperatures"
+)
 LEAST = 4  # bytes of a frame, fewer than any format needs: a header may claim billions
 TAIL = 1 / 20  # share of its rows that a JPEG file without end marker may lack, and no more than one row of blocks
 
@@ -57,7 +64,8 @@ class PillowReader(Reader):
 
     Animated GIF, PNG, WebP and AVIF hold a picture a frame, as it is shown; of JPEG files with several (MPO) the first
     is read where no number is given, unless the file says that they are views of one scene. Deep colours of PNG, AVIF
-    and JPEG 2000, which Pillow would reduce to 8 bits, are decoded by imagecodecs. A JPEG file whose end marker is
+    and JPEG 2000, which Pillow would reduce to 8 bits, are decoded by imagecodecs. The readings in a result of PNG
+    follow the picture. A JPEG file whose end marker is
     missing is read, with a note, where its pixels are there.
     """
 
@@ -66,6 +74,16 @@ class PillowReader(Reader):
         logging.getLogger("PIL").setLevel(logging.CRITICAL)  # our errors describe damaged files
         with path.open("rb") as stream:
             head = stream.read(HEADER)
+        found = self._pictures(path, max_pixels, head)
+        if not (head.startswith(PNG_SIGNATURE) and CHUNK in head and (places := chunks_in(path))):
+            return found
+
+        def decode(index: int) -> Stored:
+            return read_chunk(path, max_pixels, places[index - 1]) if index else found[0]
+
+        return Pictures(1 + len(places), decode, main=True)
+
+    def _pictures(self, path: Path, max_pixels: int, head: bytes) -> Sequence[Stored]:
         if (deep := _deep(head)) is not None:
             return Pictures(1, lambda _: _read_deep(path, max_pixels, deep))
         if not (head.startswith(b"GIF") or any(mark in head for mark in SEVERAL)):
@@ -197,6 +215,12 @@ def _stored(path: Path, image: Any) -> Stored:
     upright = ImageOps.exif_transpose(image)
     degraded = _degraded(image, upright.size)
     values, alpha = _values(path, upright, notes)
+    if values.shape[2] == 3 and values.dtype == np.uint8 and format_name in PHOTOGRAPHS:
+        levels = levels_of_flir(image, values, notes)
+        if levels is not None:
+            values = levels[:, :, None]
+        elif looks_false(values):
+            notes.append(Caution(FALSE))
     turned = image.getexif().get(ORIENTATION_TAG, 1) != 1
     return Stored(
         values,
@@ -235,6 +259,8 @@ def _degraded(image: Any, size: tuple[int, int]) -> dict[str, dict[str, Any]]:
 def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | None]:
     """Turn a Pillow image into stored values (H, W, 1 or 3) and alpha (H, W) or None."""
     mode = image.mode
+    if mode == "P" and (levels := levels_of_palette(image, notes)) is not None:
+        return levels[:, :, None], None
     if mode in ("P", "PA"):
         image = image.convert("RGBA" if mode == "PA" or "transparency" in image.info else "RGB")
     elif mode == "1":
@@ -264,6 +290,21 @@ def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | No
     if image.mode in ("LA", "RGBA"):
         return values[:, :, :-1], values[:, :, -1]
     return values, None
+
+
+def read_chunk(path: Path, max_pixels: int, place: tuple[str, int, int]) -> Stored:
+    """Readings in a PNG: a TIFF in a chunk of a name, an offset and a length."""
+    import tifffile
+
+    name, offset, length = place
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        data = BytesIO(stream.read(length))
+    with tifffile.TiffFile(data) as tiff:
+        page: Any = tiff.pages[0]
+        check_pixels(path, page.imagewidth, page.imagelength * page.samplesperpixel, max_pixels)
+        values = page.asarray()
+    return shown(Stored(values.reshape(*values.shape[:2], -1), format="PNG"), name)
 
 
 @dataclass(frozen=True)

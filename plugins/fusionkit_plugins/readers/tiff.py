@@ -13,6 +13,7 @@ from fusionkit.errors import ImageReadError
 from fusionkit.images.metadata import Metadata, read_tiff_metadata
 from fusionkit.images.picture import Array
 
+from ..readings import page_name, shown
 from .pillow import CODECS, ORIENTATION_TAG, ORIENTATIONS, check_pixels, read_pillow
 
 __all__ = ["TiffReader"]
@@ -30,7 +31,8 @@ class TiffReader(Reader):
     """TIFF of 1 to 16 bits or float, grey, RGB or of more bands, upright; Pillow reads other colours of 8 bits.
 
     Each page of full size is a picture; smaller copies are passed over. A mask page (GDAL's internal masks) is the
-    alpha of the page before it. Pixels of GDAL's nodata value in all bands have no data.
+    alpha of the page before it. Pixels of GDAL's nodata value in all bands have no data. Of results with readings the
+    fused picture is the main one.
     """
 
     def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
@@ -50,13 +52,18 @@ class TiffReader(Reader):
                 return Pictures(count, lambda i: _read_contiguous(path, i))
             order, names, axes = _ordered(tiff, [page.index for page in full])
             shapes = {page.index: page.shape[:2] for page in pages}
+            measured = {page.index: name for page in full if (name := page_name(page))}
 
         def decode(i: int) -> Stored:
             index = order[i]
             mask = index + 1 if index + 1 in masks and shapes[index + 1] == shapes[index] else None
-            return replace(_read_page(path, max_pixels, index, mask), name=names[i])
+            stored = _read_page(path, max_pixels, index, mask)
+            return (
+                shown(stored, measured[index]) if index in measured else replace(stored, name="" if main else names[i])
+            )
 
-        return Pictures(len(order), decode, axes=axes)
+        main = bool(measured) and order[0] not in measured
+        return Pictures(len(order), decode, main=main, axes=axes)
 
 
 def _preview(page: Any, other: Any) -> bool:

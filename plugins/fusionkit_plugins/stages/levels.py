@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Options, Sources, Stage
-from fusionkit.numerics.choice import order_statistics, subsample
+from fusionkit.numerics.choice import order_statistics, subsample, with_data
 from fusionkit.numerics.luma import luma, rounded_luma
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.thermal import ThermalSaliency, hidden_share
@@ -84,9 +84,11 @@ class Vivid(Stage):
         for i, y in enumerate(lumas):
             raised = shows.to(y.device) & ~sources.colored[i]
             if i != sources.reference and bool(raised.any()):
-                low, gain = self._raise(y, i, self.options.hot)
+                valid = _mask(sources, i)
+                low, gain = self._raise(y, i, self.options.hot, valid)
                 gain = torch.where(raised.view(-1, 1, 1, 1), gain, torch.ones_like(gain))
-                lumas[i] = _raised(y, low, gain, ThermalSaliency.of(y, partial(self.memory.steady, f"heat {i}")))
+                heat = ThermalSaliency.of(y, partial(self.memory.steady, f"heat {i}"), valid=valid)
+                lumas[i] = _raised(y, low, gain, heat)
         return replace(sources, luma=tuple(lumas))
 
     def after(self, image: Tensor, sources: Sources) -> Tensor:
@@ -111,9 +113,9 @@ class Vivid(Stage):
             rows.add_(((below + gain * (y - low)) - y) * where).clamp_(0, 1)
         return image
 
-    def _raise(self, y: Tensor, index: int, most: float) -> tuple[Tensor, Tensor]:
+    def _raise(self, y: Tensor, index: int, most: float, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """The low end of a source, and how far its contrast can be raised, at most `most`: (B, 1, 1, 1) each."""
-        low, high = self._ends(subsample(y), f"source {index}")
+        low, high = self._ends(subsample(y), f"source {index}", valid)
         return low, (BRIGHT - low).div((high - low).clamp_min(1e-3)).clamp(1, most)
 
     def _tell(self, image: Tensor, sources: Sources) -> None:
@@ -124,11 +126,12 @@ class Vivid(Stage):
                 continue
             factor = max(1, min(y.shape[-2:]) // ROWS)
             small = reduced(y, factor)
-            gain = self._raise(small, i, HELPS)[1].flatten()
+            valid = _mask(sources, i)
+            gain = self._raise(small, i, HELPS, valid)[1].flatten()
             dim = [shows[b] and not sources.colored[i][b] and bool(gain[b] >= HELPS) for b in range(len(y))]
             if not any(dim):
                 continue
-            hidden = hidden_share(luma(reduced(image, factor)), small)
+            hidden = hidden_share(luma(reduced(image, factor)), small, valid)
             for b, share in enumerate(hidden.tolist()):
                 if dim[b] and share > HIDDEN:
                     sources.report.note(
@@ -141,12 +144,24 @@ class Vivid(Stage):
         scenes = self.memory.once("scenes", lambda: sources.scenes)
         return [SCENE_KINDS[scene].tone == "vivid" for scene in scenes]
 
-    def _ends(self, y: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """The quantiles of each luma (B, 1, H, W) that the stretch goes by, (B, 1, 1, 1) each; steady in a video."""
-        rows, share = y.flatten(1), self.options.ignored
-        last = rows.shape[1] - 1
-        low, high = order_statistics(rows, [int(share * last), int((1 - share) * last)]).view(-1, 2, 1, 1, 1).unbind(1)
+    def _ends(self, y: Tensor, name: str, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The quantiles of each luma (B, 1, H, W) that the stretch goes by, (B, 1, 1, 1) each; steady in a video.
+
+        valid: where it has data, of any size; None: everywhere.
+        """
+        share = self.options.ignored
+        ends = []
+        for row in with_data(y, valid):
+            last = len(row) - 1
+            ends.append(order_statistics(row[None], [int(share * last), int((1 - share) * last)]))
+        low, high = torch.cat(ends).view(-1, 2, 1, 1, 1).unbind(1)
         return self.memory.steady(f"{name} low", low), self.memory.steady(f"{name} high", high)
+
+
+def _mask(sources: Sources, index: int) -> Tensor | None:
+    """Where a source has data; None for everywhere, and where a stage has changed its size."""
+    valid = sources.valid[index]
+    return valid if valid is not None and valid.shape[-2:] == sources.luma[index].shape[-2:] else None
 
 
 def _raised(y: Tensor, low: Tensor, gain: Tensor, found: ThermalSaliency) -> Tensor:

@@ -99,6 +99,13 @@ LOOK = StageFlag(
     values={"auto": {"scenes": "heat"}, "faithful": None, "vivid": {}, "hot": {"hot": 1.5}},
     asks="look",
 )
+PALETTE = StageFlag(
+    name="palette",
+    help="NAME:LOW,HIGH, as in iron:30,90: show what is hot in a palette's colours, with a legend, from LOW to HIGH in "
+    "the grey source's own values (degrees, counts, 8-bit levels)",
+    option="palette",
+    default="",
+)
 # name, class, flags, summary; the first stage is outermost
 ROWS: tuple[tuple[str, str, tuple[StageFlag, ...], str], ...] = (
     ("resize", "sizes:Resize", (RESIZE,), "resizes sources of another size to the reference"),
@@ -108,6 +115,7 @@ ROWS: tuple[tuple[str, str, tuple[StageFlag, ...], str], ...] = (
         (ALIGN, TRANSFORM, REST, FOV, ALIGN_OR_KEEP, CROP),
         "moves sources that are shifted, turned or scaled to the reference",
     ),
+    ("palette", "palette:Palette", (PALETTE,), "shows what is hot in a thermal camera's colours, with a legend"),
     ("truncate", "levels:Truncate", (LEVELS,), "cuts the result down to whole 8-bit levels"),
     ("stretch", "levels:Stretch", (STRETCH,), "stretches the result's luma to the full range"),
     ("rounded_luma", "levels:RoundedLuma", (LUMA,), "rounds the sources' luma to 8-bit levels, as OpenCV reads grey"),

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from pydantic import Field
 from fusionkit.contracts import Options, Stored, Writer
 from fusionkit.images.metadata import png_with
 from fusionkit.images.picture import Array, Depth
+
+from ..readings import chunk_of
 
 __all__ = ["PngWriter", "with_alpha"]
 
@@ -23,6 +26,7 @@ class PngOptions(Options):
 class PngWriter(Writer):
     """8 and 16 bits with alpha, profile, EXIF, XMP and the reference's own chunks of colours and resolution.
 
+    Readings are chunks of their own (`fusionkit_plugins.readings`).
     Colour of 16 bits needs imagecodecs, which also writes the rest faster than Pillow.
     """
 
@@ -32,8 +36,9 @@ class PngWriter(Writer):
         """Write the file."""
         encode = _png_encode() or _png_of_pillow
         data = encode(with_alpha(stored), self.options.png_level)
+        chunks = (*stored.metadata.png, *(chunk_of(name, values) for name, values in stored.readings))
         with path.open("wb") as stream:
-            stream.writelines(png_with(data, stored.icc, stored.metadata.exif, stored.metadata))
+            stream.writelines(png_with(data, stored.icc, stored.metadata.exif, replace(stored.metadata, png=chunks)))
         return ()
 
     @classmethod

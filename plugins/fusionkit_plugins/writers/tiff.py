@@ -6,6 +6,7 @@ from pathlib import Path
 from fusionkit.contracts import Stored, Writer
 from fusionkit.images.metadata import SOFTWARE, add_ifds, resolution_of, tiff_tags
 
+from ..readings import append_page
 from .png import with_alpha
 
 __all__ = ["TiffWriter"]
@@ -14,7 +15,8 @@ __all__ = ["TiffWriter"]
 class TiffWriter(Writer):
     """8 and 16 bits and float, deflated, with alpha, profile, EXIF, GPS and XMP.
 
-    Of a GeoTIFF, the place, the coordinate system and the value of no data (GDAL_NODATA), as it is written.
+    Of a GeoTIFF, the place, the coordinate system and the value of no data (GDAL_NODATA), as it is written. Readings
+    are further pages in the same place.
     """
 
     def write(self, path: Path, stored: Stored) -> Sequence[str]:
@@ -40,4 +42,6 @@ class TiffWriter(Writer):
         )
         if stored.metadata.exif:
             add_ifds(path, block)
+        for name, values in stored.readings:
+            append_page(path, name, values, stored.metadata.geo)
         return ()
