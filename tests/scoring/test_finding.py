@@ -11,6 +11,7 @@ from fusionkit.errors import InputError
 from fusionkit.reading.boxes import read_boxes
 from fusionkit.scoring.finding import TOGETHER, find_objects
 from fusionkit.writing import write_image
+from harness import blob_detector, run_cli
 
 SIDE, SIZE = 8, (40, 60)  # of an object; height and width of a picture
 PLACES = [(4, 4), (4, 40), (24, 20)]  # upper left corners, (top, left)
@@ -156,3 +157,33 @@ def test_grey_pictures_are_three_equal_channels_to_a_detector(pairs):
     find_objects({"good": pairs / "good"}, [pairs / "ir", pairs / "vis"], pairs / "labels", Shapes())
     assert set(seen) == {(1, 3, *SIZE)}
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_the_command_tells_who_misses_and_warns(tmp_path):
+    pytest.importorskip("onnx", reason="making a detector needs onnx")
+    pytest.importorskip("onnxruntime", reason="running it needs the extra onnx")
+    shown = {"ir": [(32, 64)], "vis": [(0, 0)], "lost": [], "both": [(32, 64), (0, 0)]}
+    for scene in range(3):
+        for name, places in shown.items():
+            image = np.zeros((96, 128, 1), np.float32)
+            for top, left in places:
+                image[top : top + 32, left : left + 32] = 1
+            write_image(tmp_path / name / f"{scene}.png", image, "8")
+    for scene in range(3):
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        (tmp_path / "labels" / f"{scene}.txt").write_text(
+            "0 0.625 0.5 0.25 0.3333333\n0 0.125 0.1666667 0.25 0.3333333\n"
+        )
+    (tmp_path / "labels" / "classes.txt").write_text("blob\n")
+    methods = [x for name in ("lost", "both") for x in ("--fused", tmp_path / name)]
+    detector = ("--detector", "onnx", "--detector-opt", f"file={blob_detector()}", "--labels", tmp_path / "labels")
+    pairs, report = ("--pairs", tmp_path / "ir", tmp_path / "vis"), tmp_path / "report.json"
+    ran = run_cli("evaluate", *methods, *pairs, *detector, "--metrics", "EN", "-o", report)
+    assert ran.returncode == 0, ran.stderr
+    assert "6 labelled objects in 3 pictures" in ran.stdout
+    assert "lost misses 50.0% more of the labelled objects than ir alone" in ran.stderr
+    assert "both misses" not in ran.stderr
+    assert json.loads(report.read_text())["objects"]["methods"]["both"]["miss_rate"]["mean"] == 0
+    refused = run_cli("evaluate", *methods, *pairs, "--labels", tmp_path / "labels")
+    assert refused.returncode == 2
+    assert "no detector is chosen" in refused.stderr

@@ -13,11 +13,13 @@ from ..method.words import key_values
 from .fields import model_options, with_options
 from .given import Given
 from .messages import printable
+from .parameters import named_folders
 from .progress import progress, wide_enough
 
 if TYPE_CHECKING:
     from ..contracts import Metric
     from ..scoring.evaluation import Evaluation
+    from ..scoring.finding import Findings
     from ..scoring.table import Table
 
 __all__ = ["evaluate"]
@@ -49,6 +51,13 @@ Detector = Annotated[
     str | None, typer.Option(help="Also compare what a detector finds in results and in sources, as in hog_people.")
 ]
 DetectorOpt = Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Option of the detector; repeatable.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        help="Boxes in the last source's pictures (YOLO, COCO, VOC): those that the detector misses on each source, on "
+        "results and on both sources together, and what it finds beside them."
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Table of means: .tex, .md or .csv; or .json with everything."),
@@ -70,6 +79,7 @@ def evaluate(
     maps: Maps = None,
     detector: Detector = None,
     detector_opt: DetectorOpt = [],  # noqa: B006
+    labels: Labels = None,
     output: Output = None,
     resize: Resize = False,
     cache: Cache = True,
@@ -87,10 +97,15 @@ def evaluate(
     """
     asked = Given(given)
     files, engine = asked.options(FileOptions), asked.options(EngineOptions)
-    folders = _folders(fused)
+    folders = named_folders(fused, "--fused")
 
+    from ..scoring.baselines import baseline_rows
     from ..scoring.table import RENDERINGS, table_of
 
+    for name in folders.keys() & baseline_rows().keys():
+        raise OptionError(f"--fused {name}: is the name of a baseline; give another, as NAME=FOLDER")
+    if labels is not None and detector is None:
+        raise OptionError("--labels: no detector is chosen; --detector NAME chooses one")
     if output is not None and output.suffix.lower() not in (kinds := (".json", *RENDERINGS)):
         raise OptionError(f"--output {output}: expected {', '.join(kinds[:-1])} or {kinds[-1]}")
     if output is not None and output.exists() and not force:
@@ -115,31 +130,24 @@ def evaluate(
             cache=default_cache() if cache else None,
             report=say,
         )
+    found = None
+    if labels is not None and detector is not None:
+        from ..registry.loading import get_registry
+        from ..scoring.finding import find_objects
+
+        made = get_registry().create("detector", detector, key_values(detector_opt, "--detector-opt"))
+        with progress("pairs") as say:
+            found = find_objects(folders, list(pairs), labels, made, report=say)
     table = table_of(result)
     if output is not None:
-        _write(result, table, output)
+        _write(result, table, output, found)
     for failure in result.failures[:SHOWN]:
         typer.secho(f"not scored: {printable(failure)}", fg="yellow", err=True)
     if len(result.failures) > SHOWN:
         typer.secho(f"and {len(result.failures) - SHOWN} more, all in a .json report", fg="yellow", err=True)
     _print(table, result.reused)
-
-
-def _folders(fused: list[str]) -> dict[str, Path]:
-    """Folders of the methods by name, from [NAME=]FOLDER."""
-    from ..scoring.baselines import baseline_rows
-
-    folders: dict[str, Path] = {}
-    for item in fused:
-        name, separator, folder = item.partition("=")
-        path = Path(folder if separator else name)
-        name = name if separator else path.name or str(path)
-        if name in folders:
-            raise OptionError(f"--fused names {name!r} twice; give NAME=FOLDER")
-        if name in baseline_rows():
-            raise OptionError(f"--fused {name}: is the name of a baseline; give another, as NAME=FOLDER")
-        folders[name] = path
-    return folders
+    if found is not None:
+        _print_found(found)
 
 
 def _scorers(
@@ -160,13 +168,14 @@ def _scorers(
     return scorers
 
 
-def _write(result: "Evaluation", table: "Table", output: Path) -> None:
+def _write(result: "Evaluation", table: "Table", output: Path, found: "Findings | None") -> None:
     """Write the report by the extension of its name."""
     from ..scoring.table import RENDERINGS
     from ..storage.atomic import atomic_write
 
     render = RENDERINGS.get(output.suffix.lower())
-    text = render(table) if render else json.dumps(result.record(), indent=2) + "\n"
+    record = result.record() | ({"objects": found.record()} if found is not None else {})
+    text = render(table) if render else json.dumps(record, indent=2) + "\n"
     with atomic_write(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -194,3 +203,19 @@ def _print(table: "Table", reused: int) -> None:
     console.print(" ".join([f"{marked}.", *table.notes[:-1]]), markup=False, highlight=False, soft_wrap=True)
     if reused:
         console.print(f"{reused} scores taken from the cache", markup=False)
+
+
+def _print_found(found: "Findings") -> None:
+    """Print the labelled objects that each method misses, and warn where fusion is behind its better source."""
+    from rich import box
+    from rich.table import Table as Lines
+
+    lines = Lines("", "missed ↓", "95 %", "false finds a picture ↓", "95 %", box=box.SIMPLE_HEAD)
+    for method in found.missed:
+        missed, false = found.miss_rate(method), found.false_finds(method)
+        shares = f"{missed.mean:.1%}", f"{missed.low:.1%} to {missed.high:.1%}"
+        lines.add_row(method, *shares, f"{false.mean:.2f}", f"{false.low:.2f} to {false.high:.2f}")
+    wide_enough(100).print(lines)
+    typer.echo(f"{sum(found.labelled)} labelled objects in {len(found.pairs)} pictures; detector: {found.detector}")
+    for warning in found.behind():
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)

@@ -21,6 +21,7 @@ COMMANDS = {
     "serve": "Open a page in the browser on which images are fused, compared and inspected.",
     "evaluate": "Score fused images with metrics whose definitions are stated.",
     "ablate": "Run a grid of methods over the same pairs, score and compare them, and take them apart.",
+    "survival": "Put small targets into one source and count those that an ideal observer still finds in the fusion.",
     "judge": "Compare methods by the eyes of people who do not know which is which.",
     "train": "Train a plug-in's weights on folders of images. Started again with the same options, it continues.",
     "new": "Write a complete package for a plug-in: entry point, options, implementation, tests, README, CI.",

@@ -1,0 +1,119 @@
+"""`fusionkit survival`: the smallest target that a method keeps."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import OptionError
+from ..method.config import SamplerOptions, configuration
+from ..registry.kinds import METHOD
+from .fields import model_options, part_options, with_options
+from .given import Given
+from .parameters import Device, Force, Set
+
+if TYPE_CHECKING:
+    from ..survival import Survival
+
+__all__ = ["survival"]
+
+Priors = Annotated[str, typer.Option(metavar="A,B", help="Only these priors.", show_default="all that suit the scene")]
+
+
+@with_options(
+    *part_options("Method", only=tuple(key for key in METHOD if key != "prior")),
+    *model_options(SamplerOptions, "Sampling"),
+    *model_options(configuration(), "Method", skip=("sampler", "stages", "crop", "resize", *METHOD)),
+)
+def survival(
+    pairs: Annotated[tuple[Path, Path], typer.Argument(metavar="A B", help="Folders of the sources, or two pictures.")],
+    priors: Priors = "",
+    contrast: Annotated[
+        float, typer.Option(metavar="SHARE", min=0.005, max=1, help="Of a target's middle, in shares of the range.")
+    ] = 0.2,
+    noise: Annotated[
+        float, typer.Option(metavar="LEVELS", min=0, max=50, help="White noise of the sources, in levels of 255.")
+    ] = 0.0,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Pairs at most, spread over the folders.")] = 10,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Report with everything, .json.")] = None,
+    values: Set = [],  # noqa: B006
+    device: Device = "auto",
+    force: Force = False,
+    **given: Any,
+) -> None:
+    """Put small targets into one source and count those that an ideal observer still finds in the fusion.
+
+    fusionkit survival ir vis
+    fusionkit survival ir vis --priors em_tv,laplacian --contrast 0.1 --noise 5
+
+    Of the targets that the observer finds in their source, the table shows the share that is kept, by width in pixels;
+    the smallest width from which on 90 % are kept; and the share of the result's finds that no source has.
+    """
+    from ..comparison import scene_of, suitable
+    from ..method.config import make_config
+    from ..reading import read_image
+    from ..reading.matching import match_folders
+    from ..scoring.statistics import nullable
+    from ..storage.atomic import atomic_write, check_place
+    from ..survival import survival as follow
+    from .progress import progress
+
+    if output is not None and output.suffix.lower() != ".json":
+        raise OptionError(f"--output {output}: expected .json")
+    if output is not None:
+        check_place(output, replaceable=force)
+    base = Given(given).choices(values)
+    make_config(base)  # a wrong value is told now, not once a method
+    groups: list[tuple[Path, ...]] = [pairs]
+    if all(path.is_dir() for path in pairs):
+        matching = match_folders(pairs)
+        matching.refuse_empty(pairs)
+        count = len(matching.groups)
+        groups = [matching.groups[i * count // min(limit, count)] for i in range(min(limit, count))]
+    scenes = [[read_image(path) for path in group] for group in groups]
+    methods = suitable(scene_of(scenes[0]))
+    if priors:
+        methods = {name: {"prior": name} for name in map(str.strip, priors.split(","))}
+    methods = {name: {**base, **choices} for name, choices in methods.items()}
+    with progress("methods", len(methods)) as say:
+        found = list(follow(scenes, methods, contrast=contrast, noise=noise / 255, device=device, report=say))
+    if output is not None:
+        about = {"pairs": [[str(path) for path in group] for group in groups], "contrast": contrast, "noise": noise}
+        record = {**about, "methods": [one.record() for one in found]}
+        with atomic_write(output) as temporary:
+            temporary.write_text(json.dumps(nullable(record), indent=2) + "\n", encoding="utf-8")
+    _print(found)
+    if not any(one.targets for one in found):
+        raise OptionError("the observer finds no target in its source; raise `contrast`, or lower `noise`")
+
+
+def _print(found: "list[Survival]") -> None:
+    from rich import box
+    from rich.table import Table
+
+    from ..survival import SIZES
+    from .progress import wide_enough
+
+    table = Table(
+        "kept, by width", *(f"{w:g}" for w in SIZES), "smallest kept", "95 %", "invented", box=box.SIMPLE_HEAD
+    )
+
+    def order(one: "Survival") -> float:
+        smallest = one.smallest()[0]
+        return math.inf if math.isnan(smallest) else smallest
+
+    for one in sorted(found, key=order):
+        if one.reason:
+            typer.echo(f"skipped {one.name}: {one.reason}", err=True)
+            continue
+        counts = [one.kept(size) for size in range(len(SIZES))]
+        shares = [f"{kept / of:.0%}" if of else "-" for kept, of in counts]
+        best, low, high = (f"{w:g}" if math.isfinite(w) else f"> {SIZES[-1]:g}" for w in one.smallest())
+        table.add_row(one.name, *shares, best, f"{low} to {high}", f"{one.invented():.1%}")
+    wide_enough(120).print(table)
+    most = max((one for one in found if not one.reason), key=lambda one: len(one.targets), default=None)
+    if most is not None:
+        numbers = ", ".join(str(most.kept(size)[1]) for size in range(len(SIZES)))
+        typer.echo(f"targets found in their source, by width: {numbers}")
