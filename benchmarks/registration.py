@@ -9,17 +9,19 @@ view, off the middle, turned by up to 5 degrees and resampled to 1, 0.8 or 0.5 o
 0.5 to 2 of each other; nothing is filled in. soft: the same with a source blurred by 0.3 to 0.7 % of its side, as heat
 is. other: a source of another folder, which no transform aligns.
 
-Pairs that data sets call registered often are not, so two errors are given, means over what both see in pixels of the
-reference: against the move (nominal), and against the move after what `register` says of the pair as it came
-(consistent). --check: the warning instead, on the pairs as they are and moved by so many pixels in any direction,
-beside what a full registration says of those that it is raised on.
+Pairs that data sets call registered often are not, so three errors are given, means over what both see in pixels of the
+reference: against the move (nominal), against the move after what `register` says of the pair as it came (consistent),
+and against the move after the mean of that and what it says of the pair's other moves, where these are sure (others):
+one placement's own error and parallax count less there. --check: the warning instead, on the pairs as they are and
+moved by so many pixels in any direction, beside what a full registration says of those that it is raised on.
 """
 
 import argparse
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,7 +30,7 @@ from torch import Tensor
 from fusionkit.images.convert import to_tensor
 from fusionkit.numerics.homography import displacement, mapped, scale_of, seen, size_of, warp
 from fusionkit.numerics.luma import luma
-from fusionkit.numerics.registration import look_apart, register
+from fusionkit.numerics.registration import Registration, look_apart, register
 from fusionkit.numerics.window import gaussian_blur
 from fusionkit.reading import read_image
 from fusionkit.reading.matching import match_folders
@@ -81,49 +83,87 @@ def _error(found: Tensor, true: Tensor, size: tuple[int, int], given: tuple[int,
     return float((right - true_right).hypot(down - true_down).mean()) / scale_of(true)
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """What `register` says of a pair that was moved. to, back: from pixels of both to those of the pair as it came."""
+
+    kind: str
+    found: Registration
+    to: Tensor
+    back: Tensor
+    sizes: tuple[tuple[int, int], tuple[int, int]]
+    seconds: float
+
+    def error(self, true: Tensor) -> float:
+        """Error where the pair as it came has this transform; infinite where no transform is right."""
+        return (
+            math.inf
+            if self.kind == "other"
+            else _error(self.found.matrix, self.back.inverse() @ true @ self.to, *self.sizes)
+        )
+
+    @property
+    def unmoved(self) -> Tensor:
+        """The transform of the pair as it came that it amounts to."""
+        return self.back @ self.found.matrix @ self.to.inverse()
+
+
+def _placed(kind: str, model: str, rng: random.Random, reference: Tensor, source: Tensor) -> _Placed:
+    still = _matrix(0, 1, 0, 0)
+    first, second, to, back = reference, source, still, still
+    if kind == "near":
+        first, second, to, back = _near(rng, model, reference, source)
+    elif kind in ("view", "soft"):
+        first, second, to, back = _view(rng, reference, source)
+    if kind == "soft":
+        second = gaussian_blur(second, rng.uniform(0.003, 0.007) * max(second.shape[-2:]))
+    start = time.process_time()
+    found = register(first, second, model)
+    return _Placed(kind, found, to, back, (size_of(first), size_of(second)), time.process_time() - start)
+
+
+def _mean(placed: Sequence[_Placed]) -> Tensor:
+    """Mean of what sure placements say of the pair as it came, by the inverse of their variances."""
+    weights = [1 / one.found.left**2 for one in placed]
+    return sum((w * one.unmoved for w, one in zip(weights, placed, strict=True)), torch.zeros(3, 3)) / sum(weights)
+
+
 def align(options: argparse.Namespace) -> None:
     """Print a line for each move, and the shares that are called aligned and are."""
-    rng, rows, others = random.Random(0), [], dict[Path, Tensor]()
+    rng, rows, strange = random.Random(0), [], dict[Path, Tensor]()
     for name, reference, source in _pairs(options.pairs, options.every):
-        own = register(reference, source, options.model)
-        for kind in options.moves:
-            if kind == "other":
-                strange = [image for folder, image in others.items() if folder != Path(name).parent]
-                others[Path(name).parent] = source
-                first, second, to, back = reference, rng.choice(strange or [source]), *(_matrix(0, 1, 0, 0),) * 2
-            elif kind == "near":
-                first, second, to, back = _near(rng, options.model, reference, source)
-            else:
-                first, second, to, back = _view(rng, reference, source)
-            if kind == "soft":
-                second = gaussian_blur(second, rng.uniform(0.003, 0.007) * max(second.shape[-2:]))
-            if kind == "other" and not strange:
-                continue
-            start = time.process_time()
-            found = register(first, second, options.model)
-            seconds = time.process_time() - start
-            sizes = size_of(first), size_of(second)
-            nominal = _error(found.matrix, back.inverse() @ to, *sizes) if kind != "other" else math.inf
-            consistent = _error(found.matrix, back.inverse() @ own.matrix @ to, *sizes) if kind != "other" else math.inf
-            rows.append((kind, found.sure, nominal, consistent, own.sure, found.left, seconds))
+        own = _placed("own", options.model, rng, reference, source)
+        every = [own] + [_placed(k, options.model, rng, reference, source) for k in options.moves if k != "other"]
+        folder = Path(name).parent
+        choice = [image for other, image in strange.items() if other != folder]
+        if "other" in options.moves and choice:
+            every.append(_placed("other", options.model, rng, reference, rng.choice(choice)))
+        strange[folder] = source
+        for one in every[1:]:
+            rest = [e for e in every if e is not one and e.found.sure and e.kind != "other"]
+            errors = (
+                one.error(_matrix(0, 1, 0, 0)),
+                one.error(own.unmoved),
+                one.error(_mean(rest)) if rest else math.nan,
+            )
+            rows.append((one, own.found.sure, errors))
+            found = one.found
             print(
-                f"{name} {kind}: sure {found.sure} ({found.confidence:.0%}, agreement {found.agreement:.0f}), left "
-                f"{found.left:.2f}, nominal {nominal:.2f}, consistent {consistent:.2f}; as it came "
-                f"{displacement(own.matrix, size_of(reference)):.1f} px off, sure {own.sure}",
+                f"{name} {one.kind}: sure {found.sure} ({found.confidence:.0%}, agreement {found.agreement:.0f}), left "
+                f"{found.left:.2f}, nominal {errors[0]:.2f}, consistent {errors[1]:.2f}, others {errors[2]:.2f}; as it "
+                f"came {displacement(own.unmoved, size_of(reference)):.1f} px off, sure {own.found.sure}",
                 flush=True,
             )
-    print(f"\nmodel {options.model}, median {sorted(row[6] for row in rows)[len(rows) // 2]:.2f} CPU s")
-    print(
-        "| moves | aligned, of all | of sure pairs | called aligned within 2 px: nominal | consistent, of sure pairs |"
-    )
-    print("|---|---|---|---|---|")
+    print(f"\nmodel {options.model}, median {sorted(row[0].seconds for row in rows)[len(rows) // 2]:.2f} CPU s")
+    print("| moves | aligned, of all | of sure pairs | of these, within 2 px: nominal | consistent | others |")
+    print("|---|---|---|---|---|---|")
     for kind in options.moves:
-        some = [row for row in rows if row[0] == kind]
-        sure, known = [row for row in some if row[1]], [row for row in some if row[4]]
-        both = [row for row in sure if row[4]]
+        some = [row for row in rows if row[0].kind == kind]
+        both = [row for row in some if row[0].found.sure and row[1]]
+        right = [sum(row[2][i] <= RIGHT for row in both) for i in range(3)]
         print(
-            f"| {kind} | {len(sure)} of {len(some)} | {len(both)} of {len(known)} | {sum(r[2] <= RIGHT for r in sure)} "
-            f"of {len(sure)} | {sum(r[3] <= RIGHT for r in both)} of {len(both)} |"
+            f"| {kind} | {sum(row[0].found.sure for row in some)} of {len(some)} | {len(both)} of "
+            f"{sum(row[1] for row in some)} | " + " | ".join(f"{n} of {len(both)}" for n in right) + " |"
         )
 
 

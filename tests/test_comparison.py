@@ -1,24 +1,37 @@
 """One scene by many methods."""
 
+import json
 import re
 
 import numpy as np
 import pytest
 from skimage import data
 
+from fusionkit.ablation import Study, load_grid, load_pairs
 from fusionkit.comparison import compare, scene_of, sheet_of, suitable
 from fusionkit.images import Picture
 from fusionkit.method.config import SamplerOptions, configuration
 from fusionkit.reading import read_image
 from fusionkit.scenes import infrared_visible, multi_exposure, multi_focus
 from fusionkit.writing import write_image
+from fusionkit_plugins.stages.records import STAGES
 from harness import run_cli
 
 SIZE = (96, 128)
+MOVE = [[1, 0, 6], [0, 1, -4], [0, 0, 1]]
+# an option of alignment with those that it needs beside it
+ALIGNMENT = {
+    "align": {"align": "affine"},
+    "transform": {"transform": ""},
+    "rest": {"transform": "", "rest": True},
+    "fov": {"align": "affine", "fov": 1.02},
+    "align_or_keep": {"align": "affine", "align_or_keep": True},
+    "crop": {"align": "affine", "crop": "common"},
+}
 
 
-def pictures(scene):
-    images = (image.astype(np.float32) for image in scene(SIZE))
+def pictures(scene, size=SIZE):
+    images = (image.astype(np.float32) for image in scene(size))
     return [Picture(image, "8", (0.0, 255.0), name=f"{i}.png") for i, image in enumerate(images)]
 
 
@@ -101,8 +114,38 @@ class TestComparison:
             f"--{name.replace('_', '-')}" for name in (*configuration().model_fields, *SamplerOptions.model_fields)
         }
         left = (run & method) - own
-        assert left == {"--prior", "--crop"}
+        assert left == {"--prior"}
         assert {"--range", "--bands", "--max-pixels", "--set", "--task", "--backbone-opt"} <= own
+
+    @pytest.mark.parametrize("flag", [flag.name for stage in STAGES if stage.name == "align" for flag in stage.flags])
+    def test_every_option_of_alignment_works_in_comparisons_and_ablations(self, flag, tmp_path):
+        options = ALIGNMENT[flag]
+        if "transform" in options:
+            np.savetxt(tmp_path / "matrix.csv", MOVE, delimiter=",")
+            options = {**options, "transform": str(tmp_path / "matrix.csv")}
+        ir, visible = (p.values for p in pictures(infrared_visible, (96, 128)))
+        moved = np.stack([np.roll(ir[..., 0], (-4, 6), (0, 1))], -1)  # as MOVE says
+        pair = [Picture(image, "8", (0.0, 255.0), name=name) for image, name in ((moved, "ir"), (visible, "vis"))]
+        options = {"restore": "none", **options}
+        [entry] = compare(pair, {"average": {"prior": "average"}}, "heat", device="cpu", base=options)
+        assert entry.reason == ""
+        small = flag == "crop"
+        assert (entry.image.shape[0] < 96) == small
+        assert np.abs(entry.lying[0][12:60, 12:90] - ir[12:60, 12:90]).mean() < (9 if small else 0.02)
+        assert sheet_of(pair, [entry], 128, 2).shape[0] > (2 if small else 3) * entry.image.shape[0] / 2
+        for folder, image in zip(("ir", "vis"), (moved, visible), strict=True):
+            (tmp_path / folder).mkdir()
+            write_image(tmp_path / folder / "1.png", image, "8")
+        if small:  # results of a grid are compared with whole sources
+            options = {**options, "crop": "reference"}
+        base = "\n".join(f"{name} = {json.dumps(value)}" for name, value in options.items())
+        text = f'[base]\nbackbone = "identity"\n{base}\n[grid]\nprior = ["average"]\n[report]\nmetrics = ["EN"]\n'
+        (tmp_path / "grid.toml").write_text(text)
+        grid, cases = load_grid(tmp_path / "grid.toml"), load_pairs([tmp_path / "ir", tmp_path / "vis"])
+        assert grid.without_effect == []
+        study = Study(grid, cases, tmp_path / "out", device="cpu")
+        study.check_sizes()
+        assert {outcome.status for *_, outcome in study.run()} == {"done"}
 
     def test_moved_and_resized_sources_are_judged_as_they_lie(self, tmp_path):
         camera = data.camera()

@@ -13,7 +13,7 @@ from .contracts import Metric, Sources, Stage
 from .errors import FusionkitError
 from .images.convert import to_array, to_tensor
 from .images.picture import Array, Picture
-from .images.sheet import contact_sheet, smaller
+from .images.sheet import checkerboard, contact_sheet, smaller
 from .method.choice import merge_choices
 from .method.config import make_config
 from .method.pipeline import Pipeline
@@ -31,7 +31,10 @@ __all__ = ["Entry", "compare", "fuse_seen", "scene_of", "sheet_of", "suitable"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A method's result: image, seconds, audit figures by name, notes; or the reason why there is none."""
+    """A method's result: image, seconds, audit figures by name, notes; or the reason why there is none.
+
+    lying: the sources as they were fused, where some were moved.
+    """
 
     name: str
     image: Array | None = None
@@ -39,6 +42,7 @@ class Entry:
     figures: dict[str, float] | None = None
     reason: str = ""
     notes: tuple[str, ...] = ()
+    lying: tuple[Array, ...] = ()
 
     @property
     def label(self) -> str:
@@ -105,9 +109,9 @@ def compare(
             continue
         fused = result.picture.pixels
         moved = "aligned" in result.found or fused.shape[:2] != sources.reference_luma.shape[-2:]
-        lying = Sources.of([to_tensor(image) for image in seen.images]) if moved and seen.images else sources
-        figures = _figures(fused, lying, metrics)
-        yield Entry(name, fused, watch.seconds["all"], figures, notes=tuple(result.notes))
+        lying = tuple(seen.images) if moved else ()
+        figures = _figures(fused, Sources.of([to_tensor(image) for image in lying]) if lying else sources, metrics)
+        yield Entry(name, fused, watch.seconds["all"], figures, notes=tuple(result.notes), lying=lying)
         if not shown and any(row.undone for row in result.restored):
             shown = True
             queue.appendleft((f"{name}, not restored", {**choices, "restore": "none"}))
@@ -125,8 +129,9 @@ class _Seen(Stage):
     images: Sequence[Array] = ()
 
     def before(self, sources: Sources) -> Sources:
-        """Take them up."""
-        self.images = [to_array(image) for image in sources.images]
+        """Take them up, cut down as the result will be."""
+        cut = sources.cut or (slice(None), slice(None))
+        self.images = [to_array(image)[cut] for image in sources.images]
         return sources
 
 
@@ -138,10 +143,19 @@ def fuse_seen(pictures: Sequence[Picture], choices: Mapping[str, object]) -> tup
 
 
 def sheet_of(pictures: Sequence[Picture], entries: Sequence[Entry], width: int, columns: int) -> Array:
-    """Lay out sources, then results, each at most `width` pixels wide: (H', W', 3) in [0, 1]."""
+    """Lay out sources, then results, each at most `width` pixels wide: (H', W', 3) in [0, 1].
+
+    Where sources were moved, they are shown as they were fused, and each but the last in a checkerboard with it.
+    """
     results = [(entry.label, to_tensor(entry.image)) for entry in entries if entry.image is not None]
     size = results[0][1].shape[-2:] if results else pictures[-1].size[::-1]
-    panels = [(p.name, _sized(to_tensor(p.pixels), size)) for p in pictures] + results
+    moved = next((entry.lying for entry in entries if entry.lying), ())
+    images = [_sized(to_tensor(image), size) for image in moved or [p.pixels for p in pictures]]
+    panels = [(p.name, image) for p, image in zip(pictures, images, strict=True)]
+    if moved:
+        boards = zip(pictures[:-1], images[:-1], strict=True)
+        panels += [(f"{p.name}, {pictures[-1].name}", checkerboard(image, images[-1])) for p, image in boards]
+    panels += results
     return contact_sheet([(label, to_array(smaller(image, width))) for label, image in panels], columns)
 
 

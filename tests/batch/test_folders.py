@@ -1,5 +1,7 @@
 """Folders before, while and after they are fused: dry runs, the first few, the review, and the same from Python."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -7,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageSequence
 from skimage import data
 
 import fusionkit
@@ -86,9 +88,29 @@ class TestReview:
             assert [o.status for o in outcomes] == [status, status, "failed"]
             text = page.read_text()
             assert re.findall(r"<h2 class=\"(\w*)\">(\w+)</h2>", text) == [("failed", "2"), ("doubt", "1"), ("", "0")]
-            assert text.count("data:image/jpeg;base64,") == 2 + 3 + 3
+            assert text.count("data:image/jpeg;base64,") == 2 + 3 + 3 + 1
+            assert text.count("data:image/webp;base64,") == 1
             assert "1.png looks 15 px off 1.png" in text
-            assert len(text) < 12_000 * 8
+            assert len(text) < 12_000 * 11
+
+    def test_how_sources_lie_is_seen_and_the_least_sure_come_first(self, folders, tmp_path):
+        (folders[0] / "2.png").unlink()
+        rng = np.random.default_rng(0)
+        noisy = np.clip(CAMERA[20:276, 40:360] + rng.normal(0, 70, (256, 320)), 0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(folders[0] / "0.png")
+        page = tmp_path / "review.html"
+        with pytest.warns(fusionkit.FusionWarning, match="without a partner"):
+            pipeline(align="translation").fuse_folder(*folders, output=tmp_path / "out", review=page)
+        text = page.read_text()
+        assert re.findall(r"<h2 class=\"\">(\w+)</h2>", text) == ["0", "1"]
+        shown = dict(re.findall(r'src="data:image/(?:jpeg|webp);base64,([^"]+)" alt="1.png aligned: (\w+)"', text))
+        board, blink = (Image.open(io.BytesIO(base64.b64decode(uri))) for uri in shown)
+        assert list(shown.values()) == ["checkerboard", "blink"]
+        reference, moved = (np.asarray(f.convert("L"), np.float32) for f in ImageSequence.Iterator(blink))
+        inner = np.s_[20:-20, 20:-20]  # the source was 9 and 12 pixels off
+        assert np.abs(reference - moved)[inner].mean() < 4
+        assert np.abs(np.asarray(board.convert("L"), np.float32) - reference)[inner].mean() < 4
+        assert "0.png as it lies: blink" in text
 
     def test_a_page_of_somebody_else_is_kept(self, folders, tmp_path):
         (tmp_path / "mine.html").write_text("<p>mine")

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image, TiffImagePlugin
 
 from fusionkit.errors import ImageReadError
-from fusionkit.images.metadata import Metadata, software
+from fusionkit.images.metadata import Metadata, calibrated_view, software
 from fusionkit.reading import read_image
 from fusionkit.writing import write_image
 from harness import load_image, run_cli
@@ -199,3 +199,41 @@ def test_statistics_of_the_source_are_not_the_results(tmp_path):
         with tifffile.TiffFile(path) as tiff:
             found = tiff.pages[0].tags.get(42112)
             assert (found and found.value) == (expected and f"<GDALMetadata>{expected}</GDALMetadata>")
+
+
+DJI = 'xmlns:drone-dji="http://www.dji.com/drone-dji/1.0/" drone-dji:CalibratedFocalLength="{}" {} drone-dji:Other="1"'
+CENTRE = 'drone-dji:CalibratedOpticalCenterX="2640.0" drone-dji:CalibratedOpticalCenterY="1978.0"'
+PIX4D = "><Camera:PerspectiveFocalLength>5.42</Camera:P><Camera:PrincipalPoint>{}</Camera:P><other"
+PACKET = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description {}></rdf:Description></x:xmpmeta>'
+
+
+@pytest.mark.parametrize(
+    ("stated", "view"),
+    [
+        (DJI.format("3725.15", CENTRE), 2640 / 3725.15),
+        (DJI.format("3725.15", CENTRE).replace('"', "'"), 2640 / 3725.15),
+        (PIX4D.format("2.28596, 1.80131"), 2.28596 / 5.42),
+        (PIX4D.format("2.28596"), None),
+        (DJI.format("3725.15", ""), None),
+        (DJI.format("0", CENTRE), None),
+        (DJI.format("nan", CENTRE), None),
+        (DJI.format("?", CENTRE), None),
+        ("", None),
+    ],
+)
+def test_a_calibration_in_the_xmp_says_what_a_camera_sees(stated, view):
+    """Packets made after the layout that drones write."""
+    assert calibrated_view(Metadata(xmp=PACKET.format(stated).encode())) == view
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif"])
+def test_a_calibration_counts_before_a_focal_length(tmp_path, suffix):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[41989] = 40
+    path = tmp_path / f"drone{suffix}"
+    packet = PACKET.format(DJI.format("3725.15", CENTRE)).encode()
+    if suffix == ".tif":
+        tifffile.imwrite(path, np.zeros((30, 40), np.uint8), extratags=[(700, 1, len(packet), packet, True)])
+    else:
+        Image.new("L", (40, 30)).save(path, exif=exif, xmp=packet)
+    assert read_image(path).view == 2640 / 3725.15

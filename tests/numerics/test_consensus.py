@@ -13,7 +13,7 @@ SIZE, GIVEN = (240, 320), (150, 200)
 
 
 def match(matrix, left=0.5):
-    return Registration(torch.tensor(matrix, dtype=torch.float64), 100.0, left, 0.95, left, left)
+    return Registration(torch.tensor(matrix, dtype=torch.float64), 100.0, left, 0.95)
 
 
 def similarity(turn=3.0, scale=0.44, right=0.0, down=0.0):

@@ -1,10 +1,12 @@
 """The stage `align`, the warning without it, and transforms in files."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -12,7 +14,7 @@ from fusionkit.contracts import Sources
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError, OutputError, SizeMismatch
 from fusionkit.images.accept import as_picture
 from fusionkit.images.metadata import Metadata
-from fusionkit.images.transforms import read_transforms, save_transforms
+from fusionkit.images.transforms import about_corner, read_transforms, save_transforms
 from fusionkit.method.filling import filled
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics.homography import warp
@@ -393,3 +395,38 @@ def test_a_focal_length_that_is_none_is_passed_over(pair, focal):
     assert picture.view is not None
     assert replace(picture, metadata=Metadata(exif.tobytes())).view is None
     assert replace(picture, metadata=Metadata(b"damaged")).view is None
+
+
+def test_a_surveyors_folder_is_fused_by_one_command(tmp_path):
+    """One folder, thermal pictures of 16 bits with 0.7 of the view, 3 degrees and 20 pixels off, GPS in the others."""
+    shots = tmp_path / "shots"
+    shots.mkdir()
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[1], exif.get_ifd(0x8825)[2] = "N", (48.0, 8.0, 14.5)
+    scale, turn = 0.7 * 512 / 320, math.radians(3)  # from the thermal picture to the visible one
+    cos, sin = scale * math.cos(turn), scale * math.sin(turn)
+    move = torch.tensor([[cos, -sin, 16.0], [sin, cos, -12.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    for k in (1, 2):
+        ir, visible = infrared_visible((384, 512), seed=k)
+        thermal = warp(torch.from_numpy(ir).float()[None, ..., 0][None], move, (240, 320))[0][0, 0].numpy()
+        tifffile.imwrite(shots / f"DJI_{k:04}_T.tif", (7000 + 900 * thermal).astype(np.uint16))
+        pixels = (np.asarray(visible) * 255).round().astype(np.uint8)
+        Image.fromarray(pixels).save(shots / f"DJI_{k:04}_V.jpg", quality=95, exif=exif)
+    command = ("run", "--pairs", "shots/*_T.tif", "shots/*_V.jpg", "--align", "affine", "-o", "fused")
+    done = run_cli(*command, "--prior", "average", "--backbone", "identity", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "fused/manifest.jsonl").read_text().splitlines()]
+    found = [row["aligned"][0] for row in rows if "aligned" in row]
+    assert len(found) == 2
+    x, y = np.meshgrid(np.linspace(60, 260, 5), np.linspace(40, 200, 5))
+    own = np.stack([x.ravel(), y.ravel(), np.ones(x.size)])  # pixels of the thermal picture
+    wanted = np.linalg.inv(about_corner(move.inverse().numpy(), (384, 512), (240, 320))) @ own
+    for row in found:
+        lies = np.linalg.inv(np.array(row["matrix"])) @ own
+        assert np.linalg.norm((lies / lies[2] - wanted / wanted[2])[:2], axis=0).mean() < 2
+    results = sorted(path for path in (tmp_path / "fused").iterdir() if path.suffix in (".png", ".jpg", ".tif"))
+    assert len(results) == 2
+    for path in results:
+        with Image.open(path) as image:
+            assert image.size == (512, 384)
+            assert image.getexif().get_ifd(0x8825)[2] == (48.0, 8.0, 14.5)

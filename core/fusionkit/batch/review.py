@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
+from torch import Tensor
 
 from ..errors import Caution, FusionkitError, OutputError
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Range, from_unit
-from ..images.sheet import smaller
+from ..images.sheet import checkerboard, smaller
+from ..images.transforms import Transforms
+from ..numerics.homography import size_of, stretch, warp
 from ..reading import read_image
 from ..storage.atomic import atomic_write, check_place
 from ..storage.manifest import Manifest
@@ -23,7 +27,8 @@ from .plan import Job
 __all__ = ["check_review", "reviewed"]
 
 MARK = "<!-- fusionkit review -->"  # how a page begins that may be written anew
-WIDTH, QUALITY = 240, 70  # pixels of a picture on the page, and of its JPEG: about 8 kB each
+WIDTH, QUALITY = 240, 70  # pixels of a picture on the page, and its quality: about 8 kB each
+BLINK = 600  # milliseconds that a picture is shown where two take turns
 
 
 def check_review(path: Path, force: bool) -> None:
@@ -48,8 +53,16 @@ class _Row:
         return [note for note in self.notes if isinstance(note, Caution)]
 
     @property
-    def doubt(self) -> tuple[bool, int]:
-        return bool(self.failed), len(self.cautions)
+    def placed(self) -> list[dict[str, Any]]:
+        """Records of sources that were aligned, refused, or look misplaced."""
+        record = self.record or {}
+        return [*record.get("aligned", ()), *record.get("apart", ())]
+
+    @property
+    def doubt(self) -> tuple[bool, int, float]:
+        """How much there is to look at; among equals, pairs whose alignment is least confident come first."""
+        confidence = [row["confidence"] for row in self.placed if row.get("confidence") is not None]
+        return bool(self.failed), len(self.cautions), -min(confidence, default=1.0)
 
 
 def reviewed(
@@ -103,27 +116,63 @@ def _write(page: Path, rows: Sequence[_Row], files: FileOptions) -> None:
 
 
 def _panels(row: _Row, files: FileOptions) -> list[tuple[str, str]]:
-    """Name and small picture of each source, as it was read, and of the result; what cannot be read has none."""
+    """Name and small picture of each source, as it was read, of the result, and of how sources lie on the reference."""
     record = row.record or {}
     spans = record.get("ranges") or [None] * len(row.job.sources)
-    found = []
+    reference = record.get("reference_source", len(spans)) - 1
+    names, small = [path.name for path, _ in row.job.places], []
     for i, ((path, number), span) in enumerate(zip(row.job.places, spans, strict=True)):
         taken: Range = (span[0], span[1]) if span else files.span(i)
-        found.append((path.name, _thumbnail(path, taken, files.max_pixels, number, files.chosen(i))))
+        small.append(_small(path, taken, files.max_pixels, number, files.chosen(i)))
+    found = [(name, _uri(image)) for name, image in zip(names, small, strict=True) if image is not None]
     if record and row.job.output is not None:
-        span = spans[record.get("reference_source", len(spans)) - 1]
+        span = spans[reference]
         same = span and record.get("output", {}).get("depth") != "8"
-        found.append(("result", _thumbnail(row.job.output, (span[0], span[1]) if same else "auto", files.max_pixels)))
+        result = _small(row.job.output, (span[0], span[1]) if same else "auto", files.max_pixels)
+        found += [("result", _uri(result))] if result is not None else []
+    for one in row.placed:
+        main, source = small[reference], small[one["source"] - 1]
+        if main is not None and source is not None:
+            moved = _moved(one, main, source)
+            name = f"{names[one['source'] - 1]} {'aligned' if one.get('matrix') else 'as it lies'}"
+            found += [(f"{name}: checkerboard", _uri(checkerboard(main, moved))), (f"{name}: blink", _uri(main, moved))]
     return found
 
 
-def _thumbnail(path: Path, span: Range, max_pixels: int, number: int | None = None, bands: Sequence[int] = ()) -> str:
-    """A picture as a data URI; empty where it cannot be read."""
+def _moved(row: dict[str, Any], reference: Tensor, source: Tensor) -> Tensor:
+    """A small source as a record says that it lies on its small reference."""
+    size, given = size_of(reference), size_of(source)
+    matrix = stretch(size, given)
+    if row.get("matrix"):
+        own = {"source": row["source"], "size": row["given"], "matrix": row["matrix"]}
+        stored = Transforms.model_validate({"reference": row["reference"], "size": row["size"], "transforms": [own]})
+        at = stored.matrix(row["source"] - 1, row["reference"] - 1, _whole(row["size"]), _whole(row["given"]))
+        full, all_of_it = (stretch(small, _whole(row[key])) for small, key in ((size, "size"), (given, "given")))
+        matrix = torch.linalg.inv(all_of_it) @ torch.from_numpy(at) @ full
+    moved, inside = warp(source, matrix, size)
+    return torch.where(inside, moved, torch.zeros_like(moved))
+
+
+def _whole(size: Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a record's [width, height]."""
+    return size[1], size[0]
+
+
+def _small(
+    path: Path, span: Range, max_pixels: int, number: int | None = None, bands: Sequence[int] = ()
+) -> Tensor | None:
+    """A small picture in colour, (1, 3, H, W); None where it cannot be read."""
     try:
         image = to_tensor(read_image(path, span, max_pixels, number, bands).pixels)
     except FusionkitError:
-        return ""
-    values = from_unit(to_array(smaller(image, WIDTH)), "8", (0.0, 255.0))
-    stream = io.BytesIO()
-    Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values).save(stream, "jpeg", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+        return None
+    return smaller(image, WIDTH).expand(-1, 3, -1, -1)
+
+
+def _uri(*frames: Tensor) -> str:
+    """A picture as a data URI: a JPEG; of several that take turns an animated WebP."""
+    images = [Image.fromarray(from_unit(to_array(frame), "8", (0.0, 255.0))) for frame in frames]
+    kind, stream = "jpeg" if len(images) == 1 else "webp", io.BytesIO()
+    turns = {} if len(images) == 1 else {"save_all": True, "append_images": images[1:], "duration": BLINK, "loop": 0}
+    images[0].save(stream, kind, quality=QUALITY, **turns)
+    return f"data:image/{kind};base64," + base64.b64encode(stream.getvalue()).decode()

@@ -23,9 +23,9 @@ __all__ = ["compare"]
 Priors = Annotated[str, typer.Option(metavar="A,B", help="Only these priors.", show_default="all that suit the scene")]
 
 
-# a prior is what is compared; pictures of one sheet have one size, so none is cut down to a part
+# a prior is what is compared
 PARTS = tuple(key for key in METHOD if key != "prior")
-OWN = ("sampler", "stages", "crop", *METHOD)
+OWN = ("sampler", "stages", *METHOD)
 
 
 @with_options(

@@ -21,6 +21,7 @@ __all__ = [
     "NO_METADATA",
     "Metadata",
     "add_ifds",
+    "calibrated_view",
     "exif_of_result",
     "focal_length",
     "png_with",
@@ -52,6 +53,12 @@ RAW_TIFF = (b"IIR", b"IIU")
 MOST_RESOLUTION = 1e6  # pixels an inch that a rational holds to six digits
 MOST_EXIF = 65_000  # bytes that a JPEG file can hold
 MAKER_NOTE = 37500
+# focal length and optical centre in an XMP packet: DJI's, Pix4D's
+CALIBRATED = (
+    (b"drone-dji:CalibratedFocalLength", b"drone-dji:CalibratedOpticalCenter[XY]"),
+    (b"Camera:PerspectiveFocalLength", b"Camera:PrincipalPoint"),
+)
+WIDEST = 20.0  # largest tangent of half a field of view that is believed
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # formats with EXIF
 
 
@@ -59,13 +66,15 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # formats with EXIF
 class Metadata:
     """exif: an EXIF block without layout tags. xmp: a packet. geo: GeoTIFF's tags as (code, type, count, value).
 
-    png: chunks of a PNG that state its colours and resolution, as (name, content).
+    png: chunks of a PNG that state its colours and resolution, as (name, content). view: tangent of half the field of
+    view along the longer side, where the file states it in a record of its maker.
     """
 
     exif: bytes = b""
     xmp: bytes = b""
     geo: tuple[tuple[int, int, int, Any], ...] = ()
     png: tuple[tuple[bytes, bytes], ...] = ()
+    view: float | None = None
 
     def moved(self, left: int, top: int) -> "Metadata":
         """The metadata of an image without its first columns and rows: its pixels keep their places on the map."""
@@ -164,6 +173,31 @@ def focal_length(metadata: Metadata) -> float | None:
     except Exception:  # damaged blocks raise anything
         return None
     return stated if stated > 0 else None  # 0: unknown
+
+
+def calibrated_view(metadata: Metadata) -> float | None:
+    """Tangent of half the field of view along the longer side, as the camera's maker states it; None: not stated.
+
+    By `metadata.view`, else by the XMP: the distance from the border to the optical centre over the focal length, both
+    in pixels of the sensor (DJI's CalibratedFocalLength) or in mm (Pix4D's Camera tags, which Parrot's, MicaSense's and
+    FLIR's cameras for drones write, https://support.pix4d.com/hc/en-us/articles/360016450032).
+    """
+    if metadata.view:
+        return metadata.view
+    for names in CALIBRATED:
+        focal, centre = (_numbers(metadata.xmp, name) for name in names)
+        if len(focal) == 1 and len(centre) == 2 and 0 < max(centre) < WIDEST * focal[0]:
+            return max(centre) / focal[0]
+    return None
+
+
+def _numbers(xmp: bytes, name: bytes) -> list[float]:
+    """Numbers that an XMP packet states under a name, as attributes or elements; none where a value is no number."""
+    texts = re.findall(rb'%b\s*(?:=\s*["\']|>)([^"\'<]*)' % name, xmp)
+    try:
+        return [float(value) for text in texts for value in text.split(b",")]
+    except ValueError:
+        return []
 
 
 def _guarded(read: Callable[[], Metadata], notes: list[str]) -> Metadata:

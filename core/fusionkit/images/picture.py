@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .metadata import NO_METADATA, Metadata, focal_length
+from .metadata import NO_METADATA, Metadata, calibrated_view, focal_length
 from .place import Place
 
 __all__ = [
@@ -149,7 +149,11 @@ class Picture:
 
     @property
     def view(self) -> float | None:
-        """Tangent of half the field of view along the longer side, by the EXIF's focal length; None: not stated."""
+        """Tangent of half the field of view along the longer side, by what the camera's maker states, else by the
+        EXIF's focal length; None: not stated.
+        """
+        if stated := calibrated_view(self.metadata):
+            return stated
         focal = focal_length(self.metadata)
         return FILM / focal * max(self.size) / math.hypot(*self.size) if focal else None
 

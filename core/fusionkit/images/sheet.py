@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .picture import Array
 
-__all__ = ["contact_sheet", "smaller"]
+__all__ = ["checkerboard", "contact_sheet", "smaller"]
 
 LINE, GAP = 18, 4
+FIELDS = 8  # fields of a checkerboard along the longer side
 BACKGROUND = 24
 
 
@@ -45,3 +47,11 @@ def smaller(image: Tensor, width: int) -> Tensor:
     if wide <= width:
         return image
     return F.interpolate(image, size=(max(1, round(height * width / wide)), width), mode="area")
+
+
+def checkerboard(first: Tensor, second: Tensor) -> Tensor:
+    """Take fields of an image (B, 1 or 3, H, W) and of another in turns; edges that agree run on across them."""
+    height, width = first.shape[-2:]
+    field = -(-max(height, width) // FIELDS)
+    row, column = (torch.arange(n, device=first.device) // field for n in (height, width))
+    return torch.where((row[:, None] + column) % 2 == 0, first, second)

@@ -8,8 +8,8 @@ registers visible images with infrared ones about half as often.
    Robust Matching for Multimodal Remote Sensing Image Registration", TGRS 2019).
 2. Fit: at finer and finer resolutions, tiles of the two fields are correlated over small shifts, and the sum of their
    correlations at the shifts that a transform gives them is maximised over its parameters by Newton steps.
-3. Verdict: every second tile alone, as on a checkerboard, and a coarser band of edges give transforms of their own. How
-   far these lie apart is what is left, and with the height of the agreement it says how far the match can be trusted.
+3. Verdict: sixteen blocks of tiles are shifted by themselves. How far they move says what is left: noise, parallax and
+   distortion alike. How far the agreement stands out above that at other shifts says whether it is one of chance.
 
 See docs/decisions/alignment.md for measurements, and `fusionkit.numerics.homography` for the convention of transforms.
 """
@@ -48,11 +48,10 @@ SCALES = {  # scales tried, near and wide: 0.4 to 2.5
 STARTS = {False: 3, True: 5}  # best starts, which are fitted
 APART = 0.03  # least distance of two starts, as a share of the side
 SETTLED = 0.2  # move, pixels, after which a transform is not fitted again
-SURE = 0.8  # least confidence of a match that is trusted
-CHANCE, CHANGE = 24.0, 1.5  # agreement, in standard deviations, at which half of the matches are wrong; slope there
-ERROR, LEAST_ERROR = 1.2, 0.1  # median error relative to what the tests differ by; pixels of the finest level
+SURE = 0.9  # least confidence of a match that is trusted
+CHANCE, CHANGE = 12.0, 1.5  # agreement, in standard deviations, at which half of the matches are wrong; slope there
+ERROR, LEAST_ERROR = 0.54, 0.2  # median error relative to how far blocks lie off; pixels of the finest level
 TOLERANCE = 2.0, 1 / 640  # error of a match that counts as right: pixels, or as a share of the longer side
-BAND = 1.5  # deviation, pixels, of the blur before edges of the coarser band
 
 
 @dataclass(frozen=True)
@@ -83,17 +82,14 @@ class Offset:
 class Registration:
     """Transform of a source, (3, 3), and what it is worth.
 
-    agreement: of edges, in standard deviations of chance. left: estimate of its error, in pixels of the reference.
-    confidence: probability that the match is the right one and its error within TOLERANCE. halves, band: what the error
-    is estimated from, see `_verdict`.
+    agreement: of edges, above that at other shifts, in standard deviations of chance. left: estimate of its error, in
+    pixels of the reference. confidence: probability that the match is the right one and its error within TOLERANCE.
     """
 
     matrix: Tensor
     agreement: float
     left: float
     confidence: float
-    halves: float
-    band: float
 
     @property
     def sure(self) -> bool:
@@ -164,8 +160,8 @@ class _Copies:
         return torch.linalg.inv(self.grown) @ matrix @ self.shrunk
 
     def _whole(self, found: Registration) -> Registration:
-        lengths = {name: getattr(found, name) * self.scale for name in ("left", "halves", "band")}
-        return replace(found, matrix=self.grown @ found.matrix @ torch.linalg.inv(self.shrunk), **lengths)
+        matrix = self.grown @ found.matrix @ torch.linalg.inv(self.shrunk)
+        return replace(found, matrix=matrix, left=found.left * self.scale)
 
 
 def _spectrum(field: Tensor) -> Tensor:
@@ -216,7 +212,7 @@ def _reduced(image: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 def _nowhere(matrix: Tensor) -> Registration:
     """No match."""
-    return Registration(matrix, 0.0, math.inf, 0.0, math.inf, math.inf)
+    return Registration(matrix, 0.0, math.inf, 0.0)
 
 
 def _registered(
@@ -320,25 +316,23 @@ def _fitted(
 def _verdict(
     reference: Tensor, source: Tensor, matrix: Tensor, model: Model, tolerance: float, side: int = FINEST
 ) -> Registration:
-    """Fit a transform last, and judge it by what it was not fitted to.
+    """Fit a transform last, and judge it by how far parts of the picture disagree with it, and how far it stands out.
 
-    halves: half the distance between the fits to either half of a checkerboard of tiles. band: that to the fit to a
-    coarser band of edges; both are root mean squares over what is seen. tolerance: the error up to which it is right.
+    The error is taken as Student's bivariate t of four degrees of freedom with the median `left`, since the blocks that
+    it is estimated from are few: 1 - (1 + (sqrt(2) - 1) (r / left)^2)^-2 of the errors are below r. tolerance: the
+    error up to which a match is right.
     """
     for _ in range(3):  # until tiles no longer shear
         level = Level(reference, source, matrix, side)
         if not level.fits:
             return _nowhere(matrix)
-        found, agreement = level.solve(model)
+        found, _ = level.solve(model)
         if level.lengths(found) * level.factor < SETTLED:
             break
         matrix = level.changed(found)
-    coarse = Level(reference, source, matrix, side, BAND)
-    odd, even = (level.solve(model, use)[0] for use in (level.odd, ~level.odd))
-    halves = level.lengths(odd - even) / 2
-    band = level.lengths(coarse.solve(model)[0] - found)
-    height = agreement * math.sqrt(math.prod(level.size))
-    left = ERROR * math.hypot(halves, band) + LEAST_ERROR / level.factor
-    within = 1 - 0.5 ** ((tolerance / left) ** 2)  # of a Rayleigh distribution with the median `left`
+    here, aside = level.heights()
+    height = (here - aside) * math.sqrt(math.prod(level.size))
+    left = math.hypot(ERROR * level.misfit(found), LEAST_ERROR / level.factor)
+    within = 1 - (1 + (math.sqrt(2) - 1) * (tolerance / left) ** 2) ** -2
     confidence = within / (1 + math.exp((CHANCE - height) / CHANGE))
-    return Registration(level.changed(found), height, left, confidence, halves, band)
+    return Registration(level.changed(found), height, left, confidence)

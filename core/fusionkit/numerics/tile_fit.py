@@ -22,6 +22,8 @@ STRONGEST = 3.0  # largest weight of an edge, relative to its surroundings
 COARSE = 200  # longest side up to which tiles are small
 TILE, SMALL_TILE, SHIFT = 48, 32, 8  # pixels of a tile at fine and coarse levels, largest shift of one
 BLURS = (2.0, 1.0)  # deviations that correlations of tiles are smoothed by, one after the other
+BLOCKS = 4  # blocks of tiles along either side, which are moved by themselves to see whether one transform fits all
+ASIDE = 6.0  # pixels from a match from which correlations are no part of its peak
 STEPS = 12  # Newton steps for each
 STIFF = 2e-3  # penalty for stretching or shearing by a pixel at the border, squared, relative to full agreement
 FREEDOM = {"translation": 2, "rigid": 3, "similarity": 4, "affine": 6}  # parameters
@@ -79,7 +81,7 @@ class Level:
     The correlations sum up to the cosine of the two fields. matrix: the transform that the source was moved by.
     """
 
-    def __init__(self, reference: Tensor, source: Tensor, matrix: Tensor, side: float, blur: float = 0.0) -> None:
+    def __init__(self, reference: Tensor, source: Tensor, matrix: Tensor, side: float) -> None:
         size, given = size_of(reference), size_of(source)
         x, y, self.share = seen(matrix, size, given)
         self.fits = bool(len(x)) and min(float(x.max() - x.min()), float(y.max() - y.min())) >= LEAST_SEEN
@@ -94,8 +96,6 @@ class Level:
         self.place[:2, 2] = torch.tensor([left + right - size[1], top + bottom - size[0]], dtype=torch.float64) / 2
         self.matrix, self.factor, self.radius = matrix, factor, max(self.size) / 2
         small, (other, inside) = resized(part, self.size), moved(source, matrix @ self.place, self.size)
-        if blur:
-            small, other = gaussian_blur(small, blur), gaussian_blur(other, blur)
         shape = [fast_length(n + 2 * SHIFT) for n in self.size]
         first, second = (
             torch.fft.ifft2(whitened(orientation(image) * inside, shape))[: self.size[0], : self.size[1]] * inside
@@ -121,23 +121,54 @@ class Level:
         energy = first.abs().square().sum() * second.abs().square().sum()
         self.correlations = (product / (energy + 1e-12).sqrt()).cpu()
         row, column = (v.reshape(-1) for v in torch.meshgrid(*map(torch.arange, count), indexing="ij"))
-        self.odd = (row + column) % 2 == 1
         self.x, self.y = (
             (at.double() + 0.5) * t - n / 2 for at, t, n in zip((column, row), tile[::-1], self.size[::-1], strict=True)
         )
 
-    def solve(self, model: str, use: Tensor | None = None) -> tuple[Tensor, float]:
-        """The parameters that maximise the sum of the correlations of all tiles, or some, and that sum."""
-        use = torch.ones(len(self.x), dtype=torch.bool) if use is None else use
-        moves = _moves(self.x[use], self.y[use], self.radius, FREEDOM[model])
+    def solve(self, model: str) -> tuple[Tensor, float]:
+        """The parameters that maximise the sum of the tiles' correlations, and that sum."""
+        moves = _moves(self.x, self.y, self.radius, FREEDOM[model])
         stiff = torch.zeros(FREEDOM[model], dtype=torch.float64)
-        stiff[4:] = STIFF / self.factor**2 * float(use.double().mean())
+        stiff[4:] = STIFF / self.factor**2
         found = torch.zeros_like(stiff)
         value = 0.0
         for blur in BLURS:
-            around = _Quadratics(gaussian_blur(self.correlations[use][:, None], blur)[:, 0].double())
-            found, value = _climbed(around, moves, stiff, found)
+            found, value = _climbed(self._around(blur), moves, stiff, found)
         return found, value
+
+    def _around(self, blur: float, block: Tensor | None = None) -> "_Quadratics":
+        """Correlations of tiles, or of the blocks of them with these indices, smoothed."""
+        values = gaussian_blur(self.correlations[:, None], blur)[:, 0].double()
+        if block is not None:
+            values = values.new_zeros(BLOCKS**2, *values.shape[1:]).index_add_(0, block, values)
+        return _Quadratics(values)
+
+    def heights(self) -> tuple[float, float]:
+        """Correlation of all tiles as they lie, and the largest when all are shifted by ASIDE pixels or more."""
+        whole = gaussian_blur(self.correlations.sum(0)[None, None], BLURS[-1])[0, 0]
+        along = torch.arange(-SHIFT, SHIFT + 1)
+        aside = along.square()[:, None] + along.square() >= ASIDE**2
+        return float(whole[SHIFT, SHIFT]), float(whole[aside].max())
+
+    def misfit(self, found: Tensor) -> float:
+        """How far blocks of tiles lie off a transform when each is shifted by itself: the root mean square in pixels of
+        the reference, weighted by the curvature of the blocks' correlations.
+        """
+        column, row = (
+            ((at / n + 0.5) * BLOCKS).long() for at, n in zip((self.x, self.y), self.size[::-1], strict=True)
+        )
+        block = row * BLOCKS + column
+        moves = _moves(self.x, self.y, self.radius, len(found)) @ found
+        tiles = torch.bincount(block, minlength=BLOCKS**2).clamp_min(1)[:, None]
+        fitted = moves.new_zeros(BLOCKS**2, 2).index_add_(0, block, moves) / tiles
+        alone = torch.eye(fitted.numel(), dtype=torch.float64).view(*fitted.shape, -1)  # each has a shift of its own
+        own = fitted.reshape(-1)
+        for blur in BLURS:
+            around = self._around(blur, block)
+            own, value = _climbed(around, alone, torch.zeros_like(own), own)
+        gain = value - float(around(fitted)[0])
+        curvature = -float(around(own.view_as(fitted))[2].diagonal(dim1=1, dim2=2).sum()) / 2
+        return math.sqrt(2 * max(0.0, gain) / max(curvature, 1e-12)) / self.factor
 
     def changed(self, found: Tensor) -> Tensor:
         """The level's transform, changed by parameters."""

@@ -1,5 +1,6 @@
 """The reader `flir`: the contract of its kind, and files made here whose temperatures are known."""
 
+import math
 import struct
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from fusionkit.testing import ReaderContract
 R1, R2, B, F, OFFSET = 21106.77, 0.012545258, 1501.0, 1.0, -7340  # Planck constants of a camera
 EMISSIVITY, REFLECTED = 0.95, 293.15
 THERMAL, VISIBLE = (24, 32), (60, 80)  # height, width
-RAW_DATA, EMBEDDED_IMAGE, CAMERA_INFO = 1, 14, 32
+RAW_DATA, EMBEDDED_IMAGE, CAMERA_INFO, PICTURE_IN_PICTURE = 1, 14, 32, 42
+DEGREES, REAL_TO_IR = 45.0, 1.4  # field of view across; how much more the visible image shows
 
 
 def raw_values() -> NDArray[np.uint16]:
@@ -57,13 +59,14 @@ def picture_record(shape: tuple[int, int], content: bytes) -> bytes:
     return struct.pack("<3H26x", 2, shape[1], shape[0]) + content
 
 
-def write_flir(path: Path, visible: bytes | None = None, thermal: bool = True) -> Path:
+def write_flir(path: Path, visible: bytes | None = None, thermal: bool = True, ratio: float = REAL_TO_IR) -> Path:
     """An ordinary JPEG with a FLIR container in APP1 segments: a header, a directory, the records."""
     camera = bytearray(900)
     struct.pack_into("<6f", camera, 32, EMISSIVITY, 0, REFLECTED, 293.15, 293.15, 1)  # distance 0, window of nothing
     struct.pack_into("<3f", camera, 88, R1, B, F)
+    struct.pack_into("<f", camera, 436, DEGREES)
     struct.pack_into("<if", camera, 776, OFFSET, R2)
-    records = {CAMERA_INFO: bytes(camera)}
+    records = {CAMERA_INFO: bytes(camera), PICTURE_IN_PICTURE: struct.pack("<f6h16x", ratio, 3, -2, 0, 31, 0, 23)}
     if thermal:
         records[RAW_DATA] = picture_record(THERMAL, raw_values().astype("<u2").tobytes())
     if visible is not None:
@@ -107,6 +110,14 @@ def test_a_file_gives_temperatures_and_the_visible_image(tmp_path):
     visible = read_image(path, picture=1)
     assert (visible.name, visible.format, visible.depth) == ("flir.jpg (visible)", "FLIR", "8")
     np.testing.assert_array_equal((visible.pixels * 255).round(), pixels(jpeg(*VISIBLE)))
+
+
+def test_the_pictures_see_what_the_camera_states(tmp_path):
+    path = write_flir(tmp_path / "flir.jpg", jpeg(*VISIBLE))
+    thermal, visible = (read_image(path, picture=i).view for i in (0, 1))
+    assert thermal == pytest.approx(math.tan(math.radians(DEGREES / 2)))
+    assert visible / thermal == pytest.approx(REAL_TO_IR)
+    assert read_image(write_flir(tmp_path / "none.jpg", jpeg(*VISIBLE), ratio=0.0), picture=1).view is None
 
 
 def test_a_file_without_a_visible_image_has_one_picture(tmp_path):
