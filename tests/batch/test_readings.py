@@ -1,6 +1,7 @@
 """Temperatures beside the fused picture: read back in their own unit, at the pixels of the result."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -140,6 +141,7 @@ def test_several_sources_have_a_page_each(scene, tmp_path):
 def test_formats_and_sources_without_them_are_refused(scene, tmp_path):
     with pytest.raises(OutputError, match=r"\.jpg holds no readings beside a picture; write \.png or \.tif"):
         fused(tmp_path, "out.jpg")
+    shutil.copy(tmp_path / "vis.png", tmp_path / "again.png")
     with pytest.raises(NoEffect, match="no source is grey and of more than 8 bits"):
-        fused(tmp_path, sources=("vis.png", "vis.png"))
-    assert {path.name for path in tmp_path.iterdir()} == {"ir.tif", "vis.png"}
+        fused(tmp_path, sources=("vis.png", "again.png"))
+    assert {path.name for path in tmp_path.iterdir()} == {"ir.tif", "vis.png", "again.png"}
