@@ -119,9 +119,9 @@ def enlarged_rows(x: Tensor, factor: int, rows: slice, width: int) -> Tensor:
         return x[..., rows, :]
     place = (torch.arange(rows.start, rows.stop, device=x.device) + 0.5) / factor - 0.5
     place = place.clamp_(0, x.shape[-2] - 1)
-    above = place.long()
-    share = (place - above).view(-1, 1).to(x)
-    few = torch.lerp(x[..., above, :], x[..., (above + 1).clamp_max(x.shape[-2] - 1), :], share)
-    few = few.flatten(0, 1)[:, None]  # channels as images, which takes a third of the time
-    wide = F.interpolate(few, scale_factor=(1.0, float(factor)), mode="bilinear")
-    return wide.view(*x.shape[:2], *wide.shape[-2:])[..., :width]
+    above, first = place.long(), max(0, (2 * rows.start + 1 - factor) // (2 * factor))
+    below = (above + 1).clamp_max(x.shape[-2] - 1)
+    few = x[..., first : int(below[-1]) + 1, :]  # widened before they become more
+    wide = F.interpolate(few.flatten(0, 1)[:, None], scale_factor=(1.0, float(factor)), mode="bilinear")
+    wide = wide.view(*few.shape[:-1], -1)[..., :width]
+    return wide[..., above - first, :].lerp_(wide[..., below - first, :], (place - above).view(-1, 1).to(x))
