@@ -188,7 +188,7 @@ def explained_gradient(
     for luma, follow, floor in zip(lumas, found.follows, floors[1:], strict=True):
         gx, gy = gradient(luma)
         weight = _energy(gx, gy).sub_(floor).clamp_min_(0)
-        agreement = box_mean(torch.addcmul(cx * gx, cy, gy), 1)
+        agreement = box_mean((cx * gx).addcmul_(cy, gy), 1)
         agreement = agreement.mul_(OPPOSED).div_(weight + 1e-6).add_(1).clamp_(0, 1)
         weight = weight.mul_(agreement).mul_(follow).add_(1e-9).square_()
         total += weight
@@ -206,14 +206,14 @@ def grain_floor(y: Tensor) -> Tensor:
     few = []
     for part in strips(y.shape[-2], y.shape[-1], 1, step=GRAIN):
         gx, gy = gradient(y[..., part.rows, :])
-        energy = torch.addcmul(gx.square_(), gy, gy)[..., part.inner, :]
+        energy = gx.square_().addcmul_(gy, gy)[..., part.inner, :]
         few.append(reduced(energy, GRAIN).flatten(1))
     return TIMES * quantiles(torch.cat(few, dim=1), FLATTEST)[0]
 
 
 def _energy(gx: Tensor, gy: Tensor) -> Tensor:
     """Squared gradients over 3x3 pixels."""
-    return box_mean(torch.addcmul(gx.square(), gy, gy), 1)
+    return box_mean(gx.square().addcmul_(gy, gy), 1)
 
 
 Strategy = Callable[[Tensor, Sources, Evidence], Target]
