@@ -74,4 +74,4 @@ def _shown(v: Tensor, s: Tensor, hot: Tensor) -> Tensor | None:
     darker = around - box_mean(torch.minimum(v, torch.maximum(s, floor)).mul_(hot), near).div_(mass)
     down = hot * ramp(around, BRIGHT) * (1 - ramp(brighter / CONTRAST, LACKING))
     outlined = box_max((2 * down * darker / CONTRAST).clamp_(0, 1), BORDER)
-    return torch.cat([down, floor, outlined], 1)
+    return torch.cat([down * ramp(surround(v, hot, 2), BRIGHT), floor, outlined], 1)

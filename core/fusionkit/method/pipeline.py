@@ -307,10 +307,10 @@ class Pipeline:
         if not isinstance(images, StoredImages):  # whose values are in range by what they are
             checked = []
             for i, image in enumerate(images):
-                image, gaps = self._checked(image, i)
+                taken, gaps = self._checked(image, i)
                 if gaps and known[i] is None:
-                    image, known[i] = _without_nan(image)
-                checked.append(image)
+                    taken, known[i] = _without_nan(taken)
+                checked.append(taken)
             if len({len(image) for image in checked}) > 1:
                 raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in checked)}")
         if names and len(names) != len(checked):
