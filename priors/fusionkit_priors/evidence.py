@@ -30,7 +30,7 @@ from .worth import FLATTEST, TIMES, Worth, quantiles
 __all__ = ["STRATEGIES", "Evidence", "Target", "explained_gradient", "grain_floor"]
 
 # set by the audit, by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
-LEAST = 0.9  # share of the reference's edge weight removed at full heat: its texture shows where heat is clipped
+LEAST = 0.9  # share of the reference's edge weight removed, times heat²: its texture shows where heat is clipped
 DARK, SOFT = 0.3, 0.02  # luma up to which darkness is lifted; lift below which it sets in softly
 GRAIN = 3  # side of the squares of pixels whose gradients tell what is grain
 JOINED = 32  # samples along the shorter side, at least, of the coarsest band in which sources in focus are joined
@@ -122,7 +122,7 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
             t = t + night.lerp_(change, hot)
             follows[i][..., place, :] = shown.mul_(follow)
             hot = hot if lowered is None else hot.mul_(1 - lowered[0])
-            keeps.mul_(hot.mul_(-LEAST).add_(1))
+            keeps.mul_(hot.square().mul_(-LEAST).add_(1))
         brightness[..., place, :] = t
     return Target(brightness, tuple(follows))
 
