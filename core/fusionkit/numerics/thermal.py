@@ -35,7 +35,7 @@ def thermal_saliency(y: Tensor) -> Tensor:
 def surround(x: Tensor, objects: Tensor, times: int = 1) -> Tensor:
     """Mean around each pixel of what is no object: x and `objects` (B, 1, h, w), the latter in [0, 1].
 
-    times: as far as objects are compared with; 2: as far as an object may reach.
+    times: factor of the radius, a twelfth of the shorter side.
     """
     rest, radius = 1 - objects, max(1, times * min(x.shape[-2:]) // PART // 2)
     return box_mean(x * rest, radius) / box_mean(rest, radius).clamp_min_(1e-3)
