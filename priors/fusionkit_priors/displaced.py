@@ -58,7 +58,7 @@ def _spectra(edges: Field) -> Tensor:
     missing = [max(BLOCK - n, -n % (BLOCK // 2)) for n in gx.shape[-2:]]
     blocks = F.pad(doubled, (0, missing[1], 0, missing[0])).unfold(2, BLOCK, BLOCK // 2).unfold(3, BLOCK, BLOCK // 2)
     window = torch.hann_window(BLOCK, periodic=False, dtype=gx.dtype, device=gx.device)
-    return torch.fft.rfft2(blocks * window[:, None] * window)
+    return torch.fft.rfft2(blocks * (window[:, None] * window))
 
 
 def _apart(seen: Tensor, other: Tensor) -> Tensor:

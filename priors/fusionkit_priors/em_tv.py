@@ -199,7 +199,7 @@ class EMTV(Prior):
             now = reduced(fused[..., 2 * part.rows.start : 2 * part.rows.stop, :], 2)
             wanted, gx, gy = (coarse[:, i : i + 1, part.rows] for i in range(3))
             x, y = spatial_gradient(now)
-            hidden = box_mean(torch.addcmul(x.square(), y, y), 1).clamp_min_(0).sqrt_()
+            hidden = box_mean(x.square().addcmul_(y, y), 1).clamp_min_(0).sqrt_()
             weight = COST / 2 / (1 + hidden / HIDES)
             solved = screened_variation(x.sub_(gx), y.sub_(gy), wanted - now, weight, screen, STEPS)
             change[..., part.place, :] = solved[..., part.inner, :]

@@ -30,7 +30,7 @@ from .worth import FLATTEST, TIMES, Worth, quantiles
 __all__ = ["STRATEGIES", "Evidence", "Target", "explained_gradient", "grain_floor"]
 
 # set by the audit, by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
-LEAST = 0.9  # share of the reference's edge weight removed at full heat: its texture shows where heat is clipped
+LEAST = 0.9  # share of the reference's edge weight removed, times heat²: its texture shows where heat is clipped
 DARK, SOFT = 0.3, 0.02  # luma up to which darkness is lifted; lift below which it sets in softly
 GRAIN = 3  # side of the squares of pixels whose gradients tell what is grain
 JOINED = 32  # samples along the shorter side, at least, of the coarsest band in which sources in focus are joined
@@ -125,7 +125,7 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
             t = t + night.lerp_(change, hot)
             follows[i][..., place, :] = shown.mul_(follow)
             hot = hot if lowered is None else hot.mul_(1 - lowered[0])
-            keeps.mul_(hot.mul_(-LEAST).add_(1))
+            keeps.mul_(hot.square().mul_(-LEAST).add_(1))
         brightness[..., place, :] = t
     return Target(brightness, tuple(follows))
 
@@ -191,7 +191,7 @@ def explained_gradient(
     for luma, follow, floor in zip(lumas, found.follows, floors[1:], strict=True):
         gx, gy = gradient(luma)
         weight = _energy(gx, gy).sub_(floor).clamp_min_(0)
-        agreement = box_mean(torch.addcmul(cx * gx, cy, gy), 1)
+        agreement = box_mean((cx * gx).addcmul_(cy, gy), 1)
         agreement = agreement.mul_(OPPOSED).div_(weight + 1e-6).add_(1).clamp_(0, 1)
         weight = weight.mul_(agreement).mul_(follow).add_(1e-9).square_()
         total += weight
@@ -209,14 +209,14 @@ def grain_floor(y: Tensor) -> Tensor:
     few = []
     for part in strips(y.shape[-2], y.shape[-1], 1, step=GRAIN):
         gx, gy = gradient(y[..., part.rows, :])
-        energy = torch.addcmul(gx.square_(), gy, gy)[..., part.inner, :]
+        energy = gx.square_().addcmul_(gy, gy)[..., part.inner, :]
         few.append(reduced(energy, GRAIN).flatten(1))
     return TIMES * quantiles(torch.cat(few, dim=1), FLATTEST)[0]
 
 
 def _energy(gx: Tensor, gy: Tensor) -> Tensor:
     """Squared gradients over 3x3 pixels."""
-    return box_mean(torch.addcmul(gx.square(), gy, gy), 1)
+    return box_mean(gx.square().addcmul_(gy, gy), 1)
 
 
 Strategy = Callable[[Tensor, Sources, Evidence], Target]

@@ -14,7 +14,7 @@ __all__ = ["Standing"]
 # set by eye on made scenes, and by eye and the audit on pairs of VIFB, MSRS and RoadScene (docs/decisions/heat.md)
 CONTRAST = 0.15  # luma by which a hot object is to differ from its surround
 LACKING = 0.4, 0.8  # shares of that contrast between which being brighter suffices
-BRIGHT = 0.75, 0.9  # luma of a surround between which a hot object may be shown darker than it
+BRIGHT = 0.75, 0.9  # luma of a surround, near and twice as far, between which a hot object may be shown darker than it
 NEAR = 60  # the shorter side over this: radius of means over an object
 BLACK = 0.5  # share of a source's mean below which it counts as black, wholly at 0
 EMPTY = 0.2, 0.4  # luma of the reference times blackness of the source between which the source's edges cease to count
@@ -25,7 +25,8 @@ BORDER = 2  # samples around an object that its outline lies in
 class Standing(NamedTuple):
     """Whether a hot object is shown brighter or darker than its surround, from the reference V and the source S.
 
-    down: share in which it is darker, since max(V, S) exceeds a bright surround V̄ by less than a visible contrast c.
+    down: share in which it is darker, since max(V, S) exceeds a bright surround V̄ by less than a visible contrast c;
+    not where only its own glare is bright, or the object is so large that its surround is a few pixels of itself.
     floor: V̄ - c, which it is lowered to, in [S, V]. follow: how much the edges of S count: not where V (1 - 2 S / mean
     S) is high, as in a bright sky that is black in S, and not around objects that stand out dark.
 
@@ -72,6 +73,7 @@ def _shown(v: Tensor, s: Tensor, hot: Tensor) -> Tensor | None:
     floor = around - CONTRAST
     brighter = box_mean(torch.maximum(v, s).mul_(hot), near).div_(mass).sub_(around)
     darker = around - box_mean(torch.minimum(v, torch.maximum(s, floor)).mul_(hot), near).div_(mass)
-    down = hot * ramp(around, BRIGHT) * (1 - ramp(brighter / CONTRAST, LACKING))
-    outlined = box_max((2 * down * darker / CONTRAST).clamp_(0, 1), BORDER)
+    lacks = hot * (1 - ramp(brighter / CONTRAST, LACKING))
+    outlined = box_max((2 * lacks * ramp(around, BRIGHT) * darker / CONTRAST).clamp_(0, 1), BORDER)
+    down = lacks * ramp(torch.minimum(around, surround(v, hot, 2)), BRIGHT)
     return torch.cat([down, floor, outlined], 1)

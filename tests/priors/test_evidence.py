@@ -329,3 +329,11 @@ def test_a_source_says_nothing_where_it_has_no_data(generator):
         make(EMTV, evidence="heat"), visible[..., :160], make_sources(infrared[..., :160], visible[..., :160])
     )
     assert float((fused[..., :160] - half)[..., :106].abs().max()) < 0.02  # the infrared is measured on its own
+
+
+def test_what_is_bright_only_where_it_is_hot_is_not_shown_dark():
+    """A lamp in its own glare."""
+    glare, lamp = disc(center=(48, 64), radius=12), disc(center=(48, 64), radius=7)
+    infrared, visible = 0.2 + 0.2 * lamp, 0.1 + 0.9 * glare
+    fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
+    assert float(fused[lamp.bool()].amin()) > 0.95

@@ -23,6 +23,7 @@ from ..images.picture import Array, Picture, Span
 from ..images.validity import mirrored
 from ..memory import release_pages
 from ..numerics.choice import all_finite
+from ..numerics.luma import luma as bt601
 from ..numerics.precision import takes_winograd
 from ..reading.ranges import share_range
 from ..reading.take import Source, as_source
@@ -317,27 +318,30 @@ class Pipeline:
         if not isinstance(images, StoredImages):  # whose values are in range by what they are
             checked = []
             for i, image in enumerate(images):
-                checked.append(self._checked(image, i))
-                if known[i] is None:
-                    checked[i], known[i] = _without_nan(checked[i])
+                taken, gaps = self._checked(image, i)
+                if gaps and known[i] is None:
+                    taken, known[i] = _without_nan(taken)
+                checked.append(taken)
             if len({len(image) for image in checked}) > 1:
                 raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in checked)}")
         if names and len(names) != len(checked):
             raise InputError(f"{len(names)} names for {len(checked)} sources")
-        sources = Sources.of(checked, lambda image: self.color.split(image)[0], names=tuple(names))
+        to_luma = bt601 if self.color.bt601 else lambda image: self.color.split(image)[0]
+        sources = Sources.of(checked, to_luma, names=tuple(names))
         return replace(sources, valid=tuple(None if v is None else v.to(self.device) for v in known))
 
-    def _checked(self, image: Tensor, index: int) -> Tensor:
+    def _checked(self, image: Tensor, index: int) -> tuple[Tensor, bool]:
+        """The source as float32 on the device, and whether it has NaN, which say that there are no data."""
         if image.ndim != 4 or image.shape[1] not in (1, 3):
             raise InputError(f"source {index + 1} has shape {tuple(image.shape)}, expected (B, 1 or 3, H, W)")
         if image.numel() == 0:
             raise InputError(f"source {index + 1} is empty: shape {tuple(image.shape)}")
-        low, high = float(image.min()), float(image.max())
-        if math.isnan(low):  # NaN say that there are no data
+        low, high = float(image.amin()), float(image.amax())
+        if gaps := math.isnan(low):
             low, high = (float(image.nan_to_num(v).aminmax()[i]) for i, v in enumerate((1.0, 0.0)))
         if not (low >= 0 and high <= 1):
             raise InputError(f"source {index + 1} has values {beyond_unit(low, high)}")
-        return image.to(self.device, torch.float32)
+        return image.to(self.device, torch.float32), gaps
 
     def _batches(self, sources: Sources, reference: int | None) -> list[tuple[int, list[int]]]:
         """Which images go through together, and the index of their reference; rk45 fits its steps to each alone."""
@@ -484,11 +488,9 @@ def _notes_of(pictures: Sequence[Picture], but: int | None = None) -> list[str]:
     return [type(note)(f"{p.name}: {note}") for i, p in enumerate(pictures) if i != but for note in p.notes]
 
 
-def _without_nan(image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The images (B, C, H, W) with values where they are NaN, and where they are not; None: nowhere."""
+def _without_nan(image: Tensor) -> tuple[Tensor, Tensor]:
+    """The images (B, C, H, W) with values where they are NaN, and where they are not."""
     nan = image.isnan().any(1, keepdim=True)
-    if not bool(nan.any()):
-        return image, None
     rows = [mirrored(~n[0].cpu().numpy(), to_array(x[None]))[0] for x, n in zip(image, nan, strict=True)]
     return torch.cat([to_tensor(row) for row in rows]).to(image), ~nan
 

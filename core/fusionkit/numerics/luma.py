@@ -18,13 +18,14 @@ def colorful(image: Tensor) -> Tensor:
     """Whether the channels of any pixel differ by more than GREY_SPREAD: (B, C, H, W) -> (B,)."""
     if image.shape[1] == 1:
         return torch.zeros(len(image), dtype=torch.bool, device=image.device)
-    found = [_spread(image[..., part.rows, :]) for part in strips(image.shape[-2], image.shape[-1], 0)]
-    return reduce(torch.maximum, found) > GREY_SPREAD
-
-
-def _spread(image: Tensor) -> Tensor:
-    """Largest difference of the channels at any pixel, (B,)."""
-    return (image.amax(1) - image.amin(1)).flatten(1).amax(1)
+    found = torch.zeros(len(image), dtype=torch.bool, device=image.device)
+    for part in strips(image.shape[-2], image.shape[-1], 0):
+        channels = image[..., part.rows, :].chunk(image.shape[1], 1)
+        spread = reduce(torch.maximum, channels) - reduce(torch.minimum, channels)
+        found |= spread.flatten(1).amax(1) > GREY_SPREAD
+        if bool(found.all()):
+            break
+    return found
 
 
 def luma(image: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def luma(image: Tensor) -> Tensor:
     if image.shape[1] == 1:
         return image
     r, g, b = image.chunk(3, dim=1)
-    return RED * r + GREEN * g + BLUE * b
+    return (RED * r).add_(GREEN * g).add_(BLUE * b)
 
 
 def rounded_luma(image: Tensor) -> Tensor:

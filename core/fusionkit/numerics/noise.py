@@ -182,8 +182,11 @@ def _flat(mean: Tensor, energy: Tensor, along_rows: bool) -> _Bins:
     freedom = (HIGH.stop - HIGH.start) * (SIZE - across.start)
     to_mean = (1 - 2 / (9 * freedom)) ** -3  # chi-square: from the median to the mean (Wilson-Hilferty)
     variance = high.gather(1, low.argsort(1)[:, : max(1, low.shape[1] // 5)]).median(1).values * to_mean
+    flat = torch.zeros_like(low, dtype=torch.bool)
     for _ in range(10):
-        flat = low <= FLAT * variance.clamp_min(QUANTUM**2 / 12)[:, None]
+        before, flat = flat, low <= FLAT * variance.clamp_min(QUANTUM**2 / 12)[:, None]
+        if torch.equal(flat, before):
+            break
         variance = high.masked_fill(~flat, math.nan).nanmedian(1).values.nan_to_num(0) * to_mean
     count = flat.sum(1)
 

@@ -63,7 +63,7 @@ def screened_variation(x: Tensor, y: Tensor, pull: Tensor, weight: Tensor, scree
         dx, dy = gradient(solved)
         bx.add_(dx).add_(x)
         by.add_(dy).add_(y)
-        kept = torch.addcmul(bx.square(), by, by).sqrt_().add_(1e-12).reciprocal_().mul_(weight).clamp_(max=1)
+        kept = bx.square().addcmul_(by, by).sqrt_().add_(1e-12).reciprocal_().mul_(weight).clamp_(max=1)
         vx, vy = bx - x, by - y
         bx, by = bx.mul_(kept), by.mul_(kept)
         expected = divergence(vx.sub_(bx, alpha=2), vy.sub_(by, alpha=2))

@@ -20,11 +20,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .homography import Size, grid, mapped, resized, scale_of, seen, size_of, square, stretch
 from .tile_fit import Level, fast_length, moved, orientation, scaled, whitened
+from .window import reduced
 
 __all__ = ["LEAST_SIDE", "Model", "Offset", "Registration", "look_apart", "refine", "register"]
 
@@ -106,7 +106,10 @@ def look_apart(reference: Tensor, source: Tensor) -> Offset | None:
     if min(reference.shape[-2:]) < LEAST_SIDE:
         return None
     factor = max(1, math.ceil(max(reference.shape[-2:]) / CHECKED - 0.3))
-    first, second = (_spectrum(orientation(F.avg_pool2d(luma, factor))) for luma in (reference, source))
+    height, width = (n - n % factor for n in reference.shape[-2:])
+    first, second = (
+        _spectrum(orientation(reduced(luma[..., :height, :width], factor))) for luma in (reference, source)
+    )
     found = _peak(first, second, factor)
     far = found.pixels >= max(4.0, 1.5 * factor)
     return found if far and found.clarity >= CLEAR and found.better >= BETTER else None
@@ -203,7 +206,7 @@ def _reduced(image: Tensor, side: int) -> tuple[Tensor, Tensor]:
     factor = max(1, max(image.shape[-2:]) // side)
     if factor == 1:
         return image, torch.eye(3, dtype=torch.float64)
-    small = F.avg_pool2d(image, factor)
+    small = reduced(image[..., : image.shape[-2] // factor * factor, : image.shape[-1] // factor * factor], factor)
     back = torch.diag(torch.tensor([factor, factor, 1.0], dtype=torch.float64))
     for i in (0, 1):  # the last pixels may be left over
         back[i, 2] = (factor * small.shape[-1 - i] - image.shape[-1 - i]) / 2

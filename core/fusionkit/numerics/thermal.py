@@ -33,9 +33,12 @@ def thermal_saliency(y: Tensor) -> Tensor:
     return ThermalSaliency.of(y).evidence(y, slice(0, y.shape[-2]))
 
 
-def surround(x: Tensor, objects: Tensor) -> Tensor:
-    """Mean around each pixel of what is no object: x and `objects` (B, 1, h, w), the latter in [0, 1]."""
-    rest, radius = 1 - objects, max(1, min(x.shape[-2:]) // PART // 2)
+def surround(x: Tensor, objects: Tensor, times: int = 1) -> Tensor:
+    """Mean around each pixel of what is no object: x and `objects` (B, 1, h, w), the latter in [0, 1].
+
+    times: factor of the radius, a twelfth of the shorter side.
+    """
+    rest, radius = 1 - objects, max(1, times * min(x.shape[-2:]) // PART // 2)
     return box_mean(x * rest, radius) / box_mean(rest, radius).clamp_min_(1e-3)
 
 

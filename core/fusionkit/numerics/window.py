@@ -22,12 +22,11 @@ def box_mean(x: Tensor, radius: int) -> Tensor:
         else:
             total = _window_sum(F.pad(x, (r, r, 0, 0) if axis == -1 else (0, 0, r, r)), axis, 2 * r + 1)
         x, full = total, full * (2 * r + 1)
-        place = torch.arange(length, device=x.device, dtype=x.dtype)
-        held = (place + r + 1).clamp_max(length) - (place - r).clamp_min(0)
-        near = min(r, length)  # either end, where windows hold fewer pixels
-        for start, stop in ((0, near), (max(length - r, near), length)):
-            part = (2 * r + 1) / held[start:stop]
-            x.narrow(axis, start, stop - start).mul_(part if axis == -1 else part[:, None])
+        held = [min(i + r + 1, length) - max(i - r, 0) for i in range(r)]  # at either end windows hold fewer pixels
+        ends = x.new_tensor([(2 * r + 1) / count for count in held])
+        last = ends[: length - r].flip(0)
+        x.narrow(axis, 0, r).mul_(ends if axis == -1 else ends[:, None])
+        x.narrow(axis, length - len(last), len(last)).mul_(last if axis == -1 else last[:, None])
     return x.div_(full)
 
 
@@ -119,9 +118,14 @@ def enlarged_rows(x: Tensor, factor: int, rows: slice, width: int) -> Tensor:
         return x[..., rows, :]
     place = (torch.arange(rows.start, rows.stop, device=x.device) + 0.5) / factor - 0.5
     place = place.clamp_(0, x.shape[-2] - 1)
-    above = place.long()
-    share = (place - above).view(-1, 1).to(x)
-    few = torch.lerp(x[..., above, :], x[..., (above + 1).clamp_max(x.shape[-2] - 1), :], share)
-    few = few.flatten(0, 1)[:, None]  # channels as images, which takes a third of the time
-    wide = F.interpolate(few, scale_factor=(1.0, float(factor)), mode="bilinear")
-    return wide.view(*x.shape[:2], *wide.shape[-2:])[..., :width]
+    above, first = place.long(), max(0, (2 * rows.start + 1 - factor) // (2 * factor))
+    below = (above + 1).clamp_max(x.shape[-2] - 1)
+    few, count = x[..., first : int(below[-1]) + 1, :], x.shape[-1]  # widened before they become more
+    few = torch.cat([few[..., :1], few, few[..., -1:]], -1)
+    wide = few.new_empty(*few.shape[:-1], factor * count)
+    for i in range(factor):  # by slices: on a CPU, `interpolate` takes three times as long
+        share = (i + 0.5) / factor - 0.5
+        left = few[..., share >= 0 :]
+        wide[..., i::factor] = torch.lerp(left[..., :count], left[..., 1 : count + 1], share % 1)
+    upper, lower = (wide[..., :width].index_select(-2, row - first) for row in (above, below))
+    return upper.lerp_(lower, (place - above).view(-1, 1).to(x))

@@ -19,7 +19,7 @@ def to_ycbcr(image: Tensor) -> tuple[Tensor, Tensor | None]:
         return image, None
     r, _, b = image.chunk(3, dim=1)
     y = luma(image)
-    return y, torch.cat([(b - y) / (2 * (1 - BLUE)), (r - y) / (2 * (1 - RED))], dim=1)
+    return y, torch.cat([(b - y).div_(2 * (1 - BLUE)), (r - y).div_(2 * (1 - RED))], dim=1)
 
 
 def from_ycbcr(luma: Tensor, chroma: Tensor | None) -> Tensor:
@@ -27,8 +27,8 @@ def from_ycbcr(luma: Tensor, chroma: Tensor | None) -> Tensor:
     if chroma is None:
         return luma
     cb, cr = chroma.chunk(2, dim=1)
-    r, b = luma + 2 * (1 - RED) * cr, luma + 2 * (1 - BLUE) * cb
-    return torch.cat([r, (luma - RED * r - BLUE * b) / GREEN, b], dim=1)
+    r, b = (2 * (1 - RED) * cr).add_(luma), (2 * (1 - BLUE) * cb).add_(luma)
+    return torch.cat([r, (luma - RED * r).sub_(BLUE * b).div_(GREEN), b], dim=1)
 
 
 class YCbCr(ColorSpace):

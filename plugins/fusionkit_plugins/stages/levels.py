@@ -110,7 +110,7 @@ class Vivid(Stage):
         for part in strips(image.shape[-2], image.shape[-1], reach=0):
             rows = image[..., part.place, :]
             y = luma(rows)
-            rows.add_(((below + gain * (y - low)) - y) * where).clamp_(0, 1)
+            rows.add_((y - low).mul_(gain).add_(below).sub_(y).mul_(where)).clamp_(0, 1)
         return image
 
     def _raise(self, y: Tensor, index: int, most: float, valid: Tensor | None) -> tuple[Tensor, Tensor]:
