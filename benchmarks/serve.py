@@ -58,7 +58,7 @@ class Client:
             now = self.ask(self.result)
         if now["status"] not in ("waiting", "running", "done"):
             raise RuntimeError(f"{now['status']}: {now['reason']}")
-        self.ask(f"{self.result}/pictures/result")
+        self.ask(f"{self.result}/pictures/{'result' if now['status'] == 'done' else 'preview'}")
         if full:
             self.ask(f"{self.result}/file")
         return time.perf_counter() - began

@@ -44,7 +44,7 @@ def test_small_jobs_run_beside_a_large_one_and_before_larger_ones_that_wait(monk
         return real(self, pictures, *args, **how)
 
     monkeypatch.setattr(Pipeline, "fuse_pictures", slow)
-    monkeypatch.setattr("fusionkit.server.work.SMALL", 2 * 60 * 80)
+    monkeypatch.setattr("fusionkit.server.work.LINES", ((2 * 60 * 79, 0), (1e9, 0)))
     with TestClient(make_app(TOKEN, None, device="cpu")) as client:
         visitors = {width: Visitor(client) for width in (80, 200, 120, 40)}
         for width, visitor in visitors.items():

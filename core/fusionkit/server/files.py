@@ -13,7 +13,9 @@ from ..numerics.noise import estimate_noise
 from ..numerics.registration import look_apart
 from ..scene import SCENE_KINDS
 from ..scenes import SCENES
-from .sessions import SHOWN, Session, Sessions
+from ..scoring.evaluation import as_sources
+from .previews import SHOWN
+from .sessions import Session, Sessions
 
 __all__ = ["FileRoutes"]
 
@@ -63,7 +65,7 @@ class FileRoutes(APIRouter):
     def values(self, number: str, x: float, y: float) -> dict[str, Any]:
         """Send what is stored at a place, x and y from 0 to 1, in every source and every result."""
         session = self.sessions.get(number)
-        fused = {key: one.fused.picture for key, one in list(session.results.items()) if one.fused is not None}
+        fused = {key: one.shown.picture for key, one in list(session.results.items()) if one.shown is not None}
         return {
             "sources": [_value(picture, x, y) for picture in session.pictures],
             "results": {key: _value(picture, x, y) for key, picture in fused.items()},
@@ -97,8 +99,7 @@ def _value(picture: Picture, x: float, y: float) -> list[float] | None:
 
 def _described(session: Session) -> dict[str, Any]:
     """Describe size, depth, noise and displacement of each source, and name the kind of scene."""
-    assert session.sources is not None
-    sources = session.sources
+    sources = as_sources(session.pictures, resize=True)
     rows = []
     for i, (picture, y) in enumerate(zip(session.pictures, sources.luma, strict=True)):
         apart = look_apart(sources.luma[-1], y) if i < len(sources) - 1 and y.shape == sources.luma[-1].shape else None

@@ -13,11 +13,12 @@ from fastapi.responses import Response
 
 from ..errors import InputError
 from ..images.convert import to_tensor
-from ..images.picture import Array
+from ..images.picture import Array, to_unit
 from ..images.write import png_bytes
 from ..scoring.maps import overlay, trusted
 from .choices import checked
-from .sessions import SHOWN, Result, Session, Sessions
+from .previews import SHOWN
+from .sessions import Result, Session, Sessions
 from .work import Busy, Worker
 
 __all__ = ["ResultRoutes"]
@@ -62,6 +63,7 @@ class ResultRoutes(APIRouter):
             "status": result.status,
             "reason": self.sessions.told(result.reason),
             "mends": result.mends,
+            "preview": 0 if result.preview is None or result.preview.fused is None else result.preview.factor,
             **({} if result.over else self.worker.progress(result)),
             "seconds": round(result.seconds, 3),
             "notes": list(result.fused.picture.notes) if result.fused else [],
@@ -92,10 +94,16 @@ class ResultRoutes(APIRouter):
                 result.pictures[what] = png_bytes(_view(session, result, self.worker, what), SHOWN)
         return Response(result.pictures[what], media_type="image/png")
 
-    def download(self, number: str, one: str) -> Response:
-        """Send a result as a file: full size, the reference's depth and metadata."""
+    async def download(self, number: str, one: str) -> Response:
+        """Send a result as a file, when it is there: full size, the reference's depth and metadata."""
         session = self.sessions.get(number)
         result = session.result(one)
+        self.worker.want(result)
+        while not result.over:
+            await asyncio.sleep(PAUSE)
+        return await asyncio.to_thread(self._file, session, result)
+
+    def _file(self, session: Session, result: Result) -> Response:
         fused = result.done
         path = session.folder / f"{result.number}{'.tif' if fused.picture.depth == 'float' else '.png'}"
         fused.save(path)
@@ -109,13 +117,20 @@ class ResultRoutes(APIRouter):
 
 
 def _view(session: Session, result: Result, worker: Worker, what: str) -> Array:
-    """Make a picture (H, W, C) of a result: the fused pixels, or one of their maps."""
-    pixels, sources = result.done.picture.pixels, session.sources_of(result)
+    """Make a picture (H, W, C) of a result: the fused pixels, one of their maps, or a source as it was fused."""
+    if what == "preview" and result.preview is not None:
+        return result.preview.done.picture.pixels
+    pixels = result.done.picture.pixels
     if what == "result":
         return pixels
+    kind, _, index = what.partition("-")
+    if kind == "source" and index.isdigit() and int(index) < len(session.pictures):
+        if not result.seen:
+            return session.pictures[int(index)].pixels
+        return to_unit(result.seen[int(index)], (0.0, 255.0))
     if what == "trusted":
-        return trusted(to_tensor(pixels), sources)
+        return trusted(to_tensor(pixels), session.sources_of(result))
     if what in ("lost", "invented"):
         metrics = {name: m for name, m in worker.metrics().items() if m.shows == what}
-        return overlay(to_tensor(pixels), sources, metrics)
+        return overlay(to_tensor(pixels), session.sources_of(result), metrics)
     raise InputError(f"no picture {what!r}")
