@@ -13,6 +13,7 @@ from ..errors import FusionkitError
 from .catalog import catalog
 from .choices import checked
 from .files import FileRoutes
+from .pairing import scenes_of
 from .recipes import as_command, as_python, as_toml
 from .results import ResultRoutes
 from .sessions import Limits, Sessions
@@ -60,6 +61,7 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
     app.get(page + "/{name}.{suffix}")(_asset)
     app.get(api + "/catalog")(lambda: {**catalog(), "limits": vars(limits)})
     app.post(api + "/recipe")(_recipe)
+    app.post(api + "/scenes")(_scenes)
     app.include_router(FileRoutes(sessions), prefix=api)
     app.include_router(ResultRoutes(sessions, worker), prefix=api)
     return app
@@ -102,3 +104,10 @@ def _recipe(choices: Annotated[dict[str, Any], Body()], names: Annotated[list[st
     """Write valid choices as a command, a TOML preset and Python code."""
     chosen = checked(choices)
     return {"command": as_command(chosen, names), "toml": as_toml(chosen), "python": as_python(chosen, names)}
+
+
+def _scenes(
+    names: Annotated[list[str], Body()], patterns: Annotated[str, Body()] = "", group: Annotated[int, Body(ge=0)] = 0
+) -> dict[str, Any]:
+    """Group names of files to scenes."""
+    return scenes_of(names, patterns, group)

@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Body
 from fastapi.responses import Response
 
-from ..errors import InputError
+from ..errors import Caution, InputError
 from ..images.convert import to_tensor
 from ..images.picture import Array, to_unit
 from ..images.write import png_bytes
@@ -23,6 +23,7 @@ from .work import Busy, Worker
 
 __all__ = ["ResultRoutes"]
 
+MAPS = ("lost", "invented", "trusted")  # pictures that take as long as metrics
 WAIT, PAUSE = 0.5, 0.03  # seconds that a request for the status is held; between two looks at it
 
 
@@ -39,12 +40,14 @@ class ResultRoutes(APIRouter):
         self.get("/{one}/pictures/{what}")(self.picture)
         self.get("/{one}/file")(self.download)
 
-    def fuse(self, number: str, choices: Annotated[dict[str, Any], Body(embed=True)]) -> dict[str, str]:
-        """Queue a fusion by valid choices."""
+    def fuse(
+        self, number: str, choices: Annotated[dict[str, Any], Body()], full: Annotated[bool, Body()] = False
+    ) -> dict[str, str]:
+        """Queue a fusion by valid choices; full: without a preview."""
         session = self.sessions.get(number)
         if not session.pictures:
             raise InputError("nothing was read yet")
-        result = Result(secrets.token_urlsafe(8), checked(choices))
+        result = Result(secrets.token_urlsafe(8), checked(choices), wanted=full)
         session.add(result)
         try:
             self.worker.put(session, result)
@@ -66,7 +69,7 @@ class ResultRoutes(APIRouter):
             "preview": 0 if result.preview is None or result.preview.fused is None else result.preview.factor,
             **({} if result.over else self.worker.progress(result)),
             "seconds": round(result.seconds, 3),
-            "notes": list(result.fused.picture.notes) if result.fused else [],
+            "notes": [{"text": n, "doubt": isinstance(n, Caution)} for n in result.fused.notes] if result.fused else [],
             "reference": result.fused.reference if result.fused else None,
         }
 
@@ -89,7 +92,7 @@ class ResultRoutes(APIRouter):
         """Send a result or one of its maps as a PNG to look at."""
         session = self.sessions.get(number)
         result = session.result(one)
-        with self.worker.looking, session.lock:
+        with self.worker.looking if what in MAPS else result.lock:
             if what not in result.pictures:
                 result.pictures[what] = png_bytes(_view(session, result, self.worker, what), SHOWN)
         return Response(result.pictures[what], media_type="image/png")
@@ -130,7 +133,7 @@ def _view(session: Session, result: Result, worker: Worker, what: str) -> Array:
         return to_unit(result.seen[int(index)], (0.0, 255.0))
     if what == "trusted":
         return trusted(to_tensor(pixels), session.sources_of(result))
-    if what in ("lost", "invented"):
+    if what in MAPS:
         metrics = {name: m for name, m in worker.metrics().items() if m.shows == what}
         return overlay(to_tensor(pixels), session.sources_of(result), metrics)
     raise InputError(f"no picture {what!r}")

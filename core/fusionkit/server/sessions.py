@@ -69,6 +69,7 @@ class Result:
     seconds: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)  # PNGs for the page, by what they show
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def become(self, status: str, reason: str = "") -> None:
         """Change the status; a cancelled result stays cancelled."""

@@ -38,7 +38,7 @@ __all__ = ["Busy", "Worker"]
 KEPT = 8  # pipelines of a line that stay built
 # pixels of all sources together up to which jobs wait in one line, and the priority of its thread: previews take tenths
 # of a second on two cores, jobs of the second line some seconds
-LINES = (1_000_000, 0), (4_000_000, 5), (math.inf, 10)
+LINES = (640_000, 0), (4_000_000, 5), (math.inf, 10)
 SOON = 0.7  # seconds of waiting from which a preview comes first
 SETTLE = 1.0  # seconds without a new job after which the largest ones begin, unless somebody waits for one
 PATIENCE = 4  # later jobs go first for this many times the seconds that a job takes
@@ -106,7 +106,7 @@ class Worker:
             if sum(len(line.waiting()) for line in self._lines) >= self.limits.waiting:
                 raise Busy("too many fusions are waiting; try again in a moment")
             self._line(cost).put(session, result, cost)
-            if factor > 1 and self._left(result) > SOON and can_shrink(session.pictures):
+            if factor > 1 and not result.wanted and self._left(result) > SOON and can_shrink(session.pictures):
                 result.preview = Result(result.number, result.choices, factor=factor, of=result)
                 self._lines[0].put(session, result.preview, cost // factor**2)
             self._last = time.monotonic()
@@ -254,7 +254,7 @@ class Worker:
 
     def figures(self, session: Session, result: Result) -> dict[str, float]:
         """Compute all metrics of a result, once."""
-        with self.looking, session.lock:
+        with self.looking:
             if not result.figures:
                 image = (to_tensor(result.done.picture.pixels) * 255).round() / 255
                 [(_, values)] = score_images({"": image}, session.sources_of(result), self.metrics(), baselines=False)
