@@ -60,6 +60,9 @@ class Client:
             raise RuntimeError(f"{now['status']}: {now['reason']}")
         self.ask(f"{self.result}/pictures/{'result' if now['status'] == 'done' else 'preview'}")
         if full:
+            self.ask(f"{self.result}/want", b"", "POST")
+            while now["status"] != "done":
+                now = self.ask(self.result)
             self.ask(f"{self.result}/file")
         return time.perf_counter() - began
 

@@ -132,7 +132,7 @@ def photograph(walk: Walk) -> None:
     walk.done()
     walk.show("one_scene")
     walk.page.fill("#group", "2")
-    walk.page.dispatch_event("#group", "change")
+    walk.page.press("#group", "Enter")
     expect(walk.page.locator("#pair option")).to_have_count(2, timeout=SOON)
     walk.done()
     walk.field("align").select_option("affine")

@@ -75,7 +75,7 @@ class FileRoutes(APIRouter):
         """Read a session's files and describe them."""
         session = self.sessions.get(number)
         session.read()
-        return _described(session)
+        return _described(session, self.sessions)
 
     def source(self, number: str, index: int) -> Response:
         """Send one source as a PNG to look at."""
@@ -97,7 +97,7 @@ def _value(picture: Picture, x: float, y: float) -> list[float] | None:
     return [float(value) for value in picture.part(slice(j, j + 1), slice(i, i + 1)).stored().ravel()]
 
 
-def _described(session: Session) -> dict[str, Any]:
+def _described(session: Session, sessions: Sessions) -> dict[str, Any]:
     """Describe size, depth, noise and displacement of each source, and name the kind of scene."""
     sources = as_sources(session.pictures, resize=True)
     rows = []
@@ -112,7 +112,7 @@ def _described(session: Session) -> dict[str, Any]:
                 "color": picture.has_color,
                 "noise": round(255 * estimate_noise(y)[0].level, 1),
                 "apart": None if apart is None else round(apart.pixels, 1),
-                "notes": list(picture.notes),
+                "notes": [sessions.told(note) for note in picture.notes],
             }
         )
     return {"sources": rows, "scene": SCENE_KINDS[sources.scenes[0]].title}

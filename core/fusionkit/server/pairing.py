@@ -47,9 +47,20 @@ def scenes_of(names: Sequence[str], patterns: str = "", group: int = 0) -> dict[
             {"name": name, "files": [files[path] for path in paths]}
             for name, paths in zip(matching.names, matching.groups, strict=True)
         ],
-        "patterns": shlex.join(map(str, given)),
+        "patterns": " ".join(f"'{p}'" if " " in str(p) else str(p) for p in given),
         "left": len(names) - sum(map(len, matching.groups)),
+        "many": _words(list(files), given, group) if len(matching.groups) > 1 else [],
     }
+
+
+def _words(files: Sequence[Path], patterns: Sequence[Path], group: int) -> list[str]:
+    """The words by which `fusionkit run` finds the same scenes."""
+    folders = sorted({path.parent for path in files})
+    if group:
+        return ["--group", str(group), str(folders[0])] if len(folders) == 1 else []
+    if patterns and len(folders) == 1:
+        patterns = [folders[0] / pattern.name for pattern in patterns]
+    return ["--pairs", *map(str, patterns or folders)]
 
 
 def _guessed(files: list[Path]) -> tuple[list[Path], Matching]:

@@ -38,6 +38,7 @@ class ResultRoutes(APIRouter):
         self.delete("/{one}")(self.cancel)
         self.get("/{one}/figures")(self.figures)
         self.get("/{one}/pictures/{what}")(self.picture)
+        self.post("/{one}/want")(self.want)
         self.get("/{one}/file")(self.download)
 
     def fuse(
@@ -69,7 +70,10 @@ class ResultRoutes(APIRouter):
             "preview": 0 if result.preview is None or result.preview.fused is None else result.preview.factor,
             **({} if result.over else self.worker.progress(result)),
             "seconds": round(result.seconds, 3),
-            "notes": [{"text": n, "doubt": isinstance(n, Caution)} for n in result.fused.notes] if result.fused else [],
+            "notes": [
+                {"text": self.sessions.told(note), "doubt": isinstance(note, Caution)}
+                for note in (result.fused.notes if result.fused else ())
+            ],
             "reference": result.fused.reference if result.fused else None,
         }
 
@@ -97,16 +101,15 @@ class ResultRoutes(APIRouter):
                 result.pictures[what] = png_bytes(_view(session, result, self.worker, what), SHOWN)
         return Response(result.pictures[what], media_type="image/png")
 
-    async def download(self, number: str, one: str) -> Response:
-        """Send a result as a file, when it is there: full size, the reference's depth and metadata."""
+    def want(self, number: str, one: str) -> dict[str, str]:
+        """Let a result's full size begin, though its preview is there."""
+        self.worker.want(self.sessions.get(number).result(one))
+        return {}
+
+    def download(self, number: str, one: str) -> Response:
+        """Send a result as a file: full size, the reference's depth and metadata."""
         session = self.sessions.get(number)
         result = session.result(one)
-        self.worker.want(result)
-        while not result.over:
-            await asyncio.sleep(PAUSE)
-        return await asyncio.to_thread(self._file, session, result)
-
-    def _file(self, session: Session, result: Result) -> Response:
         fused = result.done
         path = session.folder / f"{result.number}{'.tif' if fused.picture.depth == 'float' else '.png'}"
         fused.save(path)

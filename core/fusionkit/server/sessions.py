@@ -166,7 +166,7 @@ class Session:
         self.files[index] = path
 
     def _most(self, what: str) -> str:
-        return f"{LARGEST * getattr(self.limits, what) / 1e6:.0f}"
+        return f"{LARGEST * getattr(self.limits, what) / 1e6:g}"
 
     def read(self) -> None:
         """Read the files into pictures. Raises InputError."""
@@ -273,8 +273,9 @@ class Sessions:
         return session
 
     def told(self, text: str) -> str:
-        """A message, in which files have the visitor's names."""
-        return re.sub(rf"{re.escape(str(self.folder))}/[^/]+/\d+/", "", text)
+        """A message, in which files have the visitor's names, and options those of the page's fields."""
+        text = re.sub(rf"{re.escape(str(self.folder))}/[^/]+/\d+/", "", text)
+        return re.sub(r"`(\w+)(=?)([^`]*)`", lambda m: m[1].replace("_", " ") + (": " if m[2] else "") + m[3], text)
 
     def drop(self, number: str) -> None:
         """Close a session, if there is one of this number."""

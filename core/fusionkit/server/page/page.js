@@ -3,7 +3,7 @@ const $ = (selector, root = document) => root.querySelector(selector);
 const COLORS = ["#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#666666", "#f0e442"];
 const MOST = 4, SQUARES = 8, BLINK = 700; // methods; squares along the longer side; milliseconds that a source is seen
 
-const state = { catalog: null, session: null, info: null, files: [], scenes: [], all: null, sources: [], methods: [], odd: false, view: { zoom: 1, x: 0.5, y: 0.5 }, run: 0 };
+const state = { catalog: null, session: null, info: null, files: [], scenes: [], many: [], all: null, sources: [], methods: [], odd: false, view: { zoom: 1, x: 0.5, y: 0.5 }, run: 0 };
 
 async function ask(path, how = {}) {
   // one address is asked for a result and told to cancel it; a cache would make the second wait for the first
@@ -36,6 +36,7 @@ class Picture {
     if (!map) this.data = context.getImageData(0, 0, bitmap.width, bitmap.height); // values are the result's, not a map's
     this.canvas.width = bitmap.width; this.canvas.height = bitmap.height;
     this.canvas.style.setProperty("--ratio", bitmap.width / bitmap.height);
+    this.canvas.classList.remove("stale");
     this.draw();
   }
   clear() {
@@ -200,8 +201,8 @@ async function match() {
     const found = await post("api/scenes", { names: state.files.map(pathOf), patterns: $("#patterns").value, group: Number($("#group").value) });
     const scenes = found.scenes.map((s) => ({ name: s.name, files: s.files.map((i) => state.files[i]), mark: "" }));
     if (scenes[0].files.length < 2) return say(`${scenes[0].files[0].name} is here; two files or more make one picture: add another one.`, true);
-    state.scenes = scenes;
-    $("#patterns").placeholder = found.patterns || "*_T.tiff *_V.jpg";
+    Object.assign(state, { scenes, many: found.many });
+    $("#patterns").value = found.patterns;
     $("#matched").textContent = `${scenes.length} scenes of ${scenes[0].files.length}${found.left ? `, ${found.left} files left out` : ""}`;
     $("#scenes").hidden = state.files.length < 3;
     $("#all").hidden = $("#matched").hidden = $("#scene-field").hidden = scenes.length < 2;
@@ -212,8 +213,16 @@ async function match() {
 }
 // the list of scenes with what is known of each, doubtful ones first in the table
 function marked() {
-  const marks = { done: "✓ ", doubtful: "! ", failed: "✗ ", going: "… " };
-  const chosen = $("#pair").value;
+  const marks = { done: "✓ ", doubtful: "! ", failed: "✗ ", going: "… " }, chosen = $("#pair").value;
+  // what is noted of most scenes is no reason to doubt one of them
+  const kind = (text) => text.replace(/[\d.]+/g, ""), all = state.scenes.filter((s) => s.doubts), kinds = all.flatMap((s) => [...new Set(s.doubts.map(kind))]);
+  const common = new Set(kinds.filter((k) => all.length > 2 && kinds.filter((o) => o === k).length > all.length / 2));
+  for (const scene of all) {
+    const own = scene.doubts.filter((text) => !common.has(kind(text)));
+    Object.assign(scene, { mark: own.length ? "doubtful" : "done", said: own.join("; ") });
+  }
+  const usual = [...common].map((k) => all.flatMap((s) => s.doubts).find((text) => kind(text) === k));
+  $("#usual").textContent = usual.length ? `Of most scenes, as here: ${usual.join("; ")}` : "";
   $("#pair").replaceChildren(...state.scenes.map((s, i) => element("option", { value: i, textContent: `${marks[s.mark] ?? ""}${s.name}` })));
   if (state.scenes[chosen]) $("#pair").value = chosen;
   const rank = ["failed", "doubtful", "done"], over = state.scenes.filter((s) => rank.includes(s.mark)).sort((a, b) => rank.indexOf(a.mark) - rank.indexOf(b.mark));
@@ -246,7 +255,7 @@ async function fuseAll() {
   const all = state.all = { began: performance.now(), done: 0, count: state.scenes.length, stopped: false }, { scenes } = state, choices = state.methods[0].choices();
   for (const scene of scenes) {
     let session;
-    scene.mark = "going"; marked(); jobs();
+    Object.assign(scene, { mark: "going", said: "", doubts: null }); marked(); jobs();
     try {
       session = await opened();
       await send(session, scene.files);
@@ -257,14 +266,13 @@ async function fuseAll() {
       if (all.stopped) { scene.mark = ""; break; }
       if (now.status !== "done") throw new Error(now.reason);
       await save(`${path}/file`, scene.name);
-      const doubts = now.notes.filter((n) => n.doubt);
-      Object.assign(scene, { mark: doubts.length ? "doubtful" : "done", said: doubts.map((n) => n.text).join("; ") });
+      scene.doubts = now.notes.filter((n) => n.doubt).map((n) => n.text);
     } catch (error) { Object.assign(scene, { mark: "failed", said: error.message }); } finally { if (session) closed(session); }
     all.done += 1;
     marked(); jobs();
   }
   if (state.all === all) state.all = null;
-  if (state.scenes === scenes) { marked(); $("#review").open = true; }
+  if (state.scenes === scenes) { marked(); $("#review").open = scenes.some((s) => ["failed", "doubtful"].includes(s.mark)); }
   jobs();
 }
 // name: of a scene, which its result is saved under
@@ -356,6 +364,12 @@ class Method {
     $(".shown", this.panel).addEventListener("change", () => this.show());
     $(".remove", this.panel).addEventListener("click", () => remove(this));
     $(".cancel", this.panel).addEventListener("click", () => this.cancel());
+    $(".download", this.panel).addEventListener("click", (event) => {
+      if (this.panel.dataset.done) return;
+      event.preventDefault(); // it comes with the full size
+      this.wanted = true;
+      ask(`${this.path}/want`, { method: "POST" }).catch(() => {});
+    });
     $(".metrics", this.panel).addEventListener("toggle", () => this.figures());
     for (const button of this.panel.querySelectorAll(".copy")) button.addEventListener("click", () => this.copy(button));
     this.form();
@@ -389,6 +403,8 @@ class Method {
   // what was there is of other choices, or of another scene
   forget() {
     if (this.of !== state.session) this.picture.clear();
+    this.picture.canvas.classList.add("stale");
+    $(".which", this.panel).textContent = "";
     this.of = state.session; this.values = null;
     delete this.panel.dataset.done;
     this.picture.mode = ""; this.picture.under.forEach((b) => b.close()); this.picture.under = [];
@@ -413,21 +429,19 @@ class Method {
   }
   going(now) {
     const seconds = `about ${now.left < 1 ? 1 : Math.round(now.left)} s`, nth = (n) => `${n}${["th", "st", "nd", "rd"][n % 100 > 10 && n % 100 < 14 ? 0 : n % 10] ?? "th"}`;
-    const [what, of] = now.preview ? [`Preview at 1/${now.preview} size; full size: `, ""] : ["", "Fusing: "];
+    const [what, of] = now.preview ? [`Preview at 1/${now.preview} size; ${this.wanted ? "download" : "full size"}: `, ""] : ["", "Fusing: "];
     this.share = now.share;
-    this.said(what + (now.status === "waiting" ? `${nth(now.place)} in line, ${seconds}` : now.left > 0 ? `${of}${Math.round(100 * now.share)} %, ${seconds} left` : `${of}longer than estimated`));
+    this.said(what + (now.status === "waiting" ? `${nth(now.place)} in line, ${seconds}` : now.left > 0 ? `${of}${Math.round(100 * now.share)} %, ${seconds} left` : `${of}it takes longer than estimated`));
     jobs();
   }
-  get path() { return `api/sessions/${state.session}/results/${this.result}`; }
   // a job whose number is not known yet is cancelled as soon as it is
-  async cancel() { this.unwanted = this.run; if (this.result) await this.drop(this.path); }
+  async cancel() { this.unwanted = this.run; if (this.path) await this.drop(this.path); }
   drop(path) { return ask(path, { method: "DELETE" }).catch(() => {}); }
   async fuse() {
     if (!state.session) return;
+    if (this.path && this.of === state.session) this.drop(this.path); // the server keeps what is shown
     const run = this.run = (this.run ?? 0) + 1;
-    if (this.busy) this.cancel();
-    else if (this.result && this.of === state.session) this.drop(this.path); // the server keeps what is shown
-    this.busy = true; this.result = null; this.share = 0;
+    this.busy = true; this.result = this.path = null; this.share = 0; this.wanted = false;
     this.forget();
     this.said("Fusing …");
     remember();
@@ -437,14 +451,18 @@ class Method {
       const results = `api/sessions/${state.session}/results`, { result } = await post(results, { choices: this.choices() });
       if (run !== this.run || run === this.unwanted) await this.drop(`${results}/${result}`);
       if (run !== this.run) return;
-      this.result = result;
+      this.result = result; this.path = `${results}/${result}`;
       let now, seen = false;
       while (run === this.run && ["waiting", "running"].includes((now = await json(this.path)).status)) if (run === this.run) {
         if (now.preview && !seen) { seen = true; await this.preview(); }
         this.going(now);
       }
       if (run !== this.run) return;
-      if (now.status === "cancelled") return this.said("cancelled");
+      if (now.status === "cancelled") {
+        if (seen) return this.said("full size cancelled");
+        this.failed("Cancelled.", [{ label: "Fuse again", choices: {} }]);
+        return this.said("cancelled");
+      }
       if (now.status !== "done") return this.failed(now.reason, now.mends);
       this.reference = now.reference;
       await this.show(true);
@@ -453,6 +471,7 @@ class Method {
       $(".notes", this.panel).replaceChildren(...now.notes.map((n) => element("li", { textContent: n.text, className: n.doubt ? "doubt" : "" })));
       this.downloads();
       this.panel.dataset.done = result;
+      if (this.wanted) $(".download", this.panel).click();
       await this.figures();
     } catch (error) { if (run === this.run) this.failed(error.message); } finally {
       if (run === this.run) { this.busy = false; $(".cancel", this.panel).hidden = true; jobs(); }
@@ -517,9 +536,9 @@ class Method {
   async copy(button) {
     const out = $(".recipe", this.panel);
     try {
-      const text = (await post("api/recipe", { choices: this.choices(), names: state.names }))[button.dataset.what];
+      const text = (await post("api/recipe", { choices: this.choices(), names: state.names, many: state.many }))[button.dataset.what];
       out.textContent = text; out.hidden = false;
-      if (new Set(state.names).size < state.names.length) return this.said("The files have one name, and a browser does not say their folders: put those before them.");
+      if (!state.many.length && new Set(state.names).size < state.names.length) return this.said("The files have one name, and a browser does not say their folders: put those before them.");
       try { await navigator.clipboard.writeText(text); this.said("Copied."); } catch { this.said("Select the text below to copy it."); }
     } catch (error) { this.said(error.message, true); }
   }
