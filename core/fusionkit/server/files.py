@@ -1,11 +1,15 @@
 """Routes of a session and its files: open, upload, read, show the sources."""
 
+import math
 from typing import Any
 
+import torch
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from ..contracts import Sources
 from ..errors import InputError
+from ..images.convert import StoredImages
 from ..images.picture import Picture
 from ..images.write import png_bytes
 from ..method.degrade import made_pictures
@@ -14,10 +18,12 @@ from ..numerics.registration import look_apart
 from ..scene import SCENE_KINDS
 from ..scenes import SCENES
 from ..scoring.evaluation import as_sources
-from .previews import SHOWN
+from .previews import SHOWN, can_shrink, shrunk
 from .sessions import Session, Sessions
 
 __all__ = ["FileRoutes"]
+
+LOOKED = 1500  # pixels of the longer side at which a kind of scene is recognised and displacements are sought
 
 
 class FileRoutes(APIRouter):
@@ -99,10 +105,13 @@ def _value(picture: Picture, x: float, y: float) -> list[float] | None:
 
 def _described(session: Session, sessions: Sessions) -> dict[str, Any]:
     """Describe size, depth, noise and displacement of each source, and name the kind of scene."""
-    sources = as_sources(session.pictures, resize=True)
-    rows = []
-    for i, (picture, y) in enumerate(zip(session.pictures, sources.luma, strict=True)):
-        apart = look_apart(sources.luma[-1], y) if i < len(sources) - 1 and y.shape == sources.luma[-1].shape else None
+    pictures = session.pictures
+    factor = math.ceil(max(max(p.size) for p in pictures) / LOOKED) if can_shrink(pictures) else 1
+    sources = as_sources([shrunk(p, factor) for p in pictures] if factor > 1 else pictures, resize=True)
+    rows, last = [], sources.luma[-1]
+    for i, (picture, y) in enumerate(zip(pictures, sources.luma, strict=True)):
+        apart = look_apart(last, y) if i < len(sources) - 1 and y.shape == last.shape else None
+        [luma] = Sources.of(StoredImages([picture], torch.device("cpu"))).luma
         rows.append(
             {
                 "name": picture.name,
@@ -110,8 +119,8 @@ def _described(session: Session, sessions: Sessions) -> dict[str, Any]:
                 "height": picture.size[1],
                 "depth": picture.depth,
                 "color": picture.has_color,
-                "noise": round(255 * estimate_noise(y)[0].level, 1),
-                "apart": None if apart is None else round(apart.pixels, 1),
+                "noise": round(255 * estimate_noise(luma)[0].level, 1),
+                "apart": None if apart is None else round(factor * apart.pixels, 1),
                 "notes": [sessions.told(note) for note in picture.notes],
             }
         )
