@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -67,13 +68,15 @@ class Client:
         return time.perf_counter() - began
 
 
-def pair(size: tuple[int, int], seed: int = 0) -> list[bytes]:
+@cache
+def pair(size: tuple[int, int]) -> list[bytes]:
     """JPEGs of an infrared and a visible picture of this (height, width)."""
-    made, files = infrared_visible((min(size[0], 1000), min(size[1], 1500)), seed=seed), []
-    for image in made:
-        values = np.tile((image * 255 + 0.5).astype(np.uint8), (size[0] // len(image), size[1] // image.shape[1], 1))
+    files = []
+    for image in infrared_visible((480, 640)):
+        values = (image * 255 + 0.5).astype(np.uint8)
+        made = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values).resize(size[::-1])
         stream = io.BytesIO()
-        Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values).save(stream, "jpeg", quality=95)
+        made.save(stream, "jpeg", quality=95)
         files.append(stream.getvalue())
     return files
 
@@ -98,6 +101,28 @@ def resident(pid: int) -> float:
     return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
 
 
+class Share(threading.Thread):
+    """The share of a core that one busy thread gets meanwhile: 1 on a machine with cores to spare."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.found: list[float] = []
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        """Compute for some milliseconds, twice a second."""
+        while not self.stop.wait(0.5):
+            wall, cpu = time.perf_counter(), time.thread_time()
+            while time.thread_time() - cpu < 0.02:
+                pass
+            self.found.append((time.thread_time() - cpu) / (time.perf_counter() - wall))
+
+    def mean(self) -> float:
+        """The share until now; stops."""
+        self.stop.set()
+        return float(np.mean(self.found))
+
+
 def busy(address: str, clients: int, seconds: float, think: float) -> tuple[list[float], list[str]]:
     """Seconds of all fusions of small pairs, and errors; each client waits about `think` seconds between two."""
     taken: list[float] = []
@@ -106,7 +131,7 @@ def busy(address: str, clients: int, seconds: float, think: float) -> tuple[list
     def use(number: int) -> None:
         chance = random.Random(number)
         try:
-            client, end = Client(address, pair(SIZES[number % len(SIZES)], number)), time.monotonic() + seconds
+            client, end = Client(address, pair(SIZES[number % len(SIZES)])), time.monotonic() + seconds
             for turn in range(10**6):
                 time.sleep(think * (0.5 + chance.random()))
                 if time.monotonic() > end:
@@ -125,6 +150,10 @@ def busy(address: str, clients: int, seconds: float, think: float) -> tuple[list
 
 def compare(clients: int, seconds: float, think: float) -> None:
     """Percentiles of small jobs alone, of all clients, and of all clients beside the large job."""
+    share = Share()
+    share.start()
+    for size in (*SIZES, LARGE):
+        pair(size)  # not while others are timed
     with server() as (address, pid):
         alone, _ = busy(address, 1, seconds / 2, 0.1)
         many, errors = busy(address, clients - 1, seconds, think)
@@ -157,7 +186,9 @@ def compare(clients: int, seconds: float, think: float) -> None:
         print(f"{name:14} {len(taken):4} fusions  median {median:6.2f} s  p95 {high:6.2f} s  {ratio:6.2f} x alone")
     seen, full = np.median(np.array(large), axis=0)
     print(f"24 MP: seen after {seen:.2f} s, at full size after {full:.2f} s, median of {len(large)}")
-    print(f"errors: {errors + more or 'none'}; resident {memory:.0f} MB", flush=True)
+    print(
+        f"errors: {errors + more or 'none'}; resident {memory:.0f} MB; a busy thread got {share.mean():.2f} of a core"
+    )
 
 
 def remember(count: int, size: tuple[int, int]) -> None:

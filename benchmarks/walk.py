@@ -131,6 +131,7 @@ def photograph(walk: Walk) -> None:
     walk.bring_folder("brackets")
     walk.done()
     walk.show("one_scene")
+    walk.page.click("#matched")
     walk.page.fill("#group", "2")
     walk.page.press("#group", "Enter")
     expect(walk.page.locator("#pair option")).to_have_count(2, timeout=SOON)

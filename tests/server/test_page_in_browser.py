@@ -316,9 +316,10 @@ def test_files_of_one_folder_become_scenes_that_are_all_fused(page, tmp_path):
     expect(page.locator("#review summary")).to_have_text("Fused: 1 failed, 2 done")
     assert names == ["0-fused.png", "1-fused.png"]
     assert "D_2_T.png" in page.inner_text("#review tbody tr:first-child")
+    page.click("#matched")
     page.fill("#patterns", "*_0_T.png *_0_V.png")
     page.press("#patterns", "Enter")
-    expect(page.locator("#matched")).to_be_hidden()
+    expect(page.locator("#matched")).to_have_text("One scene of 2 files, 4 files left out")
     page.fill("#group", "2")
     page.press("#group", "Enter")
     expect(page.locator("#pair option")).to_have_count(3)

@@ -88,9 +88,16 @@ class Worker:
         self._stopped = False
 
     def start(self) -> None:
-        """Start the threads; the one for the smallest jobs builds the default pipeline first."""
+        """Start the threads; the one for the smallest jobs builds the default pipeline first.
+
+        Only the largest jobs are shared among PyTorch's threads, which wait for each other where the processor is busy.
+        """
+        count = torch.get_num_threads()
         for line in self._lines:
-            threading.Thread(target=self._run, args=(line,), name="fusionkit-worker", daemon=True).start()
+            ready = threading.Event()
+            threading.Thread(target=self._run, args=(line, ready), name="fusionkit-worker", daemon=True).start()
+            ready.wait()
+            torch.set_num_threads(count)  # PyTorch gives new threads the last number set
 
     def stop(self) -> None:
         """Cancel the running jobs and begin no other."""
@@ -165,7 +172,11 @@ class Worker:
                 self._changed.wait(SETTLE / 4 if line.jobs else None)
         return None
 
-    def _run(self, line: _Line) -> None:
+    def _run(self, line: _Line, ready: threading.Event) -> None:
+        torch.get_num_threads()  # the first call in a thread sets the number of all threads
+        if line is not self._lines[-1]:
+            torch.set_num_threads(1)
+        ready.set()
         if line is self._lines[0]:
             self._warm()
         if line.nice and sys.platform == "linux":  # where threads have priorities of their own

@@ -203,9 +203,10 @@ async function match() {
     if (scenes[0].files.length < 2) return say(`${scenes[0].files[0].name} is here; two files or more make one picture: add another one.`, true);
     Object.assign(state, { scenes, many: found.many });
     $("#patterns").value = found.patterns;
-    $("#matched").textContent = `${scenes.length} scenes of ${scenes[0].files.length}${found.left ? `, ${found.left} files left out` : ""}`;
+    const of = `${scenes[0].files.length} files`, left = found.left ? `, ${found.left} files left out` : "";
+    $("#matched").textContent = (scenes.length > 1 ? `${scenes.length} scenes of ${of}` : `One scene of ${of}`) + left;
     $("#scenes").hidden = state.files.length < 3;
-    $("#all").hidden = $("#matched").hidden = $("#scene-field").hidden = scenes.length < 2;
+    $("#all").hidden = $("#scene-field").hidden = scenes.length < 2;
     $("#all").textContent = `Fuse all ${scenes.length}`;
     marked();
     await open(scenes[0]);
@@ -243,7 +244,7 @@ const opened = async () => (await json("api/sessions", { method: "POST" })).sess
 const closed = (session) => ask(`api/sessions/${session}`, { method: "DELETE" }).catch(() => {});
 async function open(scene) {
   const run = ++state.run, { files, bytes } = state.catalog.limits;
-  if (scene.files.length > files) return say(`At most ${files} files make one scene; these are ${scene.files.length}. Say below which belong together.`, true);
+  if (scene.files.length > files) return say(`At most ${files} files make one scene; these are ${scene.files.length}. Say below which files belong together.`, true);
   const large = scene.files.find((f) => f.size > bytes);
   if (large) return say(`${large.name} is larger than ${bytes / 1e6} MB.`, true);
   const few = scene.files.length > 4 ? `${scene.files.length} files` : scene.files.map((f) => f.name).join(", ");
@@ -424,6 +425,7 @@ class Method {
       button.addEventListener("click", () => { this.set(choices); this.fuse(); });
       return button;
     }));
+    instead.classList.remove("calm");
     this.picture.canvas.hidden = true; instead.hidden = false;
     histogram();
   }
@@ -461,6 +463,7 @@ class Method {
       if (now.status === "cancelled") {
         if (seen) return this.said("full size cancelled");
         this.failed("Cancelled.", [{ label: "Fuse again", choices: {} }]);
+        $(".instead", this.panel).classList.add("calm");
         return this.said("cancelled");
       }
       if (now.status !== "done") return this.failed(now.reason, now.mends);
