@@ -1,24 +1,23 @@
 """Routes of a session and its files: open, upload, read, show the sources."""
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from ..contracts import Sources
 from ..errors import InputError
 from ..images.convert import StoredImages
 from ..images.picture import Picture
-from ..images.write import png_bytes
 from ..method.degrade import made_pictures
 from ..numerics.noise import estimate_noise
 from ..numerics.registration import look_apart
 from ..scene import SCENE_KINDS
 from ..scenes import SCENES
 from ..scoring.evaluation import as_sources
-from .previews import SHOWN, can_shrink, shrunk
+from .previews import SHOWN, can_shrink, shown_png, shrunk
 from .sessions import Session, Sessions
 
 __all__ = ["FileRoutes"]
@@ -83,14 +82,14 @@ class FileRoutes(APIRouter):
         session.read()
         return _described(session, self.sessions)
 
-    def source(self, number: str, index: int) -> Response:
-        """Send one source as a PNG to look at."""
+    def source(self, number: str, index: int, side: Annotated[int, Query(ge=1, le=SHOWN)] = SHOWN) -> Response:
+        """Send one source as a PNG to look at, of at most `side` pixels a side."""
         session = self.sessions.get(number)
         if not 0 <= index < len(session.pictures):
             raise InputError("no such source")
-        if index not in session.encoded:
-            session.encoded[index] = png_bytes(session.pictures[index].pixels, SHOWN)
-        return Response(session.encoded[index], media_type="image/png")
+        if (index, side) not in session.encoded:
+            session.encoded[index, side] = shown_png(session.pictures[index], side)
+        return Response(session.encoded[index, side], media_type="image/png")
 
 
 def _value(picture: Picture, x: float, y: float) -> list[float] | None:

@@ -1,5 +1,6 @@
 """Smaller copies: pictures for a preview, and the sources as a fusion saw them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,10 +12,12 @@ from ..contracts import Options, Sources, Stage
 from ..images.convert import StoredImages, pooled, to_array
 from ..images.onto import place_of
 from ..images.picture import Array, Picture
+from ..images.write import png_bytes
 
-__all__ = ["SHOWN", "Seen", "can_shrink", "shrunk"]
+__all__ = ["SHOWN", "Seen", "can_shrink", "shown_png", "shrunk"]
 
 SHOWN = 2400  # pixels of the longer side of a picture that a browser shows
+KEPT = 16_000_000  # pixels of all sources of a result that are kept as they were fused
 
 
 def can_shrink(pictures: Sequence[Picture]) -> bool:
@@ -33,6 +36,12 @@ def shrunk(picture: Picture, factor: int) -> Picture:
     return replace(picture, values=np.ascontiguousarray(values), alpha=masks[0], valid=valid, degraded={})
 
 
+def shown_png(picture: Picture, side: int = SHOWN) -> bytes:
+    """PNG of 8 bits of a picture, scaled down to at most `side` pixels a side."""
+    factor = max(picture.size) // side
+    return png_bytes((shrunk(picture, factor) if factor > 1 else picture).pixels, side)
+
+
 class Seen(Stage):
     """The last stage of the page's methods: copies of the sources as they were fused, at the size that is shown."""
 
@@ -46,7 +55,8 @@ class Seen(Stage):
         self.sources = []
         if type(images) is StoredImages:
             return image
-        factor = -(-max(sources.reference_luma.shape[-2:]) // SHOWN)
+        height, width = sources.reference_luma.shape[-2:]
+        factor = math.ceil(max(max(height, width) / SHOWN, math.sqrt(len(images) * height * width / KEPT)))
         cut = sources.cut or (slice(0, None), slice(0, None))
         rows, columns = (slice(at.start // factor, at.stop and -(-at.stop // factor)) for at in cut)
         for index in range(len(images)):

@@ -13,11 +13,11 @@ from fastapi.responses import Response
 
 from ..errors import Caution, InputError
 from ..images.convert import to_tensor
-from ..images.picture import Array, to_unit
+from ..images.picture import Array, Picture, to_unit
 from ..images.write import png_bytes
 from ..scoring.maps import overlay, trusted
 from .choices import checked
-from .previews import SHOWN
+from .previews import SHOWN, shown_png
 from .sessions import Result, Session, Sessions
 from .work import Busy, Worker
 
@@ -98,7 +98,8 @@ class ResultRoutes(APIRouter):
         result = session.result(one)
         with self.worker.looking if what in MAPS else result.lock:
             if what not in result.pictures:
-                result.pictures[what] = png_bytes(_view(session, result, self.worker, what), SHOWN)
+                seen = _view(session, result, self.worker, what)
+                result.pictures[what] = shown_png(seen) if isinstance(seen, Picture) else png_bytes(seen, SHOWN)
         return Response(result.pictures[what], media_type="image/png")
 
     def want(self, number: str, one: str) -> dict[str, str]:
@@ -122,18 +123,17 @@ class ResultRoutes(APIRouter):
         return Response(content, media_type="application/octet-stream", headers=headers)
 
 
-def _view(session: Session, result: Result, worker: Worker, what: str) -> Array:
-    """Make a picture (H, W, C) of a result: the fused pixels, one of their maps, or a source as it was fused."""
+def _view(session: Session, result: Result, worker: Worker, what: str) -> Picture | Array:
+    """Make a picture of a result: the fused pixels, one of their maps (H, W, C), or a source as it was fused."""
     if what == "preview" and result.preview is not None:
-        return result.preview.done.picture.pixels
-    pixels = result.done.picture.pixels
+        return result.preview.done.picture
+    fused = result.done.picture
     if what == "result":
-        return pixels
+        return fused
     kind, _, index = what.partition("-")
     if kind == "source" and index.isdigit() and int(index) < len(session.pictures):
-        if not result.seen:
-            return session.pictures[int(index)].pixels
-        return to_unit(result.seen[int(index)], (0.0, 255.0))
+        return to_unit(result.seen[int(index)], (0.0, 255.0)) if result.seen else session.pictures[int(index)]
+    pixels = fused.pixels
     if what == "trusted":
         return trusted(to_tensor(pixels), session.sources_of(result))
     if what in MAPS:

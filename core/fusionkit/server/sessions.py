@@ -115,7 +115,7 @@ class Session:
     pictures: list[Picture] = field(default_factory=list)
     smaller: dict[int, list[Picture]] = field(default_factory=dict)  # copies for previews, by their factor
     results: dict[str, Result] = field(default_factory=dict)
-    encoded: dict[int, bytes] = field(default_factory=dict)
+    encoded: dict[tuple[int, int], bytes] = field(default_factory=dict)  # PNGs of sources, by their number and side
     used: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -110,7 +110,7 @@ class Worker:
         cost = sum(p.size[0] * p.size[1] for p in session.pictures)
         factor = math.ceil(math.sqrt(cost / self._lines[0].most))
         with self._changed:
-            if sum(len(line.waiting()) for line in self._lines) >= self.limits.waiting:
+            if sum(job[-1].of is None for line in self._lines for job in line.waiting()) >= self.limits.waiting:
                 raise Busy("too many fusions are waiting; try again in a moment")
             self._line(cost).put(session, result, cost)
             if factor > 1 and not result.wanted and self._left(result) > SOON and can_shrink(session.pictures):

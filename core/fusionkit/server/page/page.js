@@ -1,7 +1,8 @@
 // The page of `fusionkit serve`. All that it shows comes from the machine that it came from.
 const $ = (selector, root = document) => root.querySelector(selector);
 const COLORS = ["#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#666666", "#f0e442"];
-const MOST = 4, SQUARES = 8, BLINK = 700; // methods; squares along the longer side; milliseconds that a source is seen
+const MOST = 4, MANY = 8; // methods; sources up to which each is shown in full
+const SQUARES = 8, BLINK = 700; // squares along the longer side; milliseconds that a source is seen
 
 const state = { catalog: null, session: null, info: null, files: [], scenes: [], many: [], all: null, sources: [], methods: [], odd: false, view: { zoom: 1, x: 0.5, y: 0.5 }, run: 0 };
 
@@ -321,7 +322,8 @@ async function showSources() {
   });
   $("#sources").replaceChildren(...state.sources.map((s) => s.panel));
   $("#before").replaceChildren(...state.sources.map((s) => element("option", { value: s.number, textContent: s.picture.label })));
-  await Promise.all(state.sources.map((s) => s.picture.load(`api/sessions/${state.session}/sources/${s.number}`)));
+  const side = state.sources.length > MANY ? "?side=800" : "";
+  await Promise.all(state.sources.map((s) => s.picture.load(`api/sessions/${state.session}/sources/${s.number}${side}`)));
   histogram();
 }
 
@@ -504,9 +506,9 @@ class Method {
   }
   // the sources as they were fused: aligned, and of one size
   async lay() {
-    if (this.picture.under.length || !this.result || this.busy && !this.picture.bitmap) return;
-    const bitmaps = await Promise.all(state.sources.map(async (s) => createImageBitmap(await (await ask(`${this.path}/pictures/source-${s.number}`)).blob())));
-    this.picture.under = bitmaps;
+    if (!this.result) return;
+    const { under } = this.picture, wanted = [...new Set([...this.others, Number($("#before").value)])].filter((i) => !under[i]);
+    await Promise.all(wanted.map(async (i) => { under[i] = await createImageBitmap(await (await ask(`${this.path}/pictures/source-${i}`)).blob()); }));
     this.picture.draw();
   }
   // the reference and the source that it is compared with
@@ -514,7 +516,7 @@ class Method {
     const before = Number($("#before").value), count = state.sources.length;
     return [this.reference, before === this.reference ? (before + 1) % count : before];
   }
-  pair() { return this.others.map((i) => this.picture.under[i]).filter(Boolean); }
+  pair() { const pair = this.others.map((i) => this.picture.under[i]); return pair.every(Boolean) ? pair : []; }
   named() {
     const label = (i) => state.labels[i], [main, other] = this.others, what = $(".shown", this.panel).value;
     const text = { squares: `${label(main)} and ${label(other)} in turn`, blink: label(state.odd ? other : main), trusted: "Each place has the colour of the source whose edges the result shows: the squares beside the names." };
@@ -601,7 +603,7 @@ $("#add").addEventListener("click", () => add());
 $("#stop").addEventListener("click", () => { if (state.all) state.all.stopped = true; state.methods.filter((m) => m.busy).forEach((m) => m.cancel()); });
 for (const id of ["split", "before"]) $(`#${id}`).addEventListener("input", () => {
   pictures().forEach((p) => p.draw());
-  for (const m of state.methods) { m.named(); if (Number($("#split").value) && m.panel.dataset.done) m.lay().catch(() => {}); }
+  for (const m of state.methods) { m.named(); if ((m.picture.mode || Number($("#split").value)) && m.panel.dataset.done) m.lay().catch(() => {}); }
 });
 setInterval(() => {
   state.odd = !state.odd;
