@@ -283,7 +283,7 @@ def test_a_preview_is_seen_before_the_full_size_and_may_be_downloaded(page, tmp_
     width = "document.querySelector('.method .picture').width"
     assert page.evaluate(width) == 400
     assert shown(page, ".method .picture") > 0
-    with page.expect_download() as download:
+    with page.expect_download(timeout=60_000) as download:
         page.click(".method .download")
         expect(page.locator(".method .said")).to_contain_text("; download: ")
         held.set()
