@@ -11,6 +11,7 @@ import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser's tests need playwright")
 uvicorn = pytest.importorskip("uvicorn", reason="the page needs the extra serve")
+from fusionkit.method.pipeline import Pipeline  # noqa: E402
 from fusionkit.scenes import infrared_visible  # noqa: E402
 from fusionkit.server.app import make_app  # noqa: E402
 from fusionkit.writing import write_image  # noqa: E402
@@ -175,6 +176,8 @@ def test_what_cannot_be_read_is_said(page, folder, tmp_path):
     expect(page.locator("#status")).to_contain_text("bad.png: ")
     page.set_input_files("#files", [str(folder / "vis/0.png")])
     expect(page.locator("#status")).to_contain_text("two files")
+    page.set_input_files("#files", [str(folder / "ir/0.png")])  # some pick one at a time
+    page.wait_for_selector(".method[data-done]")
 
 
 def test_a_slow_method_is_cancelled_at_once(page, folder):
@@ -182,6 +185,8 @@ def test_a_slow_method_is_cancelled_at_once(page, folder):
     page.select_option(".method .choice", "prior:ddfm")
     page.click(".method .cancel")
     expect(page.locator(".method .said")).to_have_text("cancelled")
+    expect(page.locator(".method .picture")).to_be_hidden()  # what was there is of other choices
+    assert page.locator(".method .instead button").all_inner_texts() == ["Fuse again"]
     page.select_option(".method .choice", "prior:max")
     expect(page.locator(".method .said")).to_have_text(re.compile(r" s$"))
 
@@ -205,9 +210,9 @@ def test_a_picture_keeps_its_shape_and_a_failure_leaves_no_old_one(page, folder,
     image = infrared_visible((50, 70))[1].astype(np.float32)
     write_image(tmp_path / "other.png", image, "8")
     page.set_input_files("#files", [str(tmp_path / "other.png"), str(folder / "vis/0.png")])
-    expect(page.locator(".method .instead")).to_contain_text("0.png is 120x90 but other.png is 70x50")
+    expect(page.locator(".method .instead")).to_contain_text("other.png is 70x50 but 0.png is 120x90")
     expect(page.locator(".method .picture")).to_be_hidden()
-    assert page.locator(".method .instead button").all_inner_texts() == ["Resize to other.png", "Align with other.png"]
+    assert page.locator(".method .instead button").all_inner_texts() == ["Resize to 0.png", "Align with 0.png"]
     box = page.locator(".method .instead button").first.bounding_box()
     assert box["y"] + box["height"] < 900
     page.click(".method .instead button")
@@ -253,3 +258,89 @@ def test_what_cannot_be_read_leaves_what_is_there(page, folder, tmp_path):
     assert "/" not in page.inner_text("#status").partition(":")[0]
     page.select_option(".method .choice", "prior:max")
     expect(page.locator(".method .said")).to_have_text(re.compile(r" s$"))
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Fusions of pictures that are no smaller than their files wait for this event; every job has a preview."""
+    go_on, real = threading.Event(), Pipeline.fuse_pictures
+
+    def slow(self, pictures, *args, **how):
+        assert pictures[0].size[0] < 800 or go_on.wait(60)
+        return real(self, pictures, *args, **how)
+
+    monkeypatch.setattr(Pipeline, "fuse_pictures", slow)
+    monkeypatch.setattr("fusionkit.server.work.SOON", 0)
+    yield go_on
+    go_on.set()
+
+
+def test_a_preview_is_seen_before_the_full_size_and_may_be_downloaded(page, tmp_path, held):
+    for name, image in zip(("ir", "vis"), infrared_visible((500, 800)), strict=True):
+        write_image(tmp_path / f"{name}.png", image.astype(np.float32), "8")
+    page.set_input_files("#files", [str(tmp_path / "ir.png"), str(tmp_path / "vis.png")])
+    expect(page.locator(".method .said")).to_contain_text("Preview at 1/2 size; full size: ")
+    width = "document.querySelector('.method .picture').width"
+    assert page.evaluate(width) == 400
+    assert shown(page, ".method .picture") > 0
+    with page.expect_download(timeout=60_000) as download:
+        page.click(".method .download")
+        expect(page.locator(".method .said")).to_contain_text("; download: ")
+        held.set()
+    assert download.value.suggested_filename == "ir+vis-fused.png"
+    page.wait_for_selector(".method[data-done]")
+    assert page.evaluate(width) == 800
+    assert page.problems == []
+
+
+def test_choosing_something_else_meanwhile_is_what_counts(page, folder):
+    drop(page, folder / "ir/0.png", folder / "vis/0.png")
+    page.select_option(".method .choice", "prior:ddfm")
+    expect(page.locator("#going")).to_contain_text("ddfm: Fusing: ")
+    page.select_option(".method .choice", "prior:max")
+    expect(page.locator(".method .said")).to_have_text(re.compile(r" s$"))
+    assert page.problems == []
+
+
+def test_files_of_one_folder_become_scenes_that_are_all_fused(page, tmp_path):
+    for seed in range(3):
+        for kind, image in zip("TV", infrared_visible((64, 80), seed=seed), strict=True):
+            write_image(tmp_path / f"D_{seed}_{kind}.png", image.astype(np.float32), "8")
+    (tmp_path / "D_2_T.png").write_bytes(b"no picture")
+    drop(page, *sorted(tmp_path.iterdir()))
+    assert page.locator("#pair option").all_inner_texts() == ["0", "1", "2"]
+    assert page.input_value("#patterns") == "D_*_T.png D_*_V.png"
+    names = []
+    page.on("download", lambda download: names.append(download.suggested_filename))
+    page.click("#all")
+    expect(page.locator("#review summary")).to_have_text("Fused: 1 failed, 2 done")
+    assert names == ["0-fused.png", "1-fused.png"]
+    assert "D_2_T.png" in page.inner_text("#review tbody tr:first-child")
+    page.click("#matched")
+    page.fill("#patterns", "*_0_T.png *_0_V.png")
+    page.press("#patterns", "Enter")
+    expect(page.locator("#matched")).to_have_text("One scene of 2 files, 4 files left out")
+    page.fill("#group", "2")
+    page.press("#group", "Enter")
+    expect(page.locator("#pair option")).to_have_count(3)
+    page.locator("#next").click()
+    expect(page.locator("#sources .name").first).to_have_text("D_1_T.png")
+
+
+def test_sources_are_compared_as_they_were_fused(page, tmp_path):
+    infrared, visible = infrared_visible((240, 320))
+    write_image(tmp_path / "ir.png", infrared[::2, ::2].astype(np.float32), "8")
+    write_image(tmp_path / "vis.png", visible.astype(np.float32), "8")
+    page.set_input_files("#files", [str(tmp_path / "ir.png"), str(tmp_path / "vis.png")])
+    page.locator(".method .instead button", has_text="Resize").click()
+    page.wait_for_selector(".method[data-done]")
+    page.select_option(".method .shown", "blink")
+    means = set()
+    for name in ("ir.png", "vis.png"):
+        expect(page.locator(".method .which")).to_have_text(name)
+        means.add(round(shown(page, ".method .picture")))
+    assert len(means) == 2
+    page.select_option(".method .shown", "squares")
+    expect(page.locator(".method .which")).to_have_text("vis.png and ir.png in turn")
+    assert min(means) < shown(page, ".method .picture") < max(means)
+    assert page.problems == []

@@ -62,9 +62,12 @@ class Visitor:
 
     def wait(self, answer):
         path = f"{self.base}/results/{answer.json()['result']}"
+        return path, self.wait_for(path)
+
+    def wait_for(self, path):
         while (now := self.client.get(path).json())["status"] in ("waiting", "running"):
             pass
-        return path, now
+        return now
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +237,20 @@ class TestRefused:
             assert "limit" in visitor.bring(*pair(size=(80, 100))).json()["error"]
             answer = client.put(f"{visitor.base}/files/3", params={"name": "a.png"}, content=b"x")
             assert "at most 3" in answer.json()["error"]
+
+    def test_all_files_together_have_limits_too(self, monkeypatch):
+        monkeypatch.setattr("fusionkit.server.sessions.LARGEST", 2)
+        content, limits = pair()[1], Limits(bytes=10_000, pixels=5000)
+        assert 6700 < len(content) < 10_000
+        with TestClient(make_app(TOKEN, None, limits, "cpu")) as client:
+            visitor = Visitor(client)
+            names = ("a.png", "b.png", "c.png")
+            said = visitor.bring(content, content, content, names=names).json()["error"]
+            assert said == "c.png: all files together are larger than 0.02 MB"
+            assert visitor.bring(content, content[:1] * 20, names=names).status_code == 422  # the first made room
+        with TestClient(make_app(TOKEN, None, Limits(pixels=5000), "cpu")) as client:
+            said = Visitor(client).bring(*[content] * 3, names=names).json()["error"]
+            assert said == "all pictures together have more than 0.01 megapixels"
 
     def test_a_name_cannot_leave_the_folder(self, client, visitor):
         for name in ("../../evil.png", "..\\..\\evil.png", "/etc/evil.png", "...", "a" * 500 + ".png"):

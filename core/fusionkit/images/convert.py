@@ -6,11 +6,14 @@ from typing import Any, overload
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .picture import Picture
 
-__all__ = ["ChangedImages", "StoredImages", "image_rows", "to_array", "to_tensor"]
+__all__ = ["ChangedImages", "StoredImages", "image_rows", "pooled", "to_array", "to_tensor"]
+
+POOLED = 128  # rows of the result that are averaged at once
 
 
 class StoredImages(Sequence[Tensor]):
@@ -77,6 +80,17 @@ class ChangedImages(StoredImages):
 def image_rows(images: Sequence[Tensor], index: int, rows: slice) -> Tensor:
     """Rows of one of several images (B, C, H, W); only these rows of a stored image are converted."""
     return images.rows(index, rows) if isinstance(images, StoredImages) else images[index][..., rows, :]
+
+
+def pooled(images: Sequence[Tensor], index: int, factor: int) -> Tensor:
+    """One of several images (B, C, H, W), smaller by a whole factor: means of its squares, in strips."""
+    height = images.height(index) if isinstance(images, StoredImages) else images[index].shape[-2]
+    strips = (slice(top, top + factor * POOLED) for top in range(0, height, factor * POOLED))
+    parts = [
+        F.avg_pool2d(image_rows(images, index, rows), factor, ceil_mode=True, count_include_pad=False)
+        for rows in strips
+    ]
+    return torch.cat(parts, dim=-2)
 
 
 def to_tensor(pixels: "np.ndarray[Any, Any]") -> Tensor:

@@ -15,7 +15,7 @@ from ..storage.regular import check_regular
 from .read import images_among, readable_extensions
 from .slices import series_in
 
-__all__ = ["Matching", "bare_name", "match", "match_folders"]
+__all__ = ["Matching", "bare_name", "match", "match_folders", "match_names"]
 
 TABLES = (".csv", ".parquet")
 LEDGER = "manifest.jsonl"
@@ -137,8 +137,24 @@ def match_folders(folders: Sequence[Path]) -> Matching:
     return _matched([[(_stem(path), path) for path in matching.in_folder(folder)] for folder in folders], matching)
 
 
-def match_patterns(patterns: Sequence[Path]) -> Matching:
-    """Group files where the wildcards (* and ?) of all patterns stand for the same text, the group's name."""
+def match_names(files: Sequence[Path], patterns: Sequence[Path] = (), group: int = 0) -> Matching:
+    """Group files by their names alone; none is opened, and none needs to be there.
+
+    By patterns; or `group` at a time in the order of their names; or by equal names in all folders; see `match`.
+    """
+    if patterns:
+        return match_patterns(patterns, files)
+    if group:
+        return match_shots(files, group, opened=False)
+    folders = sorted({path.parent for path in files})
+    return _matched([[(_stem(p), p) for p in files if p.parent == folder] for folder in folders], Matching())
+
+
+def match_patterns(patterns: Sequence[Path], files: Sequence[Path] | None = None) -> Matching:
+    """Group files where the wildcards (* and ?) of all patterns stand for the same text, the group's name.
+
+    files: those among which they are sought; by default the patterns' folders are listed.
+    """
     for pattern in patterns:
         if any(c in str(pattern.parent) for c in "*?"):
             raise InputError(f"{pattern}: wildcards can stand in the file's name alone, not in its folder")
@@ -147,7 +163,7 @@ def match_patterns(patterns: Sequence[Path]) -> Matching:
         raise InputError(
             f"{' and '.join(p.name for p in patterns)}: have different numbers of wildcards, so nothing can be the same"
         )
-    named = [[(_filled(pattern, path), path) for path in _in_pattern(pattern)] for pattern in patterns]
+    named = [[(_filled(pattern, path), path) for path in _in_pattern(pattern, files)] for pattern in patterns]
     matching = _matched(named, Matching())
     matching.names = [_filled(patterns[-1], group[-1]) for group in matching.groups]
     return matching
@@ -184,12 +200,14 @@ def match_table(path: Path) -> Matching:
     return matching
 
 
-def match_shots(files: Sequence[Path], count: int, matching: Matching | None = None) -> Matching:
+def match_shots(
+    files: Sequence[Path], count: int, matching: Matching | None = None, *, opened: bool = True
+) -> Matching:
     """Group `count` consecutive files (brackets, focus stacks), by EXIF time where all have one, else by name.
 
-    Each group is named after its first file. Files left at the end are without a partner.
+    Each group is named after its first file. Files left at the end are without a partner. opened: files are read.
     """
-    times = {path: taken_at(path) for path in files}
+    times = {path: taken_at(path) if opened else "" for path in files}
     timed = bool(files) and all(times.values())
     ordered = sorted(files, key=lambda path: (times[path] if timed else "", _natural(path)))
     whole = len(ordered) // count * count
@@ -217,11 +235,19 @@ def _matched(tables: Iterable[Iterable[tuple[str, Path]]], matching: Matching) -
     return matching
 
 
-def _in_pattern(pattern: Path) -> list[Path]:
-    """Files that match a pattern, sorted; only the last part of the path has wildcards."""
-    if not pattern.parent.is_dir():
+def _in_pattern(pattern: Path, files: Sequence[Path] | None = None) -> list[Path]:
+    """Files that match a pattern, sorted; only the last part of the path has wildcards.
+
+    files: those that there are, among which a pattern's folder may be the end of theirs; by default it is listed.
+    """
+    if files is not None:
+        parts = pattern.parent.parts
+        among = [p for p in files if p.parent.parts[len(p.parent.parts) - len(parts) :] == parts]
+    elif pattern.parent.is_dir():
+        among = [p for p in pattern.parent.iterdir() if p.is_file()]
+    else:
         raise InputError(f"{pattern.parent}: not a folder")
-    found = sorted(p for p in pattern.parent.iterdir() if _pattern(pattern).fullmatch(p.name) and p.is_file())
+    found = sorted(p for p in among if _pattern(pattern).fullmatch(p.name))
     if not found:
         raise InputError(f"{pattern}: no such files")
     return found

@@ -1,7 +1,7 @@
 """The web application: page, catalog, access. Files and results have routes of their own."""
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from ..errors import FusionkitError
 from .catalog import catalog
 from .choices import checked
 from .files import FileRoutes
+from .pairing import scenes_of
 from .recipes import as_command, as_python, as_toml
 from .results import ResultRoutes
 from .sessions import Limits, Sessions
@@ -60,6 +61,7 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
     app.get(page + "/{name}.{suffix}")(asset)
     app.get(api + "/catalog")(lambda: {**catalog(), "limits": vars(limits)})
     app.post(api + "/recipe")(_recipe)
+    app.post(api + "/scenes")(_scenes)
     app.include_router(FileRoutes(sessions), prefix=api)
     app.include_router(ResultRoutes(sessions, worker), prefix=api)
     return app
@@ -85,7 +87,7 @@ def _one_line(sessions: Sessions) -> Callable[[Request, Any], JSONResponse]:
     def one_line(_: Request, error: FusionkitError) -> JSONResponse:
         """Answer with the error's line, in which files have the visitor's names."""
         text = sessions.told(str(error)).replace(
-            "if it is genuine, raise `max_pixels`", "whoever started the server can raise its limit"
+            "if it is genuine, raise max pixels", "whoever started the server can raise its limit"
         )
         return JSONResponse({"error": text}, 503 if isinstance(error, Busy) else 422)
 
@@ -100,7 +102,18 @@ def asset(name: str, suffix: str) -> Response:
     return Response((PAGE / file).read_bytes(), media_type=TYPES[suffix])
 
 
-def _recipe(choices: Annotated[dict[str, Any], Body()], names: Annotated[list[str], Body()]) -> dict[str, str]:
+def _recipe(
+    choices: Annotated[dict[str, Any], Body()],
+    names: Annotated[list[str], Body()],
+    many: Annotated[Sequence[str], Body()] = (),
+) -> dict[str, str]:
     """Write valid choices as a command, a TOML preset and Python code."""
     chosen = checked(choices)
-    return {"command": as_command(chosen, names), "toml": as_toml(chosen), "python": as_python(chosen, names)}
+    return {"command": as_command(chosen, names, many), "toml": as_toml(chosen), "python": as_python(chosen, names)}
+
+
+def _scenes(
+    names: Annotated[list[str], Body()], patterns: Annotated[str, Body()] = "", group: Annotated[int, Body(ge=0)] = 0
+) -> dict[str, Any]:
+    """Group names of files to scenes."""
+    return scenes_of(names, patterns, group)

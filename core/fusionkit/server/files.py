@@ -1,21 +1,28 @@
 """Routes of a session and its files: open, upload, read, show the sources."""
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+import torch
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from ..contracts import Sources
 from ..errors import InputError
+from ..images.convert import StoredImages
 from ..images.picture import Picture
-from ..images.write import png_bytes
 from ..method.degrade import made_pictures
 from ..numerics.noise import estimate_noise
 from ..numerics.registration import look_apart
 from ..scene import SCENE_KINDS
 from ..scenes import SCENES
-from .sessions import SHOWN, Session, Sessions
+from ..scoring.evaluation import as_sources
+from .previews import SHOWN, can_shrink, shown_png, shrunk
+from .sessions import Session, Sessions
 
 __all__ = ["FileRoutes"]
+
+LOOKED = 1500  # pixels of the longer side at which a kind of scene is recognised and displacements are sought
 
 
 class FileRoutes(APIRouter):
@@ -63,7 +70,7 @@ class FileRoutes(APIRouter):
     def values(self, number: str, x: float, y: float) -> dict[str, Any]:
         """Send what is stored at a place, x and y from 0 to 1, in every source and every result."""
         session = self.sessions.get(number)
-        fused = {key: one.fused.picture for key, one in list(session.results.items()) if one.fused is not None}
+        fused = {key: one.shown.picture for key, one in list(session.results.items()) if one.shown is not None}
         return {
             "sources": [_value(picture, x, y) for picture in session.pictures],
             "results": {key: _value(picture, x, y) for key, picture in fused.items()},
@@ -73,16 +80,16 @@ class FileRoutes(APIRouter):
         """Read a session's files and describe them."""
         session = self.sessions.get(number)
         session.read()
-        return _described(session)
+        return _described(session, self.sessions)
 
-    def source(self, number: str, index: int) -> Response:
-        """Send one source as a PNG to look at."""
+    def source(self, number: str, index: int, side: Annotated[int, Query(ge=1, le=SHOWN)] = SHOWN) -> Response:
+        """Send one source as a PNG to look at, of at most `side` pixels a side."""
         session = self.sessions.get(number)
         if not 0 <= index < len(session.pictures):
             raise InputError("no such source")
-        if index not in session.encoded:
-            session.encoded[index] = png_bytes(session.pictures[index].pixels, SHOWN)
-        return Response(session.encoded[index], media_type="image/png")
+        if (index, side) not in session.encoded:
+            session.encoded[index, side] = shown_png(session.pictures[index], side)
+        return Response(session.encoded[index, side], media_type="image/png")
 
 
 def _value(picture: Picture, x: float, y: float) -> list[float] | None:
@@ -95,13 +102,15 @@ def _value(picture: Picture, x: float, y: float) -> list[float] | None:
     return [float(value) for value in picture.part(slice(j, j + 1), slice(i, i + 1)).stored().ravel()]
 
 
-def _described(session: Session) -> dict[str, Any]:
+def _described(session: Session, sessions: Sessions) -> dict[str, Any]:
     """Describe size, depth, noise and displacement of each source, and name the kind of scene."""
-    assert session.sources is not None
-    sources = session.sources
-    rows = []
-    for i, (picture, y) in enumerate(zip(session.pictures, sources.luma, strict=True)):
-        apart = look_apart(sources.luma[-1], y) if i < len(sources) - 1 and y.shape == sources.luma[-1].shape else None
+    pictures = session.pictures
+    factor = math.ceil(max(max(p.size) for p in pictures) / LOOKED) if can_shrink(pictures) else 1
+    sources = as_sources([shrunk(p, factor) for p in pictures] if factor > 1 else pictures, resize=True)
+    rows, last = [], sources.luma[-1]
+    for i, (picture, y) in enumerate(zip(pictures, sources.luma, strict=True)):
+        apart = look_apart(last, y) if i < len(sources) - 1 and y.shape == last.shape else None
+        [luma] = Sources.of(StoredImages([picture], torch.device("cpu"))).luma
         rows.append(
             {
                 "name": picture.name,
@@ -109,9 +118,9 @@ def _described(session: Session) -> dict[str, Any]:
                 "height": picture.size[1],
                 "depth": picture.depth,
                 "color": picture.has_color,
-                "noise": round(255 * estimate_noise(y)[0].level, 1),
-                "apart": None if apart is None else round(apart.pixels, 1),
-                "notes": list(picture.notes),
+                "noise": round(255 * estimate_noise(luma)[0].level, 1),
+                "apart": None if apart is None else round(factor * apart.pixels, 1),
+                "notes": [sessions.told(note) for note in picture.notes],
             }
         )
     return {"sources": rows, "scene": SCENE_KINDS[sources.scenes[0]].title}

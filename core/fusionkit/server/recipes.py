@@ -11,9 +11,9 @@ from .choices import spans_of
 __all__ = ["as_command", "as_python", "as_toml"]
 
 
-def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Write the command `fusionkit run ...` for files of these names."""
-    words = ["fusionkit", "run", *names]
+def as_command(choices: Mapping[str, Any], names: Sequence[str], many: Sequence[str] = ()) -> str:
+    """Write the command `fusionkit run ...` for files of these names. many: what names all scenes instead."""
+    words = ["fusionkit", "run", *(many or names)]
     flat = {key: value for key, value in choices.items() if key != "sampler" and not key.endswith("_options")}
     for field, value in {**flat, **choices.get("sampler", {})}.items():
         flag = f"--{field.replace('_', '-')}"
@@ -24,7 +24,7 @@ def as_command(choices: Mapping[str, Any], names: Sequence[str]) -> str:
     for key, kind in METHOD.items():
         for option, value in choices.get(f"{key}_options", {}).items():
             words += [f"{kind.flag}-opt", f"{option}={_text(value)}"]
-    return shlex.join([*words, "-o", "fused.png"])
+    return shlex.join([*words, "-o", "fused" if many else "fused.png"])
 
 
 def as_toml(choices: Mapping[str, Any]) -> str:

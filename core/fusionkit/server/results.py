@@ -11,17 +11,19 @@ import numpy as np
 from fastapi import APIRouter, Body
 from fastapi.responses import Response
 
-from ..errors import InputError
+from ..errors import Caution, InputError
 from ..images.convert import to_tensor
-from ..images.picture import Array
+from ..images.picture import Array, Picture, to_unit
 from ..images.write import png_bytes
 from ..scoring.maps import overlay, trusted
 from .choices import checked
-from .sessions import SHOWN, Result, Session, Sessions
+from .previews import SHOWN, shown_png
+from .sessions import Result, Session, Sessions
 from .work import Busy, Worker
 
 __all__ = ["ResultRoutes"]
 
+MAPS = ("lost", "invented", "trusted")  # pictures that take as long as metrics
 WAIT, PAUSE = 0.5, 0.03  # seconds that a request for the status is held; between two looks at it
 
 
@@ -36,14 +38,17 @@ class ResultRoutes(APIRouter):
         self.delete("/{one}")(self.cancel)
         self.get("/{one}/figures")(self.figures)
         self.get("/{one}/pictures/{what}")(self.picture)
+        self.post("/{one}/want")(self.want)
         self.get("/{one}/file")(self.download)
 
-    def fuse(self, number: str, choices: Annotated[dict[str, Any], Body(embed=True)]) -> dict[str, str]:
-        """Queue a fusion by valid choices."""
+    def fuse(
+        self, number: str, choices: Annotated[dict[str, Any], Body()], full: Annotated[bool, Body()] = False
+    ) -> dict[str, str]:
+        """Queue a fusion by valid choices; full: without a preview."""
         session = self.sessions.get(number)
         if not session.pictures:
             raise InputError("nothing was read yet")
-        result = Result(secrets.token_urlsafe(8), checked(choices))
+        result = Result(secrets.token_urlsafe(8), checked(choices), wanted=full)
         session.add(result)
         try:
             self.worker.put(session, result)
@@ -62,9 +67,13 @@ class ResultRoutes(APIRouter):
             "status": result.status,
             "reason": self.sessions.told(result.reason),
             "mends": result.mends,
+            "preview": 0 if result.preview is None or result.preview.fused is None else result.preview.factor,
             **({} if result.over else self.worker.progress(result)),
             "seconds": round(result.seconds, 3),
-            "notes": list(result.fused.picture.notes) if result.fused else [],
+            "notes": [
+                {"text": self.sessions.told(note), "doubt": isinstance(note, Caution)}
+                for note in (result.fused.notes if result.fused else ())
+            ],
             "reference": result.fused.reference if result.fused else None,
         }
 
@@ -92,10 +101,16 @@ class ResultRoutes(APIRouter):
         """Send a result or one of its maps as a PNG to look at."""
         session = self.sessions.get(number)
         result = session.result(one)
-        with self.worker.looking, session.lock:
+        with self.worker.looking if what in MAPS else result.lock:
             if what not in result.pictures:
-                result.pictures[what] = png_bytes(_view(session, result, self.worker, what), SHOWN)
+                seen = _view(session, result, self.worker, what)
+                result.pictures[what] = shown_png(seen) if isinstance(seen, Picture) else png_bytes(seen, SHOWN)
         return Response(result.pictures[what], media_type="image/png")
+
+    def want(self, number: str, one: str) -> dict[str, str]:
+        """Let a result's full size begin, though its preview is there."""
+        self.worker.want(self.sessions.get(number).result(one))
+        return {}
 
     def download(self, number: str, one: str) -> Response:
         """Send a result as a file: full size, the reference's depth and metadata."""
@@ -113,14 +128,20 @@ class ResultRoutes(APIRouter):
         return Response(content, media_type="application/octet-stream", headers=headers)
 
 
-def _view(session: Session, result: Result, worker: Worker, what: str) -> Array:
-    """Make a picture (H, W, C) of a result: the fused pixels, or one of their maps."""
-    pixels, sources = result.done.picture.pixels, session.sources_of(result)
+def _view(session: Session, result: Result, worker: Worker, what: str) -> Picture | Array:
+    """Make a picture of a result: the fused pixels, one of their maps (H, W, C), or a source as it was fused."""
+    if what == "preview" and result.preview is not None:
+        return result.preview.done.picture
+    fused = result.done.picture
     if what == "result":
-        return pixels
+        return fused
+    kind, _, index = what.partition("-")
+    if kind == "source" and index.isdigit() and int(index) < len(session.pictures):
+        return to_unit(result.seen[int(index)], (0.0, 255.0)) if result.seen else session.pictures[int(index)]
+    pixels = fused.pixels
     if what == "trusted":
-        return trusted(to_tensor(pixels), sources)
-    if what in ("lost", "invented"):
+        return trusted(to_tensor(pixels), session.sources_of(result))
+    if what in MAPS:
         metrics = {name: m for name, m in worker.metrics().items() if m.shows == what}
-        return overlay(to_tensor(pixels), sources, metrics)
+        return overlay(to_tensor(pixels), session.sources_of(result), metrics)
     raise InputError(f"no picture {what!r}")

@@ -7,39 +7,40 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..contracts import Sources
 from ..errors import InputError
-from ..images.picture import Picture
+from ..images.picture import Array, Picture
 from ..method.result import FusedPicture
 from ..reading import read_image
 from ..reading.ranges import source_ranges
 from ..scoring.evaluation import as_sources
 from ..writing import write_image
 from .choices import spans_of
+from .previews import shrunk
 
-__all__ = ["SHOWN", "Limits", "Result", "Session", "Sessions"]
+__all__ = ["Limits", "Result", "Session", "Sessions"]
 
 LEFT = 60.0  # seconds that a session outlives its page, so that a reload finds it
-SHOWN = 2400  # pixels of the longer side of a picture that a browser shows
+LARGEST = 8  # files of the largest size that a session can hold, in bytes and in pixels
 
 
 @dataclass(frozen=True)
 class Limits:
     """Limits of a server.
 
-    bytes: size of one file. pixels: size of one picture. files, results: numbers in one session. sessions: open at
-    once. idle: seconds without a request until a session is dropped. stalled: seconds that an upload may pause.
-    waiting: jobs in the queue.
+    bytes: size of one file. pixels: size of one picture. All files of a session together have `LARGEST` times these.
+    files, results: numbers in one session. sessions: open at once. idle: seconds without a request until a session is
+    dropped. stalled: seconds that an upload may pause. waiting: jobs in the queue.
     """
 
     bytes: int = 200_000_000
     pixels: int = 40_000_000
-    files: int = 8
+    files: int = 100
     sessions: int = 12
     idle: float = 1800.0
     stalled: float = 60.0
@@ -49,20 +50,26 @@ class Limits:
 
 @dataclass
 class Result:
-    """One fusion of a session. status: waiting, running, done, failed or cancelled."""
+    """One fusion of a session, or the preview of one. status: waiting, running, done, failed or cancelled."""
 
     number: str
     choices: dict[str, Any]
     status: str = "waiting"
     reason: str = ""
     mends: list[dict[str, Any]] = field(default_factory=list)  # what a button says, and the choices that it makes
+    factor: int = 1  # by which the sources are smaller than the files
+    preview: "Result | None" = None  # the same choices for smaller sources
+    of: "Result | None" = None  # what this is the preview of
+    wanted: bool = False  # somebody waits for the full size
     cost: int = 0  # pixels of all sources
     estimate: float = 0.0  # seconds that the fusion will take
     began: float = 0.0  # when it began
     fused: FusedPicture | None = None
+    seen: list[Array] = field(default_factory=list)  # the sources as they were fused, as `previews.Seen` keeps them
     seconds: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)  # PNGs for the page, by what they show
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def become(self, status: str, reason: str = "") -> None:
         """Change the status; a cancelled result stays cancelled."""
@@ -73,7 +80,10 @@ class Result:
         """Cancel it, and keep no pixels."""
         self.become("cancelled")
         self.fused = None
+        self.seen = []
         self.pictures.clear()
+        if self.preview is not None:
+            self.preview.forget()
 
     @property
     def done(self) -> FusedPicture:
@@ -81,6 +91,11 @@ class Result:
         if self.fused is None:
             raise InputError(f"this result is {self.status}")
         return self.fused
+
+    @property
+    def shown(self) -> FusedPicture | None:
+        """The fused picture, or until then its preview."""
+        return self.fused if self.fused is not None or self.preview is None else self.preview.fused
 
     @property
     def over(self) -> bool:
@@ -96,10 +111,11 @@ class Session:
     folder: Path
     limits: Limits
     files: dict[int, Path] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)  # bytes of files, of unfinished ones so far
     pictures: list[Picture] = field(default_factory=list)
-    sources: Sources | None = None
+    smaller: dict[int, list[Picture]] = field(default_factory=dict)  # copies for previews, by their factor
     results: dict[str, Result] = field(default_factory=dict)
-    encoded: dict[int, bytes] = field(default_factory=dict)
+    encoded: dict[tuple[int, int], bytes] = field(default_factory=dict)  # PNGs of sources, by their number and side
     used: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -116,15 +132,16 @@ class Session:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         try:
-            size = await self._store(place / safe, stream)
+            await self._store(place / safe, index, stream)
         except BaseException:  # a visitor who went away, too
             shutil.rmtree(place, ignore_errors=True)
+            self.sizes.pop(index, None)
             raise
         self.files[index] = place / safe
-        return size
+        return self.sizes[index]
 
-    async def _store(self, path: Path, stream: AsyncIterator[bytes]) -> int:
-        size = 0
+    async def _store(self, path: Path, index: int, stream: AsyncIterator[bytes]) -> None:
+        self.sizes[index] = 0
         with path.open("wb") as file:
             while True:
                 try:
@@ -133,10 +150,12 @@ class Session:
                     stalled = f"nothing came for {self.limits.stalled:g} s; send it again"
                     raise InputError(f"{path.name}: {stalled}") from None
                 if part is None:
-                    return size
-                size += len(part)
-                if size > self.limits.bytes:
+                    return
+                self.sizes[index] += len(part)
+                if self.sizes[index] > self.limits.bytes:
                     raise InputError(f"{path.name}: larger than {self.limits.bytes / 1e6:.0f} MB")
+                if sum(self.sizes.values()) > LARGEST * self.limits.bytes:
+                    raise InputError(f"{path.name}: all files together are larger than {self._most('bytes')} MB")
                 file.write(part)
 
     def make(self, index: int, name: str, picture: Picture) -> None:
@@ -146,12 +165,20 @@ class Session:
         write_image(path, picture)
         self.files[index] = path
 
+    def _most(self, what: str) -> str:
+        return f"{LARGEST * getattr(self.limits, what) / 1e6:g}"
+
     def read(self) -> None:
-        """Read the files into pictures and sources. Raises InputError."""
+        """Read the files into pictures. Raises InputError."""
         if len(self.files) < 2:
             raise InputError("two files or more make one picture; drop them together")
-        self.pictures = [read_image(path, "auto", self.limits.pixels) for _, path in sorted(self.files.items())]
-        self.sources = as_sources(self.pictures, resize=True)
+        pictures = list[Picture]()
+        for _, path in sorted(self.files.items()):
+            pictures.append(read_image(path, "auto", self.limits.pixels))
+            if sum(p.size[0] * p.size[1] for p in pictures) > LARGEST * self.limits.pixels:
+                raise InputError(f"all pictures together have more than {self._most('pixels')} megapixels")
+        self.pictures = pictures
+        self.smaller.clear()
         self.encoded.clear()
 
     def add(self, result: Result) -> None:
@@ -168,20 +195,23 @@ class Session:
             raise InputError("this result is gone; fuse again")
         return self.results[number]
 
-    def pictures_of(self, choices: Mapping[str, Any]) -> list[Picture]:
-        """Get the pictures in the range that was chosen: read anew where it is another than the files' own."""
-        spans, paths = spans_of(choices), [path for _, path in sorted(self.files.items())]
-        if set(spans) == {"auto"}:
+    def pictures_of(self, result: Result) -> list[Picture]:
+        """Get the pictures in the range and size of a result: read anew where the range is not the files' own."""
+        spans, paths = spans_of(result.choices), [path for _, path in sorted(self.files.items())]
+        if set(spans) != {"auto"}:
+            ranges = source_ranges([paths], spans, folder_scope=False, max_pixels=self.limits.pixels)
+            read = (read_image(path, span, self.limits.pixels) for path, span in zip(paths, ranges, strict=True))
+            return [picture if result.factor == 1 else shrunk(picture, result.factor) for picture in read]
+        if result.factor == 1:
             return self.pictures
-        ranges = source_ranges([paths], spans, folder_scope=False, max_pixels=self.limits.pixels)
-        return [read_image(path, span, self.limits.pixels) for path, span in zip(paths, ranges, strict=True)]
+        if result.factor not in self.smaller:
+            self.smaller[result.factor] = [shrunk(picture, result.factor) for picture in self.pictures]
+        return self.smaller[result.factor]
 
     def sources_of(self, result: Result) -> Sources:
-        """Get the sources as a result has them: its reference and range, and the part that it shows."""
-        assert self.sources is not None
-        sources, reference, cut = self.sources, result.done.reference, result.done.cut
-        if "range" in result.choices or reference != sources.reference:
-            sources = as_sources(self.pictures_of(result.choices), resize=True, reference=reference)
+        """Make the sources as a result has them: its reference and range, and the part that it shows."""
+        reference, cut = result.done.reference, result.done.cut
+        sources = as_sources(self.pictures_of(result), resize=True, reference=reference)
         if cut is None:
             return sources
         return replace(Sources.of([image[(..., *cut)] for image in sources.images]), reference=reference)
@@ -243,8 +273,9 @@ class Sessions:
         return session
 
     def told(self, text: str) -> str:
-        """A message, in which files have the visitor's names."""
-        return re.sub(rf"{re.escape(str(self.folder))}/[^/]+/\d+/", "", text)
+        """A message, in which files have the visitor's names, and options those of the page's fields."""
+        text = re.sub(rf"{re.escape(str(self.folder))}/[^/]+/\d+/", "", text)
+        return re.sub(r"`(\w+)(=?)([^`]*)`", lambda m: m[1].replace("_", " ") + (": " if m[2] else "") + m[3], text)
 
     def drop(self, number: str) -> None:
         """Close a session, if there is one of this number."""

@@ -1,9 +1,10 @@
 // The page of `fusionkit serve`. All that it shows comes from the machine that it came from.
 const $ = (selector, root = document) => root.querySelector(selector);
 const COLORS = ["#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#666666", "#f0e442"];
-const MOST = 4;
+const MOST = 4, MANY = 8; // methods; sources up to which each is shown in full
+const SQUARES = 8, BLINK = 700; // squares along the longer side; milliseconds that a source is seen
 
-const state = { catalog: null, session: null, info: null, groups: [], sources: [], methods: [], view: { zoom: 1, x: 0.5, y: 0.5 }, run: 0 };
+const state = { catalog: null, session: null, info: null, files: [], scenes: [], many: [], all: null, sources: [], methods: [], odd: false, view: { zoom: 1, x: 0.5, y: 0.5 }, run: 0 };
 
 async function ask(path, how = {}) {
   // one address is asked for a result and told to cancel it; a cache would make the second wait for the first
@@ -23,7 +24,7 @@ const element = (tag, fields = {}, ...children) => { const e = Object.assign(doc
 // --- pictures: decoded once, drawn through one view ------------------------------------------------------------------
 class Picture {
   constructor(canvas, label) {
-    this.canvas = canvas; this.label = label; this.bitmap = null; this.data = null;
+    this.canvas = canvas; this.label = label; this.bitmap = null; this.data = null; this.under = []; this.mode = "";
     canvas.setAttribute("aria-label", label);
     listen(this);
   }
@@ -36,40 +37,48 @@ class Picture {
     if (!map) this.data = context.getImageData(0, 0, bitmap.width, bitmap.height); // values are the result's, not a map's
     this.canvas.width = bitmap.width; this.canvas.height = bitmap.height;
     this.canvas.style.setProperty("--ratio", bitmap.width / bitmap.height);
+    this.canvas.classList.remove("stale");
     this.draw();
   }
   clear() {
-    this.bitmap?.close();
-    this.bitmap = this.data = null;
+    for (const bitmap of [this.bitmap, ...this.under]) bitmap?.close();
+    this.bitmap = this.data = null; this.under = [];
     this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
   }
-  // the part of the picture that is seen, in its own pixels
-  part() {
-    const { zoom, x, y } = state.view, w = this.bitmap.width / zoom, h = this.bitmap.height / zoom;
-    const left = Math.min(Math.max(x * this.bitmap.width - w / 2, 0), this.bitmap.width - w);
-    const top = Math.min(Math.max(y * this.bitmap.height - h / 2, 0), this.bitmap.height - h);
-    return [left, top, w, h];
+  // the part of a bitmap that is seen, in its own pixels
+  part({ width, height }) {
+    const { zoom, x, y } = state.view, w = width / zoom, h = height / zoom;
+    return [Math.min(Math.max(x * width - w / 2, 0), width - w), Math.min(Math.max(y * height - h / 2, 0), height - h), w, h];
   }
   draw() {
     if (!this.bitmap) return;
     const context = this.canvas.getContext("2d"), { width, height } = this.canvas;
+    const paint = (bitmap) => context.drawImage(bitmap, ...this.part(bitmap), 0, 0, width, height);
+    const within = (path, bitmap) => { context.save(); context.beginPath(); path(); context.clip(); paint(bitmap); context.restore(); };
     context.imageSmoothingEnabled = state.view.zoom < 3;
     context.clearRect(0, 0, width, height);
-    context.drawImage(this.bitmap, ...this.part(), 0, 0, width, height);
-    const share = Number($("#split").value) / 100, before = state.sources[Number($("#before").value)]?.picture;
-    if (this.ofMethod && share > 0 && before?.bitmap) {
-      const edge = Math.round(share * width);
-      context.save();
-      context.beginPath(); context.rect(0, 0, edge, height); context.clip();
-      context.drawImage(before.bitmap, ...before.part(), 0, 0, width, height);
-      context.restore();
-      context.fillStyle = "#fff"; context.fillRect(edge - 1, 0, 2, height);
+    const share = Number($("#split").value) / 100, [main, other] = this.pair?.() ?? [];
+    if (this.mode && main) {
+      const side = Math.max(width, height) / SQUARES;
+      if (this.mode === "blink") paint(state.odd ? other : main);
+      else {
+        paint(main);
+        within(() => { for (let j = 0; j * side < height; j++) for (let i = j % 2; i * side < width; i += 2) context.rect(i * side, j * side, side, side); }, other);
+      }
+    } else {
+      paint(this.bitmap);
+      const before = this.ofMethod && share > 0 && (this.under[Number($("#before").value)] ?? state.sources[Number($("#before").value)]?.picture.bitmap);
+      if (before) {
+        const edge = Math.round(share * width);
+        within(() => context.rect(0, 0, edge, height), before);
+        context.fillStyle = "#fff"; context.fillRect(edge - 1, 0, Math.max(2, width / 600), height);
+      }
     }
     this.canvas.classList.toggle("zoomed", state.view.zoom > 1);
   }
   // [0, 1] of the picture for a place on the canvas
   place(event) {
-    const box = this.canvas.getBoundingClientRect(), [left, top, w, h] = this.part();
+    const box = this.canvas.getBoundingClientRect(), [left, top, w, h] = this.part(this.bitmap);
     return [(left + (event.clientX - box.left) / box.width * w) / this.bitmap.width, (top + (event.clientY - box.top) / box.height * h) / this.bitmap.height];
   }
   value(x, y) {
@@ -165,20 +174,6 @@ function histogram() {
 }
 
 // --- files -----------------------------------------------------------------------------------------------------------
-const HIDDEN = /^\.|^(thumbs\.db|desktop\.ini)$/i;
-function groups(files) {
-  // one scene, or many: by folder where folders have files of the same names
-  const folders = new Map();
-  for (const file of files.filter((f) => !HIDDEN.test(f.name))) {
-    const path = file.path ?? file.webkitRelativePath ?? "", folder = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
-    folders.set(folder, [...(folders.get(folder) ?? []), file]);
-  }
-  const stem = (file) => file.name.replace(/\.[^.]*$/, ""), names = [...folders.keys()].sort();
-  const shared = names.length > 1 ? [...new Set(folders.get(names[0]).map(stem))].filter((s) => names.every((n) => folders.get(n).some((f) => stem(f) === s))) : [];
-  if (shared.length) return shared.sort().map((s) => ({ name: s, files: names.map((n) => folders.get(n).find((f) => stem(f) === s)) }));
-  const all = [...folders.values()].flat().sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
-  return all.length ? [{ name: all.map((f) => f.name).join(" + "), files: all }] : [];
-}
 async function entries(items) {
   const found = [];
   const walk = async (entry) => {
@@ -194,42 +189,118 @@ async function entries(items) {
   for (const entry of [...items].map((i) => i.webkitGetAsEntry?.()).filter(Boolean)) await walk(entry);
   return found;
 }
+const pathOf = (file) => file.path || file.webkitRelativePath || file.name;
+// what belongs together is decided by the names, as `fusionkit run --pairs` does
 async function take(files) {
-  const found = groups(files);
-  if (!found.length) return say("No file was in there.", true);
-  if (found[0].files.length < 2) return say(`${found[0].name}: two files or more make one picture; drop them together.`, true);
-  state.groups = found;
-  $("#pair-field").hidden = state.groups.length < 2;
-  $("#pair").replaceChildren(...state.groups.map((g, i) => element("option", { value: i, textContent: g.name })));
-  await open(state.groups[0]);
+  state.files = state.files.length === 1 ? [...state.files, ...files] : files; // some pick one at a time
+  for (const id of ["patterns", "group"]) $(`#${id}`).value = "";
+  await match();
 }
-async function open(group) {
-  const run = ++state.run;
-  if (group.files.length > state.catalog.limits.files) return say(`At most ${state.catalog.limits.files} files at once; these are ${group.files.length}.`, true);
-  const large = group.files.find((f) => f.size > state.catalog.limits.bytes);
-  if (large) return say(`${large.name} is larger than ${state.catalog.limits.bytes / 1e6} MB.`, true);
-  say(`Reading ${group.files.map((f) => f.name).join(", ")} …`);
-  await begin(run, group.files.map((f) => f.path || f.webkitRelativePath || f.name), async (session) => {
-    await Promise.all(group.files.map((file, i) => ask(`api/sessions/${session}/files/${i}?name=${encodeURIComponent(file.name)}`, { method: "PUT", body: file })));
-  });
+async function match() {
+  if (state.all) state.all.stopped = true;
+  try {
+    const found = await post("api/scenes", { names: state.files.map(pathOf), patterns: $("#patterns").value, group: Number($("#group").value) });
+    const scenes = found.scenes.map((s) => ({ name: s.name, files: s.files.map((i) => state.files[i]), mark: "" }));
+    if (scenes[0].files.length < 2) return say(`${scenes[0].files[0].name} is here; two files or more make one picture: add another one.`, true);
+    Object.assign(state, { scenes, many: found.many });
+    $("#patterns").value = found.patterns;
+    const of = `${scenes[0].files.length} files`, left = found.left ? `, ${found.left} files left out` : "";
+    $("#matched").textContent = (scenes.length > 1 ? `${scenes.length} scenes of ${of}` : `One scene of ${of}`) + left;
+    $("#scenes").hidden = state.files.length < 3;
+    $("#all").hidden = $("#scene-field").hidden = scenes.length < 2;
+    $("#all").textContent = `Fuse all ${scenes.length}`;
+    marked();
+    await open(scenes[0]);
+  } catch (error) { say(error.message, true); }
+}
+// the list of scenes with what is known of each, doubtful ones first in the table
+function marked() {
+  const marks = { done: "✓ ", doubtful: "! ", failed: "✗ ", going: "… " }, chosen = $("#pair").value;
+  // what is noted of most scenes is no reason to doubt one of them
+  const kind = (text) => text.replace(/[\d.]+/g, ""), all = state.scenes.filter((s) => s.doubts), kinds = all.flatMap((s) => [...new Set(s.doubts.map(kind))]);
+  const common = new Set(kinds.filter((k) => all.length > 2 && kinds.filter((o) => o === k).length > all.length / 2));
+  for (const scene of all) {
+    const own = scene.doubts.filter((text) => !common.has(kind(text)));
+    Object.assign(scene, { mark: own.length ? "doubtful" : "done", said: own.join("; ") });
+  }
+  const usual = [...common].map((k) => all.flatMap((s) => s.doubts).find((text) => kind(text) === k));
+  $("#usual").textContent = usual.length ? `Of most scenes, as here: ${usual.join("; ")}` : "";
+  $("#pair").replaceChildren(...state.scenes.map((s, i) => element("option", { value: i, textContent: `${marks[s.mark] ?? ""}${s.name}` })));
+  if (state.scenes[chosen]) $("#pair").value = chosen;
+  const rank = ["failed", "doubtful", "done"], over = state.scenes.filter((s) => rank.includes(s.mark)).sort((a, b) => rank.indexOf(a.mark) - rank.indexOf(b.mark));
+  const counts = rank.map((r) => [r, over.filter((s) => s.mark === r).length]).filter(([, n]) => n).map(([r, n]) => `${n} ${r}`);
+  $("#review").hidden = !over.length;
+  $("#review summary").textContent = `Fused: ${counts.join(", ")}`;
+  $("#review tbody").replaceChildren(...over.map((s) => {
+    const button = element("button", { type: "button", textContent: s.name });
+    button.addEventListener("click", () => go(state.scenes.indexOf(s)));
+    return element("tr", { className: s.mark }, element("th", { scope: "row" }, button), element("td", { textContent: s.mark }), element("td", { textContent: s.said }));
+  }));
+}
+function go(number) { $("#pair").value = number; open(state.scenes[number]); }
+async function send(session, files) {
+  await Promise.all(files.map((file, i) => ask(`api/sessions/${session}/files/${i}?name=${encodeURIComponent(file.name)}`, { method: "PUT", body: file })));
+}
+const opened = async () => (await json("api/sessions", { method: "POST" })).session;
+const closed = (session) => ask(`api/sessions/${session}`, { method: "DELETE" }).catch(() => {});
+async function open(scene) {
+  const run = ++state.run, { files, bytes } = state.catalog.limits;
+  if (scene.files.length > files) return say(`At most ${files} files make one scene; these are ${scene.files.length}. Say below which files belong together.`, true);
+  const large = scene.files.find((f) => f.size > bytes);
+  if (large) return say(`${large.name} is larger than ${bytes / 1e6} MB.`, true);
+  const few = scene.files.length > 4 ? `${scene.files.length} files` : scene.files.map((f) => f.name).join(", ");
+  say(`Reading ${few} …`);
+  await begin(run, scene.files.map(pathOf), (session) => send(session, scene.files));
+}
+// every scene by the first method's choices, at full size, each in a session of its own; results are saved one by one
+async function fuseAll() {
+  const all = state.all = { began: performance.now(), done: 0, count: state.scenes.length, stopped: false }, { scenes } = state, choices = state.methods[0].choices();
+  for (const scene of scenes) {
+    let session;
+    Object.assign(scene, { mark: "going", said: "", doubts: null }); marked(); jobs();
+    try {
+      session = await opened();
+      await send(session, scene.files);
+      await json(`api/sessions/${session}/read`, { method: "POST" });
+      const { result } = await post(`api/sessions/${session}/results`, { choices, full: true }), path = `api/sessions/${session}/results/${result}`;
+      let now;
+      while (!all.stopped && ["waiting", "running"].includes((now = await json(path)).status));
+      if (all.stopped) { scene.mark = ""; break; }
+      if (now.status !== "done") throw new Error(now.reason);
+      await save(`${path}/file`, scene.name);
+      scene.doubts = now.notes.filter((n) => n.doubt).map((n) => n.text);
+    } catch (error) { Object.assign(scene, { mark: "failed", said: error.message }); } finally { if (session) closed(session); }
+    all.done += 1;
+    marked(); jobs();
+  }
+  if (state.all === all) state.all = null;
+  if (state.scenes === scenes) { marked(); $("#review").open = scenes.some((s) => ["failed", "doubtful"].includes(s.mark)); }
+  jobs();
+}
+// name: of a scene, which its result is saved under
+async function save(path, name) {
+  const answer = await ask(path), ending = answer.headers.get("Content-Disposition").match(/\.\w+$/)[0];
+  const link = element("a", { href: URL.createObjectURL(await answer.blob()), download: `${name}-fused${ending}` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 // fill: brings the files of a new session; without it, the session is there already. methods: as `remember` has them
 async function begin(run, given, fill, known = null, methods = []) {
   try {
-    const session = known ?? (await json("api/sessions", { method: "POST" })).session;
+    const session = known ?? await opened();
     await fill?.(session);
     const info = await json(`api/sessions/${session}/read`, { method: "POST" });
-    if (run !== state.run) return ask(`api/sessions/${session}`, { method: "DELETE" });
+    if (run !== state.run) return closed(session);
     const old = state.session; // only now: what cannot be read leaves what is there
     Object.assign(state, { session, info });
-    if (old) ask(`api/sessions/${old}`, { method: "DELETE" }).catch(() => {});
+    if (old) closed(old);
     state.names = given ?? info.sources.map((s) => s.name);
     const names = info.sources.map((s) => s.name), twice = new Set(names).size < names.length;
     state.labels = twice ? state.names.map((n, i) => (n.includes("/") ? n.split("/").slice(-2).join("/") : `${n} (${i + 1})`)) : names;
     $("#view").hidden = $("#below").hidden = false;
     $("#add").disabled = false;
     look(1, 0.5, 0.5);
-    $("#samples").hidden = true;
+    $("#empty").hidden = true;
     if (methods.length) methods.forEach(([choice, chosen]) => add(choice, chosen));
     else if (!state.methods.length) add();
     else state.methods.forEach((m) => m.fuse());
@@ -251,7 +322,8 @@ async function showSources() {
   });
   $("#sources").replaceChildren(...state.sources.map((s) => s.panel));
   $("#before").replaceChildren(...state.sources.map((s) => element("option", { value: s.number, textContent: s.picture.label })));
-  await Promise.all(state.sources.map((s) => s.picture.load(`api/sessions/${state.session}/sources/${s.number}`)));
+  const side = state.sources.length > MANY ? "?side=800" : "";
+  await Promise.all(state.sources.map((s) => s.picture.load(`api/sessions/${state.session}/sources/${s.number}${side}`)));
   histogram();
 }
 
@@ -284,6 +356,7 @@ class Method {
     this.panel = $("#method-panel").content.cloneNode(true).firstElementChild;
     this.picture = new Picture($(".picture", this.panel), "result");
     this.picture.ofMethod = true;
+    this.picture.pair = () => this.pair();
     this.select = $(".choice", this.panel);
     const option = (value, text, extra = {}) => element("option", { value, textContent: text, ...extra });
     const priors = element("optgroup", { label: "Priors" });
@@ -294,6 +367,12 @@ class Method {
     $(".shown", this.panel).addEventListener("change", () => this.show());
     $(".remove", this.panel).addEventListener("click", () => remove(this));
     $(".cancel", this.panel).addEventListener("click", () => this.cancel());
+    $(".download", this.panel).addEventListener("click", (event) => {
+      if (this.panel.dataset.done) return;
+      event.preventDefault(); // it comes with the full size
+      this.wanted = true;
+      ask(`${this.path}/want`, { method: "POST" }).catch(() => {});
+    });
     $(".metrics", this.panel).addEventListener("toggle", () => this.figures());
     for (const button of this.panel.querySelectorAll(".copy")) button.addEventListener("click", () => this.copy(button));
     this.form();
@@ -327,8 +406,11 @@ class Method {
   // what was there is of other choices, or of another scene
   forget() {
     if (this.of !== state.session) this.picture.clear();
+    this.picture.canvas.classList.add("stale");
+    $(".which", this.panel).textContent = "";
     this.of = state.session; this.values = null;
     delete this.panel.dataset.done;
+    this.picture.mode = ""; this.picture.under.forEach((b) => b.close()); this.picture.under = [];
     this.picture.canvas.hidden = false; $(".instead", this.panel).hidden = true;
     $(".metrics", this.panel).dataset.of = "";
     $(".notes", this.panel).replaceChildren();
@@ -345,25 +427,25 @@ class Method {
       button.addEventListener("click", () => { this.set(choices); this.fuse(); });
       return button;
     }));
+    instead.classList.remove("calm");
     this.picture.canvas.hidden = true; instead.hidden = false;
     histogram();
   }
   going(now) {
     const seconds = `about ${now.left < 1 ? 1 : Math.round(now.left)} s`, nth = (n) => `${n}${["th", "st", "nd", "rd"][n % 100 > 10 && n % 100 < 14 ? 0 : n % 10] ?? "th"}`;
+    const [what, of] = now.preview ? [`Preview at 1/${now.preview} size; ${this.wanted ? "download" : "full size"}: `, ""] : ["", "Fusing: "];
     this.share = now.share;
-    this.said(now.status === "waiting" ? `${nth(now.place)} in line, ${seconds}` : now.left > 0 ? `Fusing: ${Math.round(100 * now.share)} %, ${seconds} left` : "Fusing: it takes longer than estimated");
+    this.said(what + (now.status === "waiting" ? `${nth(now.place)} in line, ${seconds}` : now.left > 0 ? `${of}${Math.round(100 * now.share)} %, ${seconds} left` : `${of}it takes longer than estimated`));
     jobs();
   }
-  get path() { return `api/sessions/${state.session}/results/${this.result}`; }
   // a job whose number is not known yet is cancelled as soon as it is
-  async cancel() { this.unwanted = this.run; if (this.result) await this.drop(this.path); }
+  async cancel() { this.unwanted = this.run; if (this.path) await this.drop(this.path); }
   drop(path) { return ask(path, { method: "DELETE" }).catch(() => {}); }
   async fuse() {
     if (!state.session) return;
+    if (this.path && this.of === state.session) this.drop(this.path); // the server keeps what is shown
     const run = this.run = (this.run ?? 0) + 1;
-    if (this.busy) this.cancel();
-    else if (this.result && this.of === state.session) this.drop(this.path); // the server keeps what is shown
-    this.busy = true; this.result = null; this.share = 0;
+    this.busy = true; this.result = this.path = null; this.share = 0; this.wanted = false;
     this.forget();
     this.said("Fusing …");
     remember();
@@ -373,33 +455,72 @@ class Method {
       const results = `api/sessions/${state.session}/results`, { result } = await post(results, { choices: this.choices() });
       if (run !== this.run || run === this.unwanted) await this.drop(`${results}/${result}`);
       if (run !== this.run) return;
-      this.result = result;
-      let now;
-      while (run === this.run && ["waiting", "running"].includes((now = await json(this.path)).status)) if (run === this.run) this.going(now);
+      this.result = result; this.path = `${results}/${result}`;
+      let now, seen = false;
+      while (run === this.run && ["waiting", "running"].includes((now = await json(this.path)).status)) if (run === this.run) {
+        if (now.preview && !seen) { seen = true; await this.preview(); }
+        this.going(now);
+      }
       if (run !== this.run) return;
-      if (now.status === "cancelled") return this.said("cancelled");
+      if (now.status === "cancelled") {
+        if (seen) return this.said("full size cancelled");
+        this.failed("Cancelled.", [{ label: "Fuse again", choices: {} }]);
+        $(".instead", this.panel).classList.add("calm");
+        return this.said("cancelled");
+      }
       if (now.status !== "done") return this.failed(now.reason, now.mends);
+      this.reference = now.reference;
       await this.show(true);
       if (run !== this.run) return;
       this.said(`${now.seconds.toFixed(2)} s`);
-      $(".notes", this.panel).replaceChildren(...now.notes.map((n) => element("li", { textContent: n })));
-      const link = $(".download", this.panel);
-      link.href = `${this.path}/file`; link.hidden = false;
+      $(".notes", this.panel).replaceChildren(...now.notes.map((n) => element("li", { textContent: n.text, className: n.doubt ? "doubt" : "" })));
+      this.downloads();
       this.panel.dataset.done = result;
+      if (this.wanted) $(".download", this.panel).click();
       await this.figures();
     } catch (error) { if (run === this.run) this.failed(error.message); } finally {
       if (run === this.run) { this.busy = false; $(".cancel", this.panel).hidden = true; jobs(); }
     }
   }
+  downloads() { const link = $(".download", this.panel); link.href = `${this.path}/file`; link.hidden = false; }
+  // smaller, until the full size is there
+  async preview() {
+    try {
+      await this.picture.load(`${this.path}/pictures/preview`);
+      this.downloads();
+      histogram();
+    } catch { /* the full size came meanwhile, or nobody wants it any more */ }
+  }
   async show(fresh = false) {
     if (!fresh && (this.busy || !this.panel.dataset.done)) return; // it is shown when it is there
-    const what = $(".shown", this.panel).value;
+    const what = $(".shown", this.panel).value, sources = ["squares", "blink"].includes(what);
     try {
-      if (fresh || what === "result") await this.picture.load(`${this.path}/pictures/result`);
-      if (what !== "result") await this.picture.load(`${this.path}/pictures/${what}`, true);
-      if (what === "trusted") this.said("Each place has the colour of the source whose edges the result shows: the squares beside the names.");
+      this.picture.mode = "";
+      if (fresh || what === "result" || sources) await this.picture.load(`${this.path}/pictures/result`);
+      if (sources || Number($("#split").value)) await this.lay();
+      if (sources) { this.picture.mode = what; this.picture.draw(); }
+      else if (what !== "result") await this.picture.load(`${this.path}/pictures/${what}`, true);
+      this.named();
       histogram();
     } catch (error) { this.said(error.message, true); }
+  }
+  // the sources as they were fused: aligned, and of one size
+  async lay() {
+    if (!this.result) return;
+    const { under } = this.picture, wanted = [...new Set([...this.others, Number($("#before").value)])].filter((i) => !under[i]);
+    await Promise.all(wanted.map(async (i) => { under[i] = await createImageBitmap(await (await ask(`${this.path}/pictures/source-${i}`)).blob()); }));
+    this.picture.draw();
+  }
+  // the reference and the source that it is compared with
+  get others() {
+    const before = Number($("#before").value), count = state.sources.length;
+    return [this.reference, before === this.reference ? (before + 1) % count : before];
+  }
+  pair() { const pair = this.others.map((i) => this.picture.under[i]); return pair.every(Boolean) ? pair : []; }
+  named() {
+    const label = (i) => state.labels[i], [main, other] = this.others, what = $(".shown", this.panel).value;
+    const text = { squares: `${label(main)} and ${label(other)} in turn`, blink: label(state.odd ? other : main), trusted: "Each place has the colour of the source whose edges the result shows: the squares beside the names." };
+    $(".which", this.panel).textContent = text[what] ?? "";
   }
   async figures() {
     const details = $(".metrics", this.panel);
@@ -420,19 +541,26 @@ class Method {
   async copy(button) {
     const out = $(".recipe", this.panel);
     try {
-      const text = (await post("api/recipe", { choices: this.choices(), names: state.names }))[button.dataset.what];
+      const text = (await post("api/recipe", { choices: this.choices(), names: state.names, many: state.many }))[button.dataset.what];
       out.textContent = text; out.hidden = false;
-      if (new Set(state.names).size < state.names.length) return this.said("The files have one name, and a browser does not say their folders: put those before them.");
+      if (!state.many.length && new Set(state.names).size < state.names.length) return this.said("The files have one name, and a browser does not say their folders: put those before them.");
       try { await navigator.clipboard.writeText(text); this.said("Copied."); } catch { this.said("Select the text below to copy it."); }
     } catch (error) { this.said(error.message, true); }
   }
 }
 // what is being done, where it is seen from anywhere on the page
 function jobs() {
-  const busy = state.methods.filter((m) => m.busy);
-  $("#jobs").hidden = !busy.length;
-  $("#going").textContent = busy.map((m) => `${m.picture.label}: ${$(".said", m.panel).textContent}`).join("  ·  ");
-  $("#share").value = busy.reduce((sum, m) => sum + (m.share ?? 0), 0) / Math.max(1, busy.length);
+  const busy = state.methods.filter((m) => m.busy), { all } = state;
+  const texts = busy.map((m) => `${m.picture.label}: ${$(".said", m.panel).textContent}`), shares = busy.map((m) => m.share ?? 0);
+  if (all) {
+    const left = (performance.now() - all.began) / 1000 / Math.max(1, all.done) * (all.count - all.done);
+    texts.unshift(`All scenes: ${all.done} of ${all.count}${all.done ? `, about ${left < 90 ? `${Math.ceil(left)} s` : `${Math.ceil(left / 60)} min`} left` : ""}`);
+    shares.push(all.done / all.count);
+  }
+  $("#all").disabled = Boolean(all);
+  $("#jobs").hidden = !texts.length;
+  $("#going").textContent = texts.join("  ·  ");
+  $("#share").value = shares.reduce((sum, share) => sum + share, 0) / Math.max(1, shares.length);
 }
 // a reload finds the session and its choices again
 function remember() {
@@ -466,10 +594,21 @@ function counted() {
 
 // --- beginning -------------------------------------------------------------------------------------------------------
 for (const id of ["files", "folder"]) $(`#${id}`).addEventListener("change", (event) => { take([...event.target.files]); event.target.value = ""; });
-$("#pair").addEventListener("change", (event) => open(state.groups[Number(event.target.value)]));
+$("#pair").addEventListener("change", (event) => go(Number(event.target.value)));
+for (const [id, by] of [["previous", -1], ["next", 1]]) $(`#${id}`).addEventListener("click", () => go((Number($("#pair").value) + by + state.scenes.length) % state.scenes.length));
+$("#patterns").addEventListener("change", () => { $("#group").value = ""; match(); });
+$("#group").addEventListener("change", () => { $("#patterns").value = ""; match(); });
+$("#all").addEventListener("click", fuseAll);
 $("#add").addEventListener("click", () => add());
-$("#stop").addEventListener("click", () => state.methods.filter((m) => m.busy).forEach((m) => m.cancel()));
-for (const id of ["split", "before"]) $(`#${id}`).addEventListener("input", () => pictures().forEach((p) => p.draw()));
+$("#stop").addEventListener("click", () => { if (state.all) state.all.stopped = true; state.methods.filter((m) => m.busy).forEach((m) => m.cancel()); });
+for (const id of ["split", "before"]) $(`#${id}`).addEventListener("input", () => {
+  pictures().forEach((p) => p.draw());
+  for (const m of state.methods) { m.named(); if ((m.picture.mode || Number($("#split").value)) && m.panel.dataset.done) m.lay().catch(() => {}); }
+});
+setInterval(() => {
+  state.odd = !state.odd;
+  for (const m of state.methods.filter((m) => m.picture.mode === "blink")) { m.picture.draw(); m.named(); }
+}, BLINK);
 $("#in").addEventListener("click", () => look(state.view.zoom * 1.5, state.view.x, state.view.y));
 $("#out").addEventListener("click", () => look(state.view.zoom / 1.5, state.view.x, state.view.y));
 $("#fit").addEventListener("click", () => look(1, 0.5, 0.5));
