@@ -14,97 +14,34 @@ one direction, that of the baseline; a transform that fits one plane of the scen
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .homography import Size, Warp, grid, mapped, resized, scale_of, size_of, stretch
+from .field import Field, checkerboard, gain_of, pixels
+from .homography import resized, size_of, stretch
 from .tile_fit import fast_length, moved, orientation, scaled, whitened
 from .window import box_mean
 
-__all__ = ["Parallax", "ParallaxWarp", "find_parallax"]
+__all__ = ["find_parallax"]
 
-SIDE = 240  # longest side at which fields are found, pixels
-REACH = 20  # largest shift there: 1/12 of the side
-WINDOW = 2  # radius of the windows that are compared, pixels there
+SIDE = 280  # longest side at which fields are found, pixels
+REACH = 24  # largest shift there: 1/12 of the side
+WINDOW = 3  # radius of the windows that are compared, pixels there
 SOFT = 0.5  # energy of an edgeless window, relative to the mean one
-STEP, BREAK = 0.4, 4.0  # cost of a step of one pixel between neighbours, and of any larger one
+STEP, BREAK = 0.4, 6.0  # cost of a step of one pixel between neighbours, and of any larger one
 FLAT = 0.3  # of a break at an edge of the reference: 1 / (1 + FLAT g), g its strength relative to the mean one
 STAY = 0.05  # cost of a shift, against the transform's own place
-ROUNDS, FEWER = 3, 1  # of four sweeps: for the field, and for either half
+ROUNDS, FEWER = 2, 1  # of four sweeps: for the field, and for either half
 DIRECTIONS = 24  # tried over half a turn
 STRIP = 1.0  # half the width of a line of shifts, pixels
 PART = 160, 12, 16, 8  # to find the direction: side, largest shift, tiles and their distance, pixels
-CHECK = 12  # side of the checkerboard's tiles, pixels
-SURE = 3.0  # least gain on the other half, in standard errors
+LEAST_ERROR = 0.1  # of a shift, pixels
 SAME = 1.5  # difference of two shifts, pixels, that lie on one place for different reasons
 
 
-@dataclass(frozen=True, eq=False)
-class Parallax:
-    """A field about a transform.
-
-    shifts: (1, 2, h, w), right and down, in pixels of the reference, at a reduced one's pixels: what the reference shows
-    at p lies where the transform puts p + shift. hidden: (1, 1, h, w), 1 where another part of the scene is in front of
-    it in the source, else 0. degrees: direction of the baseline, in [0, 180). gain: of the agreement of edges against
-    the transform alone, each half of the picture by the other half's field, in standard errors. left: estimate of the
-    median error, pixels.
-    """
-
-    shifts: Tensor
-    hidden: Tensor
-    degrees: float
-    gain: float
-    left: float
-
-    @property
-    def sure(self) -> bool:
-        """Whether the field explains the source better than the transform alone."""
-        return self.gain >= SURE
-
-
-@dataclass(frozen=True)
-class ParallaxWarp(Warp):
-    """A source resampled by a transform and a field about it."""
-
-    field: Parallax
-
-    def places(self, rows: slice) -> tuple[Tensor, Tensor]:
-        """Coordinates (x, y) in the source of these rows of the reference, (rows, W) each, float32."""
-        x, y = self._pixels(rows)
-        shifts = self._at(self.field.shifts, x, y)
-        right, down = mapped(self.matrix.float(), x + shifts[0], y + shifts[1])
-        return right, down
-
-    def depth(self, rows: slice = slice(None)) -> Tensor:
-        """As of the transform; -1 where the source shows something that is in front."""
-        hidden = self._at(self.field.hidden, *self._pixels(rows))[0]
-        return torch.where(hidden > 0.5, -1.0, super().depth(rows))
-
-    def holds(self, x: Tensor, y: Tensor) -> Tensor:
-        """Whether places (x, y) of the reference, from its centre, lie inside the source."""
-        shifts = self._at(self.field.shifts, x.float(), y.float()).to(x)
-        return super().holds(x + shifts[0], y + shifts[1])
-
-    def _pixels(self, rows: slice) -> tuple[Tensor, Tensor]:
-        first, last, _ = rows.indices(self.size[0])
-        y, x = torch.meshgrid(
-            torch.arange(first, last) - (self.size[0] - 1) / 2,
-            torch.arange(self.size[1]) - (self.size[1] - 1) / 2,
-            indexing="ij",
-        )
-        return x, y
-
-    def _at(self, values: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Values of the reduced reference's pixels (1, C, h, w) at places of the reference, (C, *places)."""
-        at = torch.stack([x * (2 / self.size[1]), y * (2 / self.size[0])], -1).reshape(1, 1, -1, 2)
-        found = F.grid_sample(values, at, mode="bilinear", padding_mode="border", align_corners=False)
-        return found.reshape(values.shape[1], *x.shape)
-
-
-def find_parallax(reference: Tensor, source: Tensor, matrix: Tensor) -> Parallax:
+def find_parallax(reference: Tensor, source: Tensor, matrix: Tensor) -> Field:
     """Find the field of two lumas (1, 1, H, W) about a transform, (3, 3).
 
     Shifts up to 1/12 of the longer side are found.
@@ -122,9 +59,7 @@ def find_parallax(reference: Tensor, source: Tensor, matrix: Tensor) -> Parallax
     gain, left = _verdict(costs, breaks)
     unit = torch.tensor([math.cos(angle), math.sin(angle)])[None, :, None, None]
     score = costs.gather(0, labels[None])[0]
-    return Parallax(
-        along * unit * factor, _hidden(along, score, unit), math.degrees(angle), gain, (left + 0.1) * factor
-    )
+    return Field(along * unit * factor, _hidden(along, score, unit), gain, (left + LEAST_ERROR) * factor)
 
 
 def _edges(small: Tensor, source: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,7 +99,7 @@ def _direction(reference: Tensor, source: Tensor, matrix: Tensor) -> float:
 def _costs(first: Tensor, second: Tensor, angle: float) -> Tensor:
     """Costs of the shifts along a direction, (2 REACH + 1, h, w), in [-1, 1]."""
     size = size_of(first)
-    x, y = (v.float() for v in _pixels(size))
+    x, y = pixels(size)
     energies = [box_mean(field.square().sum(1, keepdim=True), WINDOW) for field in (first, second)]
     own, other = (energy + SOFT * energy.mean() + 1e-12 for energy in energies)
     both = torch.cat([second, other], 1)
@@ -178,13 +113,6 @@ def _costs(first: Tensor, second: Tensor, angle: float) -> Tensor:
     costs += STAY
     costs[REACH] -= STAY
     return costs
-
-
-def _pixels(size: Size) -> tuple[Tensor, Tensor]:
-    """Coordinates (x, y) of an image's pixels from its centre."""
-    down, right = (torch.arange(n) - (n - 1) / 2 for n in size)
-    y, x = torch.meshgrid(down, right, indexing="ij")
-    return x, y
 
 
 def _breaks(luma: Tensor) -> tuple[Tensor, Tensor]:
@@ -236,21 +164,14 @@ def _between(costs: Tensor, labels: Tensor) -> Tensor:
 
 def _verdict(costs: Tensor, breaks: tuple[Tensor, Tensor]) -> tuple[float, float]:
     """Gain of either half by the other one's field, in standard errors, and the median error, pixels."""
-    height, width = costs.shape[1:]
-    row, column = torch.arange(height) // CHECK, torch.arange(width) // CHECK
-    odd = (row[:, None] + column) % 2 == 1
+    odd = checkerboard((costs.shape[1], costs.shape[2]))
     fields = [_labels(costs * half, breaks, FEWER) for half in (odd, ~odd)]
-    gains = torch.where(
-        odd,
-        costs[REACH] - costs.gather(0, fields[1][None])[0],
-        costs[REACH] - costs.gather(0, fields[0][None])[0],
-    )
-    tiles = F.avg_pool2d(gains[None], CHECK, ceil_mode=True).flatten()
-    error = float(tiles.std()) / math.sqrt(len(tiles)) + 1e-9
+    of_other = torch.where(odd, fields[1], fields[0])
+    gains = costs[REACH] - costs.gather(0, of_other[None])[0]
     apart = (fields[0] - fields[1]).abs().double()
     textured = costs.amin(0) < -SOFT
     left = float(apart[textured].mean()) / 2 if bool(textured.any()) else math.inf
-    return float(tiles.mean()) / error, left
+    return gain_of(gains), left
 
 
 def _hidden(along: Tensor, score: Tensor, unit: Tensor) -> Tensor:
