@@ -1,12 +1,14 @@
 """The stage `align`, the warning without it, and transforms in files."""
 
 import json
+from pathlib import Path
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage import data as skimage_data
 
 from fusionkit.contracts import Sources
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError, OutputError, SizeMismatch
@@ -15,7 +17,7 @@ from fusionkit.images.metadata import Metadata
 from fusionkit.images.transforms import read_transforms, save_transforms
 from fusionkit.method.filling import filled
 from fusionkit.method.pipeline import Pipeline
-from fusionkit.numerics.homography import warp
+from fusionkit.numerics.homography import resized, warp
 from fusionkit.scenes import infrared_visible
 from fusionkit.sources import ShotMemory
 from fusionkit.writing import write_image
@@ -393,3 +395,22 @@ def test_a_focal_length_that_is_none_is_passed_over(pair, focal):
     assert picture.view is not None
     assert replace(picture, metadata=Metadata(exif.tobytes())).view is None
     assert replace(picture, metadata=Metadata(b"damaged")).view is None
+
+
+def test_dense_moves_what_stands_nearer_and_keeps_out_what_it_hides():
+    visible, near = ([(torch.from_numpy(x).float()[None, None] / 255)] for x in (skimage_data.brick(), skimage_data.coins()))
+    wall, coins = (resized(image, (240, 320)) for (image,) in (visible, near))
+    mask = torch.zeros_like(wall)
+    mask[..., 60:180, 90:230] = 1
+    reference = torch.lerp(wall, coins, mask)
+    source = 1 - 0.7 * torch.lerp(wall, coins.roll(14, -1), mask.roll(14, -1))
+    sources = Sources.of([source, reference], reference=1, names=("ir", "vis"), to_luma=lambda image: image)
+    moved = make(Align, model="dense").before(sources)
+    inner = (..., slice(70, 170), slice(100, 200))
+    assert psnr(moved.images[0][inner], (1 - 0.7 * reference)[inner]) > psnr(source[inner], (1 - 0.7 * reference)[inner]) + 6
+    (row,) = sources.report.records["aligned"]
+    assert row["field"]["longest"] == pytest.approx(14, abs=2)
+    assert any(note.startswith("ir shifted part by part by up to 1") for note in sources.report.notes)
+    assert not moved.valid[0][..., 60:180, 230:244].all()
+    with pytest.raises(OutputError, match="is no matrix"):
+        save_transforms(Path("rig.json"), sources.report.records["aligned"])

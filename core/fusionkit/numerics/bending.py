@@ -48,7 +48,8 @@ def find_bending(reference: Tensor, source: Tensor) -> Field:
     before, *after = (fit.residual(_shifted(other, field))[0].square().sum(0) for field in (0 * shifts, first, second))
     gains = before - torch.where(odd, after[1], after[0])
     factor = max(size_of(reference)) / max(size)
-    return Field(shifts * factor, torch.zeros(1, 1, *size), gain_of(gains), left * factor)
+    gain = gain_of(gains)
+    return Field(shifts * factor, torch.zeros(1, 1, *size), gain, left * factor, gain > 0)
 
 
 def _body(luma: Tensor) -> Tensor:

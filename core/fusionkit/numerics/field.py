@@ -12,10 +12,10 @@ from torch import Tensor
 
 from .homography import Size, Warp, mapped
 
-__all__ = ["CHECK", "Field", "FieldWarp", "checkerboard", "gain_of", "pixels"]
+__all__ = ["Field", "FieldWarp", "checkerboard", "gain_of", "pixels"]
 
-SURE = 2.0  # least gain of a field that is trusted, in standard errors
-CHECK = 12  # side of the tiles of a checkerboard, pixels of the reduced reference
+CHECK = 16  # side of the tiles of a checkerboard, pixels of the reduced reference
+BORDER = 4  # of a tile, that does not count as independent of its neighbours, pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,18 +24,14 @@ class Field:
 
     shifts: (1, 2, h, w), right and down, in pixels of the reference. hidden: (1, 1, h, w), 1 where something is in front
     of it in the source, else 0. gain: of the agreement against the transform alone, on either half of a checkerboard by
-    the field that was found from the other half, in standard errors. left: estimate of the error, pixels.
+    the field that was found from the other half, in standard errors. left: estimate of the error, pixels. sure: whether it explains the source better than the transform alone.
     """
 
     shifts: Tensor
     hidden: Tensor
     gain: float
     left: float
-
-    @property
-    def sure(self) -> bool:
-        """Whether it explains the source better than the transform alone."""
-        return self.gain >= SURE
+    sure: bool
 
     @property
     def longest(self) -> float:
@@ -88,6 +84,11 @@ def checkerboard(size: Size) -> Tensor:
 
 
 def gain_of(gains: Tensor) -> float:
-    """Mean of gains (h, w) in standard errors, by their deviation from tile to tile."""
-    tiles = F.avg_pool2d(gains[None, None], CHECK, ceil_mode=True).flatten()
+    """Mean of gains (h, w) in standard errors, by their deviation from tile to tile.
+
+    Pixels near another tile do not count: windows there reach into the pixels that the field was found from.
+    """
+    row, column = (torch.arange(n) % CHECK for n in gains.shape)
+    middle = ((row - (CHECK - 1) / 2).abs()[:, None].maximum((column - (CHECK - 1) / 2).abs()) < CHECK / 2 - BORDER).float()
+    tiles = F.avg_pool2d((gains * middle)[None, None], CHECK, ceil_mode=True).flatten()
     return float(tiles.mean() / (tiles.std() / len(tiles) ** 0.5 + 1e-9))

@@ -33,10 +33,13 @@ SOFT = 0.5  # energy of an edgeless window, relative to the mean one
 STEP, BREAK = 0.4, 6.0  # cost of a step of one pixel between neighbours, and of any larger one
 FLAT = 0.3  # of a break at an edge of the reference: 1 / (1 + FLAT g), g its strength relative to the mean one
 STAY = 0.05  # cost of a shift, against the transform's own place
+CURVED = 0.05  # least second difference of costs from which a shift is found to a fraction of a pixel
 ROUNDS, FEWER = 2, 1  # of four sweeps: for the field, and for either half
 DIRECTIONS = 24  # tried over half a turn
 STRIP = 1.0  # half the width of a line of shifts, pixels
 PART = 160, 12, 16, 8  # to find the direction: side, largest shift, tiles and their distance, pixels
+MATCH = -0.4  # cost of a clear match
+SURE = 1.0  # least gain of a field that is trusted, in standard errors
 LEAST_ERROR = 0.1  # of a shift, pixels
 SAME = 1.5  # difference of two shifts, pixels, that lie on one place for different reasons
 
@@ -54,12 +57,12 @@ def find_parallax(reference: Tensor, source: Tensor, matrix: Tensor) -> Field:
     costs = _costs(first, second, angle)
     breaks = _breaks(small[0, 0])
     labels = _labels(costs, breaks, ROUNDS)
+    gain, left = _verdict(costs, breaks)
     along = _between(costs, labels)
     factor = max(size_of(reference)) / max(size)
-    gain, left = _verdict(costs, breaks)
     unit = torch.tensor([math.cos(angle), math.sin(angle)])[None, :, None, None]
     score = costs.gather(0, labels[None])[0]
-    return Field(along * unit * factor, _hidden(along, score, unit), gain, (left + LEAST_ERROR) * factor)
+    return Field(along * unit * factor, _hidden(along, score, unit), gain, (left + LEAST_ERROR) * factor, gain >= SURE)
 
 
 def _edges(small: Tensor, source: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,19 +160,19 @@ def _between(costs: Tensor, labels: Tensor) -> Tensor:
     inner = labels.clamp(1, len(costs) - 2)
     before, at, after = (costs.gather(0, (inner + step)[None])[0] for step in (-1, 0, 1))
     bend = before - 2 * at + after
-    vertex = torch.where(bend > 1e-6, (before - after) / (2 * bend.clamp_min(1e-6)), 0.0).clamp(-0.5, 0.5)
+    vertex = torch.where(bend > CURVED, (before - after) / (2 * bend.clamp_min(CURVED)), 0.0).clamp(-0.5, 0.5)
     # where no shift was preferred over the transform's own place, that place is exact
     return torch.where(inner == labels, labels - REACH + vertex, labels - REACH)[None, None].float()
 
 
 def _verdict(costs: Tensor, breaks: tuple[Tensor, Tensor]) -> tuple[float, float]:
-    """Gain of either half by the other one's field, in standard errors, and the median error, pixels."""
+    """Gain of either half by the other one's field, in standard errors, and the mean error at clear matches, pixels."""
     odd = checkerboard((costs.shape[1], costs.shape[2]))
     fields = [_labels(costs * half, breaks, FEWER) for half in (odd, ~odd)]
     of_other = torch.where(odd, fields[1], fields[0])
     gains = costs[REACH] - costs.gather(0, of_other[None])[0]
     apart = (fields[0] - fields[1]).abs().double()
-    textured = costs.amin(0) < -SOFT
+    textured = costs.amin(0) < MATCH
     left = float(apart[textured].mean()) / 2 if bool(textured.any()) else math.inf
     return gain_of(gains), left
 

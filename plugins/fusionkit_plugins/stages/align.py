@@ -141,7 +141,7 @@ class Align(Stage):
             else find_parallax(sources.reference_luma, sources.luma[index], over)
         )
         if not field.sure:
-            sources.report.note(f"{name}: no field: either half of it disagrees with the other half of the picture")
+            sources.report.note(f"{name}: no field of shifts: what one half of the picture says does not fit the other half")
             return warp or (None if size == given else Warp(over, size, given))
         sources.report.note(
             f"{name} {'bent' if bent else 'shifted part by part'} by up to {field.longest:.1f} px; about "
