@@ -111,8 +111,8 @@ class SceneKind:
     default. chroma: whose colour a result takes: mixed by strength, of the source with the nearest luma, or by strength
     of sources that are not clipped; layered: as strength, but one source in colour, over grey ones, keeps its hue and
     saturation. one_quantity: its sources measure the same, so they share one range. bends: what it shows bends smoothly
-    between the sources, as a body between scans, rather than standing at several distances. audit: metrics of the audit that
-    say how such a fusion went, with their words on a contact sheet.
+    between the sources, as a body between scans, rather than standing at several distances. audit: metrics of the audit
+    that say how such a fusion went, with their words on a contact sheet.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """The stage `align`, the warning without it, and transforms in files."""
 
 import json
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -398,7 +398,9 @@ def test_a_focal_length_that_is_none_is_passed_over(pair, focal):
 
 
 def test_dense_moves_what_stands_nearer_and_keeps_out_what_it_hides():
-    visible, near = ([(torch.from_numpy(x).float()[None, None] / 255)] for x in (skimage_data.brick(), skimage_data.coins()))
+    visible, near = (
+        [(torch.from_numpy(x).float()[None, None] / 255)] for x in (skimage_data.brick(), skimage_data.coins())
+    )
     wall, coins = (resized(image, (240, 320)) for (image,) in (visible, near))
     mask = torch.zeros_like(wall)
     mask[..., 60:180, 90:230] = 1
@@ -407,7 +409,10 @@ def test_dense_moves_what_stands_nearer_and_keeps_out_what_it_hides():
     sources = Sources.of([source, reference], reference=1, names=("ir", "vis"), to_luma=lambda image: image)
     moved = make(Align, model="dense").before(sources)
     inner = (..., slice(70, 170), slice(100, 200))
-    assert psnr(moved.images[0][inner], (1 - 0.7 * reference)[inner]) > psnr(source[inner], (1 - 0.7 * reference)[inner]) + 6
+    assert (
+        psnr(moved.images[0][inner], (1 - 0.7 * reference)[inner])
+        > psnr(source[inner], (1 - 0.7 * reference)[inner]) + 6
+    )
     (row,) = sources.report.records["aligned"]
     assert row["field"]["longest"] == pytest.approx(14, abs=2)
     assert any(note.startswith("ir shifted part by part by up to 1") for note in sources.report.notes)

@@ -24,7 +24,8 @@ class Field:
 
     shifts: (1, 2, h, w), right and down, in pixels of the reference. hidden: (1, 1, h, w), 1 where something is in front
     of it in the source, else 0. gain: of the agreement against the transform alone, on either half of a checkerboard by
-    the field that was found from the other half, in standard errors. left: estimate of the error, pixels. sure: whether it explains the source better than the transform alone.
+    the field that was found from the other half, in standard errors. left: estimate of the error, pixels. sure: whether it explains the source
+    better than the transform alone.
     """
 
     shifts: Tensor
@@ -89,6 +90,8 @@ def gain_of(gains: Tensor) -> float:
     Pixels near another tile do not count: windows there reach into the pixels that the field was found from.
     """
     row, column = (torch.arange(n) % CHECK for n in gains.shape)
-    middle = ((row - (CHECK - 1) / 2).abs()[:, None].maximum((column - (CHECK - 1) / 2).abs()) < CHECK / 2 - BORDER).float()
+    middle = (
+        (row - (CHECK - 1) / 2).abs()[:, None].maximum((column - (CHECK - 1) / 2).abs()) < CHECK / 2 - BORDER
+    ).float()
     tiles = F.avg_pool2d((gains * middle)[None, None], CHECK, ceil_mode=True).flatten()
     return float(tiles.mean() / (tiles.std() / len(tiles) ** 0.5 + 1e-9))

@@ -108,7 +108,9 @@ def _costs(first: Tensor, second: Tensor, angle: float) -> Tensor:
     both = torch.cat([second, other], 1)
     products, against = [], []
     for step in range(-REACH, REACH + 1):
-        at = torch.stack([(x + step * math.cos(angle)) * (2 / size[1]), (y + step * math.sin(angle)) * (2 / size[0])], -1)
+        at = torch.stack(
+            [(x + step * math.cos(angle)) * (2 / size[1]), (y + step * math.sin(angle)) * (2 / size[0])], -1
+        )
         there = F.grid_sample(both, at[None], mode="bilinear", padding_mode="border", align_corners=False)
         products.append((first * there[:, :2]).sum(1))
         against.append(there[0, 2])
@@ -186,8 +188,6 @@ def _hidden(along: Tensor, score: Tensor, unit: Tensor) -> Tensor:
     flat, shift, cost = to.flatten(), along.flatten(), score.flatten()
     best = cost.new_full((height * width,), math.inf).scatter_reduce(0, flat, cost, "amin")
     first = cost <= best[flat]
-    seen = shift.new_full((height * width,), -math.inf).scatter_reduce(
-        0, flat[first], shift[first], "amax"
-    )
+    seen = shift.new_full((height * width,), -math.inf).scatter_reduce(0, flat[first], shift[first], "amax")
     hidden = ((shift - seen[flat]).abs() > SAME).float().view(1, 1, height, width)
     return (box_mean(hidden, 1) > 0.5).float()

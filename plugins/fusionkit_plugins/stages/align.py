@@ -80,8 +80,8 @@ class Align(Stage):
 
     Sources may have sizes and fields of view of their own; each is resampled once, from its own pixels. One without a
     confident match raises NotAligned, or stays as it is. One that is less than 0.3 pixels off stays. Each image of a
-    batch is aligned by itself. dense: parts that stand nearer or farther are shifted further (`numerics.parallax`), scans
-    are bent (`numerics.bending`); a field is found anew in each frame of a video.
+    batch is aligned by itself. dense: parts that stand nearer or farther are shifted further (`numerics.parallax`),
+    scans are bent (`numerics.bending`); a field is found anew in each frame of a video.
     """
 
     Options = AlignOptions
@@ -141,7 +141,9 @@ class Align(Stage):
             else find_parallax(sources.reference_luma, sources.luma[index], over)
         )
         if not field.sure:
-            sources.report.note(f"{name}: no field of shifts: what one half of the picture says does not fit the other half")
+            sources.report.note(
+                f"{name}: no field of shifts: what one half of the picture says does not fit the other half"
+            )
             return warp or (None if size == given else Warp(over, size, given))
         sources.report.note(
             f"{name} {'bent' if bent else 'shifted part by part'} by up to {field.longest:.1f} px; about "
