@@ -169,7 +169,7 @@ def save_transforms(path: Path, aligned: Sequence[dict[str, Any]]) -> None:
     """
     if any("field" in row for row in aligned):
         raise OutputError(
-            f"{path}: not written: a source was moved by a field of shifts, which is no matrix; `align=affine` finds one"
+            f"{path}: not written: a source was moved by a field, which is no matrix; `align=affine` finds one"
         )
     found = [row for row in aligned if row["matrix"] is not None]
     if not found:

@@ -26,7 +26,7 @@ __all__ = ["find_bending"]
 SIDE = 128  # longest side at which fields are found, pixels
 BUMP = 1 / 16  # deviation of a bump, and the distance between bumps, as a share of the side
 FREE = 1.5, 1.5  # deviations of the prior, pixels: of the bumps' shifts; of shift, stretch and shear at the border
-CORRELATED = 250  # pixels that count as one measurement: residuals are alike far around
+CORRELATED = 500  # pixels that count as one measurement: residuals are alike far around
 BLURS = (2.0, 2.0, 1.0, 1.0, 0.5, 0.5)  # deviations of the blur of the source, a step each
 SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)  # deviations of the blurs of the reference that features are of
 DISTANCES = (2.0, 4.0, 8.0, 16.0)  # and of its body
@@ -114,7 +114,7 @@ class _Fit:
         return (expected - values).T.reshape(moved.shape)
 
     def field(self, source: Tensor, use: Tensor, body: Tensor) -> tuple[Tensor, float]:
-        """The shifts (1, 2, h, w) by the pixels that are used, (h, w), and their deviation in the posterior over a body."""
+        """The shifts (1, 2, h, w) by the pixels used, (h, w), and their posterior deviation over a body."""
         found = torch.zeros_like(self.stiff)
         for blur in BLURS:
             step, curved = self._step(gaussian_blur(source, blur), found, use)

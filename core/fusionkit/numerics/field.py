@@ -22,10 +22,10 @@ BORDER = 4  # of a tile, that does not count as independent of its neighbours, p
 class Field:
     """A field, and what it is worth.
 
-    shifts: (1, 2, h, w), right and down, in pixels of the reference. hidden: (1, 1, h, w), 1 where something is in front
-    of it in the source, else 0. gain: of the agreement against the transform alone, on either half of a checkerboard by
-    the field that was found from the other half, in standard errors. left: estimate of the error, pixels. sure: whether it explains the source
-    better than the transform alone.
+    shifts: (1, 2, h, w), right and down, in pixels of the reference. hidden: (1, 1, h, w), 1 where something is in
+    front of it in the source, else 0. gain: of the agreement against the transform alone, on either half of a
+    checkerboard by the field that was found from the other half, in standard errors. left: estimate of the error,
+    pixels. sure: whether it explains the source better than the transform alone.
     """
 
     shifts: Tensor
