@@ -124,8 +124,9 @@ class SceneKind:
     taken. evidence: the strategy by which `em_tv` tells who explains a pixel. tone: the look that results get by
     default. chroma: whose colour a result takes: mixed by strength, of the source with the nearest luma, or by strength
     of sources that are not clipped; layered: as strength, but one source in colour, over grey ones, keeps its hue and
-    saturation. one_quantity: its sources measure the same, so they share one range. audit: metrics of the audit that
-    say how such a fusion went, with their words on a contact sheet.
+    saturation. one_quantity: its sources measure the same, so they share one range. bends: what it shows bends smoothly
+    between the sources, as a body between scans, rather than standing at several distances. audit: metrics of the audit
+    that say how such a fusion went, with their words on a contact sheet.
     """
 
     name: str
@@ -137,6 +138,7 @@ class SceneKind:
     tone: Literal["faithful", "vivid"] = "faithful"
     chroma: Literal["strongest", "nearest", "layered", "unclipped"] = "strongest"
     one_quantity: bool = False
+    bends: bool = False
     audit: Mapping[str, str]
 
 
@@ -154,6 +156,7 @@ SCENE_KINDS: dict[str, SceneKind] = {
             ),
             evidence="density",
             chroma="layered",
+            bends=True,
             audit={
                 "solid": "texture in white",
                 "kept_others": "first kept",

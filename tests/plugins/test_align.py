@@ -3,12 +3,14 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import torch
 from PIL import Image
+from skimage import data as skimage_data
 
 from fusionkit.contracts import Sources
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError, OutputError, SizeMismatch
@@ -17,7 +19,7 @@ from fusionkit.images.metadata import Metadata
 from fusionkit.images.transforms import about_corner, read_transforms, save_transforms
 from fusionkit.method.filling import filled
 from fusionkit.method.pipeline import Pipeline
-from fusionkit.numerics.homography import warp
+from fusionkit.numerics.homography import resized, warp
 from fusionkit.scenes import infrared_visible
 from fusionkit.sources import ShotMemory
 from fusionkit.writing import write_image
@@ -430,3 +432,27 @@ def test_a_surveyors_folder_is_fused_by_one_command(tmp_path):
         with Image.open(path) as image:
             assert image.size == (512, 384)
             assert image.getexif().get_ifd(0x8825)[2] == (48.0, 8.0, 14.5)
+
+
+def test_dense_moves_what_stands_nearer_and_keeps_out_what_it_hides():
+    visible, near = (
+        [(torch.from_numpy(x).float()[None, None] / 255)] for x in (skimage_data.brick(), skimage_data.coins())
+    )
+    wall, coins = (resized(image, (240, 320)) for (image,) in (visible, near))
+    mask = torch.zeros_like(wall)
+    mask[..., 60:180, 90:230] = 1
+    reference = torch.lerp(wall, coins, mask)
+    source = 1 - 0.7 * torch.lerp(wall, coins.roll(14, -1), mask.roll(14, -1))
+    sources = Sources.of([source, reference], reference=1, names=("ir", "vis"), to_luma=lambda image: image)
+    moved = make(Align, model="dense").before(sources)
+    inner = (..., slice(70, 170), slice(100, 200))
+    assert (
+        psnr(moved.images[0][inner], (1 - 0.7 * reference)[inner])
+        > psnr(source[inner], (1 - 0.7 * reference)[inner]) + 6
+    )
+    (row,) = sources.report.records["aligned"]
+    assert row["field"]["longest"] == pytest.approx(14, abs=2)
+    assert any(note.startswith("ir shifted part by part by up to 1") for note in sources.report.notes)
+    assert not moved.valid[0][..., 60:180, 230:244].all()
+    with pytest.raises(OutputError, match="is no matrix"):
+        save_transforms(Path("rig.json"), sources.report.records["aligned"])

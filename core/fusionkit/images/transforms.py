@@ -165,8 +165,12 @@ def save_transforms(path: Path, aligned: Sequence[dict[str, Any]]) -> None:
 
     JSON, or one matrix alone as .npy, .csv or .txt.
 
-    Raises OutputError where there are none, or several for a file of one.
+    Raises OutputError where there are none, several for a file of one, or a field of shifts about one.
     """
+    if any("field" in row for row in aligned):
+        raise OutputError(
+            f"{path}: not written: a source was moved by a field, which is no matrix; `align=affine` finds one"
+        )
     found = [row for row in aligned if row["matrix"] is not None]
     if not found:
         raise OutputError(f"{path}: not written: no source was moved, so there is no transform to save")

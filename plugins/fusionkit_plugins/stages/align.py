@@ -15,11 +15,15 @@ from fusionkit.contracts import Options, Sources, Stage
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError
 from fusionkit.images.convert import ChangedImages, StoredImages, image_rows
 from fusionkit.images.transforms import Transforms, about_corner, read_transforms
-from fusionkit.numerics.homography import Warp, common_box, displacement, scale_of, size_of
+from fusionkit.numerics.bending import find_bending
+from fusionkit.numerics.field import FieldWarp
+from fusionkit.numerics.homography import Warp, common_box, displacement, scale_of, size_of, stretch
+from fusionkit.numerics.parallax import find_parallax
 from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, refine
 from fusionkit.numerics.rig import register_view
 from fusionkit.numerics.strips import strips
 from fusionkit.options import FilePath
+from fusionkit.scene import SCENE_KINDS
 from fusionkit.sources import ShotMemory
 
 from .records import FieldsOfView
@@ -34,8 +38,10 @@ NARROWER = 0.05  # relative difference from which fields of view are told
 class AlignOptions(Options):
     """Options of the stage `align`."""
 
-    model: Model = Field(
-        "affine", description="how a source may lie: shifted, turned as well, scaled and sheared as well"
+    model: Model | Literal["dense"] = Field(
+        "affine",
+        description="how a source may lie: shifted, turned as well, scaled and sheared as well, with a field of shifts "
+        "as well",
     )
     transform: FilePath = Field(
         "", description="file of transforms to apply, as save_transform writes; by default they are sought"
@@ -74,7 +80,8 @@ class Align(Stage):
 
     Sources may have sizes and fields of view of their own; each is resampled once, from its own pixels. One without a
     confident match raises NotAligned, or stays as it is. One that is less than 0.3 pixels off stays. Each image of a
-    batch is aligned by itself.
+    batch is aligned by itself. dense: parts that stand nearer or farther are shifted further (`numerics.parallax`),
+    scans are bent (`numerics.bending`); a field is found anew in each frame of a video.
     """
 
     Options = AlignOptions
@@ -83,6 +90,7 @@ class Align(Stage):
     def __init__(self, options: AlignOptions) -> None:
         super().__init__(options)
         self.given: Transforms | None = None
+        self.model: Model = "affine" if options.model == "dense" else options.model
         if options.transform:
             path = Path(options.transform)
             self.given = read_transforms(path)
@@ -112,6 +120,41 @@ class Align(Stage):
 
     def _place(self, sources: Sources, index: int) -> Warp | None:
         """Where source `index` of one image lies; None where it stays as it is."""
+        return self._globally(sources, index) if self.options.model != "dense" else self._densely(sources, index)
+
+    def _densely(self, sources: Sources, index: int) -> Warp | None:
+        """The same with a field of shifts about the transform, where the source agrees better by it."""
+        size, given = size_of(sources.reference_luma), size_of(sources.luma[index])
+        name, bent = sources.names[index], SCENE_KINDS[sources.scenes[0]].bends
+        if bent and self.given is None and not self.options.fov and min(*size, *given) >= LEAST_SIDE:
+            warp, over = None, stretch(size, given)  # edges of scans seldom agree: they are laid over each other
+            _record(sources, index, None if size == given else over, {})
+        else:
+            warp = self._globally(sources, index)
+            if min(*size, *given) < LEAST_SIDE or sources.report.records["aligned"][-1].get("declined"):
+                return warp
+            over = warp.matrix if warp else stretch(size, given)
+        image = partial(image_rows, sources.images, index)
+        field = (
+            find_bending(sources.reference_luma, Warp(over, size, given).rows(slice(None), image))
+            if bent
+            else find_parallax(sources.reference_luma, sources.luma[index], over)
+        )
+        if not field.sure:
+            sources.report.note(
+                f"{name}: no field of shifts: what one half of the picture says does not fit the other half"
+            )
+            return warp or (None if size == given else Warp(over, size, given))
+        sources.report.note(
+            f"{name} {'bent' if bent else 'shifted part by part'} by up to {field.longest:.1f} px; about "
+            f"{field.left:.1f} px left"
+        )
+        figures = {"gain": round(field.gain, 2), "left": round(field.left, 2), "longest": round(field.longest, 2)}
+        sources.report.records["aligned"][-1]["field"] = figures
+        return FieldWarp(over, size, given, field)
+
+    def _globally(self, sources: Sources, index: int) -> Warp | None:
+        """The resampling by one transform; None where the source stays as it is."""
         name, main = sources.names[index], sources.names[sources.reference]
         size, given = size_of(sources.luma[sources.reference]), size_of(sources.luma[index])
         if self.given is not None:
@@ -132,7 +175,7 @@ class Align(Stage):
             return None
         view = max(given) / max(size) / scale_of(found.matrix)
         sources.report.note(
-            f"{name} aligned to {main} ({self.options.model}): it was {off:.1f} px off"
+            f"{name} aligned to {main} ({self.model}): it was {off:.1f} px off"
             + (f" and sees {view:.2f} of its field of view" if abs(view - 1) > NARROWER else "")
             + f"; about {found.left:.1f} px left (confidence {found.confidence:.0%})"
         )
@@ -143,7 +186,7 @@ class Align(Stage):
         size, given = size_of(sources.reference_luma), size_of(sources.luma[index])
         if not self.options.rest or min(*size, *given) < LEAST_SIDE:
             return _warp(sources, index, matrix, {})
-        find = partial(refine, sources.reference_luma, sources.luma[index], matrix, self.options.model)
+        find = partial(refine, sources.reference_luma, sources.luma[index], matrix, self.model)
         found = self.memory.once(f"rest {index}", find)
         if not found.sure:
             sources.report.note(f"{sources.names[index]}: no rest beside {self.options.transform}: no confident match")
@@ -164,7 +207,7 @@ class Align(Stage):
             register_view,
             sources.reference_luma,
             luma[index],
-            self.options.model,
+            self.model,
             self.options.fov,
             sources.views,
             numbers,

@@ -19,8 +19,13 @@ FieldsOfView = Annotated[tuple[Annotated[float, Field(ge=0.05, le=20)], ...], Be
 ALIGN = StageFlag(
     name="align",
     help="sources that lie elsewhere than the reference: check: note it; none: skip the check; translation, rigid, "
-    "affine: find such a transform and move them by it",
-    values={"check": None, "none": None, **{model: {"model": model} for model in ("translation", "rigid", "affine")}},
+    "affine: find such a transform and move them by it; dense: and a field of shifts about it, for near and far parts "
+    "or bent scans",
+    values={
+        "check": None,
+        "none": None,
+        **{model: {"model": model} for model in ("translation", "rigid", "affine", "dense")},
+    },
 )
 TRANSFORM = StageFlag(
     name="transform",
