@@ -175,7 +175,7 @@ def scenes(options: argparse.Namespace) -> None:
         plain = Warp(found.matrix, size, size)
         errors = [
             (torch.stack(by.places(slice(None))) - scene.truth).norm(dim=0)
-            for by in (plain, FieldWarp(found.matrix, size, size, field) if field.sure else plain)
+            for by in (plain, FieldWarp(found.matrix, size, size, field=field) if field.sure else plain)
         ]
         near = scene.visible & scene.texture
         row = [float(v) for e in errors for v in (e[near].median(), e[near].quantile(0.9), e[scene.visible].mean())]
@@ -214,7 +214,7 @@ def _slices(options: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor, Tenso
 
 def _bent(image: Tensor, field: Field) -> Tensor:
     size = size_of(image)
-    return FieldWarp(torch.eye(3, dtype=torch.float64), size, size, field).rows(
+    return FieldWarp(torch.eye(3, dtype=torch.float64), size, size, field=field).rows(
         slice(None), lambda rows: image[..., rows, :]
     )
 

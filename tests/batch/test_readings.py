@@ -145,3 +145,27 @@ def test_formats_and_sources_without_them_are_refused(scene, tmp_path):
     with pytest.raises(NoEffect, match="no source is grey and of more than 8 bits"):
         fused(tmp_path, sources=("vis.png", "again.png"))
     assert {path.name for path in tmp_path.iterdir()} == {"ir.tif", "vis.png", "again.png"}
+
+
+def test_readings_do_not_follow_a_field_and_say_so(scene, tmp_path, monkeypatch):
+    from fusionkit_plugins.stages import align
+
+    within = np.full((1, 2, 8, 8), 3.0, np.float32)
+
+    def found(reference, luma, over):
+        import torch
+
+        from fusionkit.numerics.field import Field
+
+        shifts = torch.from_numpy(within)
+        return Field(shifts, torch.zeros(1, 1, 8, 8), gain=9.0, left=0.5, sure=True)
+
+    monkeypatch.setattr(align, "find_parallax", found)
+    with pytest.raises(OutputError, match="use `align=affine`"):
+        fused(tmp_path, stages=[{"name": "align", "options": {"model": "dense", "transform": identity(tmp_path)}}])
+
+
+def identity(folder):
+    place = folder / "identity.csv"
+    place.write_text("1,0,0\n0,1,0\n")
+    return str(place)

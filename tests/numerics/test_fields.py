@@ -36,7 +36,7 @@ def test_what_stands_nearer_is_found_and_what_it_hides(cameras):
     reference, source, truth, hidden = cameras
     field = find_parallax(reference, source, STILL)
     assert field.sure
-    warp = FieldWarp(STILL, SIZE, SIZE, field)
+    warp = FieldWarp(STILL, SIZE, SIZE, field=field)
     x, y = pixels(SIZE)
     right, down = warp.places(slice(None))
     seen = hidden[0, 0] == 0
@@ -51,7 +51,7 @@ def test_what_stands_nearer_is_found_and_what_it_hides(cameras):
 
 def test_strips_are_those_of_the_whole(cameras):
     reference, source, *_ = cameras
-    warp = FieldWarp(STILL, SIZE, SIZE, find_parallax(reference, source, STILL))
+    warp = FieldWarp(STILL, SIZE, SIZE, field=find_parallax(reference, source, STILL))
     whole = warp.rows(slice(None), lambda rows: source[..., rows, :])
     strip = warp.rows(slice(100, 140), lambda rows: source[..., rows, :])
     assert torch.allclose(strip, whole[..., 100:140, :], atol=1e-5)
@@ -67,7 +67,7 @@ def test_no_field_without_depth(cameras):
 def test_a_field_of_zeros_is_the_transform():
     matrix = torch.tensor([[1.02, 0.03, 4.0], [-0.02, 0.98, -3.0], [0, 0, 1]], dtype=torch.float64)
     field = Field(torch.zeros(1, 2, 9, 12), torch.zeros(1, 1, 9, 12), 1.0, 0.1, True)
-    plain, dense = Warp(matrix, SIZE, SIZE), FieldWarp(matrix, SIZE, SIZE, field)
+    plain, dense = Warp(matrix, SIZE, SIZE), FieldWarp(matrix, SIZE, SIZE, field=field)
     for one, two in zip(plain.places(slice(3, 90)), dense.places(slice(3, 90)), strict=True):
         assert torch.allclose(one, two, atol=1e-4)
     assert torch.allclose(plain.depth(), dense.depth(), atol=1e-4)
@@ -81,10 +81,10 @@ def test_a_bent_scan_is_straightened(generator):
     truth = torch.where(tissue > 0.5, 0.9, tissue * (1.2 - tissue))  # another quantity of the same body
     bend = gaussian_blur(torch.randn(1, 2, 160, 160, generator=generator), 12.0)
     bend = bend / bend.std() * 1.5 + torch.tensor([2.0, -1.5])[None, :, None, None]
-    bent = FieldWarp(STILL, (160, 160), (160, 160), Field(bend, bend[:, :1] * 0, 1.0, 0.0, True))
+    bent = FieldWarp(STILL, (160, 160), (160, 160), field=Field(bend, bend[:, :1] * 0, 1.0, 0.0, True))
     moved = bent.rows(slice(None), lambda rows: truth[..., rows, :])
     field = find_bending(reference, moved)
     assert field.sure
-    back = FieldWarp(STILL, (160, 160), (160, 160), field).rows(slice(None), lambda rows: moved[..., rows, :])
+    back = FieldWarp(STILL, (160, 160), (160, 160), field=field).rows(slice(None), lambda rows: moved[..., rows, :])
     before, after = (float((image - truth).square().mean()) for image in (moved, back))
     assert after < 0.4 * before

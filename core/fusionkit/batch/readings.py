@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import NoEffect
+from ..errors import NoEffect, OutputError
 from ..images.onto import onto
 from ..images.picture import Array, Picture
 from ..images.transforms import about_centre
@@ -27,9 +27,11 @@ def readings_of(
 
     The files are read again, since ranges clip and the method restores. Sources lie where the method had them: by their
     places, by what stages recorded under `aligned`, else stretched over the reference. Raises NoEffect where no source
-    is such.
+    is such, OutputError where a source was moved by a field of shifts, which readings do not follow.
     """
     aligned = {row["source"]: row for row in fused.found.get("aligned", ()) if row["matrix"] is not None}
+    if any("field" in row for row in aligned.values()):
+        raise OutputError("`readings` follow one transform, and a source was moved by a field; use `align=affine`")
     found, main = [], pictures[fused.reference]
     for i, (path, number) in enumerate(job.places):
         if pictures[i].depth != "8" and pictures[i].channels == 1:

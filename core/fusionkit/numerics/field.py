@@ -40,7 +40,7 @@ class Field:
         return float(self.shifts.square().sum(1).sqrt().quantile(0.99))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FieldWarp(Warp):
     """A source resampled by a transform and a field about it."""
 

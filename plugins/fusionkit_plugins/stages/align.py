@@ -151,7 +151,7 @@ class Align(Stage):
         )
         figures = {"gain": round(field.gain, 2), "left": round(field.left, 2), "longest": round(field.longest, 2)}
         sources.report.records["aligned"][-1]["field"] = figures
-        return FieldWarp(over, size, given, field)
+        return FieldWarp(over, size, given, field=field)
 
     def _globally(self, sources: Sources, index: int) -> Warp | None:
         """The resampling by one transform; None where the source stays as it is."""
