@@ -238,7 +238,7 @@ class Frames:
     size: tuple[int, int]
     scene: Scene
     settings: tuple[CameraSettings, ...] = ()
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     report: Report = field(default_factory=Report, compare=False)
 
     def __post_init__(self) -> None:
