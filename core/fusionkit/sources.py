@@ -96,8 +96,9 @@ class Sources:
     from there until the stages are through, afterwards they show other sources (`fusionkit.method.filling`). to_luma:
     makes luma of an image. report: takes notes and records for the user. degraded: for each source, what its file says
     of degradations, by their names. views: for each, the tangent of half its field of view along the longer side, where
-    its file states it. known_scenes: the kind of scene of each image, where it is decided already. cut:
-    rows and columns that the result is cut down to. whole: the sources that a strip was cut from.
+    its file states it. settings: what the camera of each wrote. known_scenes: the kind of scene of each image, where it
+    is decided already. cut: rows and columns that the result is cut down to. whole: the sources that a strip was cut
+    from.
     """
 
     images: Sequence[Tensor]
@@ -111,6 +112,7 @@ class Sources:
     report: Report = field(default_factory=Report, compare=False)
     degraded: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     views: tuple[float | None, ...] = ()
+    settings: tuple[CameraSettings, ...] = ()
     known_scenes: tuple[Scene, ...] = ()
     cut: tuple[slice, slice] | None = None
     whole: "Sources | None" = field(default=None, compare=False, repr=False)
@@ -123,6 +125,7 @@ class Sources:
             "names": self.names or tuple(f"source {i + 1}" for i in range(count)),
             "degraded": self.degraded or ({},) * count,
             "views": self.views or (None,) * count,
+            "settings": self.settings or (UNSTATED,) * count,
             "valid": self.valid or (None,) * count,
             "noise": self.noise or tuple(y.new_zeros(len(y), 1, 1, 1) for y in self.luma),
         }
@@ -173,6 +176,7 @@ class Sources:
             valid=(self.valid[index],),
             degraded=(self.degraded[index],),
             views=(self.views[index],),
+            settings=(self.settings[index],),
             known_scenes=self.scenes,
         )
 
@@ -201,8 +205,10 @@ class Sources:
 
     @cached_property
     def _scenes(self) -> tuple[Scene, ...]:
-        every = range(len(self.luma[0]))
-        return tuple(recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored]) for b in every)
+        return tuple(
+            recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored], self.settings)
+            for b in range(len(self.luma[0]))
+        )
 
     def __len__(self) -> int:
         return len(self.images)

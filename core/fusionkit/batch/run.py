@@ -161,7 +161,7 @@ def fuse_job(
     with watch.stage("total"):
         with watch.stage("read"):
             pictures = pipeline.ranged(read_sources(job, options, ranges))
-        index = pipeline.reference([p.has_color for p in pictures])
+        index = pipeline.reference_in(pictures)
         reference = pictures[index]
         output = job.output or _beside(job.sources[index], options.depth or reference.depth)
         depth = options.depth or depth_in(output, reference.depth)

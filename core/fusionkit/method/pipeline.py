@@ -18,6 +18,7 @@ from ..errors import InputError, OptionError, PluginError, SizeMismatch, warn_of
 from ..images.accept import beyond_unit
 from ..images.colour import in_profile
 from ..images.convert import StoredImages, to_array, to_tensor
+from ..images.metadata import CameraSettings
 from ..images.onto import onto
 from ..images.picture import Array, Picture
 from ..images.validity import mirrored
@@ -26,7 +27,7 @@ from ..numerics.choice import all_finite
 from ..reading.ranges import share_range
 from ..reading.take import Source, as_source
 from ..registry.kinds import DISTRIBUTION, METHOD
-from ..scene import SCENE_KINDS, Scene, SceneChoice
+from ..scene import SCENE_KINDS, Scene, SceneChoice, bracketed
 from ..sources import STILL, Report
 from ..timing import Stopwatch
 from .checks import check_sizes, note_places
@@ -185,6 +186,7 @@ class Pipeline:
         degraded: Sequence[Told] = (),
         valid: Sequence[Tensor | None] = (),
         views: Sequence[float | None] = (),
+        settings: Sequence[CameraSettings] = (),
         callback: Callback | None = None,
         watch: Stopwatch | None = None,
         shot: Shot | None = None,
@@ -195,14 +197,15 @@ class Pipeline:
         default as configured, chosen for each image. names: what messages call the sources. degraded: what is
         known of each source's degradations, by their names, as readers state it. valid: where each has data, (B, 1, H,
         W) of bool or None for everywhere; NaN are none in any case, and stand in the result where no source has data.
-        views: tangent of half of each one's field of view along the longer side, None where it is not known.
+        views: tangent of half of each one's field of view along the longer side, None where it is not known. settings:
+        what the camera of each wrote.
         shot: the state of a video's shot, which this frame continues.
         """
         sources = self._sources(images, names, valid)
         scenes = (self.stated_scene,) * len(sources.luma[0]) if self.stated_scene else ()
         told = tuple(degraded) or ({},) * len(images)
         seen = tuple(views) or (None,) * len(images)
-        sources = replace(sources, degraded=told, views=seen, known_scenes=scenes)
+        sources = replace(sources, degraded=told, views=seen, settings=tuple(settings), known_scenes=scenes)
         done: dict[int, Tensor] = {}
         batches = self._batches(sources, reference)
         first = next(index for index, batch in batches if 0 in batch) % len(sources)
@@ -241,10 +244,7 @@ class Pipeline:
         for i, stage in enumerate(self.stages):
             plugin = stage.plugin.remembering(shot.stages[i]) if shot else stage.plugin
             given.append((stage.name, plugin, sources))
-            with watch.stage(f"stage {stage.name}"):
-                sources = plugin.before(sources)
-            if not isinstance(sources, Sources):
-                raise PluginError(f"stage {stage.name}: before returned {type(sources).__name__}, expected Sources")
+            sources = staged(stage.name, plugin, sources, watch)
         check_sizes(sources)
         if self.config.align == "check":
             with watch.stage("check"):
@@ -260,6 +260,15 @@ class Pipeline:
         del sample  # its image goes as soon as a stage makes another
         if given and any(_share(image, t) for t in sources.luma):
             image = image.clone()  # stages may change it in place
+        image = self.after(image, given, watch)
+        anywhere = data_anywhere(sources, image.shape[-2:])
+        image = image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
+        if sources.cut is not None:
+            facts.cut, image = sources.cut, image[(..., *sources.cut)]
+        return image
+
+    def after(self, image: Tensor, given: Sequence[tuple[str, Stage, Sources]], watch: Stopwatch) -> Tensor:
+        """The result as the stages leave it, in [0, 1]; given: each with its name and what its `before` was given."""
         for name, plugin, seen in reversed(given):
             with watch.stage(f"stage {name}"):
                 image = plugin.after(image, seen)
@@ -270,12 +279,7 @@ class Pipeline:
                     "that are not finite"
                 )
         low, high = image.amin(), image.amax()
-        image = image if low >= 0 and high <= 1 else image.clamp(0, 1)
-        anywhere = data_anywhere(sources, image.shape[-2:])
-        image = image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
-        if sources.cut is not None:
-            facts.cut, image = sources.cut, image[(..., *sources.cut)]
-        return image
+        return image if low >= 0 and high <= 1 else image.clamp(0, 1)
 
     def _restored(self, sources: Sources, facts: Facts, watch: Stopwatch, memory: Memory) -> Sources:
         """The sources as the flow restores them, those that a stage would enlarge in their new size."""
@@ -342,9 +346,16 @@ class Pipeline:
             return [(index, [b]) for b, index in enumerate(references)]
         return [(i, [b for b in range(count) if references[b] == i]) for i in dict.fromkeys(references)]
 
-    def reference(self, colorful: Sequence[bool]) -> int:
-        """Index of the reference source: as configured, else the only one with colour, else the last."""
-        return reference_of(colorful, self.config.reference)
+    def reference(self, colorful: Sequence[bool], settings: Sequence[CameraSettings] = ()) -> int:
+        """Index of the reference source: as configured, else the only one with colour, the middle exposure, the last.
+
+        settings: what the camera of each wrote, by which a bracket is known.
+        """
+        return reference_of(colorful, self.config.reference, settings)
+
+    def reference_in(self, pictures: Sequence[Picture]) -> int:
+        """Index of the reference among pictures; see `reference`."""
+        return self.reference([p.has_color for p in pictures], [p.settings for p in pictures])
 
     def _sampler(self, sources: Sources) -> Sampler:
         """The sampler for sources of this number and size: a prior of fewer sources folds, large images are tiled."""
@@ -381,7 +392,7 @@ class Pipeline:
         if not pictures:
             raise InputError("nothing to fuse: give at least one image")
         watch = Stopwatch()
-        index = self.reference([p.has_color for p in pictures]) if reference is None else reference
+        index = self.reference_in(pictures) if reference is None else reference
         pictures, converted = in_profile(self.ranged(pictures), index)
         main = pictures[index]
         given = pictures
@@ -393,6 +404,7 @@ class Pipeline:
                 names=[p.name for p in pictures],
                 degraded=[p.degraded for p in pictures],
                 views=views_of(given, pictures),
+                settings=[p.settings for p in given],
                 valid=[None if p.valid is None else torch.from_numpy(p.valid)[None, None] for p in pictures],
                 callback=callback,
                 watch=watch,
@@ -481,19 +493,34 @@ def _without_nan(image: Tensor) -> tuple[Tensor, Tensor | None]:
     return torch.cat([to_tensor(row) for row in rows]).to(image), ~nan
 
 
+def staged(name: str, stage: Stage, sources: Sources, watch: Stopwatch) -> Sources:
+    """The sources as a stage leaves them for the next. Raises PluginError where it returns anything else."""
+    with watch.stage(f"stage {name}"):
+        sources = stage.before(sources)
+    if not isinstance(sources, Sources):
+        raise PluginError(f"stage {name}: before returned {type(sources).__name__}, expected Sources")
+    return sources
+
+
 def _share(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors have their values in common."""
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
-def reference_of(colorful: Sequence[bool], stated: int = 0) -> int:
-    """Index of the reference source: the stated one, from 1, else the only one with colour, else the last."""
+def reference_of(colorful: Sequence[bool], stated: int = 0, settings: Sequence[CameraSettings] = ()) -> int:
+    """Index of the reference source: the stated one, from 1, the only one with colour, the middle exposure, the last.
+
+    settings: what the camera of each wrote, where it takes colour.
+    """
     count = len(colorful)
     if stated > count:
         raise OptionError(f"`reference={stated}`, but there are only {count} sources")
     if stated:
         return stated - 1
-    return list(colorful).index(True) if sum(colorful) == 1 else count - 1
+    if sum(colorful) == 1:
+        return list(colorful).index(True)
+    middle = bracketed(settings) if any(colorful) else None
+    return count - 1 if middle is None else middle
 
 
 def views_of(given: Sequence[Picture], pictures: Sequence[Picture]) -> list[float | None]:

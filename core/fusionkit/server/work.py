@@ -145,7 +145,7 @@ class Worker:
         """Write what mends an error for a button, without what was chosen already."""
         if not error.mends:
             return []
-        reference = self._pipeline(line, result.choices).reference([p.has_color for p in session.pictures])
+        reference = self._pipeline(line, result.choices).reference_in(session.pictures)
         name = session.pictures[reference].name
         return [
             {"label": label.format(reference=name), "choices": dict(choices)}
