@@ -311,11 +311,12 @@ class ColorSpace(Plugin, ABC):
 
     bt601: its luma is that of `fusionkit.numerics.luma`. reach: how many rows around a pixel `merge` looks at, once
     `Sources.colored` and `Sources.scenes` are known; None says that it needs the whole image. `split` goes pixel by
-    pixel.
+    pixel. blends: a chroma that was blended as its luma was, of many frames, may be merged as that of one source.
     """
 
     bt601: bool = False
     reach: int | None = None
+    blends: bool = False
 
     @abstractmethod
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -352,11 +353,13 @@ class Stage(Plugin, ABC):
 
     A method has any number of stages: `before` is called in their order, `after` in the reverse one, so that the first
     stage sees the sources as they came and has the last word on the result. What either has to tell the user goes to
-    `sources.report`. bt601: it needs a colour space of BT.601's luma. memory: keeps values from frame to frame of a
-    video's shot; of single images it keeps nothing.
+    `sources.report`. bt601: it needs a colour space of BT.601's luma. by_frame: `before` treats each source by itself,
+    or by the reference, whatever their number, so that it serves frames of a series one by one. memory: keeps values
+    from frame to frame of a video's shot; of single images it keeps nothing.
     """
 
     bt601: bool = False
+    by_frame: bool = False
     memory: Memory = STILL
 
     def degradations(self, sources: Sources) -> Sequence[Mapping[str, Mapping[str, Any]]]:

@@ -30,7 +30,8 @@ from ..registry.kinds import DISTRIBUTION, METHOD
 from ..scene import SCENE_KINDS, Scene, SceneChoice, bracketed
 from ..sources import STILL, Report
 from ..timing import Stopwatch
-from .checks import check_sizes, note_places
+from .checkpoint import Checkpoint
+from .checks import check_sizes, note_places, staged
 from .config import Choice, PipelineConfig, sampling_of
 from .filling import data_anywhere, filled
 from .flags import stages_of
@@ -41,6 +42,7 @@ from .presets import choose
 from .restore import Restorer
 from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind, with_gaps
 from .sampler import Callback, Sampler
+from .series import AT_ONCE, Progress, Series, fuse_series
 from .shot import Shot
 from .tiling import tiled
 
@@ -201,7 +203,7 @@ class Pipeline:
         what the camera of each wrote.
         shot: the state of a video's shot, which this frame continues.
         """
-        sources = self._sources(images, names, valid)
+        sources = self.sources_of(images, names, valid)
         scenes = (self.stated_scene,) * len(sources.luma[0]) if self.stated_scene else ()
         told = tuple(degraded) or ({},) * len(images)
         seen = tuple(views) or (None,) * len(images)
@@ -288,7 +290,7 @@ class Pipeline:
             {**own, **{name: options for t in told if t for name, options in t[i].items()}}
             for i, own in enumerate(sources.degraded)
         )
-        restorer = self._restorer_in_tiles if self._tile(sources) else self.restorer
+        restorer = self.restorer_of(sources)
         sources = replace(sources, degraded=degraded)
         if not restorer.resizes(sources) and all(type(stage.plugin).before is Stage.before for stage in self.stages):
             check_sizes(sources)  # nothing will make them of one size: no need to restore them first
@@ -302,7 +304,8 @@ class Pipeline:
             sources.report.note(row.note(), warning=not row.undone and self.has_flow)
         return sources
 
-    def _sources(self, images: Sequence[Tensor], names: Sequence[str], valid: Sequence[Tensor | None]) -> Sources:
+    def sources_of(self, images: Sequence[Tensor], names: Sequence[str], valid: Sequence[Tensor | None]) -> Sources:
+        """Sources of images, checked, on this device."""
         if not len(images):
             raise InputError("nothing to fuse: give at least one image")
         known = list(valid) or [None] * len(images)
@@ -374,6 +377,10 @@ class Pipeline:
         backbone, decoder = tiled(self.backbone, self.decoder, self.config.tile or TILE)
         return {"backbone": backbone, "decoder": decoder}
 
+    def restorer_of(self, sources: Sources) -> Restorer:
+        """The restorer for sources of this size."""
+        return self._restorer_in_tiles if self._tile(sources) else self.restorer
+
     @cached_property
     def _restorer_in_tiles(self) -> Restorer:
         return replace(self.restorer, **self._in_tiles)
@@ -384,13 +391,22 @@ class Pipeline:
         callback: Callback | None = None,
         reference: int | None = None,
         shot: Shot | None = None,
+        progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> FusedPicture:
         """Fuse images read from files; size, depth, colour profile and alpha are the reference's.
 
-        reference: its index, where the caller has chosen it. shot: as in `run`.
+        More than four are fused frame by frame where the method streams, so that memory does not grow with their
+        number; a `fusionkit.method.series.Series` reads each when its turn comes. reference: its index, where the
+        caller has chosen it. shot: as in `run`. progress, checkpoint: of a series.
         """
         if not pictures:
             raise InputError("nothing to fuse: give at least one image")
+        if len(pictures) > AT_ONCE and shot is None and callback is None:
+            series = fuse_series(self, pictures, reference=reference, progress=progress, checkpoint=checkpoint)
+            if series is not None:
+                return series
+        pictures = pictures.whole() if isinstance(pictures, Series) else pictures
         watch = Stopwatch()
         index = self.reference_in(pictures) if reference is None else reference
         pictures, converted = in_profile(self.ranged(pictures), index)
@@ -491,15 +507,6 @@ def _without_nan(image: Tensor) -> tuple[Tensor, Tensor | None]:
         return image, None
     rows = [mirrored(~n[0].cpu().numpy(), to_array(x[None]))[0] for x, n in zip(image, nan, strict=True)]
     return torch.cat([to_tensor(row) for row in rows]).to(image), ~nan
-
-
-def staged(name: str, stage: Stage, sources: Sources, watch: Stopwatch) -> Sources:
-    """The sources as a stage leaves them for the next. Raises PluginError where it returns anything else."""
-    with watch.stage(f"stage {name}"):
-        sources = stage.before(sources)
-    if not isinstance(sources, Sources):
-        raise PluginError(f"stage {name}: before returned {type(sources).__name__}, expected Sources")
-    return sources
 
 
 def _share(a: Tensor, b: Tensor) -> bool:
