@@ -174,9 +174,10 @@ class _Run:
         """Refuse a frame of another size than the reference's, as the stages left it."""
         (height, width), (rows, columns) = frame.luma.shape[-2:], self.frames.size
         if (height, width) != (rows, columns):
+            name = self.frames.names[frame.index]
             raise SizeMismatch(
-                f"{self.frames.names[frame.index]} is {width}x{height} but {self.main.name} is {columns}x{rows}: a series "
-                "has one size; `resize=reference` resizes the others to the reference"
+                f"{name} is {width}x{height} but {self.main.name} is {columns}x{rows}: a series has one size; "
+                "`resize=reference` resizes the others to the reference"
             )
 
     @cached_property

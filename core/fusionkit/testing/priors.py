@@ -1,6 +1,7 @@
 """Contract of fusion priors."""
 
 import io
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -134,7 +135,7 @@ class PriorContract(PluginContract):
                 state = prior.begin(frames, state, turn)
                 for i, image in enumerate(images):
                     check_inputs = unchanged(image)
-                    sources = make_sources(image)
+                    sources = replace(make_sources(image), known_scenes=(scene,))
                     frame = Frame(i, sources, lambda x: x[:, 1:] - 0.5 if x.shape[1] == 3 else None)
                     state = prior.accumulate(state, frame, turn)
                     check_inputs()
