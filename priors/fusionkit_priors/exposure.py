@@ -210,9 +210,13 @@ class Bracket:
             if (chroma := frame.chroma(image)) is not None:
                 if state["chroma"] is None:
                     state["chroma"] = torch.zeros(1, 3, height, width, device=y.device)
-                room = (1 - image.amax(1, keepdim=True)).clamp_(LEFT * CLIPPED, CLIPPED).mul_(weight.add_(EVERY))
-                state["chroma"][:, 2:, part.place].add_(room)
-                state["chroma"][:, :2, part.place].addcmul_(chroma, room.mul_((y + DARK).pow_(-GROWS)))
+                root = (y + DARK).rsqrt_()
+                chroma = chroma * root.mul_(root.sqrt())  # over luma to the power of ¾
+                strength = torch.hypot(chroma[:, :1], chroma[:, 1:]).add_(1e-6)
+                room = reduce(torch.maximum, image.chunk(image.shape[1], 1)).neg_().add_(1)
+                weight.add_(EVERY).mul_(strength).mul_(room.clamp_(LEFT * CLIPPED, CLIPPED))
+                state["chroma"][:, 2:, part.place].add_(weight)
+                state["chroma"][:, :2, part.place].addcmul_(chroma, weight)
 
     def conclude(self, frames: Frames, state: dict[str, Any]) -> Tensor:
         """The mixture in its tone, within the range of the frames, and its chroma."""

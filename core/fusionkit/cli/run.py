@@ -204,7 +204,8 @@ def _follow(
         from ..batch.run import fuse_files
 
         reporter.plan(plan)
-        outcome = fuse_files(pipeline, plan.jobs[0], files, manifest=manifest)
+        with reporter.frames() as progress:
+            outcome = fuse_files(pipeline, plan.jobs[0], files, manifest=manifest, progress=progress)
         reporter.outcome(outcome, named=False)
         reporter.line(f"{outcome.output} ({outcome.seconds:.1f} s)")
         return True

@@ -357,7 +357,9 @@ class Pipeline:
         return reference_of(colorful, self.config.reference, settings)
 
     def reference_in(self, pictures: Sequence[Picture]) -> int:
-        """Index of the reference among pictures; see `reference`."""
+        """Index of the reference among pictures; see `reference`. Those of a series are not read."""
+        if isinstance(pictures, Series):
+            return self.reference((True,) * len(pictures), pictures.settings)
         return self.reference([p.has_color for p in pictures], [p.settings for p in pictures])
 
     def _sampler(self, sources: Sources) -> Sampler:

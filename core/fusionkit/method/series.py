@@ -5,7 +5,7 @@ moves, resizes or restores a frame serves here as it does for two sources. What 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,7 +25,7 @@ from ..images.picture import Picture, Span
 from ..memory import release_pages
 from ..numerics.choice import all_finite
 from ..reading.ranges import in_range
-from ..scene import recognise
+from ..scene import recognise, written
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint, between_frames
 from .checks import check_sizes, note_places, staged
@@ -88,9 +88,10 @@ class Series(Sequence[Picture]):
         self._check()
         return [*self]
 
-    def settings(self) -> list[CameraSettings]:
+    @cached_property
+    def settings(self) -> tuple[CameraSettings, ...]:
         """What the camera wrote of each."""
-        return [self._settings(i) for i in range(len(self))]
+        return tuple(self._settings(i) for i in range(len(self)))
 
 
 class FrameMemory(Memory):
@@ -114,7 +115,7 @@ class _Run:
     pictures: Series
     main: Picture
     frames: Frames
-    looked: Sequence[int]
+    looked: Set[int]
     span: Span | None
     colored: bool
     watch: Stopwatch
@@ -122,6 +123,7 @@ class _Run:
     memory: Memory = field(default_factory=FrameMemory)
     notes: dict[str, list[str]] = field(default_factory=dict)
     begun: set[int] = field(default_factory=set)
+    spans: dict[int, list[float] | None] = field(default_factory=dict)
 
     def read(self, index: int) -> Sources:
         """Frame `index` alone, in the range, colours and grid of the reference."""
@@ -131,6 +133,7 @@ class _Run:
         name, view, notes = picture.name, picture.view, [*picture.notes] if not reference else []
         if self.span is not None and picture.measured and not reference:
             picture = in_range(picture, self.span)
+        self.spans[index] = None if picture.depth == "8" else [*picture.span]
         if not reference:
             pair, converted = in_profile([picture, self.main], 1)
             [moved, _], placed = onto(pair, 1)
@@ -256,22 +259,17 @@ def beside(frame: Sources, main: Sources) -> Sources:
 
 def _looked_at(pipeline: "Pipeline", series: Series, reference: int | None, watch: Stopwatch) -> _Run | None:
     """A run of these pictures, by what some of them show; None where their kind of scene does not stream."""
-    settings = tuple(series.settings())
-    index = pipeline.reference((True,) * len(series), settings) if reference is None else reference
-    spread = (round(i * (len(series) - 1) / (LOOKED_AT - 2)) for i in range(LOOKED_AT - 1))
-    looked, small, main = sorted({*spread, index}), list[Picture](), None
-    for i in looked:
-        picture = series[i]
-        main = picture if i == index else main
-        step = max(1, math.isqrt(picture.size[0] * picture.size[1] // PIXELS))
-        small.append(replace(picture, values=picture.values[::step, ::step].copy(), alpha=None, valid=None))
-    assert main is not None
-    shared = pipeline.ranged(small)
-    span = shared[looked.index(index)].span
+    settings, index = series.settings, pipeline.reference_in(series) if reference is None else reference
+    main, looked = series[index], {round(i * (len(series) - 1) / (LOOKED_AT - 2)) for i in range(LOOKED_AT - 1)}
+    scene = pipeline.stated_scene or (written(settings) if main.channels == 3 else None)
+    known = scene is not None and main.depth == "8"
+    small = {i: _small(main if i == index else series[i]) for i in ({index} if known else sorted({*looked, index}))}
+    shared = dict(zip(small, pipeline.ranged([*small.values()]), strict=True))
+    span = shared[index].span
     main, ranged = (main, None) if span == main.span else (in_range(main, span), span)
-    images = [to_tensor(p.pixels) for p in shared]
+    images = [to_tensor(p.pixels) for p in shared.values()]
     lumas = [F.interpolate(pipeline.color.split(image)[0], images[0].shape[-2:], mode="area") for image in images]
-    scene = pipeline.stated_scene or recognise(lumas, [p.has_color for p in shared], settings)
+    scene = scene or recognise(lumas, [p.has_color for p in shared.values()], settings)
     colored = any(pipeline.color.split(image[..., :1, :1])[1] is not None for image in images)
     frames = Frames(tuple(series.names), index, (0, 0), scene, settings, pipeline.device)
     facts = Facts(frames.report.notes, index, found=frames.report.records)
@@ -281,6 +279,12 @@ def _looked_at(pipeline: "Pipeline", series: Series, reference: int | None, watc
     size = run.frame(index, run.read(index)).luma.shape[-2:]
     run.frames = replace(frames, size=(size[0], size[1]))
     return run
+
+
+def _small(picture: Picture) -> Picture:
+    """A copy of about a megapixel, by which kinds of scene and ranges are told."""
+    step = max(1, math.isqrt(picture.size[0] * picture.size[1] // PIXELS))
+    return replace(picture, values=picture.values[::step, ::step].copy(), alpha=None, valid=None)
 
 
 def _accumulated(run: _Run, passes: int, progress: Progress | None, checkpoint: Checkpoint | None) -> Any:
@@ -341,6 +345,7 @@ def _finished(run: _Run, planes: Tensor) -> FusedPicture:
     notes = [*said, *run.main.notes, *report.notes]
     picture = replace(with_gaps(run.main, to_array(image)), notes=tuple(notes))
     release_pages()
+    facts.found["ranges"] = [run.spans.get(i) for i in range(len(run.frames))]
     facts.found["frames"] = {"count": len(run.frames), "scene": run.frames.scene}
     return FusedPicture.of(picture, replace(facts, notes=notes, seconds=watch.rounded()))
 
