@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 from ..engines.engine import Engine, SerialEngine
 from ..errors import Caution, FusionkitError, InputError, NoEffect, OutputError
@@ -14,6 +15,7 @@ from ..images.transforms import save_transforms
 from ..memory import free_memory, peak_memory_mb
 from ..method.checkpoint import Checkpoint
 from ..method.pipeline import Pipeline
+from ..method.radiance import exposures_of, fuse_radiance
 from ..method.series import AT_ONCE, Progress, Series
 from ..reading import header_pixels, read_image
 from ..reading.matching import bare_name
@@ -23,13 +25,14 @@ from ..storage.manifest import Ledger, digest, file_record
 from ..storage.outcome import Outcome, attempt
 from ..storage.regular import check_regular
 from ..timing import Stopwatch
-from ..writing import check_output, depth_in, store_image
+from ..writing import check_output, depth_in, extension_of, store_image
 from .options import FileOptions
 from .plan import Job
 
 __all__ = ["LEDGER", "fuse_files", "fuse_folders", "fuse_job", "method_digest", "read_sources"]
 
 LOCK, LEDGER = ".fusionkit.lock", "manifest.jsonl"
+RADIANCE = (".exr", ".hdr")  # results that are the light of a bracket, where its exposures are known
 LEAST_BYTES = 14  # memory per pixel and source: grey and colour in 8 bits with the cheapest prior; em_tv takes 18
 
 
@@ -209,7 +212,12 @@ def fuse_job(
         _check_bands(options, [*read.values()])
         check_output(output, depth, max(p.channels for p in read.values()), alpha=reference.alpha is not None)
         checkpoint = _checkpoint(pipeline, job, options, output) if isinstance(pictures, Series) else None
-        fused = pipeline.fuse_pictures(pictures, reference=index, progress=progress, checkpoint=checkpoint)
+        how: dict[str, Any] = {"reference": index, "progress": progress, "checkpoint": checkpoint}
+        light = Series.of(pictures) if extension_of(output) in RADIANCE else None
+        if light is not None and (exposures := exposures_of(pipeline, light, options.times)):
+            fused = fuse_radiance(pipeline, light, exposures, **how)
+        else:
+            fused = pipeline.fuse_pictures(pictures, **how)
         notes = [
             f"{p.name}: {p.span[0]:g} to {p.span[1]:g} taken as black and white, as of the whole folder "
             "(`range_scope=folder`)"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ from .sampler import merged_in_strips
 if TYPE_CHECKING:
     from .pipeline import Pipeline
 
-__all__ = ["AT_ONCE", "Progress", "Series", "fuse_series"]
+__all__ = ["AT_ONCE", "Progress", "Series", "accumulated", "concluded", "fuse_series", "looked_at"]
 
 AT_ONCE = 4  # sources that are fused in memory: a rig's, and the usual brackets of three
 LOOKED_AT = 5  # frames, spread over a series, that tell its kind of scene, its range and whether it has colour
@@ -108,7 +108,7 @@ class FrameMemory(Memory):
 
 
 @dataclass
-class _Run:
+class Run:
     """One series on its way: the reference, and what was found in the frames that were looked at."""
 
     pipeline: "Pipeline"
@@ -213,11 +213,11 @@ def fuse_series(
         return None
     series, watch = Series.of(pictures), Stopwatch()
     with watch.stage("look"):
-        run = _looked_at(pipeline, series, reference, watch)
-    if run is None or not (passes := pipeline.prior.passes(run.frames)):
+        run = looked_at(pipeline, series, reference, watch, pipeline.prior.passes)
+    if run is None:
         return None
     with torch.no_grad():
-        state = _accumulated(run, passes, progress, checkpoint)
+        state = accumulated(run, pipeline.prior, progress, checkpoint)
         with watch.stage("conclude"):
             planes = pipeline.prior.conclude(run.frames, state)
         del state
@@ -257,8 +257,14 @@ def beside(frame: Sources, main: Sources) -> Sources:
     return replace(frame, images=images, reference=1, **pairs)
 
 
-def _looked_at(pipeline: "Pipeline", series: Series, reference: int | None, watch: Stopwatch) -> _Run | None:
-    """A run of these pictures, by what some of them show; None where their kind of scene does not stream."""
+def looked_at(
+    pipeline: "Pipeline",
+    series: Series,
+    reference: int | None,
+    watch: Stopwatch,
+    passes: Callable[[Frames], int],
+) -> Run | None:
+    """A run of these pictures, by what some of them show; None where `passes` is 0 for them."""
     settings, index = series.settings, pipeline.reference_in(series) if reference is None else reference
     main, looked = series[index], {round(i * (len(series) - 1) / (LOOKED_AT - 2)) for i in range(LOOKED_AT - 1)}
     scene = pipeline.stated_scene or (written(settings) if main.channels == 3 else None)
@@ -273,8 +279,8 @@ def _looked_at(pipeline: "Pipeline", series: Series, reference: int | None, watc
     colored = any(pipeline.color.split(image[..., :1, :1])[1] is not None for image in images)
     frames = Frames(tuple(series.names), index, (0, 0), scene, settings, pipeline.device)
     facts = Facts(frames.report.notes, index, found=frames.report.records)
-    run = _Run(pipeline, series, main, frames, looked, ranged, colored, watch, facts)
-    if not pipeline.prior.passes(frames):
+    run = Run(pipeline, series, main, frames, looked, ranged, colored, watch, facts)
+    if not passes(frames):
         return None
     size = run.frame(index, run.read(index)).luma.shape[-2:]
     run.frames = replace(frames, size=(size[0], size[1]))
@@ -287,9 +293,22 @@ def _small(picture: Picture) -> Picture:
     return replace(picture, values=picture.values[::step, ::step].copy(), alpha=None, valid=None)
 
 
-def _accumulated(run: _Run, passes: int, progress: Progress | None, checkpoint: Checkpoint | None) -> Any:
-    """The state after all passes; frames are read ahead by one, beside the prior's work."""
-    prior, count = run.pipeline.prior, len(run.frames)
+class Streams(Protocol):
+    """What takes frames one by one; see `Prior`."""
+
+    def passes(self, frames: Frames) -> int:
+        """Number of passes."""
+
+    def begin(self, frames: Frames, state: Any, turn: int) -> Any:
+        """State before a pass."""
+
+    def accumulate(self, state: Any, frame: Frame, turn: int) -> Any:
+        """State with one more frame."""
+
+
+def accumulated(run: Run, prior: Streams, progress: Progress | None, checkpoint: Checkpoint | None) -> Any:
+    """The state after all passes; frames are read ahead by one, beside the work on the one before."""
+    passes, count = prior.passes(run.frames), len(run.frames)
     turn, first, state = (checkpoint and checkpoint.load()) or (0, 0, None)
     if (turn, first) != (0, 0):
         run.frames.report.note(f"continued at frame {first + 1} of pass {turn + 1} of {passes}")
@@ -315,9 +334,9 @@ def _accumulated(run: _Run, passes: int, progress: Progress | None, checkpoint: 
     return state
 
 
-def _finished(run: _Run, planes: Tensor) -> FusedPicture:
+def _finished(run: Run, planes: Tensor) -> FusedPicture:
     """The result of what the prior concluded: its colours, the stages' last word, the reference's metadata."""
-    pipeline, watch, facts, report = run.pipeline, run.watch, run.facts, run.frames.report
+    pipeline, watch = run.pipeline, run.watch
     channels, prior = 3 if run.colored else 1, type(pipeline.prior)
     if planes.shape != (1, channels, *run.frames.size) or not all_finite(planes):
         raise PluginError(
@@ -335,19 +354,24 @@ def _finished(run: _Run, planes: Tensor) -> FusedPicture:
             return [planes[:, 1:, rows] if run.colored else None]
 
         image = merged_in_strips(pipeline.color, luma, chroma, sources)
-    image = pipeline.after(image, given, watch)
+    return concluded(run, pipeline.after(image, given, watch), sources)
+
+
+def concluded(run: Run, image: Tensor, sources: Sources) -> FusedPicture:
+    """The image as a picture like the reference, with all notes and records. sources: the reference alone."""
+    pipeline, facts = run.pipeline, run.facts
     anywhere = data_anywhere(sources, image.shape[-2:])
     image = image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
     for row in facts.restored:
         note = row.note().removeprefix(f"{row.source}: ")
         run.notes.setdefault(note if row.undone or not pipeline.has_flow else Caution(note), []).append(row.source)
     said = [type(note)(_named(note, names)) for note, names in run.notes.items()]
-    notes = [*said, *run.main.notes, *report.notes]
+    notes = [*said, *run.main.notes, *run.frames.report.notes]
     picture = replace(with_gaps(run.main, to_array(image)), notes=tuple(notes))
     release_pages()
     facts.found["ranges"] = [run.spans.get(i) for i in range(len(run.frames))]
     facts.found["frames"] = {"count": len(run.frames), "scene": run.frames.scene}
-    return FusedPicture.of(picture, replace(facts, notes=notes, seconds=watch.rounded()))
+    return FusedPicture.of(picture, replace(facts, notes=notes, seconds=run.watch.rounded()))
 
 
 def _named(note: str, names: Sequence[str]) -> str:

@@ -1,0 +1,22 @@
+"""Writer of Radiance HDR. Needs imagecodecs."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from fusionkit.contracts import Stored, Writer
+
+__all__ = ["HdrWriter"]
+
+
+class HdrWriter(Writer):
+    """RGB of 8 bits with a common exponent (RGBE), run-length encoded: a hundredth of the largest channel is kept."""
+
+    def write(self, path: Path, stored: Stored) -> Sequence[str]:
+        """Write the file; grey becomes three equal channels, negative values 0."""
+        values = np.broadcast_to(stored.values, (*stored.values.shape[:2], 3)).clip(0)
+        encoded = import_module("imagecodecs").rgbe_encode(np.ascontiguousarray(values, np.float32), header=True)
+        path.write_bytes(encoded)
+        return ()
