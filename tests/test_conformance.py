@@ -26,7 +26,7 @@ SETTINGS |= {("degradation", "noise"): {"options": {"level": 20.0}}, ("degradati
 SETTINGS |= {("degradation", "darkness"): {"cautious": False, "clean": by_day}}
 SETTINGS |= {("stage", "align"): {"options": {"or_keep": True}}}  # its sources are noise, which nothing aligns
 SETTINGS |= {("reader", name): {"write": staticmethod(write)} for name, write in EXAMPLES.items()}
-SETTINGS |= {("writer", "jpeg"): {"precision": 30.0}}
+SETTINGS |= {("writer", "jpeg"): {"precision": 30.0}, ("writer", "hdr"): {"precision": 0.03}}
 
 
 def _contracts():

@@ -36,6 +36,7 @@ MIDDLE = 0.2158  # light at the middle level: sRGB's, so that 1 is the white of 
 # weight beside the largest, 1, of a level that is clipped: dark ones count in the longest exposure, white ones in the
 # shortest
 CLIPPED = 1e-4
+DARKEST = 1e-7  # of linear files, whose logarithm has no end
 
 
 class Radiance:
@@ -57,8 +58,7 @@ class Radiance:
         if turn == 0:
             return {"levels": []}
         levels, times = torch.stack(state["levels"]).numpy(), np.log(self._relative(frames.reference))
-        known = np.log(np.maximum(np.arange(LEVELS) / (LEVELS - 1), 0.5 / LEVELS))
-        curves = [known if self.linear else response(levels[:, c], times) for c in range(levels.shape[1])]
+        curves = [response(levels[:, c], times) for c in range(levels.shape[1])]
         sums = torch.zeros(2, len(curves), *frames.size, device=frames.device)
         return {"response": torch.from_numpy(np.stack(curves)).float(), "sums": sums, "reference": frames.reference}
 
@@ -81,9 +81,7 @@ class Radiance:
             image = frame.rows(part.place).image[0]
             if len(image) != len(curves):
                 raise SizeMismatch(f"{frame.sources.names[0]} is in colour, or grey, where the others are not")
-            scaled = image * (LEVELS - 1)
-            level = scaled.long().clamp_(0, LEVELS - 2)
-            light = torch.stack([c[i].lerp(c[i + 1], s - i) for c, i, s in zip(curves, level, scaled, strict=True)])
+            light = image.clamp_min(DARKEST).log_() if self.linear else _through(curves, image)
             clipped = torch.where(image > 0.5, CLIPPED * (least / own) ** 2, CLIPPED * (own / most) ** 2)
             weight = (1 - (2 * image - 1).abs()).add_(clipped)
             state["sums"][0, :, part.place].addcmul_(light.sub_(float(np.log(own))), weight)
@@ -94,6 +92,13 @@ class Radiance:
         """E, (1, 3 or 1, H, W): 1 is the white of the reference."""
         total, weight = state["sums"]
         return total.div_(weight).exp_()[None]
+
+
+def _through(curves: Tensor, image: Tensor) -> Tensor:
+    """The response (C, 256) of each channel at an image (C, H, W) in [0, 1], linear between levels."""
+    scaled = image * (LEVELS - 1)
+    level = scaled.long().clamp_(0, LEVELS - 2)
+    return torch.stack([c[i].lerp(c[i + 1], s - i) for c, i, s in zip(curves, level, scaled, strict=True)])
 
 
 def response(levels: Array, times: Array) -> Array:

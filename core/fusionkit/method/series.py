@@ -271,15 +271,15 @@ def looked_at(
     known = scene is not None and main.depth == "8"
     small = {i: _small(main if i == index else series[i]) for i in ({index} if known else sorted({*looked, index}))}
     shared = dict(zip(small, pipeline.ranged([*small.values()]), strict=True))
-    span = shared[index].span
-    main, ranged = (main, None) if span == main.span else (in_range(main, span), span)
+    span = shared[index].span if any(shared[i].span != p.span for i, p in small.items()) else None
+    main = main if span is None else in_range(main, span)
     images = [to_tensor(p.pixels) for p in shared.values()]
     lumas = [F.interpolate(pipeline.color.split(image)[0], images[0].shape[-2:], mode="area") for image in images]
     scene = scene or recognise(lumas, [p.has_color for p in shared.values()], settings)
     colored = any(pipeline.color.split(image[..., :1, :1])[1] is not None for image in images)
     frames = Frames(tuple(series.names), index, (0, 0), scene, settings, pipeline.device)
     facts = Facts(frames.report.notes, index, found=frames.report.records)
-    run = Run(pipeline, series, main, frames, looked, ranged, colored, watch, facts)
+    run = Run(pipeline, series, main, frames, looked, span, colored, watch, facts)
     if not passes(frames):
         return None
     size = run.frame(index, run.read(index)).luma.shape[-2:]

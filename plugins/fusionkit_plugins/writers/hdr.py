@@ -15,8 +15,7 @@ class HdrWriter(Writer):
     """RGB of 8 bits with a common exponent (RGBE), run-length encoded: a hundredth of the largest channel is kept."""
 
     def write(self, path: Path, stored: Stored) -> Sequence[str]:
-        """Write the file; grey becomes three equal channels, negative values 0."""
-        values = np.broadcast_to(stored.values, (*stored.values.shape[:2], 3)).clip(0)
-        encoded = import_module("imagecodecs").rgbe_encode(np.ascontiguousarray(values, np.float32), header=True)
-        path.write_bytes(encoded)
-        return ()
+        """Write the file; grey becomes three equal channels."""
+        values = np.ascontiguousarray(np.broadcast_to(stored.values, (*stored.values.shape[:2], 3)), np.float32)
+        path.write_bytes(import_module("imagecodecs").rgbe_encode(values.clip(0), header=True))
+        return [f"{path.suffix} holds no values below 0: they became 0"] if values.min() < 0 else []
