@@ -400,11 +400,12 @@ class Pipeline:
 
         More than four are fused frame by frame where the method streams, so that memory does not grow with their
         number; a `fusionkit.method.series.Series` reads each when its turn comes. reference: its index, where the
-        caller has chosen it. shot: as in `run`. progress, checkpoint: of a series.
+        caller has chosen it. callback: told of the sampler's steps, of which a series has none. shot: as in `run`.
+        progress, checkpoint: of a series.
         """
         if not pictures:
             raise InputError("nothing to fuse: give at least one image")
-        if len(pictures) > AT_ONCE and shot is None and callback is None:
+        if len(pictures) > AT_ONCE and shot is None:
             series = fuse_series(self, pictures, reference=reference, progress=progress, checkpoint=checkpoint)
             if series is not None:
                 return series
