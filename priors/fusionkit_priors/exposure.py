@@ -150,7 +150,7 @@ class Bracket:
     Pass 1 keeps reduced copies in 8 bits, on which the network compares all frames, and the mean, least and largest
     luma at each pixel; pass 2 mixes. Chroma c_i of luma y_i is mixed as c_i / y_i^¾ by the same weights, as far as no
     channel is clipped, and follows the fused luma from there: what a dark frame shows of a colour is as good as what a
-    bright one does. State: nine planes, six bytes of a hundred pixels a frame.
+    bright one does. State: eight planes, and of each frame a copy of 480 to 960 rows in 8 bits.
     """
 
     passes = 2
@@ -215,26 +215,29 @@ class Bracket:
                 strength = torch.hypot(chroma[:, :1], chroma[:, 1:]).add_(1e-6)
                 room = reduce(torch.maximum, image.chunk(image.shape[1], 1)).neg_().add_(1)
                 weight.add_(EVERY).mul_(strength).mul_(room.clamp_(LEFT * CLIPPED, CLIPPED))
-                state["chroma"][:, 2:, part.place].add_(weight)
-                state["chroma"][:, :2, part.place].addcmul_(chroma, weight)
+                state["chroma"][:, :1, part.place].add_(weight)
+                state["chroma"][:, 1:, part.place].addcmul_(chroma, weight)
 
     def conclude(self, frames: Frames, state: dict[str, Any]) -> Tensor:
         """The mixture in its tone, within the range of the frames, and its chroma."""
-        fused = state["sum"].div_(state["total"].clamp_min_(1e-6))
-        mixture = fused.clone() if state["chroma"] is not None else fused
+        fused, planes = state.pop("sum").div_(state.pop("total").clamp_min_(1e-6)), state.pop("chroma")
+        mixture = fused if planes is None else fused.clone()
         height, width = frames.size
         _tone(fused, state["few"], max(1, min(height, width) // TONE_ROWS), lambda value: value)
         torch.minimum(torch.maximum(fused, state["low"], out=fused), state["high"], out=fused)
-        if state["chroma"] is None:
+        if planes is None:
             return fused
-        chroma = state["chroma"]
         for part in strips(height, width, 0):
-            rows = (..., part.place, slice(None))
-            ratio = (fused[rows] + DARK) / (mixture[rows] + DARK)
+            luma, shown, rows = (
+                fused[..., part.place, :],
+                mixture[..., part.place, :] + DARK,
+                planes[..., part.place, :],
+            )
+            ratio = (luma + DARK) / shown
             follows = torch.where(ratio < 1, ratio**FALLS, ratio**GROWS).clamp_max_(MOST)
-            scale = follows.mul_((mixture[rows] + DARK) ** GROWS).div_(chroma[:, 2:, part.place].clamp_min(1e-9))
-            chroma[:, :2, part.place].mul_(scale)
-        return torch.cat([fused, chroma[:, :2]], 1)
+            rows[:, 1:].mul_(follows.mul_(shown**GROWS).div_(rows[:, :1].clamp_min(1e-9)))
+            rows[:, :1] = luma
+        return planes
 
 
 def _within(image: Tensor, *lumas: Tensor) -> Tensor:

@@ -56,8 +56,8 @@ class TestFrameByFrame:
             return replace(pictures[i], values=values)
 
         method(prior="average").fuse_pictures(Series([p.name for p in pictures], take, lambda i: UNSTATED))
-        assert read[-8:] == list(range(8))  # the ninth is the reference, which is kept
-        assert max(most) <= 4  # the reference, one that is fused, the next one, one on its way out
+        assert sorted(read[-8:]) == list(range(8))  # the ninth is the reference, which is kept
+        assert max(most) <= 5  # the reference, one that is fused, the next two, one on its way out
 
     def test_few_are_fused_at_once_and_bytes_stay(self):
         class Refuses(Prior):

@@ -5,6 +5,7 @@ moves, resizes or restores a frame serves here as it does for two sources. What 
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,7 @@ __all__ = ["AT_ONCE", "Progress", "Series", "accumulated", "concluded", "fuse_se
 
 AT_ONCE = 4  # sources that are fused in memory: a rig's, and the usual brackets of three
 LOOKED_AT = 5  # frames, spread over a series, that tell its kind of scene, its range and whether it has colour
+AHEAD = 2  # frames that are read while one is worked on: two cores are busy where a pass does little beside
 PIXELS = 1_000_000  # least pixels of the copies that the kind of scene is recognised on
 Progress = Callable[[int, int], object]  # frames that were taken up, in all passes, and their number
 
@@ -307,20 +309,21 @@ class Streams(Protocol):
 
 
 def accumulated(run: Run, prior: Streams, progress: Progress | None, checkpoint: Checkpoint | None) -> Any:
-    """The state after all passes; frames are read ahead by one, beside the work on the one before."""
+    """The state after all passes; some are read ahead, beside the work on the one before."""
     passes, count = prior.passes(run.frames), len(run.frames)
     turn, first, state = (checkpoint and checkpoint.load()) or (0, 0, None)
     if (turn, first) != (0, 0):
         run.frames.report.note(f"continued at frame {first + 1} of pass {turn + 1} of {passes}")
-    with ThreadPoolExecutor(1) as ahead:
+    with ThreadPoolExecutor(AHEAD) as readers:
         while turn < passes:
             if first == 0:
                 with run.watch.stage("prior"):
                     state = prior.begin(run.frames, state, turn)
-            coming = ahead.submit(run.read, first)
+            coming = deque(readers.submit(run.read, i) for i in range(first, min(first + AHEAD, count)))
             for index in range(first, count):
-                sources = coming.result()
-                coming = ahead.submit(run.read, (index + 1) % count) if index + 1 < count else coming
+                sources = coming.popleft().result()
+                if index + AHEAD < count:
+                    coming.append(readers.submit(run.read, index + AHEAD))
                 frame = run.frame(index, sources)
                 run.check(frame)
                 with between_frames() as stopped:
