@@ -199,7 +199,11 @@ class Bracket:
         height, width = frame.luma.shape[-2:]
         factor, small = reduction(height, width), state["weights"][frame.index].float() / 255
         lines = torch.cat(guided_line(state["guide"], small, EDGE_RADIUS, EDGE_EPS), 1) if factor > 1 else small
+        reach = 2 * EDGE_RADIUS + 1  # samples that a weight is seen from
         for part in strips(height, width, 0):
+            near = slice(max(0, part.place.start // factor - reach), part.place.stop // factor + reach)
+            if not small[..., near, :].any():
+                continue
             rows, strip = (..., part.place, slice(None)), frame.rows(part.place)
             weight = enlarged_rows(lines, factor, part.place, width)
             if factor > 1:
