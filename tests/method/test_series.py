@@ -223,6 +223,16 @@ class TestCheckpoint:
         assert done == [[signal.SIGINT]]
 
 
+def test_many_paths_are_read_one_by_one_from_python(tmp_path, monkeypatch):
+    for i, picture in enumerate(frames(6)):
+        Image.fromarray(picture.values).save(tmp_path / f"{i}.png")
+    monkeypatch.setattr("fusionkit.method.pipeline.as_source", None)
+    fused = method(prior="average").fuse(*sorted(tmp_path.iterdir()))
+    mean = np.mean([p.values for p in frames(6)], 0)
+    assert fused.dtype == np.uint8
+    assert np.abs(fused - mean).max() <= 0.51
+
+
 def test_a_folder_is_a_series(tmp_path):
     from fusionkit.batch.options import FileOptions
     from fusionkit.batch.plan import plan_images

@@ -484,16 +484,21 @@ class Pipeline:
 
         Warns by `fusionkit.FusionWarning` of what may have spoiled the result, which `notes` of the result says, too.
         """
-        sources = [as_source(image, number) for number, image in enumerate(images, 1)]
-        if len(sources) < 2:
-            raise InputError(f"{'one source is ' if sources else ''}nothing to fuse; give two or more images")
-        pictures = [source for source in sources if isinstance(source, Picture)]
         fused: FusedPicture | FusedTensor
-        if len(pictures) == len(sources):
-            fused = self.fuse_pictures(pictures)
+        files = [Path(image) for image in images if isinstance(image, str | Path)]
+        if len(files) == len(images) > AT_ONCE:
+            sources: Sequence[Picture | Tensor] = (series := Series.of_files(files))
+            fused = self.fuse_pictures(series)
         else:
-            fused = self.run([to_tensor(s.pixels) if isinstance(s, Picture) else s for s in sources])
-            fused.facts.notes[:0] = _notes_of(pictures)
+            sources = [as_source(image, number) for number, image in enumerate(images, 1)]
+            if len(sources) < 2:
+                raise InputError(f"{'one source is ' if sources else ''}nothing to fuse; give two or more images")
+            pictures = [source for source in sources if isinstance(source, Picture)]
+            if len(pictures) == len(sources):
+                fused = self.fuse_pictures(pictures)
+            else:
+                fused = self.run([to_tensor(s.pixels) if isinstance(s, Picture) else s for s in sources])
+                fused.facts.notes[:0] = _notes_of(pictures)
         warn_of(fused.facts.notes)
         return in_kind(images[fused.reference], sources[fused.reference], fused)
 

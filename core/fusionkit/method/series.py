@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import torch
@@ -20,11 +21,12 @@ from ..contracts import Frame, Frames, Memory, Prior, Sources, Stage
 from ..errors import Caution, PluginError, SizeMismatch
 from ..images.colour import in_profile
 from ..images.convert import ChangedImages, StoredImages, to_array, to_tensor
-from ..images.metadata import CameraSettings
+from ..images.metadata import CameraSettings, settings_in
 from ..images.onto import onto
 from ..images.picture import Picture, Span
 from ..memory import release_pages
 from ..numerics.choice import all_finite
+from ..reading import read_image
 from ..reading.ranges import in_range
 from ..scene import recognise, written
 from ..timing import Stopwatch
@@ -69,6 +71,11 @@ class Series(Sequence[Picture]):
         if isinstance(pictures, Series):
             return pictures
         return cls([p.name for p in pictures], pictures.__getitem__, lambda i: pictures[i].settings)
+
+    @classmethod
+    def of_files(cls, files: Sequence[Path]) -> "Series":
+        """Files as a series."""
+        return cls([path.name for path in files], lambda i: read_image(files[i]), lambda i: settings_in(files[i]))
 
     def __len__(self) -> int:
         """Number of frames."""
