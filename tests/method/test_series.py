@@ -10,6 +10,9 @@ import torch
 from PIL import Image
 from skimage import data
 
+from fusionkit.batch.options import FileOptions
+from fusionkit.batch.plan import job_of, plan_images
+from fusionkit.batch.run import fuse_files
 from fusionkit.contracts import Prior, Streaming
 from fusionkit.errors import InputError, OutputError, SizeMismatch
 from fusionkit.images.accept import as_picture
@@ -233,11 +236,20 @@ def test_many_paths_are_read_one_by_one_from_python(tmp_path, monkeypatch):
     assert np.abs(fused - mean).max() <= 0.51
 
 
-def test_a_folder_is_a_series(tmp_path):
-    from fusionkit.batch.options import FileOptions
-    from fusionkit.batch.plan import plan_images
-    from fusionkit.batch.run import fuse_files
+def test_frames_that_do_not_fit_at_once_are_refused_only_where_all_are_needed(tmp_path, monkeypatch):
+    files = [tmp_path / f"{i}.png" for i in range(6)]
+    for file, picture in zip(files, frames(6), strict=True):
+        Image.fromarray(picture.values).save(file)
+    monkeypatch.setattr("fusionkit.batch.run.free_memory", lambda: 1000)
+    job = job_of(files, tmp_path / "fused.png")
+    with pytest.raises(
+        OutputError, match=r"6 images of up to .*than laplacian, frames of stacks and brackets go one by"
+    ):
+        fuse_files(method(prior="laplacian"), job, FileOptions())
+    assert fuse_files(method(prior="average"), job, FileOptions()).status == "done"
 
+
+def test_a_folder_is_a_series(tmp_path):
     folder = tmp_path / "shots"
     folder.mkdir()
     for i, picture in enumerate(frames(6)):
