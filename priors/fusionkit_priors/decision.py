@@ -59,10 +59,9 @@ class _Block(nn.Module):
         return F.relu_(_convolved(self.beside, own, largest))
 
     def each(self, sources: Sequence[Tensor]) -> list[Tensor]:
-        """The same, of sources one after another: (B, C, h, w) each."""
-        own = [F.relu_(self.own(x)) for x in sources]
-        largest = reduce(torch.maximum, own)
-        return [F.relu_(_convolved(self.beside, x, largest)) for x in own]
+        """The same, of sources one after another: (B, C, h, w) each. Their own features are computed twice, not kept."""
+        largest = reduce(torch.maximum, (F.relu_(self.own(x)) for x in sources))
+        return [F.relu_(_convolved(self.beside, F.relu_(self.own(x)), largest)) for x in sources]
 
 
 def _convolved(conv: nn.Conv2d, x: Tensor, y: Tensor) -> Tensor:

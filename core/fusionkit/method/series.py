@@ -326,6 +326,7 @@ def accumulated(run: Run, prior: Streams, progress: Progress | None, checkpoint:
             if first == 0:
                 with run.watch.stage("prior"):
                     state = prior.begin(run.frames, state, turn)
+                release_pages()  # of what it made of all frames' copies
             ahead = min(AHEAD, passes - turn)
             coming = deque(readers.submit(run.read, i) for i in range(first, min(first + ahead, count)))
             for index in range(first, count):
