@@ -59,7 +59,7 @@ class _Block(nn.Module):
         return F.relu_(_convolved(self.beside, own, largest))
 
     def each(self, sources: Sequence[Tensor]) -> list[Tensor]:
-        """The same, of sources one after another: (B, C, h, w) each. Their own features are computed twice, not kept."""
+        """The same, of sources one after another: (B, C, h, w) each; what is convolved is computed twice, not kept."""
         largest = reduce(torch.maximum, (F.relu_(self.own(x)) for x in sources))
         return [F.relu_(_convolved(self.beside, F.relu_(self.own(x)), largest)) for x in sources]
 
