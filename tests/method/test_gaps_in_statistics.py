@@ -73,7 +73,7 @@ def test_a_scene_is_recognised_where_all_have_data():
     valid[..., 120:] = False
     odd = torch.where(valid, over[:, :1], rest)
     assert recognise([under[:, :1], odd], [True, True]) != expected
-    assert recognise([under[:, :1], odd], [True, True], [None, valid]) == expected
+    assert recognise([under[:, :1], odd], [True, True], valid=[None, valid]) == expected
 
 
 def test_without_gaps_nothing_changes(infrared):

@@ -5,7 +5,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import typer
 
 from ..storage.outcome import Stopped
 from .messages import in_flags, printable
-from .progress import progress
+from .progress import Progress, progress
 
 if TYPE_CHECKING:
     from ..batch.folders import Preview
@@ -130,6 +130,20 @@ class Reporter:
         counted = f"{status['done']} {held}fused, {status['skipped']} finished before, {status['failed']} failed"
         self.line(f"{output}: {counted}{lost}{again}" + (f"; {rate}" if part and rate else ""))
         return not (status["failed"] or parts["failed"])
+
+    @contextmanager
+    def frames(self) -> Iterator[Callable[[int, int], object]]:
+        """The progress of the frames of a series, which is shown from the first one on; yields what is told of them."""
+        with ExitStack() as shown:
+            states: list[Progress] = []
+
+            def told(done: int, count: int) -> None:
+                if not states and not (self.machine or self.quiet):
+                    states.append(shown.enter_context(progress("frames", count)))
+                for state in states:
+                    state(done=done)
+
+            yield told
 
     def outcome(self, outcome: "Outcome", *, named: bool = True) -> None:
         """Report an outcome; of several, a note that many share is only counted after the first few."""

@@ -15,7 +15,7 @@ from ..storage.regular import check_regular
 from .read import images_among, readable_extensions
 from .slices import series_in
 
-__all__ = ["Matching", "bare_name", "match", "match_folders", "match_names"]
+__all__ = ["Matching", "bare_name", "in_turn", "match", "match_folders", "match_names"]
 
 TABLES = (".csv", ".parquet")
 LEDGER = "manifest.jsonl"
@@ -207,14 +207,22 @@ def match_shots(
 
     Each group is named after its first file. Files left at the end are without a partner. opened: files are read.
     """
+    ordered, how = in_turn(files, opened=opened)
+    whole = len(ordered) // count * count
+    groups = [tuple(ordered[i : i + count]) for i in range(0, whole, count)]
+    names, notes = [bare_name(g[0]) for g in groups], [f"groups of {count}, {how}"]
+    return replace(matching or Matching(), groups=groups, names=names, unmatched=ordered[whole:], notes=notes)
+
+
+def in_turn(files: Sequence[Path], *, opened: bool = True) -> tuple[list[Path], str]:
+    """Shots in the order in which they were taken, by EXIF time where all have one, else by name; how, for a note.
+
+    opened: files are read.
+    """
     times = {path: taken_at(path) if opened else "" for path in files}
     timed = bool(files) and all(times.values())
     ordered = sorted(files, key=lambda path: (times[path] if timed else "", _natural(path)))
-    whole = len(ordered) // count * count
-    groups = [tuple(ordered[i : i + count]) for i in range(0, whole, count)]
-    how = "in the order of their EXIF times" if timed else "in the order of their names: not all have an EXIF time"
-    names, notes = [bare_name(g[0]) for g in groups], [f"groups of {count}, {how}"]
-    return replace(matching or Matching(), groups=groups, names=names, unmatched=ordered[whole:], notes=notes)
+    return ordered, f"in the order of their {'EXIF times' if timed else 'names: not all have an EXIF time'}"
 
 
 def _matched(tables: Iterable[Iterable[tuple[str, Path]]], matching: Matching) -> Matching:

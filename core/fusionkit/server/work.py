@@ -23,7 +23,6 @@ from ..memory import release_pages
 from ..method.choice import Choice
 from ..method.pipeline import Pipeline
 from ..method.result import FusedPicture
-from ..method.sampler import Step
 from ..registry.loading import get_registry
 from ..registry.records import MetricRecord
 from ..scoring.evaluation import score_images
@@ -213,7 +212,7 @@ class Worker:
         """Write what mends an error for a button, without what was chosen already."""
         if not error.mends:
             return []
-        reference = self._pipeline(line, result.choices)[0].reference([p.has_color for p in session.pictures])
+        reference = self._pipeline(line, result.choices)[0].reference_in(session.pictures)
         name = session.pictures[reference].name
         return [
             {"label": label.format(reference=name), "choices": dict(choices)}
@@ -239,13 +238,14 @@ class Worker:
         return line.ready[key]
 
     def _fuse(self, line: _Line, session: Session, result: Result) -> None:
-        def stop_if_cancelled(_: Step) -> None:
+        def stop_if_cancelled(*_: object) -> None:
             if self._stopped or result.status == "cancelled":
                 raise _Cancelled
 
         (pipeline, seen), watch = self._pipeline(line, result.choices), Stopwatch()
         with watch.stage("fuse"):
-            fused = pipeline.fuse_pictures(session.pictures_of(result), callback=stop_if_cancelled)
+            pictures = session.pictures_of(result)
+            fused = pipeline.fuse_pictures(pictures, callback=stop_if_cancelled, progress=stop_if_cancelled)
         picture = fused.picture
         if picture.depth != "float":  # a quarter or half of the memory, and what a file has
             fused = FusedPicture.of(replace(picture, values=picture.stored()), fused.facts)
