@@ -23,10 +23,14 @@ FOLLOWS = 0.2  # weight of the current frame in running averages
 
 @dataclass
 class Report:
-    """What a fusion tells its caller: notes for people, records for the manifest."""
+    """What a fusion tells its caller: notes for people, records for the manifest, planes beside the result.
+
+    planes: (1, 1, H, W) in [0, 1] by name, such as depth.
+    """
 
     notes: list[str] = field(default_factory=list)
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    planes: dict[str, Tensor] = field(default_factory=dict)
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """Add a note, unless it was made already.
