@@ -240,7 +240,7 @@ class Frames:
     names: what messages call each frame, in the order in which they are read. reference: index of the frame whose size
     and look the result takes. size: (height, width) of every frame. scene: the kind of scene. settings: what each
     frame's camera wrote; all None where it wrote nothing. device: of the frames. report: takes notes and records for
-    the user.
+    the user. planes: makes what `Frame.planes` is of an image in the colours of the frames, (1, 3 or 1, H, W).
     """
 
     names: tuple[str, ...]
@@ -250,6 +250,7 @@ class Frames:
     settings: tuple[CameraSettings, ...] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     report: Report = field(default_factory=Report, compare=False)
+    planes: Callable[[Tensor], Tensor] = field(default=lambda image: image, compare=False)
 
     def __post_init__(self) -> None:
         """Fill in what was not given."""

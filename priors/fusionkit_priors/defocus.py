@@ -24,11 +24,10 @@ BESIDE, LEAST, MOST, CONTRAST = 3, 2.0, 12.0, 8 / 255  # of edges at which the n
 DECIDED = 0.9  # error of the better end over the other's, at most
 THIN = 1.0  # radius of a disc below which it covers nothing
 COVERED = 0.7  # cover beyond which what lies below is not brought out: noise grows by 1 / (1 - cover)
-DARK = 4 / 255  # luma below which chroma means little
 
 
 class Optics(NamedTuple):
-    """blur: growth of discs in samples of the copies a frame, 0 if unknown. near: the near end, None if not seen."""
+    """Growth of discs a frame, in samples, 0 if it is not known; the near end, None if it is not."""
 
     blur: float
     near: Near | None
@@ -52,7 +51,7 @@ def fit(frames: Tensor, sharp: Tensor, depth: Tensor, told: Near = "auto") -> Op
     """
     blur = _growth(frames, sharp.square(), depth)
     near = told if told != "auto" else _nearest_end(frames, sharp.square(), depth, blur) if blur else None
-    return Optics(blur if near else 0.0, near)
+    return Optics(blur, near)
 
 
 def _growth(frames: Tensor, light: Tensor, depth: Tensor) -> float:
@@ -111,10 +110,10 @@ def veil(image: Tensor, depth: Tensor, edges: Tensor, blur: float) -> tuple[Tens
     with D a disc of area one: a pixel is taken from the frame in which `depth` is sharp, where what lies r_y / blur
     frames nearer is a disc. Sums are over 96 points of the largest disc that may reach x.
 
-    image: (1, 1 or 3, H, W), luma and chroma. depth: (1, 1, H, W) from the near end; edges: that of what covers, whose
-    edges lie as they are seen. Gives (1, 1, H, W) and (1, C, H, W), as `_light` has it.
+    image: (1, 1 or 3, H, W), luma or RGB. depth: (1, 1, H, W) from the near end; edges: that of what covers, whose
+    edges lie as they are seen. Gives (1, 1, H, W) and (1, C, H, W), linear.
     """
-    light, radius = _light(image), _reach(depth, edges, blur)
+    light, radius = image.square(), _reach(depth, edges, blur)
     cover, spread = torch.zeros_like(depth), torch.zeros_like(light)
     places = (radius >= THIN).nonzero()
     for start in range(0, len(places), 2**17):
@@ -134,16 +133,8 @@ def veil(image: Tensor, depth: Tensor, edges: Tensor, blur: float) -> tuple[Tens
 def cleared(image: Tensor, cover: Tensor, spread: Tensor) -> Tensor:
     """What lies below the veil: (light - veil) / (1 - cover), as far as that brings out more than noise."""
     gain = (COVERED / cover.clamp_min(1e-6)).clamp_(max=1)
-    light = (_light(image) - gain * spread) / (1 - gain * cover)
-    luma = light[:, :1].clamp(0, 1).sqrt_()
-    below = torch.cat([luma, light[:, 1:] / luma.clamp_min(DARK)], 1)
-    return torch.where(cover > 0, below, image)
-
-
-def _light(image: Tensor) -> Tensor:
-    """Linear light of luma, and of chroma beside it, to first order: y², c y."""
-    luma = image[:, :1]
-    return torch.cat([luma.square(), image[:, 1:] * luma.clamp_min(DARK)], 1)
+    below = (image.square() - gain * spread).div_(1 - gain * cover)
+    return torch.where(cover > 0, below.clamp_(0, 1).sqrt_(), image)
 
 
 def _reach(depth: Tensor, edges: Tensor, blur: float) -> Tensor:

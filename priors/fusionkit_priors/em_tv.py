@@ -19,8 +19,10 @@ from fusionkit.sources import Report, running_average
 
 from .bracket import ExplainedBracket
 from .decision import Decision, DecisionNet, Exposed, InFocus
+from .defocus import Near
 from .displaced import copies, reduction
 from .evidence import STRATEGIES, Evidence, Target, explained_gradient, grain_floor
+from .stack import Stack
 
 __all__ = ["EMTV", "EMTVOptions"]
 
@@ -33,6 +35,7 @@ NETWORKS: dict[str, type[DecisionNet]] = {"focus": InFocus, "exposure": Exposed}
 Explained = Callable[[slice], tuple[Tensor, Tensor]]  # G at rows of an image
 SERIES: dict[str, Callable[[Decision, "EMTV"], Any]] = {  # by evidence: what takes many frames
     "exposure": lambda decision, prior: ExplainedBracket(decision, prior._bracket),
+    "focus": lambda decision, prior: Stack(decision, prior.options.near),
 }
 
 
@@ -58,6 +61,11 @@ class EMTVOptions(Options):
     )
     focus_weights: Annotated[WeightsName, When("evidence", *_kinds("focus"))] = Field(
         "focus-rendered", description="weights of the network that tells which source is in focus"
+    )
+    near: Annotated[Near, When("evidence", *_kinds("focus"))] = Field(
+        "auto",
+        description="the end of a focus stack that is focused nearest: first or last frame; auto: as the focus "
+        "distances in the files or else the pictures tell",
     )
     exposure_weights: Annotated[WeightsName, When("evidence", *_kinds("exposure"))] = Field(
         "exposure-rendered", description="weights of the network that tells which exposure shows a place best"

@@ -39,15 +39,18 @@ class Stack:
         """Nothing is kept yet; before the second pass the weights of all frames, their depth and optics."""
         if turn == 0:
             return {"small": []}
-        small = torch.cat(state["small"]).float() / 255
+        small, factor = torch.cat(state["small"]).float() / 255, reduction(*frames.size)
         weights = self._weights(small)
         depth = _mean(weights, torch.arange(len(small), dtype=torch.float32, device=small.device).view(-1, 1, 1, 1))
         optics = fit(small, _mean(weights, small), depth, self._told(frames))
-        if optics.near is None:
-            frames.report.note("which end of the stack is near was not seen; option near=first|last of the prior tells")
+        if not optics.blur:
+            frames.report.note("halos stay: how blur grows from frame to frame was not seen")
+        elif optics.near is None:
+            frames.report.note("halos stay: which end is near was not seen; the prior's option near=first | last tells")
+        frames.report.record("stack", near=optics.near, blur=round(optics.blur * factor, 3))
         depth = depth if optics.near != "last" else len(small) - 1 - depth
         levels = list((255 * weights).round().to(torch.uint8).split(1))
-        return {"weights": levels, "depth": depth, "blur": optics.blur, "sum": None, "total": None}
+        return {"weights": levels, "depth": depth, "blur": optics.near and optics.blur, "sum": None, "total": None}
 
     def _weights(self, small: Tensor) -> Tensor:
         """Weights of copies (N, 1, h, w), which sum to one; large ones in strips, so that their features fit."""
@@ -79,30 +82,30 @@ class Stack:
             low, high = part.place.start // factor, -(-part.place.stop // factor)
             if not weight[..., max(0, low - 1) : high + 1, :].any() and state["sum"] is not None:
                 continue
-            planes, rows = frame.rows(part.place).planes, (..., part.place, slice(None))
+            strip, rows = frame.rows(part.place), (..., part.place, slice(None))
             if state["sum"] is None:
-                state["sum"] = planes.new_zeros(1, planes.shape[1], height, width)
-                state["total"] = planes.new_zeros(1, 1, height, width)
+                state["sum"] = strip.luma.new_zeros(1, strip.planes.shape[1], height, width)
+                state["total"] = strip.luma.new_zeros(1, 1, height, width)
             share = enlarged_rows(weight.float(), factor, part.place, width)
-            state["sum"][rows].addcmul_(share, planes)
+            state["sum"][rows].addcmul_(share, strip.luma if state["sum"].shape[1] == 1 else strip.image)
             state["total"][rows].add_(share)
         return state
 
     def conclude(self, frames: Frames, state: dict[str, Any]) -> Tensor:
-        """The sum, cleared; the depth goes to the report."""
+        """The planes of the mean, cleared; the depth goes to the report."""
         (height, width), factor = frames.size, reduction(*frames.size)
         fused, depth = state["sum"], state["depth"]
         for part in strips(height, width, 0):
             fused[..., part.place, :] /= state["total"][..., part.place, :].clamp_min_(1)
         frames.report.planes["depth"] = enlarged_rows(depth, factor, slice(0, height), width) / max(1, len(frames) - 1)
         if not state["blur"]:
-            return fused
+            return frames.planes(fused)
         both = torch.cat(veil(reduced(fused, factor), depth, box_max(depth, 1), state["blur"]), 1)
         for part in strips(height, width, 0):
             shown = enlarged_rows(both, factor, part.place, width)
             if shown[:, :1].any():
                 fused[..., part.place, :] = cleared(fused[..., part.place, :], shown[:, :1], shown[:, 1:])
-        return fused
+        return frames.planes(fused)
 
 
 def _mean(weights: Tensor, values: Tensor) -> Tensor:

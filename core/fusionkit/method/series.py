@@ -197,6 +197,11 @@ class Run:
         """The reference alone, for what looks at it beside each frame."""
         return self.read(self.frames.reference)
 
+    def planes(self, image: Tensor) -> Tensor:
+        """Luma and chroma of an image that is in colour where the series is."""
+        luma, chroma = self.pipeline.color.split(image)
+        return luma if chroma is None else torch.cat([luma, chroma], 1)
+
     def chroma(self, image: Tensor) -> Tensor | None:
         """Chroma of an image, none where the series has no colour; zero of a grey frame."""
         chroma = self.pipeline.color.split(image)[1] if self.colored else None
@@ -292,7 +297,7 @@ def looked_at(
     if not passes(frames):
         return None
     size = run.frame(index, run.read(index)).luma.shape[-2:]
-    run.frames = replace(frames, size=(size[0], size[1]))
+    run.frames = replace(frames, size=(size[0], size[1]), planes=run.planes)
     return run
 
 
