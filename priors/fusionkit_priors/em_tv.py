@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.contracts import Frame, Frames, Options, Prior, Sources
+from fusionkit.contracts import Frame, Frames, Options, Prior, Sources, stream
+from fusionkit.errors import NoEffect
 from fusionkit.numerics.poisson import decay, divergence, halved_gradient, screened_poisson, screened_variation
 from fusionkit.numerics.poisson import gradient as spatial_gradient
 from fusionkit.numerics.strips import even_strips, in_strips, strips
@@ -154,6 +155,11 @@ class EMTV(Prior):
 
     def _explain(self, kind: Scene, x0: Tensor, sources: Sources, steady: Callable[[str, Tensor], Tensor]) -> Tensor:
         """F for images of one kind of scene."""
+        if SCENE_KINDS[kind].evidence == "focus":
+            if len(sources) > 2:
+                return torch.cat([stream(self, sources.select([b])) for b in range(len(x0))])
+            if self.options.near != "auto":
+                raise NoEffect(f"`near={self.options.near}` has no effect on {len(sources)} sources; a stack has more")
         evidence = Evidence(self.options.lit, self.decisions, steady)
         target = STRATEGIES[SCENE_KINDS[kind].evidence](x0, sources, evidence)
         if not target.follows:
@@ -226,7 +232,8 @@ class EMTV(Prior):
     def passes(self, frames: Frames) -> int:
         """Those of what takes many frames of this kind; 0 where there is none, or the M-step is repeated."""
         evidence = self._evidence(frames)
-        return self.series[evidence].passes if evidence in self.series and self.options.iterations == 1 else 0
+        repeated = evidence == "exposure" and self.options.iterations > 1
+        return self.series[evidence].passes if evidence in self.series and not repeated else 0
 
     def _evidence(self, frames: Frames) -> str:
         return SCENE_KINDS[frames.scene if self.options.evidence == "auto" else self.options.evidence].evidence

@@ -49,7 +49,7 @@ class Stack:
             frames.report.note("halos stay: which end is near was not seen; the prior's option near=first | last tells")
         frames.report.record("stack", near=optics.near, blur=round(optics.blur * factor, 3))
         depth = depth if optics.near != "last" else len(small) - 1 - depth
-        levels = list((255 * weights).round().to(torch.uint8).split(1))
+        levels = list((255 * weights).round().to(torch.uint8).chunk(len(small)))
         return {"weights": levels, "depth": depth, "blur": optics.near and optics.blur, "sum": None, "total": None}
 
     def _weights(self, small: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class Stack:
         parts = []
         for start in range(0, height, rows):
             first, last = max(0, start - SEEN), min(height, start + rows + SEEN)
-            seen = network.each(list(small[..., first:last, :].split(1)))[:, 0]
+            seen = network.each(list(small[..., first:last, :].chunk(len(small))))[:, 0]
             parts.append(seen[..., start - first : start - first + rows, :])
         return torch.cat(parts, -2)
 
@@ -97,7 +97,8 @@ class Stack:
         fused, depth = state["sum"], state["depth"]
         for part in strips(height, width, 0):
             fused[..., part.place, :] /= state["total"][..., part.place, :].clamp_min_(1)
-        frames.report.planes["depth"] = enlarged_rows(depth, factor, slice(0, height), width) / max(1, len(frames) - 1)
+        whole = enlarged_rows(depth, factor, slice(0, height), width)
+        frames.report.planes["depth"] = whole.div(max(1, len(frames) - 1)).clamp_(0, 1)
         if not state["blur"]:
             return frames.planes(fused)
         both = torch.cat(veil(reduced(fused, factor), depth, box_max(depth, 1), state["blur"]), 1)

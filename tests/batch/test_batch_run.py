@@ -135,6 +135,7 @@ def test_every_file_option_belongs_to_the_method_or_decides_no_byte(name):
         "range_scope": "pair",
         "times": (1, 2),
         "save_transform": "rig.json",
+        "save_depth": "depth.png",
         "strip": True,
         "quality": 50,
         "png_level": 9,

@@ -15,7 +15,7 @@ __all__ = ["REVIEWED", "FileOptions", "For", "Mode", "ResultOptions", "refuse_ig
 
 Range = tuple[float, float] | Literal["auto", "full"]
 Bands = tuple[int, ...]
-NEUTRAL = frozenset({"max_pixels", "save_transform", "force"})  # options that decide no byte of a result
+NEUTRAL = frozenset({"max_pixels", "save_transform", "save_depth", "force"})  # options that decide no byte of a result
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,10 @@ class FileOptions(Options):
     )
     save_transform: Annotated[FilePath, For(("single",))] = Field(
         "", description="file for the transforms that `align` finds in one set of images, for `transform` later"
+    )
+    save_depth: Annotated[FilePath, For(("single",))] = Field(
+        "",
+        description="image file for the depth of a focus stack, black at the nearest frame and white at the farthest",
     )
     strip: Annotated[bool, For(IMAGES)] = Field(False, description="leave out metadata such as EXIF, GPS and XMP")
     quality: Annotated[int | None, For(IMAGES, (".jpg", ".jpeg", ".webp"))] = Field(

@@ -292,7 +292,7 @@ def looked_at(
     scene = scene or recognise(lumas, [p.has_color for p in shared.values()], settings)
     colored = any(pipeline.color.split(image[..., :1, :1])[1] is not None for image in images)
     frames = Frames(tuple(series.names), index, (0, 0), scene, settings, pipeline.device)
-    facts = Facts(frames.report.notes, index, found=frames.report.records)
+    facts = Facts(frames.report.notes, index, found=frames.report.records, planes=frames.report.planes)
     run = Run(pipeline, series, main, frames, looked, span, colored, watch, facts)
     if not passes(frames):
         return None
