@@ -13,7 +13,7 @@ openfocus where `--openfocus` names a Python with that package, shinestacker lik
 
 import argparse
 import contextlib
-import importlib
+import importlib.util
 import io
 import json
 import os

@@ -13,16 +13,20 @@ from torch import Tensor
 
 from fusionkit.numerics.window import box_max, box_mean
 
-__all__ = ["Near", "Optics", "cleared", "defocused", "fit", "veil"]
+__all__ = ["Near", "Optics", "cleared", "defocused", "fit", "slimmed", "veil"]
 
 Near = Literal["auto", "first", "last"]
 # samples within a disc; radii that frames are compared with; frames that are compared; samples that suffice
 POINTS, RADII, COMPARED, ENOUGH = 96, tuple(2 ** (i / 2) for i in range(9)), 6, 300
 FLAT, SURE = 6, (1 / 255) ** 2  # radius within which depth is even where the blur is measured; least curve of the error
 AGREE = 0.5  # quartiles of the blur are this share of the median apart, at most, where it is taken to be known
-BESIDE, LEAST, MOST, CONTRAST = 3, 2.0, 12.0, 8 / 255  # of edges at which the near end is sought: radius, discs, light
+BESIDE, LEAST, MOST, CONTRAST = 3, 2.0, 30.0, 8 / 255  # of edges at which the near end is sought: radius, discs, light
 DECIDED = 0.9  # error of the better end over the other's, at most
+# of near regions that are too wide: pixels that they lose, at most; deviations, and share of the root of the light, by
+# which what a frame shows may differ from the blurred ground
+WIDTH, ALIKE, STEP = 8, 0.5, 6 / 255
 THIN = 1.0  # radius of a disc below which it covers nothing
+REMOVED = 0.8  # share of a pixel's light that is taken away, at most
 COVERED = 0.7  # cover beyond which what lies below is not brought out: noise grows by 1 / (1 - cover)
 
 
@@ -102,6 +106,32 @@ def _nearest_end(frames: Tensor, light: Tensor, depth: Tensor, blur: float) -> N
     return "first" if first < DECIDED * last else "last" if last < DECIDED * first else None
 
 
+def slimmed(depth: Tensor, frames: Tensor, sharpness: Tensor, blur: float) -> Tensor:
+    """The depth, near regions narrowed to what is near: a measure of focus reaches over their edges by its window.
+
+    From its border inwards, a pixel goes to the far side if that is sharper there in the far frame, and if its light in
+    the near frame is what the far side's gives through a disc. depth: (1, 1, H, W) from the near end, in which order
+    the frames and their sharpness, (N, 1, H, W), are.
+    """
+    depth = depth.clone()
+    for _ in range(WIDTH):
+        far = box_max(depth, 1)
+        behind, now = (sharpness.gather(0, z.round().long()) for z in (far, depth))
+        at = tuple(((far > depth + 0.75) & (behind > now)).nonzero().T)
+        if not len(at[0]):
+            break
+        near, beyond = depth[at], far[at]
+        y, x = _around(at, blur * (beyond - near) + 0.5, depth.shape[-2:])
+        ground = depth[0, 0, y, x] > beyond - 0.75
+        count, values = ground.sum(0).clamp_min(1), frames[beyond.round().long().expand_as(y), 0, y, x].square()
+        mean = (values * ground).sum(0) / count
+        deviation = ((values - mean).square() * ground).sum(0).div(count).sqrt()
+        apart = (frames[near.round().long(), 0, at[2], at[3]].square() - mean).abs()
+        alike = apart < torch.maximum(ALIKE * deviation, STEP * mean.sqrt())
+        depth[at] = torch.where(alike & (ground.sum(0) > POINTS // 8), beyond, near)
+    return depth
+
+
 def veil(image: Tensor, depth: Tensor, edges: Tensor, blur: float) -> tuple[Tensor, Tensor]:
     """Light of nearer things that lies over each pixel, and how much of it they cover.
 
@@ -132,8 +162,10 @@ def veil(image: Tensor, depth: Tensor, edges: Tensor, blur: float) -> tuple[Tens
 
 def cleared(image: Tensor, cover: Tensor, spread: Tensor) -> Tensor:
     """What lies below the veil: (light - veil) / (1 - cover), as far as that brings out more than noise."""
-    gain = (COVERED / cover.clamp_min(1e-6)).clamp_(max=1)
-    below = (image.square() - gain * spread).div_(1 - gain * cover)
+    light = image.square()
+    least = (light / spread.clamp_min(1e-6)).amin(1, keepdim=True)  # where a veil is brighter, there is none
+    gain = torch.minimum(COVERED / cover.clamp_min(1e-6), REMOVED * least).clamp_(max=1)
+    below = (light - gain * spread).div_(1 - gain * cover)
     return torch.where(cover > 0, below.clamp_(0, 1).sqrt_(), image)
 
 

@@ -1,20 +1,25 @@
 """Focus stacks: decided over all frames at once, and cleared of the veil of nearer things that were out of focus."""
 
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fusionkit.contracts import Frame, Frames
+from fusionkit.numerics.pyramid import expand
+from fusionkit.numerics.pyramid import reduce as halved
 from fusionkit.numerics.strips import strips
-from fusionkit.numerics.window import box_max, enlarged_rows, reduced
+from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, reduced
 
-from .decision import Decision, reduction
-from .defocus import Near, cleared, fit, veil
+from .decision import LEVEL, Decision, reduction, sum_modified_laplacian
+from .defocus import Near, Optics, cleared, fit, slimmed, veil
 
 __all__ = ["Stack"]
 
-TILE, SEEN = 2**18, 64  # samples of all frames that the network decides on at once, a frame; rows around that it sees
+WINDOW = 3  # radius over which sharpness is summed
+SHARPER = 1.3  # the sharpest frame over their mean, from which the network decides
+AT_ONCE, SEEN = 2**23, 64  # samples of all frames that the network sees at once, 60 bytes each; rows that it sees more
 
 
 class Stack:
@@ -48,20 +53,20 @@ class Stack:
         elif optics.near is None:
             frames.report.note("halos stay: which end is near was not seen; the prior's option near=first | last tells")
         frames.report.record("stack", near=optics.near, blur=round(optics.blur * factor, 3))
-        depth = depth if optics.near != "last" else len(small) - 1 - depth
+        weights, depth = _ordered(weights, depth, small, optics)
         levels = list((255 * weights).round().to(torch.uint8).chunk(len(small)))
         return {"weights": levels, "depth": depth, "blur": optics.near and optics.blur, "sum": None, "total": None}
 
     def _weights(self, small: Tensor) -> Tensor:
         """Weights of copies (N, 1, h, w), which sum to one; large ones in strips, so that their features fit."""
         network, (height, width) = self.decision.on(small.device), small.shape[-2:]
-        rows = max(SEEN, TILE // width)
+        rows = max(SEEN, AT_ONCE // (len(small) * width))
         parts = []
         for start in range(0, height, rows):
             first, last = max(0, start - SEEN), min(height, start + rows + SEEN)
             seen = network.each(list(small[..., first:last, :].chunk(len(small))))[:, 0]
             parts.append(seen[..., start - first : start - first + rows, :])
-        return torch.cat(parts, -2)
+        return _settled(torch.cat(parts, -2), small)
 
     def _told(self, frames: Frames) -> Near:
         """The end that is near, by the option or by the focus distances that the camera wrote."""
@@ -107,6 +112,44 @@ class Stack:
             if shown[:, :1].any():
                 fused[..., part.place, :] = cleared(fused[..., part.place, :], shown[:, :1], shown[:, 1:])
         return frames.planes(fused)
+
+
+def _settled(weights: Tensor, small: Tensor) -> Tensor:
+    """Weights (N, 1, h, w) that follow the depth around them where no frame is sharper than the others."""
+    count = len(small)
+    sharp = [box_mean(sum_modified_laplacian(y), WINDOW).add_(LEVEL) for y in small.chunk(count)]
+    ratio = reduce(torch.maximum, sharp).div_(reduce(torch.add, sharp)).mul_(count)
+    sure = (ratio > SHARPER).float()
+    order = torch.arange(count, dtype=torch.float32, device=small.device).view(-1, 1, 1, 1)
+    around = _spread(_mean(weights, order), sure)
+    return torch.lerp((1 - (around - order).abs()).clamp_min_(0), weights, sure)
+
+
+def _ordered(weights: Tensor, depth: Tensor, small: Tensor, optics: Optics) -> tuple[Tensor, Tensor]:
+    """Weights, and depth from the near end, with near regions as wide as they are."""
+    last = len(small) - 1
+    if not (optics.blur and optics.near):
+        return weights, depth if optics.near != "last" else last - depth
+    order = torch.arange(last + 1, dtype=torch.float32, device=small.device).view(-1, 1, 1, 1)
+    if optics.near == "last":
+        weights, depth, small = weights.flip(0), last - depth, small.flip(0)
+    sharp = torch.cat([box_mean(sum_modified_laplacian(y), 1).add_(LEVEL) for y in small.chunk(last + 1)])
+    narrow = slimmed(depth, small, sharp, optics.blur)
+    moved = (narrow - depth).abs() > 0.5
+    weights = torch.where(moved, ((narrow - order).abs() <= 0.5).float(), weights)
+    return weights.flip(0) if optics.near == "last" else weights, narrow
+
+
+def _spread(values: Tensor, sure: Tensor) -> Tensor:
+    """Values (1, 1, h, w), those that are not sure as the nearest ones that are: pulled up a pyramid, and pushed down.
+
+    Gortler et al., "The lumigraph", 1996.
+    """
+    if min(values.shape[-2:]) < 8:
+        return values
+    share = halved(sure)
+    coarse = _spread(halved(values * sure) / share.clamp_min(1e-6), (4 * share).clamp_(max=1))
+    return torch.lerp(expand(coarse, (values.shape[-2], values.shape[-1])), values, sure)
 
 
 def _mean(weights: Tensor, values: Tensor) -> Tensor:
