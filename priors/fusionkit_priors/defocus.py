@@ -22,9 +22,10 @@ FLAT, SURE = 6, (1 / 255) ** 2  # radius within which depth is even where the bl
 AGREE = 0.5  # quartiles of the blur are this share of the median apart, at most, where it is taken to be known
 BESIDE, LEAST, MOST, CONTRAST = 3, 2.0, 30.0, 8 / 255  # of edges at which the near end is sought: radius, discs, light
 DECIDED = 0.9  # error of the better end over the other's, at most
-# of near regions that are too wide: pixels that they lose, at most; deviations, and share of the root of the light, by
-# which what a frame shows may differ from the blurred ground
-WIDTH, ALIKE, STEP = 8, 0.5, 6 / 255
+# of near regions that are too wide: pixels that they lose, at most; how much sharper the far frame is there, at least
+# (less eats into near things); deviations, and share of the root of the light, by which the near frame may differ from
+# the blurred ground
+WIDTH, SHARPER, ALIKE, STEP = 8, 1.5, 0.5, 6 / 255
 THIN = 1.0  # radius of a disc below which it covers nothing
 REMOVED = 0.8  # share of a pixel's light that is taken away, at most
 COVERED = 0.7  # cover beyond which what lies below is not brought out: noise grows by 1 / (1 - cover)
@@ -109,7 +110,7 @@ def _nearest_end(frames: Tensor, light: Tensor, depth: Tensor, blur: float) -> N
 def slimmed(depth: Tensor, frames: Tensor, sharpness: Tensor, blur: float) -> Tensor:
     """The depth, near regions narrowed to what is near: a measure of focus reaches over their edges by its window.
 
-    From its border inwards, a pixel goes to the far side if that is sharper there in the far frame, and if its light in
+    From its border inwards, a pixel goes to the far side if the far frame is clearly sharper there, and if its light in
     the near frame is what the far side's gives through a disc. depth: (1, 1, H, W) from the near end, in which order
     the frames and their sharpness, (N, 1, H, W), are.
     """
@@ -117,7 +118,7 @@ def slimmed(depth: Tensor, frames: Tensor, sharpness: Tensor, blur: float) -> Te
     for _ in range(WIDTH):
         far = box_max(depth, 1)
         behind, now = (sharpness.gather(0, z.round().long()) for z in (far, depth))
-        at = tuple(((far > depth + 0.75) & (behind > now)).nonzero().T)
+        at = tuple(((far > depth + 0.75) & (behind > SHARPER * now)).nonzero().T)
         if not len(at[0]):
             break
         near, beyond = depth[at], far[at]

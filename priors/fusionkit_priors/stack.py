@@ -1,14 +1,11 @@
 """Focus stacks: decided over all frames at once, and cleared of the veil of nearer things that were out of focus."""
 
-from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fusionkit.contracts import Frame, Frames
-from fusionkit.numerics.pyramid import expand
-from fusionkit.numerics.pyramid import reduce as halved
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, reduced
 
@@ -17,8 +14,6 @@ from .defocus import Near, Optics, cleared, fit, slimmed, veil
 
 __all__ = ["Stack"]
 
-WINDOW = 3  # radius over which sharpness is summed
-SHARPER = 1.3  # the sharpest frame over their mean, from which the network decides
 AT_ONCE, SEEN = 2**23, 64  # samples of all frames that the network sees at once, 60 bytes each; rows that it sees more
 
 
@@ -66,7 +61,7 @@ class Stack:
             first, last = max(0, start - SEEN), min(height, start + rows + SEEN)
             seen = network.each(list(small[..., first:last, :].chunk(len(small))))[:, 0]
             parts.append(seen[..., start - first : start - first + rows, :])
-        return _settled(torch.cat(parts, -2), small)
+        return torch.cat(parts, -2)
 
     def _told(self, frames: Frames) -> Near:
         """The end that is near, by the option or by the focus distances that the camera wrote."""
@@ -114,17 +109,6 @@ class Stack:
         return frames.planes(fused)
 
 
-def _settled(weights: Tensor, small: Tensor) -> Tensor:
-    """Weights (N, 1, h, w) that follow the depth around them where no frame is sharper than the others."""
-    count = len(small)
-    sharp = [box_mean(sum_modified_laplacian(y), WINDOW).add_(LEVEL) for y in small.chunk(count)]
-    ratio = reduce(torch.maximum, sharp).div_(reduce(torch.add, sharp)).mul_(count)
-    sure = (ratio > SHARPER).float()
-    order = torch.arange(count, dtype=torch.float32, device=small.device).view(-1, 1, 1, 1)
-    around = _spread(_mean(weights, order), sure)
-    return torch.lerp((1 - (around - order).abs()).clamp_min_(0), weights, sure)
-
-
 def _ordered(weights: Tensor, depth: Tensor, small: Tensor, optics: Optics) -> tuple[Tensor, Tensor]:
     """Weights, and depth from the near end, with near regions as wide as they are."""
     last = len(small) - 1
@@ -138,18 +122,6 @@ def _ordered(weights: Tensor, depth: Tensor, small: Tensor, optics: Optics) -> t
     moved = (narrow - depth).abs() > 0.5
     weights = torch.where(moved, ((narrow - order).abs() <= 0.5).float(), weights)
     return weights.flip(0) if optics.near == "last" else weights, narrow
-
-
-def _spread(values: Tensor, sure: Tensor) -> Tensor:
-    """Values (1, 1, h, w), those that are not sure as the nearest ones that are: pulled up a pyramid, and pushed down.
-
-    Gortler et al., "The lumigraph", 1996.
-    """
-    if min(values.shape[-2:]) < 8:
-        return values
-    share = halved(sure)
-    coarse = _spread(halved(values * sure) / share.clamp_min(1e-6), (4 * share).clamp_(max=1))
-    return torch.lerp(expand(coarse, (values.shape[-2], values.shape[-1])), values, sure)
 
 
 def _mean(weights: Tensor, values: Tensor) -> Tensor:
