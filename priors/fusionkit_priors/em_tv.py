@@ -100,7 +100,8 @@ class EMTV(Prior):
     sources. The paper's EM: prior `em_tv_paper`; why not: docs/decisions/em-tv.md.
 
     In a video, statistics of the whole image (spread of the heat, floor of the grain) are averaged over the frames.
-    Series of many frames are taken one by one, by `SERIES`; the sums of the E-step are those of all frames.
+    Series of many frames are taken one by one, by `SERIES`; the sums of the E-step are those of all frames. So are three
+    focus settings and more, whose results may leave that range where a halo is taken away.
     """
 
     Options = EMTVOptions

@@ -27,7 +27,7 @@ class Stack:
     covers, with its sharp edge, and the far keeps its own sharp frame beside it.
 
     near: whether the first or the last frame is focused nearest; auto: as their focus distances say, else as the
-    copies show. State: six planes, two bytes for each sample of the copies a frame.
+    copies show. State: four planes, a byte for each sample of the copies a frame.
     """
 
     passes = 2
