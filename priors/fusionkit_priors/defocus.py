@@ -19,7 +19,7 @@ Near = Literal["auto", "first", "last"]
 # samples within a disc; radii that frames are compared with; frames that are compared; samples that suffice
 POINTS, RADII, COMPARED, ENOUGH = 96, tuple(2 ** (i / 2) for i in range(9)), 6, 300
 FLAT, SURE = 6, (1 / 255) ** 2  # radius within which depth is even where the blur is measured; least curve of the error
-AGREE = 0.5  # quartiles of the blur are this share of the median apart, at most, where it is taken to be known
+AGREE = 0.7  # quartiles of the blur are this share of the median apart, at most, where it is taken to be known
 BESIDE, LEAST, MOST, CONTRAST = 3, 2.0, 30.0, 8 / 255  # of edges at which the near end is sought: radius, discs, light
 DECIDED = 0.9  # error of the better end over the other's, at most
 # of near regions that are too wide: pixels that they lose, at most; how much sharper the far frame is there, at least
