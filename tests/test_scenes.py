@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import laplace
 
 from fusionkit.method.degrade import made_pictures
-from fusionkit.scenes import SCENES, infrared_visible, multi_exposure, multi_focus
+from fusionkit.scenes import SCENES, Layer, infrared_visible, multi_exposure, multi_focus, through_lens
 
 
 @pytest.mark.parametrize("task", SCENES)
@@ -57,3 +57,18 @@ def test_each_pair_holds_what_its_task_is_about():
     wall, pot = (slice(0, 60), slice(0, 120)), (slice(140, 180), slice(40, 130))
     assert sharp[1][wall].mean() > 1.5 * sharp[0][wall].mean()
     assert sharp[0][pot].mean() > 1.5 * sharp[1][pot].mean()
+
+
+def test_a_thin_lens_spreads_points_over_discs_and_hides_what_is_behind():
+    size = (48, 64)
+    light, one = np.zeros((*size, 1)), np.ones(size)
+    light[24, 32] = 1.0
+    spread = through_lens([Layer(light, one, one)], 0.0, 5.0)
+    assert spread.sum() == pytest.approx(1.0)
+    assert np.count_nonzero(spread > 0.49 * spread.max()) == pytest.approx(np.pi * 25, rel=0.05)
+    half = (np.arange(64) < 32) * one
+    layers = [Layer(one[..., None], one, one), Layer(0.25 * one[..., None], half, 0 * one)]
+    assert np.array_equal(through_lens(layers, 0.5, 0.0)[0, :, 0], np.where(half[0] > 0, 0.25, 1.0))
+    behind = through_lens(layers, 1.0, 8.0)[24, :, 0]
+    assert behind[[2, 60]] == pytest.approx([0.25, 1.0])
+    assert behind[31:33].mean() == pytest.approx(0.625, abs=0.01), "an edge out of focus lets half through"

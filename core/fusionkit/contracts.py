@@ -50,6 +50,7 @@ __all__ = [
     "Streaming",
     "Writer",
     "pad_to_multiple",
+    "stream",
 ]
 
 

@@ -5,14 +5,15 @@ textured, blurred by optics and noisy as a good camera's. `SCENES` says what poo
 `fusionkit.method.degrade.made_pictures` then does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft2, rfft2
 from scipy.ndimage import gaussian_filter
 
-__all__ = ["SCENES", "Scene", "infrared_visible", "multi_exposure", "multi_focus", "night"]
+__all__ = ["SCENES", "Layer", "Scene", "infrared_visible", "multi_exposure", "multi_focus", "night", "through_lens"]
 
 Image = NDArray[Any]
 Size = tuple[int, int]
@@ -250,6 +251,49 @@ def multi_focus(size: Size = (480, 640), seed: int = 0) -> tuple[Image, Image]:
         return _sensor(np.clip(veil + back * (1 - cover), 0, 1), rng, 0.5, 0.006)
 
     return shoot(0.0, 4.0), shoot(4.5, 0.0)
+
+
+class Layer(NamedTuple):
+    """A surface: linear light (H, W, C), cover (H, W) in [0, 1], and depth (H, W), 0 for the nearest."""
+
+    light: Image
+    cover: Image
+    depth: Image
+
+
+def through_lens(layers: Sequence[Layer], focus: float, aperture: float) -> Image:
+    """Take a picture in linear light, (H, W, C), by a thin lens with a round opening that is focused at a depth.
+
+    Every point becomes a disc of radius aperture |depth - focus|, in steps of half a pixel with what lies between
+    interpolated, and hides what discs of layers behind bring to its place. layers: the farthest first, which has no
+    holes. aperture 0: all in focus.
+    """
+    result = np.zeros_like(layers[0].light)
+    for layer in layers:
+        spread = _discs(layer, aperture * np.abs(layer.depth - focus))
+        cover = spread[..., -1:]
+        if layer is layers[0]:
+            result = spread[..., :-1] / cover.clip(1e-3)
+        else:
+            result = spread[..., :-1] / cover.clip(1) + result * (1 - cover.clip(0, 1))
+    return result.clip(0)
+
+
+def _discs(layer: Layer, radius: Image) -> Image:
+    """Light times cover, and cover, (H, W, C + 1), of a layer whose every point is spread over a disc of a radius."""
+    points = np.concatenate([layer.light * layer.cover[..., None], layer.cover[..., None]], -1)
+    margin = int(radius.max()) + 2
+    points = np.pad(points, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    steps, size, total = np.pad(2 * radius, margin, mode="edge"), points.shape[:2], np.zeros_like(points)
+    distance = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) * n for n in size), indexing="ij"))
+    for step in range(int(steps.min()), int(np.ceil(steps.max())) + 1):
+        part = points * (1 - np.abs(steps - step)).clip(0, 1)[..., None]
+        if step > 0 and part.any():
+            disc = (step / 2 + 0.5 - distance).clip(0, 1)
+            spectrum = rfft2(part, axes=(0, 1)) * rfft2(disc / disc.sum())[..., None]
+            part = irfft2(spectrum, s=size, axes=(0, 1))
+        total += part
+    return total[margin:-margin, margin:-margin]
 
 
 class Scene(NamedTuple):

@@ -23,10 +23,14 @@ FOLLOWS = 0.2  # weight of the current frame in running averages
 
 @dataclass
 class Report:
-    """What a fusion tells its caller: notes for people, records for the manifest."""
+    """What a fusion tells its caller: notes for people, records for the manifest, planes beside the result.
+
+    planes: (1, 1, H, W) in [0, 1] by name, such as depth.
+    """
 
     notes: list[str] = field(default_factory=list)
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    planes: dict[str, Tensor] = field(default_factory=dict)
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """Add a note, unless it was made already.
@@ -241,7 +245,7 @@ class Frames:
     names: what messages call each frame, in the order in which they are read. reference: index of the frame whose size
     and look the result takes. size: (height, width) of every frame. scene: the kind of scene. settings: what each
     frame's camera wrote; all None where it wrote nothing. device: of the frames. report: takes notes and records for
-    the user.
+    the user. planes: makes what `Frame.planes` is of an image in the colours of the frames, (1, 3 or 1, H, W).
     """
 
     names: tuple[str, ...]
@@ -251,6 +255,7 @@ class Frames:
     settings: tuple[CameraSettings, ...] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     report: Report = field(default_factory=Report, compare=False)
+    planes: Callable[[Tensor], Tensor] = field(default=lambda image: image, compare=False)
 
     def __post_init__(self) -> None:
         """Fill in what was not given."""

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.contracts import Frame, Frames, Options, Prior, Sources
+from fusionkit.contracts import Frame, Frames, Options, Prior, Sources, stream
+from fusionkit.errors import NoEffect
 from fusionkit.numerics.poisson import decay, divergence, halved_gradient, screened_poisson, screened_variation
 from fusionkit.numerics.poisson import gradient as spatial_gradient
 from fusionkit.numerics.strips import even_strips, in_strips, strips
@@ -19,8 +20,10 @@ from fusionkit.sources import Report, running_average
 
 from .bracket import ExplainedBracket
 from .decision import Decision, DecisionNet, Exposed, InFocus
+from .defocus import Near
 from .displaced import copies, reduction
 from .evidence import STRATEGIES, Evidence, Target, explained_gradient, grain_floor
+from .stack import Stack
 
 __all__ = ["EMTV", "EMTVOptions"]
 
@@ -33,6 +36,7 @@ NETWORKS: dict[str, type[DecisionNet]] = {"focus": InFocus, "exposure": Exposed}
 Explained = Callable[[slice], tuple[Tensor, Tensor]]  # G at rows of an image
 SERIES: dict[str, Callable[[Decision, "EMTV"], Any]] = {  # by evidence: what takes many frames
     "exposure": lambda decision, prior: ExplainedBracket(decision, prior._bracket),
+    "focus": lambda decision, prior: Stack(decision, prior.options.near),
 }
 
 
@@ -58,6 +62,11 @@ class EMTVOptions(Options):
     )
     focus_weights: Annotated[WeightsName, When("evidence", *_kinds("focus"))] = Field(
         "focus-rendered", description="weights of the network that tells which source is in focus"
+    )
+    near: Annotated[Near, When("evidence", *_kinds("focus"))] = Field(
+        "auto",
+        description="the end of a focus stack that is focused nearest: first or last frame; auto: as the focus "
+        "distances in the files or else the pictures tell",
     )
     exposure_weights: Annotated[WeightsName, When("evidence", *_kinds("exposure"))] = Field(
         "exposure-rendered", description="weights of the network that tells which exposure shows a place best"
@@ -91,7 +100,8 @@ class EMTV(Prior):
     sources. The paper's EM: prior `em_tv_paper`; why not: docs/decisions/em-tv.md.
 
     In a video, statistics of the whole image (spread of the heat, floor of the grain) are averaged over the frames.
-    Series of many frames are taken one by one, by `SERIES`; the sums of the E-step are those of all frames.
+    Series of many frames are taken one by one, by `SERIES`; the sums of the E-step are those of all frames. So are
+    three focus settings and more, whose results may leave that range where a halo is taken away.
     """
 
     Options = EMTVOptions
@@ -146,6 +156,11 @@ class EMTV(Prior):
 
     def _explain(self, kind: Scene, x0: Tensor, sources: Sources, steady: Callable[[str, Tensor], Tensor]) -> Tensor:
         """F for images of one kind of scene."""
+        if SCENE_KINDS[kind].evidence == "focus":
+            if len(sources) > 2:
+                return torch.cat([stream(self, sources.select([b])) for b in range(len(x0))])
+            if self.options.near != "auto":
+                raise NoEffect(f"`near={self.options.near}` has no effect on {len(sources)} sources; a stack has more")
         evidence = Evidence(self.options.lit, self.decisions, steady)
         target = STRATEGIES[SCENE_KINDS[kind].evidence](x0, sources, evidence)
         if not target.follows:
@@ -218,7 +233,8 @@ class EMTV(Prior):
     def passes(self, frames: Frames) -> int:
         """Those of what takes many frames of this kind; 0 where there is none, or the M-step is repeated."""
         evidence = self._evidence(frames)
-        return self.series[evidence].passes if evidence in self.series and self.options.iterations == 1 else 0
+        repeated = evidence == "exposure" and self.options.iterations > 1
+        return self.series[evidence].passes if evidence in self.series and not repeated else 0
 
     def _evidence(self, frames: Frames) -> str:
         return SCENE_KINDS[frames.scene if self.options.evidence == "auto" else self.options.evidence].evidence

@@ -136,6 +136,7 @@ def test_every_file_option_belongs_to_the_method_or_decides_no_byte(name):
         "times": (1, 2),
         "save_transform": "rig.json",
         "readings": True,
+        "save_depth": "depth.png",
         "strip": True,
         "quality": 50,
         "png_level": 9,

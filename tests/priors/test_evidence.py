@@ -193,8 +193,9 @@ def test_no_pixel_leaves_the_range_of_the_sources(evidence, generator):
     sources = random_sources(generator, size=(64, 80), count=3)
     fused = correct(make(EMTV, evidence=evidence), sources.luma[-1], sources)
     every = torch.stack(sources.luma)
-    assert bool((fused >= every.amin(0)).all())
-    assert bool((fused <= every.amax(0)).all())
+    rounding = 1e-6 if evidence == "focus" else 0.0  # of sums of weights in 8 bits
+    assert bool((fused >= every.amin(0) - rounding).all())
+    assert bool((fused <= every.amax(0) + rounding).all())
 
 
 @pytest.mark.parametrize("evidence", ["heat", "exposure", "focus", "contrast"])

@@ -15,7 +15,7 @@ __all__ = ["REVIEWED", "FileOptions", "For", "Mode", "ResultOptions", "refuse_ig
 
 Range = tuple[float, float] | Literal["auto", "full"]
 Bands = tuple[int, ...]
-NEUTRAL = frozenset({"max_pixels", "save_transform", "force"})  # options that decide no byte of a result
+NEUTRAL = frozenset({"max_pixels", "save_transform", "save_depth", "force"})  # options that decide no byte of a result
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,10 @@ class FileOptions(Options):
         False,
         description="write what grey sources of more than 8 bits measured, such as temperatures, beside the picture: "
         "fused.tif#2, fused.png#2; .tif and .png hold it",
+    )
+    save_depth: Annotated[FilePath, For(("single",))] = Field(
+        "",
+        description="image file for the depth of a focus stack, black at the nearest frame and white at the farthest",
     )
     strip: Annotated[bool, For(IMAGES)] = Field(False, description="leave out metadata such as EXIF, GPS and XMP")
     quality: Annotated[int | None, For(IMAGES, (".jpg", ".jpeg", ".webp"))] = Field(

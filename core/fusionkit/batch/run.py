@@ -27,7 +27,7 @@ from ..storage.manifest import Ledger, digest, file_record
 from ..storage.outcome import Outcome, attempt
 from ..storage.regular import check_regular
 from ..timing import Stopwatch
-from ..writing import check_output, depth_in, extension_of, store_image, store_volume
+from ..writing import check_output, depth_in, extension_of, store_image, store_volume, write_image
 from .options import FileOptions
 from .plan import Job
 from .readings import readings_of
@@ -54,8 +54,9 @@ def fuse_files(
     frames of a series.
     """
     transforms = Path(options.save_transform) if options.save_transform else None
-    if transforms is not None and transforms.exists() and not options.force:
-        raise OutputError(f"{transforms}: exists already; `force` overwrites it")
+    for beside in (options.save_transform, options.save_depth):
+        if beside and Path(beside).exists() and not options.force:
+            raise OutputError(f"{beside}: exists already; `force` overwrites it")
     _check_format(job, options)
     refuse_unread([job.places], options.range, options.max_pixels, options.bands)
     outcome = fuse_job(pipeline, options, (), job, progress=progress)
@@ -92,6 +93,8 @@ def fuse_folders(
     """
     if options.save_transform:
         raise OutputError("`save_transform` is for one set of images: align one, then give `transform` for the folder")
+    if options.save_depth:
+        raise OutputError("`save_depth` is for one focus stack, not for a folder of them")
     for job in jobs[:1]:
         _check_format(job, options)
     with _alone(output):
@@ -288,7 +291,17 @@ def _fused(
         for i, p in read.items()
         if slices.ranges and options.span(i) == "auto" and slices.ranges[i] != "auto"
     ]
+    if options.save_depth:
+        _save_depth(Path(options.save_depth), fused)
     return _Done(read, fused, output, depth, [*notes, *fused.picture.notes])
+
+
+def _save_depth(path: Path, fused: FusedPicture) -> None:
+    """Write the depth of a focus stack, with 16 bits where the format has them. Raises NoEffect where there is none."""
+    if "depth" not in fused.planes:
+        raise NoEffect("`save_depth` has no effect: this method finds depth in focus stacks of three or more frames")
+    plane = fused.planes["depth"][(..., *fused.cut)] if fused.cut else fused.planes["depth"]
+    write_image(path, plane, "8" if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else "16", strip=True)
 
 
 def _beside(reference: Path, depth: Depth) -> Path:

@@ -222,7 +222,7 @@ class Pipeline:
         done: dict[int, Tensor] = {}
         batches = self._batches(sources, reference)
         first = next(index for index, batch in batches if 0 in batch) % len(sources)
-        facts = Facts(sources.report.notes, first, found=sources.report.records)
+        facts = Facts(sources.report.notes, first, found=sources.report.records, planes=sources.report.planes)
         for index, batch in batches:
             some = replace(sources.select(batch), reference=index)
             fused = self._fuse(some, facts, callback, watch or Stopwatch(), shot)

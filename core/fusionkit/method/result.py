@@ -37,6 +37,7 @@ class Facts:
     evaluations: int = 0
     restored: list[Restored] = field(default_factory=list)
     found: dict[str, Any] = field(default_factory=dict)
+    planes: dict[str, Tensor] = field(default_factory=dict)
     cut: tuple[slice, slice] | None = None
 
 
@@ -49,8 +50,9 @@ class Fused(Generic[Kind]):
     notes: decisions made for the user, one line each. reference: index of the reference source, from 0; for a batch, of
     the first image's. seconds: of each stage; empty where they were not measured. evaluations: number of network
     evaluations. restored: what was found in each source, and whether it was undone. found: records of stages, for the
-    manifest. cut: rows and columns of the reference that the result was cut down to. frame: the reference without
-    pixels, where it was a file or an array of integers.
+    manifest. planes: maps beside the result, (1, 1, H, W) in [0, 1] by name, such as the depth of a focus stack, 0 for
+    the nearest frame. cut: rows and columns of the reference that the result was cut down to. frame: the reference
+    without pixels, where it was a file or an array of integers.
     """
 
     notes: tuple[str, ...]
@@ -59,6 +61,7 @@ class Fused(Generic[Kind]):
     evaluations: int
     restored: list[Restored]
     found: dict[str, Any]
+    planes: dict[str, Tensor]
     cut: tuple[slice, slice] | None
     facts: Facts
     frame: Picture | None

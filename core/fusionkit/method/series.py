@@ -197,6 +197,11 @@ class Run:
         """The reference alone, for what looks at it beside each frame."""
         return self.read(self.frames.reference)
 
+    def planes(self, image: Tensor) -> Tensor:
+        """Luma and chroma of an image that is in colour where the series is."""
+        luma, chroma = self.pipeline.color.split(image)
+        return luma if chroma is None else torch.cat([luma, chroma], 1)
+
     def chroma(self, image: Tensor) -> Tensor | None:
         """Chroma of an image, none where the series has no colour; zero of a grey frame."""
         chroma = self.pipeline.color.split(image)[1] if self.colored else None
@@ -287,12 +292,12 @@ def looked_at(
     scene = scene or recognise(lumas, [p.has_color for p in shared.values()], settings)
     colored = any(pipeline.color.split(image[..., :1, :1])[1] is not None for image in images)
     frames = Frames(tuple(series.names), index, (0, 0), scene, settings, pipeline.device)
-    facts = Facts(frames.report.notes, index, found=frames.report.records)
+    facts = Facts(frames.report.notes, index, found=frames.report.records, planes=frames.report.planes)
     run = Run(pipeline, series, main, frames, looked, span, colored, watch, facts)
     if not passes(frames):
         return None
     size = run.frame(index, run.read(index)).luma.shape[-2:]
-    run.frames = replace(frames, size=(size[0], size[1]))
+    run.frames = replace(frames, size=(size[0], size[1]), planes=run.planes)
     return run
 
 
