@@ -20,11 +20,17 @@ VALUES: dict[str, list[Any]] = {
     "range": [((0, 30_000),)],
     "bands": [((3, 2, 1),)],
     "save_transform": ["moves.csv"],
+    "save_depth": ["depth.png"],
+    "times": [(0.01, 0.04)],
     "max_pixels": [10],
 }
 # what is given beside an option
 BESIDE: dict[str, dict[str, Any]] = {"quality": {"depth": "8"}}
-METHOD: dict[str, dict[str, Any]] = {"save_transform": {"align": "translation"}}
+METHOD: dict[str, dict[str, Any]] = {
+    "save_transform": {"align": "translation"},
+    "save_depth": {"prior": {"name": "em_tv", "options": {"evidence": "focus"}}},
+    "times": {"prior": {"name": "em_tv", "options": {"evidence": "exposure"}}},
+}
 STAMPED = [(306, "s", 20, "2026:01:02 03:04:05", True)]  # DateTime, which `strip` leaves out
 
 
@@ -41,7 +47,18 @@ def values(name: str) -> list[Any]:
 
 
 def write_sources(folder: Path, name: str) -> None:
-    """Two pairs of 16 bits, not registered, in folders a and b; pictures of four bands where `bands` is looked at."""
+    """Two pairs of 16 bits, not registered, in folders a and b; pictures of four bands where `bands` is looked at.
+
+    A focus stack and a bracket, where their options are: c holds a third frame.
+    """
+    if name in ("save_depth", "times"):
+        frames = (*scenes.multi_focus((160, 208), seed=0), scenes.multi_focus((160, 208), seed=0)[0])
+        if name == "times":
+            frames = (*scenes.multi_exposure((160, 208), seed=0),)
+        for place, image in zip("abc", frames, strict=False):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(folder / place / "0.tif", (image * 65535).round().astype("uint16"))
+        return
     for seed in (0, 1):
         thermal, shown = scenes.infrared_visible((160, 208), seed=seed)
         bands = np.concatenate([shown, shown[..., :1] / 2], axis=2)
@@ -69,7 +86,8 @@ def left(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, **given: Any)
             out.mkdir()
             if name == "force":
                 (out / f"0{suffix}").touch()
-            fuse_files(pipeline, Job("0", (Path("a/0.tif"), Path("b/0.tif")), out / f"0{suffix}"), options)
+            sources = tuple(sorted(Path(".").glob("[abc]/0.tif")))
+            fuse_files(pipeline, Job("0", sources, out / f"0{suffix}"), options)
         else:
             plan = plan_folders((Path("a"), Path("b")), out, suffix)
             failed = [o.reason for o in fuse_folders(pipeline, plan.jobs, out, options) if o.status == "failed"]
