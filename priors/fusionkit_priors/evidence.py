@@ -18,7 +18,7 @@ from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.thermal import ThermalSaliency
-from fusionkit.numerics.window import box_mean, gaussian_blur, reduced
+from fusionkit.numerics.window import box_mean, enlarged_rows, gaussian_blur, reduced
 
 from .decision import Decision
 from .density import layered
@@ -42,7 +42,10 @@ LEAST = 0.9  # share of the reference's edge weight removed, times heat²: its t
 DARK, SOFT = 0.3, 0.02  # luma up to which darkness is lifted; lift below which it sets in softly
 GRAIN = 3  # side of the squares of pixels whose gradients tell what is grain
 JOINED = 32  # samples along the shorter side, at least, of the coarsest band in which sources in focus are joined
-BORDER = 3  # deviation in pixels, of the borders of a source's data, inside which its evidence sets in
+FADE, COARSE = (
+    1 / 24,
+    96,
+)  # deviation, in sides, in which evidence sets in inside a source's data; side of a copy for it
 OWN = 1.5  # factor of the energy of the current image's gradients
 OPPOSED = 6.0  # an edge explains nothing where it runs against another of a sixth of its strength, or more
 
@@ -116,6 +119,7 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     follows = [
         torch.ones_like(y) if i == sources.reference else torch.empty_like(y) for i, y in enumerate(sources.luma)
     ]
+    fading, faded = {i: _fading(v) for i in others if (v := sources.valid[i]) is not None}, _factor(height, width)
     for part in strips(height, width, reach=0):
         place, t, keeps = part.place, x0[..., part.place, :], follows[sources.reference][..., part.place, :]
         for i, share, found, stands in zip(others, worth, heat, standing, strict=True):
@@ -123,7 +127,7 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
             hot, shown = found.evidence(y, place), own.rows(share, place, width)
             follow, lowered = stands.rows(place, width)
             if (valid := sources.valid[i]) is not None:
-                inside = _inside(valid, place)
+                inside = enlarged_rows(fading[i], faded, place, width).mul_(valid[..., place, :])
                 hot, shown = hot.mul_(inside), shown.mul_(inside)
             night = _night((y - (1 - own.trust) * own.veil).clamp_min_(0), t, evidence.lit).mul_(shown)
             change = (y - t).clamp_min_(0)
@@ -138,12 +142,18 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     return Target(brightness, tuple(follows))
 
 
-def _inside(valid: Tensor, rows: slice) -> Tensor:
-    """How far a source counts at rows of its validity (B, 1, H, W): 0 without data, up to 1 within about six pixels."""
-    first, reach = max(0, rows.start - 3 * BORDER), 3 * BORDER
-    strip = valid[..., first : rows.stop + reach, :].float()
-    share = gaussian_blur(strip, BORDER).mul_(2).sub_(1).clamp_(0, 1).mul_(strip)
-    return share[..., rows.start - first :, :][..., : rows.stop - rows.start, :]
+def _fading(valid: Tensor) -> Tensor:
+    """How far a source counts, on a reduced copy: 0 at the border of its data, 1 from a twelfth of the side inside.
+
+    A wall that only the infrared shows bright has no reason to end there.
+    """
+    share = reduced(valid.float(), _factor(*valid.shape[-2:]))
+    return gaussian_blur(share, COARSE * FADE).mul_(2).sub_(1).clamp_(0, 1).mul_(share)
+
+
+def _factor(height: int, width: int) -> int:
+    """Reduction to a copy on which borders fade."""
+    return max(1, min(height, width) // COARSE)
 
 
 def _night(y: Tensor, t: Tensor, lit: float) -> Tensor:
