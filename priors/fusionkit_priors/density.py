@@ -63,8 +63,7 @@ def overlaid(grey: Tensor, luma: Tensor) -> Tensor:
     """Luma of a scan in colour, Y, over a grey one, S: F = Y + p (bands of both - Y), p = m / 0.05, at most 1.
 
     Bands are chosen by their energy, as in the prior `laplacian`, so the anatomy of S shows under the colours; m is the
-    mean of S around, so that F = Y outside of the head. The colour space keeps the hue: it takes saturation where a
-    channel would leave the range. (B, 1, H, W) each, in [0, 1].
+    mean of S around, so that F = Y outside of the head. (B, 1, H, W) each, in [0, 1].
     """
     bands = Laplacian(LaplacianOptions()).correct(luma, Sources.of([grey, luma]), None, 0.0)[0]
     radius = max(1, round(min(grey.shape[-2:]) * AROUND))

@@ -96,10 +96,9 @@ def _layered_fall(luma: Tensor, lumas: Sequence[Tensor], sources: Sources) -> Te
 def with_room(image: Tensor, sources: Sources, grey: Tensor | None = None) -> Tensor:
     """An image (B, 3 or 1, H, W), less saturated where a channel would be clipped; grey: its BT.601 luma, if known.
 
-    Clipping turns hues: a bright blue sky becomes cyan. Of exposures, whose colours are raised with their luma, and of
-    scans in colour, which anatomy brightens.
+    Clipping turns hues: a bright blue sky becomes cyan. Of exposures only, whose colours are raised with their luma.
     """
-    lit = _of_kind("unclipped", sources, "layered")
+    lit = _of_kind("unclipped", sources)
     if lit is None or image.shape[1] == 1:
         return image
     grey, channels = bt601(image) if grey is None else grey, image.chunk(image.shape[1], 1)
@@ -109,9 +108,9 @@ def with_room(image: Tensor, sources: Sources, grey: Tensor | None = None) -> Te
     return _where(lit, lambda: torch.lerp(grey, image, kept), lambda: image)
 
 
-def _of_kind(chroma: str, sources: Sources, other: str = "") -> Tensor | None:
+def _of_kind(chroma: str, sources: Sources) -> Tensor | None:
     """Which images (B, 1, 1, 1) take their colour in this way; None where none does."""
-    found = [SCENE_KINDS[scene].chroma in (chroma, other) for scene in sources.scenes]
+    found = [SCENE_KINDS[scene].chroma == chroma for scene in sources.scenes]
     return torch.tensor(found, device=sources.luma[0].device).view(-1, 1, 1, 1) if any(found) else None
 
 
