@@ -21,7 +21,6 @@ WHOLE = 3  # the density is squared so often to be the share of a scan that is n
 WHITE, BLACK = 0.02, 1e-3  # added to what a mean lacks to white, and to the mean: bounds of m / (1 - m)
 CHOICE = 2  # saliences are squared so often to be weights
 BASE = 8  # samples along the shorter side, at least, of the base
-FAINT, AROUND = 0.05, 1 / 32  # mean of a grey scan from which all of it counts under colour; its radius in sides
 
 
 def layered(sources: Sources) -> Tensor:
@@ -60,15 +59,11 @@ def tissue(lumas: Sequence[Tensor], noise: Sequence[Tensor]) -> Tensor:
 
 
 def overlaid(grey: Tensor, luma: Tensor) -> Tensor:
-    """Luma of a scan in colour, Y, over a grey one, S: F = Y + p (bands of both - Y), p = m / 0.05, at most 1.
+    """Luma of a scan in colour over a grey one: their bands by energy, as in the prior `laplacian`.
 
-    Bands are chosen by their energy, as in the prior `laplacian`, so the anatomy of S shows under the colours; m is the
-    mean of S around, so that F = Y outside of the head. (B, 1, H, W) each, in [0, 1].
+    So the anatomy of the grey scan shows under the colours, whose hue the colour space keeps. (B, 1, H, W) each.
     """
-    bands = Laplacian(LaplacianOptions()).correct(luma, Sources.of([grey, luma]), None, 0.0)[0]
-    radius = max(1, round(min(grey.shape[-2:]) * AROUND))
-    share = box_mean(box_mean(grey, radius), radius).div_(FAINT).clamp_(0, 1)
-    return torch.lerp(luma, bands, share).clamp_(0, 1)
+    return Laplacian(LaplacianOptions()).correct(luma, Sources.of([grey, luma]), None, 0.0)[0].clamp_(0, 1)
 
 
 def _joining(scans: Tensor) -> Tensor:
