@@ -96,7 +96,7 @@ def test_each_image_of_a_batch_by_itself(pair, misplaced):
 
 def test_the_warning_comes_without_being_asked_for(pair, misplaced):
     notes = Pipeline(**PLAIN).run(misplaced, names=("ir", "vis")).notes
-    assert "ir looks 9 px off vis (-8 to the right, +5 down); `align=affine` moves it there" in notes
+    assert "ir looks 9 px off vis (8 px left, 5 px down); `align=affine` corrects this" in notes
     for images, align in ((pair, "check"), (misplaced, "none"), (misplaced, "translation")):
         assert not any(
             "px off vis (" in n for n in Pipeline(align=align, **PLAIN).run(images, names=("ir", "vis")).notes

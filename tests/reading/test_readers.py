@@ -20,7 +20,7 @@ class TestDicom:
         picture = read_image(tmp_path / "a.dcm")
         assert picture.span == (-160, 240)
         assert np.allclose(picture.pixels, np.clip((shown + 160) / 400, 0, 1), atol=1e-6)
-        assert picture.notes == ("values from -160 to 240 taken as black and white (`range=auto`), as the file says",)
+        assert picture.notes == ("black is -160, white is 240 (`range=auto`), as the file says",)
         assert read_image(tmp_path / "a.dcm", (-1000, 2000)).pixels.max() == pytest.approx(1, abs=0.02)
 
     def test_without_one_the_range_is_that_of_all_frames(self, tmp_path):

@@ -228,7 +228,7 @@ def _fused(pipeline: Pipeline, options: FileOptions, slices: Slices, job: Job, w
     fused = pipeline.fuse_pictures(pictures, reference=index)
     whole = "folder (`range_scope=folder`)" if slices.reference is None else "volume"
     notes = [
-        f"{p.name}: {low:g} to {high:g} taken as black and white, as of the whole {whole}"
+        f"{p.name}: black is {low:g}, white is {high:g}, as of the whole {whole}"
         for i, (p, (low, high)) in enumerate((p, p.span) for p in pictures)
         if slices.ranges and options.span(i) == "auto" and slices.ranges[i] != "auto"
     ]
