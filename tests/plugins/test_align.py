@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -263,7 +264,7 @@ def test_a_rig_is_aligned_once(files, tmp_path):
     done = run_cli("run", "--save-transform", tmp_path / "none.json", *files, "-o", tmp_path / "d.png")
     assert (done.returncode, (tmp_path / "d.png").exists()) == (2, False)
     assert "has no effect: nothing is aligned; add --align affine" in done.stderr
-    still, found = (files[1], files[1]), tmp_path / "none.json"
+    still, found = (files[1], shutil.copy(files[1], tmp_path / "same.png")), tmp_path / "none.json"
     done = run_cli("run", "--align", "translation", "--save-transform", found, *still, "-o", tmp_path / "e.png")
     assert (done.returncode, (tmp_path / "e.png").exists()) == (2, False)
     assert "no source was moved" in done.stderr

@@ -47,7 +47,8 @@ class TestDicom:
         data.save_as(tmp_path / "b.dcm")
         with pytest.raises(ImageReadError, match=r"b\.dcm: a DICOM object without pixels"):
             read_image(tmp_path / "b.dcm")
-        done = run_cli("run", *FAST, tmp_path / "a.dcm", tmp_path / "a.dcm", "-o", tmp_path / "out.tif")
+        dicom(tmp_path / "c.dcm")
+        done = run_cli("run", *FAST, tmp_path / "a.dcm", tmp_path / "c.dcm", "-o", tmp_path / "out.tif")
         assert done.returncode == 0, done.stderr
         assert b"Nobody" not in (tmp_path / "out.tif").read_bytes()
         assert b"Nobody" not in (tmp_path / "out.manifest.jsonl").read_bytes()
