@@ -18,8 +18,8 @@ FieldsOfView = Annotated[tuple[Annotated[float, Field(ge=0.05, le=20)], ...], Be
 
 ALIGN = StageFlag(
     name="align",
-    help="sources that lie elsewhere than the reference: check: note it; none: skip the check; translation, rigid, "
-    "affine: find such a transform and move them by it",
+    help="what to do about sources that lie elsewhere than the reference; check: note it; none: skip the check; "
+    "translation, rigid, affine: find such a transform and move them by it",
     values={"check": None, "none": None, **{model: {"model": model} for model in ("translation", "rigid", "affine")}},
 )
 TRANSFORM = StageFlag(
@@ -49,7 +49,7 @@ ALIGN_OR_KEEP = StageFlag(
 )
 REST = StageFlag(
     name="rest",
-    help="find each pair's own small rest on top of `transform`; a pair without a confident one is moved by that alone",
+    help="find each pair's own small correction on top of `transform`; a pair without a confident one is moved by `transform` alone",
     option="rest",
     type=bool,
     default=False,
