@@ -49,7 +49,8 @@ ALIGN_OR_KEEP = StageFlag(
 )
 REST = StageFlag(
     name="rest",
-    help="find each pair's own small correction on top of `transform`; a pair without a confident one is moved by `transform` alone",
+    help="find each pair's own small correction on top of `transform`; a pair without a confident one is moved by "
+    "`transform` alone",
     option="rest",
     type=bool,
     default=False,
