@@ -4,6 +4,7 @@ python docs/build_cli.py > docs/cli.md
 """
 
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ HEAD = """# The command line
 `fusionkit COMMAND --help` shows this text for each command. This page is generated: `python docs/build_cli.py >
 docs/cli.md`.
 """
+
+CODE = re.compile(r'fusionkit |[\w."]+ = ')  # lines of a docstring that are commands or TOML
 
 
 def page() -> str:
@@ -47,10 +50,12 @@ def _section(name: str, command: Any) -> str:
             label += " / " + ", ".join(parameter.secondary_opts)
         shown = getattr(parameter, "show_default", None)
         default = shown if isinstance(shown, str) else _default(parameter)
-        text = inspect.cleandoc(parameter.help or "").replace("|", "\\\\|")
+        text = inspect.cleandoc(parameter.help or "").replace("|", "\\|")
         rows.append(f"| `{label}` | {text} | {default} |\n")
-    table = "\n| | | default |\n|---|---|---|\n" + "".join(rows) if rows else ""
-    return f"\n## fusionkit {name}\n\n    fusionkit {usage}\n\n{inspect.cleandoc(command.help or '')}\n{table}"
+    table = "\n| argument, option | meaning | default |\n|---|---|---|\n" + "".join(rows) if rows else ""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    text = "\n\n".join(re.sub("^", "    ", part, flags=re.M) if CODE.match(part) else part for part in paragraphs)
+    return f"\n## fusionkit {name}\n\n    fusionkit {usage}\n\n{text}\n{table}"
 
 
 def _default(parameter: Any) -> str:

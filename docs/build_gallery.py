@@ -1,11 +1,12 @@
-"""Makes the pictures of docs/gallery.md and of the README: python docs/build_gallery.py.
+"""Makes the pictures of docs/gallery.md, the tutorial and the README: python docs/build_gallery.py.
 
 Photographs are scikit-image's own: coffee (Rachel Michetti, CC0), chelsea (Stéfan van der Walt, CC0), astronaut (NASA,
 public domain). Their second exposure or focus is made here; infrared, night and tracer pictures are rendered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, shift
@@ -115,18 +116,37 @@ PICTURES: dict[str, tuple[Scene, str]] = {
     "failure-medical": (moved(head(), 12), "medical"),
 }
 HERO = ("night", "exposures-coffee")
+# name of one of PICTURES, and options that are shown side by side on it, for the tutorial
+OPTIONS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
+    "looks": (
+        "infrared-1",
+        {
+            "--look faithful": {"look": "faithful"},
+            "the default": {},
+            "--look hot": {"look": "hot"},
+            "--palette iron:120,255": {"palette": "iron:120,255"},
+        },
+    ),
+    "aligned": ("failure-infrared", {"9 pixels off": {"align": "none"}, "--align affine": {"align": "affine"}}),
+}
+
+
+def sources(scene: Scene) -> list[Picture]:
+    """A scene's pictures, as files of 8 bits would hold them."""
+    return [Picture((255 * i + 0.5).astype(np.uint8), "8", (0.0, 255.0), name=r) for r, i in zip(*scene, strict=True)]
+
+
+def fused(pictures: Sequence[Picture], task: str, choices: Mapping[str, Any]) -> Array:
+    """What `fusionkit run` makes of them."""
+    return Pipeline(choose(task, None, choices), device="cpu").fuse_pictures(pictures).picture.pixels
 
 
 def panels(scene: Scene, task: str, restore: Sequence[str] = ()) -> list[tuple[str, Array]]:
     """Sources, their average and the result, with their names. restore: what is undone beside what is found."""
-    roles, images = scene
-    sources = [
-        Picture((255 * i + 0.5).astype(np.uint8), "8", (0.0, 255.0), name=r) for r, i in zip(roles, images, strict=True)
-    ]
+    pictures = sources(scene)
     plain = {"prior": "average", "backbone": "identity", "align": "none", "restore": "none", "resize": "reference"}
-    average, shown = fuse_seen(sources, plain)
-    config = choose(task, None, {"resize": "reference", "restore": ("auto", *restore)})
-    result = Pipeline(config, device="cpu").fuse_pictures(sources).picture.pixels
+    average, shown = fuse_seen(pictures, plain)
+    result = fused(pictures, task, {"resize": "reference", "restore": ("auto", *restore)})
     return [*((p.name, p.pixels) for p in shown), ("average", average), (f"--task {task}", result)]
 
 
@@ -137,6 +157,10 @@ def main() -> None:
     for name, (scene, task) in PICTURES.items():
         rows[name] = panels(scene, task, SCENES["noisy-night"].restore if name == "night" else ())
         write_image(FOLDER / f"{name}.jpg", contact_sheet(rows[name], columns=4), "8", quality=88)
+    for name, (of, options) in OPTIONS.items():
+        scene, task = PICTURES[of]
+        row = [(label, fused(sources(scene), task, choices)) for label, choices in options.items()]
+        write_image(FOLDER / f"{name}.jpg", contact_sheet(row, columns=len(row)), "8", quality=88)
     hero = [
         (label if label != f"--task {task}" else "fusionkit", image)
         for name in HERO

@@ -5,6 +5,7 @@ python docs/build_plugins.py
 
 import inspect
 import os
+import re
 from pathlib import Path
 
 os.environ["FUSIONKIT_PLUGINS"] = "imagefusionkit"
@@ -53,9 +54,21 @@ def _page(kind: str) -> str:
     for plugin in registry.of_kind(kind):
         implementation = registry.load(kind, plugin.record.name)
         parts.append(f"\n## `{plugin.record.name}`\n\n{plugin.record.summary}\n")
-        parts.append(f"\n```text\n{inspect.cleandoc(implementation.__doc__ or '')}\n```\n")
+        parts.append(f"\n{_explained(inspect.cleandoc(implementation.__doc__ or ''))}\n")
         parts += _table(implementation.Options)
     return "".join(parts)
+
+
+def _explained(text: str) -> str:
+    """A docstring as Markdown: what is indented in it as code, the rest as text that wraps."""
+    parts = []
+    for lines in re.split(r"(?m)((?:^ {4,}.*\n?)+)", text):
+        if lines.startswith("    "):
+            parts.append(f"```text\n{inspect.cleandoc(lines)}\n```")
+        elif lines.strip():
+            code = re.split(r"(`[^`]*`)", lines.strip())
+            parts.append("".join(x if i % 2 else re.sub(r"([\\*_|<>\[\]])", r"\\\1", x) for i, x in enumerate(code)))
+    return "\n\n".join(parts)
 
 
 def _kind(kind: Kind) -> str:
@@ -72,8 +85,8 @@ def _table(model: type[BaseModel]) -> list[str]:
     """An options model as a Markdown table; nothing for one without options."""
     rows = []
     for name, info in model.model_fields.items():
-        described = describe_field(info).replace("|", "\\|")
-        rows.append(f"| `{name}` | {described} | {info.description or ''} |\n")
+        cells = (f"`{name}`", describe_field(info), info.description or "")
+        rows.append("".join("| {} ".format(cell.replace("|", "\\|")) for cell in cells) + "|\n")
     return ["\n| option | type, range, default | meaning |\n|---|---|---|\n", *rows] if rows else []
 
 

@@ -155,7 +155,7 @@ class TestComparison:
         write_image(tmp_path / "b.png", camera[11:267, 28:348], "8")
         command = ["compare", "a.png", "b.png", "-o", "s.png", "--priors", "max", "--task", "ivif", "--force"]
         plain = run_cli(*command, cwd=tmp_path)
-        assert "--align affine moves it there" in plain.stderr
+        assert "--align affine corrects this" in plain.stderr
         moved = run_cli(*command, "--align", "translation", "--backbone", "rf", cwd=tmp_path)
         assert moved.returncode == 0, moved.stderr
         assert "backbone rf was not asked" in moved.stderr

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.markup import render
 from typer.main import get_command
 
 from fusionkit import testing
@@ -46,6 +47,16 @@ def test_every_command_is_shown_and_has_help():
         assert " ".join(command.help.split("\n\n")[0].split()) == listed
         for parameter in command.params:
             assert getattr(parameter, "help", None) or parameter.name == "help", (name, parameter.name)
+
+
+def test_the_terminal_shows_every_word_of_the_help(monkeypatch):
+    """Rich takes [words in brackets] for styles and hides them."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    import build_cli
+
+    for name, command in build_cli.commands():
+        for text in (command.help, *(parameter.help for parameter in command.params)):
+            assert render(text).plain == text, name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -54,8 +54,8 @@ class TestWhatIsSaid:
     def test_a_range_that_was_guessed_and_of_which_source(self):
         counts = (7000 + 2 * CAMERA.astype(np.uint16)).clip(0, 7500)
         fused, said = warned(counts[:96, :128], CAMERA[:96, :128], **PLAIN)
-        [text] = [note for note in said if "black and white" in note]
-        assert text.startswith("source 1: values from 7")
+        [text] = [note for note in said if "black is" in note]
+        assert text.startswith("source 1: black is 7")
         assert text in fused.notes
 
     def test_noise_that_was_left(self):

@@ -27,7 +27,7 @@ class CCFOptions(Options):
         0.5, ge=0, description="weight of the distance of log spectra to the larger of the sources'"
     )
     deviation: float = Field(
-        0.2, ge=0, description="weight of what the standard deviation lacks to the larger source's"
+        0.2, ge=0, description="weight of max(0, largest standard deviation of a source - that of F)"
     )
     temperature: float = Field(
         1.0, gt=0, description="how evenly the weights are shared; small favours what lags behind"

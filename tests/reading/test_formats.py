@@ -1,5 +1,6 @@
 """Formats beside the common ones: what is read, by which values, and what is left out of a folder."""
 
+import shutil
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -319,9 +320,8 @@ class TestTiff:
         done = run_cli(*command, "--bands", "1", "--bands", "4,3,2")
         assert done.returncode == 0, done.stderr
         assert tifffile.imread(tmp_path / "o.tif").shape == (24, 40, 3)
-        idle = run_cli(
-            "run", *FAST, "--bands", "1", tmp_path / "pan.tif", tmp_path / "pan.tif", "-o", tmp_path / "p.tif"
-        )
+        other = shutil.copy(tmp_path / "pan.tif", tmp_path / "pan2.tif")
+        idle = run_cli("run", *FAST, "--bands", "1", tmp_path / "pan.tif", other, "-o", tmp_path / "p.tif")
         assert "--bands has no effect" in idle.stderr
         assert "expected one or three numbers" in run_cli(*command, "--bands", "1,2", "--force").stderr
 
@@ -417,7 +417,8 @@ def fusionkit_readers():
         Image.fromarray(COLOUR).save(path)
         path.write_bytes(path.read_bytes() + b"MARKED")
         env = {"FUSIONKIT_PLUGINS": "imagefusionkit,declining", "PYTHONPATH": str(site.site)}
-        done = run_cli("run", *FAST, path, path, "-o", tmp_path / "out.png", env=env)
+        other = shutil.copy(path, tmp_path / "b.png")
+        done = run_cli("run", *FAST, path, other, "-o", tmp_path / "out.png", env=env)
         assert done.returncode == 0, done.stderr
         assert np.array_equal(np.asarray(load_image(tmp_path / "out.png")), COLOUR)
 
@@ -457,7 +458,9 @@ def fusionkit_readers():
         (tmp_path / "a.loud").write_bytes(b"x")
         env = {"FUSIONKIT_PLUGINS": "imagefusionkit,loud", "PYTHONPATH": str(site.site)}
         path = tmp_path / "a.loud"
-        done = run_cli("run", "--json", *FAST, path, path, "-o", tmp_path / "out.png", env=env)
+        done = run_cli(
+            "run", "--json", *FAST, path, shutil.copy(path, tmp_path / "b.loud"), "-o", tmp_path / "out.png", env=env
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("{")
         assert len(done.stdout.splitlines()) == 1

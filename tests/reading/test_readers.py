@@ -20,7 +20,7 @@ class TestDicom:
         picture = read_image(tmp_path / "a.dcm")
         assert picture.span == (-160, 240)
         assert np.allclose(picture.pixels, np.clip((shown + 160) / 400, 0, 1), atol=1e-6)
-        assert picture.notes == ("values from -160 to 240 taken as black and white (`range=auto`), as the file says",)
+        assert picture.notes == ("black is -160, white is 240 (`range=auto`), as the file says",)
         assert read_image(tmp_path / "a.dcm", (-1000, 2000)).pixels.max() == pytest.approx(1, abs=0.02)
 
     def test_without_one_the_range_is_that_of_all_frames(self, tmp_path):
@@ -47,7 +47,8 @@ class TestDicom:
         data.save_as(tmp_path / "b.dcm")
         with pytest.raises(ImageReadError, match=r"b\.dcm: a DICOM object without pixels"):
             read_image(tmp_path / "b.dcm")
-        done = run_cli("run", *FAST, tmp_path / "a.dcm", tmp_path / "a.dcm", "-o", tmp_path / "out.tif")
+        dicom(tmp_path / "c.dcm")
+        done = run_cli("run", *FAST, tmp_path / "a.dcm", tmp_path / "c.dcm", "-o", tmp_path / "out.tif")
         assert done.returncode == 0, done.stderr
         assert b"Nobody" not in (tmp_path / "out.tif").read_bytes()
         assert b"Nobody" not in (tmp_path / "out.manifest.jsonl").read_bytes()

@@ -48,7 +48,7 @@ class ResultOptions(Options):
     )
 
     limit: Annotated[int, For(("folders",))] = Field(
-        0, ge=0, description="fuse the first so many pairs only, each as in the whole run; 0: all"
+        0, ge=0, description="fuse only the first N pairs, each as in the whole run; 0: all"
     )
     dry_run: Annotated[bool, For(("folders",))] = Field(
         False, description="print what would be fused, with sizes, kind of scene and what is left out; write nothing"

@@ -287,7 +287,7 @@ def _fused(
         fused = pipeline.fuse_pictures(pictures, **how)
     whole = "folder (`range_scope=folder`)" if slices.reference is None else "volume"
     notes = [
-        f"{p.name}: {p.span[0]:g} to {p.span[1]:g} taken as black and white, as of the whole {whole}"
+        f"{p.name}: black is {p.span[0]:g}, white is {p.span[1]:g}, as of the whole {whole}"
         for i, p in read.items()
         if slices.ranges and options.span(i) == "auto" and slices.ranges[i] != "auto"
     ]

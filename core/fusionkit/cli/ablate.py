@@ -41,12 +41,13 @@ def ablate(
 
     fusionkit ablate grid.toml -o ablation
 
-    The grid is TOML: [base] holds choices as a preset does, [grid] lists to combine, such as
+    The grid is TOML. Its table `base` holds choices as a preset does, `grid` lists to combine, such as
 
-    prior = ["em_tv", "laplacian"], "prior.em_tv.lit" = [0, 0.6], restore = ["none", "auto"], degradation = ["none",
-    "noise:level=10"]
+    prior = ["em_tv", "laplacian"]
+    "prior.em_tv.lit" = [0, 0.6]
+    degradation = ["none", "noise:level=10"]
 
-    [data] names pairs = ["ir", "vis"] or scenes = "infrared-visible"; [report] names metrics. Everything is validated
+    `data` names pairs = ["ir", "vis"] or scenes = "infrared-visible"; `report` names metrics. Everything is validated
     before the first cell runs. A run that was stopped continues. A failed cell is recorded, the others run, and the
     exit code is 1. Writes results.csv, results.json, report.html, which needs no network, and the table of means for
     papers, table.tex, table.md and table.csv.

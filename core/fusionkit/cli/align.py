@@ -39,7 +39,7 @@ Fov = Annotated[
         min=0.05,
         max=20,
         help="Field of view of the sources in units of the reference's, as in 0.7; once, or once per source. By "
-        "default as their EXIF says, and sought from 0.4 to 2.5.",
+        "default what the files state; without that, 0.4 to 2.5 are searched.",
     ),
 ]
 
@@ -111,9 +111,12 @@ def labels(
     number: Annotated[
         int, typer.Option("--source", metavar="N", min=0, help="Number of the labelled source; 0: the only one moved.")
     ] = 0,
-    inverse: Annotated[bool, typer.Option("--inverse", help="From the reference's pixels to the source's.")] = False,
+    inverse: Annotated[
+        bool, typer.Option("--inverse", help="Move from the reference's pixels to the source's.")
+    ] = False,
     visible: Annotated[
-        float, typer.Option(metavar="SHARE", min=0, max=1, help="Drop boxes of which less lies in the frame.")
+        float,
+        typer.Option(metavar="SHARE", min=0, max=1, help="Drop boxes of which less than this share lies in the frame."),
     ] = 0.3,
     force: Force = False,
 ) -> None:

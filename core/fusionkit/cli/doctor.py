@@ -21,7 +21,7 @@ LIBRARIES = ("torch", "numpy", "scipy", "pillow", "tifffile", "pydantic", "plugg
 
 
 def doctor() -> None:
-    """Say which versions, devices, threads, plug-ins and weights there are; exit 1 where something is broken."""
+    """Print versions, devices, threads, plug-ins and weights; exit 1 if something is broken."""
     from ..registry.loading import get_registry
     from ..weights.store import list_weights, user_folder
 

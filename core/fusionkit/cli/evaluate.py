@@ -54,8 +54,8 @@ DetectorOpt = Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="Optio
 Labels = Annotated[
     Path | None,
     typer.Option(
-        help="Boxes in the last source's pictures (YOLO, COCO, VOC): those that the detector misses on each source, on "
-        "results and on both sources together, and what it finds beside them."
+        help="Boxes in the last source's pictures (YOLO, COCO, VOC). Count those that the detector misses, and its "
+        "false finds, on each source, on each result, and on both sources together."
     ),
 ]
 Output = Annotated[
@@ -75,7 +75,7 @@ def evaluate(
     pairs: Pairs,
     metrics: Metrics = None,
     dialect: Dialect = None,
-    baselines: Annotated[bool, typer.Option(help="Score the average, the maximum, each source too.")] = True,
+    baselines: Annotated[bool, typer.Option(help="Also score the average, the maximum and each source.")] = True,
     maps: Maps = None,
     detector: Detector = None,
     detector_opt: DetectorOpt = [],  # noqa: B006

@@ -56,7 +56,7 @@ def model_options(
         default = info.get_default(call_default_factory=True)
         limits = [" ".join(describe_limits(info)), *(f"with {in_flags(when.quoted())}" for when in conditions(info))]
         noted = ", ".join(filter(None, limits))
-        text = in_flags(_sentence(info.description or "")) + (f" [{noted}]" if noted else "")
+        text = in_flags(_sentence(info.description or "")) + (f" ({noted})" if noted else "")
         how: dict[str, Any] = {"help": text, "rich_help_panel": panel}
         if info.annotation is bool:
             flags = f"{flag_of(name)}/{flag_of(f'no_{name}')}" if default else flag_of(name)

@@ -33,7 +33,7 @@ def make(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the study; its key is written beside it.")],
     against: Annotated[str, typer.Option(metavar="NAME", help="Compare others with this method only.")] = "",
     most: Annotated[int, typer.Option(metavar="N", min=0, help="Comparisons at most; 0: all.")] = 0,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the order, and of the sides.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed that shuffles order and sides.")] = 0,
     sheets: Annotated[
         bool, typer.Option("--sheets", help="Also write one picture for each comparison, to print or to send.")
     ] = False,

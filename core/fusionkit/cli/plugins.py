@@ -57,7 +57,8 @@ def _lines(plugins: "list[Registered]", *, whole: bool) -> Iterator[tuple[str, s
         if dialect and not whole:
             dialects.setdefault(dialect, []).append(record.name.partition(".")[2] or record.name)
             continue
-        extra = "" if plugin.installed else f"; needs [{record.extra}], not installed"
+        needed = f"[{record.extra}]" if record.extra else ", ".join(plugin.missing)
+        extra = "" if plugin.installed else f"; needs {needed}, not installed"
         origin = "" if plugin.distribution == DISTRIBUTION else f" ({plugin.origin})"
         yield record.name, f"{record.summary}{extra}{origin}"
     for dialect, names in dialects.items():

@@ -36,7 +36,7 @@ def serve(
 
     Drop two or more files; up to four methods stand side by side, with what was lost and invented, which source
     shows where, metrics, and the command that makes the same. Everything stays on this machine: the page loads nothing
-    from elsewhere, files are forgotten when it is left. Needs the extra: pip install 'imagefusionkit[serve]'.
+    from elsewhere, files are forgotten when it is left. Needs the extra `serve`: docs/serve.md.
     """
     if host not in LOCAL and not allow_remote:
         raise OptionError(f"{host} exposes the page to the network; add `allow_remote` if you want that")

@@ -31,10 +31,14 @@ def survival(
     pairs: Annotated[tuple[Path, Path], typer.Argument(metavar="A B", help="Folders of the sources, or two pictures.")],
     priors: Priors = "",
     contrast: Annotated[
-        float, typer.Option(metavar="SHARE", min=0.005, max=1, help="Of a target's middle, in shares of the range.")
+        float,
+        typer.Option(metavar="SHARE", min=0.005, max=1, help="Contrast at a target's middle, as a share of the range."),
     ] = 0.2,
     noise: Annotated[
-        float, typer.Option(metavar="LEVELS", min=0, max=50, help="White noise of the sources, in levels of 255.")
+        float,
+        typer.Option(
+            metavar="LEVELS", min=0, max=50, help="White noise that is added to the sources, in levels of 255."
+        ),
     ] = 0.0,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Pairs at most, spread over the folders.")] = 10,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Report with everything, .json.")] = None,

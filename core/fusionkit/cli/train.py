@@ -24,7 +24,8 @@ Data = Annotated[list[Path], typer.Option("--data", help="Folder of training ima
 Pairs = Annotated[
     list[Path],
     typer.Option(
-        "--pairs", help="Folder of registered images, of the same names as the others'; repeat, the reference last."
+        "--pairs",
+        help="Folder of registered images; once per source, the reference last; files of one name belong together.",
     ),
 ]
 Stage = Annotated[int | None, typer.Option(min=1, help="Stage of a plug-in that is trained in several, such as vq.")]

@@ -211,7 +211,7 @@ def own_span(values: Array, full: Span) -> Span:
 
 def range_note(span: Span) -> str:
     """What the user is told of a range that was found."""
-    return f"values from {span[0]:g} to {span[1]:g} taken as black and white (`range=auto`)"
+    return f"black is {span[0]:g}, white is {span[1]:g} (`range=auto`)"
 
 
 def spread(own: Span | None, low: float, high: float, full: Span) -> Span:

@@ -36,13 +36,16 @@ def note_places(sources: Sources) -> None:
                 continue
             report.record("apart", source=i + 1, **apart.record())
             name, main, view = sources.names[i], sources.names[reference], 1 / scale_of(found.matrix)
+            across, down = (round(float(found.matrix[axis, 2])) for axis in (0, 1))
+            parts = [f"{abs(across)} px {'right' if across > 0 else 'left'}"] if across else []
+            parts += [f"{abs(down)} px {'down' if down > 0 else 'up'}"] if down else []
             where = (
-                f"looks {displacement(found.matrix, size_of(pair[0])):.0f} px off {main} "
-                f"({found.matrix[0, 2]:+.0f} to the right, {found.matrix[1, 2]:+.0f} down)"
+                f"looks {displacement(found.matrix, size_of(pair[0])):.0f} px off {main}"
+                + (f" ({', '.join(parts)})" if parts else "")
                 if abs(view - 1) < OTHER_VIEW
                 else f"sees {view:.2f} of {main}'s field of view"
             )
-            report.note(f"{name} {where}; `align=affine` moves it there", warning=True)
+            report.note(f"{name} {where}; `align=affine` corrects this", warning=True)
 
 
 def staged(name: str, stage: Stage, sources: Sources, watch: Stopwatch) -> Sources:

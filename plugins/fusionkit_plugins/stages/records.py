@@ -18,9 +18,9 @@ FieldsOfView = Annotated[tuple[Annotated[float, Field(ge=0.05, le=20)], ...], Be
 
 ALIGN = StageFlag(
     name="align",
-    help="sources that lie elsewhere than the reference: check: note it; none: skip the check; translation, rigid, "
-    "affine: find such a transform and move them by it; dense: and a field of shifts about it, for near and far parts "
-    "or bent scans",
+    help="what to do about sources that lie elsewhere than the reference; check: note it; none: skip the check; "
+    "translation, rigid, affine: find such a transform and move them by it; dense: and a field of shifts about it, for "
+    "near and far parts or bent scans",
     values={
         "check": None,
         "none": None,
@@ -54,7 +54,8 @@ ALIGN_OR_KEEP = StageFlag(
 )
 REST = StageFlag(
     name="rest",
-    help="find each pair's own small rest on top of `transform`; a pair without a confident one is moved by that alone",
+    help="find each pair's own small correction on top of `transform`; a pair without a confident one is moved by "
+    "`transform` alone",
     option="rest",
     type=bool,
     default=False,
