@@ -1,0 +1,132 @@
+"""Noise of a video's frames: averaged over time along the motion, then cleaned by the flow at the t that is left.
+
+    a = ā + K (y - ā),  K = (v + Q) / (v + Q + 1),  v = K          ā, v: of the frame before, moved; v = 1 where new
+    x̂ = the flow's estimate of a at s √v                            s: deviation of y's noise
+
+The recursive filter of a constant along the motion (Kalman 1960; with motion compensation Dubois and Sabri, "Noise
+reduction in image sequences using motion-compensated temporal filtering", IEEE Trans. Communications 1984). A pixel is
+new where what y leaves of the moved x̂ is more than noise: uncovered, changed, or moved wrongly. The flow is asked where
+time has won something since it was asked last, tile by tile, and for one tile more each frame; x̂ elsewhere is that of
+the frame before, moved, and follows y in what is smooth.
+"""
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fusionkit.contracts import Memory
+from fusionkit.flow.restoring import Ask, Restoration
+from fusionkit.numerics.motion import block_motion, moved
+from fusionkit.numerics.window import box_max, box_mean
+
+__all__ = ["over_time"]
+
+DRIFT = 0.01  # Q, share of the noise's variance by which a pixel changes from frame to frame: v falls to 0.1
+MEANS, WINDOW = (2, 5), 3  # radii of the windows whose means, and mean square, say what is new, pixels
+SURE = 4.5, 2.0  # deviations of a mean, and noise's variances of a mean square, from which a pixel is new
+ROUNDING = 0.5 / 255  # deviation by which means differ without noise: coding, interpolation
+TILE, MARGIN = 64, 16  # side of a tile and what it sees around, pixels
+WON = 2.0  # by how much the variance fell since the flow was asked, from which it is asked again
+WHOLE = 0.5  # share of the tiles from which the whole picture goes through the flow at once
+ALIKE = 1.2  # ratio of the most noise to the least up to which one t serves the whole picture
+
+
+@dataclass(frozen=True)
+class State:
+    """Of one plane after a frame, (1, 1, H, W) each. mean: a. left: its variance v, as a share of the noise's.
+
+    clean: x̂. asked: v where the flow was asked for it. turn: tile that is asked for next.
+    """
+
+    mean: Tensor
+    left: Tensor
+    clean: Tensor
+    asked: Tensor
+    turn: int = 0
+
+
+def over_time(y: Tensor, noise: float, memory: Memory) -> Restoration:
+    """The clean estimate of a frame y (1, 1, H, W) with white noise of this deviation.
+
+    memory: of the shot's plane; without a frame before, it is the flow's estimate of y alone.
+    """
+    before: State | None = memory.last("clean")
+    if before is None or before.clean.shape != y.shape:
+        clean = yield y, noise
+        one = torch.ones_like(y)
+        memory.keep("clean", State(y, one, clean, one))
+        return clean
+    motion = block_motion(before.clean, y, noise)
+    stack = torch.cat([before.mean, before.left, before.clean, before.asked], 1)
+    inside = None
+    if motion.any():
+        stack, inside = moved(stack, motion)
+    mean, left, clean, asked = stack.split(1, 1)
+    left = left.clamp(0, 1)
+    new = _new((y - mean) / (1 + left).sqrt(), noise)
+    new = new if inside is None else new | ~inside
+    gain = ((left + DRIFT) / (left + DRIFT + 1)).masked_fill(new, 1)
+    mean = torch.lerp(mean, y, gain)
+    smooth = clean + gain * box_mean(y - clean, MEANS[0])
+    state = State(mean, gain, smooth, asked.masked_fill(new, 1 / DRIFT), before.turn)
+    state = yield from _asked(state, noise)
+    memory.keep("clean", state)
+    return state.clean
+
+
+def _new(rest: Tensor, noise: float) -> Tensor:
+    """Where what y leaves of the moved average, brought to the noise's deviation, is more than noise, and around."""
+    new = box_mean(rest.square(), WINDOW) > SURE[1] * noise**2 + ROUNDING**2
+    for radius in MEANS:
+        limit = SURE[0] * math.hypot(noise / (2 * radius + 1), ROUNDING)
+        new |= box_mean(rest, radius).abs() > limit
+    return box_max(new.to(rest), WINDOW) > 0
+
+
+def _asked(state: State, noise: float) -> Generator[Ask, Tensor, State]:
+    """The state with the flow's estimate in those tiles where it is worth asking."""
+    height, width = state.mean.shape[-2:]
+    rows, columns = -(-height // TILE), -(-width // TILE)
+    pad = (0, columns * TILE - width, 0, rows * TILE - height)
+    left, asked = (F.pad(x, pad, mode="replicate") for x in (state.left, state.asked))
+    needed = F.max_pool2d(F.avg_pool2d(asked / left, 8), TILE // 8)[0, 0] > WON
+    if float(needed.float().mean()) > WHOLE:
+        low, high = (noise * float(v) ** 0.5 for v in state.left.aminmax())
+        levels = [high] if high < ALIKE * low else [low, high]
+        found = yield state.mean.expand(len(levels), -1, -1, -1), torch.tensor(levels).to(state.mean)
+        share = (noise * state.left.sqrt() - low) / max(high - low, 1e-9)
+        clean = found if len(levels) == 1 else torch.lerp(found[:1], found[1:], share)
+        return State(state.mean, state.left, clean, state.left, state.turn)
+    needed.view(-1)[state.turn] = True
+    wide = [MARGIN, MARGIN + pad[1], MARGIN, MARGIN + pad[3]]
+    mean, share = (F.pad(x, wide, mode="replicate") for x in (state.mean, state.left))
+    clean, known = F.pad(state.clean, wide, mode="replicate"), F.pad(state.asked, wide, mode="replicate")
+    places = [(r * TILE, c * TILE) for r, c in needed.nonzero().tolist()]
+    side = TILE + 2 * MARGIN
+    window = _window(side).to(mean)
+
+    def cut(x: Tensor) -> Tensor:
+        return torch.cat([x[..., r : r + side, c : c + side] for r, c in places])
+
+    shares = cut(share)
+    most = F.avg_pool2d(shares[..., MARGIN:-MARGIN, MARGIN:-MARGIN], 8).amax((1, 2, 3))
+    found = yield cut(mean), noise * most.sqrt()
+    for (r, c), x, v, m in zip(places, found, shares, most.tolist(), strict=True):
+        place = (0, 0, slice(r, r + side), slice(c, c + side))
+        weight = window * (v[0] / m).clamp_max(1)
+        clean[place] = torch.lerp(clean[place], x[0], weight)
+        known[place] = torch.lerp(known[place], v[0], weight)
+    inner = (..., slice(MARGIN, MARGIN + height), slice(MARGIN, MARGIN + width))
+    return State(state.mean, state.left, clean[inner], known[inner], (state.turn + 1) % (rows * columns))
+
+
+def _window(side: int) -> Tensor:
+    """One in a tile, falling to nothing over the half of its margin."""
+    place = torch.arange(side, dtype=torch.float32)
+    inside = torch.minimum(place, side - 1 - place)
+    ramp = ((inside - MARGIN / 2 + 1) / (MARGIN / 2 + 1)).clamp(0, 1)
+    return torch.minimum(ramp[:, None], ramp)
