@@ -59,12 +59,8 @@ def _costs(before: Tensor, now: Tensor, around: Tensor, reach: int) -> Tensor:
     height, width = now.shape[-2:]
     if bool((around == around[:, :1, :1]).all()):
         right, down = around[:, 0, 0].tolist()
-        rows, columns = (torch.arange(n, device=now.device) for n in (height, width))
-        edge = F.pad(before, (reach,) * 4, mode="replicate")
-        edge = edge[
-            ..., (torch.arange(height + 2 * reach, device=now.device) + down).clamp(0, height + 2 * reach - 1), :
-        ]
-        edge = edge[..., (torch.arange(width + 2 * reach, device=now.device) + right).clamp(0, width + 2 * reach - 1)]
+        rows, columns = (torch.arange(-reach, n + reach, device=now.device) for n in (height, width))
+        edge = before[..., (rows + down).clamp(0, height - 1), :][..., (columns + right).clamp(0, width - 1)]
 
         def there(y: int, x: int) -> Tensor:
             return edge[..., reach + y : reach + y + height, reach + x : reach + x + width]
@@ -96,7 +92,7 @@ def _left(before: Tensor, now: Tensor, blocks: Tensor) -> Tensor:
 
 
 def _fraction(volume: Tensor, at: Tensor, margin: float) -> Tensor:
-    """Vertices of parabolas through the costs (down, right, h, w) next to the best, in quarters; 0 where they win little."""
+    """Vertices of parabolas through the costs (down, right, h, w) next to the best, in quarters; 0 if they win little."""
     last = len(volume) - 1
     h, w = (torch.arange(n, device=at.device) for n in volume.shape[2:])
     found = []

@@ -4,8 +4,8 @@
     x̂ = the flow's estimate of a at s √v                            s: deviation of y's noise
 
 The recursive filter of a constant along the motion (Kalman 1960; with motion compensation Dubois and Sabri, "Noise
-reduction in image sequences using motion-compensated temporal filtering", IEEE Trans. Communications 1984). A pixel is
-new where what y leaves of the moved x̂ is more than noise: uncovered, changed, or moved wrongly. The flow is asked where
+reduction in image sequences using motion-compensated temporal filtering", IEEE Trans. Communications 1984). Where y - ā
+is more than noise, its excess is the square of an error, by motion or change, and adds to v. The flow is asked where
 time has won something since it was asked last, tile by tile, and for one tile more each frame; x̂ elsewhere is that of
 the frame before, moved, and follows y in what is smooth.
 """
@@ -26,9 +26,9 @@ from fusionkit.numerics.window import box_max, box_mean
 __all__ = ["over_time"]
 
 DRIFT = 0.01  # Q, share of the noise's variance by which a pixel changes from frame to frame: v falls to 0.1
-MEANS, WINDOW = (2, 5), 3  # radii of the windows whose means, and mean square, say what is new, pixels
-SURE = 4.5, 2.0  # deviations of a mean, and noise's variances of a mean square, from which a pixel is new
-ROUNDING = 0.5 / 255  # deviation by which means differ without noise: coding, interpolation
+MEANS, WINDOW = (2, 5), 3  # radii of the windows whose means, and mean square, say what is wrong, pixels
+SURE, CHANCE = 4.0, 4.0  # deviations of a mean square, and variances of a mean, up to which noise explains them
+TOLD = 4.0  # by how much more an error counts in what the flow was asked for
 TILE, MARGIN = 64, 16  # side of a tile and what it sees around, pixels
 WON = 2.0  # by how much the variance fell since the flow was asked, from which it is asked again
 WHOLE = 0.5  # share of the tiles from which the whole picture goes through the flow at once
@@ -67,24 +67,26 @@ def over_time(y: Tensor, noise: float, memory: Memory) -> Restoration:
         stack, inside = moved(stack, motion)
     mean, left, clean, asked = stack.split(1, 1)
     left = left.clamp(0, 1)
-    new = _new((y - mean) / (1 + left).sqrt(), noise)
-    new = new if inside is None else new | ~inside
-    gain = ((left + DRIFT) / (left + DRIFT + 1)).masked_fill(new, 1)
+    wrong = _wrong(y - mean, left, noise)
+    wrong = wrong if inside is None else wrong.masked_fill(~inside, torch.inf)
+    gain = left + wrong + DRIFT
+    gain = (gain / (gain + 1)).nan_to_num(1)
     mean = torch.lerp(mean, y, gain)
     smooth = clean + gain * box_mean(y - clean, MEANS[0])
-    state = State(mean, gain, smooth, asked.masked_fill(new, 1 / DRIFT), before.turn)
+    state = State(mean, gain, smooth, (asked + TOLD * wrong).clamp_max(1 / DRIFT), before.turn)
     state = yield from _asked(state, noise)
     memory.keep("clean", state)
     return state.clean
 
 
-def _new(rest: Tensor, noise: float) -> Tensor:
-    """Where what y leaves of the moved average, brought to the noise's deviation, is more than noise, and around."""
-    new = box_mean(rest.square(), WINDOW) > SURE[1] * noise**2 + ROUNDING**2
+def _wrong(rest: Tensor, left: Tensor, noise: float) -> Tensor:
+    """Square of the moved average's error by motion and change, as a share of the noise's variance, from y - ā."""
+    known = noise**2 * (1 + left)
+    square = box_mean(rest.square(), WINDOW)
+    wrong = square - (1 + SURE * math.sqrt(2) / (2 * WINDOW + 1)) * known
     for radius in MEANS:
-        limit = SURE[0] * math.hypot(noise / (2 * radius + 1), ROUNDING)
-        new |= box_mean(rest, radius).abs() > limit
-    return box_max(new.to(rest), WINDOW) > 0
+        wrong = torch.maximum(wrong, box_mean(rest, radius).square() - CHANCE * known / (2 * radius + 1) ** 2)
+    return box_max(wrong.clamp_min(0), MEANS[0]) / noise**2
 
 
 def _asked(state: State, noise: float) -> Generator[Ask, Tensor, State]:
