@@ -92,7 +92,7 @@ def _left(before: Tensor, now: Tensor, blocks: Tensor) -> Tensor:
 
 
 def _fraction(volume: Tensor, at: Tensor, margin: float) -> Tensor:
-    """Vertices of parabolas through the costs (down, right, h, w) next to the best, in quarters; 0 if they win little."""
+    """Vertices of parabolas through the costs (down, right, h, w) next to the best, quarters; 0 where flat."""
     last = len(volume) - 1
     h, w = (torch.arange(n, device=at.device) for n in volume.shape[2:])
     found = []

@@ -32,7 +32,7 @@ TOLD = 4.0  # by how much more an error counts in what the flow was asked for
 TILE, MARGIN = 64, 16  # side of a tile and what it sees around, pixels
 WON = 2.0  # by how much the variance fell since the flow was asked, from which it is asked again
 WHOLE = 0.5  # share of the tiles from which the whole picture goes through the flow at once
-ALIKE = 1.2  # ratio of the most noise to the least up to which one t serves the whole picture
+NEW = 0.6  # v from which the frame alone goes through the flow: moved noise is no longer white
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def over_time(y: Tensor, noise: float, memory: Memory) -> Restoration:
     mean = torch.lerp(mean, y, gain)
     smooth = clean + gain * box_mean(y - clean, MEANS[0])
     state = State(mean, gain, smooth, (asked + TOLD * wrong).clamp_max(1 / DRIFT), before.turn)
-    state = yield from _asked(state, noise)
+    state = yield from _asked(y, state, noise)
     memory.keep("clean", state)
     return state.clean
 
@@ -89,7 +89,7 @@ def _wrong(rest: Tensor, left: Tensor, noise: float) -> Tensor:
     return box_max(wrong.clamp_min(0), MEANS[0]) / noise**2
 
 
-def _asked(state: State, noise: float) -> Generator[Ask, Tensor, State]:
+def _asked(y: Tensor, state: State, noise: float) -> Generator[Ask, Tensor, State]:
     """The state with the flow's estimate in those tiles where it is worth asking."""
     height, width = state.mean.shape[-2:]
     rows, columns = -(-height // TILE), -(-width // TILE)
@@ -97,11 +97,10 @@ def _asked(state: State, noise: float) -> Generator[Ask, Tensor, State]:
     left, asked = (F.pad(x, pad, mode="replicate") for x in (state.left, state.asked))
     needed = F.max_pool2d(F.avg_pool2d(asked / left, 8), TILE // 8)[0, 0] > WON
     if float(needed.float().mean()) > WHOLE:
-        low, high = (noise * float(v) ** 0.5 for v in state.left.aminmax())
-        levels = [high] if high < ALIKE * low else [low, high]
-        found = yield state.mean.expand(len(levels), -1, -1, -1), torch.tensor(levels).to(state.mean)
-        share = (noise * state.left.sqrt() - low) / max(high - low, 1e-9)
-        clean = found if len(levels) == 1 else torch.lerp(found[:1], found[1:], share)
+        old = state.left < NEW
+        low = state.left[old].mean() if old.any() else state.left.new_tensor(1.0)
+        found = yield torch.cat([state.mean, y]), noise * torch.stack([low, torch.ones_like(low)]).sqrt()
+        clean = torch.lerp(found[:1], found[1:], ((state.left - low) / (NEW - low)).clamp(0, 1))
         return State(state.mean, state.left, clean, state.left, state.turn)
     needed.view(-1)[state.turn] = True
     wide = [MARGIN, MARGIN + pad[1], MARGIN, MARGIN + pad[3]]
