@@ -27,10 +27,10 @@ __all__ = ["over_time"]
 
 DRIFT = 0.01  # Q, share of the noise's variance by which a pixel changes from frame to frame: v falls to 0.1
 MEANS, WINDOW = (2, 5), 3  # radii of the windows whose means, and mean square, say what is wrong, pixels
-SURE, CHANCE = 4.0, 4.0  # deviations of a mean square, and variances of a mean, up to which noise explains them
-TOLD = 4.0  # by how much more an error counts in what the flow was asked for
+SURE, CHANCE = 4.0, 9.0  # deviations of a mean square, and variances of a mean, up to which noise explains them
+TOLD = 3.0  # by how much more an error counts in what the flow was asked for
 TILE, MARGIN = 64, 16  # side of a tile and what it sees around, pixels
-WON = 2.0  # by how much the variance fell since the flow was asked, from which it is asked again
+WON = 3.0  # by how much the variance fell since the flow was asked, from which it is asked again
 WHOLE = 0.5  # share of the tiles from which the whole picture goes through the flow at once
 NEW = 0.6  # v from which the frame alone goes through the flow: moved noise is no longer white
 
@@ -69,7 +69,7 @@ def over_time(y: Tensor, noise: float, memory: Memory) -> Restoration:
     left = left.clamp(0, 1)
     wrong = _wrong(y - mean, left, noise)
     wrong = wrong if inside is None else wrong.masked_fill(~inside, torch.inf)
-    gain = left + wrong + DRIFT
+    gain = left + 1.5 * wrong + DRIFT
     gain = (gain / (gain + 1)).nan_to_num(1)
     mean = torch.lerp(mean, y, gain)
     smooth = clean + gain * box_mean(y - clean, MEANS[0])
