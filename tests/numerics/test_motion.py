@@ -24,7 +24,7 @@ def cut(scene, right=0, down=0, size=(130, 170)):
     return scene[..., 50 + down : 50 + down + size[0], 60 + right : 60 + right + size[1]]
 
 
-@pytest.mark.parametrize("right, down", [(0, 0), (1, 0), (-3, 2), (17, -11)])
+@pytest.mark.parametrize(("right", "down"), [(0, 0), (1, 0), (-3, 2), (17, -11)])
 def test_a_shift_of_the_whole_is_found_in_noise(scene, right, down):
     motion = block_motion(cut(scene), noisy(cut(scene, right, down)), NOISE)
     assert motion.shape == (1, 2, 130, 170)

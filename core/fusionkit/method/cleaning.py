@@ -68,4 +68,4 @@ class Cleaner:
             )
         height, width = x_t.shape[-2:]
         x0 = self.decoder.decode(x0_from_velocity(x_t, v, time), (height, width))
-        return x0.split([len(x) for x, _ in asked])
+        return torch.split(x0, [len(x) for x, _ in asked])

@@ -31,13 +31,13 @@ def block_motion(before: Tensor, now: Tensor, noise: float) -> Tensor:
     margin = CHANCE * (noise**2 + LEAST**2)
     copies = [(factor, reduced(before, factor), reduced(now, factor)) for factor in (COARSE, COARSE // 2, 1)]
     usual, blocks = torch.zeros(2, 1, 1, device=now.device), torch.zeros(2, *grid, device=now.device)
-    for factor, *pair in copies:  # of the whole
-        volume = _costs(*pair, (usual / factor).round().long().expand(2, *grid), _reach(factor)).mean((2, 3), True)
+    for factor, old, new in copies:  # of the whole
+        volume = _costs(old, new, (usual / factor).round().long().expand(2, *grid), _reach(factor)).mean((2, 3), True)
         usual = factor * _lowest(volume, (usual / factor).round(), 0.0)
     blocks = blocks + usual
-    for factor, *pair in copies:  # of each block
+    for factor, old, new in copies:  # of each block
         around = (blocks / factor).round().long()
-        volume = box_mean(_costs(*pair, around, _reach(factor)).flatten(0, 1)[None], 1)[0]
+        volume = box_mean(_costs(old, new, around, _reach(factor)).flatten(0, 1)[None], 1)[0]
         span = 2 * _reach(factor) + 1
         blocks = factor * _lowest(volume.view(span, span, *grid), around, margin / factor**2)
     if bool((blocks != usual).any()):

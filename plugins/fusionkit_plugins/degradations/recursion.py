@@ -65,7 +65,7 @@ def over_time(y: Tensor, noise: float, memory: Memory) -> Restoration:
     inside = None
     if motion.any():
         stack, inside = moved(stack, motion)
-    mean, left, clean, asked = stack.split(1, 1)
+    mean, left, clean, asked = stack.chunk(4, 1)
     left = left.clamp(0, 1)
     wrong = _wrong(y - mean, left, noise)
     wrong = wrong if inside is None else wrong.masked_fill(~inside, torch.inf)
