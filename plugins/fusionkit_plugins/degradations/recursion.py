@@ -1,13 +1,13 @@
 """Noise of a video's frames: averaged over time along the motion, then cleaned by the flow at the t that is left.
 
-    a = ā + K (y - ā),  K = (v + Q) / (v + Q + 1),  v = K          ā, v: of the frame before, moved; v = 1 where new
+    a = ā + K (y - ā),  K = u / (u + 1),  v = K,  u = v + e + Q     ā, v: of the frame before, moved; e: error of ā
     x̂ = the flow's estimate of a at s √v                            s: deviation of y's noise
 
 The recursive filter of a constant along the motion (Kalman 1960; with motion compensation Dubois and Sabri, "Noise
-reduction in image sequences using motion-compensated temporal filtering", IEEE Trans. Communications 1984). Where y - ā
-is more than noise, its excess is the square of an error, by motion or change, and adds to v. The flow is asked where
-time has won something since it was asked last, tile by tile, and for one tile more each frame; x̂ elsewhere is that of
-the frame before, moved, and follows y in what is smooth.
+reduction in image sequences using motion-compensated temporal filtering", IEEE Trans. Communications 1984). v, e and Q
+are shares of s². Where y - ā is more than noise, its excess estimates e, the square of an error by motion or change.
+The flow is asked where time has won something since it was asked last, tile by tile, and for one tile more each frame;
+x̂ elsewhere is that of the frame before, moved, and follows y in what is smooth.
 """
 
 import math
@@ -28,6 +28,7 @@ __all__ = ["over_time"]
 DRIFT = 0.01  # Q, share of the noise's variance by which a pixel changes from frame to frame: v falls to 0.1
 MEANS, WINDOW = (2, 5), 3  # radii of the windows whose means, and mean square, say what is wrong, pixels
 SURE, CHANCE = 4.0, 9.0  # deviations of a mean square, and variances of a mean, up to which noise explains them
+BLUNT = 1.5  # weight of an error's square in v: windows see only the part of it that they do not average away
 TOLD = 3.0  # by how much more an error counts in what the flow was asked for
 TILE, MARGIN = 64, 16  # side of a tile and what it sees around, pixels
 WON = 3.0  # by how much the variance fell since the flow was asked, from which it is asked again
@@ -69,7 +70,7 @@ def over_time(y: Tensor, noise: float, memory: Memory) -> Restoration:
     left = left.clamp(0, 1)
     wrong = _wrong(y - mean, left, noise)
     wrong = wrong if inside is None else wrong.masked_fill(~inside, torch.inf)
-    gain = left + 1.5 * wrong + DRIFT
+    gain = left + BLUNT * wrong + DRIFT
     gain = (gain / (gain + 1)).nan_to_num(1)
     mean = torch.lerp(mean, y, gain)
     smooth = clean + gain * box_mean(y - clean, MEANS[0])
