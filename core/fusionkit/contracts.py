@@ -80,6 +80,18 @@ class Plugin(Lazy):
         self.options: Any = validate_options(self.Options, {}, type(self).__name__) if options is None else options
 
 
+class Remembering(Plugin):
+    """A plug-in that may keep values from frame to frame of a video's shot; of single images it keeps nothing."""
+
+    memory: Memory = STILL
+
+    def remembering(self, memory: Memory) -> Self:
+        """A copy with a memory, for the frames of a shot."""
+        one = copy(self)
+        one.memory = memory
+        return one
+
+
 class Backbone(Plugin, ABC):
     """The flow model: a velocity field over images or latents.
 
@@ -212,7 +224,7 @@ def stream(prior: Prior, sources: Sources) -> Tensor:
     return prior.conclude(frames, state)
 
 
-class Degradation(Plugin, ABC):
+class Degradation(Remembering, ABC):
     """What a camera does to a clean picture x, y = forward(x) with noise, and how the flow finds x again.
 
     x and y are (1, 1, H, W) in [0, 1], the luma of one source of one image; y may be of another size than x. Records
@@ -224,6 +236,7 @@ class Degradation(Plugin, ABC):
     deviation: of the white noise that it stands for, in units of [0, 1]; noise is left to the one that is undone next,
     where that ends clean. decisive: options that say all where the user gives one: nothing is estimated beside it.
     resizes: x may be of another size than y; if none is asked for or told, sources of several sizes are refused unread.
+    memory: of a video's shot, in which y is one frame of many; each source and plane has its own.
     """
 
     color: bool = False
@@ -349,7 +362,7 @@ class Decoder(Plugin, ABC):
         """Latent -> image (B, 3, *size), about [0, 1], not clamped."""
 
 
-class Stage(Plugin, ABC):
+class Stage(Remembering, ABC):
     """Something done to the sources before the fusion, to the result after it, or both.
 
     A method has any number of stages: `before` is called in their order, `after` in the reverse one, so that the first
@@ -361,7 +374,6 @@ class Stage(Plugin, ABC):
 
     bt601: bool = False
     by_frame: bool = False
-    memory: Memory = STILL
 
     def degradations(self, sources: Sources) -> Sequence[Mapping[str, Mapping[str, Any]]]:
         """For each source, degradations that `before` would only cover up, with their options.
@@ -369,12 +381,6 @@ class Stage(Plugin, ABC):
         They are undone by the flow first, if the user lets it: {"low_resolution": {"height": 480, "width": 640}}.
         """
         return ()
-
-    def remembering(self, memory: Memory) -> Self:
-        """A copy of the stage with a memory, for the frames of a shot."""
-        stage = copy(self)
-        stage.memory = memory
-        return stage
 
     def before(self, sources: Sources) -> Sources:
         """The sources that the next stage, and in the end the fusion, sees; nothing is changed in place."""

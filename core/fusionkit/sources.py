@@ -1,5 +1,6 @@
 """The sources of one scene as every plug-in sees them, the report of a fusion, and the memory of a video's shot."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
@@ -56,6 +57,17 @@ class Memory:
         """The value; in a shot, its running average over the frames, so that nothing flickers."""
         return value
 
+    def last(self, name: str) -> Any:
+        """None; in a shot, the value that `keep` was given at the frame before, if any."""
+        return None
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep a value for the shot's next frame."""
+
+    def part(self, name: str) -> "Memory":
+        """The memory of one part of the owner."""
+        return self
+
 
 STILL = Memory()
 
@@ -66,6 +78,8 @@ class ShotMemory(Memory):
     def __init__(self) -> None:
         self._fixed: dict[str, Any] = {}
         self._averages: dict[str, Tensor] = {}
+        self._last: dict[str, Any] = {}
+        self._parts: defaultdict[str, ShotMemory] = defaultdict(ShotMemory)
 
     def once(self, name: str, find: Callable[[], Any]) -> Any:
         """The value of `find` at the first frame."""
@@ -78,9 +92,24 @@ class ShotMemory(Memory):
         self._averages[name] = running_average(self._averages.get(name), value)
         return self._averages[name]
 
+    def last(self, name: str) -> Any:
+        """The value of the frame before, None at the first frame."""
+        return self._last.get(name)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep a value for the next frame."""
+        self._last[name] = value
+
+    def part(self, name: str) -> "ShotMemory":
+        """The memory of one part, which is settled with this one."""
+        return self._parts[name]
+
     def settle(self) -> None:
-        """Forget the averages, keep what the first frame fixed."""
+        """Forget averages and the frame before, keep what the first frame fixed."""
         self._averages.clear()
+        self._last.clear()
+        for part in self._parts.values():
+            part.settle()
 
 
 def running_average(before: Tensor | None, value: Tensor) -> Tensor:

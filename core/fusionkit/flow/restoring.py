@@ -24,8 +24,9 @@ __all__ = ["LEAST", "LEFT", "Ask", "Restoration", "falling", "side_by_side", "sp
 LEAST = 0.6 / 255  # deviation below which noise counts as that of rounding
 LEFT = 2.5 / 255  # deviation of white noise that the error of a cleaned picture counts as, for what is undone next
 
-Ask: TypeAlias = tuple[Tensor, float]
-"""A picture (1, 1, H, W) in [0, 1], and the deviation s of its white noise in the same units."""
+Ask: TypeAlias = tuple[Tensor, float | Tensor]
+"""A picture (1, 1, H, W) in [0, 1] and the deviation s of its white noise in the same units, or some parts of a picture
+of one size (N, 1, H, W), and s of each, (N,)."""
 Restoration: TypeAlias = Generator[Ask, Tensor, Tensor]
 """Yields pictures to be cleaned, is sent the clean ones, returns the restored picture."""
 Result = TypeVar("Result")

@@ -50,10 +50,11 @@ class Cleaner:
         return [answers[i] for i in range(len(asked))]
 
     def _alike(self, asked: Sequence[Ask]) -> Sequence[Tensor]:
-        """Those of one size: x̂₀ at t = s / (1 + s), (1, 1, H, W) each."""
+        """Those of one size: x̂₀ at t = s / (1 + s), in the shape of each."""
         x, device = torch.cat([x for x, _ in asked]), asked[0][0].device
         ends = self.decoder.encode(torch.tensor([0.0, 1.0], device=device).view(2, 1, 1, 1)).flatten()
-        s = torch.tensor([deviation for _, deviation in asked], device=device) * (ends[1] - ends[0])
+        every = [torch.as_tensor(s, dtype=x.dtype, device=device).expand(len(x)) for x, s in asked]
+        s = torch.cat(every) * (ends[1] - ends[0])
         t = (s / (1 + s)).clamp_max(self.backbone.restores)
         time = t.view(-1, 1, 1, 1)
         x_t = self.decoder.encode(x).mul(1 - time)
@@ -67,4 +68,4 @@ class Cleaner:
             )
         height, width = x_t.shape[-2:]
         x0 = self.decoder.decode(x0_from_velocity(x_t, v, time), (height, width))
-        return [x0[i : i + 1] for i in range(len(x0))]
+        return torch.split(x0, [len(x) for x, _ in asked])

@@ -255,7 +255,7 @@ class Pipeline:
         memory, given = shot.memory if shot else STILL, []
         sources = self._restored(sources, facts, watch, memory)
         for i, stage in enumerate(self.stages):
-            plugin = stage.plugin.remembering(shot.stages[i]) if shot else stage.plugin
+            plugin = stage.plugin.remembering(memory.part(f"stage {i}")) if shot else stage.plugin
             given.append((stage.name, plugin, sources))
             sources = staged(stage.name, plugin, sources, watch)
         check_sizes(sources)

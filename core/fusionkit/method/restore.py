@@ -4,7 +4,7 @@ Degradations are undone in the reverse order in which a camera acts: file, patte
 is sought in what the ones before left. Sources in which nothing is found are left alone, bit for bit.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -120,7 +120,7 @@ class Restorer:
                     noise, current = degradation.deviation, following
                     plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=self.able))
                     if self.able:
-                        yield from self._restored_chroma(sources, plane, link)
+                        yield from self._restored_chroma(sources, plane, link, memory)
                     continue
             if degradation.asks_flow and not self.able:
                 plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=False))
@@ -132,7 +132,7 @@ class Restorer:
                 if plane.noise and (degradation.deviation or degradation.ends_clean):
                     plane.noise = estimate_noise(plane.luma)[0].level
                 if not link.kind.color:
-                    yield from self._restored_chroma(sources, plane, link)
+                    yield from self._restored_chroma(sources, plane, link, memory)
             current = following or self._next(links, sources, plane, memory, watch)
 
     def _links_of(self, source: int) -> list[Sought]:
@@ -154,9 +154,9 @@ class Restorer:
             if not self._concerns(link, sources, plane):
                 continue
             told = sources.degraded[plane.source].get(link.name, {})
-            key = f"{link.plugin.distribution if link.plugin else ''}:{link.name} {plane.source} {plane.image}"
             with watch.stage("estimate"):
-                found = memory.once(key, partial(link.find, _with_data(plane.luma, sources, plane), told))
+                y = _with_data(plane.luma, sources, plane)
+                found = _once(_part(memory, link, plane), partial(link.find, y, told))
             if found is not None and (link.automatic or link.asked):
                 return link, found
             if found is not None:
@@ -194,14 +194,17 @@ class Restorer:
         plane.luma = luma
         plane.chroma = {} if chroma is None else {c + 1: chroma[0, c] + 0.5 for c in range(chroma.shape[1])}
 
-    def _restored_chroma(self, sources: Sources, plane: Plane, link: Sought) -> Generator[Ask, Tensor, None]:
+    def _restored_chroma(
+        self, sources: Sources, plane: Plane, link: Sought, memory: Memory
+    ) -> Generator[Ask, Tensor, None]:
         """Undo in the chroma what was found in the luma."""
         if link.kind.estimate_chroma.__func__ is Degradation.estimate_chroma.__func__:  # type: ignore[attr-defined]
             return
         for c, pixels in enumerate(chroma_of(self.color, sources, plane.source, plane.image)):
             given = plane.chroma.get(c + 1, pixels)[None, None]
-            if (found := link.kind.estimate_chroma(given)) is not None and link.plugin is not None:
-                x = yield from link.kind(options_of(link.plugin, found)).undo(given, 0.0)
+            found = _once(_part(memory, link, plane, c + 1), partial(link.find_chroma, given))
+            if found is not None:
+                x = yield from found.undo(given, 0.0)
                 plane.chroma[c + 1] = x[0, 0]
 
 
@@ -218,6 +221,24 @@ def _with_data(y: Tensor, sources: Sources, plane: Plane) -> Tensor:
         return y
     top, left = (int(at[0]) // BLOCK * BLOCK for at in (rows, columns))
     return y[..., top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+
+
+def _part(memory: Memory, link: Sought, plane: Plane, channel: int = 0) -> Memory:
+    """The memory of a degradation in one channel of a source: luma, or chroma."""
+    name = f"{link.plugin.distribution if link.plugin else ''}:{link.name}"
+    return memory.part(f"{name} {plane.source} {plane.image} {channel}")
+
+
+def _once(memory: Memory, find: Callable[[], Degradation | None]) -> Degradation | None:
+    """The degradation that is found; in a shot that of its first frame, with this memory."""
+    if memory is STILL:
+        return find()
+
+    def remembering() -> Degradation | None:
+        found = find()
+        return found and found.remembering(memory)
+
+    return memory.once("found", remembering)
 
 
 def _counted(restoration: Restoration, watch: Stopwatch) -> Generator[Ask, Tensor, tuple[Tensor, int]]:

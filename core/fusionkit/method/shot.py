@@ -1,6 +1,5 @@
 """The state of a video's shot: frames that are fused alike, so that nothing flickers."""
 
-from collections import defaultdict
 from typing import Any
 
 from ..contracts import ShotMemory
@@ -11,17 +10,15 @@ __all__ = ["Shot"]
 class Shot:
     """What the frames of one shot share.
 
-    memory: of the method itself, its kinds of scene, noise and places fixed by the first frame. stages: the memory of
-    each stage, by its place in the order. prior: the prior's last state in the frame before.
+    memory: of the method itself, its kinds of scene, noise and places fixed by the first frame, with a part for each
+    stage and each degradation. prior: the prior's last state in the frame before.
     """
 
     def __init__(self) -> None:
         self.memory = ShotMemory()
-        self.stages: defaultdict[int, ShotMemory] = defaultdict(ShotMemory)
         self.prior: Any = None
 
     def settle(self) -> None:
         """Forget averages and the prior's state, keep what the first frame fixed."""
         self.prior = None
-        for memory in (self.memory, *self.stages.values()):
-            memory.settle()
+        self.memory.settle()

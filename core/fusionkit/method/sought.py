@@ -94,6 +94,11 @@ class Sought:
             self.kept[:] = [self.kind(wanted)]
         return _placed(self.kept[0], y.device)
 
+    def find_chroma(self, y: Tensor) -> Degradation | None:
+        """The degradation with the options of a chroma plane y, if it has it."""
+        found = self.kind.estimate_chroma(y) if self.plugin is not None else None
+        return None if found is None or self.plugin is None else self.kind(options_of(self.plugin, found))
+
     def by(self, degradation: Degradation, count: int) -> str:
         """What undid it in `count` evaluations of the flow, for the user's note."""
         own = ["a network"] if self.learned else []

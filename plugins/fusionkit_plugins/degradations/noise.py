@@ -17,6 +17,8 @@ from fusionkit.numerics.noise import estimate_noise, stabilise, unstabilise
 from fusionkit.numerics.strips import in_strips
 from fusionkit.options import When
 
+from .recursion import over_time
+
 __all__ = ["DEAD_ZONE", "Noise", "NoiseOptions"]
 
 DEAD_ZONE = 1.5 / 255  # estimates below count as none: no clean photograph measured reaches it
@@ -81,11 +83,11 @@ class Noise(Degradation):
         return x + model.variance(x).clamp_min(0).sqrt() * white.to(x)
 
     def undo(self, y: Tensor, noise: float) -> Restoration:
-        """One evaluation at the noise's own t."""
+        """One evaluation at the noise's own t; of a video's frames at the t that an average over time has left."""
         if not self._model.level:
             return y
         stable, deviation = stabilise(y, self._model)
-        x0 = yield stable, deviation
+        x0 = yield from over_time(stable, deviation, self.memory)
         del stable
         return in_strips(partial(unstabilise, noise=self._model), x0, reach=0)
 

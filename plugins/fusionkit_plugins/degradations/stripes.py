@@ -48,6 +48,7 @@ GRAIN = QUANTUM  # change of a place that counts as flat
 ALIKE = 30, 4  # bins that count as one, of constant and of drifting lines, since a scene has lines of its own
 CHUNK = 4_000_000  # numbers in the matrices that are factored at once
 FRAMES = 50  # pictures that a fixed pattern is found from
+SETTLED, AGAIN = 12, 12  # frames of a video that lines are averaged over, and after how many more they are sought again
 
 HEIGHT, WIDTH = 32, 16  # of the blocks of `find_lines`, pixels
 EVERY, HINT = 3, 0.5  # of its rows of blocks one is looked at first; levels there below which there are no lines
@@ -118,11 +119,27 @@ class Stripes(Degradation):
         return (c * (self.options.level * QUANTUM)).to(x)
 
     def undo(self, y: Tensor, noise: float) -> Restoration:
-        """EM in `steps` evaluations of the flow at a falling deviation; or the folder's pattern, found once."""
+        """EM in `steps` evaluations of the flow at a falling deviation; or the folder's pattern, found once.
+
+        Of a video's frames the mean of what each shows, and few are looked at once it is known.
+        """
         if self.options.pattern:
             if self._fixed is None or self._fixed.shape != y.shape:
                 self._fixed = yield from self._find_fixed(y, noise)
             return y - self._fixed
+        lines, count = self.memory.last("lines") or (None, 0)
+        if lines is None or lines.shape != y.shape or count < SETTLED or count % AGAIN == 0:
+            found = yield from self._find_lines(y, noise)
+            if lines is not None and lines.shape == y.shape and _alike(lines, found):  # those of a sensor stay
+                found = lines + (found - lines) / min(count + 1, SETTLED)
+            else:
+                count = 0
+            lines = found
+        self.memory.keep("lines", (lines, count + 1))
+        return y - lines
+
+    def _find_lines(self, y: Tensor, noise: float) -> Restoration:
+        """The offsets of one picture, in its size."""
         options = self.options
         if options.direction == "auto":
             options = self._complete(y)
@@ -141,7 +158,7 @@ class Stripes(Degradation):
         for s in falling(math.hypot(first, noise), max(noise, LOWEST), options.steps):
             x0 = yield y - sum(parts), s
             improved(lambda z, t: _offsets(_turn(z, t), _turn(x0, t), _turn(seen, t), options, noise))  # noqa: B023
-        return y - sum(parts)
+        return sum(parts, torch.zeros_like(y))
 
     def _complete(self, y: Tensor) -> StripesOptions:
         """The options with what is found in the picture, where they were not set; columns if nothing is found."""
@@ -194,6 +211,11 @@ class Stripes(Degradation):
         lines = {"auto": "stripes", "both": "columns and rows"}.get(options.direction, options.direction)
         drift = f" that drift over {options.drift:.0f} pixels" if options.drift else ""
         return f"{lines} of {options.level:g} levels{drift}"
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two frames' offsets are those of one sensor: half of their power is common."""
+    return bool(2 * (one * other).mean() > one.square().mean().minimum(other.square().mean()))
 
 
 def _turns(direction: str) -> tuple[bool, ...]:
