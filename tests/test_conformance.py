@@ -29,7 +29,7 @@ SETTINGS |= {("prior", "network"): {"options": property(lambda self: {"file": me
 SETTINGS |= {("stage", "align"): {"options": {"or_keep": True}}}  # its sources are noise, which nothing aligns
 SETTINGS |= {("detector", "onnx"): {"options": property(lambda self: {"file": blob_detector()})}}
 SETTINGS |= {("reader", name): {"write": staticmethod(write)} for name, write in EXAMPLES.items()}
-SETTINGS |= {("writer", "jpeg"): {"precision": 30.0}}
+SETTINGS |= {("writer", "jpeg"): {"precision": 30.0}, ("writer", "hdr"): {"precision": 0.03}}
 
 
 def _contracts():

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from fusionkit.contracts import Sources
+from fusionkit.images.metadata import UNSTATED, CameraSettings, camera_settings, read_exif, settings_in
+from fusionkit.method.pipeline import reference_of
 from fusionkit.numerics.luma import colorful, luma
-from fusionkit.scene import recognise
+from fusionkit.scene import bracketed, recognise, written
 from fusionkit.scenes import SCENES
 
 KINDS = {
@@ -83,3 +86,57 @@ def test_dim_frames_are_exposures_where_one_is_much_darker(room):
     assert float((luma(dim) - luma(0.5 * dim)).mean()) < 0.1
     assert kind(0.5 * dim, dim) == "exposure"
     assert kind(0.8 * dim, dim) == "focus"
+
+
+class TestWhatTheCameraWrote:
+    def shots(self, *exposures, distances=(), camera="Maker Model 50.0"):
+        far = distances or (None,) * len(exposures)
+        return [CameraSettings(t, 8.0, 100, d, camera) for t, d in zip(exposures, far, strict=True)]
+
+    @pytest.mark.parametrize(
+        ("settings", "kind"),
+        [
+            ({"exposures": (1 / 100, 1 / 50, 1 / 25)}, "exposure"),
+            ({"exposures": (1 / 50, 1 / 50, 1 / 50), "distances": (0.3, 0.35, 0.4)}, "focus"),
+            ({"exposures": (1 / 50, 1 / 45, 1 / 50), "distances": (0.3, 0.35, 0.4)}, "focus"),
+            ({"exposures": (1 / 50, 1 / 50)}, None),  # of one kind or another
+            ({"exposures": (1 / 50, 1 / 40)}, None),
+            ({"exposures": (1 / 50, None, 1 / 10)}, None),
+            ({"exposures": (1 / 50, 1 / 10), "camera": ""}, None),
+        ],
+    )
+    def test_decides(self, settings, kind):
+        shots = self.shots(*settings["exposures"], **{k: v for k, v in settings.items() if k != "exposures"})
+        assert written(shots) == kind
+
+    def test_before_any_statistics(self, room):
+        """Frames a stop apart look like focus settings; alike exposures are none, whatever they show."""
+        near = [room[1], (room[1] * 0.8).clamp(0, 1)]
+        lumas, colors = [luma(x) for x in near], [True, True]
+        assert recognise(lumas, colors) == "focus"
+        assert recognise(lumas, colors, self.shots(1 / 50, 1 / 100)) == "exposure"
+        assert recognise([luma(x) for x in room], colors, self.shots(1 / 50, 1 / 50)) != "exposure"
+        assert recognise(lumas, [False, False], self.shots(1 / 50, 1 / 100)) == "focus"  # bands, each for itself
+
+    def test_the_middle_exposure_is_the_reference(self):
+        shots = self.shots(1 / 100, 1 / 4, 1 / 25)
+        assert bracketed(shots) == 2
+        assert reference_of([True] * 3, 0, shots) == 2
+        assert reference_of([True] * 3, 1, shots) == 0
+        assert reference_of([False, True, False], 0, shots) == 1
+        assert reference_of([False] * 3, 0, shots) == 2
+        assert reference_of([True] * 3, 0, self.shots(1 / 4, 1 / 4, 1 / 4)) == 2
+        longest_first = self.shots(1 / 4, 1 / 25, 1 / 100, 1 / 400, 1 / 8)
+        assert reference_of([True] * 5, 0, longest_first) == 1
+
+    def test_is_read_from_files(self, tmp_path):
+        exif = Image.Exif()
+        exif[271], exif[272] = "Maker", "Model"
+        exif.get_ifd(0x8769).update({33434: 0.02, 33437: 4.0, 34855: 200, 37382: 1.5, 37386: 50.0})
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=exif)
+        found = settings_in(tmp_path / "a.jpg")
+        assert found == CameraSettings(0.02, 4.0, 200.0, 1.5, "Maker Model 50.0")
+        assert found.exposure == pytest.approx(0.02 * 2 / 16)
+        assert camera_settings(read_exif(exif.tobytes(), b"", [])) == found
+        (tmp_path / "b.jpg").write_bytes(b"none")
+        assert settings_in(tmp_path / "b.jpg") == UNSTATED

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Reader,
         Sources,
         Stage,
+        Streaming,
         Writer,
     )
     from .errors import FusionWarning
@@ -61,6 +62,7 @@ __all__ = [
     "SamplerOptions",
     "Sources",
     "Stage",
+    "Streaming",
     "Writer",
     "__version__",  # noqa: F405
     "fuse",
@@ -74,7 +76,7 @@ __all__ += records.__all__
 _LAZY = {
     **dict.fromkeys(("Choice", "PipelineConfig", "SamplerOptions"), ".method.config"),
     **dict.fromkeys(("Backbone", "ColorSpace", "Decoder", "Degradation", "Detector", "Metric"), ".contracts"),
-    **dict.fromkeys(("Prior", "Reader", "Sources", "Stage", "Writer"), ".contracts"),
+    **dict.fromkeys(("Prior", "Reader", "Sources", "Stage", "Streaming", "Writer"), ".contracts"),
     "Fused": ".method.result",
     "FusionWarning": ".errors",
     "Options": ".options",

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, overload
 
+import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, Field
 from torch import Generator, Tensor
@@ -22,7 +23,7 @@ from .images.metadata import NO_METADATA, Metadata
 from .images.picture import Array, Depth, Span
 from .images.place import Place
 from .options import Options, validate_options
-from .sources import STILL, Memory, Report, ShotMemory, Sources
+from .sources import STILL, Frame, Frames, Memory, Report, ShotMemory, Sources
 
 __all__ = [
     "Backbone",
@@ -31,6 +32,8 @@ __all__ = [
     "Degradation",
     "Detection",
     "Detector",
+    "Frame",
+    "Frames",
     "Lazy",
     "Memory",
     "Metric",
@@ -44,6 +47,7 @@ __all__ = [
     "Splitting",
     "Stage",
     "Stored",
+    "Streaming",
     "Writer",
     "pad_to_multiple",
 ]
@@ -154,6 +158,58 @@ class Prior(Plugin, ABC):
         """E(x0) = -log p(sources | x0) up to a constant, summed over pixels: (B, 1, H, W) -> (B,)."""
         raise TypeError(f"{type(self).__name__} states no energy (has_energy is False)")
 
+    def passes(self, frames: Frames) -> int:
+        """How often a series is read, frame by frame, so that memory does not grow with their number.
+
+        0: never, since all frames are needed at once. Otherwise many frames are fused by `begin` before each pass,
+        `accumulate` for each frame, and `conclude`, without flow; few by `correct`, as ever.
+        """
+        return 0
+
+    def begin(self, frames: Frames, state: Any, turn: int) -> Any:
+        """The state before the first frame of pass `turn`, from 0; `state`: that of the pass before, None at first.
+
+        States are dicts of tensors, numbers, texts, and of lists and dicts of these, so that they can be written to a
+        file: a series that was stopped is continued at its next frame.
+        """
+        raise TypeError(f"{type(self).__name__} does not stream (passes is 0)")
+
+    def accumulate(self, state: Any, frame: Frame, turn: int) -> Any:
+        """The state with one more frame, whose tensors stay unchanged; the state's may be changed in place."""
+        raise TypeError(f"{type(self).__name__} does not stream (passes is 0)")
+
+    def conclude(self, frames: Frames, state: Any) -> Tensor:
+        """What `Frame.planes` is of the result: (1, 1 or 3, H, W), luma in [0, 1], then chroma."""
+        raise TypeError(f"{type(self).__name__} does not stream (passes is 0)")
+
+
+class Streaming(Prior):
+    """A prior that states `passes`, `begin`, `accumulate` and `conclude`, from which `correct` is derived."""
+
+    reads_x0 = False
+
+    @abstractmethod
+    def passes(self, frames: Frames) -> int:
+        """How often a series is read; at least once."""
+
+    def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
+        """The luma of each image, its sources taken for a series."""
+        return torch.cat([stream(self, sources.select([b]))[:, :1] for b in range(len(x0))]), None
+
+
+def stream(prior: Prior, sources: Sources) -> Tensor:
+    """What `Prior.conclude` gives of sources in memory, a single image of each, taken for a series of luma alone."""
+    size = (sources.luma[0].shape[-2], sources.luma[0].shape[-1])
+    frames = Frames(
+        sources.names, sources.reference, size, sources.scenes[0], device=sources.luma[0].device, report=sources.report
+    )
+    every, state = [Frame(i, sources.only(i), lambda image: None) for i in range(len(sources))], None
+    for turn in range(prior.passes(frames)):
+        state = prior.begin(frames, state, turn)
+        for frame in every:
+            state = prior.accumulate(state, frame, turn)
+    return prior.conclude(frames, state)
+
 
 class Degradation(Plugin, ABC):
     """What a camera does to a clean picture x, y = forward(x) with noise, and how the flow finds x again.
@@ -255,11 +311,12 @@ class ColorSpace(Plugin, ABC):
 
     bt601: its luma is that of `fusionkit.numerics.luma`. reach: how many rows around a pixel `merge` looks at, once
     `Sources.colored` and `Sources.scenes` are known; None says that it needs the whole image. `split` goes pixel by
-    pixel.
+    pixel. blends: a chroma that was blended as its luma was, of many frames, may be merged as that of one source.
     """
 
     bt601: bool = False
     reach: int | None = None
+    blends: bool = False
 
     @abstractmethod
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -296,11 +353,13 @@ class Stage(Plugin, ABC):
 
     A method has any number of stages: `before` is called in their order, `after` in the reverse one, so that the first
     stage sees the sources as they came and has the last word on the result. What either has to tell the user goes to
-    `sources.report`. bt601: it needs a colour space of BT.601's luma. memory: keeps values from frame to frame of a
-    video's shot; of single images it keeps nothing.
+    `sources.report`. bt601: it needs a colour space of BT.601's luma. by_frame: `before` treats each source by itself,
+    or by the reference, whatever their number, so that it serves frames of a series one by one. memory: keeps values
+    from frame to frame of a video's shot; of single images it keeps nothing.
     """
 
     bt601: bool = False
+    by_frame: bool = False
     memory: Memory = STILL
 
     def degradations(self, sources: Sources) -> Sequence[Mapping[str, Mapping[str, Any]]]:

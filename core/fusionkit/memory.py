@@ -11,7 +11,7 @@ except ImportError:  # Windows
 
 __all__ = ["free_memory", "keep_pages", "peak_memory_mb", "release_pages"]
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of mallopt, in malloc.h
+TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # parameters of mallopt, in malloc.h
 KEPT, MAPPED = 256 * 2**20, 2**30
 
 
@@ -25,6 +25,7 @@ def keep_pages() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(MMAP_THRESHOLD, MAPPED)
         mallopt(TRIM_THRESHOLD, KEPT)
+        mallopt(ARENA_MAX, 1)  # threads that read frames: arenas of their own map every block over 64 MB
 
 
 def release_pages() -> None:

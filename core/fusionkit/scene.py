@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:  # the command line reads the table, and imports no torch for it
     from torch import Tensor
 
-__all__ = ["SCENE_KINDS", "Scene", "SceneChoice", "SceneKind", "recognise"]
+    from .images.metadata import CameraSettings
+
+__all__ = ["SCENE_KINDS", "Scene", "SceneChoice", "SceneKind", "bracketed", "recognise", "written"]
 
 THUMBNAIL = 64  # side of the thumbnails that a kind is recognised from
 BLACK, BLACK_SHARE, BLACK_ORDER = 0.03, 0.33, 0.3  # a scan: this share below that luma in all sources, in one order
@@ -21,6 +23,9 @@ DARKER = 0.35  # or by this share the darkest is darker than the brightest: the 
 # pairs of places that two sources order alike, less those that they order differently: brackets with a frame up to
 # eight stops darker have 0.87 and more, scans 0.2, infrared and visible 0; a difference below TIED is none
 CONCORDANT, TIED = 0.85, 1.5 / 255
+# largest exposure over the least: at least that of a bracket, and less than it of frames that were exposed alike
+BRACKETED, ALIKE_EXPOSED = 1.9, 1.1
+REFOCUSED = 1.02  # farthest focus over the nearest, of a focus stack at least
 LAGS = (1, 7, 64, 65, 131, 517, 1033, 2047)  # between such places, in samples of a thumbnail, row after row
 
 
@@ -101,15 +106,49 @@ class Statistics:
         return self.apart and (self.same_light or (len(self._kinds) == 1 and self.concordance >= CONCORDANT))
 
 
+def _exposures(settings: "Sequence[CameraSettings]") -> float | None:
+    """Largest exposure over the least of one camera and lens; None where that is not known of all frames."""
+    exposures = [s.exposure for s in settings if s.exposure]
+    if len(exposures) < len(settings) or len({s.camera for s in settings}) != 1 or not settings[0].camera:
+        return None
+    return max(exposures) / min(exposures)
+
+
+def _bracketed(settings: "Sequence[CameraSettings]") -> bool | None:
+    """Whether a camera says that it took one scene in several exposures; None where it says neither."""
+    ratio = _exposures(settings)
+    if ratio is None or ALIKE_EXPOSED <= ratio < BRACKETED:
+        return None
+    return ratio >= BRACKETED
+
+
+def _refocused(settings: "Sequence[CameraSettings]") -> bool | None:
+    """Whether a camera says that it took one scene with several focus distances; None where it says neither."""
+    ratio, distances = _exposures(settings), [s.distance for s in settings if s.distance]
+    if ratio is None or ratio >= BRACKETED:
+        return None if ratio is None else False
+    told = len(distances) == len(settings)
+    return True if told and max(distances) >= REFOCUSED * min(distances) else None
+
+
+def bracketed(settings: "Sequence[CameraSettings]") -> int | None:
+    """Index of the middle exposure of a bracket, as its camera says; None where it does not say that it is one."""
+    if not _bracketed(settings):
+        return None
+    order = sorted(range(len(settings)), key=lambda i: settings[i].exposure or 0.0)
+    return order[len(order) // 2]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SceneKind:
     """One kind of scene.
 
     name: as options call it. title: as people call it. task: the task that serves it. about: how that task fuses, in
     one sentence. shows: whether statistics of sources are of this kind; the first row of the table that says so is
-    taken. evidence: the strategy by which `em_tv` tells who explains a pixel. tone: the look that results get by
-    default. chroma: whose colour a result takes: mixed by strength, of the source with the nearest luma, or by strength
-    of sources that are not clipped; layered: as strength, but one source in colour, over grey ones, keeps its hue and
+    taken. written: the same by what one camera, in colour, wrote of them, before any statistics; None: it does not say.
+    evidence: the strategy by which `em_tv` tells who explains a pixel. tone: the look that results get by default.
+    chroma: whose colour a result takes: mixed by strength, of the source with the nearest luma, or by strength of
+    sources that are not clipped; layered: as strength, but one source in colour, over grey ones, keeps its hue and
     saturation. one_quantity: its sources measure the same, so they share one range. audit: metrics of the audit that
     say how such a fusion went, with their words on a contact sheet.
     """
@@ -123,6 +162,7 @@ class SceneKind:
     tone: Literal["faithful", "vivid"] = "faithful"
     chroma: Literal["strongest", "nearest", "layered", "unclipped"] = "strongest"
     one_quantity: bool = False
+    written: "Callable[[Sequence[CameraSettings]], bool | None]" = lambda settings: None
     audit: Mapping[str, str]
 
 
@@ -153,6 +193,7 @@ SCENE_KINDS: dict[str, SceneKind] = {
             task="mef",
             about="What is well exposed, by a network; no dark rims around bright windows",
             shows=lambda found: found.bracketed,
+            written=_bracketed,
             evidence="exposure",
             chroma="unclipped",
             one_quantity=True,
@@ -164,6 +205,7 @@ SCENE_KINDS: dict[str, SceneKind] = {
             task="mff",
             about="What is in focus, by a network; borders are joined band by band",
             shows=lambda found: found.same_light,
+            written=_refocused,
             evidence="focus",
             one_quantity=True,
             chroma="nearest",
@@ -191,7 +233,19 @@ else:
     SceneChoice = Literal["auto", *SCENE_KINDS]  # an option's values: recognised, or a kind
 
 
-def recognise(lumas: "Sequence[Tensor]", colored: Sequence[bool]) -> Scene:
-    """The kind of one scene, from its sources' luma (1, 1, H, W), and which of them have colour."""
+def written(settings: "Sequence[CameraSettings]") -> Scene | None:
+    """The kind of scene that one camera wrote of; None where it says nothing."""
+    return next((kind.name for kind in SCENE_KINDS.values() if kind.written(settings)), None)
+
+
+def recognise(lumas: "Sequence[Tensor]", colored: Sequence[bool], settings: "Sequence[CameraSettings]" = ()) -> Scene:
+    """The kind of one scene, from its sources' luma (1, 1, H, W), which have colour, and what their camera wrote.
+
+    Infrared pictures and bands are exposed each for itself, so what has no colour at all is not told by that.
+    """
+    said = settings if settings and any(colored) else ()
+    if said and (name := written(said)):
+        return name
     found = Statistics(lumas, colored)
-    return next(kind.name for kind in SCENE_KINDS.values() if kind.shows(found))
+    possible = (kind for kind in SCENE_KINDS.values() if not said or kind.written(said) is not False)
+    return next(kind.name for kind in possible if kind.shows(found))

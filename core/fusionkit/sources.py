@@ -10,12 +10,13 @@ from torch import Tensor
 
 from .errors import Caution
 from .images.convert import StoredImages, image_rows
+from .images.metadata import UNSTATED, CameraSettings
 from .numerics.luma import colorful
 from .numerics.luma import luma as bt601
 from .numerics.strips import strips
 from .scene import Scene, recognise
 
-__all__ = ["STILL", "Memory", "Report", "ShotMemory", "Sources", "running_average"]
+__all__ = ["STILL", "Frame", "Frames", "Memory", "Report", "ShotMemory", "Sources", "running_average"]
 
 FOLLOWS = 0.2  # weight of the current frame in running averages
 
@@ -95,8 +96,9 @@ class Sources:
     from there until the stages are through, afterwards they show other sources (`fusionkit.method.filling`). to_luma:
     makes luma of an image. report: takes notes and records for the user. degraded: for each source, what its file says
     of degradations, by their names. views: for each, the tangent of half its field of view along the longer side, where
-    its file states it. known_scenes: the kind of scene of each image, where it is decided already. cut:
-    rows and columns that the result is cut down to. whole: the sources that a strip was cut from.
+    its file states it. settings: what the camera of each wrote. known_scenes: the kind of scene of each image, where it
+    is decided already. cut: rows and columns that the result is cut down to. whole: the sources that a strip was cut
+    from.
     """
 
     images: Sequence[Tensor]
@@ -110,6 +112,7 @@ class Sources:
     report: Report = field(default_factory=Report, compare=False)
     degraded: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     views: tuple[float | None, ...] = ()
+    settings: tuple[CameraSettings, ...] = ()
     known_scenes: tuple[Scene, ...] = ()
     cut: tuple[slice, slice] | None = None
     whole: "Sources | None" = field(default=None, compare=False, repr=False)
@@ -122,6 +125,7 @@ class Sources:
             "names": self.names or tuple(f"source {i + 1}" for i in range(count)),
             "degraded": self.degraded or ({},) * count,
             "views": self.views or (None,) * count,
+            "settings": self.settings or (UNSTATED,) * count,
             "valid": self.valid or (None,) * count,
             "noise": self.noise or tuple(y.new_zeros(len(y), 1, 1, 1) for y in self.luma),
         }
@@ -160,6 +164,22 @@ class Sources:
             known_scenes=tuple(self.known_scenes[b] for b in indices) if self.known_scenes else (),
         )
 
+    def only(self, index: int) -> Self:
+        """One source alone, its own reference; of the same kind of scene."""
+        return replace(
+            self,
+            images=self.images.only(index) if isinstance(self.images, StoredImages) else (self.images[index],),
+            luma=(self.luma[index],),
+            reference=0,
+            names=(self.names[index],),
+            noise=(self.noise[index],),
+            valid=(self.valid[index],),
+            degraded=(self.degraded[index],),
+            views=(self.views[index],),
+            settings=(self.settings[index],),
+            known_scenes=self.scenes,
+        )
+
     def rows(self, rows: slice) -> Self:
         """A strip of all images, with a reference to the full sources."""
         cut = tuple(image_rows(self.images, i, rows) for i in range(len(self)))
@@ -185,8 +205,10 @@ class Sources:
 
     @cached_property
     def _scenes(self) -> tuple[Scene, ...]:
-        every = range(len(self.luma[0]))
-        return tuple(recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored]) for b in every)
+        return tuple(
+            recognise([y[b : b + 1] for y in self.luma], [bool(c[b]) for c in self.colored], self.settings)
+            for b in range(len(self.luma[0]))
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -205,6 +227,71 @@ class Sources:
     def other_luma(self) -> tuple[Tensor, ...]:
         """Luma of all sources but the reference, in order; a single source is its own other."""
         return tuple(y for i, y in enumerate(self.luma) if i != self.reference) or (self.reference_luma,)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is known of a series (a focus stack, a bracket) before its frames are read one after another.
+
+    names: what messages call each frame, in the order in which they are read. reference: index of the frame whose size
+    and look the result takes. size: (height, width) of every frame. scene: the kind of scene. settings: what each
+    frame's camera wrote; all None where it wrote nothing. device: of the frames. report: takes notes and records for
+    the user.
+    """
+
+    names: tuple[str, ...]
+    reference: int
+    size: tuple[int, int]
+    scene: Scene
+    settings: tuple[CameraSettings, ...] = ()
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    report: Report = field(default_factory=Report, compare=False)
+
+    def __post_init__(self) -> None:
+        """Fill in what was not given."""
+        object.__setattr__(self, "settings", self.settings or (UNSTATED,) * len(self.names))
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a series.
+
+    index: its number, from 0. sources: the frame alone, as stages left it. chroma: the planes beside luma that its
+    result is to have, of an image (1, 3 or 1, H, W): (1, 2, H, W), or None for none.
+    """
+
+    index: int
+    sources: Sources
+    chroma: Callable[[Tensor], Tensor | None]
+
+    @property
+    def luma(self) -> Tensor:
+        """(1, 1, H, W) in [0, 1]."""
+        return self.sources.luma[0]
+
+    @property
+    def image(self) -> Tensor:
+        """(1, 3 or 1, H, W) in [0, 1]; of a file it is converted on every access: a strip's costs little."""
+        return self.sources.images[0]
+
+    @property
+    def planes(self) -> Tensor:
+        """Luma, and chroma where the series has colour, zero for neutral: (1, 1 or 3, H, W). What is blended."""
+        chroma = self.chroma(self.image)
+        return self.luma if chroma is None else torch.cat([self.luma, chroma], 1)
+
+    @property
+    def valid(self) -> Tensor | None:
+        """Where the frame has data, (1, 1, H, W) of bool; None: everywhere."""
+        return self.sources.valid[0]
+
+    def rows(self, rows: slice) -> Self:
+        """A strip of the frame; only these rows are converted."""
+        return replace(self, sources=self.sources.rows(rows))
 
 
 def _luma_of(images: Sequence[Tensor], index: int, to_luma: Callable[[Tensor], Tensor]) -> Tensor:

@@ -216,6 +216,16 @@ WRITERS = (
         rank=6,
     ),
     _writer(
+        "hdr",
+        "hdr:HdrWriter",
+        "Radiance HDR: positive floats, to a hundredth",
+        ".hdr",
+        "imagecodecs",
+        extra="codecs",
+        depths=("float",),
+        rank=9,
+    ),
+    _writer(
         "dicom",
         "dicom:DicomWriter",
         "DICOM: secondary captures in the reference's place",

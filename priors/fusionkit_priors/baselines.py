@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.contracts import Frame, Frames, Options, Prior, Sources
 from fusionkit.errors import OptionError
 
 __all__ = ["Average", "Keep", "Maximum", "Source", "SourceOptions"]
@@ -22,6 +22,22 @@ class Average(Prior):
         """Average the sources: luma (B, 1, H, W)."""
         return torch.stack(sources.luma).mean(0), None
 
+    def passes(self, frames: Frames) -> int:
+        """One: a sum."""
+        return 1
+
+    def begin(self, frames: Frames, state: Any, turn: int) -> dict[str, Any]:
+        """Nothing is summed yet."""
+        return {"sum": torch.zeros(1, 1, *frames.size, device=frames.device), "count": 0}
+
+    def accumulate(self, state: Any, frame: Frame, turn: int) -> dict[str, Any]:
+        """Add a frame."""
+        return {"sum": state["sum"] + frame.planes, "count": state["count"] + 1}
+
+    def conclude(self, frames: Frames, state: Any) -> Tensor:
+        """The mean."""
+        return state["sum"] / state["count"]
+
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
         """Half the squared distance to every source, summed over pixels and sources: (B,)."""
         return sum(((x0 - y).square() / 2).sum(dim=(1, 2, 3)) for y in sources.luma)  # type: ignore[return-value]
@@ -35,6 +51,22 @@ class Maximum(Prior):
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """Take the maximum of the sources: luma (B, 1, H, W)."""
         return torch.stack(sources.luma).amax(0), None
+
+    def passes(self, frames: Frames) -> int:
+        """One: the brightest so far."""
+        return 1
+
+    def begin(self, frames: Frames, state: Any, turn: int) -> dict[str, Any]:
+        """Black, which every frame is brighter than."""
+        return {"brightest": torch.full((1, 1, *frames.size), -1.0, device=frames.device)}
+
+    def accumulate(self, state: Any, frame: Frame, turn: int) -> dict[str, Any]:
+        """Keep the brighter of both, with its colour."""
+        return {"brightest": torch.where(frame.luma > state["brightest"][:, :1], frame.planes, state["brightest"])}
+
+    def conclude(self, frames: Frames, state: Any) -> Tensor:
+        """The brightest."""
+        return state["brightest"]
 
 
 class Keep(Prior):

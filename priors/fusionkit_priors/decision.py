@@ -16,7 +16,17 @@ from fusionkit.numerics.layers import fastest_format
 from fusionkit.numerics.window import box_mean, enlarged_rows, guided_line
 from fusionkit.weights.network import Network
 
-__all__ = ["Decision", "DecisionNet", "DecisionNetConfig", "Exposed", "InFocus", "mixed", "sum_modified_laplacian"]
+__all__ = [
+    "Decision",
+    "DecisionNet",
+    "DecisionNetConfig",
+    "Exposed",
+    "InFocus",
+    "mixed",
+    "reduction",
+    "sum_modified_laplacian",
+    "without_border",
+]
 
 LEVEL = 1 / 255
 WINDOW = 2  # radius over which sharpness is summed
@@ -47,6 +57,12 @@ class _Block(nn.Module):
         own = F.relu_(self.own(x))
         largest = reduce(torch.maximum, own.chunk(count))  # the same for all sources, so it is convolved once
         return F.relu_(_convolved(self.beside, own, largest))
+
+    def each(self, sources: Sequence[Tensor]) -> list[Tensor]:
+        """The same, of sources one after another: (B, C, h, w) each."""
+        own = [F.relu_(self.own(x)) for x in sources]
+        largest = reduce(torch.maximum, own)
+        return [F.relu_(_convolved(self.beside, x, largest)) for x in own]
 
 
 def _convolved(conv: nn.Conv2d, x: Tensor, y: Tensor) -> Tensor:
@@ -98,19 +114,40 @@ class DecisionNet(nn.Module, ABC):
     def forward(self, lumas: Sequence[Tensor]) -> Tensor:
         """Weights (N, B, 1, H, W), which sum to one, of N lumas (B, 1, H, W) in [0, 1]."""
         count, (height, width) = len(lumas), lumas[0].shape[-2:]
-        y = pad_to_multiple(torch.cat(list(lumas)), self.multiple, "replicate")
-        feature, measure = self.measured(y)
-        x = fastest_format(F.pixel_unshuffle(torch.cat([2 * y - 1, feature], dim=1), 2))
+        x, measure = self._taken(torch.cat(list(lumas)))
         seen = []
         for block in self.down:
             x = block(x, count)
             seen.append(x)
+        logits = self._logits(seen, measure)
+        weights = torch.softmax(logits.view(count, -1, *logits.shape[1:]), dim=0)
+        return weights[..., :height, :width]
+
+    def each(self, lumas: Sequence[Tensor]) -> Tensor:
+        """The same weights, source by source: only their features are in memory together, 25 bytes a pixel each."""
+        height, width = lumas[0].shape[-2:]
+        taken = [self._taken(y) for y in lumas]
+        features, seen = [x for x, _ in taken], list[list[Tensor]]()
+        for block in self.down:
+            assert isinstance(block, _Block)
+            features = block.each(features)
+            seen.append(features)
+        logits = [self._logits(own, m) for own, (_, m) in zip(zip(*seen, strict=True), taken, strict=True)]
+        return torch.softmax(torch.stack(logits), dim=0)[..., :height, :width]
+
+    def _taken(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """What the first block takes of lumas, and their measure, padded."""
+        y = pad_to_multiple(y, self.multiple, "replicate")
+        feature, measure = self.measured(y)
+        return fastest_format(F.pixel_unshuffle(torch.cat([2 * y - 1, feature], dim=1), 2)), measure
+
+    def _logits(self, seen: Sequence[Tensor], measure: Tensor) -> Tensor:
+        """Measure and correction, from the features of all blocks."""
+        x = seen[-1]
         for conv, beside in zip(reversed(self.up), reversed(seen[:-1]), strict=True):
             assert isinstance(conv, nn.Conv2d)
             x = F.relu_(_convolved(conv, F.interpolate(x, scale_factor=2.0, mode=self.enlarging), beside))
-        logits = F.pixel_shuffle(self.last(x), 2) + measure
-        weights = torch.softmax(logits.view(count, -1, *logits.shape[1:]), dim=0)
-        return weights[..., :height, :width]
+        return F.pixel_shuffle(self.last(x), 2) + measure
 
 
 class InFocus(DecisionNet):
@@ -156,12 +193,12 @@ class Decision(Network[DecisionNet]):
         rows.
         """
         height, width = lumas[0].shape[-2:]
-        factor = max(1, min(height, width) // ROWS)
+        factor = reduction(height, width)
         small = [F.avg_pool2d(y, factor, ceil_mode=True) for y in lumas] if factor > 1 else lumas
         network = self.on(lumas[0].device)
         weights = network(small)
         if network.follows_edges:
-            weights = _without_border(weights)
+            weights = without_border(weights)
 
         enlarged = partial(enlarged_rows, factor=factor, rows=slice(0, height), width=width)
         if factor == 1 or not network.follows_edges:
@@ -175,7 +212,12 @@ class Decision(Network[DecisionNet]):
         return [w.div_(total) for w in followed]
 
 
-def _without_border(weights: Tensor) -> Tensor:
+def reduction(height: int, width: int) -> int:
+    """Size of an image over that of the copy on which a network decides."""
+    return max(1, min(height, width) // ROWS)
+
+
+def without_border(weights: Tensor) -> Tensor:
     """Weights (N, B, 1, H, W) whose outermost pixels are those of the next ones further in."""
     height, width = weights.shape[-2:]
     if min(height, width) <= 2 * BORDER:

@@ -8,18 +8,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.contracts import Frame, Frames, Options, Prior, Sources
 from fusionkit.numerics.poisson import decay, divergence, halved_gradient, screened_poisson, screened_variation
 from fusionkit.numerics.poisson import gradient as spatial_gradient
 from fusionkit.numerics.strips import even_strips, in_strips, strips
 from fusionkit.numerics.window import box_mean, enlarged_rows, reduced
 from fusionkit.options import WeightsName, When
 from fusionkit.scene import SCENE_KINDS, Scene, SceneChoice
-from fusionkit.sources import running_average
+from fusionkit.sources import Report, running_average
 
 from .decision import Decision, DecisionNet, Exposed, InFocus
 from .displaced import copies, reduction
 from .evidence import STRATEGIES, Evidence, Target, explained_gradient, grain_floor
+from .exposure import Bracket
 
 __all__ = ["EMTV", "EMTVOptions"]
 
@@ -29,6 +30,7 @@ LAM, EPS = 0.5, 1e-3  # of the energy: weight of the total variation; |r| counts
 # towards the minimum. Set by the audit and by eye on pairs of VIFB and RoadScene (docs/decisions/em-tv.md)
 COST, HIDES, STEPS = 0.02, 0.05, 2
 NETWORKS: dict[str, type[DecisionNet]] = {"focus": InFocus, "exposure": Exposed}
+SERIES: dict[str, Callable[[Decision], Any]] = {"exposure": Bracket}  # by evidence: what takes many frames
 
 
 def _kinds(*strategies: str) -> tuple[Scene, ...]:
@@ -86,6 +88,7 @@ class EMTV(Prior):
     sources. The paper's EM: prior `em_tv_paper`; why not: docs/decisions/em-tv.md.
 
     In a video, statistics of the whole image (spread of the heat, floor of the grain) are averaged over the frames.
+    Series of many frames are taken one by one, by `SERIES`, without an M-step.
     """
 
     Options = EMTVOptions
@@ -103,6 +106,7 @@ class EMTV(Prior):
             if any(kind.evidence == name for kind in kinds)
         }
         self.provenance = {k: v for decision in self.decisions.values() for k, v in decision.provenance.items()}
+        self.series = {name: SERIES[name](self.decisions[name]) for name in self.decisions if name in SERIES}
 
     def start(self, sources: Sources) -> EMState:
         """No statistics yet."""
@@ -134,9 +138,7 @@ class EMTV(Prior):
         """The kind of scene of each image: the option's, or the one that is recognised, with a note."""
         if self.options.evidence != "auto":
             return (self.options.evidence,) * len(sources.luma[0])
-        for kind in dict.fromkeys(sources.scenes):
-            others = " | ".join(name for name in SCENE_KINDS if name != kind)
-            sources.report.note(f"treated as {SCENE_KINDS[kind].title}; em_tv's option evidence={others} overrides")
+        _note(sources.scenes, sources.report)
         return sources.scenes
 
     def _explain(self, kind: Scene, x0: Tensor, sources: Sources, steady: Callable[[str, Tensor], Tensor]) -> Tensor:
@@ -207,6 +209,30 @@ class EMTV(Prior):
             corrected = fused[..., part.place, :] + enlarged_rows(change, 2, part.place, fused.shape[-1])
             fused[..., part.place, :] = _within(corrected, *(y[..., part.place, :] for y in (x0, *lumas)))
 
+    def passes(self, frames: Frames) -> int:
+        """Those of what takes many frames of this kind; 0 where there is none, or an option of the M-step is set."""
+        evidence, fields = self._evidence(frames), type(self.options).model_fields
+        solved = any(getattr(self.options, name) != fields[name].default for name in ("screen", "iterations"))
+        return self.series[evidence].passes if evidence in self.series and not solved else 0
+
+    def _evidence(self, frames: Frames) -> str:
+        return SCENE_KINDS[frames.scene if self.options.evidence == "auto" else self.options.evidence].evidence
+
+    def begin(self, frames: Frames, state: Any, turn: int) -> dict[str, Any]:
+        """See the class of `SERIES`, which the state names."""
+        if self.options.evidence == "auto" and not turn:
+            _note((frames.scene,), frames.report)
+        evidence = self._evidence(frames)
+        return {**self.series[evidence].begin(frames, state, turn), "evidence": evidence}
+
+    def accumulate(self, state: dict[str, Any], frame: Frame, turn: int) -> dict[str, Any]:
+        """See the class of `SERIES`."""
+        return self.series[state["evidence"]].accumulate(state, frame, turn)
+
+    def conclude(self, frames: Frames, state: dict[str, Any]) -> Tensor:
+        """See the class of `SERIES`."""
+        return self.series[state["evidence"]].conclude(frames, state)
+
     def energy(self, x0: Tensor, sources: Sources) -> Tensor:
         """sum |I - F| + |F - V| + 0.5 |∇(I - F)|, absolute values rounded at zero: (B, 1, H, W) -> (B,).
 
@@ -219,6 +245,13 @@ class EMTV(Prior):
         gradient = torch.sqrt(gx.square() + gy.square() + EPS**2)
         terms = _rounded_abs(residual) + _rounded_abs(x0 - visible) + LAM * gradient
         return terms.sum(dim=(1, 2, 3))
+
+
+def _note(scenes: Sequence[Scene], report: Report) -> None:
+    """Tell what sources were taken for."""
+    for kind in dict.fromkeys(scenes):
+        others = " | ".join(name for name in SCENE_KINDS if name != kind)
+        report.note(f"treated as {SCENE_KINDS[kind].title}; em_tv's option evidence={others} overrides")
 
 
 def one_by_one(device: torch.device) -> bool:

@@ -1,12 +1,13 @@
 """Exposure fusion by contrast, saturation and well-exposedness."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.contracts import Options, Prior, Sources
+from fusionkit.contracts import Frame, Frames, Options, Prior, Sources
 from fusionkit.numerics.luma import colorful
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
 
@@ -54,13 +55,46 @@ class Mertens(Prior):
             for measured in (sources.images, sources.luma)
         )
         weights = torch.softmax(torch.where(colored, in_color, on_luma), dim=0)
-        levels = self.options.levels or default_levels(min(x0.shape[-2:]), BASE_SIZE)
+        levels = self._levels(x0.shape[-2:])
         fused: list[Tensor] = []
         for weight, y in zip(weights, sources.luma, strict=True):
-            bands = zip(gaussian_pyramid(weight, levels), laplacian_pyramid(y, levels), strict=True)
-            terms = [w * band for w, band in bands]
+            terms = _banded(weight, y, levels)
             fused = [a + b for a, b in zip(fused, terms, strict=True)] if fused else terms
         return collapse(fused), None
+
+    def passes(self, frames: Frames) -> int:
+        """One to sum the weights, one to blend."""
+        return 2
+
+    def begin(self, frames: Frames, state: Any, turn: int) -> dict[str, Any]:
+        """No weight; then the logarithms of the sums, in colour where every frame has colour."""
+        if turn == 0:
+            return {"in_color": None, "on_luma": None, "colored": True}
+        return {"total": state["in_color" if state["colored"] else "on_luma"], "colored": state["colored"], "bands": []}
+
+    def accumulate(self, state: dict[str, Any], frame: Frame, turn: int) -> dict[str, Any]:
+        """Add a frame's weights, or its bands."""
+        y, image = frame.luma, frame.image
+        if turn == 0:
+            state["colored"] = state["colored"] and bool(frame.sources.colored[0])
+            for name, measured in (("in_color", image), ("on_luma", y)):
+                if name == "on_luma" or state["colored"]:
+                    weight, before = self._log_weight(measured, y), state[name]
+                    state[name] = weight if before is None else torch.logaddexp(before, weight)
+            return state
+        weight = self._log_weight(image if state["colored"] else y, y).sub_(state["total"]).exp_()
+        terms = _banded(weight, frame.planes, self._levels(y.shape[-2:]))
+        bands = state["bands"]
+        return {**state, "bands": [a.add_(b) for a, b in zip(bands, terms, strict=True)] if bands else terms}
+
+    def conclude(self, frames: Frames, state: dict[str, Any]) -> Tensor:
+        """The sum of the bands, whose luma may overshoot."""
+        planes = collapse(state["bands"])
+        planes[:, :1].clamp_(0, 1)
+        return planes
+
+    def _levels(self, size: Sequence[int]) -> int:
+        return self.options.levels or default_levels(min(size), BASE_SIZE)
 
     def _log_weight(self, measured: Tensor, y: Tensor) -> Tensor:
         """Logarithm of C^c S^s E^e, which no exponent lets overflow: (B, 1, H, W)."""
@@ -69,6 +103,12 @@ class Mertens(Prior):
         if measured.shape[1] == 3:
             weight = weight + o.saturation * torch.log(_deviation(measured) + FLOOR)
         return weight - o.exposedness * ((measured - 0.5) ** 2).sum(1, keepdim=True) / (2 * o.width**2)
+
+
+def _banded(weight: Tensor, planes: Tensor, levels: int) -> list[Tensor]:
+    """G{W} L{I}, band by band."""
+    bands = zip(gaussian_pyramid(weight, levels), laplacian_pyramid(planes, levels), strict=True)
+    return [w * band for w, band in bands]
 
 
 def _deviation(color: Tensor) -> Tensor:

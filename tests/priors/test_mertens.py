@@ -36,3 +36,13 @@ class TestMertens:
         assert float(with_color.mean()) > 0.75
         assert float(without.mean()) == pytest.approx(0.5, abs=1e-4)
         assert MertensOptions().saturation == 1
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_frame_by_frame_as_all_at_once(self, photo, channels):
+        from fusionkit.contracts import Sources, stream
+
+        images = [(photo * s).clamp(0, 1).expand(-1, channels, -1, -1) for s in (0.3, 0.7, 1.4, 2.5)]
+        tint = torch.linspace(0.7, 1, channels).view(1, -1, 1, 1)
+        sources = Sources.of([image * tint for image in images])
+        whole = correct(make(Mertens), photo, sources)
+        torch.testing.assert_close(stream(make(Mertens), sources), whole.clamp(0, 1), atol=2e-5, rtol=0)

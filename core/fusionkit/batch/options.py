@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
@@ -81,6 +82,11 @@ class FileOptions(Options):
         description="the one or three bands to use of files with others than grey or RGB (multispectral images), "
         "numbered from 1, as in 4,3,2; give once, or once per source",
     )
+    times: Annotated[tuple[float, ...], For(("single", "folders"), (".exr", ".hdr"))] = Field(
+        (),
+        description="exposure times of the frames in seconds, in their order, as in 1/30,1/8,0.5: the result is the "
+        "radiance of the bracket; by default those of the EXIF",
+    )
     range_scope: Annotated[Literal["folder", "pair"], For(("folders", "shards"))] = Field(
         "folder", description="range that auto finds: one for all files of a folder, which avoids flicker, or one each"
     )
@@ -109,6 +115,19 @@ class FileOptions(Options):
     def _chosen(cls, value: Any) -> Any:
         alone = isinstance(value, str) or (value and all(isinstance(v, int) for v in value))
         return tuple(_numbers(item) for item in ([value] if alone else value))
+
+    @field_validator("times", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        items = [value] if isinstance(value, str | int | float) else value
+        parts = [part for item in items for part in (item.split(",") if isinstance(item, str) else (item,))]
+        try:
+            seconds = tuple(float(Fraction(part.strip())) if isinstance(part, str) else float(part) for part in parts)
+        except (TypeError, ValueError, ArithmeticError):
+            seconds = (0.0,)
+        if not all(0 < second < math.inf for second in seconds):
+            raise ValueError("expected seconds above 0, as in 1/30,1/8,0.5")
+        return seconds
 
     def record(self) -> dict[str, Any]:
         """The options that decide bytes of a result: for the manifest, and for the digest of the method."""

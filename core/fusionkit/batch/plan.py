@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import FusionkitError, InputError, OptionError, OutputError
-from ..reading.matching import match
+from ..reading.matching import Matching, in_turn, match
 from ..reading.read import numbered, open_pictures, several_in
 from ..reading.slices import partners
 from ..storage import places
@@ -88,10 +88,25 @@ def plan_folders(
 
 
 def plan_images(sources: Sequence[Path], output: Path | None) -> Plan:
-    """Make one job of images, with a note where one file holds all of them."""
+    """Make one job of images, or of all in one folder, in turn; with a note where one file or folder holds all."""
+    if len(sources) == 1 and sources[0].is_dir():
+        return _plan_series(sources[0], output)
     job = job_of(sources, output)
     alone = len(sources) == 1 and f"{sources[0].name} holds {len(job.sources)} pictures, which were fused"
     return Plan([job], notes=[alone] if alone else [])
+
+
+def _plan_series(folder: Path, output: Path | None) -> Plan:
+    """One job of a folder's images; its result is NAME-fused.png beside the folder NAME."""
+    matching, whole = Matching(), folder.resolve()
+    output = output or whole.with_name(f"{whole.name}-fused.png")
+    files, how = in_turn([path for path in matching.in_folder(folder) if path.resolve() != output.resolve()])
+    if len(files) < 2:
+        left = "".join(f"; {text}" for text in matching.left_out)
+        raise InputError(f"{folder}: a folder with {len(files)} images is nothing to fuse{left}")
+    job = job_of(files, output)
+    notes = [f"{len(files)} images of {folder} were fused, {how}"]
+    return Plan([job], notes=notes, left_out=matching.left_out, lost=matching.lost)
 
 
 def job_of(sources: Sequence[Path], output: Path | None) -> Job:

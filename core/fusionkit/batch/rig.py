@@ -96,7 +96,7 @@ def _registered(options: RigOptions, files: FileOptions, job: Job) -> Outcome:
     if job.refused:
         raise InputError(job.refused)
     pictures = read_sources(job, files)
-    index = reference_of([p.has_color for p in pictures], options.reference)
+    index = reference_of([p.has_color for p in pictures], options.reference, [p.settings for p in pictures])
     placed, _ = onto(pictures, index)
     views = views_of(pictures, placed)
     sources = Sources.of(StoredImages(placed, torch.device("cpu")), reference=index)

@@ -5,13 +5,18 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 from ..engines.engine import Engine, SerialEngine
 from ..errors import Caution, FusionkitError, InputError, NoEffect, OutputError
+from ..images.metadata import settings_in
 from ..images.picture import Depth, Picture, Range
 from ..images.transforms import save_transforms
 from ..memory import free_memory, peak_memory_mb
+from ..method.checkpoint import Checkpoint
 from ..method.pipeline import Pipeline
+from ..method.radiance import exposures_of, fuse_radiance
+from ..method.series import AT_ONCE, Progress, Series
 from ..reading import header_pixels, read_image
 from ..reading.matching import bare_name
 from ..reading.ranges import refuse_unread, source_ranges
@@ -20,13 +25,14 @@ from ..storage.manifest import Ledger, digest, file_record
 from ..storage.outcome import Outcome, attempt
 from ..storage.regular import check_regular
 from ..timing import Stopwatch
-from ..writing import check_output, depth_in, store_image
+from ..writing import check_output, depth_in, extension_of, store_image
 from .options import FileOptions
 from .plan import Job
 
 __all__ = ["LEDGER", "fuse_files", "fuse_folders", "fuse_job", "method_digest", "read_sources"]
 
 LOCK, LEDGER = ".fusionkit.lock", "manifest.jsonl"
+RADIANCE = (".exr", ".hdr")  # results that are the light of a bracket, where its exposures are known
 LEAST_BYTES = 14  # memory per pixel and source: grey and colour in 8 bits with the cheapest prior; em_tv takes 18
 
 
@@ -35,17 +41,20 @@ def method_digest(pipeline: Pipeline, options: FileOptions) -> str:
     return digest(pipeline.method(), options.record())
 
 
-def fuse_files(pipeline: Pipeline, job: Job, options: FileOptions, *, manifest: bool = False) -> Outcome:
+def fuse_files(
+    pipeline: Pipeline, job: Job, options: FileOptions, *, manifest: bool = False, progress: Progress | None = None
+) -> Outcome:
     """Fuse one job; without an output, its result is NAME-fused beside the reference NAME.
 
-    manifest: record options, versions, hashes and times in NAME.manifest.jsonl beside the result.
+    manifest: record options, versions, hashes and times in NAME.manifest.jsonl beside the result. progress: told of the
+    frames of a series.
     """
     transforms = Path(options.save_transform) if options.save_transform else None
     if transforms is not None and transforms.exists() and not options.force:
         raise OutputError(f"{transforms}: exists already; `force` overwrites it")
     _check_format(job, options)
     refuse_unread([job.places], options.range, options.max_pixels, options.bands)
-    outcome = fuse_job(pipeline, options, (), job)
+    outcome = fuse_job(pipeline, options, (), job, progress=progress)
     assert outcome.staged is not None
     try:
         if transforms is not None:
@@ -136,40 +145,83 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def read_sources(job: Job, options: FileOptions, ranges: Sequence[Range] = ()) -> list[Picture]:
     """Read a job's pictures; ranges: where they differ from `options`. Raises NoEffect for bands that none has."""
-    pictures = [
-        read_image(path, ranges[i] if ranges else options.span(i), options.max_pixels, number, options.chosen(i))
-        for i, (path, number) in enumerate(job.places)
-    ]
-    if options.bands and not any(p.bands for p in pictures):
-        raise NoEffect("`bands` has no effect: no source holds others than grey or RGB")
+    pictures = [_read_source(job, options, ranges, i) for i in range(len(job.sources))]
+    _check_bands(options, pictures)
     return pictures
 
 
+def _read_source(job: Job, options: FileOptions, ranges: Sequence[Range], index: int) -> Picture:
+    """Read one of a job's pictures."""
+    path, number = job.places[index]
+    span = ranges[index] if ranges else options.span(index)
+    return read_image(path, span, options.max_pixels, number, options.chosen(index))
+
+
+def _check_bands(options: FileOptions, pictures: Sequence[Picture]) -> None:
+    if options.bands and not any(p.bands for p in pictures):
+        raise NoEffect("`bands` has no effect: no source holds others than grey or RGB")
+
+
+def _pictures(pipeline: Pipeline, job: Job, options: FileOptions, ranges: Sequence[Range]) -> Sequence[Picture]:
+    """The pictures of a job in one range; of many frames a series, each read when its turn comes."""
+    if len(job.sources) > AT_ONCE:
+        return Series(
+            [path.name if number is None else f"{path.name}#{number + 1}" for path, number in job.places],
+            partial(_read_source, job, options, ranges),
+            lambda i: settings_in(job.sources[i]),
+            partial(_check_memory, job, options, pipeline.parts["prior"].name),
+        )
+    _check_memory(job, options)
+    return pipeline.ranged(read_sources(job, options, ranges))
+
+
+def _checkpoint(pipeline: Pipeline, job: Job, options: FileOptions, output: Path) -> Checkpoint:
+    """Where the state of a series is kept until its result is written."""
+    states = [[*map(str, place), place[0].stat().st_size, place[0].stat().st_mtime_ns] for place in job.places]
+    method = digest(pipeline.method(), options.record(), states)
+    return Checkpoint(output.with_name(f".{output.name}.frames"), method)
+
+
 def fuse_job(
-    pipeline: Pipeline, options: FileOptions, ranges: Sequence[Range], job: Job, *, owned: bool = False
+    pipeline: Pipeline,
+    options: FileOptions,
+    ranges: Sequence[Range],
+    job: Job,
+    *,
+    owned: bool = False,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Read, fuse, and write under a temporary name.
 
-    ranges: of the sources, where they differ from `options`. owned: an existing output may be replaced.
+    ranges: of the sources, where they differ from `options`. owned: an existing output may be replaced. progress: told
+    of the frames of a series.
     """
     if job.refused:
         raise InputError(job.refused)
-    _check_memory(job, options)
     if job.output is not None:
         check_place(job.output, job.sources, replaceable=options.force or owned)
     watch = Stopwatch()
     with watch.stage("total"):
         with watch.stage("read"):
-            pictures = pipeline.ranged(read_sources(job, options, ranges))
-        index = pipeline.reference([p.has_color for p in pictures])
-        reference = pictures[index]
+            pictures = _pictures(pipeline, job, options, ranges)
+            index = pipeline.reference_in(pictures)
+            reference = pictures[index]
         output = job.output or _beside(job.sources[index], options.depth or reference.depth)
         depth = options.depth or depth_in(output, reference.depth)
-        check_output(output, depth, max(p.channels for p in pictures), alpha=reference.alpha is not None)
-        fused = pipeline.fuse_pictures(pictures, reference=index)
+        read = {index: reference} if isinstance(pictures, Series) else dict(enumerate(pictures))
+        _check_bands(options, [*read.values()])
+        check_output(output, depth, max(p.channels for p in read.values()), alpha=reference.alpha is not None)
+        checkpoint = _checkpoint(pipeline, job, options, output) if isinstance(pictures, Series) else None
+        how: dict[str, Any] = {"reference": index, "progress": progress, "checkpoint": checkpoint}
+        light = Series.of(pictures) if extension_of(output) in RADIANCE else None
+        if light is not None and (exposures := exposures_of(pipeline, light, options.times)):
+            fused = fuse_radiance(pipeline, light, exposures, **how)
+        else:
+            fused = pipeline.fuse_pictures(pictures, **how)
         notes = [
-            f"{p.name}: {low:g} to {high:g} taken as black and white, as of the whole folder (`range_scope=folder`)"
-            for i, (p, (low, high)) in enumerate((p, p.span) for p in pictures)
+            f"{p.name}: {p.span[0]:g} to {p.span[1]:g} taken as black and white, as of the whole folder "
+            "(`range_scope=folder`)"
+            for i, p in read.items()
             if ranges and options.span(i) == "auto" and ranges[i] != "auto"
         ]
         notes += fused.picture.notes
@@ -185,7 +237,7 @@ def fuse_job(
     described = {"path": str(output), "depth": depth, "size": list(fused.picture.size)}
     record = {
         "sources": [file_record(p) for p in job.sources],
-        "ranges": [None if p.depth == "8" else list(p.span) for p in pictures],
+        "ranges": [None if p.depth == "8" else list(p.span) for p in read.values()],
         "reference_source": fused.reference + 1,
         "notes": notes,
         **({"warnings": doubts} if (doubts := [note for note in notes if isinstance(note, Caution)]) else {}),
@@ -208,8 +260,11 @@ def _beside(reference: Path, depth: Depth) -> Path:
     return next(path for path in paths if not path.exists())
 
 
-def _check_memory(job: Job, options: FileOptions) -> None:
-    """Refuse, before anything is read, sources that do not fit into memory with any method."""
+def _check_memory(job: Job, options: FileOptions, prior: str = "") -> None:
+    """Refuse, before anything is read, sources that do not fit into memory with any method.
+
+    prior: its name, where other priors take many frames one after another.
+    """
     pixels = [header_pixels(path) for path in job.sources]
     known = [count for count in pixels if count is not None and count <= options.max_pixels]
     needed, free = LEAST_BYTES * max(known, default=0) * len(known), free_memory()
@@ -217,4 +272,9 @@ def _check_memory(job: Job, options: FileOptions) -> None:
         raise OutputError(
             f"{len(known)} images of up to {max(known) / 1e6:.0f} megapixels need {needed / 1e9:.1f} GB at "
             f"the very least, {max(0, free) / 1e9:.1f} GB are free; make them smaller, or free memory"
+            + (
+                f"; with other options or priors than {prior}, frames of stacks and brackets go one by one"
+                if prior
+                else ""
+            )
         )

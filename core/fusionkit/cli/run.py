@@ -33,8 +33,8 @@ NEEDED = {
 Images = Annotated[
     list[Path],
     typer.Argument(
-        help="Two or more registered images of one scene, or one file that holds several (IMAGE#2: its second); "
-        "with --pairs, folders of them."
+        help="Two or more registered images of one scene, one file that holds several (IMAGE#2: its second), or one "
+        "folder of a focus stack or bracket; with --pairs, folders of images of several scenes."
     ),
 ]
 Output = Annotated[
@@ -113,6 +113,7 @@ def run(
 
     fusionkit run ir.png vis.png -o fused.png
     fusionkit run --task mff near.png far.png -o fused.png
+    fusionkit run stack_dir -o fused.jpg
     fusionkit run --prior laplacian --pairs ir_dir vis_dir -o out_dir
     fusionkit run --task mef --group 3 brackets -o out_dir
     fusionkit run ir.mp4 vis.mp4 -o fused.mp4
@@ -204,7 +205,8 @@ def _follow(
         from ..batch.run import fuse_files
 
         reporter.plan(plan)
-        outcome = fuse_files(pipeline, plan.jobs[0], files, manifest=manifest)
+        with reporter.frames() as progress:
+            outcome = fuse_files(pipeline, plan.jobs[0], files, manifest=manifest, progress=progress)
         reporter.outcome(outcome, named=False)
         reporter.line(f"{outcome.output} ({outcome.seconds:.1f} s)")
         return True

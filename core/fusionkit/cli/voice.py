@@ -4,7 +4,8 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,13 @@ class Reporter:
         counted = f"{status['done']} {held}fused, {status['skipped']} finished before, {status['failed']} failed"
         self.line(f"{output}: {counted}{lost}{again}" + (f"; {rate}" if part and rate else ""))
         return not (status["failed"] or parts["failed"])
+
+    @contextmanager
+    def frames(self) -> Iterator[Callable[[int, int], object]]:
+        """A progress bar of the frames of a series, which appears with the first; yields what is told of them."""
+        with self._bar() as progress:
+            bar = progress.add_task("frames", visible=False, rate="", total=None)
+            yield lambda done, count: progress.update(bar, completed=done, total=count, visible=True)
 
     def outcome(self, outcome: "Outcome", *, named: bool = True) -> None:
         """Report an outcome; of several, a note that many share is only counted after the first few."""

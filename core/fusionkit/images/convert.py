@@ -38,6 +38,12 @@ class StoredImages(Sequence[Tensor]):
             return [self[i] for i in range(len(self))[index]]
         return self.rows(index, slice(0, self.height(index)))
 
+    def only(self, index: int) -> "StoredImages":
+        """One image alone, made on every access as here."""
+        return ChangedImages(
+            StoredImages([self.pictures[index]], self.device), {0}, lambda _, rows: self.rows(index, rows)
+        )
+
     def height(self, index: int) -> int:
         """Number of rows of one image."""
         return self.pictures[index].size[1]

@@ -4,6 +4,7 @@ Tags that describe the layout of the source file are not carried over. Tags that
 orientation (already applied), size, `Software`.
 """
 
+import math
 import re
 import struct
 import warnings
@@ -19,8 +20,11 @@ from ..storage.regular import check_regular
 
 __all__ = [
     "NO_METADATA",
+    "UNSTATED",
+    "CameraSettings",
     "Metadata",
     "add_ifds",
+    "camera_settings",
     "exif_of_result",
     "focal_length",
     "png_with",
@@ -28,6 +32,7 @@ __all__ = [
     "read_metadata",
     "read_tiff_metadata",
     "resolution_of",
+    "settings_in",
     "software",
     "taken_at",
     "tiff_tags",
@@ -42,6 +47,8 @@ PLACES = (EXIF_IFD, GPS_IFD)
 DESCRIBING = {270, 271, 272, 282, 283, 296, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}
 WIDTH, HEIGHT, INTEROP = 40962, 40963, 40965
 FOCAL_LENGTH = 41989  # equivalent to 35 mm film
+MAKE, MODEL_NAME, TIME, FRACTION = 271, 272, 36867, 37521
+EXPOSURE, F_NUMBER, ISO, DISTANCE, LENGTH = 33434, 33437, 34855, 37382, 37386
 TIEPOINTS, MODEL = 33922, 34264
 # GeoTIFF, and tags that GDAL adds, with their TIFF types: 2 text, 3 short, 12 double
 GEO = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2, 42113: 2}
@@ -73,6 +80,32 @@ class Metadata:
 
 
 NO_METADATA = Metadata()
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """What a camera wrote of one picture; None where it did not.
+
+    seconds: exposure time. aperture: f-number. iso: sensitivity. distance: of the focus, in metres. camera: make, model
+    and focal length in mm, by which pictures of one camera and lens are known; empty where no make is stated.
+    """
+
+    seconds: float | None = None
+    aperture: float | None = None
+    iso: float | None = None
+    distance: float | None = None
+    camera: str = ""
+
+    @property
+    def exposure(self) -> float | None:
+        """Brightness in the picture over that in the scene: seconds iso / (100 aperture²); None without a time.
+
+        An aperture or a sensitivity that is not stated (a lens without contacts) counts as 1 and 100.
+        """
+        return self.seconds and self.seconds * (self.iso or 100) / 100 / (self.aperture or 1) ** 2
+
+
+UNSTATED = CameraSettings()
 
 
 def _moved_tag(code: int, value: Any, left: int, top: int) -> Any:
@@ -139,20 +172,47 @@ def read_tiff_metadata(path: Path, notes: list[str], offset: int = 0) -> Metadat
 
 def taken_at(path: Path) -> str:
     """Time in the EXIF at which a picture was taken, to be compared as text; empty where it is not stated."""
-    from PIL import Image
+    exif = _exif_in(path)
+    stated = exif and exif.get_ifd(EXIF_IFD)
+    return f"{stated[TIME]}{stated.get(FRACTION, '')}" if stated and TIME in stated else ""
 
-    try:
-        check_regular(path, ImageReadError)
-        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
-            warnings.simplefilter("ignore")
-            exif = image.getexif().get_ifd(EXIF_IFD)
-            return f"{exif[36867]}{exif.get(37521, '')}" if 36867 in exif else ""  # DateTimeOriginal, its fraction
-    except Exception:  # damaged files raise anything
-        return ""
+
+def settings_in(path: Path) -> CameraSettings:
+    """What a file's camera wrote, read without the pixels."""
+    return _settings(_exif_in(path))
+
+
+def camera_settings(metadata: Metadata) -> CameraSettings:
+    """What the EXIF says of the camera's settings."""
+    return _settings(_exif_of(metadata))
 
 
 def focal_length(metadata: Metadata) -> float | None:
     """The equivalent focal length on 35 mm film, in mm, that the EXIF states (FocalLengthIn35mmFilm); None: none."""
+    exif = _exif_of(metadata)
+    return None if exif is None else _positive(exif.get_ifd(EXIF_IFD).get(FOCAL_LENGTH))  # 0: unknown
+
+
+def _settings(exif: Any) -> CameraSettings:
+    if exif is None:
+        return UNSTATED
+    stated = exif.get_ifd(EXIF_IFD)
+    seconds, aperture, iso, distance = (_positive(stated.get(c)) for c in (EXPOSURE, F_NUMBER, ISO, DISTANCE))
+    make = " ".join(str(exif.get(c, "")).strip("\0 ") for c in (MAKE, MODEL_NAME)).strip()
+    return CameraSettings(seconds, aperture, iso, distance, make and f"{make} {_positive(stated.get(LENGTH)) or ''}")
+
+
+def _positive(value: Any) -> float | None:
+    """A tag's number, or the first of several; None where it is none above zero."""
+    try:
+        number = float(value[0] if isinstance(value, tuple) else value)
+    except (TypeError, ValueError, ArithmeticError, IndexError):
+        return None
+    return number if 0 < number < math.inf else None
+
+
+def _exif_of(metadata: Metadata) -> Any:
+    """An EXIF block as Pillow's object, its directory read; None where there is none, or a damaged one."""
     from PIL import Image
 
     if not metadata.exif:
@@ -160,10 +220,25 @@ def focal_length(metadata: Metadata) -> float | None:
     exif = Image.Exif()
     try:
         exif.load(metadata.exif)
-        stated = float(exif.get_ifd(EXIF_IFD).get(FOCAL_LENGTH, 0))
+        exif.get_ifd(EXIF_IFD)
     except Exception:  # damaged blocks raise anything
         return None
-    return stated if stated > 0 else None  # 0: unknown
+    return exif
+
+
+def _exif_in(path: Path) -> Any:
+    """The EXIF of a file as Pillow's object, its directory read; None where there is none, or a damaged one."""
+    from PIL import Image
+
+    try:
+        check_regular(path, ImageReadError)
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
+            warnings.simplefilter("ignore")
+            exif = image.getexif()
+            exif.get_ifd(EXIF_IFD)
+            return exif
+    except Exception:  # damaged files raise anything
+        return None
 
 
 def _guarded(read: Callable[[], Metadata], notes: list[str]) -> Metadata:

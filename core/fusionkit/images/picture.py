@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .metadata import NO_METADATA, Metadata, focal_length
+from .metadata import NO_METADATA, CameraSettings, Metadata, camera_settings, focal_length
 from .place import Place
 
 __all__ = [
@@ -146,6 +146,11 @@ class Picture:
         from .write import png_bytes
 
         return png_bytes(self.pixels, SHOWN)
+
+    @property
+    def settings(self) -> CameraSettings:
+        """What its camera wrote, by the EXIF."""
+        return camera_settings(self.metadata)
 
     @property
     def view(self) -> float | None:

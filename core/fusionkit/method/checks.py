@@ -1,11 +1,12 @@
-"""Checks of the sources between the stages and the sampler."""
+"""Checks of the sources before the sampler: what stages return, sizes, places."""
 
-from ..contracts import Sources
-from ..errors import SizeMismatch
+from ..contracts import Sources, Stage
+from ..errors import PluginError, SizeMismatch
 from ..numerics.homography import displacement, scale_of, size_of
 from ..numerics.registration import look_apart, register
+from ..timing import Stopwatch
 
-__all__ = ["check_sizes", "note_places"]
+__all__ = ["check_sizes", "note_places", "staged"]
 
 OTHER_VIEW = 0.05  # relative difference from which fields of view are told instead of a shift
 
@@ -42,3 +43,12 @@ def note_places(sources: Sources) -> None:
                 else f"sees {view:.2f} of {main}'s field of view"
             )
             report.note(f"{name} {where}; `align=affine` moves it there", warning=True)
+
+
+def staged(name: str, stage: Stage, sources: Sources, watch: Stopwatch) -> Sources:
+    """The sources as a stage leaves them for the next. Raises PluginError where it returns anything else."""
+    with watch.stage(f"stage {name}"):
+        sources = stage.before(sources)
+    if not isinstance(sources, Sources):
+        raise PluginError(f"stage {name}: before returned {type(sources).__name__}, expected Sources")
+    return sources

@@ -145,7 +145,8 @@ class PipelineConfig(Options):
         0,
         ge=0,
         le=10_000,
-        description="number of the reference source, from 1; 0: the only one with colour, else the last",
+        description="number of the reference source, from 1; 0: the only one with colour, a bracket's middle exposure, "
+        "or the last",
     )
     tile: int = Field(
         0,

@@ -18,6 +18,7 @@ from ..errors import InputError, OptionError, PluginError, SizeMismatch, warn_of
 from ..images.accept import beyond_unit
 from ..images.colour import in_profile
 from ..images.convert import StoredImages, to_array, to_tensor
+from ..images.metadata import CameraSettings
 from ..images.onto import onto
 from ..images.picture import Array, Picture
 from ..images.validity import mirrored
@@ -27,10 +28,11 @@ from ..numerics.precision import takes_winograd
 from ..reading.ranges import share_range
 from ..reading.take import Source, as_source
 from ..registry.kinds import DISTRIBUTION, METHOD
-from ..scene import SCENE_KINDS, Scene, SceneChoice
+from ..scene import SCENE_KINDS, Scene, SceneChoice, bracketed
 from ..sources import STILL, Report
 from ..timing import Stopwatch
-from .checks import check_sizes, note_places
+from .checkpoint import Checkpoint
+from .checks import check_sizes, note_places, staged
 from .config import Choice, PipelineConfig, sampling_of
 from .filling import data_anywhere, filled
 from .flags import stages_of
@@ -41,6 +43,7 @@ from .presets import choose
 from .restore import Restorer
 from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind, with_gaps
 from .sampler import Callback, Sampler
+from .series import AT_ONCE, Progress, Series, fuse_series
 from .shot import Shot
 from .tiling import tiled
 
@@ -193,6 +196,7 @@ class Pipeline:
         degraded: Sequence[Told] = (),
         valid: Sequence[Tensor | None] = (),
         views: Sequence[float | None] = (),
+        settings: Sequence[CameraSettings] = (),
         callback: Callback | None = None,
         watch: Stopwatch | None = None,
         shot: Shot | None = None,
@@ -203,14 +207,15 @@ class Pipeline:
         default as configured, chosen for each image. names: what messages call the sources. degraded: what is
         known of each source's degradations, by their names, as readers state it. valid: where each has data, (B, 1, H,
         W) of bool or None for everywhere; NaN are none in any case, and stand in the result where no source has data.
-        views: tangent of half of each one's field of view along the longer side, None where it is not known.
+        views: tangent of half of each one's field of view along the longer side, None where it is not known. settings:
+        what the camera of each wrote.
         shot: the state of a video's shot, which this frame continues.
         """
-        sources = self._sources(images, names, valid)
+        sources = self.sources_of(images, names, valid)
         scenes = (self.stated_scene,) * len(sources.luma[0]) if self.stated_scene else ()
         told = tuple(degraded) or ({},) * len(images)
         seen = tuple(views) or (None,) * len(images)
-        sources = replace(sources, degraded=told, views=seen, known_scenes=scenes)
+        sources = replace(sources, degraded=told, views=seen, settings=tuple(settings), known_scenes=scenes)
         done: dict[int, Tensor] = {}
         batches = self._batches(sources, reference)
         first = next(index for index, batch in batches if 0 in batch) % len(sources)
@@ -249,10 +254,7 @@ class Pipeline:
         for i, stage in enumerate(self.stages):
             plugin = stage.plugin.remembering(shot.stages[i]) if shot else stage.plugin
             given.append((stage.name, plugin, sources))
-            with watch.stage(f"stage {stage.name}"):
-                sources = plugin.before(sources)
-            if not isinstance(sources, Sources):
-                raise PluginError(f"stage {stage.name}: before returned {type(sources).__name__}, expected Sources")
+            sources = staged(stage.name, plugin, sources, watch)
         check_sizes(sources)
         if self.config.align == "check":
             with watch.stage("check"):
@@ -268,6 +270,15 @@ class Pipeline:
         del sample  # its image goes as soon as a stage makes another
         if given and any(_share(image, t) for t in sources.luma):
             image = image.clone()  # stages may change it in place
+        image = self.after(image, given, watch)
+        anywhere = data_anywhere(sources, image.shape[-2:])
+        image = image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
+        if sources.cut is not None:
+            facts.cut, image = sources.cut, image[(..., *sources.cut)]
+        return image
+
+    def after(self, image: Tensor, given: Sequence[tuple[str, Stage, Sources]], watch: Stopwatch) -> Tensor:
+        """The result as the stages leave it, in [0, 1]; given: each with its name and what its `before` was given."""
         for name, plugin, seen in reversed(given):
             with watch.stage(f"stage {name}"):
                 image = plugin.after(image, seen)
@@ -278,12 +289,7 @@ class Pipeline:
                     "that are not finite"
                 )
         low, high = image.amin(), image.amax()
-        image = image if low >= 0 and high <= 1 else image.clamp(0, 1)
-        anywhere = data_anywhere(sources, image.shape[-2:])
-        image = image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
-        if sources.cut is not None:
-            facts.cut, image = sources.cut, image[(..., *sources.cut)]
-        return image
+        return image if low >= 0 and high <= 1 else image.clamp(0, 1)
 
     def _restored(self, sources: Sources, facts: Facts, watch: Stopwatch, memory: Memory) -> Sources:
         """The sources as the flow restores them, those that a stage would enlarge in their new size."""
@@ -292,7 +298,7 @@ class Pipeline:
             {**own, **{name: options for t in told if t for name, options in t[i].items()}}
             for i, own in enumerate(sources.degraded)
         )
-        restorer = self._restorer_in_tiles if self._tile(sources) else self.restorer
+        restorer = self.restorer_of(sources)
         sources = replace(sources, degraded=degraded)
         if not restorer.resizes(sources) and all(type(stage.plugin).before is Stage.before for stage in self.stages):
             check_sizes(sources)  # nothing will make them of one size: no need to restore them first
@@ -306,7 +312,8 @@ class Pipeline:
             sources.report.note(row.note(), warning=not row.undone and self.has_flow)
         return sources
 
-    def _sources(self, images: Sequence[Tensor], names: Sequence[str], valid: Sequence[Tensor | None]) -> Sources:
+    def sources_of(self, images: Sequence[Tensor], names: Sequence[str], valid: Sequence[Tensor | None]) -> Sources:
+        """Sources of images, checked, on this device."""
         if not len(images):
             raise InputError("nothing to fuse: give at least one image")
         known = list(valid) or [None] * len(images)
@@ -350,9 +357,18 @@ class Pipeline:
             return [(index, [b]) for b, index in enumerate(references)]
         return [(i, [b for b in range(count) if references[b] == i]) for i in dict.fromkeys(references)]
 
-    def reference(self, colorful: Sequence[bool]) -> int:
-        """Index of the reference source: as configured, else the only one with colour, else the last."""
-        return reference_of(colorful, self.config.reference)
+    def reference(self, colorful: Sequence[bool], settings: Sequence[CameraSettings] = ()) -> int:
+        """Index of the reference source: as configured, else the only one with colour, the middle exposure, the last.
+
+        settings: what the camera of each wrote, by which a bracket is known.
+        """
+        return reference_of(colorful, self.config.reference, settings)
+
+    def reference_in(self, pictures: Sequence[Picture]) -> int:
+        """Index of the reference among pictures; see `reference`. Those of a series are not read."""
+        if isinstance(pictures, Series):
+            return self.reference((True,) * len(pictures), pictures.settings)
+        return self.reference([p.has_color for p in pictures], [p.settings for p in pictures])
 
     def _sampler(self, sources: Sources) -> Sampler:
         """The sampler for sources of this number and size: a prior of fewer sources folds, large images are tiled."""
@@ -371,6 +387,10 @@ class Pipeline:
         backbone, decoder = tiled(self.backbone, self.decoder, self.config.tile or TILE)
         return {"backbone": backbone, "decoder": decoder}
 
+    def restorer_of(self, sources: Sources) -> Restorer:
+        """The restorer for sources of this size."""
+        return self._restorer_in_tiles if self._tile(sources) else self.restorer
+
     @cached_property
     def _restorer_in_tiles(self) -> Restorer:
         return replace(self.restorer, **self._in_tiles)
@@ -381,15 +401,25 @@ class Pipeline:
         callback: Callback | None = None,
         reference: int | None = None,
         shot: Shot | None = None,
+        progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> FusedPicture:
         """Fuse images read from files; size, depth, colour profile and alpha are the reference's.
 
-        reference: its index, where the caller has chosen it. shot: as in `run`.
+        More than four are fused frame by frame where the method streams, so that memory does not grow with their
+        number; a `fusionkit.method.series.Series` reads each when its turn comes. reference: its index, where the
+        caller has chosen it. callback: told of the sampler's steps, of which a series has none. shot: as in `run`.
+        progress, checkpoint: of a series.
         """
         if not pictures:
             raise InputError("nothing to fuse: give at least one image")
+        if len(pictures) > AT_ONCE and shot is None:
+            series = fuse_series(self, pictures, reference=reference, progress=progress, checkpoint=checkpoint)
+            if series is not None:
+                return series
+        pictures = pictures.whole() if isinstance(pictures, Series) else pictures
         watch = Stopwatch()
-        index = self.reference([p.has_color for p in pictures]) if reference is None else reference
+        index = self.reference_in(pictures) if reference is None else reference
         pictures, converted = in_profile(self.ranged(pictures), index)
         main = pictures[index]
         given = pictures
@@ -401,6 +431,7 @@ class Pipeline:
                 names=[p.name for p in pictures],
                 degraded=[p.degraded for p in pictures],
                 views=views_of(given, pictures),
+                settings=[p.settings for p in given],
                 valid=[None if p.valid is None else torch.from_numpy(p.valid)[None, None] for p in pictures],
                 callback=callback,
                 watch=watch,
@@ -461,16 +492,21 @@ class Pipeline:
 
         Warns by `fusionkit.FusionWarning` of what may have spoiled the result, which `notes` of the result says, too.
         """
-        sources = [as_source(image, number) for number, image in enumerate(images, 1)]
-        if len(sources) < 2:
-            raise InputError(f"{'one source is ' if sources else ''}nothing to fuse; give two or more images")
-        pictures = [source for source in sources if isinstance(source, Picture)]
         fused: FusedPicture | FusedTensor
-        if len(pictures) == len(sources):
-            fused = self.fuse_pictures(pictures)
+        files = [Path(image) for image in images if isinstance(image, str | Path)]
+        if len(files) == len(images) > AT_ONCE:
+            sources: Sequence[Picture | Tensor] = (series := Series.of_files(files))
+            fused = self.fuse_pictures(series)
         else:
-            fused = self.run([to_tensor(s.pixels) if isinstance(s, Picture) else s for s in sources])
-            fused.facts.notes[:0] = _notes_of(pictures)
+            sources = [as_source(image, number) for number, image in enumerate(images, 1)]
+            if len(sources) < 2:
+                raise InputError(f"{'one source is ' if sources else ''}nothing to fuse; give two or more images")
+            pictures = [source for source in sources if isinstance(source, Picture)]
+            if len(pictures) == len(sources):
+                fused = self.fuse_pictures(pictures)
+            else:
+                fused = self.run([to_tensor(s.pixels) if isinstance(s, Picture) else s for s in sources])
+                fused.facts.notes[:0] = _notes_of(pictures)
         warn_of(fused.facts.notes)
         return in_kind(images[fused.reference], sources[fused.reference], fused)
 
@@ -494,14 +530,20 @@ def _share(a: Tensor, b: Tensor) -> bool:
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
-def reference_of(colorful: Sequence[bool], stated: int = 0) -> int:
-    """Index of the reference source: the stated one, from 1, else the only one with colour, else the last."""
+def reference_of(colorful: Sequence[bool], stated: int = 0, settings: Sequence[CameraSettings] = ()) -> int:
+    """Index of the reference source: the stated one, from 1, the only one with colour, the middle exposure, the last.
+
+    settings: what the camera of each wrote, where it takes colour.
+    """
     count = len(colorful)
     if stated > count:
         raise OptionError(f"`reference={stated}`, but there are only {count} sources")
     if stated:
         return stated - 1
-    return list(colorful).index(True) if sum(colorful) == 1 else count - 1
+    if sum(colorful) == 1:
+        return list(colorful).index(True)
+    middle = bracketed(settings) if any(colorful) else None
+    return count - 1 if middle is None else middle
 
 
 def views_of(given: Sequence[Picture], pictures: Sequence[Picture]) -> list[float | None]:

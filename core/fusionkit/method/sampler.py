@@ -22,7 +22,7 @@ from ..sources import STILL
 from ..timing import Stopwatch
 from .config import SamplerOptions
 
-__all__ = ["Callback", "Sample", "Sampler", "Step", "corrected"]
+__all__ = ["Callback", "Sample", "Sampler", "Step", "corrected", "merged_in_strips"]
 
 
 @dataclass(frozen=True)
@@ -257,16 +257,7 @@ class _CorrectedFlow:
             if color.reach is None or not is_large(height, width):
                 return color.merge(luma, self.chromas, self.sources)
             release_pages()  # the prior's
-            image: Tensor | None = None
-            for part in strips(height, width, color.reach):
-                rows = self.sources.rows(part.rows)
-                merged = color.merge(luma[..., part.rows, :], self.chromas_of(rows), rows)
-                if image is None:
-                    size = (*merged.shape[:2], height, width)
-                    image = torch.empty(size, device=merged.device, memory_format=torch.channels_last)
-                image[..., part.place, :] = merged[..., part.inner, :]
-            assert image is not None
-            return image
+            return merged_in_strips(color, luma, lambda rows: self.chromas_of(self.sources.rows(rows)), self.sources)
 
     def decode(self, x: Tensor) -> Tensor:
         """x as an image."""
@@ -331,6 +322,21 @@ def corrected(prior: Prior, x0: Tensor, sources: Sources, state: Any, sigma: flo
             "(`return luma, None` where there is none)"
         )
     return found
+
+
+def merged_in_strips(
+    color: ColorSpace, luma: Tensor, chromas: Callable[[slice], list[Tensor | None]], sources: Sources
+) -> Tensor:
+    """A luma with colour, strip by strip, laid out as files are. chromas: of each source, at these rows."""
+    (height, width), image = luma.shape[-2:], None
+    for part in strips(height, width, color.reach):
+        merged = color.merge(luma[..., part.rows, :], chromas(part.rows), sources.rows(part.rows))
+        if image is None:
+            size = (*merged.shape[:2], height, width)
+            image = torch.empty(size, device=merged.device, memory_format=torch.channels_last)
+        image[..., part.place, :] = merged[..., part.inner, :]
+    assert image is not None
+    return image
 
 
 def _check(result: Tensor, shape: tuple[int, ...] | None, what: str, plugin: object) -> None:

@@ -15,7 +15,7 @@ from ..storage.regular import check_regular
 from .read import images_among, readable_extensions
 from .slices import series_in
 
-__all__ = ["Matching", "bare_name", "match", "match_folders"]
+__all__ = ["Matching", "bare_name", "in_turn", "match", "match_folders"]
 
 TABLES = (".csv", ".parquet")
 LEDGER = "manifest.jsonl"
@@ -189,14 +189,19 @@ def match_shots(files: Sequence[Path], count: int, matching: Matching | None = N
 
     Each group is named after its first file. Files left at the end are without a partner.
     """
+    ordered, how = in_turn(files)
+    whole = len(ordered) // count * count
+    groups = [tuple(ordered[i : i + count]) for i in range(0, whole, count)]
+    names, notes = [bare_name(g[0]) for g in groups], [f"groups of {count}, {how}"]
+    return replace(matching or Matching(), groups=groups, names=names, unmatched=ordered[whole:], notes=notes)
+
+
+def in_turn(files: Sequence[Path]) -> tuple[list[Path], str]:
+    """Shots in the order in which they were taken, by EXIF time where all have one, else by name; how, for a note."""
     times = {path: taken_at(path) for path in files}
     timed = bool(files) and all(times.values())
     ordered = sorted(files, key=lambda path: (times[path] if timed else "", _natural(path)))
-    whole = len(ordered) // count * count
-    groups = [tuple(ordered[i : i + count]) for i in range(0, whole, count)]
-    how = "in the order of their EXIF times" if timed else "in the order of their names: not all have an EXIF time"
-    names, notes = [bare_name(g[0]) for g in groups], [f"groups of {count}, {how}"]
-    return replace(matching or Matching(), groups=groups, names=names, unmatched=ordered[whole:], notes=notes)
+    return ordered, f"in the order of their {'EXIF times' if timed else 'names: not all have an EXIF time'}"
 
 
 def _matched(tables: Iterable[Iterable[tuple[str, Path]]], matching: Matching) -> Matching:

@@ -11,7 +11,7 @@ from ..errors import Caution, FusionkitError, NoEffect
 from ..images.picture import PEAK, Picture, Range, Span, range_note, robust_span, spread, to_unit
 from .read import MAX_PIXELS, read_image
 
-__all__ = ["bands_of", "refuse_unread", "share_range", "source_ranges"]
+__all__ = ["bands_of", "in_range", "refuse_unread", "share_range", "source_ranges"]
 
 FILES = 32  # files that a range is taken from, spread over the folder
 LOOKED_AT = 50  # first images in which a source is sought that reads a range
@@ -87,7 +87,7 @@ def share_range(pictures: Sequence[Picture], *, one_quantity: bool) -> Sequence[
     if not (one_quantity or _one_quantity(pictures)):
         return pictures
     span = _common_span(pictures)
-    return [_ranged(p, span) for p in pictures]
+    return [in_range(p, span) for p in pictures]
 
 
 def _one_quantity(pictures: Sequence[Picture]) -> bool:
@@ -123,7 +123,7 @@ def _common_span(pictures: Sequence[Picture]) -> Span:
     return spread((low, high), low, high, (0.0, max(PEAK[pictures[0].depth], *(p.span[1] for p in pictures))))
 
 
-def _ranged(picture: Picture, span: Span) -> Picture:
+def in_range(picture: Picture, span: Span) -> Picture:
     """The picture in another range, which a note says."""
     values, (low, high) = picture.values, picture.span
     if values.dtype == np.float32:

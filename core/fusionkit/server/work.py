@@ -18,7 +18,6 @@ from ..contracts import Metric
 from ..errors import FusionkitError, InputError
 from ..images.convert import to_tensor
 from ..method.pipeline import Pipeline
-from ..method.sampler import Step
 from ..registry.loading import get_registry
 from ..registry.records import MetricRecord
 from ..scoring.evaluation import score_images
@@ -145,7 +144,7 @@ class Worker:
         """Write what mends an error for a button, without what was chosen already."""
         if not error.mends:
             return []
-        reference = self._pipeline(line, result.choices).reference([p.has_color for p in session.pictures])
+        reference = self._pipeline(line, result.choices).reference_in(session.pictures)
         name = session.pictures[reference].name
         return [
             {"label": label.format(reference=name), "choices": dict(choices)}
@@ -169,13 +168,14 @@ class Worker:
         return line.ready[key]
 
     def _fuse(self, line: _Line, session: Session, result: Result) -> None:
-        def stop_if_cancelled(_: Step) -> None:
+        def stop_if_cancelled(*_: object) -> None:
             if self._stopped or result.status == "cancelled":
                 raise _Cancelled
 
         pipeline, watch = self._pipeline(line, result.choices), Stopwatch()
         with watch.stage("fuse"):
-            fused = pipeline.fuse_pictures(session.pictures_of(result.choices), callback=stop_if_cancelled)
+            pictures = session.pictures_of(result.choices)
+            fused = pipeline.fuse_pictures(pictures, callback=stop_if_cancelled, progress=stop_if_cancelled)
         result.fused, result.seconds = fused, watch.seconds["fuse"]
         self._rates[""] = self._rates[_key(result.choices)] = result.seconds / result.cost
 

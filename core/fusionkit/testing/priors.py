@@ -1,18 +1,25 @@
 """Contract of fusion priors."""
 
+import io
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
-from ..contracts import Prior, Sources
+from ..contracts import Frame, Frames, Prior, Sources
 from ..method.config import make_config
 from ..method.pipeline import Pipeline
 from ..registry.kinds import KINDS
+from ..scene import SCENE_KINDS, Scene
 from .plugin import SIZES, PluginContract, assert_alone, make_sources, random_images, unchanged
 
 __all__ = ["PriorContract"]
+
+SMALL = 0.3  # planes that a state may grow by with each frame: a reduced copy in 8 bits, of frames as small as these
+SERIES = 64, 96  # height and width of its frames
+OVERSHOOT = 1e-3  # beyond [0, 1], of weights that are rounded
 
 
 class PriorContract(PluginContract):
@@ -105,6 +112,38 @@ class PriorContract(PluginContract):
         with pytest.raises(TypeError, match="no energy"):
             prior.energy(x0, make_sources(a, b))
 
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("scene", SCENE_KINDS)
+    def test_it_streams_as_it_says(self, scene: Scene, channels: int) -> None:
+        """Its state goes through a file, holds no list of frames, and ends as an image; frames stay unchanged."""
+        prior: Prior = self.make()
+        if not prior.passes(_frames(scene, 6)):
+            pytest.skip("`passes` is 0: it needs all frames at once")
+        few, (fused, many) = self._streamed(prior, scene, channels, 6)[1], self._streamed(prior, scene, channels, 12)
+        assert fused.shape == (1, channels, *SERIES)
+        assert bool(fused.isfinite().all())
+        if not self.stretches:
+            assert -OVERSHOOT <= float(fused[:, :1].min()) <= float(fused[:, :1].max()) <= 1 + OVERSHOOT
+        assert many - few <= 6 * SMALL * SERIES[0] * SERIES[1] * 4, "its state grows with the number of frames"
+
+    def _streamed(self, prior: Prior, scene: Scene, channels: int, count: int) -> tuple[Tensor, int]:
+        """Fuse a series of noise; the result and the bytes of the largest state."""
+        frames, state, largest = _frames(scene, count), None, 0
+        images = random_images(1, channels, *SERIES, count=count)
+        with torch.no_grad():
+            for turn in range(prior.passes(frames)):
+                state = prior.begin(frames, state, turn)
+                for i, image in enumerate(images):
+                    check_inputs = unchanged(image)
+                    sources = replace(make_sources(image), known_scenes=(scene,))
+                    frame = Frame(i, sources, lambda x: x[:, 1:] - 0.5 if x.shape[1] == 3 else None)
+                    state = prior.accumulate(state, frame, turn)
+                    check_inputs()
+                    torch.save(state, file := io.BytesIO())
+                    largest = max(largest, file.tell())
+                    state = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+            return prior.conclude(frames, state), largest
+
     def test_it_fuses_three_sources_in_a_pipeline(self) -> None:
         """As `fusionkit run` calls it, with more sources than two, in colour."""
         sampling = {"steps": 2} if self.make().sampling else {}
@@ -114,3 +153,7 @@ class PriorContract(PluginContract):
         fused = Pipeline(make_config(choices), device="cpu").fuse_tensors(images)
         assert fused.shape == images[0].shape
         assert bool(fused.isfinite().all())
+
+
+def _frames(scene: Scene, count: int) -> Frames:
+    return Frames(tuple(f"frame {i + 1}" for i in range(count)), count // 2, SERIES, scene)

@@ -15,6 +15,7 @@ class Gray(ColorSpace):
 
     bt601 = True
     reach = 0
+    blends = True
 
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Luma (B, 1, H, W), no chroma."""

@@ -32,6 +32,10 @@ class Lab(ColorSpace):
     reach = REACH
     options: ChromaOptions
 
+    def __init__(self, options: ChromaOptions) -> None:
+        super().__init__(options)
+        self.blends = not options.chroma_from
+
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Lightness and chroma; a grey image has lightness only."""
         linear = _linear(image)

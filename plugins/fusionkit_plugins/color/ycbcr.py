@@ -43,6 +43,10 @@ class YCbCr(ColorSpace):
     bt601 = True
     options: ChromaOptions
 
+    def __init__(self, options: ChromaOptions) -> None:
+        super().__init__(options)
+        self.blends = not options.chroma_from
+
     def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Luma and chroma; a grey image is its own luma."""
         return to_ycbcr(image)

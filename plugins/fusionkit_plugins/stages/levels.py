@@ -29,6 +29,7 @@ class RoundedLuma(Stage):
     """The sources' luma is BT.601 in whole 8-bit levels, as OpenCV reads a grey image."""
 
     bt601 = True
+    by_frame = True
 
     def before(self, sources: Sources) -> Sources:
         """The same images with rounded luma."""
@@ -72,6 +73,7 @@ class Vivid(Stage):
     """
 
     Options = VividOptions
+    by_frame = True
     options: VividOptions
 
     def before(self, sources: Sources) -> Sources:

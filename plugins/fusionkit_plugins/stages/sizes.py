@@ -25,6 +25,8 @@ class Resize(Stage):
     Smaller ones are a coarser camera's, which the flow undoes first.
     """
 
+    by_frame = True
+
     def degradations(self, sources: Sources) -> Sequence[Mapping[str, Mapping[str, Any]]]:
         """The reference's size, for sources that are smaller both ways."""
         height, width = sources.reference_luma.shape[-2:]
@@ -75,6 +77,7 @@ class WorkingSize(Stage):
     """
 
     Options = WorkingSizeOptions
+    by_frame = True
     options: WorkingSizeOptions
 
     def before(self, sources: Sources) -> Sources:
