@@ -30,7 +30,7 @@ class Choices(TypedDict, total=False):
     seed: int
     reference: int
     resize: Literal["error", "reference"]
-    align: Literal["check", "none", "translation", "rigid", "affine"]
+    align: Literal["check", "none", "translation", "rigid", "affine", "handheld"]
     transform: str
     fov: float | Sequence[float]
     align_or_keep: bool

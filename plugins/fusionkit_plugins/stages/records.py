@@ -19,8 +19,12 @@ FieldsOfView = Annotated[tuple[Annotated[float, Field(ge=0.05, le=20)], ...], Be
 ALIGN = StageFlag(
     name="align",
     help="sources that lie elsewhere than the reference: check: note it; none: skip the check; translation, rigid, "
-    "affine: find such a transform and move them by it",
-    values={"check": None, "none": None, **{model: {"model": model} for model in ("translation", "rigid", "affine")}},
+    "affine: find such a transform and move them by it; handheld: frames of one camera, each beside its neighbours",
+    values={
+        "check": None,
+        "none": None,
+        **{model: {"model": model} for model in ("translation", "rigid", "affine", "handheld")},
+    },
 )
 TRANSFORM = StageFlag(
     name="transform",
