@@ -36,6 +36,7 @@ class Choices(TypedDict, total=False):
     align_or_keep: bool
     rest: bool
     crop: Literal["fill", "reference", "common"]
+    deghost: str
     luma: Literal["exact", "rounded"]
     working_size: str | tuple[int, int] | None
     stretch: Literal["none", "minmax"]

@@ -171,7 +171,7 @@ class StageRecord(PluginRecord):
     """A stage around the fusion: see `fusionkit.contracts.Stage`.
 
     flags: fields of configurations that add it, of which one may be set. place: the order of stages that fields add,
-    the lowest outermost; the built-in ones have 10, 20 ... 70.
+    the lowest outermost; the built-in ones have 10, 20 ... 80.
     """
 
     flags: tuple[StageFlag, ...] = ()

@@ -66,6 +66,14 @@ CROP = StageFlag(
     values={"fill": None, "reference": {"crop": "reference"}, "common": {"crop": "common"}},
     beside=True,
 )
+DEGHOST = StageFlag(
+    name="deghost",
+    help="which frame of a bracket shows what moves; auto: for each part the one that exposes it well and that most "
+    "others agree with; a number: that frame; none: all, mixed",
+    option="frame",
+    type=Annotated[str, Field(pattern=r"auto|none|[1-9]\d*")],
+    default="none",
+)
 RESIZE = StageFlag(
     name="resize",
     help="reference: resize sources of another size to the reference",
@@ -112,6 +120,7 @@ ROWS: tuple[tuple[str, str, tuple[StageFlag, ...], str], ...] = (
         (ALIGN, TRANSFORM, REST, FOV, ALIGN_OR_KEEP, CROP),
         "moves sources that are shifted, turned or scaled to the reference",
     ),
+    ("deghost", "deghost:Deghost", (DEGHOST,), "shows what moves between exposures as one frame has it"),
     ("truncate", "levels:Truncate", (LEVELS,), "cuts the result down to whole 8-bit levels"),
     ("stretch", "levels:Stretch", (STRETCH,), "stretches the result's luma to the full range"),
     ("rounded_luma", "levels:RoundedLuma", (LUMA,), "rounds the sources' luma to 8-bit levels, as OpenCV reads grey"),
