@@ -134,6 +134,7 @@ def test_every_file_option_belongs_to_the_method_or_decides_no_byte(name):
         "bands": ("4,3,2",),
         "range_scope": "pair",
         "save_transform": "rig.json",
+        "save_aligned": "aligned",
         "strip": True,
         "quality": 50,
         "png_level": 9,

@@ -20,11 +20,12 @@ VALUES: dict[str, list[Any]] = {
     "range": [((0, 30_000),)],
     "bands": [((3, 2, 1),)],
     "save_transform": ["moves.csv"],
+    "save_aligned": ["."],
     "max_pixels": [10],
 }
 # what is given beside an option
 BESIDE: dict[str, dict[str, Any]] = {"quality": {"depth": "8"}}
-METHOD: dict[str, dict[str, Any]] = {"save_transform": {"align": "translation"}}
+METHOD: dict[str, dict[str, Any]] = {key: {"align": "translation"} for key in ("save_transform", "save_aligned")}
 STAMPED = [(306, "s", 20, "2026:01:02 03:04:05", True)]  # DateTime, which `strip` leaves out
 
 

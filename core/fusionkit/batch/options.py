@@ -15,7 +15,9 @@ __all__ = ["REVIEWED", "FileOptions", "For", "Mode", "ResultOptions", "refuse_ig
 
 Range = tuple[float, float] | Literal["auto", "full"]
 Bands = tuple[int, ...]
-NEUTRAL = frozenset({"max_pixels", "save_transform", "force"})  # options that decide no byte of a result
+NEUTRAL = frozenset(
+    {"max_pixels", "save_transform", "save_aligned", "force"}
+)  # options that decide no byte of a result
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,9 @@ class FileOptions(Options):
     )
     save_transform: Annotated[FilePath, For(("single",))] = Field(
         "", description="file for the transforms that `align` finds in one set of images, for `transform` later"
+    )
+    save_aligned: Annotated[FilePath, For(("single",))] = Field(
+        "", description="folder for all images of one set as `align` moves them, in their own depth and colours"
     )
     strip: Annotated[bool, For(IMAGES)] = Field(False, description="leave out metadata such as EXIF, GPS and XMP")
     quality: Annotated[int | None, For(IMAGES, (".jpg", ".jpeg", ".webp"))] = Field(

@@ -26,6 +26,7 @@ from ..storage.outcome import Outcome, attempt
 from ..storage.regular import check_regular
 from ..timing import Stopwatch
 from ..writing import check_output, depth_in, extension_of, store_image
+from .aligned import aligned_paths, save_aligned
 from .options import FileOptions
 from .plan import Job
 
@@ -52,6 +53,7 @@ def fuse_files(
     transforms = Path(options.save_transform) if options.save_transform else None
     if transforms is not None and transforms.exists() and not options.force:
         raise OutputError(f"{transforms}: exists already; `force` overwrites it")
+    aligned = aligned_paths(Path(options.save_aligned), job.sources, options) if options.save_aligned else []
     _check_format(job, options)
     refuse_unread([job.places], options.range, options.max_pixels, options.bands)
     outcome = fuse_job(pipeline, options, (), job, progress=progress)
@@ -59,6 +61,9 @@ def fuse_files(
     try:
         if transforms is not None:
             save_transforms(transforms, outcome.record.get("aligned", []))
+        if aligned:
+            read, main = partial(_read_source, job, options, ()), outcome.record["reference_source"] - 1
+            save_aligned(aligned, read, outcome.record, main, options)
         if manifest:
             output = outcome.staged.path
             ledger = Ledger(output.with_name(f"{output.stem}.manifest.jsonl"), method_digest(pipeline, options))
@@ -88,6 +93,8 @@ def fuse_folders(
     """
     if options.save_transform:
         raise OutputError("`save_transform` is for one set of images: align one, then give `transform` for the folder")
+    if options.save_aligned:
+        raise OutputError("`save_aligned` is for one set of images, not for a folder of them")
     for job in jobs[:1]:
         _check_format(job, options)
     with _alone(output):
@@ -235,6 +242,7 @@ def fuse_job(
                 strip=options.strip,
             )
     described = {"path": str(output), "depth": depth, "size": list(fused.picture.size)}
+    part = fused.facts.cut
     record = {
         "sources": [file_record(p) for p in job.sources],
         "ranges": [None if p.depth == "8" else list(p.span) for p in read.values()],
@@ -244,6 +252,7 @@ def fuse_job(
         "output": {**file_record(staged.temporary), **described},
         "restored": [r.record() for r in fused.restored],
         **fused.found,
+        **({"cut": [part[1].start, part[0].start, part[1].stop, part[0].stop]} if part else {}),
         "evaluations": fused.evaluations,
         "seconds": {**watch.rounded(), **fused.seconds},
         "peak_memory_mb": peak_memory_mb(),

@@ -19,7 +19,7 @@ from fusionkit.errors import OptionError
 from fusionkit.images.convert import ChangedImages, StoredImages, image_rows
 from fusionkit.numerics.homography import size_of
 from fusionkit.numerics.strips import strips
-from fusionkit.numerics.window import reduced
+from fusionkit.numerics.window import enlarged_rows, reduced
 from fusionkit.options import word
 
 __all__ = ["Deghost", "DeghostOptions"]
@@ -31,10 +31,13 @@ STEP = 2 / 255  # two values of a frame that are one
 LEAST, SPREADS, MOST = 8 / 255, 4.0, 0.15  # difference that is none: at least, in deviations, at most
 ENDS = 0.02, 0.98  # below which and above which a frame may show anything darker, or brighter
 AREA = 30  # least pixels of the copies that move
-NEAR = 60  # parts of the longer side by which moving parts are apart that count as one
+NEAR = 30  # parts of the longer side by which moving parts are apart that count as one
 MARGIN = 3  # pixels of the copies around what moves, over which it gives way
 EXPOSED = 0.06, 0.96  # luma from which, and largest channel up to which a place is exposed well
+FILLED = 0.2  # share of an average that is known from which it counts in full
 CANDIDATES = 3  # frames, of those that expose a part best, of which the one is taken that most others agree with
+LEFT = 0.2  # least share of the picture that is still, by which curves are found anew
+STAYS = 0.5  # share of the best exposure from which parts are all shown by one frame, so that nobody is cut up
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -65,10 +68,16 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Shown:
-    """A part in the exposure of another frame: curves, (3 or 1, LEVELS), from the one's values to the other's."""
+    """A part in the exposure of another frame.
+
+    curves: (3 or 1, LEVELS), from the one's values to the other's. added: (3 or 1, h, w) of the copies, what goes on
+    inside of how the two differ around the part, so that it has no rim.
+    """
 
     part: _Part
     curves: Tensor
+    added: Tensor
+    factor: int
 
     def into(self, image: Tensor, rows: slice, to_luma: Any) -> None:
         """Change rows of the other frame, (1, 3 or 1, rows, W), in place."""
@@ -76,7 +85,8 @@ class _Shown:
         if top >= bottom:
             return
         own = slice(top - self.part.rows.start, bottom - self.part.rows.start)
-        shown = _through(self.curves, self.part.picture[:, own])[None]
+        more = enlarged_rows(self.added[None], self.factor, own, self.part.picture.shape[-1])
+        shown = (_through(self.curves, self.part.picture[:, own])[None] + more).clamp_(0, 1)
         if image.shape[1] < shown.shape[1]:
             shown = to_luma(shown)
         place = (..., slice(top - rows.start, bottom - rows.start), self.part.columns)
@@ -85,19 +95,21 @@ class _Shown:
 
 @dataclass
 class _Bracket:
-    """Reduced copies of frames, (3 or 1, h, w) each, where they have data, and what they say of each other."""
+    """Reduced copies of frames, (3 or 1, h, w) each, where they have data, and what they say of each other.
+
+    still: what is known not to move, from which the curves are taken.
+    """
 
     copies: list[Array]
     valid: list[Mask]
+    still: Mask
     moving: dict[tuple[int, int], Mask] = field(default_factory=dict)
 
     @cached_property
     def shares(self) -> list[NDArray[np.float64]]:
-        """Cumulative histograms of the channels of each frame, (channels, LEVELS), where all have data."""
-        everywhere = np.logical_and.reduce(self.valid)
-        everywhere = everywhere if everywhere.any() else np.ones_like(everywhere)
+        """Cumulative histograms of the channels of each frame, (channels, LEVELS), of what is still."""
         edges = np.linspace(0, 1, LEVELS + 1)
-        counts = [np.stack([np.histogram(c[everywhere], edges)[0] for c in one]) for one in self.copies]
+        counts = [np.stack([np.histogram(c[self.still], edges)[0] for c in one]) for one in self.copies]
         return [np.cumsum(count, 1) / count.sum(1, keepdims=True) for count in counts]
 
     def curves(self, one: int, other: int) -> Array:
@@ -118,18 +130,39 @@ class _Bracket:
         """Where a frame shows what no neighbour, within a pixel, is in the other, by more than noise."""
         if (one, other) not in self.moving:
             curves = self.curves(one, other)
-            ratio = [
-                _apart(a, b, curve) for a, b, curve in zip(self.copies[one], self.copies[other], curves, strict=True)
-            ]
+            channels = zip(self.copies[one], self.copies[other], curves, strict=True)
+            ratio = [_apart(a, b, curve, self.still) for a, b, curve in channels]
             found = ndimage.binary_opening(np.max(ratio, 0) > 1, np.ones((3, 3), bool))
             self.moving[one, other] = found & self.valid[one] & self.valid[other]
         return self.moving[one, other]
+
+    def around(self, one: int, other: int, where: Mask, box: tuple[slice, slice]) -> Array:
+        """What a frame has more than another one around a part, going on inside, (3 or 1, h, w) of the copies."""
+        levels = (np.arange(LEVELS) + 0.5) / LEVELS
+        known = (~where & ~self.moves(one, other) & self.valid[one] & self.valid[other])[box].astype(np.float32)
+        pairs = zip(self.copies[one], self.copies[other], self.curves(one, other), strict=True)
+        rest = np.stack([b[box] - np.interp(a[box], levels, curve) for a, b, curve in pairs])
+        total, weight = (rest * known).astype(np.float32), known
+        found, sigma = np.zeros_like(total), max(known.shape) / 2.0
+        while sigma >= 1:
+            near = ndimage.gaussian_filter(weight, sigma)
+            own = np.stack([ndimage.gaussian_filter(channel, sigma) for channel in total]) / np.maximum(near, 1e-6)
+            found += np.minimum(near / FILLED, 1) * (own - found)
+            sigma /= 2
+        added: Array = found.clip(-MOST, MOST)
+        return added
 
     def exposed(self, index: int, where: Mask) -> float:
         """Share of a part that a frame exposes well."""
         values = self.copies[index][:, where]
         good = (values.mean(0) > EXPOSED[0]) & (values.max(0) < EXPOSED[1]) & self.valid[index][where]
         return float(good.mean())
+
+    def settled(self, base: int) -> "_Bracket":
+        """The same, with curves of what does not move by them."""
+        labels, count = self.regions(base)
+        still = self.still & (labels == 0)
+        return _Bracket(self.copies, self.valid, still) if count and still.mean() > LEFT else self
 
     def regions(self, base: int) -> tuple[NDArray[np.integer[Any]], int]:
         """Parts of the picture in which any frame moves against one: their numbers from 1, and how many there are."""
@@ -147,9 +180,14 @@ class _Bracket:
         labels, count = ndimage.label(ndimage.binary_dilation(found, iterations=MARGIN) if found.any() else found)
         return labels, count
 
-    def best(self, where: Mask, base: int) -> int:
-        """The frame that shows a part: of those that expose it best, the one with which most others agree."""
+    def best(self, where: Mask, base: int, usual: int | None = None) -> int:
+        """The frame that shows a part: of those that expose it best, the one with which most others agree.
+
+        usual: a frame that is taken unless it exposes the part badly.
+        """
         exposed = [self.exposed(i, where) for i in range(len(self.copies))]
+        if usual is not None and exposed[usual] >= STAYS * max(exposed):
+            return usual
         order = sorted(range(len(exposed)), key=lambda i: (-exposed[i], i != base))
         score = {
             i: (exposed[i] + 0.01) * (1 + np.mean([1 - self.moves(i, k)[where].mean() for k in order if k != i]))
@@ -158,13 +196,21 @@ class _Bracket:
         return max(score, key=lambda i: (score[i], i == base))
 
 
-def _apart(one: Array, other: Array, curve: Array) -> Array:
-    """How far a channel of two frames is apart at each pixel, in differences that are none."""
+def _box(box: Sequence[slice], size: Sequence[int]) -> tuple[slice, slice]:
+    """A part of the copies with its margin."""
+    rows, columns = (
+        slice(max(0, s.start - 3 * MARGIN), min(n, s.stop + 3 * MARGIN)) for s, n in zip(box, size, strict=True)
+    )
+    return rows, columns
+
+
+def _apart(one: Array, other: Array, curve: Array, still: Mask) -> Array:
+    """How far a channel of two frames is apart at each pixel, in differences that are none, as where all is still."""
     at = np.linspace(0.5 / LEVELS, 1 - 0.5 / LEVELS, LEVELS)
     predicted = np.interp(one, at, curve)
-    rest = np.abs(other - predicted)
     bins = (one * 31.99).astype(int)
-    spread = np.array([np.median(rest[bins == k]) if (bins == k).sum() > AREA else np.nan for k in range(32)])
+    rest, own = np.abs(other - predicted)[still], bins[still]
+    spread = np.array([np.median(rest[own == k]) if (own == k).sum() > AREA else np.nan for k in range(32)])
     spread = np.interp(np.arange(32), *_known(spread))
     allowed = np.clip(SPREADS * 1.48 * spread, LEAST, MOST)[bins]
     low, high = ndimage.minimum_filter(one, 3), ndimage.maximum_filter(one, 3)
@@ -237,17 +283,22 @@ class Deghost(Stage):
             if base >= len(frames):
                 raise OptionError(f"`deghost={base + 1}`, but there are only {len(frames)} frames")
         bracket, factor, size = _bracket(sources)
+        bracket = bracket.settled(base)
         labels, count = bracket.regions(base)
         shown: list[list[_Shown]] = [[] for _ in sources]
         boxes, told = ndimage.find_objects(labels), dict[int, int]()
+        auto = self.options.frame == "auto"
+        usual = bracket.best(labels > 0, base) if auto and count else base
         for number in range(1, count + 1):
             where = labels == number
-            index = base if self.options.frame != "auto" else bracket.best(where, base)
+            index = bracket.best(where, base, usual) if auto else base
             told[index] = told.get(index, 0) + 1
             part = _part(sources[index], boxes[number - 1], where, factor, size)
             for i in range(len(sources)):
                 if i != index and (bracket.moves(index, i) & where).sum() >= AREA // 3:
-                    shown[i].append(_Shown(part, torch.from_numpy(bracket.curves(index, i))))
+                    added = bracket.around(index, i, where, _box(boxes[number - 1], where.shape))
+                    curves = torch.from_numpy(bracket.curves(index, i))
+                    shown[i].append(_Shown(part, curves, torch.from_numpy(added), factor))
             rows, columns = part.rows, part.columns
             box = [columns.start, rows.start, columns.stop, rows.stop]
             frames.report.record("moved", box=box, shown=index + 1)
@@ -277,17 +328,15 @@ def _bracket(sources: Sequence[Sources]) -> tuple[_Bracket, int, tuple[int, int]
         )
     channels = max(len(one) for one in copies)
     copies = [np.repeat(one, channels, 0) if len(one) < channels else one for one in copies]
-    return _Bracket(copies, valid), factor, size
+    everywhere = np.logical_and.reduce(valid)
+    return _Bracket(copies, valid, everywhere if everywhere.any() else ~everywhere), factor, size
 
 
 def _part(source: Sources, box: Sequence[slice], where: Mask, factor: int, size: tuple[int, int]) -> _Part:
     """A part of one frame, in full size."""
-    (top, bottom), (left, right) = (
-        (max(0, s.start - 2 * MARGIN), min(n, s.stop + 2 * MARGIN)) for s, n in zip(box, where.shape, strict=True)
-    )
-    soft = ndimage.gaussian_filter(where[top:bottom, left:right].astype(np.float32), MARGIN / 3)
-    rows = slice(top * factor, min(bottom * factor, size[0]))
-    columns = slice(left * factor, min(right * factor, size[1]))
+    small = _box(box, where.shape)
+    soft = ndimage.gaussian_filter(where[small].astype(np.float32), MARGIN / 3)
+    rows, columns = (slice(s.start * factor, min(s.stop * factor, n)) for s, n in zip(small, size, strict=True))
     weight = F.interpolate(torch.from_numpy(soft)[None, None], scale_factor=factor, mode="bilinear")[0, 0]
     weight = weight[: rows.stop - rows.start, : columns.stop - columns.start].to(source.luma[0])
     picture = image_rows(source.images, 0, rows)[0, ..., columns]
