@@ -17,6 +17,9 @@ from fusionkit.registry.kinds import METHOD
 
 # what a plug-in defines for itself: its state is any value
 OWN = {"Prior.start return", "Prior.correct state", "Prior.follow state", "Prior.follow return"}
+OWN |= {"Prior.begin state", "Prior.begin return", "Prior.accumulate state", "Prior.accumulate return"}
+OWN |= {"Prior.conclude state"}
+OWN |= {text.replace("Prior.", "Streaming.") for text in OWN}
 
 
 def test_every_public_name_is_there():

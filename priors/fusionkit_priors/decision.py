@@ -59,10 +59,10 @@ class _Block(nn.Module):
         return F.relu_(_convolved(self.beside, own, largest))
 
     def each(self, sources: Sequence[Tensor]) -> list[Tensor]:
-        """The same, of sources one after another: (B, C, h, w) each."""
-        own = [F.relu_(self.own(x)) for x in sources]
-        largest = reduce(torch.maximum, own)
-        return [F.relu_(_convolved(self.beside, x, largest)) for x in own]
+        """The same, of sources one after another: (B, C, h, w) each, kept in half precision; own features are not."""
+        largest = reduce(torch.maximum, (F.relu_(self.own(x.float())) for x in sources))
+        every = (F.relu_(self.own(x.float())) for x in sources)
+        return [F.relu_(_convolved(self.beside, own, largest)).half() for own in every]
 
 
 def _convolved(conv: nn.Conv2d, x: Tensor, y: Tensor) -> Tensor:
@@ -124,15 +124,18 @@ class DecisionNet(nn.Module, ABC):
         return weights[..., :height, :width]
 
     def each(self, lumas: Sequence[Tensor]) -> Tensor:
-        """The same weights, source by source: only their features are in memory together, 25 bytes a pixel each."""
+        """The same weights, source by source: only their features are in memory together, 12 bytes a pixel each."""
         height, width = lumas[0].shape[-2:]
-        taken = [self._taken(y) for y in lumas]
-        features, seen = [x for x, _ in taken], list[list[Tensor]]()
+        features, measures, seen = list[Tensor](), list[Tensor](), list[list[Tensor]]()
+        for x, measure in map(self._taken, lumas):
+            features.append(x.half())
+            measures.append(measure)
         for block in self.down:
             assert isinstance(block, _Block)
             features = block.each(features)
             seen.append(features)
-        logits = [self._logits(own, m) for own, (_, m) in zip(zip(*seen, strict=True), taken, strict=True)]
+        every = zip(zip(*seen, strict=True), measures, strict=True)
+        logits = [self._logits([x.float() for x in own], measure) for own, measure in every]
         return torch.softmax(torch.stack(logits), dim=0)[..., :height, :width]
 
     def _taken(self, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,10 +17,10 @@ from fusionkit.options import WeightsName, When
 from fusionkit.scene import SCENE_KINDS, Scene, SceneChoice
 from fusionkit.sources import Report, running_average
 
+from .bracket import ExplainedBracket
 from .decision import Decision, DecisionNet, Exposed, InFocus
 from .displaced import copies, reduction
 from .evidence import STRATEGIES, Evidence, Target, explained_gradient, grain_floor
-from .exposure import Bracket
 
 __all__ = ["EMTV", "EMTVOptions"]
 
@@ -30,7 +30,10 @@ LAM, EPS = 0.5, 1e-3  # of the energy: weight of the total variation; |r| counts
 # towards the minimum. Set by the audit and by eye on pairs of VIFB and RoadScene (docs/decisions/em-tv.md)
 COST, HIDES, STEPS = 0.02, 0.05, 2
 NETWORKS: dict[str, type[DecisionNet]] = {"focus": InFocus, "exposure": Exposed}
-SERIES: dict[str, Callable[[Decision], Any]] = {"exposure": Bracket}  # by evidence: what takes many frames
+Explained = Callable[[slice], tuple[Tensor, Tensor]]  # G at rows of an image
+SERIES: dict[str, Callable[[Decision, "EMTV"], Any]] = {  # by evidence: what takes many frames
+    "exposure": lambda decision, prior: ExplainedBracket(decision, prior._bracket),
+}
 
 
 def _kinds(*strategies: str) -> tuple[Scene, ...]:
@@ -88,7 +91,7 @@ class EMTV(Prior):
     sources. The paper's EM: prior `em_tv_paper`; why not: docs/decisions/em-tv.md.
 
     In a video, statistics of the whole image (spread of the heat, floor of the grain) are averaged over the frames.
-    Series of many frames are taken one by one, by `SERIES`, without an M-step.
+    Series of many frames are taken one by one, by `SERIES`; the sums of the E-step are those of all frames.
     """
 
     Options = EMTVOptions
@@ -106,7 +109,7 @@ class EMTV(Prior):
             if any(kind.evidence == name for kind in kinds)
         }
         self.provenance = {k: v for decision in self.decisions.values() for k, v in decision.provenance.items()}
-        self.series = {name: SERIES[name](self.decisions[name]) for name in self.decisions if name in SERIES}
+        self.series = {name: SERIES[name](self.decisions[name], self) for name in self.decisions if name in SERIES}
 
     def start(self, sources: Sources) -> EMState:
         """No statistics yet."""
@@ -152,7 +155,8 @@ class EMTV(Prior):
         displaced = copies(sources, steady)
         for step in range(self.options.iterations):
             own = steady(f"grain of step {step}", grain_floor(fused))
-            right, coarse = self._right_side(fused, target, [own, *floors], sources, displaced)
+            gradient = partial(_explained, fused, target, [own, *floors], sources, displaced)
+            right, coarse = self._right_side(target.brightness, gradient)
             if step == last:  # needs the target no more, and overwrites it
                 fused, target = target.brightness, target._replace(follows=())
             else:
@@ -162,27 +166,29 @@ class EMTV(Prior):
             self._gather(coarse, x0, sources.luma, fused)
         return fused
 
-    def _right_side(
-        self, current: Tensor, found: Target, floors: Sequence[Tensor], sources: Sources, displaced: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _right_side(self, brightness: Tensor, gradient: Explained) -> tuple[Tensor, Tensor]:
         """Make the quadratic's right side, screen T - div G, and T, G of means over 2x2 pixels: (B, 3, h, w).
 
-        Strip by strip where the image is large.
+        Strip by strip where the image is large. gradient: G at these rows.
         """
-        screen, (height, width) = self.options.screen, current.shape[-2:]
-        right, coarse = torch.empty_like(current), current.new_empty(len(current), 3, -(-height // 2), -(-width // 2))
+        screen, (height, width) = self.options.screen, brightness.shape[-2:]
+        right = torch.empty_like(brightness)
+        coarse = brightness.new_empty(len(brightness), 3, -(-height // 2), -(-width // 2))
         for part in strips(height, width, ENERGY_REACH, step=2):
-            lumas, wanted, copied = [y[..., part.rows, :] for y in sources.luma], found.rows(part.rows), None
-            if displaced is not None:
-                share = enlarged_rows(displaced, reduction(height, width), part.rows, width)
-                copied = share * wanted.follows[sources.reference], lumas[sources.reference]
-            gx, gy = explained_gradient(current[..., part.rows, :], wanted, lumas, floors, copied)
+            wanted, (gx, gy) = brightness[..., part.rows, :], gradient(part.rows)
             expected = divergence(gx, gy)
-            right[..., part.place, :] = torch.sub(screen * wanted.brightness, expected)[..., part.inner, :]
-            half = torch.cat([reduced(wanted.brightness, 2), *halved_gradient(gx, gy)], dim=1)
+            right[..., part.place, :] = torch.sub(screen * wanted, expected)[..., part.inner, :]
+            half = torch.cat([reduced(wanted, 2), *halved_gradient(gx, gy)], dim=1)
             rows, inner = (slice(p.start // 2, -(-p.stop // 2)) for p in (part.place, part.inner))
             coarse[..., rows, :] = half[..., inner, :]
         return right, coarse
+
+    def _bracket(self, mixture: Tensor, gradient: Explained, low: Tensor, high: Tensor) -> Tensor:
+        """The M-step of a bracket of many frames, into its toned mixture."""
+        right, coarse = self._right_side(mixture, gradient)
+        self._solve(right, mixture)
+        self._gather(coarse, low, [high], mixture)
+        return mixture
 
     def _solve(self, right: Tensor, fused: Tensor) -> None:
         """Write the minimum of the quadratic into `fused`."""
@@ -210,10 +216,9 @@ class EMTV(Prior):
             fused[..., part.place, :] = _within(corrected, *(y[..., part.place, :] for y in (x0, *lumas)))
 
     def passes(self, frames: Frames) -> int:
-        """Those of what takes many frames of this kind; 0 where there is none, or an option of the M-step is set."""
-        evidence, fields = self._evidence(frames), type(self.options).model_fields
-        solved = any(getattr(self.options, name) != fields[name].default for name in ("screen", "iterations"))
-        return self.series[evidence].passes if evidence in self.series and not solved else 0
+        """Those of what takes many frames of this kind; 0 where there is none, or the M-step is repeated."""
+        evidence = self._evidence(frames)
+        return self.series[evidence].passes if evidence in self.series and self.options.iterations == 1 else 0
 
     def _evidence(self, frames: Frames) -> str:
         return SCENE_KINDS[frames.scene if self.options.evidence == "auto" else self.options.evidence].evidence
@@ -252,6 +257,23 @@ def _note(scenes: Sequence[Scene], report: Report) -> None:
     for kind in dict.fromkeys(scenes):
         others = " | ".join(name for name in SCENE_KINDS if name != kind)
         report.note(f"treated as {SCENE_KINDS[kind].title}; em_tv's option evidence={others} overrides")
+
+
+def _explained(
+    current: Tensor,
+    found: Target,
+    floors: Sequence[Tensor],
+    sources: Sources,
+    displaced: Tensor | None,
+    rows: slice,
+) -> tuple[Tensor, Tensor]:
+    """The expected gradient at rows of the current image."""
+    lumas, wanted, copied = [y[..., rows, :] for y in sources.luma], found.rows(rows), None
+    if displaced is not None:
+        height, width = current.shape[-2:]
+        share = enlarged_rows(displaced, reduction(height, width), rows, width)
+        copied = share * wanted.follows[sources.reference], lumas[sources.reference]
+    return explained_gradient(current[..., rows, :], wanted, lumas, floors, copied)
 
 
 def one_by_one(device: torch.device) -> bool:

@@ -27,7 +27,15 @@ from .laplacian import default_levels
 from .standing import Standing
 from .worth import FLATTEST, TIMES, Worth, quantiles
 
-__all__ = ["STRATEGIES", "Evidence", "Target", "explained_gradient", "grain_floor"]
+__all__ = [
+    "STRATEGIES",
+    "Evidence",
+    "Target",
+    "explained_gradient",
+    "frame_gradient",
+    "grain_floor",
+    "own_energy",
+]
 
 # set by the audit, by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 LEAST = 0.9  # share of the reference's edge weight removed at full heat: its texture shows where heat is clipped
@@ -183,7 +191,7 @@ def explained_gradient(
     gradient explains them.
     """
     cx, cy = gradient(current)
-    total = _energy(cx, cy).sub_(floors[0]).clamp_min_(0).mul_(OWN).add_(1e-7).square_()
+    total = own_energy(cx, cy, floors[0])
     x, y = cx * total, cy * total
     for luma, follow, floor in zip(lumas, found.follows, floors[1:], strict=True):
         gx, gy = gradient(luma)
@@ -199,6 +207,20 @@ def explained_gradient(
         return x, y
     gx, gy = gradient(copied[1])
     return x.lerp_(gx, copied[0]), y.lerp_(gy, copied[0])
+
+
+def own_energy(cx: Tensor, cy: Tensor, floor: Tensor) -> Tensor:
+    """The responsibility, not normalised, of the target for the gradient: of (cx, cy), beyond its grain."""
+    return _energy(cx, cy).sub_(floor).clamp_min_(0).mul_(OWN).add_(1e-7).square_()
+
+
+def frame_gradient(luma: Tensor, floor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradient of a frame of a bracket, and its responsibility, not normalised: what `explained_gradient` sums.
+
+    Frames of one scene do not run against each other, and all follow the tone alike, so that the target is not needed.
+    """
+    gx, gy = gradient(luma)
+    return gx, gy, _energy(gx, gy).sub_(floor).clamp_min_(0).add_(1e-9).square_()
 
 
 def grain_floor(y: Tensor) -> Tensor:

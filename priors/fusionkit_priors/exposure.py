@@ -222,12 +222,17 @@ class Bracket:
                 state["chroma"][:, :1, part.place].add_(weight)
                 state["chroma"][:, 1:, part.place].addcmul_(chroma, weight)
 
+    def finished(self, toned: Tensor, contrast: Tensor, state: dict[str, Any]) -> Tensor:
+        """The result of the toned mixture, which may be overwritten: itself. contrast: of the tone."""
+        return toned
+
     def conclude(self, frames: Frames, state: dict[str, Any]) -> Tensor:
         """The mixture in its tone, within the range of the frames, and its chroma."""
         fused, planes = state.pop("sum").div_(state.pop("total").clamp_min_(1e-6)), state.pop("chroma")
         mixture = fused if planes is None else fused.clone()
         height, width = frames.size
-        _tone(fused, state["few"], max(1, min(height, width) // TONE_ROWS), lambda value: value)
+        contrast = _tone(fused, state["few"], max(1, min(height, width) // TONE_ROWS), lambda value: value)
+        fused = self.finished(fused, contrast, state)
         torch.minimum(torch.maximum(fused, state["low"], out=fused), state["high"], out=fused)
         if planes is None:
             return fused

@@ -133,6 +133,7 @@ def test_every_file_option_belongs_to_the_method_or_decides_no_byte(name):
         "range": ("full",),
         "bands": ("4,3,2",),
         "range_scope": "pair",
+        "times": (1, 2),
         "save_transform": "rig.json",
         "save_aligned": "aligned",
         "strip": True,

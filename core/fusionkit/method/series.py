@@ -44,7 +44,7 @@ __all__ = ["AT_ONCE", "Progress", "Series", "accumulated", "concluded", "fuse_se
 
 AT_ONCE = 4  # sources that are fused in memory: a rig's, and the usual brackets of three
 LOOKED_AT = 5  # frames, spread over a series, that tell its kind of scene, its range and whether it has colour
-AHEAD = 2  # frames that are read while one is worked on: two cores are busy where a pass does little beside
+AHEAD = 2  # frames that are read while one is worked on; in the last pass, which does most beside, one
 PIXELS = 1_000_000  # least pixels of the copies that the kind of scene is recognised on
 Progress = Callable[[int, int], object]  # frames that were taken up, in all passes, and their number
 
@@ -368,11 +368,13 @@ def accumulated(run: Run, prior: Streams, progress: Progress | None, checkpoint:
             if first == 0:
                 with run.watch.stage("prior"):
                     state = prior.begin(run.frames, state, turn)
-            coming = deque(readers.submit(run.read, i) for i in range(first, min(first + AHEAD, count)))
+                release_pages()  # of what it made of all frames' copies
+            ahead = min(AHEAD, passes - turn)
+            coming = deque(readers.submit(run.read, i) for i in range(first, min(first + ahead, count)))
             for index in range(first, count):
                 sources = coming.popleft().result()
-                if index + AHEAD < count:
-                    coming.append(readers.submit(run.read, index + AHEAD))
+                if index + ahead < count:
+                    coming.append(readers.submit(run.read, index + ahead))
                 frame = run.frame(index, sources)
                 run.check(frame)
                 with between_frames() as stopped:
