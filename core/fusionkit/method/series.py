@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..contracts import Frame, Frames, Memory, Prior, Sources, Stage
+from ..contracts import Frame, Frames, Memory, Prior, Report, Sources, Stage
 from ..errors import Caution, PluginError, SizeMismatch
 from ..images.colour import in_profile
 from ..images.convert import ChangedImages, StoredImages, to_array, to_tensor
@@ -180,7 +180,12 @@ class Run:
         staged = self.staged(index, sources, first=first, check=first and index in self.looked)
         check_sizes(staged)
         self.begun.add(index)
-        return Frame(index, filled(staged).only(0), self.chroma)
+        aside = Report()
+        whole = filled(replace(staged, report=aside))
+        if first and aside.notes and self.cut is None:
+            note = f"no data in a part of the picture, where {self.main.name} is shown"
+            self.notes.setdefault(note, []).append(self.frames.names[index])
+        return Frame(index, replace(whole, report=staged.report).only(0), self.chroma)
 
     def staged(self, index: int, sources: Sources, *, first: bool = False, check: bool = False) -> Sources:
         """The frame as it was restored, as the stages that have looked at all frames leave it beside the reference.
