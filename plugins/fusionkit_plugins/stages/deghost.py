@@ -272,10 +272,11 @@ class Deghost(Stage):
 
     def _found(self, sources: Sequence[Sources], frames: Frames) -> list[list[_Shown]]:
         """For each frame the parts that another one shows in it."""
-        if frames.scene != "exposure":
+        bands = frames.scene == "contrast" and not all(bool(one.colored[0]) for one in sources)
+        if bands or frames.scene not in ("exposure", "contrast"):  # motion may look like other bands, in colour
             raise OptionError(
                 f"`deghost={word(self.options.frame)}` is for exposures, and these look like another kind of scene "
-                f"({frames.scene}); leave it out, or say so by `task=mef`"
+                f"({frames.scene}); leave it out, or say by `task=mef` that they are"
             )
         base = frames.reference
         if self.options.frame != "auto":
