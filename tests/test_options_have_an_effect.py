@@ -54,6 +54,8 @@ VALUES: dict[str, list[Any]] = {
     "configuration.palette": ["iron:0.3,0.9"],
     "stage align.fov": [(0.97,)],
     "configuration.fov": [(0.97,)],
+    "stage deghost.frame": ["1", "2"],
+    "configuration.deghost": ["auto"],
     "prior network.file": [PROGRAM],
     "degradation noise.offset": [0.001],
     "degradation blur.file": [str(KERNEL)],
@@ -100,6 +102,7 @@ ALIGNING = {
     *(f"stage align.{name}" for name in ("model", "transform", "rest", "fov", "or_keep", "crop")),
     *(f"configuration.{name}" for name in ("align", "rest", "fov", "align_or_keep", "crop")),
 }
+MOVING = {"stage deghost.frame", "configuration.deghost"}
 # for speed, or for pictures that are degraded
 NO_PIXEL = {"configuration.tile", "degradation noise.correlation"}
 # fields whose values are plug-ins, walked by themselves
@@ -114,6 +117,10 @@ def pairs(key: str) -> list[list[torch.Tensor]]:
         if key in BARE:  # nothing aligns noise
             return [[torch.rand(1, 1, 160, 208, generator=torch.Generator().manual_seed(0)), shown]]
         return [[shown.roll((3, 5), (-2, -1)), shown]]
+    if key in MOVING:
+        under, over = tensors(scenes.multi_exposure((96, 128), seed=0))
+        over[..., 30:60, 40:80] = 1 - over[..., 30:60, 40:80]
+        return [[under, over]]
     made = [
         tensors(scene((48, 64), seed=0))
         for scene in (scenes.infrared_visible, noisy_street, scenes.multi_exposure, scenes.multi_focus)

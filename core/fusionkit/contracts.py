@@ -382,6 +382,14 @@ class Stage(Remembering, ABC):
         """
         return ()
 
+    def of_series(self, sources: Sequence[Sources], frames: Frames) -> "Sequence[Stage]":
+        """The stage for each frame of a series, after a look at all of them: by default the stage itself.
+
+        sources: each frame alone, as the stages before this one leave it, made on every access. frames: what is known
+        of the series, except its size. `before` of a frame's stage is given that frame, and the reference behind it.
+        """
+        return [self] * len(sources)
+
     def before(self, sources: Sources) -> Sources:
         """The sources that the next stage, and in the end the fusion, sees; nothing is changed in place."""
         return sources

@@ -137,6 +137,7 @@ def test_every_file_option_belongs_to_the_method_or_decides_no_byte(name):
         "save_transform": "rig.json",
         "readings": True,
         "save_depth": "depth.png",
+        "save_aligned": "aligned",
         "strip": True,
         "quality": 50,
         "png_level": 9,

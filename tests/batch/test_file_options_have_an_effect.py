@@ -22,12 +22,13 @@ VALUES: dict[str, list[Any]] = {
     "save_transform": ["moves.csv"],
     "save_depth": ["depth.png"],
     "times": [(0.01, 0.04)],
+    "save_aligned": ["."],
     "max_pixels": [10],
 }
 # what is given beside an option
 BESIDE: dict[str, dict[str, Any]] = {"quality": {"depth": "8"}}
 METHOD: dict[str, dict[str, Any]] = {
-    "save_transform": {"align": "translation"},
+    **{key: {"align": "translation"} for key in ("save_transform", "save_aligned")},
     "save_depth": {"prior": {"name": "em_tv", "options": {"evidence": "focus"}}},
     "times": {"prior": {"name": "em_tv", "options": {"evidence": "exposure"}}},
 }

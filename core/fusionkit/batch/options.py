@@ -15,7 +15,8 @@ __all__ = ["REVIEWED", "FileOptions", "For", "Mode", "ResultOptions", "refuse_ig
 
 Range = tuple[float, float] | Literal["auto", "full"]
 Bands = tuple[int, ...]
-NEUTRAL = frozenset({"max_pixels", "save_transform", "save_depth", "force"})  # options that decide no byte of a result
+# options that decide no byte of a result
+NEUTRAL = frozenset({"max_pixels", "save_transform", "save_depth", "save_aligned", "force"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,9 @@ class FileOptions(Options):
     save_depth: Annotated[FilePath, For(("single",))] = Field(
         "",
         description="image file for the depth of a focus stack, black at the nearest frame and white at the farthest",
+    )
+    save_aligned: Annotated[FilePath, For(("single",))] = Field(
+        "", description="folder for all images of one set as `align` moves them, in their own depth and colours"
     )
     strip: Annotated[bool, For(IMAGES)] = Field(False, description="leave out metadata such as EXIF, GPS and XMP")
     quality: Annotated[int | None, For(IMAGES, (".jpg", ".jpeg", ".webp"))] = Field(

@@ -28,6 +28,7 @@ from ..storage.outcome import Outcome, attempt
 from ..storage.regular import check_regular
 from ..timing import Stopwatch
 from ..writing import check_output, depth_in, extension_of, store_image, store_volume, write_image
+from .aligned import aligned_paths, save_aligned
 from .options import FileOptions
 from .plan import Job
 from .readings import readings_of
@@ -57,6 +58,7 @@ def fuse_files(
     for beside in (options.save_transform, options.save_depth):
         if beside and Path(beside).exists() and not options.force:
             raise OutputError(f"{beside}: exists already; `force` overwrites it")
+    aligned = aligned_paths(Path(options.save_aligned), job.sources, options) if options.save_aligned else []
     _check_format(job, options)
     refuse_unread([job.places], options.range, options.max_pixels, options.bands)
     outcome = fuse_job(pipeline, options, (), job, progress=progress)
@@ -64,6 +66,9 @@ def fuse_files(
     try:
         if transforms is not None:
             save_transforms(transforms, outcome.record.get("aligned", []))
+        if aligned:
+            read, main = partial(_read_source, job, options, ()), outcome.record["reference_source"] - 1
+            save_aligned(aligned, read, outcome.record, main, options)
         if manifest:
             output = outcome.staged.path
             ledger = Ledger(output.with_name(f"{output.stem}.manifest.jsonl"), method_digest(pipeline, options))
@@ -95,6 +100,8 @@ def fuse_folders(
         raise OutputError("`save_transform` is for one set of images: align one, then give `transform` for the folder")
     if options.save_depth:
         raise OutputError("`save_depth` is for one focus stack, not for a folder of them")
+    if options.save_aligned:
+        raise OutputError("`save_aligned` is for one set of images, not for a folder of them")
     for job in jobs[:1]:
         _check_format(job, options)
     with _alone(output):
@@ -240,6 +247,7 @@ def fuse_job(
         "output": {**file_record(staged.temporary), "path": str(first.output), "depth": first.depth, "size": size},
         "restored": [r.record() for one in done for r in one.fused.restored],
         **rows_of_slices([one.fused.found for one in done]),
+        **({"cut": [cut[1].start, cut[0].start, cut[1].stop, cut[0].stop]} if (cut := first.fused.facts.cut) else {}),
         "evaluations": sum(one.fused.evaluations for one in done),
         "seconds": {**watch.rounded(), **{k: round(sum(own.get(k, 0.0) for own in seconds), 3) for k in seconds[0]}},
         "peak_memory_mb": peak_memory_mb(),

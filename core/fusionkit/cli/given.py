@@ -65,8 +65,9 @@ class Given:
         if suffix == result.ext and suffix not in writable_extensions():
             raise OptionError(f"`ext={suffix}`: expected one of {', '.join(writable_extensions())}")
         files = self._read(FileOptions, mode, suffix)
-        if files.save_transform and "align" not in [short_name(stage.name) for stage in stages_of(config, None)]:
-            shown = f"`save_transform={files.save_transform}`"
+        saved = [name for name in ("save_transform", "save_aligned") if getattr(files, name)]
+        if saved and "align" not in [short_name(stage.name) for stage in stages_of(config, None)]:
+            shown = f"`{saved[0]}={getattr(files, saved[0])}`"
             raise NoEffect(f"{shown} has no effect: nothing is aligned; add `align=affine`")
         engine, video = self._read(EngineOptions, mode, suffix), self._read(VideoOptions, mode, suffix)
         return RunOptions(files, result, engine, video)

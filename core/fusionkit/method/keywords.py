@@ -30,13 +30,14 @@ class Choices(TypedDict, total=False):
     seed: int
     reference: int
     resize: Literal["error", "reference"]
-    align: Literal["check", "none", "translation", "rigid", "affine", "dense"]
+    align: Literal["check", "none", "translation", "rigid", "affine", "dense", "handheld"]
     transform: str
     fov: float | Sequence[float]
     align_or_keep: bool
     rest: bool
     crop: Literal["fill", "reference", "common"]
     palette: str
+    deghost: str
     luma: Literal["exact", "rounded"]
     working_size: str | tuple[int, int] | None
     stretch: Literal["none", "minmax"]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..contracts import Frame, Frames, Memory, Prior, Sources, Stage
+from ..contracts import Frame, Frames, Memory, Prior, Report, Sources, Stage
 from ..errors import Caution, PluginError, SizeMismatch
 from ..images.colour import in_profile
 from ..images.convert import ChangedImages, StoredImages, to_array, to_tensor
@@ -33,11 +33,11 @@ from ..timing import Stopwatch
 from .checkpoint import Checkpoint, between_frames
 from .checks import check_sizes, note_places, staged
 from .filling import data_anywhere, filled
-from .parts import Part
 from .result import Facts, FusedPicture, with_gaps
 from .sampler import merged_in_strips
 
 if TYPE_CHECKING:
+    from .parts import Part
     from .pipeline import Pipeline
 
 __all__ = ["AT_ONCE", "Progress", "Series", "accumulated", "concluded", "fuse_series", "looked_at"]
@@ -133,6 +133,16 @@ class Run:
     notes: dict[str, list[str]] = field(default_factory=dict)
     begun: set[int] = field(default_factory=set)
     spans: dict[int, list[float] | None] = field(default_factory=dict)
+    stages: list[Sequence[Stage]] = field(default_factory=list)
+    cut: tuple[slice, slice] | None = None
+
+    def survey(self) -> None:
+        """Let each stage look at all frames, as the stages before it leave them."""
+        for part in self.pipeline.stages:
+            frames = _Every(len(self.frames), lambda i: self.staged(i, self.read(i)).only(0))
+            with self.watch.stage(f"stage {part.name}"):
+                stages = part.plugin.of_series(frames, self.frames)
+            self.stages.append(stages)
 
     def read(self, index: int) -> Sources:
         """Frame `index` alone, in the range, colours and grid of the reference."""
@@ -166,21 +176,35 @@ class Run:
 
     def frame(self, index: int, sources: Sources) -> Frame:
         """The frame as it was restored, as stages leave it beside the reference, and filled from there."""
+        first = index not in self.begun
+        staged = self.staged(index, sources, first=first, check=first and index in self.looked)
+        check_sizes(staged)
+        self.begun.add(index)
+        aside = Report()
+        whole = filled(replace(staged, report=aside))
+        if first and aside.notes and self.cut is None:
+            note = f"no data in a part of the picture, where {self.main.name} is shown"
+            self.notes.setdefault(note, []).append(self.frames.names[index])
+        return Frame(index, replace(whole, report=staged.report).only(0), self.chroma)
+
+    def staged(self, index: int, sources: Sources, *, first: bool = False, check: bool = False) -> Sources:
+        """The frame as it was restored, as the stages that have looked at all frames leave it beside the reference.
+
+        first: record what was restored. check: note where it lies.
+        """
         restored, rows = self.pipeline.restorer_of(sources)(sources, self.watch, self.memory)
-        if index not in self.begun:
+        if first:
             self.facts.restored += [replace(row, plane=(index, 0)) for row in rows]
         self.facts.evaluations += sum(row.evaluations for row in rows)
-        alone, stages = index == self.frames.reference, changing(self.pipeline)
-        checked = self.pipeline.config.align == "check" and index in self.looked and index not in self.begun
-        if not alone and (stages or checked or restored.valid[0] is not None):
+        stages = [(p.name, s[index]) for p, s in zip(self.pipeline.stages, self.stages, strict=False) if changes(p)]
+        checked = check and self.pipeline.config.align == "check"
+        if index != self.frames.reference and (stages or checked or restored.valid[0] is not None):
             restored = beside(restored, self.reference)
             if checked:
                 note_places(restored)
-        for stage in stages:
-            restored = staged(stage.name, stage.plugin, restored, self.watch)
-        check_sizes(restored)
-        self.begun.add(index)
-        return Frame(index, filled(restored).only(0), self.chroma)
+        for name, stage in stages:
+            restored = staged(name, stage, restored, self.watch)
+        return restored
 
     def check(self, frame: Frame) -> None:
         """Refuse a frame of another size than the reference's, as the stages left it."""
@@ -249,15 +273,36 @@ def streams(pipeline: "Pipeline") -> bool:
         and not sampler.samples
         and sampler.options.inject in ("x0", "both")
         and sampler.options.finish == "prior"
-        and all(stage.plugin.by_frame for stage in changing(pipeline))
+        and all(stage.plugin.by_frame for stage in pipeline.stages if changes(stage))
         and pipeline.color.blends
         and all(link.source < 0 for link in pipeline.restorer.links)
     )
 
 
-def changing(pipeline: "Pipeline") -> "list[Part]":
-    """The stages that change sources."""
-    return [stage for stage in pipeline.stages if type(stage.plugin).before is not Stage.before]
+def changes(stage: "Part") -> bool:
+    """Whether a stage changes sources."""
+    return type(stage.plugin).before is not Stage.before
+
+
+@dataclass(frozen=True)
+class _Every(Sequence[Sources]):
+    """The frames of a series, each made on every access."""
+
+    number: int
+    make: Callable[[int], Sources]
+
+    def __len__(self) -> int:
+        return self.number
+
+    @overload
+    def __getitem__(self, index: int) -> Sources: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sources]: ...
+
+    def __getitem__(self, index: int | slice) -> Sources | Sequence[Sources]:
+        numbers = range(self.number)[index]
+        return self.make(numbers) if isinstance(numbers, int) else [self.make(i) for i in numbers]
 
 
 def beside(frame: Sources, main: Sources) -> Sources:
@@ -296,8 +341,11 @@ def looked_at(
     run = Run(pipeline, series, main, frames, looked, span, colored, watch, facts)
     if not passes(frames):
         return None
-    size = run.frame(index, run.read(index)).luma.shape[-2:]
-    run.frames = replace(frames, size=(size[0], size[1]), planes=run.planes)
+    with torch.no_grad():
+        run.survey()
+        frame = run.frame(index, run.read(index))
+    size = (frame.luma.shape[-2], frame.luma.shape[-1])
+    run.frames, run.cut = replace(frames, size=size, planes=run.planes), frame.sources.cut
     return run
 
 
@@ -361,9 +409,10 @@ def _finished(run: Run, planes: Tensor) -> FusedPicture:
             f"{(1, channels, *run.frames.size)}, or values that are not finite"
         )
     given, sources = list[tuple[str, Stage, Sources]](), run.read(run.frames.reference)
-    for stage in pipeline.stages:
-        given.append((stage.name, stage.plugin, sources))
-        sources = staged(stage.name, stage.plugin, sources, watch)
+    for stage, plugins in zip(pipeline.stages, run.stages, strict=True):
+        plugin = plugins[run.frames.reference]
+        given.append((stage.name, plugin, sources))
+        sources = staged(stage.name, plugin, sources, watch)
     with watch.stage("color"):
         luma = planes[:, :1]
 
@@ -379,12 +428,15 @@ def concluded(run: Run, image: Tensor, sources: Sources) -> FusedPicture:
     pipeline, facts = run.pipeline, run.facts
     anywhere = data_anywhere(sources, image.shape[-2:])
     image = image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
+    main = run.main
+    if run.cut is not None:
+        main, image, facts.cut = main.part(*run.cut), image[(..., *run.cut)], run.cut
     for row in facts.restored:
         note = row.note().removeprefix(f"{row.source}: ")
         run.notes.setdefault(note if row.undone or not pipeline.has_flow else Caution(note), []).append(row.source)
     said = [type(note)(_named(note, names)) for note, names in run.notes.items()]
     notes = [*said, *run.main.notes, *run.frames.report.notes]
-    picture = replace(with_gaps(run.main, to_array(image)), notes=tuple(notes))
+    picture = replace(with_gaps(main, to_array(image)), notes=tuple(notes))
     release_pages()
     facts.found["ranges"] = [run.spans.get(i) for i in range(len(run.frames))]
     facts.found["frames"] = {"count": len(run.frames), "scene": run.frames.scene}

@@ -26,9 +26,19 @@ from .homography import Size, grid, mapped, resized, scale_of, seen, size_of, sq
 from .tile_fit import Level, fast_length, moved, orientation, scaled, whitened
 from .window import reduced
 
-__all__ = ["LEAST_SIDE", "Model", "Offset", "Registration", "look_apart", "refine", "register"]
+__all__ = [
+    "LEAST_SIDE",
+    "SHARPEST",
+    "Model",
+    "Offset",
+    "Registration",
+    "look_apart",
+    "reduced_whole",
+    "refine",
+    "register",
+]
 
-Model = Literal["translation", "rigid", "affine"]
+Model = Literal["translation", "rigid", "similarity", "affine", "homography"]
 
 LEAST_SIDE = 48  # pixels: smaller images are not registered
 CHECKED = 360  # approximate longest side of the warning's reduced images
@@ -119,7 +129,8 @@ def register(reference: Tensor, source: Tensor, model: Model, start: Tensor | No
     """Find the transform of a model between two lumas (1, 1, H, W), also of unlike sizes.
 
     translation: a shift, as long as both see two fifths of the narrower view; rigid: also a turn up to 7.5 degrees;
-    affine: also scale and shear, and fields of view from 0.4 to 2.5 of the reference's. start: the scale and turn, (3,
+    similarity: also a scale up to 5 %; affine: also shear, and fields of view from 0.4 to 2.5 of the reference's;
+    homography: that of a camera that was turned, near the others. start: the scale and turn, (3,
     3), around which alone it is sought, such as that of known optics; by default the source is laid over the reference.
     """
     size, given = size_of(reference), size_of(source)
@@ -145,7 +156,10 @@ class _Copies:
     """A reference and a source reduced by whole factors to about a side, for transforms between the originals."""
 
     def __init__(self, reference: Tensor, source: Tensor, side: int) -> None:
-        (self.reference, self.shrunk), (self.source, self.grown) = _reduced(reference, side), _reduced(source, side)
+        (self.reference, self.shrunk), (self.source, self.grown) = (
+            reduced_whole(reference, side),
+            reduced_whole(source, side),
+        )
         self.scale = scale_of(self.shrunk)
         self.tolerance = max(TOLERANCE[0], TOLERANCE[1] * max(size_of(reference))) / self.scale
 
@@ -160,10 +174,10 @@ class _Copies:
         return self._whole(_verdict(self.reference, self.source, self._own(matrix), model, self.tolerance, side))
 
     def _own(self, matrix: Tensor) -> Tensor:
-        return torch.linalg.inv(self.grown) @ matrix @ self.shrunk
+        return square(torch.linalg.inv(self.grown) @ matrix @ self.shrunk)
 
     def _whole(self, found: Registration) -> Registration:
-        matrix = self.grown @ found.matrix @ torch.linalg.inv(self.shrunk)
+        matrix = square(self.grown @ found.matrix @ torch.linalg.inv(self.shrunk))
         return replace(found, matrix=matrix, left=found.left * self.scale)
 
 
@@ -201,7 +215,7 @@ def _vertex(values: Tensor, at: int) -> float:
     return 0.0 if bend >= 0 else max(-0.5, min(0.5, 0.5 * (before - after) / bend))
 
 
-def _reduced(image: Tensor, side: int) -> tuple[Tensor, Tensor]:
+def reduced_whole(image: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """An image reduced to about a side, and the transform from its pixels to the image's."""
     factor = max(1, max(image.shape[-2:]) // side)
     if factor == 1:
@@ -307,7 +321,7 @@ def _fitted(
     level, agreement = None, 0.0
     for side in sides:
         coarse = side == FITTED[0]
-        for kind in ("similarity", model) if coarse and model == "affine" else (model,) * (1 + coarse):
+        for kind in ("similarity", model) if coarse and model in ("affine", "homography") else (model,) * (1 + coarse):
             level = Level(reference, source, matrix, side)
             if not level.fits:
                 return matrix, None, 0.0

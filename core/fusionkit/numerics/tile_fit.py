@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .homography import Size, Warp, grid, resized, scale_of, seen, size_of, stretch
+from .homography import Size, Warp, grid, resized, scale_of, seen, size_of, square, stretch
 from .window import box_mean, gaussian_blur
 
 __all__ = ["LEAST_SEEN", "Level", "fast_length", "moved", "orientation", "scaled", "whitened"]
@@ -26,7 +26,7 @@ BLOCKS = 4  # blocks of tiles along either side, which are moved by themselves t
 ASIDE = 6.0  # pixels from a match from which correlations are no part of its peak
 STEPS = 12  # Newton steps for each
 STIFF = 2e-3  # penalty for stretching or shearing by a pixel at the border, squared, relative to full agreement
-FREEDOM = {"translation": 2, "rigid": 3, "similarity": 4, "affine": 6}  # parameters
+FREEDOM = {"translation": 2, "rigid": 3, "similarity": 4, "affine": 6, "homography": 8}  # parameters
 
 
 def scaled(size: Size, factor: float) -> Size:
@@ -172,7 +172,7 @@ class Level:
 
     def changed(self, found: Tensor) -> Tensor:
         """The level's transform, changed by parameters."""
-        return self.matrix @ self.place @ _change(found, self.radius) @ torch.linalg.inv(self.place)
+        return square(self.matrix @ self.place @ _change(found, self.radius) @ torch.linalg.inv(self.place))
 
     def lengths(self, found: Tensor) -> float:
         """Root mean square over what is seen of how far parameters move, in pixels of the reference."""
@@ -182,21 +182,23 @@ class Level:
 
 
 def _moves(x: Tensor, y: Tensor, radius: float, count: int) -> Tensor:
-    """How places move with each parameter, (places, 2, parameters): shifts, turn, growth, stretch and shear, in pixels
-    at the border.
+    """How places move with each parameter, (places, 2, parameters): shifts, turn, growth, stretch and shear, vanishing
+    lines, in pixels at the border.
     """
     one, none = torch.ones_like(x), torch.zeros_like(x)
-    right = [one, none, -y / radius, x / radius, x / radius, y / radius]
-    down = [none, one, x / radius, y / radius, -y / radius, x / radius]
+    far = -x / radius, -y / radius
+    right = [one, none, -y / radius, x / radius, x / radius, y / radius, *(x / radius * v for v in far)]
+    down = [none, one, x / radius, y / radius, -y / radius, x / radius, *(y / radius * v for v in far)]
     return torch.stack([torch.stack(right[:count], 1), torch.stack(down[:count], 1)], 1)
 
 
 def _change(found: Tensor, radius: float) -> Tensor:
     """The transform of some parameters; a turn is one exactly."""
-    across, along, turn, grow, stretched, sheared = F.pad(found, (0, 6 - len(found))).tolist()
+    across, along, turn, grow, stretched, sheared, *far = F.pad(found, (0, 8 - len(found))).tolist()
     turn, grow, stretched, sheared = (v / radius for v in (turn, grow, stretched, sheared))
     cos, sin = math.exp(grow) * math.cos(turn), math.exp(grow) * math.sin(turn)
-    rows = [[cos + stretched, sheared - sin, across], [sheared + sin, cos - stretched, along], [0.0, 0.0, 1.0]]
+    rows = [[cos + stretched, sheared - sin, across], [sheared + sin, cos - stretched, along]]
+    rows.append([*(v / radius**2 for v in far), 1.0])
     return torch.tensor(rows, dtype=torch.float64)
 
 

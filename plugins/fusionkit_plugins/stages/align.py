@@ -1,7 +1,8 @@
 """Sources that do not lie where the reference lies: found there, and moved."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,20 +12,21 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from fusionkit.contracts import Options, Sources, Stage
+from fusionkit.contracts import Frames, Options, Sources, Stage
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError
 from fusionkit.images.convert import ChangedImages, StoredImages, image_rows
 from fusionkit.images.transforms import Transforms, about_corner, read_transforms
 from fusionkit.numerics.bending import find_bending
 from fusionkit.numerics.field import FieldWarp
-from fusionkit.numerics.homography import Warp, common_box, displacement, scale_of, size_of, stretch
+from fusionkit.numerics.handheld import chained
+from fusionkit.numerics.homography import Size, Warp, common_box, displacement, scale_of, size_of, stretch
 from fusionkit.numerics.parallax import find_parallax
 from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, refine
 from fusionkit.numerics.rig import register_view
 from fusionkit.numerics.strips import strips
 from fusionkit.options import FilePath
 from fusionkit.scene import SCENE_KINDS
-from fusionkit.sources import ShotMemory
+from fusionkit.sources import Report, ShotMemory
 
 from .records import FieldsOfView
 
@@ -38,10 +40,11 @@ NARROWER = 0.05  # relative difference from which fields of view are told
 class AlignOptions(Options):
     """Options of the stage `align`."""
 
-    model: Model | Literal["dense"] = Field(
+    model: Model | Literal["dense", "handheld"] = Field(
         "affine",
-        description="how a source may lie: shifted, turned as well, scaled and sheared as well, with a field of shifts "
-        "as well",
+        description="how a source may lie: shifted, turned as well, scaled as well, sheared as well, seen by a camera "
+        "that was turned; dense: with a field of shifts as well; handheld: frames of one camera, each beside its "
+        "neighbours",
     )
     transform: FilePath = Field(
         "", description="file of transforms to apply, as save_transform writes; by default they are sought"
@@ -63,6 +66,8 @@ class AlignOptions(Options):
         for name, value in {"fov": self.fov, "align_or_keep": self.or_keep}.items():
             if value and self.transform:
                 raise NoEffect(f"`{name}` has no effect beside `transform`: nothing is sought")
+        if self.fov and self.model == "handheld":
+            raise NoEffect("`fov` has no effect with `model=handheld`: one camera took all frames")
         return self
 
 
@@ -81,16 +86,20 @@ class Align(Stage):
     Sources may have sizes and fields of view of their own; each is resampled once, from its own pixels. One without a
     confident match raises NotAligned, or stays as it is. One that is less than 0.3 pixels off stays. Each image of a
     batch is aligned by itself. dense: parts that stand nearer or farther are shifted further (`numerics.parallax`),
-    scans are bent (`numerics.bending`); a field is found anew in each frame of a video.
+    scans are bent (`numerics.bending`); a field is found anew in each frame of a video. handheld: see
+    `fusionkit.numerics.handheld`; a bracket's frames by homographies, others by similarities.
     """
 
     Options = AlignOptions
     options: AlignOptions
+    frame: _Place | None = None  # of a series, of which it is known
+    cut: tuple[slice, slice] | None = None
 
     def __init__(self, options: AlignOptions) -> None:
         super().__init__(options)
         self.given: Transforms | None = None
-        self.model: Model = "affine" if options.model == "dense" else options.model
+        self.by_frame = options.model == "handheld"
+        self.model: Model = "affine" if options.model == "dense" or options.model == "handheld" else options.model
         if options.transform:
             path = Path(options.transform)
             self.given = read_transforms(path)
@@ -98,17 +107,79 @@ class Align(Stage):
 
     def before(self, sources: Sources) -> Sources:
         """The same sources where the reference lies; what was found is recorded under "aligned"."""
+        if self.frame is not None:
+            moved = {} if self.frame.warp is None else {0: [self.frame]}
+            return replace(_with_moved(sources, moved, self._fills) if moved else sources, cut=self.cut)
         self._check_counts(sources)
-        moved: dict[int, list[_Place]] = {}
+        moved = {}
+        every = [self._every(sources.select([b])) for b in range(len(sources.reference_luma))]
         for i in range(len(sources)):
-            if i != sources.reference:
-                places = [_Place(i, b, self._place(sources.select([b]), i)) for b in range(len(sources.luma[i]))]
-                if any(place.warp is not None for place in places):
-                    moved[i] = places
+            places = [_Place(i, b, warps[i]) for b, warps in enumerate(every)]
+            if any(place.warp is not None for place in places):
+                moved[i] = places
         if not moved:
             return sources
-        cut = self._cut(sources, moved) if self.options.crop == "common" else sources.cut
-        return replace(_with_moved(sources, moved, self.options.crop != "reference"), cut=cut)
+        cut = sources.cut
+        if self.options.crop == "common":
+            warps = [place.warp for places in moved.values() for place in places if place.warp is not None]
+            cut = self._cut(warps, size_of(sources.reference_luma), sources.report)
+        return replace(_with_moved(sources, moved, self._fills), cut=cut)
+
+    def of_series(self, sources: Sequence[Sources], frames: Frames) -> Sequence[Stage]:
+        """For each frame a stage that knows where it lies."""
+        if not self.by_frame or self.given is not None:
+            return [self] * len(sources)
+        warps = self._handheld((one.luma[0] for one in sources), frames)
+        moved, stages, cut = [warp for warp in warps if warp is not None], list[Stage](), None
+        if moved and self.options.crop == "common":
+            cut = self._cut(moved, moved[0].size, frames.report)
+        for warp in warps:
+            stage = copy(self)
+            stage.frame, stage.cut = _Place(0, 0, warp), cut
+            stages.append(stage)
+        return stages
+
+    @property
+    def _fills(self) -> bool:
+        return self.options.crop != "reference"
+
+    def _every(self, sources: Sources) -> Sequence[Warp | None]:
+        """Where the sources of one image lie; None for those that stay as they are."""
+        if self.by_frame and self.given is None:
+            size = size_of(sources.reference_luma)
+            frames = Frames(sources.names, sources.reference, size, sources.scenes[0], report=sources.report)
+            return self.memory.once("handheld", partial(self._handheld, sources.luma, frames))
+        main = sources.reference
+        return [None if i == main else self._place(sources, i) for i in range(len(sources))]
+
+    def _handheld(self, lumas: Iterable[Tensor], frames: Frames) -> Sequence[Warp | None]:
+        """Where the frames of one camera lie, noted and recorded."""
+        bracket, main = frames.scene == "exposure", frames.reference
+        model: Model = "homography" if bracket else "similarity"
+        found, sizes = chained(lumas, main, model, by_light=bracket)
+        warps, told = list[Warp | None](), list[tuple[float, Registration]]()
+        for i, (match, given) in enumerate(zip(found, sizes, strict=True)):
+            warp, figures = None, dict[str, Any]()
+            if i != main and match is None:
+                self._refuse(frames.names[i], "a neighbour", "nor with the reference", frames.report)
+                figures = {"declined": True}
+            elif match is not None:
+                off = displacement(match.matrix, sizes[main], given)
+                figures = {**_figures(match), "pixels_off": round(off, 2)}
+                told.append((off, match))
+                if off >= STILL or given != sizes[main]:
+                    warp = Warp(match.matrix, sizes[main], given)
+                    figures["outside"] = round(1 - warp.share(), 4)
+            if i != main:
+                _row(frames.report, (i, main), (sizes[main], given), None if warp is None else warp.matrix, figures)
+            warps.append(warp)
+        if told:
+            frames.report.note(
+                f"{len(told)} frames aligned to {frames.names[main]} ({model}, each beside its neighbours): up to "
+                f"{max(off for off, _ in told):.1f} px off; about {max(match.left for _, match in told):.1f} px "
+                f"left at most (confidence {min(match.confidence for _, match in told):.0%})"
+            )
+        return warps
 
     def _check_counts(self, sources: Sources) -> None:
         """Refuse options that do not fit the number of sources."""
@@ -222,27 +293,28 @@ class Align(Stage):
             if found is None
             else f"the best match has {found.confidence:.0%} confidence"
         )
-        message = f"{name}: not aligned: no confident match with {main} ({why})"
         _record(sources, index, None, {**(_figures(found) if found else {}), "declined": True})
-        if not self.options.or_keep:
-            known = "" if self.options.fov else "`fov` states its field of view, "
-            raise NotAligned(f"{message}; {known}`transform` where it lies; `align_or_keep=true` fuses it as it lies")
-        sources.report.note(f"{message}; it is fused as it lies", warning=True)
+        self._refuse(name, main, why, sources.report)
 
-    def _cut(self, sources: Sources, moved: Mapping[int, Sequence[_Place]]) -> tuple[slice, slice]:
+    def _refuse(self, name: str, main: str, why: str, report: Report) -> None:
+        message = f"{name}: not aligned: no confident match with {main} ({why})"
+        if not self.options.or_keep:
+            known = "" if self.options.fov or self.by_frame else "`fov` states its field of view, "
+            raise NotAligned(f"{message}; {known}`transform` where it lies; `align_or_keep=true` fuses it as it lies")
+        report.note(f"{message}; it is fused as it lies", warning=True)
+
+    def _cut(self, warps: Sequence[Warp], size: Size, report: Report) -> tuple[slice, slice]:
         """The part of the reference that all moved sources see."""
         if isinstance(self.memory, ShotMemory):
             raise OptionError(
                 "`crop=common` is for images: the frames of a video keep their size; use `crop=reference`"
             )
-        warps = [place.warp for places in moved.values() for place in places if place.warp is not None]
-        size = size_of(sources.luma[sources.reference])
         box = common_box(warps, size)
         if box is None:
             raise InputError("the sources have no part in common to cut the result down to; leave out `crop=common`")
         rows, columns = box
         wide, high = columns.stop - columns.start, rows.stop - rows.start
-        sources.report.note(
+        report.note(
             f"cut down to what all sources see: {wide}x{high} of {size[1]}x{size[0]}, from x {columns.start}, y "
             f"{rows.start} on"
         )
@@ -322,12 +394,24 @@ def _figures(found: Registration) -> dict[str, Any]:
 
 def _record(sources: Sources, index: int, matrix: Tensor | None, figures: Mapping[str, Any]) -> None:
     """What the manifest says of one source."""
-    size, given = size_of(sources.luma[sources.reference]), size_of(sources.luma[index])
+    sizes = size_of(sources.luma[sources.reference]), size_of(sources.luma[index])
+    _row(sources.report, (index, sources.reference), sizes, matrix, figures)
+
+
+def _row(
+    report: Report,
+    numbers: tuple[int, int],
+    sizes: tuple[Size, Size],
+    matrix: Tensor | None,
+    figures: Mapping[str, Any],
+) -> None:
+    """A row of the manifest. numbers, sizes: of the source and the reference; of the reference and the source."""
+    (index, reference), (size, given) = numbers, sizes
     rows = None if matrix is None else about_corner(matrix.numpy(), size, given).tolist()
-    sources.report.record(
+    report.record(
         "aligned",
         source=index + 1,
-        reference=sources.reference + 1,
+        reference=reference + 1,
         size=list(size[::-1]),
         given=list(given[::-1]),
         matrix=rows,

@@ -20,11 +20,11 @@ ALIGN = StageFlag(
     name="align",
     help="what to do about sources that lie elsewhere than the reference; check: note it; none: skip the check; "
     "translation, rigid, affine: find such a transform and move them by it; dense: and a field of shifts about it, for "
-    "near and far parts or bent scans",
+    "near and far parts or bent scans; handheld: frames of one camera, each beside its neighbours",
     values={
         "check": None,
         "none": None,
-        **{model: {"model": model} for model in ("translation", "rigid", "affine", "dense")},
+        **{model: {"model": model} for model in ("translation", "rigid", "affine", "dense", "handheld")},
     },
 )
 TRANSFORM = StageFlag(
@@ -67,6 +67,14 @@ CROP = StageFlag(
     "brightness; reference: the reference alone; common: the result is cut down to what all sources see",
     values={"fill": None, "reference": {"crop": "reference"}, "common": {"crop": "common"}},
     beside=True,
+)
+DEGHOST = StageFlag(
+    name="deghost",
+    help="which frame of a bracket shows what moves; auto: for each part the one that exposes it well and that most "
+    "others agree with; a number: that frame; none: all, mixed",
+    option="frame",
+    type=Annotated[str, Field(pattern=r"auto|none|[1-9]\d*")],
+    default="none",
 )
 RESIZE = StageFlag(
     name="resize",
@@ -122,6 +130,7 @@ ROWS: tuple[tuple[str, str, tuple[StageFlag, ...], str], ...] = (
         "moves sources that are shifted, turned or scaled to the reference",
     ),
     ("palette", "palette:Palette", (PALETTE,), "shows what is hot in a thermal camera's colours, with a legend"),
+    ("deghost", "deghost:Deghost", (DEGHOST,), "shows what moves between exposures as one frame has it"),
     ("truncate", "levels:Truncate", (LEVELS,), "cuts the result down to whole 8-bit levels"),
     ("stretch", "levels:Stretch", (STRETCH,), "stretches the result's luma to the full range"),
     ("rounded_luma", "levels:RoundedLuma", (LUMA,), "rounds the sources' luma to 8-bit levels, as OpenCV reads grey"),

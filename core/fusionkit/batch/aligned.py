@@ -1,0 +1,83 @@
+"""Frames where they lie on the reference, as files: for other programs, and for the eye."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import OutputError
+from ..images.convert import to_array, to_tensor
+from ..images.picture import Picture
+from ..images.transforms import about_centre
+from ..numerics.homography import Warp, stretch
+from ..writing import extension_of, writable_extensions, write_image
+from .options import FileOptions
+
+__all__ = ["aligned_paths", "save_aligned"]
+
+Row = Mapping[str, Any]
+
+
+def aligned_paths(folder: Path, sources: Sequence[Path], options: FileOptions) -> list[Path]:
+    """Names of aligned frames: their files', numbered where two are alike; as PNG where no writer has the format.
+
+    Raises OutputError where one exists.
+    """
+    names, paths = Counter(path.stem.lower() for path in sources), []
+    for i, path in enumerate(sources, 1):
+        suffix = path.suffix if extension_of(path) in writable_extensions() else ".png"
+        paths.append(folder / (f"{path.stem}-{i}{suffix}" if names[path.stem.lower()] > 1 else path.stem + suffix))
+        if paths[-1].exists() and not options.force:
+            raise OutputError(f"{paths[-1]}: exists already; `force` overwrites it")
+    return paths
+
+
+def save_aligned(
+    paths: Sequence[Path], read: Callable[[int], Picture], record: Row, reference: int, options: FileOptions
+) -> None:
+    """Write all frames at the reference's pixels, each in its own depth and colours, resampled once.
+
+    record: of the result; its rows "aligned" say where frames lie, "cut" to what part all of them are cut down. Outside
+    of a frame there are no data: alpha is 0 there where the file holds it.
+    """
+    if any("field" in row for row in record.get("aligned", ())):
+        raise OutputError("`save_aligned` follows one transform, and a source was moved by a field; use `align=affine`")
+    size = read(reference).size[::-1]
+    rows = {row["source"] - 1: row for row in record.get("aligned", ())}
+    cut = record.get("cut")
+    for i, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = read(i)
+        if i != reference:
+            picture = _moved(picture, rows[i]["matrix"] if i in rows else None, size)
+        if cut is not None:
+            left, top, right, bottom = cut
+            picture = picture.part(slice(top, bottom), slice(left, right))
+        quality = options.quality if extension_of(path) in (".jpg", ".jpeg", ".webp") else None
+        write_image(path, picture, quality=quality, png_level=options.png_level, strip=options.strip)
+
+
+def _moved(picture: Picture, matrix: Any, size: tuple[int, int]) -> Picture:
+    """A frame at the reference's pixels. matrix: as the manifest has it; None: it is laid over the reference."""
+    given = picture.size[::-1]
+    if matrix is None and given == size:
+        return picture
+    centred = stretch(size, given) if matrix is None else torch.from_numpy(about_centre(np.array(matrix), size, given))
+    warp = Warp(centred, size, given)
+
+    def resampled(values: Any) -> Any:
+        return to_array(warp.rows(slice(None), lambda rows: to_tensor(values)[..., rows, :]))
+
+    inside: Any = warp.inside()[0, 0].numpy()
+    pixels = resampled(picture.pixels)
+    alpha = inside.astype(np.float32)
+    if picture.alpha is not None:
+        alpha *= resampled(picture.alpha[..., None])[..., 0]
+    if picture.valid is not None:
+        inside &= resampled(picture.valid[..., None].astype(np.float32))[..., 0] > 0.5
+    shown = alpha if not inside.all() or picture.alpha is not None else None
+    return replace(picture, values=pixels, alpha=shown, valid=None if inside.all() else inside, place=None)

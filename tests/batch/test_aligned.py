@@ -1,0 +1,63 @@
+"""`save_aligned`: frames as `align` moves them, as files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from fusionkit import read_image
+from fusionkit.batch.options import FileOptions
+from fusionkit.batch.plan import job_of
+from fusionkit.batch.run import fuse_files
+from fusionkit.errors import OutputError
+from fusionkit.method.pipeline import Pipeline
+
+SHIFTS = [(0, 0), (6, -9), (12, 5)]
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = []
+    for i, (y, x) in enumerate(SHIFTS):
+        paths.append(tmp_path / f"f{i}.png")
+        Image.fromarray(data.coffee()[80 + y : 320 + y, 140 + x : 460 + x]).save(paths[-1])
+    return paths
+
+
+def fuse(files, **options):
+    pipeline = Pipeline(
+        prior="average", backbone="identity", restore="none", device="cpu", align="handheld", reference=1,
+        crop=options.pop("crop", "fill"),
+    )  # fmt: skip
+    return fuse_files(pipeline, job_of(files, files[0].parent / "fused.png"), FileOptions(**options))
+
+
+def test_frames_show_what_the_reference_shows(files, tmp_path):
+    fuse(files, save_aligned=str(tmp_path / "aligned"))
+    reference = np.asarray(Image.open(files[0]).convert("RGB"), float)
+    assert sorted(p.name for p in (tmp_path / "aligned").iterdir()) == ["f0.png", "f1.png", "f2.png"]
+    for name in ("f0.png", "f1.png", "f2.png"):
+        frame = np.asarray(Image.open(tmp_path / "aligned" / name).convert("RGBA"), float)
+        inside = frame[..., 3] == 255
+        assert inside.mean() > 0.85
+        assert (name == "f0.png") == inside.all()
+        assert np.abs(frame[..., :3] - reference)[inside].mean() < 2
+
+
+def test_they_are_cut_as_the_result_is(files, tmp_path):
+    outcome = fuse(files, crop="common", save_aligned=str(tmp_path / "aligned"))
+    size = read_image(tmp_path / "fused.png").size
+    assert size[0] < 320
+    assert outcome.record["cut"][2] - outcome.record["cut"][0] == size[0]
+    for i in range(3):
+        assert read_image(tmp_path / "aligned" / f"f{i}.png").size == size
+
+
+def test_files_are_not_overwritten(files, tmp_path):
+    (tmp_path / "aligned").mkdir()
+    (tmp_path / "aligned" / "f1.png").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="exists already"):
+        fuse(files, save_aligned=str(tmp_path / "aligned"))
+    assert not (tmp_path / "fused.png").exists()
+    fuse(files, save_aligned=str(tmp_path / "aligned"), force=True)
+    assert (tmp_path / "aligned" / "f1.png").read_bytes()[:4] == b"\x89PNG"
