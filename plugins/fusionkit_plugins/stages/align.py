@@ -99,7 +99,7 @@ class Align(Stage):
         super().__init__(options)
         self.given: Transforms | None = None
         self.by_frame = options.model == "handheld"
-        self.model: Model = "affine" if options.model == "dense" or options.model == "handheld" else options.model
+        self.model = cast(Model, "affine" if options.model in ("dense", "handheld") else options.model)
         if options.transform:
             path = Path(options.transform)
             self.given = read_transforms(path)
