@@ -34,6 +34,8 @@ class PaletteOptions(Options):
 
     @model_validator(mode="after")
     def _parsed(self) -> Self:
+        if not self.palette:  # refused by the stage
+            return self
         name, _, ends = self.palette.partition(":")
         if name not in PALETTES:
             raise ValueError(
@@ -71,6 +73,11 @@ class Palette(Stage):
 
     Options = PaletteOptions
     options: PaletteOptions
+
+    def __init__(self, options: PaletteOptions) -> None:
+        super().__init__(options)
+        if not options.palette:
+            raise OptionError("stage palette needs `palette`, as in iron:30,90")
 
     def before(self, sources: Sources) -> Sources:
         """The same sources, once it is known which of them is coloured."""
