@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib import resources
 from typing import Annotated, Any
 
@@ -54,6 +55,7 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sessions, app.state.worker = sessions, worker
+    _assets()
     app.middleware("http")(guard(token, hosts))
     app.exception_handler(FusionkitError)(_one_line(sessions))
     page, api = f"/{token}", f"/{token}/api"
@@ -94,12 +96,16 @@ def _one_line(sessions: Sessions) -> Callable[[Request, Any], JSONResponse]:
     return one_line
 
 
+@cache
+def _assets() -> dict[str, bytes]:
+    """The files of the page, read once: a server at its limit of open files can still answer."""
+    return {path.name: path.read_bytes() for path in PAGE.iterdir() if path.name.rpartition(".")[2] in TYPES}
+
+
 def asset(name: str, suffix: str) -> Response:
     """A file of the page."""
-    file = f"{name}.{suffix}"
-    if suffix not in TYPES or file not in {path.name for path in PAGE.iterdir()}:
-        return Response("not found", 404)
-    return Response((PAGE / file).read_bytes(), media_type=TYPES[suffix])
+    content = _assets().get(f"{name}.{suffix}")
+    return Response("not found", 404) if content is None else Response(content, media_type=TYPES[suffix])
 
 
 def _recipe(
