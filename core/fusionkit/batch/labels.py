@@ -14,12 +14,12 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, OutputError
 from ..images.transforms import Matrix, Transforms
+from ..reading.boxes import four_numbers
 from ..storage.atomic import atomic_write
 from ..storage.regular import check_regular
 
@@ -142,14 +142,6 @@ def _moved(path: Path, read: "Callable[[str, Mover, Moved], str]", by: Mover, mo
         raise InputError(f"{path}: no labels: {said}") from None
 
 
-def _finite(values: Sequence[Any]) -> Box:
-    """Four numbers of a box."""
-    numbers = [float(v) for v in values]
-    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{list(values)} is no box of four numbers")
-    return numbers[0], numbers[1], numbers[2], numbers[3]
-
-
 def _yolo(text: str, by: Mover, moved: Moved) -> str:
     """Class, centre, width and height, relative to the picture; a sixth value, the confidence, is kept."""
     lines = []
@@ -160,7 +152,7 @@ def _yolo(text: str, by: Mover, moved: Moved) -> str:
             continue
         if len(words) not in (5, 6):
             raise ValueError(f"line {number} has {len(words)} values, expected class, x, y, width and height")
-        x, y, w, h = _finite(words[1:5])
+        x, y, w, h = four_numbers(words[1:5])
         box = by.box(((x - w / 2) * wide, (y - h / 2) * high, (x + w / 2) * wide, (y + h / 2) * high), moved)
         if box is not None:
             left, top, right, bottom = (v / n for v, n in zip(box, by.goal * 2, strict=True))
@@ -182,7 +174,7 @@ def _coco(text: str, by: Mover, moved: Moved) -> str:
             raise ValueError(
                 f"annotation {one.get('id')} has a mask or key points, which are not moved; leave them out"
             )
-        left, top, wide, high = _finite(one["bbox"])
+        left, top, wide, high = four_numbers(one["bbox"])
         box = by.box((left, top, left + wide, top + high), moved)
         if box is not None:
             bbox = [round(v, 3) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])]
@@ -205,7 +197,7 @@ def _voc(text: str, by: Mover, moved: Moved) -> str:
         if one.find("part") is not None:
             raise ValueError("an object has parts, which are not moved; leave them out")
         box, cut = _child(one, "bndbox"), moved.cut
-        left, top, right, bottom = _finite([_text(box, name) for name in ("xmin", "ymin", "xmax", "ymax")])
+        left, top, right, bottom = four_numbers([_text(box, name) for name in ("xmin", "ymin", "xmax", "ymax")])
         found = by.box((left - 1, top - 1, right, bottom), moved)
         if found is None:
             root.remove(one)

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..storage.regular import read_text
 from .matching import bare_name
 
-__all__ = ["Box", "read_boxes"]
+__all__ = ["Box", "four_numbers", "read_boxes"]
 
 MOST_BYTES = 2_000_000_000
 Box = tuple[str, tuple[float, float, float, float]]  # label; left, top, right, bottom in shares of the picture's sides
@@ -59,7 +59,7 @@ def _yolo(text: str, names: Sequence[str]) -> list[Box]:
             continue
         if len(words) not in (5, 6):
             raise ValueError(f"line {number} has {len(words)} values, expected class, x, y, width and height")
-        x, y, w, h = _numbers(words[1:5])
+        x, y, w, h = four_numbers(words[1:5])
         label = names[int(words[0])].strip() if names else words[0]
         found.append((label, (x - w / 2, y - h / 2, x + w / 2, y + h / 2)))
     return found
@@ -71,7 +71,7 @@ def _coco(content: Any) -> dict[str, list[Box]]:
     found: dict[str, list[Box]] = {bare_name(Path(image["file_name"])): [] for image in images.values()}
     for one in content["annotations"]:
         image = images[one["image_id"]]
-        (left, top, w, h), (wide, high) = _numbers(one["bbox"]), (float(image["width"]), float(image["height"]))
+        (left, top, w, h), (wide, high) = four_numbers(one["bbox"]), (float(image["width"]), float(image["height"]))
         box = (left / wide, top / high, (left + w) / wide, (top + h) / high)
         found[bare_name(Path(image["file_name"]))].append((names[one["category_id"]], box))
     return found
@@ -84,12 +84,13 @@ def _voc(text: str) -> list[Box]:
     wide, high = (float(_text(root, f"size/{name}")) for name in ("width", "height"))
     found = []
     for one in root.findall("object"):
-        left, top, right, bottom = _numbers([_text(one, f"bndbox/{n}") for n in ("xmin", "ymin", "xmax", "ymax")])
+        left, top, right, bottom = four_numbers([_text(one, f"bndbox/{n}") for n in ("xmin", "ymin", "xmax", "ymax")])
         found.append((_text(one, "name"), ((left - 1) / wide, (top - 1) / high, right / wide, bottom / high)))
     return found
 
 
-def _numbers(values: Sequence[Any]) -> tuple[float, float, float, float]:
+def four_numbers(values: Sequence[Any]) -> tuple[float, float, float, float]:
+    """Four finite numbers of a box. Raises ValueError."""
     numbers = [float(v) for v in values]
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise ValueError(f"{list(values)} is no box of four numbers")
