@@ -1,6 +1,7 @@
 """Whether fusion helps a detector: misses and false finds against labels, on sources, results and both together."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from fusionkit.contracts import Detection
 from fusionkit.errors import InputError
 from fusionkit.reading.boxes import read_boxes
+from fusionkit.scoring.evaluation import Pair
 from fusionkit.scoring.finding import TOGETHER, find_objects
 from fusionkit.writing import write_image
 from harness import blob_detector, run_cli
@@ -52,9 +54,14 @@ def pairs(tmp_path):
     return tmp_path
 
 
+def pairs_of(pairs, *methods):
+    sources = [(pairs / "ir" / f"{i}.png", pairs / "vis" / f"{i}.png") for i in range(6)]
+    results = [{name: pairs / name / f"{i}.png" for name in methods} for i in range(6)]
+    return [Pair(str(i), sources[i], results[i], ("auto", "auto"), ((), ())) for i in range(6)]
+
+
 def findings(pairs, *methods, labels="labels"):
-    folders = {name: pairs / name for name in methods}
-    return find_objects(folders, [pairs / "ir", pairs / "vis"], pairs / labels, Bright())
+    return find_objects(pairs_of(pairs, *methods), read_boxes(pairs / labels), Bright())
 
 
 def test_misses_and_false_finds_of_each_and_of_both_together(pairs):
@@ -154,9 +161,21 @@ def test_grey_pictures_are_three_equal_channels_to_a_detector(pairs):
             seen.append(tuple(image.shape))
             return super().__call__(image)
 
-    find_objects({"good": pairs / "good"}, [pairs / "ir", pairs / "vis"], pairs / "labels", Shapes())
+    find_objects(pairs_of(pairs, "good"), read_boxes(pairs / "labels"), Shapes())
     assert set(seen) == {(1, 3, *SIZE)}
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_sources_are_read_as_the_scores_read_them_and_resized_if_asked(pairs):
+    for scene in range(6):
+        small = picture(PLACES[0])[::2, ::2].astype(np.float32)
+        write_image(pairs / "ir" / f"{scene}.tif", small * 1000 / 65535, "16")
+    given = [
+        replace(pair, sources=(pair.sources[0].with_suffix(".tif"), pair.sources[1]), ranges=((0.0, 1000.0), "auto"))
+        for pair in pairs_of(pairs, "good")
+    ]
+    found = find_objects(given, read_boxes(pairs / "labels"), Bright(), resize=True)
+    assert found.missed["ir"] == [2] * 6  # dark and a quarter as large, it would show none of the three
 
 
 def test_the_command_tells_who_misses_and_warns(tmp_path):

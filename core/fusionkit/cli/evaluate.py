@@ -111,6 +111,13 @@ def evaluate(
     if output is not None and output.exists() and not force:
         raise OptionError(f"--output {output}: exists already; --force overwrites it")
     scorers = _scorers(metrics, dialect, detector, detector_opt, maps)
+    searcher, boxes = None, {}
+    if labels is not None and detector is not None:
+        from ..reading.boxes import read_boxes
+        from ..registry.loading import get_registry
+
+        searcher = get_registry().create("detector", detector, key_values(detector_opt, "--detector-opt"))
+        boxes = read_boxes(labels)
 
     from ..scoring.cache import default_cache
     from ..scoring.evaluation import evaluate as score
@@ -131,13 +138,11 @@ def evaluate(
             report=say,
         )
     found = None
-    if labels is not None and detector is not None:
-        from ..registry.loading import get_registry
+    if searcher is not None:
         from ..scoring.finding import find_objects
 
-        made = get_registry().create("detector", detector, key_values(detector_opt, "--detector-opt"))
         with progress("pairs") as say:
-            found = find_objects(folders, list(pairs), labels, made, report=say)
+            found = find_objects(result.scored, boxes, searcher, resize=resize, report=say)
     table = table_of(result)
     if output is not None:
         _write(result, table, output, found)

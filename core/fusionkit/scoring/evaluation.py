@@ -38,7 +38,7 @@ from .cache import ScoreCache, pair_key
 from .maps import overlay
 from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, decimals, nullable, paired_tests
 
-__all__ = ["CONVENTIONS", "Evaluation", "as_sources", "evaluate", "kind_of", "read_result", "score_images"]
+__all__ = ["CONVENTIONS", "Evaluation", "Pair", "as_sources", "evaluate", "kind_of", "read_result", "score_images"]
 
 CONVENTIONS = (
     "luma BT.601 of the files read back, or R, G, B where a definition says so, rounded to 8-bit levels; no resizing, "
@@ -53,7 +53,7 @@ class Evaluation:
 
     baselines: methods that are baselines. scene: the kind of scene that most pairs show; "" where no metric asks.
     inputs: of methods that were given degraded sources, which; methods are compared with those of their input. reused:
-    number of cached values.
+    number of cached values. scored: the files of the pairs, and how their sources are read.
     """
 
     pairs: list[str]
@@ -65,6 +65,7 @@ class Evaluation:
     reused: int = 0
     scene: Scene = ""
     inputs: dict[str, str] = field(default_factory=dict)
+    scored: "list[Pair]" = field(default_factory=list)
 
     def groups(self) -> dict[str, list[str]]:
         """Group methods by input: "" for the sources as they are, with the baselines, then each degradation."""
@@ -228,17 +229,8 @@ def evaluate(
     result = Evaluation([], dict(metrics), failures=[*unscored])
     result.baselines = set(baseline_rows() if baselines else ()) - set(methods)
     result.values = {m: {name: [] for name in metrics} for m in (*methods, *(baseline_rows() if baselines else ()))}
-    wanted = source_ranges(
-        [paths[: len(sources)] for paths in matching.groups], ranges, folder_scope=folder_scope, bands=bands
-    )
-    made_with = _ranges_of_runs(methods.values()) if all(span == "auto" for span in ranges) else {}
-    chosen = tuple(tuple(bands_of(bands, i)) for i in range(len(sources)))
-    work = _Work(dict(metrics), baselines, maps, chosen, resize, cache)
-    pairs = []
-    for paths in matching.groups:
-        own, results = paths[: len(sources)], dict(zip(methods, paths[len(sources) :], strict=True))
-        spans = tuple(made_with.get(path.resolve(), span) for path, span in zip(own, wanted, strict=True))
-        pairs.append(_Pair(paths[-1].stem, own, results, spans))
+    work = _Work(dict(metrics), baselines, maps, resize, cache)
+    pairs = _pairs(methods, len(sources), matching, ranges, bands, folder_scope=folder_scope)
     for done, outcome in enumerate((engine or SerialEngine()).map(partial(attempt, work), pairs), 1):
         report(outcome.key, done, len(pairs))
         if outcome.status == "failed":
@@ -253,8 +245,31 @@ def evaluate(
             result.files.setdefault(method, []).append(record)
     if not result.pairs:
         raise InputError(_nothing_scored(result.failures[len(unscored) :], matching))
-    result.scene = kind_of([partial(work.read, pair) for pair in pairs if pair.key in result.pairs], metrics)
+    result.scored = [pair for pair in pairs if pair.key in result.pairs]
+    result.scene = kind_of([pair.read for pair in result.scored], metrics)
     return result
+
+
+def _pairs(
+    methods: Mapping[str, Path],
+    count: int,
+    matching: Matching,
+    ranges: Sequence[Range],
+    bands: Sequence[Sequence[int]],
+    *,
+    folder_scope: bool,
+) -> "list[Pair]":
+    """The pairs of matched files, the first `count` of each group its sources, and how these are read."""
+    groups = [paths[:count] for paths in matching.groups]
+    wanted = source_ranges(groups, ranges, folder_scope=folder_scope, bands=bands)
+    made_with = _ranges_of_runs(methods.values()) if all(span == "auto" for span in ranges) else {}
+    chosen = tuple(tuple(bands_of(bands, i)) for i in range(count))
+    pairs = []
+    for paths in matching.groups:
+        own, results = paths[:count], dict(zip(methods, paths[count:], strict=True))
+        spans = tuple(made_with.get(path.resolve(), span) for path, span in zip(own, wanted, strict=True))
+        pairs.append(Pair(paths[-1].stem, own, results, spans, chosen))
+    return pairs
 
 
 def _nothing_scored(failures: Sequence[str], matching: Matching) -> str:
@@ -276,13 +291,19 @@ def kind_of(reads: Sequence[Callable[[], Sequence[Picture]]], metrics: Mapping[s
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """Files of the sources, and of each method's result; ranges of the sources."""
+class Pair:
+    """Files of the sources, and of each method's result; ranges and bands of the sources."""
 
     key: str
     sources: tuple[Path, ...]
     results: dict[str, Path]
     ranges: tuple[Range, ...]
+    bands: tuple[tuple[int, ...], ...]
+
+    def read(self) -> list[Picture]:
+        """Read the sources."""
+        read = zip(self.sources, self.ranges, self.bands, strict=False)
+        return [read_image(path, span, bands=bands) for path, span, bands in read]
 
 
 def _ranges_of_runs(folders: Iterable[Path]) -> dict[Path, Range]:
@@ -303,30 +324,24 @@ class _Work:
     metrics: dict[str, Metric]
     baselines: bool
     maps: Path | None
-    bands: tuple[tuple[int, ...], ...]
     resize: bool
     cache: Path | None
 
-    def read(self, pair: _Pair) -> list[Picture]:
-        """Read the sources of a pair."""
-        read = zip(pair.sources, pair.ranges, self.bands, strict=False)
-        return [read_image(path, span, bands=bands) for path, span, bands in read]
-
-    def __call__(self, pair: _Pair) -> Outcome:
+    def __call__(self, pair: Pair) -> Outcome:
         files = {method: file_record(path) for method, path in pair.results.items()}
         cache, known, keys = None, dict[str, dict[str, float]](), dict[str, str]()
         if self.cache is not None:
             cache = ScoreCache(self.cache)
             content = {method: record["sha256"] for method, record in files.items()}
             content |= {name: f"baseline {name}" for name in (baseline_rows() if self.baselines else ())}
-            how = {"ranges": pair.ranges, "resize": self.resize} | ({"bands": self.bands} if any(self.bands) else {})
+            how = {"ranges": pair.ranges, "resize": self.resize} | ({"bands": pair.bands} if any(pair.bands) else {})
             hashes = [sha256(path) for path in pair.sources]
             keys = {method: pair_key(text, hashes, **how) for method, text in content.items()}
             known = {method: cache.known(key, self.metrics) for method, key in keys.items()}
         counts = {"reused": sum(map(len, known.values()))}
         if known and self.maps is None and all(len(values) == len(self.metrics) for values in known.values()):
             return Outcome(pair.key, record={"values": known, "files": files}, counts=counts)
-        pictures = self.read(pair)
+        pictures = pair.read()
         originals = as_sources(pictures, resize=self.resize)
         results = {method: read_result(path, pictures[-1]) for method, path in pair.results.items()}
         originals, fused = _where_all_have_data(originals, results)

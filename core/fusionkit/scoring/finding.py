@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..contracts import Detection, Detector
 from ..errors import InputError
 from ..images.convert import to_tensor
-from ..images.onto import onto
-from ..reading import read_image
-from ..reading.boxes import Box, read_boxes
-from ..reading.matching import match_folders
+from ..reading.boxes import Box
+from ..reading.matching import bare_name
 from .detection import matches, union
-from .evaluation import read_result
+from .evaluation import Pair, as_sources, read_result
 from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary
 
 __all__ = ["Findings", "find_objects"]
@@ -88,55 +86,58 @@ class Findings:
 
 
 def find_objects(
-    methods: Mapping[str, Path],
-    sources: Sequence[Path],
-    labels: Path,
+    pairs: Sequence[Pair],
+    boxes: Mapping[str, Sequence[Box]],
     detector: Detector,
     *,
+    resize: bool = False,
     report: Callable[[str, int, int], None] = lambda pair, done, total: None,
 ) -> Findings:
     """Let a detector search sources and results of the pairs that have labels; boxes lie in the last source's picture.
 
-    Objects match one to one, with equal labels and an intersection over union of at least a half. Raises InputError
-    where no pair has labels, no label is known to the detector at all, or sources lie on different grids.
+    pairs: as they were scored (`Evaluation.scored`). boxes: by the bare name of that picture, as `read_boxes` gives
+    them. Objects match one to one, with equal labels and an intersection over union of at least a half. resize: sources
+    are resized to the last one. Raises InputError where no pair has labels, or the detector knows none of them.
     """
-    boxes, folders = read_boxes(labels), [*sources, *methods.values()]
-    matching = match_folders(folders)
-    matching.refuse_empty(folders)
-    pairs = [(n, g) for n, g in zip(matching.names, matching.groups, strict=True) if n in boxes]
-    if not pairs:
-        raise InputError(f"{labels}: has labels of none of these pictures, such as {matching.names[0]}")
-    alone = tuple(folder.name if folder.name not in methods else f"source {folder.name}" for folder in sources)
+    named = [(name, pair) for pair in pairs if (name := bare_name(pair.sources[-1])) in boxes]
+    if not named:
+        raise InputError(f"there are labels of none of these pictures, such as {pairs[0].sources[-1].name}")
+    methods = tuple(named[0][1].results)
+    folders = [path.parent.name for path in named[0][1].sources]
+    alone = tuple(f"source {name}" if name in methods else name for name in folders)
     found = Findings(detector.definition, sources=alone)
     found.missed = {name: [] for name in (*alone, TOGETHER, *methods)}
     found.false, known = {name: [] for name in found.missed}, set[str]()
-    for done, (name, paths) in enumerate(pairs, 1):
-        pictures = [read_image(path) for path in paths[: len(sources)]]
-        results = [read_result(path, pictures[-1]) for path in paths[len(sources) :]]
-        pictures, _ = onto(pictures, len(pictures) - 1)
-        seen = [_search(detector, picture.pixels) for picture in (*pictures, *results)]
-        size = pictures[-1].size
+    for done, (name, pair) in enumerate(named, 1):
+        pictures = pair.read()
+        sources = as_sources(pictures, resize=resize)
+        results = [to_tensor(read_result(path, pictures[-1]).pixels) for path in pair.results.values()]
+        seen = [_search(detector, image) for image in (*sources.images, *results)]
         finds = dict(zip((*alone, *methods), seen, strict=True)) | {TOGETHER: union(seen[: len(sources)])}
-        wanted = [_labelled(box, size) for box in boxes[name]]
+        wanted = [_labelled(box, pictures[-1].size) for box in boxes[name]]
         found.pairs.append(name)
         found.labelled.append(len(wanted))
         for method, own in finds.items():
             met = matches(own, wanted)
             found.missed[method].append(len(wanted) - met)
             found.false[method].append(len(own) - met)
-        report(name, done, len(pairs))
+        report(name, done, len(named))
         known |= {detection.label for own in finds.values() for detection in own}
     if not sum(found.labelled):
-        raise InputError(f"{labels}: none of these pictures has a labelled object")
+        raise InputError("none of these pictures has a labelled object")
     given = {label for name in found.pairs for label, _ in boxes[name]}
     if known and not known & given:
-        raise InputError(f"{labels}: names {', '.join(sorted(given))}; the detector finds {', '.join(sorted(known))}")
+        raise InputError(f"the file of labels names {_listed(given)}; the detector finds {_listed(known)}")
     return found
 
 
-def _search(detector: Detector, pixels: Any) -> Sequence[Detection]:
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _search(detector: Detector, image: Tensor) -> Sequence[Detection]:
     with torch.inference_mode():
-        return detector(to_tensor(pixels).expand(-1, 3, -1, -1))
+        return detector(image.expand(-1, 3, -1, -1))
 
 
 def _labelled(box: Box, size: tuple[int, int]) -> Detection:
