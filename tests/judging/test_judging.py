@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from fusionkit.errors import InputError, OptionError, OutputError
+from fusionkit.errors import InputError, NoEffect, OptionError, OutputError
 from fusionkit.judging.study import EVEN, Key, Sides, Vote, all_votes, keep_vote, make_study, open_key, open_study
 from fusionkit.judging.study import place_of_key as key_of
 from fusionkit.judging.tally import tally
@@ -110,6 +110,7 @@ class TestMaking:
         [
             (("good",), {}, OptionError, "needs two methods"),
             (("good", "few"), {"against": "other"}, OptionError, "none of the methods good, few"),
+            (("good", "few"), {"against": "few"}, NoEffect, "no effect on two methods"),
         ],
     )
     def test_refused(self, folders, methods, options, error, words):

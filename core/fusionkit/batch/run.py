@@ -236,6 +236,8 @@ def fuse_job(
                     if options.readings
                     else (),
                 )
+            if options.save_depth:
+                _save_depth(Path(options.save_depth), first.fused)
     size = [*first.fused.picture.size, *([len(done)] if len(done) > 1 else [])]
     seconds = [one.fused.seconds for one in done]
     record = {
@@ -299,8 +301,6 @@ def _fused(
         for i, p in read.items()
         if slices.ranges and options.span(i) == "auto" and slices.ranges[i] != "auto"
     ]
-    if options.save_depth:
-        _save_depth(Path(options.save_depth), fused)
     return _Done(read, fused, output, depth, [*notes, *fused.picture.notes])
 
 

@@ -10,6 +10,7 @@ from ..errors import NoEffect, OptionError
 
 __all__ = ["serve"]
 
+MEGABYTES, MEGAPIXELS = 200, 40  # largest file, and picture, by default
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -22,8 +23,10 @@ def serve(
     token: Annotated[
         str, typer.Option(metavar="TEXT", help="Secret part of the page's address.", show_default="a new random one")
     ] = "",
-    max_megabytes: Annotated[int, typer.Option(metavar="N", min=1, help="Largest file, in megabytes.")] = 200,
-    max_megapixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest picture, in megapixels.")] = 40,
+    max_megabytes: Annotated[int, typer.Option(metavar="N", min=1, help="Largest file, in megabytes.")] = MEGABYTES,
+    max_megapixels: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Largest picture, in megapixels.")
+    ] = MEGAPIXELS,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     study: Annotated[
         Path | None,
@@ -42,7 +45,11 @@ def serve(
         raise OptionError(f"{host} exposes the page to the network; add `allow_remote` if you want that")
     if token and (len(token) < 16 or not token.replace("-", "").replace("_", "").isalnum()):
         raise OptionError("`token` must have 16 or more letters, digits, - or _")
-    given = {"max_megabytes": max_megabytes != 200, "max_megapixels": max_megapixels != 40, "device": device != "auto"}
+    given = {
+        "max_megabytes": max_megabytes != MEGABYTES,
+        "max_megapixels": max_megapixels != MEGAPIXELS,
+        "device": device != "auto",
+    }
     if study is not None and any(given.values()):
         raise NoEffect(f"`{next(n for n in given if given[n])}` has no effect with `study`, which fuses nothing")
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.ndimage import gaussian_filter
 
-from ..errors import FusionkitError, InputError, OptionError, OutputError
+from ..errors import FusionkitError, InputError, NoEffect, OptionError, OutputError
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Array, Picture
 from ..images.sheet import contact_sheet, smaller
@@ -143,6 +143,8 @@ def make_study(
         raise OptionError("a comparison needs two methods; give NAME=FOLDER for each")
     if against and against not in methods:
         raise OptionError(f"`against={against}`: is none of the methods {', '.join(methods)}")
+    if against and len(methods) == 2:
+        raise NoEffect(f"`against={against}` has no effect on two methods, which are compared anyway")
     key_place = place_of_key(output)
     for place in (output, key_place):
         if place.exists():
