@@ -56,8 +56,10 @@ def scene_of(pictures: Sequence[Picture]) -> Scene:
     return as_sources(pictures, resize=True).scenes[0]
 
 
-def suitable(scene: Scene) -> dict[str, dict[str, object]]:
-    """Choices of the methods that suit a scene, by name: its task, and every prior."""
+def suitable(scene: Scene, priors: str = "") -> dict[str, dict[str, object]]:
+    """Choices of the methods that suit a scene, by name: its task, and every prior; priors: only these, "A,B"."""
+    if priors:
+        return {name: {"prior": name} for name in map(str.strip, priors.split(","))}
     methods: dict[str, dict[str, object]] = {}
     task = SCENE_KINDS[scene].task
     if task in task_names():

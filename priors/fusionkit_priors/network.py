@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources, pad_to_multiple
 from fusionkit.errors import InputError, OptionError, PluginError, WeightsError, one_line
-from fusionkit.method.tiling import blend_tiles
+from fusionkit.method.tiling import TILE, WHOLE_PIXELS, blend_tiles
 from fusionkit.numerics.luma import luma
 from fusionkit.options import WeightsName
 from fusionkit.storage.manifest import sha256
@@ -23,7 +23,6 @@ from fusionkit.weights.store import find_weights
 
 __all__ = ["Card", "NetworkPrior", "NetworkPriorOptions"]
 
-WHOLE, TILE = 1_500_000, 512  # pixels above which it runs on tiles, and their side, as the networks of the core
 GRAPH = "graph"  # name of the only tensor of stored weights: the bytes of the file
 CARD = 'inputs = ["other", "reference"], color = "luma", range = [0, 1]'
 
@@ -147,7 +146,7 @@ class NetworkPrior(Prior):
             tall, wide = (max(0, side - own) for side, own in zip(self.card.size, (height, width), strict=True))
             padded = F.pad(image, (0, wide, 0, tall), mode="replicate")
             return blend_tiles(padded, run, self.card.size, self.card.overlap)[..., :height, :width]
-        if height * width <= WHOLE:
+        if height * width <= WHOLE_PIXELS:
             return run(image)
         side = max(TILE, 2 * self.card.overlap)
         return blend_tiles(image, run, side, self.card.overlap)

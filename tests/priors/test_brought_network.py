@@ -176,7 +176,7 @@ class TestInputs:
         file = exported(tmp_path, GradientResidual(), "overlap = 16")
         pair = [torch.rand(1, 1, 200, 240, generator=generator) for _ in range(2)]
         whole = fused(file, *pair)
-        monkeypatch.setattr("fusionkit_priors.network.WHOLE", 1000)
+        monkeypatch.setattr("fusionkit_priors.network.WHOLE_PIXELS", 1000)
         monkeypatch.setattr("fusionkit_priors.network.TILE", 96)
         inner = (..., slice(4, -4), slice(4, -4))
         assert (fused(file, *pair) - whole)[inner].abs().max() < 0.05

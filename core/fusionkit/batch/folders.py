@@ -1,6 +1,6 @@
 """A run over folders: what it would fuse, and fusing it, with a page to look it through."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Preview:
         return f"{self.job.key}: {files} -> {self.job.output}" + "".join(f" ({text})" for text in said)
 
 
-def check_any(plan: Plan, sources: tuple[str | Path, ...]) -> None:
+def check_any(plan: Plan, sources: Sequence[str | Path]) -> None:
     """Raise OptionError for a plan without jobs."""
     if not plan.jobs:
         raise OptionError(f"no file names in common between {', '.join(map(str, sources))}")

@@ -19,19 +19,17 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from ..images.transforms import Matrix, Transforms
-from ..reading.boxes import four_numbers
+from ..reading.boxes import MOST_BYTES, Corners, four_numbers, yolo_rows
 from ..storage.atomic import atomic_write
 from ..storage.regular import check_regular
 
 __all__ = ["SUFFIXES", "Moved", "Mover", "move_labels", "mover"]
 
 SUFFIXES = (".txt", ".json", ".xml")  # YOLO, COCO, VOC
-MOST_BYTES = 2_000_000_000
 ANGLES = np.arange(64) * (2 * np.pi / 64)  # of the points of an ellipse
 CORNERS = np.array([[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0]])
 ELLIPSE = np.stack([np.cos(ANGLES), np.sin(ANGLES)])
 NEAR = 1e-6  # depth below which a corner lies behind the camera
-Box = tuple[float, float, float, float]  # left, top, right, bottom
 Size = tuple[int, int]  # width, height
 
 
@@ -58,7 +56,7 @@ class Mover:
     goal: Size
     visible: float
 
-    def box(self, box: Box, moved: Moved) -> Box | None:
+    def box(self, box: Corners, moved: Moved) -> Corners | None:
         """A moved box, cut at the frame; None where too little of it is seen."""
         middle, half = np.add(box[:2], box[2:]) / 2 - 0.5, np.subtract(box[2:], box[:2]) / 2
         around = []
@@ -146,14 +144,8 @@ def _yolo(text: str, by: Mover, moved: Moved) -> str:
     """Class, centre, width and height, relative to the picture; a sixth value, the confidence, is kept."""
     lines = []
     wide, high = by.size
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words:
-            continue
-        if len(words) not in (5, 6):
-            raise ValueError(f"line {number} has {len(words)} values, expected class, x, y, width and height")
-        x, y, w, h = four_numbers(words[1:5])
-        box = by.box(((x - w / 2) * wide, (y - h / 2) * high, (x + w / 2) * wide, (y + h / 2) * high), moved)
+    for words, corners in yolo_rows(text):
+        box = by.box((corners[0] * wide, corners[1] * high, corners[2] * wide, corners[3] * high), moved)
         if box is not None:
             left, top, right, bottom = (v / n for v, n in zip(box, by.goal * 2, strict=True))
             values = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top

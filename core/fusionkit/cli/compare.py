@@ -13,14 +13,12 @@ from ..registry.kinds import METHOD
 from .fields import model_options, part_options, with_options
 from .given import Given
 from .messages import in_flags, printable
-from .parameters import Device, Set, Task
+from .parameters import Device, Priors, Set, Task
 
 if TYPE_CHECKING:
     from ..comparison import Entry
 
 __all__ = ["compare"]
-
-Priors = Annotated[str, typer.Option(metavar="A,B", help="Only these priors.", show_default="all that suit the scene")]
 
 
 # a prior is what is compared
@@ -80,9 +78,7 @@ def compare(
         named = zip(pictures, job.sources, strict=True)
         pictures = [replace(p, name=f"{path.parent.name}/{p.name}") for p, path in named]
     scene = task_scene(task).name if task else scene_of(pictures)
-    methods = suitable(scene)
-    if priors:
-        methods = {name: {"prior": name} for name in map(str.strip, priors.split(","))}
+    methods = suitable(scene, priors)
     if task:
         methods = {name: {"task": task, **choices} for name, choices in methods.items()}
     entries = []

@@ -10,7 +10,7 @@ from ..errors import OptionError
 from ..method.presets import task_names
 from ..scene import SCENE_KINDS
 
-__all__ = ["Device", "Force", "Machine", "Preset", "Set", "Task", "named_folders", "plugins_completion"]
+__all__ = ["Device", "Force", "Machine", "Preset", "Priors", "Set", "Task", "named_folders", "plugins_completion"]
 
 TASKS = ", ".join(f"{kind.task} ({kind.title})" for kind in SCENE_KINDS.values())
 
@@ -61,6 +61,7 @@ Task = Annotated[
         autocompletion=_tasks,
     ),
 ]
+Priors = Annotated[str, typer.Option(metavar="A,B", help="Only these priors.", show_default="all that suit the scene")]
 Preset = Annotated[
     str | None,
     typer.Option(

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import OptionError
+from ..errors import NoEffect, OptionError
 from ..method.config import SamplerOptions, configuration
 from ..registry.kinds import METHOD
 from .fields import model_options, part_options, with_options
 from .given import Given
-from .parameters import Device, Force, Set
+from .parameters import Device, Force, Priors, Set
 
 if TYPE_CHECKING:
     from ..survival import Survival
 
 __all__ = ["survival"]
 
-Priors = Annotated[str, typer.Option(metavar="A,B", help="Only these priors.", show_default="all that suit the scene")]
+PAIRS = 10  # followed by default
 
 
 @with_options(
@@ -40,7 +40,7 @@ def survival(
             metavar="LEVELS", min=0, max=50, help="White noise that is added to the sources, in levels of 255."
         ),
     ] = 0.0,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Pairs at most, spread over the folders.")] = 10,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Pairs at most, spread over the folders.")] = PAIRS,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Report with everything, .json.")] = None,
     values: Set = [],  # noqa: B006
     device: Device = "auto",
@@ -76,10 +76,10 @@ def survival(
         matching.refuse_empty(pairs)
         count = len(matching.groups)
         groups = [matching.groups[i * count // min(limit, count)] for i in range(min(limit, count))]
+    elif limit != PAIRS:
+        raise NoEffect(f"`limit={limit}` has no effect on two pictures; it is read with folders")
     scenes = [[read_image(path) for path in group] for group in groups]
-    methods = suitable(scene_of(scenes[0]))
-    if priors:
-        methods = {name: {"prior": name} for name in map(str.strip, priors.split(","))}
+    methods = suitable(scene_of(scenes[0]), priors)
     methods = {name: {**base, **choices} for name, choices in methods.items()}
     with progress("methods", len(methods)) as say:
         found = list(follow(scenes, methods, contrast=contrast, noise=noise / 255, device=device, report=say))

@@ -46,14 +46,12 @@ from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in
 from .sampler import Callback, Sampler
 from .series import AT_ONCE, Progress, Series, fuse_series
 from .shot import Shot
-from .tiling import tiled
+from .tiling import TILE, WHOLE_PIXELS, tiled
 
 __all__ = ["Pipeline", "find_device", "reference_of", "views_of"]
 
 NO_FLOW = f"{DISTRIBUTION}:identity"  # who chooses this backbone wants none
-TILE = 512
 Told = Mapping[str, Mapping[str, Any]]
-WHOLE_PIXELS = 1_500_000  # largest image that networks see whole: under 2 GB with the shipped weights
 
 
 class Pipeline:

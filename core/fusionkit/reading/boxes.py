@@ -4,7 +4,7 @@ import json
 import math
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from ..errors import InputError
 from ..storage.regular import read_text
 from .matching import bare_name
 
-__all__ = ["Box", "four_numbers", "read_boxes"]
+__all__ = ["MOST_BYTES", "Box", "Corners", "four_numbers", "read_boxes", "yolo_rows"]
 
 MOST_BYTES = 2_000_000_000
-Box = tuple[str, tuple[float, float, float, float]]  # label; left, top, right, bottom in shares of the picture's sides
+Corners = tuple[float, float, float, float]  # left, top, right, bottom
+Box = tuple[str, Corners]  # with its label; in shares of the picture's sides
 
 
 def read_boxes(place: Path) -> dict[str, list[Box]]:
@@ -52,7 +53,12 @@ def _classes(path: Path) -> list[str]:
 
 
 def _yolo(text: str, names: Sequence[str]) -> list[Box]:
-    found = []
+    rows = yolo_rows(text)
+    return [(names[int(words[0])].strip() if names else words[0], corners) for words, corners in rows]
+
+
+def yolo_rows(text: str) -> Iterator[tuple[list[str], Corners]]:
+    """The words of each line of a YOLO file, and its box. Raises ValueError."""
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:
@@ -60,9 +66,7 @@ def _yolo(text: str, names: Sequence[str]) -> list[Box]:
         if len(words) not in (5, 6):
             raise ValueError(f"line {number} has {len(words)} values, expected class, x, y, width and height")
         x, y, w, h = four_numbers(words[1:5])
-        label = names[int(words[0])].strip() if names else words[0]
-        found.append((label, (x - w / 2, y - h / 2, x + w / 2, y + h / 2)))
-    return found
+        yield words, (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
 
 
 def _coco(content: Any) -> dict[str, list[Box]]:
@@ -89,7 +93,7 @@ def _voc(text: str) -> list[Box]:
     return found
 
 
-def four_numbers(values: Sequence[Any]) -> tuple[float, float, float, float]:
+def four_numbers(values: Sequence[Any]) -> Corners:
     """Four finite numbers of a box. Raises ValueError."""
     numbers = [float(v) for v in values]
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
