@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from browser import needs_chromium, opened
 from fusionkit.ablation import Study, load_grid, load_scenes
 from fusionkit.ablation.report import write_reports
 from fusionkit.reading import read_image
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser's tests need playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser's tests need Chromium")
+pytestmark = needs_chromium
 
 GRID = """
 [base]
@@ -43,18 +41,9 @@ def study(tmp_path_factory) -> Study:
 @pytest.fixture(scope="module")
 def page(study) -> Iterator[Any]:
     """The report, opened offline; `page.problems` are errors and requests that left the file."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
-        page, problems = context.new_page(), []
-        page.on("console", lambda message: problems.append(message.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda r: r.url.startswith(("file:", "data:")) or problems.append(r.url))
-        page.goto((study.output / "report.html").as_uri())
+    with opened((study.output / "report.html").as_uri(), "file:", "data:", offline=True) as page:
         page.wait_for_function("document.getElementById('difference-value').textContent !== ''")
-        page.problems = problems
         yield page
-        browser.close()
 
 
 def plain(name: str) -> str:

@@ -1,7 +1,6 @@
 """The live page in a real browser. Skipped where playwright or Chromium is missing."""
 
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,33 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser's tests need playwright")
-uvicorn = pytest.importorskip("uvicorn", reason="the page needs the extra serve")
-from fusionkit.method.pipeline import Pipeline  # noqa: E402
-from fusionkit.scenes import infrared_visible  # noqa: E402
-from fusionkit.server.app import make_app  # noqa: E402
-from fusionkit.writing import write_image  # noqa: E402
+from browser import TOKEN, expect, needs_chromium, opened, served
 
-expect = playwright.expect
-expect.set_options(timeout=20_000)  # a busy machine is no failure
+pytest.importorskip("uvicorn", reason="the page needs the extra serve")
+from fusionkit.method.pipeline import Pipeline
+from fusionkit.scenes import infrared_visible
+from fusionkit.server.app import make_app
+from fusionkit.writing import write_image
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser's tests need Chromium")
-TOKEN = "a-token-of-the-tests"
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    import socket
-
-    listening = socket.create_server(("127.0.0.1", 0))
-    app = make_app(TOKEN, frozenset({"127.0.0.1"}), device="cpu")
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}/"
-    server.should_exit = True
-    thread.join()
+    with served(make_app(TOKEN, frozenset({"127.0.0.1"}), device="cpu")) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +38,9 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def page(address) -> Iterator[Any]:
     """The page; `page.problems` are errors, and requests that leave this machine."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page, problems = browser.new_page(viewport={"width": 1280, "height": 900}), []
-        page.on("console", lambda message: message.type == "error" and problems.append(message.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda r: r.url.startswith((address, "blob:")) or problems.append(r.url))
-        page.goto(address)
+    with opened(address, address, "blob:") as page:
         page.wait_for_selector("body[data-ready]")
-        page.problems = problems
         yield page
-        browser.close()
 
 
 def drop(page, *files):

@@ -1,23 +1,20 @@
 """A study in a real browser: two made-up voters, whose answers are known, by keyboard and by mouse."""
 
-import shutil
-import threading
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser's tests need playwright")
-uvicorn = pytest.importorskip("uvicorn", reason="the page needs the extra serve")
-from fusionkit.judging.study import all_votes, make_study, open_key, place_of_key  # noqa: E402
-from fusionkit.judging.tally import tally  # noqa: E402
-from fusionkit.server.study import make_study_app  # noqa: E402
-from fusionkit.writing import write_image  # noqa: E402
+from browser import TOKEN, expect, needs_chromium, opened, served
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser's tests need Chromium")
-TOKEN, SCENES, ARROWS = "a-token-of-the-tests", 9, {"A": "ArrowLeft", "B": "ArrowRight", "=": "ArrowDown"}
-playwright.expect.set_options(timeout=20_000)  # a busy machine is no failure
+pytest.importorskip("uvicorn", reason="the page needs the extra serve")
+from fusionkit.judging.study import all_votes, make_study, open_key, place_of_key
+from fusionkit.judging.tally import tally
+from fusionkit.server.study import make_study_app
+from fusionkit.writing import write_image
+
+pytestmark = needs_chromium
+SCENES, ARROWS = 9, {"A": "ArrowLeft", "B": "ArrowRight", "=": "ArrowDown"}
 
 
 @pytest.fixture(scope="module")
@@ -36,30 +33,15 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(study) -> Iterator[str]:
-    import socket
-
-    listening = socket.create_server(("127.0.0.1", 0))
-    app = make_study_app(study, TOKEN, frozenset({"127.0.0.1"}))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}/"
-    server.should_exit = True
-    thread.join()
+    with served(make_study_app(study, TOKEN, frozenset({"127.0.0.1"}))) as place:
+        yield place
 
 
 @pytest.fixture
 def page(address):
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page, problems = browser.new_page(viewport={"width": 1280, "height": 900}), []
-        page.on("console", lambda message: message.type == "error" and problems.append(message.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda r: r.url.startswith((address, "blob:")) or problems.append(r.url))
-        page.goto(address)
+    with opened(address, address, "blob:") as page:
         yield page
-        browser.close()
-        assert not problems
+        assert not page.problems
 
 
 def begin(page, name):
@@ -95,12 +77,12 @@ def test_two_voters_with_known_answers(page, address, study):
     for name, mouse in (("keys", False), ("mouse", True)):
         page.goto(address)
         begin(page, name)
-        playwright.expect(page.locator("#place")).to_have_text("1 of 30")
+        expect(page.locator("#place")).to_have_text("1 of 30")
         for _ in range(30):
             sides = key.sheets[sheet_of(page)]
             even = name == "mouse" and not sides.check and {sides.a, sides.b} == {"two", "three"}
             vote(page, "=" if even else right_answer(sides), mouse=mouse)
-        playwright.expect(page.locator("#end")).to_be_visible()
+        expect(page.locator("#end")).to_be_visible()
     found = tally(key, all_votes(study))
     assert [(v.name, v.votes, v.passed, v.counts) for v in found.viewers] == [
         ("keys", 27, 3, True),
@@ -119,11 +101,11 @@ def test_going_on_later_changing_a_vote_and_a_reason(page, address, study):
     vote(page, "A", mouse=False)
     page.goto(address)
     begin(page, "later")
-    playwright.expect(page.locator("#place")).to_have_text("2 of 30")
+    expect(page.locator("#place")).to_have_text("2 of 30")
     page.keyboard.press("Backspace")
-    playwright.expect(page.locator("#place")).to_have_text("1 of 30")
+    expect(page.locator("#place")).to_have_text("1 of 30")
     assert sheet_of(page) == first
-    playwright.expect(page.locator("#answers .given")).to_have_attribute("data-choice", "A")
+    expect(page.locator("#answers .given")).to_have_attribute("data-choice", "A")
     vote(page, "B", mouse=True)
     own = [(v.sheet, v.choice, v.reason) for v in all_votes(study) if v.viewer == "later"]
     assert own == [(first, "A", "sharper, brighter"), (first, "B", "")]
