@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from .private import has_winograd
 
-__all__ = ["Convolution", "attention", "fastest_format", "winograd"]
+__all__ = ["Convolution", "attention", "fastest_format", "pad_to_multiple", "winograd"]
 
 LEAST, LARGE = 48, 1024  # numbers of channels, in and out, and of pixels from which Winograd's algorithm pays
 QUERIES = 512  # rows of a long attention computed at once
@@ -79,3 +80,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def _by_winograd(x: Tensor) -> bool:
     plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     return _allowed.get() and plain and not torch.is_grad_enabled() and has_winograd()
+
+
+def pad_to_multiple(x: Tensor, multiple: int, mode: Literal["reflect", "replicate"] = "reflect") -> Tensor:
+    """Pad x (B, C, H, W) right and below to a multiple; images too small to be reflected are replicated."""
+    height, width = x.shape[-2:]
+    pad_h, pad_w = -height % multiple, -width % multiple
+    if not (pad_h or pad_w):
+        return x
+    return F.pad(x, (0, pad_w, 0, pad_h), mode=mode if pad_h < height and pad_w < width else "replicate")
