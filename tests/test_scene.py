@@ -6,7 +6,7 @@ from PIL import Image
 
 from fusionkit.contracts import Sources
 from fusionkit.images.metadata import UNSTATED, CameraSettings, camera_settings, read_exif, settings_in
-from fusionkit.method.pipeline import reference_of
+from fusionkit.method.pictures import reference_of
 from fusionkit.numerics.luma import colorful, luma
 from fusionkit.scene import bracketed, recognise, written
 from fusionkit.scenes import SCENES

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..images.convert import StoredImages
 from ..images.onto import onto
 from ..images.transforms import about_corner
-from ..method.pipeline import reference_of, views_of
+from ..method.pictures import reference_of, views_of
 from ..numerics.homography import displacement, scale_of, size_of
 from ..numerics.registration import LEAST_SIDE, Model, Registration
 from ..numerics.rig import LEAST_PAIRS, consensus, limit_of, register_view

@@ -58,7 +58,7 @@ def serve(
         from ..server.study import make_study_app
     except ModuleNotFoundError as error:
         raise OptionError(f"{error.name} is missing: pip install 'imagefusionkit[serve]'") from None
-    from ..method.pipeline import find_device
+    from ..method.device import find_device
     from ..server.sessions import Limits
 
     find_device(device)

@@ -68,7 +68,7 @@ def train(
 
     import torch
 
-    from ..method.pipeline import find_device
+    from ..method.device import find_device
     from ..training.loop import train as run_training
 
     options = validate_options(TrainOptions, loop_options, "training")

@@ -10,12 +10,12 @@ from pydantic import BaseModel
 from torch import nn
 
 from .. import contracts
-from ..errors import PluginError
-from ..registry.kinds import KINDS
+from ..errors import OptionError, PluginError
+from ..registry.kinds import DISTRIBUTION, KINDS, METHOD
 from ..registry.loading import create, get_registry
-from .config import Choice
+from .config import Choice, PipelineConfig
 
-__all__ = ["Part", "build"]
+__all__ = ["Part", "build", "parts_of"]
 
 
 @dataclass(frozen=True)
@@ -88,3 +88,32 @@ def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str]
     if isinstance(plugin, nn.Module):
         plugin = plugin.to(device).requires_grad_(False).eval()
     return Part(kind, name, origin, plugin, distribution)
+
+
+def parts_of(config: PipelineConfig, device: torch.device) -> dict[str, Part]:
+    """The plug-ins that a method has one of, by the fields of its configuration, on a device.
+
+    Where no decoder is named, it is the one that the backbone was trained with. Raises OptionError where the two do not
+    fit.
+    """
+    parts = {key: build(METHOD[key].name, getattr(config, key), device) for key in METHOD if key != "decoder"}
+    backbone, chosen = parts["backbone"], config.decoder
+    if chosen is not None and chosen.name:
+        decoder = build("decoder", chosen, device)
+    else:
+        options = {**backbone.plugin.decoder_options, **(chosen.options if chosen else {})}
+        choice = Choice(name=backbone.plugin.decoder, options=options)
+        decoder = build("decoder", choice, device, prefer=(backbone.distribution, DISTRIBUTION))
+    _check_domains(backbone, decoder)
+    return {**parts, "decoder": decoder}
+
+
+def _check_domains(backbone: Part, decoder: Part) -> None:
+    b, d, names = backbone.plugin, decoder.plugin, (backbone.name, decoder.name)
+    if b.domain == "latent" and d.channels is None:
+        raise OptionError("backbone {} works on latents, decoder {} gives none; use {}".format(*names, b.decoder))
+    if b.domain == "pixel" and d.channels is not None:
+        raise OptionError("backbone {} works on pixels, decoder {} gives latents; use identity".format(*names))
+    if None not in (b.channels, d.channels) and b.channels != d.channels:
+        own = f"backbone {backbone.name} expects latents of {b.channels} channels"
+        raise OptionError(f"{own}, decoder {decoder.name} gives {d.channels}")

@@ -16,39 +16,38 @@ from torch import Tensor
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources, Stage
 from ..errors import InputError, OptionError, PluginError, SizeMismatch, warn_of
 from ..images.accept import beyond_unit
-from ..images.colour import in_profile
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.metadata import CameraSettings
-from ..images.onto import onto
 from ..images.picture import Array, Picture, Span
 from ..images.validity import mirrored
-from ..memory import release_pages
 from ..numerics.choice import all_finite
 from ..numerics.luma import luma as bt601
 from ..numerics.precision import takes_winograd
 from ..reading.ranges import share_range
 from ..reading.take import Source, as_source
 from ..registry.kinds import DISTRIBUTION, METHOD
-from ..scene import SCENE_KINDS, Scene, SceneChoice, bracketed
+from ..scene import SCENE_KINDS, Scene, SceneChoice
 from ..sources import STILL, Report
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint
 from .checks import check_sizes, note_places, staged
 from .config import Choice, PipelineConfig, sampling_of
+from .device import find_device
 from .filling import data_anywhere, filled
 from .flags import stages_of
 from .folding import FoldedPrior
 from .keywords import Choices
-from .parts import Part, build
+from .parts import build, parts_of
+from .pictures import fuse_pictures, notes_of, reference_of
 from .presets import choose
 from .restore import Restorer
-from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind, with_gaps
+from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind
 from .sampler import Callback, Sampler
-from .series import AT_ONCE, Progress, Series, fuse_series
+from .series import AT_ONCE, Progress, Series
 from .shot import Shot
 from .tiling import TILE, WHOLE_PIXELS, tiled
 
-__all__ = ["Pipeline", "find_device", "reference_of", "views_of"]
+__all__ = ["Pipeline"]
 
 NO_FLOW = f"{DISTRIBUTION}:identity"  # who chooses this backbone wants none
 Told = Mapping[str, Mapping[str, Any]]
@@ -78,10 +77,8 @@ class Pipeline:
             raise OptionError(f"expected a PipelineConfig or its fields, such as prior={config!r:.40}")
         self.config = c = config or choose(task, preset, dict(choices))
         self.device = find_device(device)
-        self.parts = {key: self._build(key) for key in METHOD if key != "decoder"}
-        self.parts["decoder"] = self._decoder()
+        self.parts = parts_of(c, self.device)
         self.stages = [build("stage", choice, self.device) for choice in stages_of(c, self.prior)]
-        self._check_domains()
         for stage in self.stages:
             if stage.plugin.bt601 and not self.color.bt601:
                 raise OptionError(
@@ -104,19 +101,6 @@ class Pipeline:
             else:
                 shown[str(name)] = value
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
-
-    def _build(self, key: str) -> Part:
-        return build(METHOD[key].name, getattr(self.config, key), self.device)
-
-    def _decoder(self) -> Part:
-        """The decoder chosen, or the one that the backbone was trained with."""
-        chosen: Choice | None = self.config.decoder
-        if chosen is not None and chosen.name:
-            return self._build("decoder")
-        backbone = self.parts["backbone"]
-        options = {**backbone.plugin.decoder_options, **(chosen.options if chosen else {})}
-        choice = Choice(name=backbone.plugin.decoder, options=options)
-        return build("decoder", choice, self.device, prefer=(backbone.distribution, DISTRIBUTION))
 
     @property
     def prior(self) -> Prior:
@@ -142,18 +126,6 @@ class Pipeline:
     def has_flow(self) -> bool:
         """Whether the backbone is more than a place where none was wanted."""
         return self.parts["backbone"].full_name != NO_FLOW
-
-    def _check_domains(self) -> None:
-        name, decoder = self.parts["backbone"].name, self.parts["decoder"].name
-        b, d = self.backbone, self.decoder
-        if b.domain == "latent" and d.channels is None:
-            raise OptionError(f"backbone {name} works on latents, decoder {decoder} gives none; use {b.decoder}")
-        if b.domain == "pixel" and d.channels is not None:
-            raise OptionError(f"backbone {name} works on pixels, decoder {decoder} gives latents; use identity")
-        if None not in (b.channels, d.channels) and b.channels != d.channels:
-            raise OptionError(
-                f"backbone {name} expects latents of {b.channels} channels, decoder {decoder} gives {d.channels}"
-            )
 
     def method(self) -> dict[str, Any]:
         """All that decides the pixels apart from the sources, with every default filled in."""
@@ -415,50 +387,7 @@ class Pipeline:
         caller has chosen it. callback: told of the sampler's steps, of which a series has none. shot: as in `run`.
         progress, checkpoint: of a series.
         """
-        if not pictures:
-            raise InputError("nothing to fuse: give at least one image")
-        if len(pictures) > AT_ONCE and shot is None:
-            series = fuse_series(self, pictures, reference=reference, progress=progress, checkpoint=checkpoint)
-            if series is not None:
-                return series
-        pictures = pictures.whole() if isinstance(pictures, Series) else pictures
-        watch = Stopwatch()
-        index = self.reference_in(pictures) if reference is None else reference
-        pictures, converted = in_profile(self.ranged(pictures), index)
-        main = pictures[index]
-        given = pictures
-        pictures, placed = onto(pictures, index)
-        try:
-            fused = self.run(
-                self._images(pictures),
-                reference=index,
-                names=[p.name for p in pictures],
-                degraded=[p.degraded for p in pictures],
-                views=views_of(given, pictures),
-                spans=[p.span for p in pictures],
-                settings=[p.settings for p in given],
-                valid=[None if p.valid is None else torch.from_numpy(p.valid)[None, None] for p in pictures],
-                callback=callback,
-                watch=watch,
-                shot=shot,
-            )
-        except SizeMismatch as error:
-            said, turned = [str(error), *(p.note for p in placed)], [p.name for p in pictures if p.turned]
-            said += [f"EXIF orientation was applied to {' and '.join(turned)}"] if turned else []
-            raise SizeMismatch("; ".join(said)) from None
-        others = [p for p in pictures if p.alpha is not None and p is not main]
-        main = main.part(*fused.cut) if fused.cut else main
-        notes = [*_notes_of(pictures, index), *main.notes, *converted, *(p.note for p in placed), *fused.notes]
-        found = {**fused.facts.found, **({"placed": [p.row for p in placed]} if placed else {})}
-        if main.alpha is not None:
-            notes.append(f"alpha kept from {main.name}")
-        notes += [f"alpha of {p.name}: no data where it is 0, the rest counts in full" for p in others]
-        picture = replace(with_gaps(main, to_array(fused.image)), notes=tuple(notes))
-        if picture.size[0] * picture.size[1] > WHOLE_PIXELS:
-            release_pages()  # the method's, before an encoder takes its own
-        return FusedPicture.of(
-            picture, replace(fused.facts, notes=notes, reference=index, found=found, seconds=watch.rounded())
-        )
+        return fuse_pictures(self, pictures, callback, reference, shot, progress, checkpoint)
 
     def ranged(self, pictures: Sequence[Picture]) -> Sequence[Picture]:
         """The pictures, those of one quantity in one range."""
@@ -472,13 +401,6 @@ class Pipeline:
         fields = type(options).model_fields.items() if options is not None else ()
         stated = [getattr(options, name) for name, info in fields if info.annotation == SceneChoice]
         return next((scene for scene in stated if scene != "auto"), None)
-
-    def _images(self, pictures: Sequence[Picture]) -> Sequence[Tensor]:
-        """Tensors of pictures; of large ones each is made when it is needed."""
-        if max(p.size[0] * p.size[1] for p in pictures) > WHOLE_PIXELS:
-            release_pages()  # a decoder's
-            return StoredImages(pictures, self.device)
-        return [to_tensor(p.pixels) for p in pictures]
 
     @overload
     def fuse(self, *images: str | Path | Picture | Array) -> FusedArray: ...
@@ -511,14 +433,9 @@ class Pipeline:
                 fused = self.fuse_pictures(pictures)
             else:
                 fused = self.run([to_tensor(s.pixels) if isinstance(s, Picture) else s for s in sources])
-                fused.facts.notes[:0] = _notes_of(pictures)
+                fused.facts.notes[:0] = notes_of(pictures)
         warn_of(fused.facts.notes)
         return in_kind(images[fused.reference], sources[fused.reference], fused)
-
-
-def _notes_of(pictures: Sequence[Picture], but: int | None = None) -> list[str]:
-    """Notes of the pictures, with their names; without those of picture `but`."""
-    return [type(note)(f"{p.name}: {note}") for i, p in enumerate(pictures) if i != but for note in p.notes]
 
 
 def _without_nan(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -531,42 +448,3 @@ def _without_nan(image: Tensor) -> tuple[Tensor, Tensor]:
 def _share(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors have their values in common."""
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-
-
-def reference_of(colorful: Sequence[bool], stated: int = 0, settings: Sequence[CameraSettings] = ()) -> int:
-    """Index of the reference source: the stated one, from 1, the only one with colour, the middle exposure, the last.
-
-    settings: what the camera of each wrote, where it takes colour.
-    """
-    count = len(colorful)
-    if stated > count:
-        raise OptionError(f"`reference={stated}`, but there are only {count} sources")
-    if stated:
-        return stated - 1
-    if sum(colorful) == 1:
-        return list(colorful).index(True)
-    middle = bracketed(settings) if any(colorful) else None
-    return count - 1 if middle is None else middle
-
-
-def views_of(given: Sequence[Picture], pictures: Sequence[Picture]) -> list[float | None]:
-    """Fields of view that files state; None of those that `onto` resampled, which see what the reference sees."""
-    return [one.view if one is before else None for before, one in zip(given, pictures, strict=True)]
-
-
-def find_device(name: str) -> torch.device:
-    """The device of this name, tried; auto takes CUDA, then MPS, then the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except Exception as error:  # each kind of device that is not there raises something of its own
-        reason = str(error).splitlines()[0]
-        if name.startswith("cuda") and not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
-            raise OptionError(
-                f"device {name!r}: this PyTorch ({torch.__version__}) is built for CPUs; pytorch.org/get-started says "
-                "how to install one with CUDA"
-            ) from None
-        raise OptionError(f"device {name!r} cannot be used ({reason}); use auto, cpu, cuda or cuda:N") from None
-    return device
