@@ -275,7 +275,7 @@ def _filled(pattern: Path, path: Path) -> str:
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Key that sorts names with numbers by their numbers."""
     parts = re.split(r"(\d+)", path.name.casefold())
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts if part]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part]
 
 
 def _table(path: Path) -> list[dict[str, object]]:

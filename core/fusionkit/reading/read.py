@@ -1,5 +1,6 @@
 """Reading image files by plug-ins of the kind `reader`; files that would be read wrong are refused with the reason."""
 
+import os
 import re
 import struct
 import warnings
@@ -48,6 +49,8 @@ COLOURS = (1, 3)  # bands of grey and of RGB
 CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # bytes that text has none of
 KEPT = 4  # files of several pictures, of which the last ones stay in memory
 _of_kept = deque[Path](maxlen=KEPT)
+MOST_WORDS = 300  # characters of a decoder that are repeated; some repeat the file
+NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")  # of a picture in a file
 UNABLE = re.compile("support|implement|require|not available")  # words of a decoder that lacks something
 
 
@@ -101,6 +104,8 @@ def _one(path: Path, max_pixels: int, picture: int | None) -> tuple[Path, Stored
         raise ImageReadError(f"{path}: holds {len(found)} pictures, none of number {index + 1}")
     stored = found[index]
     height, width = stored.values.shape[:2]
+    if not stored.values.size:
+        raise ImageReadError(f"{path}: {width}x{height} is no picture: it has no pixels")
     if width * height > max_pixels:
         raise ImageReadError(
             f"{path}: {width}x{height} is over the limit of {max_pixels} pixels; if it is genuine, raise `max_pixels`"
@@ -124,7 +129,7 @@ def _bands(path: Path, stored: Stored, bands: Sequence[int]) -> Stored:
 def numbered(path: Path) -> tuple[Path, int | None]:
     """Split FILE#N into FILE and the index N - 1, where FILE exists and FILE#N does not; else (path, None)."""
     name, mark, number = str(path).rpartition("#")
-    if mark and number.isdigit() and int(number) > 0 and not path.exists() and Path(name).exists():
+    if mark and NUMBER.fullmatch(number) and not path.exists() and Path(name).exists():
         return Path(name), int(number) - 1
     return path, None
 
@@ -242,7 +247,7 @@ def _record(plugin: Registered) -> ReaderRecord:
 def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
     """The pictures of a file, most of them not decoded yet; those of the last files with several stay in memory."""
     check_regular(path, ImageReadError)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's, of names that cannot be, too
         raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
     for reader in _readers(path):
         if _record(reader).several:
@@ -303,7 +308,7 @@ def _reason(error: Exception) -> str:
     """What a decoder's error says, and what to do where the file is damaged."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened: {error.strerror}"
-    text = re.sub(r"\bb(['\"])(.*?)\1", r"\2", one_line(error)).rstrip(".") or type(error).__name__
+    text = re.sub(r"\bb(['\"])(.*?)\1", r"\2", one_line(error))[:MOST_WORDS].rstrip(".") or type(error).__name__
     if "cannot identify image file" in text:
         return "not an image in a known format, or its header is damaged"
     if isinstance(error, LookupError | struct.error):
@@ -376,8 +381,10 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
         taken = stored.window or own_span(values if stored.series is None else stored.series, full)
         measured = stored.window is None and stored.series is None and not stored.inverted
         if taken != full:
-            said = range_note(taken)
-            notes.append(f"{said}, as the file says" if stored.window else Caution(said))
+            said = range_note(taken) + ", as the file says" * (stored.window is not None)
+            if beside := stored.window and not (values.min() < taken[1] and values.max() > taken[0]):
+                said += "; no value lies between"
+            notes.append(said if stored.window and not beside else Caution(said))
     else:
         taken = span
         outside = int(((values < taken[0]) | (values > taken[1])).sum())

@@ -4,7 +4,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ import numpy as np
 from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import ImageReadError, one_line
 from fusionkit.images.picture import Array, Span
-from fusionkit.images.place import Place, Volume, is_place
+from fusionkit.images.place import Place, Volume, across, in_order, is_place
 from fusionkit.reading import MAX_PIXELS
 
 from . import dicom_codecs
-from .pillow import FILE_PIXELS, check_all, check_pixels
+from .pillow import FILE_PIXELS, check_all, check_pixels, split
 
 __all__ = ["DicomReader"]
 
@@ -38,7 +38,6 @@ PLACE = (
     *("PixelSpacing", "SliceThickness", "Rows", "Columns", "NumberOfFrames"),
 )
 SERIES_FILES = 20_000  # files of a folder that are searched for a series
-ALIGNED = 1e-3  # largest difference of direction cosines of slices that are parallel
 
 
 class DicomReader(Reader):
@@ -122,8 +121,12 @@ def _opened(path: Path, max_pixels: int) -> Any:
         **({"PlanarConfiguration": 0} if samples > 1 else {}),
     }
     for name, value in defaults.items():
-        if _given(data, name) is None:
+        if not _given(data, name):
             setattr(data, name, value)
+    if int(data.HighBit) >= bits:
+        raise ImageReadError(
+            f"{path}: {bits} bits that do not end at the lowest (High Bit {data.HighBit}); export it again"
+        )
     if "TransferSyntaxUID" not in getattr(data, "file_meta", {}):
         data.file_meta = pydicom.dataset.FileMetaDataset()
         implicit, little = data.original_encoding
@@ -169,9 +172,9 @@ class _Facts:
         return next((v for layer in self.layers if (v := _given(layer, name)) is not None), None)
 
     def number(self, name: str, default: float) -> float:
-        """The number of this name."""
-        value = self(name)
-        return default if value is None else float(value)
+        """The number of this name, or the first of several."""
+        value = _first(self(name))
+        return default if value is None else value
 
     def numbers(self, name: str, count: int) -> Array | None:
         """So many numbers of this name; None where there are others."""
@@ -230,10 +233,10 @@ def _coloured(frame: Array, data: Any, name: str) -> Stored:
     bits = 8 * frame.dtype.itemsize if palette else int(data.BitsStored)
     if frame.dtype.itemsize > 2:
         frame, bits = (frame >> max(0, bits - 16)).astype(np.uint16), min(bits, 16)
-    alpha = frame[:, :, 3] if frame.shape[2] == 4 else None
-    if frame.dtype == np.uint8:
-        return Stored(_filled(frame[:, :, :3], 2**bits - 1), alpha, format="DICOM", name=name)
-    return Stored(frame[:, :, :3], alpha, white=float(2**bits - 1), format="DICOM", name=name)
+    values, alpha = split(frame)
+    if values.dtype == np.uint8:
+        return Stored(_filled(values, 2**bits - 1), alpha, format="DICOM", name=name)
+    return Stored(values, alpha, white=float(2**bits - 1), format="DICOM", name=name)
 
 
 def _filled(values: Array, white: int) -> Array:
@@ -245,7 +248,7 @@ class _Grey:
     """Values (H, W) of a frame, in the units of the modality or as the VOI LUT gives them; valid, window and white."""
 
     def __init__(self, raw: Array, data: Any, facts: _Facts) -> None:
-        self.valid = _not_padding(raw, facts)
+        self.facts, self.valid = facts, _not_padding(raw, facts)
         self.notes: tuple[str, ...] = ()
         self.window: Span | None = None
         self.white: float | None = None
@@ -256,8 +259,14 @@ class _Grey:
         if tables[0] and values.dtype.kind in "ui":
             values, bits = _looked_up(values, tables[0][0], data)
             self.white = float(2**bits - 1)
-        elif (slope, intercept) != (1, 0) and slope:
-            values = (values * slope + intercept).astype(np.float32)
+        elif (slope, intercept) != (1, 0):
+            scaled = (values * slope + intercept).astype(np.float32)
+            if slope and np.isfinite(scaled[self.valid]).all():
+                values = scaled
+            else:
+                self.notes = (
+                    f"its rescale slope {slope:g} and intercept {intercept:g} give no values: those stored are used",
+                )
         elif values.dtype == np.uint16:
             self.white = float(2 ** int(data.BitsStored) - 1)
         if tables[1]:
@@ -275,7 +284,7 @@ class _Grey:
     def _windowed(self, values: Array, facts: _Facts) -> Array:
         """Find the window; 8 bits and sigmoids are mapped at once, since black and white alone do not say them."""
         center, width = (_first(facts(name)) for name in ("WindowCenter", "WindowWidth"))
-        if center is None or width is None or not width > 0:
+        if center is None or width is None or not (width > 0 and np.isfinite(center + width)):
             return values
         if str(facts("VOILUTFunction") or "").upper() == "SIGMOID":  # PS3.3 C.11.2.1.3.1
             self.window = (0.0, 1.0)
@@ -308,6 +317,8 @@ def _not_padding(raw: Array, facts: _Facts) -> Array:
 
 def _looked_up(values: Array, item: Any, data: Any) -> tuple[Array, int]:
     """Values (H, W) through a look-up table (PS3.3 C.11.1.1.1), and the bits of its entries."""
+    if not (_given(item, "LUTDescriptor") and _given(item, "LUTData")):
+        raise ImageReadError("damaged: a look-up table has no entries; export it again")
     count, first, bits = (int(v) for v in item.LUTDescriptor)
     entries = item.LUTData
     if isinstance(entries, bytes):
@@ -324,7 +335,7 @@ def _places(
 ) -> list[Place | None]:
     """The place of each frame, with the volume that the frames make up, or the files of the series in its folder."""
     inverted = data.PhotometricInterpretation == "MONOCHROME1"  # its volume would have to be turned round as well
-    facts = [_facts(data, i) for i in range(len(values))]
+    facts = [g.facts for g in grey]
     found = [_place(f, f.offset(i)) for i, f in enumerate(facts)]
     known = [p for p in found if p is not None]
     if len(known) < len(values) or inverted:
@@ -356,11 +367,11 @@ def _place(facts: _Facts, offset: float = 0.0) -> Place | None:
     spacing = facts.numbers("PixelSpacing", 2)
     if position is None or cosines is None or spacing is None or spacing.min() <= 0:
         return None
-    along, down = cosines[:3] * spacing[1], cosines[3:] * spacing[0]
-    across = np.cross(cosines[:3], cosines[3:])
-    matrix = np.stack([along, down, position + offset * across], 1)
+    matrix = np.stack([cosines[:3] * spacing[1], cosines[3:] * spacing[0], position], 1)
     if not is_place(matrix):
         return None
+    if offset:
+        matrix[:, 2] += offset * across(matrix)
     frame, series = facts("FrameOfReferenceUID"), facts("SeriesInstanceUID")
     if frame is None and series is None:
         return None
@@ -378,21 +389,10 @@ class _Row:
     thickness: float
     size: tuple[int, ...]
 
-    @cached_property
-    def normal(self) -> Array:
-        """(3,) unit vector across the plane."""
-        across = np.cross(self.place.matrix[:, 0], self.place.matrix[:, 1])
-        return np.asarray(across / np.linalg.norm(across))
-
 
 def _in_order(rows: Sequence[_Row]) -> list[int] | None:
-    """Indices of parallel slices of one size by their position; None where they are no volume."""
-    first = rows[0]
-    parallel = all(np.abs(row.normal - first.normal).max() < ALIGNED and row.size == first.size for row in rows)
-    at = np.array([row.place.matrix[:, 2] @ first.normal for row in rows])
-    order = np.argsort(at, kind="stable")
-    single = len(rows) < 2 or bool(np.diff(at[order]).min() > ALIGNED)  # several phases or echoes share positions
-    return [int(k) for k in order] if parallel and single else None
+    """Indices of slices of one size by their position; None where they are no volume."""
+    return in_order([row.place for row in rows]) if len({row.size for row in rows}) == 1 else None
 
 
 def _series(path: Path, max_pixels: int, alone: Volume | None = None) -> Volume:

@@ -45,4 +45,4 @@ class NetpbmReader(Reader):
                 else np.minimum(np.round(values.astype(np.float32) * 255 / top), 255).astype(np.uint8)
             )
             return [Stored(scaled, format="PPM")]
-        return [Stored(values.astype(np.uint16), white=top, format="PPM")]
+        return [Stored(np.minimum(values, int(top)).astype(np.uint16), white=top, format="PPM")]

@@ -96,6 +96,8 @@ def _shape(path: Path, image: Any, max_pixels: int) -> tuple[tuple[int, int, int
     _, *largest = sorted((x, y, z))
     check_pixels(path, largest[1], largest[0], max_pixels)
     check_all(path, x, y, z * volumes, max_pixels, image.get_data_dtype().itemsize)
+    if not np.isfinite(image.affine).all() or not np.linalg.det(image.affine[:3, :3]):
+        raise ImageReadError(f"{path}: its affine gives the voxels no axes; set its sform or qform again")
     if int(image.dataobj.offset) > FARTHEST:
         raise ImageReadError(f"{path}: its values begin after {image.dataobj.offset} bytes; damaged, copy it again")
     return (x, y, z), volumes
