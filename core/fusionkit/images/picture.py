@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .metadata import NO_METADATA, CameraSettings, Metadata, calibrated_view, camera_settings, focal_length
+from .metadata import NO_METADATA, CameraSettings, Metadata, calibrated_view, camera_settings
 from .place import Place
 
 __all__ = [
@@ -159,7 +159,7 @@ class Picture:
         """
         if stated := calibrated_view(self.metadata):
             return stated
-        focal = focal_length(self.metadata)
+        focal = self.settings.film
         return FILM / focal * max(self.size) / math.hypot(*self.size) if focal else None
 
     @property

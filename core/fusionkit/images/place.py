@@ -8,10 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Place", "Volume", "across", "geo_place", "in_order", "is_place"]
+__all__ = ["GEOTIFF", "TIES", "TRANSFORMATION", "Place", "Volume", "across", "geo_place", "in_order", "is_place"]
 
 # GeoTIFF 1.1 (OGC 19-008r4): tags, keys, and the codes that mean "described by other keys"
 SCALE, TIES, TRANSFORMATION, KEYS, DOUBLES, TEXTS = 33550, 33922, 34264, 34735, 34736, 34737
+GEOTIFF = {
+    SCALE: 12,
+    TIES: 12,
+    TRANSFORMATION: 12,
+    KEYS: 3,
+    DOUBLES: 12,
+    TEXTS: 2,
+}  # TIFF types: 2 text, 3 short, 12 double
 RASTER_TYPE, CITATION, PROJECTED, GEOGRAPHIC = 1025, 1026, 3072, 2048
 POINT = 2  # raster type: coordinates are those of pixel centres
 CODES = range(1, 32767)

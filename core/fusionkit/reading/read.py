@@ -142,7 +142,7 @@ def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
 def several_in(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
     """The pictures of a file that holds several; none of a file that holds one, or whose others go with the first."""
     check_regular(path, ImageReadError)
-    if path.is_file() and not any(_record(reader).several for reader in _readers(path)):
+    if path.is_file() and not any(_record(reader).several for reader in _rated(path)[0]):
         return ()
     found = open_pictures(path, max_pixels)
     return () if getattr(found, "main", False) else found
@@ -152,7 +152,7 @@ def slice_of(path: Path) -> tuple[str, Place, tuple[int, int]] | None:
     """Series, place, width and height of a file of one slice, as its reader finds them without the pixels."""
     try:
         check_regular(path, ImageReadError)
-        readers = _readers(path)
+        readers, _ = _rated(path)
         return create(readers[0]).slice_of(path) if readers and _record(readers[0]).several else None
     except (FusionkitError, OSError):
         return None  # reported when the file is fused
@@ -249,7 +249,7 @@ def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
     check_regular(path, ImageReadError)
     if os.path.isdir(path):  # unlike Path's, of names that cannot be, too
         raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
-    for reader in _readers(path):
+    for reader in _rated(path)[0]:
         if _record(reader).several:
             _forget_gone()
             status = path.stat()
@@ -317,14 +317,8 @@ def _reason(error: Exception) -> str:
     return f"cannot be read: {text}" + ("" if able else "; export or copy it again")
 
 
-def _readers(path: Path) -> list[Registered]:
-    """Readers of a file, the most certain first; among equals, a third party's goes before ours."""
-    readers, _ = _rated(path)
-    return readers
-
-
 def _rated(path: Path) -> tuple[list[Registered], bytes]:
-    """Readers of a file, the most certain first, and the file's first bytes."""
+    """Readers of a file, the most certain first, a third party's before ours; and the file's first bytes."""
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD)

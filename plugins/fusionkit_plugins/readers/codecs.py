@@ -10,7 +10,7 @@ from fusionkit.contracts import Reader, Stored
 from fusionkit.errors import ImageReadError, one_line
 from fusionkit.images.metadata import read_exif
 
-from .pillow import PREMULTIPLIED, check_pixels, split
+from .pillow import PREMULTIPLIED, check_pixels, check_whole, split
 from .stated_colours import D65, PRIMARIES, profile_of, profile_of_codes
 
 __all__ = ["CodecsReader"]
@@ -37,7 +37,7 @@ class CodecsReader(Reader):
 
     def read(self, path: Path, max_pixels: int) -> list[Stored]:
         """Return the picture."""
-        data = path.read_bytes()
+        data = check_whole(path, max_pixels).read_bytes()
         return _read_hdr(path, data, max_pixels) if data.startswith(b"#?") else _read_jxl(path, data, max_pixels)
 
 

@@ -18,9 +18,9 @@ from fusionkit.images.place import Place, Volume, across, in_order, is_place
 from fusionkit.reading import MAX_PIXELS
 
 from . import dicom_codecs
-from .pillow import FILE_PIXELS, check_all, check_pixels, split
+from .pillow import check_all, check_pixels, check_whole, most_bytes, split
 
-__all__ = ["DicomReader"]
+__all__ = ["FRAME", "DicomReader"]
 
 PREAMBLE, DEFLATED = 132, "1.2.840.10008.1.2.1.99"
 GREY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -37,6 +37,9 @@ PLACE = (
     *("FrameOfReferenceUID", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "SliceThickness", "Rows", "Columns", "NumberOfFrames"),
 )
+PIXEL_GROUP = 0x7FE00000  # the first tag of pixels
+MOST_ELEMENTS = 100_000  # of a file, beside those in sequences
+FRAME = "DICOM frame of reference "  # how places name their space, before its UID
 SERIES_FILES = 20_000  # files of a folder that are searched for a series
 
 
@@ -101,7 +104,7 @@ def _opened(path: Path, max_pixels: int) -> Any:
     """The parsed file, with the defaults of empty elements, after all checks of its size."""
     pydicom: Any = import_module("pydicom")
     _check_inflated(path, max_pixels)
-    data = pydicom.dcmread(path, force=True)  # some files have no preamble, or not even a header
+    data = _parsed(check_whole(path, max_pixels))
     if not any(_given(data, name) for name in PIXELS):
         raise ImageReadError(f"{path}: a DICOM object without pixels; choose one with an image")
     samples = int(_given(data, "SamplesPerPixel") or 1)
@@ -135,6 +138,22 @@ def _opened(path: Path, max_pixels: int) -> Any:
     return data
 
 
+def _parsed(path: Path, tags: Sequence[str] = ()) -> Any:
+    """The elements of a file, or those of `tags` before its pixels; some files have no header."""
+    pydicom: Any = import_module("pydicom")
+    count = 0
+
+    def stop(tag: int, _vr: str | None, _length: int) -> bool:
+        nonlocal count
+        if (count := count + 1) > MOST_ELEMENTS:
+            raise ImageReadError(f"{path}: damaged: has more than {MOST_ELEMENTS} elements; copy it again")
+        return bool(tags) and tag >= PIXEL_GROUP
+
+    with path.open("rb") as stream:
+        chosen = [pydicom.tag.Tag(tag) for tag in tags] or None
+        return pydicom.filereader.read_partial(stream, stop, force=True, specific_tags=chosen)
+
+
 def _check_inflated(path: Path, max_pixels: int) -> None:
     """Refuse a deflated file that holds more than the pixels of several frames, before pydicom inflates it whole."""
     pydicom: Any = import_module("pydicom")
@@ -148,7 +167,7 @@ def _check_inflated(path: Path, max_pixels: int) -> None:
         inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while chunk := inflate.unconsumed_tail or stream.read(1 << 16):
             total += len(inflate.decompress(chunk, 1 << 22))
-            if total > 4 * FILE_PIXELS * max_pixels:
+            if total > most_bytes(max_pixels):
                 raise ImageReadError(
                     f"{path}: inflates to more than {total >> 20} MB (decompression bomb?); if it is genuine, raise "
                     "`max_pixels`"
@@ -375,7 +394,7 @@ def _place(facts: _Facts, offset: float = 0.0) -> Place | None:
     frame, series = facts("FrameOfReferenceUID"), facts("SeriesInstanceUID")
     if frame is None and series is None:
         return None
-    space = f"DICOM frame of reference {frame}" if frame else f"DICOM series {series} without frame of reference"
+    space = f"{FRAME}{frame}" if frame else f"DICOM series {series} without frame of reference"
     return Place(space, matrix)
 
 
@@ -421,19 +440,18 @@ def _rows(folder: Path) -> dict[str, _Row]:
 
 @lru_cache(maxsize=8)
 def _folder(folder: Path, _changed: int) -> dict[str, _Row]:
-    pydicom: Any = import_module("pydicom")
     table = {}
     for path in sorted(folder.iterdir())[:SERIES_FILES]:
         if not path.is_file():
             continue
         try:
-            with path.open("rb") as stream, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with path.open("rb") as stream:
                 head = stream.read(PREAMBLE)
-                if head[128:] != b"DICM" and head[:2] not in (b"\x08\x00", b"\x02\x00"):
-                    continue
-                stream.seek(0)
-                data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(PLACE), force=True)
+            if head[128:] != b"DICM" and head[:2] not in (b"\x08\x00", b"\x02\x00"):
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                data = _parsed(path, PLACE)
                 facts = _facts(data, 0)
                 place, count = _place(facts), int(facts.number("NumberOfFrames", 1))
                 if place is not None and count == 1 and _given(data, "Rows"):

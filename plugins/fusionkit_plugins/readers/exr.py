@@ -14,9 +14,10 @@ from fusionkit.images.place import Place
 
 from .pillow import check_all, check_pixels
 
-__all__ = ["ExrReader"]
+__all__ = ["WINDOW", "ExrReader"]
 
 REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)  # chromaticities of files that state none
+WINDOW = "an EXR display window of "  # how places name their space, before its size
 CHROMA, WINDOWS = ("RY", "BY"), ("dataWindow", "displayWindow")
 
 
@@ -54,7 +55,7 @@ class ExrReader(Reader):
             alpha = np.clip(np.asarray(alpha, np.float32), 0, 1)
             values = np.asarray(values[:, :, :3] / np.where(alpha > 0, alpha, 1)[:, :, None], np.float32)
         (x, y), (w, h) = low - shown, end - shown + 1
-        place = Place(f"an EXR display window of {w}x{h}", np.array([[1, 0, x], [0, 1, y]], float))
+        place = Place(f"{WINDOW}{w}x{h}", np.array([[1, 0, x], [0, 1, y]], float))
         notes = (f"holds {parts} parts, of which the first was read",) if parts > 1 else ()
         return [Stored(values, alpha, format="EXR", notes=notes, place=place)]
 

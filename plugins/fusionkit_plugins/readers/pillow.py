@@ -17,6 +17,7 @@ from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import Caution, ImageReadError
 from fusionkit.images.metadata import Metadata, read_metadata
 from fusionkit.images.picture import Array
+from fusionkit.storage.regular import check_regular
 
 from ..readings import CHUNK, chunks_in, shown
 from .false_colour import levels_of_flir, levels_of_palette, looks_false
@@ -45,6 +46,7 @@ LEAST = 4  # bytes of a frame, fewer than any format needs: a header may claim b
 TAIL = 1 / 20  # share of its rows that a JPEG file without end marker may lack, and no more than one row of blocks
 
 FILE_PIXELS = 4  # times `max_pixels`: of all pictures of a file; 2,288 slices of a CT where one may have 150 megapixels
+BESIDE = 1 << 24  # bytes of a file beside its pixels: metadata, profiles, previews
 MOST_PICTURES = 250_000  # of a file: 140 slices at 1,700 times
 ORIENTATION_TAG, MPO_ENTRIES = 274, 0xB002
 # EXIF orientation -> the operation that turns the stored array upright
@@ -111,7 +113,7 @@ class _Frames:
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         self._path, self._max_pixels, self._lock = path, max_pixels, Lock()
-        self._data = path.read_bytes()
+        self._data = check_whole(path, max_pixels).read_bytes()
         self._image: Any = None
 
     def read(self, index: int) -> Stored:
@@ -133,12 +135,23 @@ def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
         raise _too_large(path, f"{width}x{height}", max_pixels)
 
 
+def most_bytes(max_pixels: int) -> int:
+    """Bytes that all pictures of a file may take."""
+    return 4 * FILE_PIXELS * max_pixels
+
+
+def check_whole(path: Path, max_pixels: int) -> Path:
+    """The path of a file that will be read whole, which is not larger than its pictures and what stands beside them."""
+    check_regular(path, ImageReadError, most_bytes(max_pixels) + BESIDE)
+    return path
+
+
 def check_all(path: Path, width: int, height: int, count: int, max_pixels: int, size: int = 4) -> None:
     """Refuse, before anything is decoded, a file whose pictures take more memory in all than a long scan's.
 
     size: bytes of a pixel as it is stored; more than 4 count as more pixels.
     """
-    if width * height * count * max(size, 4) > 4 * FILE_PIXELS * max_pixels:
+    if width * height * count * max(size, 4) > most_bytes(max_pixels):
         raise _too_large(path, f"{count} pictures of {width}x{height}", FILE_PIXELS * max_pixels)
     if count > MOST_PICTURES:
         raise ImageReadError(f"{path}: holds {count} pictures, over the limit of {MOST_PICTURES}; save a part of them")
@@ -185,7 +198,7 @@ def read_pillow(path: Path, max_pixels: int, index: int = 0) -> Stored:
         except OSError as error:
             if "truncated" not in str(error) or image.format not in ("JPEG", "MPO") or "progressive" in image.info:
                 raise
-            return _ended(path, image, error)
+            return _ended(check_whole(path, max_pixels), image, error)
 
 
 def _ended(path: Path, image: Any, error: OSError) -> Stored:
@@ -365,7 +378,9 @@ def _read_deep(path: Path, max_pixels: int, deep: _Deep) -> Stored:
         chunks = kept_chunks(header.fp) if deep.format == "PNG" else ()
         orientation = header.getexif().get(ORIENTATION_TAG, 1)
         metadata, icc = _told(header, chunks, notes)
-    values, alpha = split(ORIENTATIONS.get(orientation, ORIENTATIONS[1])(np.asarray(codec(path.read_bytes()))))
+    values, alpha = split(
+        ORIENTATIONS.get(orientation, ORIENTATIONS[1])(np.asarray(codec(check_whole(path, max_pixels).read_bytes())))
+    )
     return Stored(
         values,
         alpha,

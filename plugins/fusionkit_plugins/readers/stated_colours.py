@@ -9,9 +9,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..readings import chunks_of
+
 __all__ = ["D65", "KEPT", "PRIMARIES", "kept_chunks", "profile_of", "profile_of_codes", "stated_profile"]
 
-SIGNATURE, LONGEST = 8, 32  # bytes of a PNG's signature, and of cHRM
+LONGEST = 32  # bytes of cHRM
 KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"pHYs")
 D65 = (0.3127, 0.3290)
 BT709, BT2020, P3 = (
@@ -24,19 +26,12 @@ PRIMARIES = {1: BT709, 9: BT2020, 12: P3}
 TRANSFERS = {13: None, 4: 2.2, 5: 2.8, 8: 1.0}
 HDR = {16: "PQ", 18: "HLG"}
 SRGB_GAMMA, CLOSE = 1 / 0.45455, 0.01  # of gAMA; a difference that writers' rounding makes
-CODECS = "pip install 'imagefusionkit[codecs]'"
 
 
 def kept_chunks(stream: BinaryIO) -> tuple[tuple[bytes, bytes], ...]:
     """The chunks of KEPT before a PNG's pixels, as (name, content); the stream is left where it was."""
-    found, before = [], stream.tell()
-    stream.seek(SIGNATURE)
-    while len(head := stream.read(8)) == 8 and head[4:] != b"IDAT":
-        length, name = int.from_bytes(head[:4], "big"), head[4:]
-        if name in KEPT and length <= LONGEST:
-            found.append((name, stream.read(length)))
-            length = 0
-        stream.seek(length + 4, 1)  # over its checksum
+    before = stream.tell()
+    found = [(name, stream.read(length)) for name, length in chunks_of(stream) if name in KEPT and length <= LONGEST]
     stream.seek(before)
     return tuple(found)
 
@@ -81,7 +76,9 @@ def profile_of(
     try:
         codecs: Any = import_module("imagecodecs")
     except ImportError:
-        notes.append(f"it states colours other than sRGB, which were used as stored; {CODECS} to convert them")
+        notes.append(
+            "it states colours other than sRGB, used as stored; pip install 'imagefusionkit[codecs]' converts them"
+        )
         return None
     x = np.linspace(0, 1, 4096)
     curve = x**gamma if gamma else np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1

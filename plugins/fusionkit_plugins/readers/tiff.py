@@ -10,7 +10,7 @@ import numpy as np
 
 from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import ImageReadError
-from fusionkit.images.metadata import Metadata, read_tiff_metadata
+from fusionkit.images.metadata import GDAL_NODATA, Metadata, read_tiff_metadata
 from fusionkit.images.picture import Array
 
 from ..readings import page_name, shown
@@ -21,7 +21,7 @@ __all__ = ["TiffReader"]
 MOST_PAGES = 100_000
 NEAR = 5e-6  # relative difference up to which a float is GDAL's nodata: its tag is text of six digits or more
 MOST_SAMPLES = 4  # a pixel, up to which `max_pixels` bounds memory
-PHOTOMETRIC, ICC, TOP, NODATA = 262, 34675, 281, 42113  # tags; TOP: MaxSampleValue, NODATA: GDAL's
+PHOTOMETRIC, ICC, TOP = 262, 34675, 281  # tags; TOP: MaxSampleValue
 REDUCED, MASK = 1, 4  # bits of the tag NewSubfileType
 ALPHAS = (1, 2)  # extra samples that are alpha: premultiplied, and not
 FAX = (2, 3, 4)  # compressions of CCITT
@@ -140,7 +140,7 @@ def _read_page(path: Path, max_pixels: int, index: int, mask: int | None) -> Sto
                 f"{path}: {codec} compression of {bits}-bit colour needs a codec; {CODECS}, or save it uncompressed"
             ) from None
         values, alpha, notes = _tiff_samples(path, page, values)
-        tags = {code: page.tags[code].value for code in (ICC, ORIENTATION_TAG, TOP, NODATA) if code in page.tags}
+        tags = {code: page.tags[code].value for code in (ICC, ORIENTATION_TAG, TOP, GDAL_NODATA) if code in page.tags}
         shown = None if mask is None else tiff.pages[mask].asarray() > 0
     white = None
     if values.dtype == np.uint16 and (bits < 16 or TOP in tags):
@@ -148,8 +148,8 @@ def _read_page(path: Path, max_pixels: int, index: int, mask: int | None) -> Sto
     orientation = _number(tags.get(ORIENTATION_TAG), 1)
     upright, turned = ORIENTATIONS.get(orientation, ORIENTATIONS[1]), orientation != 1
     metadata = _metadata(path, notes, page.offset, turned=turned)
-    nodata = _nodata(tags.get(NODATA, ""), values.dtype)
-    valid = _valid(values, nodata, alpha if metadata.geo else None, shown)
+    nodata = _nodata(tags.get(GDAL_NODATA, ""), values.dtype)
+    valid = _valid(values, nodata, shown)
     if shown is not None and alpha is None:
         alpha = np.where(shown, *_full(values.dtype))
     return Stored(
@@ -199,15 +199,13 @@ def _nodata(text: Any, dtype: Any) -> float | None:
     return value if value.is_integer() and limits.min <= value <= limits.max else None
 
 
-def _valid(values: Array, nodata: float | None, alpha: Array | None, shown: Array | None) -> Array | None:
+def _valid(values: Array, nodata: float | None, shown: Array | None) -> Array | None:
     """Where a page has data: (H, W); None where it has everywhere."""
     valid = np.ones(values.shape[:2], bool) if shown is None else shown.copy()
     if nodata is not None:
         near = NEAR if values.dtype.kind == "f" else 0
         is_none = np.isnan(values) if np.isnan(nodata) else np.isclose(values, nodata, rtol=near, atol=0)
         valid &= ~is_none.all(2)
-    if alpha is not None:
-        valid &= alpha > 0
     return None if valid.all() else valid
 
 
