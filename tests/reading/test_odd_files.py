@@ -1,6 +1,7 @@
 """Files that state odd, missing or impossible things: the right picture, or one line; nothing wrong in silence."""
 
 import io
+import json
 import struct
 import warnings
 import zlib
@@ -13,9 +14,11 @@ import tifffile
 from PIL import Image
 
 from example_files import dicom
-from fusionkit.errors import Caution, ImageReadError
+from fusionkit.errors import Caution, ImageReadError, InputError, OptionError
+from fusionkit.images.transforms import read_transforms
 from fusionkit.reading import read_image
 from fusionkit.reading.matching import in_turn
+from fusionkit.writing import write_image
 from fusionkit_plugins.readers.codecs import _Bits, _is_plain, _profile
 
 ROW, COLUMN = np.mgrid[:24, :32]
@@ -282,3 +285,60 @@ class TestJpegXl:
         decoder = lambda num_threads: lambda data: (False, None, b"", b"profile of " + data, [])  # noqa: E731
         monkeypatch.setitem(sys.modules, "pillow_jxl", SimpleNamespace(Decoder=decoder))
         assert _profile(b"it", _Bits(b"\x02"), []) == b"profile of it"
+
+
+class TestLimits:
+    def test_files_that_are_read_whole_are_not_larger_than_their_pictures(self, tmp_path):
+        for name, begin in (("a.jxl", b"\xff\x0a"), ("a.gif", b"GIF89a"), ("a.dcm", bytes(128) + b"DICM")):
+            with (tmp_path / name).open("wb") as stream:
+                stream.write(begin)
+                stream.truncate(1 << 36)
+            with pytest.raises(ImageReadError, match="more than such a file can have"):
+                read_image(tmp_path / name)
+
+    def test_elements_of_nothing_are_not_read_for_ever(self, tmp_path):
+        dicom(tmp_path / "a.dcm")
+        assert read_image(tmp_path / "a.dcm").size == (40, 24)
+        (tmp_path / "a.dcm").write_bytes((tmp_path / "a.dcm").read_bytes()[:400] + bytes(900_000))
+        with pytest.raises(ImageReadError, match="more than 100000 elements"):
+            read_image(tmp_path / "a.dcm")
+
+    @pytest.mark.parametrize("span", [(5, 5), (10, 5), (0, float("nan")), (float("-inf"), 2)])
+    def test_ranges_that_are_none(self, span, tmp_path):
+        with pytest.raises(OptionError, match="white must be above black"):
+            read_image(tiff(tmp_path / "a.tif", DEEP), span)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (np.eye(3) * 1j, "Cannot cast"),
+        (np.array([["a", "b"]]), "Cannot cast"),
+        ({"reference": 1, "size": [4, 4], "transforms": []}, "transforms"),
+        (
+            {"reference": 1, "size": [4, 4], "transforms": [{"source": 2, "matrix": np.eye(3)[:2].tolist()}] * 2},
+            "several",
+        ),
+    ],
+)
+def test_transforms_that_would_be_passed_over(content, said, tmp_path):
+    path = tmp_path / ("a.json" if isinstance(content, dict) else "a.npy")
+    if isinstance(content, dict):
+        path.write_text(json.dumps(content))
+    else:
+        np.save(path, content)
+    with pytest.raises(InputError, match=said):
+        read_transforms(path)
+
+
+def test_gaps_are_no_light_where_the_format_has_no_value_for_them(tmp_path):
+    values = np.where(COLUMN < 8, -9999, WARM / 100).astype(np.float32)
+    picture = read_image(tiff(tmp_path / "a.tif", values, (42113, 2, 0, "-9999")))
+    for module, name in (("OpenEXR", "a.exr"), ("nibabel", "a.nii")):
+        pytest.importorskip(module)
+        write_image(tmp_path / name, picture)
+        found = read_image(tmp_path / name, picture=0)
+        assert np.array_equal(found.valid, picture.valid), name
+        assert found.span == pytest.approx((0, 1)) or found.span[0] > 0
+    pytest.importorskip("imagecodecs")
+    assert ".hdr holds no places without data: they became 0" in write_image(tmp_path / "a.hdr", picture)

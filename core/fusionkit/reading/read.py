@@ -1,5 +1,6 @@
 """Reading image files by plug-ins of the kind `reader`; files that would be read wrong are refused with the reason."""
 
+import math
 import os
 import re
 import struct
@@ -16,7 +17,7 @@ from typing import cast
 import numpy as np
 
 from ..contracts import Pictures, Reader, Stored
-from ..errors import Caution, FusionkitError, ImageReadError, one_line
+from ..errors import Caution, FusionkitError, ImageReadError, OptionError, one_line
 from ..images.picture import PEAK, Array, Depth, Picture, Range, Span, own_span, range_note, to_unit
 from ..images.place import Place
 from ..images.validity import mirrored, where_valid
@@ -68,8 +69,10 @@ def read_image(
     where they fill less than an eighth of their type (thermal counts, 12 bits in 16) or lie beyond it (temperatures);
     else "full". max_pixels: larger pictures are refused. picture: its index, from 0, in a file of several. bands: the
     numbers, from 1, of one or three bands, read where the file holds others than grey or RGB (multispectral images).
-    Raises ImageReadError: one line with the file, the reason, and what to do.
+    Raises OptionError, or ImageReadError: one line with the file, the reason, and what to do.
     """
+    if not isinstance(span, str) and not (span[1] > span[0] and math.isfinite(span[1] - span[0])):
+        raise OptionError(f"`range={span[0]:g},{span[1]:g}`: white must be above black, and both finite")
     path, stored = _one(Path(path), max_pixels, picture)
     chosen = _bands(path, stored, bands)
     return replace(_picture(path, chosen, span), bands=tuple(bands) if chosen is not stored else ())

@@ -103,8 +103,8 @@ class DicomReader(Reader):
 def _opened(path: Path, max_pixels: int) -> Any:
     """The parsed file, with the defaults of empty elements, after all checks of its size."""
     pydicom: Any = import_module("pydicom")
-    _check_inflated(path, max_pixels)
-    data = _parsed(check_whole(path, max_pixels))
+    _check_inflated(check_whole(path, max_pixels), max_pixels)
+    data = _parsed(path)
     if not any(_given(data, name) for name in PIXELS):
         raise ImageReadError(f"{path}: a DICOM object without pixels; choose one with an image")
     samples = int(_given(data, "SamplesPerPixel") or 1)
@@ -165,7 +165,7 @@ def _check_inflated(path: Path, max_pixels: int) -> None:
             return
         stream.seek(PREAMBLE + 12 + int(meta.FileMetaInformationGroupLength))
         inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while chunk := inflate.unconsumed_tail or stream.read(1 << 16):
+        while not inflate.eof and (chunk := inflate.unconsumed_tail or stream.read(1 << 16)):
             total += len(inflate.decompress(chunk, 1 << 22))
             if total > most_bytes(max_pixels):
                 raise ImageReadError(

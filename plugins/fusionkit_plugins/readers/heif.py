@@ -10,7 +10,7 @@ import numpy as np
 from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.images.metadata import read_exif
 
-from .pillow import check_pixels, split
+from .pillow import check_pixels, check_whole, split
 
 __all__ = ["HeifReader"]
 
@@ -24,7 +24,7 @@ class HeifReader(Reader):
     def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
         """Return the pictures, decoded when they are asked for."""
         heif: Any = import_module("pillow_heif")
-        with path.open("rb") as stream:
+        with check_whole(path, max_pixels).open("rb") as stream:
             if b"avif" in stream.read(64):
                 return ()  # Pillow's
             stream.seek(0)

@@ -75,7 +75,7 @@ class PillowReader(Reader):
     def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
         """Return the pictures, decoded when they are asked for."""
         logging.getLogger("PIL").setLevel(logging.CRITICAL)  # our errors describe damaged files
-        with path.open("rb") as stream:
+        with check_whole(path, max_pixels).open("rb") as stream:
             head = stream.read(HEADER)
         found = self._pictures(path, max_pixels, head)
         if not (head.startswith(PNG_SIGNATURE) and CHUNK in head and (places := chunks_in(path))):
@@ -113,7 +113,7 @@ class _Frames:
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         self._path, self._max_pixels, self._lock = path, max_pixels, Lock()
-        self._data = check_whole(path, max_pixels).read_bytes()
+        self._data = path.read_bytes()
         self._image: Any = None
 
     def read(self, index: int) -> Stored:
@@ -198,7 +198,7 @@ def read_pillow(path: Path, max_pixels: int, index: int = 0) -> Stored:
         except OSError as error:
             if "truncated" not in str(error) or image.format not in ("JPEG", "MPO") or "progressive" in image.info:
                 raise
-            return _ended(check_whole(path, max_pixels), image, error)
+            return _ended(path, image, error)
 
 
 def _ended(path: Path, image: Any, error: OSError) -> Stored:
@@ -378,9 +378,7 @@ def _read_deep(path: Path, max_pixels: int, deep: _Deep) -> Stored:
         chunks = kept_chunks(header.fp) if deep.format == "PNG" else ()
         orientation = header.getexif().get(ORIENTATION_TAG, 1)
         metadata, icc = _told(header, chunks, notes)
-    values, alpha = split(
-        ORIENTATIONS.get(orientation, ORIENTATIONS[1])(np.asarray(codec(check_whole(path, max_pixels).read_bytes())))
-    )
+    values, alpha = split(ORIENTATIONS.get(orientation, ORIENTATIONS[1])(np.asarray(codec(path.read_bytes()))))
     return Stored(
         values,
         alpha,
