@@ -38,9 +38,7 @@ STRAY = 0.5  # extremes count up to this share of the percentiles' distance beyo
 TABLED = 100_000  # values from which scaling by a lookup table is faster
 BLOCK = 100_000  # values scaled at once: they fit a processor's cache
 
-FILM = (
-    math.hypot(36, 24) / 2
-)  # half the diagonal of 35 mm film, mm: what equivalent focal lengths refer to (CIPA DCG-001)
+FILM = math.hypot(36, 24) / 2  # mm: half the diagonal that equivalent focal lengths refer to (CIPA DCG-001)
 
 SHOWN = 1024  # pixels of the longer side in a notebook
 

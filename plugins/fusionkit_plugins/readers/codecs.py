@@ -24,7 +24,8 @@ LENGTH, ENUM, COORDINATE = (
 )
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 HEADER = 4096  # bytes, fewer with the names of many channels
-ALPHA, SPOT, FILTER, CUSTOM, P3 = 0, 2, 5, 2, 11  # kinds of extra channels, custom white and primaries, primaries of P3
+ALPHA, SPECIAL = 0, (2, 5)  # kinds of extra channels; special ones have fields of their own
+CUSTOM, P3 = 2, 11  # white point and primaries that numbers follow; primaries
 RESOLUTION = re.compile(rb"\n\n([-+][XY]) (\d+) ([-+][XY]) (\d+)\n")
 
 
@@ -60,7 +61,11 @@ def _read_jxl(path: Path, data: bytes, max_pixels: int) -> list[Stored]:
     bits, notes = _Bits(stream[2:HEADER]), list[str]()
     check_pixels(path, *_size(bits), max_pixels)
     values, alpha = split(np.asarray(import_module("imagecodecs").jpegxl_decode(data, index=0)))
-    icc = None if _is_plain(bits, notes) else _profile(data, bits, notes)
+    try:
+        icc = None if _is_plain(bits, notes) else _profile(data, bits, notes)
+    except NotImplementedError:
+        icc = None
+        notes.append("what it says of its colours was not read: they are taken as sRGB")
     metadata = read_exif(_box(data, b"Exif")[4:], _box(data, b"xml "), notes)
     return [Stored(values, alpha, icc=icc, format="JPEG XL", notes=tuple(notes), metadata=metadata)]
 
@@ -116,7 +121,10 @@ def _box(data: bytes, name: bytes) -> bytes:
 
 
 def _is_plain(bits: "_Bits", notes: list[str]) -> bool:
-    """Read the field ImageMetadata up to its ColourEncoding; whether it is all defaults, as sRGB is."""
+    """Read the field ImageMetadata up to its ColourEncoding; whether it is all defaults, as sRGB is.
+
+    Raises NotImplementedError for rare fields before it.
+    """
     if bits.take(1):
         return True
     if bits.take(1):  # extra fields
@@ -124,7 +132,7 @@ def _is_plain(bits: "_Bits", notes: list[str]) -> bool:
         if bits.take(1):
             _size(bits)  # as it is to be shown
         if bits.take(1):
-            _preview(bits)
+            raise NotImplementedError("a preview")
         if bits.take(1):
             notes.append("an animation, of which the first frame was read")
             for choices in (((0, 100), (0, 1000), (10, 1), (30, 1)), ((0, 1), (0, 1001), (8, 1), (10, 1))):
@@ -156,18 +164,8 @@ def _channel(bits: "_Bits", notes: list[str]) -> None:
     bits.take(8 * bits.choice(((0, 0), (4, 0), (5, 16), (10, 48))))  # its name
     if kind == ALPHA and bits.take(1):
         notes.append(PREMULTIPLIED)
-    bits.take(64 * (kind == SPOT))
-    if kind == FILTER:
-        bits.choice(((0, 1), (2, 0), (4, 3), (8, 19)))
-
-
-def _preview(bits: "_Bits") -> None:
-    """Pass over the field PreviewHeader."""
-    small = ((0, 16), (0, 32), (5, 1), (9, 33))
-    choices = small if bits.take(1) else ((6, 1), (8, 65), (10, 321), (12, 1345))
-    bits.choice(choices)
-    if not bits.take(3):
-        bits.choice(choices)
+    if kind in SPECIAL:
+        raise NotImplementedError("spot colours, or a filter array")
 
 
 def _size(bits: "_Bits") -> tuple[int, int]:

@@ -15,7 +15,7 @@ from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import ImageReadError, one_line
 from fusionkit.images.picture import Array, Span
 from fusionkit.images.place import Place, Volume, across, in_order, is_place
-from fusionkit.reading import MAX_PIXELS
+from fusionkit.reading.read import MAX_PIXELS, open_pictures
 
 from . import dicom_codecs
 from .pillow import check_all, check_pixels, check_whole, most_bytes, split
@@ -53,43 +53,11 @@ class DicomReader(Reader):
 
     def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
         """Return one picture per frame; those of several are decoded when the first of them is asked for."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's, of files that it can read all the same
-            data = _opened(path, max_pixels)
+        data = _opened(path, max_pixels)
         if (count := int(data.NumberOfFrames)) == 1:
-            return self._all(path, max_pixels, data)
-        frames = cache(lambda: self._all(path, max_pixels, _opened(path, max_pixels)))
+            return _all(path, max_pixels, data)
+        frames = cache(lambda: _all(path, max_pixels, _opened(path, max_pixels)))
         return Pictures(count, lambda i: frames()[i])
-
-    def _all(self, path: Path, max_pixels: int, data: Any) -> list[Stored]:
-        """All frames of a file that was parsed."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            frames, kind = _frames(path, data)
-            names = [f"frame {i + 1}" for i in range(len(frames))] if len(frames) > 1 else [""]
-            if kind not in GREY:
-                return [_coloured(frame, data, name) for frame, name in zip(frames, names, strict=True)]
-            grey = [_Grey(frame, data, _facts(data, i)) for i, frame in enumerate(frames)]
-            floats = any(g.values.dtype.kind == "f" for g in grey)  # slopes of frames may differ
-            values = [g.values.astype(np.float32) if floats else g.values for g in grey]
-            alone = len(grey) == 1 and grey[0].valid.all()
-            series = None if alone else np.concatenate([v[g.valid] for v, g in zip(values, grey, strict=True)])
-            places = _places(path, data, values, grey, max_pixels)
-            return [
-                Stored(
-                    value[:, :, None],
-                    white=g.white,
-                    inverted=kind == "MONOCHROME1",
-                    window=g.window,
-                    series=series if series is not None and series.size else None,
-                    format="DICOM",
-                    name=name,
-                    notes=g.notes,
-                    valid=None if g.valid.all() else g.valid,
-                    place=place,
-                )
-                for value, g, name, place in zip(values, grey, names, places, strict=True)
-            ]
 
     def slice_of(self, path: Path) -> tuple[str, Place, tuple[int, int]] | None:
         """Series, place and size of a file of one slice; its pixels are not read."""
@@ -98,6 +66,35 @@ class DicomReader(Reader):
             return None
         (height, width), place = row.size, row.place
         return row.series, Place(place.space, place.matrix, lambda: _series(path, MAX_PIXELS)), (width, height)
+
+
+def _all(path: Path, max_pixels: int, data: Any) -> list[Stored]:
+    """All frames of a file that was parsed."""
+    frames, kind = _frames(path, data)
+    names = [f"frame {i + 1}" for i in range(len(frames))] if len(frames) > 1 else [""]
+    if kind not in GREY:
+        return [_coloured(frame, data, name) for frame, name in zip(frames, names, strict=True)]
+    grey = [_Grey(frame, data, _facts(data, i)) for i, frame in enumerate(frames)]
+    floats = any(g.values.dtype.kind == "f" for g in grey)  # slopes of frames may differ
+    values = [g.values.astype(np.float32) if floats else g.values for g in grey]
+    alone = len(grey) == 1 and grey[0].valid.all()
+    series = None if alone else np.concatenate([v[g.valid] for v, g in zip(values, grey, strict=True)])
+    places = _places(path, data, values, grey, max_pixels)
+    return [
+        Stored(
+            value[:, :, None],
+            white=g.white,
+            inverted=kind == "MONOCHROME1",
+            window=g.window,
+            series=series if series is not None and series.size else None,
+            format="DICOM",
+            name=name,
+            notes=g.notes,
+            valid=None if g.valid.all() else g.valid,
+            place=place,
+        )
+        for value, g, name, place in zip(values, grey, names, places, strict=True)
+    ]
 
 
 def _opened(path: Path, max_pixels: int) -> Any:
@@ -426,7 +423,7 @@ def _series(path: Path, max_pixels: int, alone: Volume | None = None) -> Volume:
     rows = [rows[k] for k in order] if order else [own]
 
     def read(k: int) -> tuple[Array, Array | None]:
-        stored = DicomReader().read(rows[k].path, max_pixels)[0]
+        stored = open_pictures(rows[k].path, max_pixels)[0]
         return stored.values, stored.valid
 
     source = f"{path.parent} {own.series}"

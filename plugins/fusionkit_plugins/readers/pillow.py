@@ -31,12 +31,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # formats that Pillow may decode: EPS and PDF would start other programs, and rare formats are rarely tested
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 HEADER = 256 * 1024  # bytes in which the headers lie
-SEVERAL = (
-    b"acTL",
-    b"MPF\0",
-    b"ANIM",
-    b"ftypavis",
-)  # in the headers of files of several pictures: PNG, JPEG, WebP, AVIF
+SEVERAL = (b"acTL", b"MPF\0", b"ANIM", b"ftypavis")  # in headers of several pictures: PNG, JPEG, WebP, AVIF
 PHOTOGRAPHS = ("JPEG", "MPO", "PNG", "WEBP")  # formats that thermal cameras and their programs write
 FALSE = (
     "its colours are those of a thermal camera's palette like iron, not of light, and are fused as such; export it in "
