@@ -6,6 +6,7 @@ The chunk's name says: ancillary, private, not to be copied by a program that ch
 """
 
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +17,7 @@ from fusionkit.contracts import Stored
 from fusionkit.images.metadata import GDAL_NODATA, Metadata, tiff_tags
 from fusionkit.images.picture import Array
 
-__all__ = ["CHUNK", "append_page", "chunk_of", "chunks_in", "page_name", "shown"]
+__all__ = ["CHUNK", "append_page", "chunk_of", "chunks_in", "chunks_of", "page_name", "shown"]
 
 PAGE_NAME = 285  # tag
 PREFIX = "readings of "
@@ -65,15 +66,22 @@ def chunks_in(path: Path) -> list[tuple[str, int, int]]:
     """Name, offset and length of the TIFF in each chunk of readings of a PNG."""
     found = []
     with path.open("rb") as stream:
-        at = SIGNATURE
-        while (stream.seek(at), len(head := stream.read(8)))[1] == 8 and head[4:] != b"IDAT":
-            length = int.from_bytes(head[:4], "big")
-            if head[4:] == CHUNK:
+        for kind, length in chunks_of(stream):
+            if kind == CHUNK:
+                at = stream.tell()
                 name, mark, _ = stream.read(min(length, LONGEST + 1)).partition(b"\0")
                 skip = len(name) + len(mark)
-                found.append((f"{PREFIX}{name.decode(errors='replace')}", at + 8 + skip, length - skip))
-            at += length + 12
+                found.append((f"{PREFIX}{name.decode(errors='replace')}", at + skip, length - skip))
     return found
+
+
+def chunks_of(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Name and length of each chunk before a PNG's pixels; the stream stands at its content."""
+    at = SIGNATURE
+    while (stream.seek(at), len(head := stream.read(8)))[1] == 8 and head[4:] != b"IDAT":
+        length = int.from_bytes(head[:4], "big")
+        yield head[4:], length
+        at += length + 12
 
 
 def shown(stored: Stored, name: str) -> Stored:

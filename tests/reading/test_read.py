@@ -122,7 +122,7 @@ def test_16_bit_colour_png_without_a_codec_is_refused_not_truncated(tmp_path, mo
     values = RNG.integers(0, 65536, (4, 5, 3)).astype(np.uint16)
     write_image(tmp_path / "a.png", (values / 65535).astype(np.float32), "16")
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    with pytest.raises(ImageReadError, match=r"16-bit colour PNG.*fusionkit\[codecs\]"):
+    with pytest.raises(ImageReadError, match=r"16-bit PNG.*fusionkit\[codecs\]"):
         read_image(tmp_path / "a.png")
     with pytest.raises(OutputError, match=r"fusionkit\[codecs\]"):
         check_output(tmp_path / "b.png", "16", 3)

@@ -92,20 +92,18 @@ def beyond_unit(low: float, high: float) -> str:
 
 
 def _of_tensor(image: "Tensor", name: str) -> Picture:
-    import torch
-
     if image.ndim == 4 and len(image) != 1:
         raise InputError(f"{name} is a batch of {len(image)} images; give one of them, such as image[0]")
     single = image[0] if image.ndim == 4 else image[None] if image.ndim == 2 else image
-    check_channels(single, image, name)
-    if not image.is_floating_point() and image.dtype != torch.uint8:
-        raise InputError(f"{name}: tensor of {image.dtype}; expected uint8 or float in [0, 1]")
+    check_tensor(single, image, name)
     single = single.detach().cpu()
     return _of_array((single.float() if image.is_floating_point() else single).permute(1, 2, 0).numpy(), name)
 
 
-def check_channels(single: "Tensor", image: "Tensor", name: str) -> None:
-    """Refuse a tensor (`image`) whose single images are not (1 or 3, H, W)."""
+def check_tensor(single: "Tensor", image: "Tensor", name: str) -> None:
+    """Refuse a tensor (`image`) whose single images are not (1 or 3, H, W), or neither uint8 nor float."""
+    if not image.is_floating_point() and str(image.dtype) != "torch.uint8":
+        raise InputError(f"{name}: tensor of {image.dtype}; expected uint8 or float in [0, 1]")
     if single.ndim != 3 or single.shape[0] not in (1, 3):
         last = single.ndim == 3 and single.shape[-1] in (1, 3)
         hint = "; channels come first: image.permute(2, 0, 1)" if last else ""

@@ -13,7 +13,7 @@ from .picture import Array, Picture
 __all__ = ["in_profile"]
 
 SAME = 1  # levels of 8 bits up to which two profiles are taken for one: there are many copies of sRGB
-MADE = "RGB built-in"  # littleCMS's name of profiles made of primaries and a curve, as readers of PNG make them
+MADE = "built-in"  # how littleCMS names profiles made of primaries and a curve, as readers of PNG make them
 STEPS = 9  # colours a channel that profiles are compared at
 
 
@@ -64,7 +64,7 @@ def _name(icc: bytes | None) -> str:
     from PIL import ImageCms
 
     name = ImageCms.getProfileDescription(_profile(icc)).strip() if icc is not None else "sRGB"
-    return "the space that a PNG states" if name == MADE else name
+    return "the space that the file states" if name.endswith(MADE) else name
 
 
 def _transformed(values: Array, own: bytes | None, target: bytes | None) -> Array:

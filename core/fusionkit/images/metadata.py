@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from ..errors import ImageReadError
 from ..storage.regular import check_regular
+from .place import GEOTIFF, TIES, TRANSFORMATION
 
 __all__ = [
     "NO_METADATA",
@@ -27,7 +28,6 @@ __all__ = [
     "calibrated_view",
     "camera_settings",
     "exif_of_result",
-    "focal_length",
     "png_with",
     "read_exif",
     "read_metadata",
@@ -35,7 +35,6 @@ __all__ = [
     "resolution_of",
     "settings_in",
     "software",
-    "taken_at",
     "tiff_tags",
     "xmp_of_result",
 ]
@@ -50,10 +49,8 @@ WIDTH, HEIGHT, INTEROP = 40962, 40963, 40965
 FOCAL_LENGTH = 41989  # equivalent to 35 mm film
 MAKE, MODEL_NAME, TIME, FRACTION = 271, 272, 36867, 37521
 EXPOSURE, F_NUMBER, ISO, DISTANCE, LENGTH = 33434, 33437, 34855, 37382, 37386
-TIEPOINTS, MODEL = 33922, 34264
-# GeoTIFF, and tags that GDAL adds, with their TIFF types: 2 text, 3 short, 12 double
-GEO = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2, 42113: 2}
 GDAL_METADATA, GDAL_NODATA = 42112, 42113
+GEO = GEOTIFF | {GDAL_METADATA: 2, GDAL_NODATA: 2}
 STATISTICS = re.compile(r'<Item name="STATISTICS_[^>]*>[^<]*</Item>\s*')  # of the source's pixels
 LAYOUT = re.compile(r'ImageJ=|<\?xml|<OME|\{"shape')  # descriptions that say how a file's pages are arranged
 RAW_TIFF = (b"IIR", b"IIU")
@@ -96,7 +93,8 @@ class CameraSettings:
     """What a camera wrote of one picture; None where it did not.
 
     seconds: exposure time. aperture: f-number. iso: sensitivity. distance: of the focus, in metres. camera: make, model
-    and focal length in mm, by which pictures of one camera and lens are known; empty where no make is stated.
+    and focal length in mm, by which pictures of one camera and lens are known; empty where no make is stated. time: to
+    be compared as text. film: equivalent focal length on 35 mm film, in mm.
     """
 
     seconds: float | None = None
@@ -104,6 +102,8 @@ class CameraSettings:
     iso: float | None = None
     distance: float | None = None
     camera: str = ""
+    time: str = ""
+    film: float | None = None
 
     @property
     def exposure(self) -> float | None:
@@ -119,9 +119,9 @@ UNSTATED = CameraSettings()
 
 def _moved_tag(code: int, value: Any, left: int, top: int) -> Any:
     """A tag of GeoTIFF after the first columns and rows are gone."""
-    if code == TIEPOINTS:  # column, row, height and a place on the map, for each point
+    if code == TIES:  # column, row, height and a place on the map, for each point
         return tuple(v - (left, top, 0, 0, 0, 0)[i % 6] for i, v in enumerate(value))
-    if code == MODEL:  # a matrix of four rows from (column, row, height, 1)
+    if code == TRANSFORMATION:  # a matrix of four rows from (column, row, height, 1)
         return tuple(v + value[i - 3] * left + value[i - 2] * top if i % 4 == 3 else v for i, v in enumerate(value))
     return value
 
@@ -179,36 +179,49 @@ def read_tiff_metadata(path: Path, notes: list[str], offset: int = 0) -> Metadat
     return _guarded(read, notes)
 
 
-def taken_at(path: Path) -> str:
-    """Time in the EXIF at which a picture was taken, to be compared as text; empty where it is not stated."""
-    exif = _exif_in(path)
-    stated = exif and exif.get_ifd(EXIF_IFD)
-    return f"{stated[TIME]}{stated.get(FRACTION, '')}" if stated and TIME in stated else ""
-
-
 def settings_in(path: Path) -> CameraSettings:
     """What a file's camera wrote, read without the pixels."""
-    return _settings(_exif_in(path))
+    from PIL import Image
+
+    def read() -> Any:
+        check_regular(path, ImageReadError)
+        with Image.open(path, formats=FORMATS) as image:
+            return _with_ifd(image.getexif())
+
+    return _settings(read)
 
 
 def camera_settings(metadata: Metadata) -> CameraSettings:
     """What the EXIF says of the camera's settings."""
-    return _settings(_exif_of(metadata))
+    from PIL import Image
+
+    def read() -> Any:
+        exif = Image.Exif()
+        exif.load(metadata.exif)
+        return _with_ifd(exif)
+
+    return _settings(read) if metadata.exif else UNSTATED
 
 
-def focal_length(metadata: Metadata) -> float | None:
-    """The equivalent focal length on 35 mm film, in mm, that the EXIF states (FocalLengthIn35mmFilm); None: none."""
-    exif = _exif_of(metadata)
-    return None if exif is None else _positive(exif.get_ifd(EXIF_IFD).get(FOCAL_LENGTH))  # 0: unknown
+def _with_ifd(exif: Any) -> Any:
+    exif.get_ifd(EXIF_IFD)  # kept, while the file is open
+    return exif
 
 
-def _settings(exif: Any) -> CameraSettings:
-    if exif is None:
+def _settings(read: Callable[[], Any]) -> CameraSettings:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exif = read()
+            stated = exif.get_ifd(EXIF_IFD)
+    except Exception:  # damaged files raise anything
         return UNSTATED
-    stated = exif.get_ifd(EXIF_IFD)
     seconds, aperture, iso, distance = (_positive(stated.get(c)) for c in (EXPOSURE, F_NUMBER, ISO, DISTANCE))
     make = " ".join(str(exif.get(c, "")).strip("\0 ") for c in (MAKE, MODEL_NAME)).strip()
-    return CameraSettings(seconds, aperture, iso, distance, make and f"{make} {_positive(stated.get(LENGTH)) or ''}")
+    camera = make and f"{make} {_positive(stated.get(LENGTH)) or ''}"
+    time = f"{stated[TIME]}{stated.get(FRACTION, '')}" if TIME in stated else ""
+    film = _positive(stated.get(FOCAL_LENGTH))  # 0: unknown
+    return CameraSettings(seconds, aperture, iso, distance, camera, time, film)
 
 
 def _positive(value: Any) -> float | None:
@@ -218,36 +231,6 @@ def _positive(value: Any) -> float | None:
     except (TypeError, ValueError, ArithmeticError, IndexError):
         return None
     return number if 0 < number < math.inf else None
-
-
-def _exif_of(metadata: Metadata) -> Any:
-    """An EXIF block as Pillow's object, its directory read; None where there is none, or a damaged one."""
-    from PIL import Image
-
-    if not metadata.exif:
-        return None
-    exif = Image.Exif()
-    try:
-        exif.load(metadata.exif)
-        exif.get_ifd(EXIF_IFD)
-    except Exception:  # damaged blocks raise anything
-        return None
-    return exif
-
-
-def _exif_in(path: Path) -> Any:
-    """The EXIF of a file as Pillow's object, its directory read; None where there is none, or a damaged one."""
-    from PIL import Image
-
-    try:
-        check_regular(path, ImageReadError)
-        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
-            warnings.simplefilter("ignore")
-            exif = image.getexif()
-            exif.get_ifd(EXIF_IFD)
-            return exif
-    except Exception:  # damaged files raise anything
-        return None
 
 
 def calibrated_view(metadata: Metadata) -> float | None:

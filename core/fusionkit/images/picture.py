@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .metadata import NO_METADATA, CameraSettings, Metadata, calibrated_view, camera_settings, focal_length
+from .metadata import NO_METADATA, CameraSettings, Metadata, calibrated_view, camera_settings
 from .place import Place
 
 __all__ = [
@@ -38,9 +38,7 @@ STRAY = 0.5  # extremes count up to this share of the percentiles' distance beyo
 TABLED = 100_000  # values from which scaling by a lookup table is faster
 BLOCK = 100_000  # values scaled at once: they fit a processor's cache
 
-FILM = (
-    math.hypot(36, 24) / 2
-)  # half the diagonal of 35 mm film, mm: what equivalent focal lengths refer to (CIPA DCG-001)
+FILM = math.hypot(36, 24) / 2  # mm: half the diagonal that equivalent focal lengths refer to (CIPA DCG-001)
 
 SHOWN = 1024  # pixels of the longer side in a notebook
 
@@ -159,7 +157,7 @@ class Picture:
         """
         if stated := calibrated_view(self.metadata):
             return stated
-        focal = focal_length(self.metadata)
+        focal = self.settings.film
         return FILM / focal * max(self.size) / math.hypot(*self.size) if focal else None
 
     @property

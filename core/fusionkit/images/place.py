@@ -8,16 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Place", "Volume", "geo_place", "is_place"]
+__all__ = ["GEOTIFF", "TIES", "TRANSFORMATION", "Place", "Volume", "across", "geo_place", "in_order", "is_place"]
 
 # GeoTIFF 1.1 (OGC 19-008r4): tags, keys, and the codes that mean "described by other keys"
 SCALE, TIES, TRANSFORMATION, KEYS, DOUBLES, TEXTS = 33550, 33922, 34264, 34735, 34736, 34737
+GEOTIFF = {
+    SCALE: 12,
+    TIES: 12,
+    TRANSFORMATION: 12,
+    KEYS: 3,
+    DOUBLES: 12,
+    TEXTS: 2,
+}  # TIFF types: 2 text, 3 short, 12 double
 RASTER_TYPE, CITATION, PROJECTED, GEOGRAPHIC = 1025, 1026, 3072, 2048
 POINT = 2  # raster type: coordinates are those of pixel centres
 CODES = range(1, 32767)
 
 FARTHEST = 1e9  # largest coordinate: 1,000 km in mm, and any map
 ROUNDED = 1.001  # half slices to which the outermost slice reaches: scanners round positions
+ALIGNED = 1e-3  # difference of direction cosines of parallel planes, and mm between those at one position
 MISSING = 1.5  # half slices from the nearest slice, at which one is missing between
 
 
@@ -38,10 +47,9 @@ class Volume:
     @property
     def normal(self) -> NDArray[np.float64]:
         """(3,) unit vector across the slices, along which their positions grow."""
-        across = np.cross(self.matrices[0, :, 0], self.matrices[0, :, 1])
-        across /= np.linalg.norm(across)
-        positions = self.matrices[:, :, 2] @ across
-        return across if positions[-1] >= positions[0] else -across
+        normal = across(self.matrices[0])
+        positions = self.matrices[:, :, 2] @ normal
+        return normal if positions[-1] >= positions[0] else -normal
 
     @property
     def positions(self) -> NDArray[np.float64]:
@@ -100,6 +108,22 @@ def is_place(matrix: NDArray[np.float64]) -> bool:
         return False
     smaller, larger = np.linalg.svd(matrix[:, :2], compute_uv=False)[::-1]
     return bool(smaller > max(1e-6 * larger, 1 / FARTHEST))
+
+
+def across(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3,) unit vector across the plane of a place in space."""
+    normal = np.cross(matrix[:, 0], matrix[:, 1])
+    return np.asarray(normal / np.linalg.norm(normal))
+
+
+def in_order(places: Sequence[Place]) -> list[int] | None:
+    """Indices of parallel planes by their positions; None where they are not parallel, or several share a position."""
+    normal = across(places[0].matrix)
+    at = np.array([place.matrix[:, 2] @ normal for place in places])
+    order = np.argsort(at, kind="stable")
+    parallel = all(np.abs(across(place.matrix) - normal).max() < ALIGNED for place in places)
+    single = len(at) < 2 or bool(np.diff(at[order]).min() > ALIGNED)  # several phases or echoes share positions
+    return [int(k) for k in order] if parallel and single else None
 
 
 def geo_place(geo: Sequence[tuple[int, int, int, Any]]) -> Place | None:

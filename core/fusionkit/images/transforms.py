@@ -64,7 +64,7 @@ class Transforms(Options):
 
     reference: int | None = Field(None, ge=1)
     size: Pixels | None = None
-    transforms: tuple[Transform, ...]
+    transforms: tuple[Transform, ...] = Field(min_length=1)
 
     def matrix(self, source: int, reference: int, size: Size, given: Size) -> Matrix | None:
         """The transform of `source` (from 0), (3, 3), between images' centres; None where the file has none.
@@ -139,12 +139,14 @@ def read_transforms(path: Path) -> Transforms:
         found = Transforms.model_validate_json(json.dumps(content))
         if found.reference is not None and not all(one.complete for one in found.transforms):
             raise ValueError("a (3, 3) matrix needs the `size` of its source beside it")
+        if len({one.source for one in found.transforms}) < len(found.transforms):
+            raise ValueError("one source has several transforms")
         return found
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValidationError as error:
         raise InputError(f"{path}: no file of transforms: {explain(error, Transforms)}") from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, MemoryError, RecursionError) as error:
         raise InputError(f"{path}: no file of transforms: {error}") from None
 
 
@@ -152,7 +154,7 @@ def _content(path: Path) -> Any:
     """What a file holds: a list of rows, or the content of a JSON file."""
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return np.load(path, allow_pickle=False).astype(np.float64).tolist()
+        return np.load(path, allow_pickle=False).astype(np.float64, casting="same_kind").tolist()
     text = path.read_text(encoding="utf-8-sig")
     if suffix in BARE:
         rows = [line.replace(",", " ").replace(";", " ").split() for line in text.splitlines()]

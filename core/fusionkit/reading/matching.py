@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import InputError
-from ..images.metadata import taken_at
+from ..images.metadata import settings_in
 from ..storage.regular import check_regular
 from .read import images_among, readable_extensions
 from .slices import series_in
@@ -219,7 +219,7 @@ def in_turn(files: Sequence[Path], *, opened: bool = True) -> tuple[list[Path], 
 
     opened: files are read.
     """
-    times = {path: taken_at(path) if opened else "" for path in files}
+    times = {path: settings_in(path).time if opened else "" for path in files}
     timed = bool(files) and all(times.values())
     ordered = sorted(files, key=lambda path: (times[path] if timed else "", _natural(path)))
     return ordered, f"in the order of their {'EXIF times' if timed else 'names: not all have an EXIF time'}"
@@ -275,7 +275,7 @@ def _filled(pattern: Path, path: Path) -> str:
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Key that sorts names with numbers by their numbers."""
     parts = re.split(r"(\d+)", path.name.casefold())
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts if part]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part]
 
 
 def _table(path: Path) -> list[dict[str, object]]:

@@ -120,6 +120,8 @@ def _common_span(pictures: Sequence[Picture]) -> Span:
         return pictures[0].span
     own = [p.span if p.values.dtype == np.float32 else robust_span(p.values) or p.span for p in pictures]
     low, high = min(low for low, _ in own), max(high for _, high in own)
+    if pictures[0].depth == "float":
+        return low, high  # a type whose end is no black
     return spread((low, high), low, high, (0.0, max(PEAK[pictures[0].depth], *(p.span[1] for p in pictures))))
 
 

@@ -1,5 +1,7 @@
 """Reading image files by plug-ins of the kind `reader`; files that would be read wrong are refused with the reason."""
 
+import math
+import os
 import re
 import struct
 import warnings
@@ -15,7 +17,7 @@ from typing import cast
 import numpy as np
 
 from ..contracts import Pictures, Reader, Stored
-from ..errors import Caution, FusionkitError, ImageReadError, one_line
+from ..errors import Caution, FusionkitError, ImageReadError, OptionError, one_line
 from ..images.picture import PEAK, Array, Depth, Picture, Range, Span, own_span, range_note, to_unit
 from ..images.place import Place
 from ..images.validity import mirrored, where_valid
@@ -48,6 +50,8 @@ COLOURS = (1, 3)  # bands of grey and of RGB
 CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # bytes that text has none of
 KEPT = 4  # files of several pictures, of which the last ones stay in memory
 _of_kept = deque[Path](maxlen=KEPT)
+MOST_WORDS = 300  # characters of a decoder that are repeated; some repeat the file
+NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")  # of a picture in a file
 UNABLE = re.compile("support|implement|require|not available")  # words of a decoder that lacks something
 
 
@@ -65,8 +69,10 @@ def read_image(
     where they fill less than an eighth of their type (thermal counts, 12 bits in 16) or lie beyond it (temperatures);
     else "full". max_pixels: larger pictures are refused. picture: its index, from 0, in a file of several. bands: the
     numbers, from 1, of one or three bands, read where the file holds others than grey or RGB (multispectral images).
-    Raises ImageReadError: one line with the file, the reason, and what to do.
+    Raises OptionError, or ImageReadError: one line with the file, the reason, and what to do.
     """
+    if not isinstance(span, str) and not (span[1] > span[0] and math.isfinite(span[1] - span[0])):
+        raise OptionError(f"`range={span[0]:g},{span[1]:g}`: white must be above black, and both finite")
     path, stored = _one(Path(path), max_pixels, picture)
     chosen = _bands(path, stored, bands)
     return replace(_picture(path, chosen, span), bands=tuple(bands) if chosen is not stored else ())
@@ -101,6 +107,8 @@ def _one(path: Path, max_pixels: int, picture: int | None) -> tuple[Path, Stored
         raise ImageReadError(f"{path}: holds {len(found)} pictures, none of number {index + 1}")
     stored = found[index]
     height, width = stored.values.shape[:2]
+    if not stored.values.size:
+        raise ImageReadError(f"{path}: {width}x{height} is no picture: it has no pixels")
     if width * height > max_pixels:
         raise ImageReadError(
             f"{path}: {width}x{height} is over the limit of {max_pixels} pixels; if it is genuine, raise `max_pixels`"
@@ -124,7 +132,7 @@ def _bands(path: Path, stored: Stored, bands: Sequence[int]) -> Stored:
 def numbered(path: Path) -> tuple[Path, int | None]:
     """Split FILE#N into FILE and the index N - 1, where FILE exists and FILE#N does not; else (path, None)."""
     name, mark, number = str(path).rpartition("#")
-    if mark and number.isdigit() and int(number) > 0 and not path.exists() and Path(name).exists():
+    if mark and NUMBER.fullmatch(number) and not path.exists() and Path(name).exists():
         return Path(name), int(number) - 1
     return path, None
 
@@ -137,7 +145,7 @@ def count_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> int:
 def several_in(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
     """The pictures of a file that holds several; none of a file that holds one, or whose others go with the first."""
     check_regular(path, ImageReadError)
-    if path.is_file() and not any(_record(reader).several for reader in _readers(path)):
+    if path.is_file() and not any(_record(reader).several for reader in _rated(path)[0]):
         return ()
     found = open_pictures(path, max_pixels)
     return () if getattr(found, "main", False) else found
@@ -147,7 +155,7 @@ def slice_of(path: Path) -> tuple[str, Place, tuple[int, int]] | None:
     """Series, place, width and height of a file of one slice, as its reader finds them without the pixels."""
     try:
         check_regular(path, ImageReadError)
-        readers = _readers(path)
+        readers, _ = _rated(path)
         return create(readers[0]).slice_of(path) if readers and _record(readers[0]).several else None
     except (FusionkitError, OSError):
         return None  # reported when the file is fused
@@ -242,9 +250,9 @@ def _record(plugin: Registered) -> ReaderRecord:
 def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
     """The pictures of a file, most of them not decoded yet; those of the last files with several stay in memory."""
     check_regular(path, ImageReadError)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's, of names that cannot be, too
         raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
-    for reader in _readers(path):
+    for reader in _rated(path)[0]:
         if _record(reader).several:
             _forget_gone()
             status = path.stat()
@@ -303,7 +311,7 @@ def _reason(error: Exception) -> str:
     """What a decoder's error says, and what to do where the file is damaged."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened: {error.strerror}"
-    text = re.sub(r"\bb(['\"])(.*?)\1", r"\2", one_line(error)).rstrip(".") or type(error).__name__
+    text = re.sub(r"\bb(['\"])(.*?)\1", r"\2", one_line(error))[:MOST_WORDS].rstrip(".") or type(error).__name__
     if "cannot identify image file" in text:
         return "not an image in a known format, or its header is damaged"
     if isinstance(error, LookupError | struct.error):
@@ -312,14 +320,8 @@ def _reason(error: Exception) -> str:
     return f"cannot be read: {text}" + ("" if able else "; export or copy it again")
 
 
-def _readers(path: Path) -> list[Registered]:
-    """Readers of a file, the most certain first; among equals, a third party's goes before ours."""
-    readers, _ = _rated(path)
-    return readers
-
-
 def _rated(path: Path) -> tuple[list[Registered], bytes]:
-    """Readers of a file, the most certain first, and the file's first bytes."""
+    """Readers of a file, the most certain first, a third party's before ours; and the file's first bytes."""
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD)
@@ -376,8 +378,10 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
         taken = stored.window or own_span(values if stored.series is None else stored.series, full)
         measured = stored.window is None and stored.series is None and not stored.inverted
         if taken != full:
-            said = range_note(taken)
-            notes.append(f"{said}, as the file says" if stored.window else Caution(said))
+            said = range_note(taken) + ", as the file says" * (stored.window is not None)
+            if beside := stored.window and not (values.min() < taken[1] and values.max() > taken[0]):
+                said += "; no value lies between"
+            notes.append(said if stored.window and not beside else Caution(said))
     else:
         taken = span
         outside = int(((values < taken[0]) | (values > taken[1])).sum())

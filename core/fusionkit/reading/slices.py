@@ -9,13 +9,12 @@ import numpy as np
 
 from ..contracts import Stored
 from ..errors import InputError
-from ..images.place import Place, Volume
+from ..images.place import Place, Volume, in_order
 from .read import slice_of
 
 __all__ = ["Series", "partners", "series_in"]
 
 APART = 0.01  # share by which distances of slices that are the same may differ
-LEAST = 1e-3  # mm between neighbouring slices
 
 Plane = tuple[Place, tuple[int, int]]  # a place, and width and height
 
@@ -140,10 +139,8 @@ def series_in(folders: Sequence[Sequence[Path]]) -> list[tuple[Series, ...]]:
 
 
 def _sorted(slices: Sequence[tuple[Plane, Path]]) -> Series | None:
-    """The slices by position; None where several share one: phases, or echoes."""
-    normal = _volume([slices[0][0]]).normal
-    at = np.array([normal @ place.matrix[:, 2] for (place, _), _ in slices])
-    order = np.argsort(at, kind="stable")
-    if len(at) > 1 and np.diff(at[order]).min() < LEAST:
+    """The slices by position; None where they are no volume."""
+    order = in_order([place for (place, _), _ in slices])
+    if order is None:
         return None
     return Series(tuple(slices[i][1] for i in order), tuple(slices[i][0] for i in order))

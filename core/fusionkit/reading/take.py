@@ -7,8 +7,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..errors import Caution, InputError
-from ..images.accept import HeldImage, as_picture, check_channels
+from ..errors import Caution
+from ..images.accept import HeldImage, as_picture, check_tensor
 from ..images.picture import Picture, own_span, range_note
 from .read import read_image
 
@@ -37,9 +37,5 @@ def as_source(image: Source, number: int) -> Picture | Tensor:
 
 def _batch(image: Tensor, name: str) -> Tensor:
     batch = image if image.ndim == 4 else image[None] if image.ndim == 3 else image[None, None]
-    check_channels(batch[0] if len(batch) else batch, image, name)
-    if image.dtype == torch.uint8:
-        return batch.float() / 255
-    if not image.is_floating_point():
-        raise InputError(f"{name}: tensor of {image.dtype}; expected uint8 or float in [0, 1]")
-    return batch.float()
+    check_tensor(batch[0] if len(batch) else batch, image, name)
+    return batch.float() / 255 if image.dtype == torch.uint8 else batch.float()

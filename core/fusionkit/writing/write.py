@@ -204,6 +204,8 @@ def _stored(
         values = np.asarray(picture.pixels * cover + (1 - cover), np.float32)
         picture = replace(picture, values=values, alpha=None)
         notes.append(f"{extension} has no alpha: composited onto white")
+    if depth == "float" and "nodata" not in record.keeps:
+        picture = replace(picture, nodata=None)  # NaN says it where no number can
     values, icc = picture.stored(depth, span), picture.icc
     if icc is not None and icc[16:20] != (b"GRAY" if values.shape[2] == 1 else b"RGB "):
         icc = None

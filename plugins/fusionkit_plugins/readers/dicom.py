@@ -4,7 +4,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ import numpy as np
 from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import ImageReadError, one_line
 from fusionkit.images.picture import Array, Span
-from fusionkit.images.place import Place, Volume, is_place
-from fusionkit.reading import MAX_PIXELS
+from fusionkit.images.place import Place, Volume, across, in_order, is_place
+from fusionkit.reading.read import MAX_PIXELS, open_pictures
 
 from . import dicom_codecs
-from .pillow import FILE_PIXELS, check_all, check_pixels
+from .pillow import check_all, check_pixels, check_whole, most_bytes, split
 
-__all__ = ["DicomReader"]
+__all__ = ["FRAME", "DicomReader"]
 
 PREAMBLE, DEFLATED = 132, "1.2.840.10008.1.2.1.99"
 GREY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -37,8 +37,10 @@ PLACE = (
     *("FrameOfReferenceUID", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "SliceThickness", "Rows", "Columns", "NumberOfFrames"),
 )
+PIXEL_GROUP = 0x7FE00000  # the first tag of pixels
+MOST_ELEMENTS = 100_000  # of a file, beside those in sequences
+FRAME = "DICOM frame of reference "  # how places name their space, before its UID
 SERIES_FILES = 20_000  # files of a folder that are searched for a series
-ALIGNED = 1e-3  # largest difference of direction cosines of slices that are parallel
 
 
 class DicomReader(Reader):
@@ -51,43 +53,11 @@ class DicomReader(Reader):
 
     def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
         """Return one picture per frame; those of several are decoded when the first of them is asked for."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's, of files that it can read all the same
-            data = _opened(path, max_pixels)
+        data = _opened(path, max_pixels)
         if (count := int(data.NumberOfFrames)) == 1:
-            return self._all(path, max_pixels, data)
-        frames = cache(lambda: self._all(path, max_pixels, _opened(path, max_pixels)))
+            return _all(path, max_pixels, data)
+        frames = cache(lambda: _all(path, max_pixels, _opened(path, max_pixels)))
         return Pictures(count, lambda i: frames()[i])
-
-    def _all(self, path: Path, max_pixels: int, data: Any) -> list[Stored]:
-        """All frames of a file that was parsed."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            frames, kind = _frames(path, data)
-            names = [f"frame {i + 1}" for i in range(len(frames))] if len(frames) > 1 else [""]
-            if kind not in GREY:
-                return [_coloured(frame, data, name) for frame, name in zip(frames, names, strict=True)]
-            grey = [_Grey(frame, data, _facts(data, i)) for i, frame in enumerate(frames)]
-            floats = any(g.values.dtype.kind == "f" for g in grey)  # slopes of frames may differ
-            values = [g.values.astype(np.float32) if floats else g.values for g in grey]
-            alone = len(grey) == 1 and grey[0].valid.all()
-            series = None if alone else np.concatenate([v[g.valid] for v, g in zip(values, grey, strict=True)])
-            places = _places(path, data, values, grey, max_pixels)
-            return [
-                Stored(
-                    value[:, :, None],
-                    white=g.white,
-                    inverted=kind == "MONOCHROME1",
-                    window=g.window,
-                    series=series if series is not None and series.size else None,
-                    format="DICOM",
-                    name=name,
-                    notes=g.notes,
-                    valid=None if g.valid.all() else g.valid,
-                    place=place,
-                )
-                for value, g, name, place in zip(values, grey, names, places, strict=True)
-            ]
 
     def slice_of(self, path: Path) -> tuple[str, Place, tuple[int, int]] | None:
         """Series, place and size of a file of one slice; its pixels are not read."""
@@ -98,11 +68,40 @@ class DicomReader(Reader):
         return row.series, Place(place.space, place.matrix, lambda: _series(path, MAX_PIXELS)), (width, height)
 
 
+def _all(path: Path, max_pixels: int, data: Any) -> list[Stored]:
+    """All frames of a file that was parsed."""
+    frames, kind = _frames(path, data)
+    names = [f"frame {i + 1}" for i in range(len(frames))] if len(frames) > 1 else [""]
+    if kind not in GREY:
+        return [_coloured(frame, data, name) for frame, name in zip(frames, names, strict=True)]
+    grey = [_Grey(frame, data, _facts(data, i)) for i, frame in enumerate(frames)]
+    floats = any(g.values.dtype.kind == "f" for g in grey)  # slopes of frames may differ
+    values = [g.values.astype(np.float32) if floats else g.values for g in grey]
+    alone = len(grey) == 1 and grey[0].valid.all()
+    series = None if alone else np.concatenate([v[g.valid] for v, g in zip(values, grey, strict=True)])
+    places = _places(path, data, values, grey, max_pixels)
+    return [
+        Stored(
+            value[:, :, None],
+            white=g.white,
+            inverted=kind == "MONOCHROME1",
+            window=g.window,
+            series=series if series is not None and series.size else None,
+            format="DICOM",
+            name=name,
+            notes=g.notes,
+            valid=None if g.valid.all() else g.valid,
+            place=place,
+        )
+        for value, g, name, place in zip(values, grey, names, places, strict=True)
+    ]
+
+
 def _opened(path: Path, max_pixels: int) -> Any:
     """The parsed file, with the defaults of empty elements, after all checks of its size."""
     pydicom: Any = import_module("pydicom")
-    _check_inflated(path, max_pixels)
-    data = pydicom.dcmread(path, force=True)  # some files have no preamble, or not even a header
+    _check_inflated(check_whole(path, max_pixels), max_pixels)
+    data = _parsed(path)
     if not any(_given(data, name) for name in PIXELS):
         raise ImageReadError(f"{path}: a DICOM object without pixels; choose one with an image")
     samples = int(_given(data, "SamplesPerPixel") or 1)
@@ -122,14 +121,34 @@ def _opened(path: Path, max_pixels: int) -> Any:
         **({"PlanarConfiguration": 0} if samples > 1 else {}),
     }
     for name, value in defaults.items():
-        if _given(data, name) is None:
+        if not _given(data, name):
             setattr(data, name, value)
+    if int(data.HighBit) >= bits:
+        raise ImageReadError(
+            f"{path}: {bits} bits that do not end at the lowest (High Bit {data.HighBit}); export it again"
+        )
     if "TransferSyntaxUID" not in getattr(data, "file_meta", {}):
         data.file_meta = pydicom.dataset.FileMetaDataset()
         implicit, little = data.original_encoding
         syntax = "ImplicitVRLittleEndian" if implicit else f"ExplicitVR{'Little' if little else 'Big'}Endian"
         data.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
     return data
+
+
+def _parsed(path: Path, tags: Sequence[str] = ()) -> Any:
+    """The elements of a file, or those of `tags` before its pixels; some files have no header."""
+    pydicom: Any = import_module("pydicom")
+    count = 0
+
+    def stop(tag: int, _vr: str | None, _length: int) -> bool:
+        nonlocal count
+        if (count := count + 1) > MOST_ELEMENTS:
+            raise ImageReadError(f"{path}: damaged: has more than {MOST_ELEMENTS} elements; copy it again")
+        return bool(tags) and tag >= PIXEL_GROUP
+
+    with path.open("rb") as stream:
+        chosen = [pydicom.tag.Tag(tag) for tag in tags] or None
+        return pydicom.filereader.read_partial(stream, stop, force=True, specific_tags=chosen)
 
 
 def _check_inflated(path: Path, max_pixels: int) -> None:
@@ -143,9 +162,9 @@ def _check_inflated(path: Path, max_pixels: int) -> None:
             return
         stream.seek(PREAMBLE + 12 + int(meta.FileMetaInformationGroupLength))
         inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while chunk := inflate.unconsumed_tail or stream.read(1 << 16):
+        while not inflate.eof and (chunk := inflate.unconsumed_tail or stream.read(1 << 16)):
             total += len(inflate.decompress(chunk, 1 << 22))
-            if total > 4 * FILE_PIXELS * max_pixels:
+            if total > most_bytes(max_pixels):
                 raise ImageReadError(
                     f"{path}: inflates to more than {total >> 20} MB (decompression bomb?); if it is genuine, raise "
                     "`max_pixels`"
@@ -169,9 +188,9 @@ class _Facts:
         return next((v for layer in self.layers if (v := _given(layer, name)) is not None), None)
 
     def number(self, name: str, default: float) -> float:
-        """The number of this name."""
-        value = self(name)
-        return default if value is None else float(value)
+        """The number of this name, or the first of several."""
+        value = _first(self(name))
+        return default if value is None else value
 
     def numbers(self, name: str, count: int) -> Array | None:
         """So many numbers of this name; None where there are others."""
@@ -230,10 +249,10 @@ def _coloured(frame: Array, data: Any, name: str) -> Stored:
     bits = 8 * frame.dtype.itemsize if palette else int(data.BitsStored)
     if frame.dtype.itemsize > 2:
         frame, bits = (frame >> max(0, bits - 16)).astype(np.uint16), min(bits, 16)
-    alpha = frame[:, :, 3] if frame.shape[2] == 4 else None
-    if frame.dtype == np.uint8:
-        return Stored(_filled(frame[:, :, :3], 2**bits - 1), alpha, format="DICOM", name=name)
-    return Stored(frame[:, :, :3], alpha, white=float(2**bits - 1), format="DICOM", name=name)
+    values, alpha = split(frame)
+    if values.dtype == np.uint8:
+        return Stored(_filled(values, 2**bits - 1), alpha, format="DICOM", name=name)
+    return Stored(values, alpha, white=float(2**bits - 1), format="DICOM", name=name)
 
 
 def _filled(values: Array, white: int) -> Array:
@@ -245,7 +264,7 @@ class _Grey:
     """Values (H, W) of a frame, in the units of the modality or as the VOI LUT gives them; valid, window and white."""
 
     def __init__(self, raw: Array, data: Any, facts: _Facts) -> None:
-        self.valid = _not_padding(raw, facts)
+        self.facts, self.valid = facts, _not_padding(raw, facts)
         self.notes: tuple[str, ...] = ()
         self.window: Span | None = None
         self.white: float | None = None
@@ -256,8 +275,14 @@ class _Grey:
         if tables[0] and values.dtype.kind in "ui":
             values, bits = _looked_up(values, tables[0][0], data)
             self.white = float(2**bits - 1)
-        elif (slope, intercept) != (1, 0) and slope:
-            values = (values * slope + intercept).astype(np.float32)
+        elif (slope, intercept) != (1, 0):
+            scaled = (values * slope + intercept).astype(np.float32)
+            if slope and np.isfinite(scaled[self.valid]).all():
+                values = scaled
+            else:
+                self.notes = (
+                    f"its rescale slope {slope:g} and intercept {intercept:g} give no values: those stored are used",
+                )
         elif values.dtype == np.uint16:
             self.white = float(2 ** int(data.BitsStored) - 1)
         if tables[1]:
@@ -275,7 +300,7 @@ class _Grey:
     def _windowed(self, values: Array, facts: _Facts) -> Array:
         """Find the window; 8 bits and sigmoids are mapped at once, since black and white alone do not say them."""
         center, width = (_first(facts(name)) for name in ("WindowCenter", "WindowWidth"))
-        if center is None or width is None or not width > 0:
+        if center is None or width is None or not (width > 0 and np.isfinite(center + width)):
             return values
         if str(facts("VOILUTFunction") or "").upper() == "SIGMOID":  # PS3.3 C.11.2.1.3.1
             self.window = (0.0, 1.0)
@@ -308,6 +333,8 @@ def _not_padding(raw: Array, facts: _Facts) -> Array:
 
 def _looked_up(values: Array, item: Any, data: Any) -> tuple[Array, int]:
     """Values (H, W) through a look-up table (PS3.3 C.11.1.1.1), and the bits of its entries."""
+    if not (_given(item, "LUTDescriptor") and _given(item, "LUTData")):
+        raise ImageReadError("damaged: a look-up table has no entries; export it again")
     count, first, bits = (int(v) for v in item.LUTDescriptor)
     entries = item.LUTData
     if isinstance(entries, bytes):
@@ -324,7 +351,7 @@ def _places(
 ) -> list[Place | None]:
     """The place of each frame, with the volume that the frames make up, or the files of the series in its folder."""
     inverted = data.PhotometricInterpretation == "MONOCHROME1"  # its volume would have to be turned round as well
-    facts = [_facts(data, i) for i in range(len(values))]
+    facts = [g.facts for g in grey]
     found = [_place(f, f.offset(i)) for i, f in enumerate(facts)]
     known = [p for p in found if p is not None]
     if len(known) < len(values) or inverted:
@@ -356,15 +383,15 @@ def _place(facts: _Facts, offset: float = 0.0) -> Place | None:
     spacing = facts.numbers("PixelSpacing", 2)
     if position is None or cosines is None or spacing is None or spacing.min() <= 0:
         return None
-    along, down = cosines[:3] * spacing[1], cosines[3:] * spacing[0]
-    across = np.cross(cosines[:3], cosines[3:])
-    matrix = np.stack([along, down, position + offset * across], 1)
+    matrix = np.stack([cosines[:3] * spacing[1], cosines[3:] * spacing[0], position], 1)
     if not is_place(matrix):
         return None
+    if offset:
+        matrix[:, 2] += offset * across(matrix)
     frame, series = facts("FrameOfReferenceUID"), facts("SeriesInstanceUID")
     if frame is None and series is None:
         return None
-    space = f"DICOM frame of reference {frame}" if frame else f"DICOM series {series} without frame of reference"
+    space = f"{FRAME}{frame}" if frame else f"DICOM series {series} without frame of reference"
     return Place(space, matrix)
 
 
@@ -378,21 +405,10 @@ class _Row:
     thickness: float
     size: tuple[int, ...]
 
-    @cached_property
-    def normal(self) -> Array:
-        """(3,) unit vector across the plane."""
-        across = np.cross(self.place.matrix[:, 0], self.place.matrix[:, 1])
-        return np.asarray(across / np.linalg.norm(across))
-
 
 def _in_order(rows: Sequence[_Row]) -> list[int] | None:
-    """Indices of parallel slices of one size by their position; None where they are no volume."""
-    first = rows[0]
-    parallel = all(np.abs(row.normal - first.normal).max() < ALIGNED and row.size == first.size for row in rows)
-    at = np.array([row.place.matrix[:, 2] @ first.normal for row in rows])
-    order = np.argsort(at, kind="stable")
-    single = len(rows) < 2 or bool(np.diff(at[order]).min() > ALIGNED)  # several phases or echoes share positions
-    return [int(k) for k in order] if parallel and single else None
+    """Indices of slices of one size by their position; None where they are no volume."""
+    return in_order([row.place for row in rows]) if len({row.size for row in rows}) == 1 else None
 
 
 def _series(path: Path, max_pixels: int, alone: Volume | None = None) -> Volume:
@@ -407,7 +423,7 @@ def _series(path: Path, max_pixels: int, alone: Volume | None = None) -> Volume:
     rows = [rows[k] for k in order] if order else [own]
 
     def read(k: int) -> tuple[Array, Array | None]:
-        stored = DicomReader().read(rows[k].path, max_pixels)[0]
+        stored = open_pictures(rows[k].path, max_pixels)[0]
         return stored.values, stored.valid
 
     source = f"{path.parent} {own.series}"
@@ -421,19 +437,18 @@ def _rows(folder: Path) -> dict[str, _Row]:
 
 @lru_cache(maxsize=8)
 def _folder(folder: Path, _changed: int) -> dict[str, _Row]:
-    pydicom: Any = import_module("pydicom")
     table = {}
     for path in sorted(folder.iterdir())[:SERIES_FILES]:
         if not path.is_file():
             continue
         try:
-            with path.open("rb") as stream, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with path.open("rb") as stream:
                 head = stream.read(PREAMBLE)
-                if head[128:] != b"DICM" and head[:2] not in (b"\x08\x00", b"\x02\x00"):
-                    continue
-                stream.seek(0)
-                data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(PLACE), force=True)
+            if head[128:] != b"DICM" and head[:2] not in (b"\x08\x00", b"\x02\x00"):
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                data = _parsed(path, PLACE)
                 facts = _facts(data, 0)
                 place, count = _place(facts), int(facts.number("NumberOfFrames", 1))
                 if place is not None and count == 1 and _given(data, "Rows"):

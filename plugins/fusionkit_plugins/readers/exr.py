@@ -14,9 +14,10 @@ from fusionkit.images.place import Place
 
 from .pillow import check_all, check_pixels
 
-__all__ = ["ExrReader"]
+__all__ = ["WINDOW", "ExrReader"]
 
 REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)  # chromaticities of files that state none
+WINDOW = "an EXR display window of "  # how places name their space, before its size
 CHROMA, WINDOWS = ("RY", "BY"), ("dataWindow", "displayWindow")
 
 
@@ -39,6 +40,7 @@ class ExrReader(Reader):
         with OpenEXR.File(str(path)) as file:
             if not file.parts:
                 raise ImageReadError(f"{path}: damaged: its pixels cannot be decoded; export or copy it again")
+            parts = len(file.parts)
             channels = {name: (c.pixels, c.xSampling, c.ySampling) for name, c in file.channels().items()}
         name = next((name for name in ("RGB", "RGBA", "Y") if name in channels), None)
         if name is None:
@@ -48,12 +50,14 @@ class ExrReader(Reader):
         if name == "Y" and all(c in channels for c in CHROMA):
             ry, by = (_enlarged(*channels[c], low, (height, width)) for c in CHROMA)
             values = _rgb(values[:, :, 0], ry, by, _luminance(primaries))
-        alpha = np.clip(values[:, :, 3], 0, 1) if values.shape[2] == 4 else None
+        alpha = values[:, :, 3] if values.shape[2] == 4 else channels["A"][0] if "A" in channels else None
         if alpha is not None:  # colours are premultiplied
+            alpha = np.clip(np.asarray(alpha, np.float32), 0, 1)
             values = np.asarray(values[:, :, :3] / np.where(alpha > 0, alpha, 1)[:, :, None], np.float32)
         (x, y), (w, h) = low - shown, end - shown + 1
-        place = Place(f"an EXR display window of {w}x{h}", np.array([[1, 0, x], [0, 1, y]], float))
-        return [Stored(values[:, :, :3] if values.shape[2] >= 3 else values, alpha, format="EXR", place=place)]
+        place = Place(f"{WINDOW}{w}x{h}", np.array([[1, 0, x], [0, 1, y]], float))
+        notes = (f"holds {parts} parts, of which the first was read",) if parts > 1 else ()
+        return [Stored(values, alpha, format="EXR", notes=notes, place=place)]
 
 
 def _enlarged(plane: Array, across: int, down: int, low: Array, size: tuple[int, int]) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.images.metadata import read_exif
 
-from .pillow import check_pixels
+from .pillow import check_pixels, check_whole, split
 
 __all__ = ["HeifReader"]
 
@@ -24,7 +24,7 @@ class HeifReader(Reader):
     def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
         """Return the pictures, decoded when they are asked for."""
         heif: Any = import_module("pillow_heif")
-        with path.open("rb") as stream:
+        with check_whole(path, max_pixels).open("rb") as stream:
             if b"avif" in stream.read(64):
                 return ()  # Pillow's
             stream.seek(0)
@@ -37,13 +37,11 @@ class HeifReader(Reader):
 def _stored(file: Any, index: int) -> Stored:
     image = file[index if index else file.primary_index]
     notes: list[str] = []
-    values = np.asarray(image)
-    values = values if values.ndim == 3 else values[:, :, None]
-    colours = 3 if values.shape[2] >= 3 else 1
+    values, alpha = split(np.asarray(image))
     info = image.info
     return Stored(
-        values[:, :, :colours],
-        values[:, :, colours] if values.shape[2] > colours else None,
+        values,
+        alpha,
         icc=info.get("icc_profile"),
         format="HEIF",
         name=f"picture {index + 1}" if len(file) > 1 else "",

@@ -39,10 +39,7 @@ class NetpbmReader(Reader):
         if not 0 < top < 65536:
             raise ImageReadError(f"{path}: a maximal value of {top:g}; Netpbm has 1 to 65535")
         if dtype.itemsize == 1:
-            scaled = (
-                values
-                if top == 255
-                else np.minimum(np.round(values.astype(np.float32) * 255 / top), 255).astype(np.uint8)
-            )
-            return [Stored(scaled, format="PPM")]
-        return [Stored(values.astype(np.uint16), white=top, format="PPM")]
+            if top != 255:
+                values = np.minimum(np.round(values.astype(np.float32) * 255 / top), 255).astype(np.uint8)
+            return [Stored(values, format="PPM")]
+        return [Stored(np.minimum(values, int(top)).astype(np.uint16), white=top, format="PPM")]

@@ -1,11 +1,9 @@
 """Reader of NIfTI. Needs nibabel."""
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Sequence
 from functools import cache, partial
 from importlib import import_module
-from logging import Logger
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +35,16 @@ class NiftiReader(Reader):
     def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
         """Return one picture per slice; the values of all are read when the first of them is asked for."""
         nibabel: Any = import_module("nibabel")
-        with _quiet(nibabel.imageglobals.logger):
-            image = nibabel.load(path)
-            grid, volumes = _shape(path, image, max_pixels)
-            upwards = [int(axis) for axis in nibabel.io_orientation(image.affine)[:, 0]].index(2)
+        nibabel.imageglobals.logger.setLevel(logging.CRITICAL)  # headers that it can read all the same
+        image = nibabel.load(path)
+        grid, volumes = _shape(path, image, max_pixels)
+        upwards = [int(axis) for axis in nibabel.io_orientation(image.affine)[:, 0]].index(2)
         slices = cache(partial(self._slices, path, image, grid, volumes))
         return Pictures(grid[upwards] * volumes, lambda i: slices()[i])
 
     def _slices(self, path: Path, image: Any, grid: tuple[int, int, int], volumes: int) -> list[Stored]:
         """All slices, from below, volume by volume."""
-        nibabel: Any = import_module("nibabel")
-        with _quiet(nibabel.imageglobals.logger):
-            values, affine = _canonical(nibabel, image, grid, volumes)
+        values, affine = _canonical(import_module("nibabel"), image, grid, volumes)
         # left of the patient to the right, front up: (y, x, z, volume, channels)
         shown = values[::-1, ::-1].transpose(1, 0, 2, 3, 4)
         height, width, slices, volumes, channels = shown.shape
@@ -59,7 +55,7 @@ class NiftiReader(Reader):
         series = whole if whole.size and channels == 1 and slices * volumes > 1 else None
         stored = []
         for v in range(volumes):
-            volume = partial(Volume, matrices, thickness, partial(_slice, shown[:, :, :, v]), f"{path}#{v}")
+            volume = partial(Volume, matrices, thickness, partial(_slice, shown, v), f"{path}#{v}")
             for k in range(slices):
                 words = [f"volume {v + 1}"] * (volumes > 1) + [f"slice {k + 1}"] * (slices > 1)
                 place = Place(space, matrices[k], volume) if placed else None
@@ -69,20 +65,8 @@ class NiftiReader(Reader):
         return stored
 
 
-@contextmanager
-def _quiet(logger: Logger) -> Iterator[None]:
-    """Keep nibabel's remarks on headers, of files that it can read all the same, off the terminal."""
-    before, logger.disabled = logger.disabled, True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = before
-
-
-def _slice(volume: Array, k: int) -> tuple[Array, None]:
-    return volume[:, :, k], None
+def _slice(shown: Array, volume: int, k: int) -> tuple[Array, None]:
+    return shown[:, :, k, volume], None
 
 
 def _shape(path: Path, image: Any, max_pixels: int) -> tuple[tuple[int, int, int], int]:
@@ -96,6 +80,8 @@ def _shape(path: Path, image: Any, max_pixels: int) -> tuple[tuple[int, int, int
     _, *largest = sorted((x, y, z))
     check_pixels(path, largest[1], largest[0], max_pixels)
     check_all(path, x, y, z * volumes, max_pixels, image.get_data_dtype().itemsize)
+    if not np.isfinite(image.affine).all() or not np.linalg.det(image.affine[:3, :3]):
+        raise ImageReadError(f"{path}: its affine gives the voxels no axes; set its sform or qform again")
     if int(image.dataobj.offset) > FARTHEST:
         raise ImageReadError(f"{path}: its values begin after {image.dataobj.offset} bytes; damaged, copy it again")
     return (x, y, z), volumes

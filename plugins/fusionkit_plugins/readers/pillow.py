@@ -15,26 +15,23 @@ import numpy as np
 
 from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import Caution, ImageReadError
-from fusionkit.images.metadata import read_metadata
+from fusionkit.images.metadata import Metadata, read_metadata
 from fusionkit.images.picture import Array
+from fusionkit.storage.regular import check_regular
 
 from ..readings import CHUNK, chunks_in, shown
 from .false_colour import levels_of_flir, levels_of_palette, looks_false
-from .png_colour import kept_chunks, stated_profile
+from .stated_colours import kept_chunks, stated_profile
 
 __all__ = ["ORIENTATIONS", "PillowReader"]
 
 CODECS = "pip install 'imagefusionkit[codecs]'"
+PREMULTIPLIED = "alpha is premultiplied in the file; colours were used as stored"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # formats that Pillow may decode: EPS and PDF would start other programs, and rare formats are rarely tested
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 HEADER = 256 * 1024  # bytes in which the headers lie
-SEVERAL = (
-    b"acTL",
-    b"MPF\0",
-    b"ANIM",
-    b"ftypavis",
-)  # in the headers of files of several pictures: PNG, JPEG, WebP, AVIF
+SEVERAL = (b"acTL", b"MPF\0", b"ANIM", b"ftypavis")  # in headers of several pictures: PNG, JPEG, WebP, AVIF
 PHOTOGRAPHS = ("JPEG", "MPO", "PNG", "WEBP")  # formats that thermal cameras and their programs write
 FALSE = (
     "its colours are those of a thermal camera's palette like iron, not of light, and are fused as such; export it in "
@@ -44,6 +41,7 @@ LEAST = 4  # bytes of a frame, fewer than any format needs: a header may claim b
 TAIL = 1 / 20  # share of its rows that a JPEG file without end marker may lack, and no more than one row of blocks
 
 FILE_PIXELS = 4  # times `max_pixels`: of all pictures of a file; 2,288 slices of a CT where one may have 150 megapixels
+BESIDE = 1 << 24  # bytes of a file beside its pixels: metadata, profiles, previews
 MOST_PICTURES = 250_000  # of a file: 140 slices at 1,700 times
 ORIENTATION_TAG, MPO_ENTRIES = 274, 0xB002
 # EXIF orientation -> the operation that turns the stored array upright
@@ -72,7 +70,7 @@ class PillowReader(Reader):
     def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
         """Return the pictures, decoded when they are asked for."""
         logging.getLogger("PIL").setLevel(logging.CRITICAL)  # our errors describe damaged files
-        with path.open("rb") as stream:
+        with check_whole(path, max_pixels).open("rb") as stream:
             head = stream.read(HEADER)
         found = self._pictures(path, max_pixels, head)
         if not (head.startswith(PNG_SIGNATURE) and CHUNK in head and (places := chunks_in(path))):
@@ -132,12 +130,23 @@ def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
         raise _too_large(path, f"{width}x{height}", max_pixels)
 
 
+def most_bytes(max_pixels: int) -> int:
+    """Bytes that all pictures of a file may take."""
+    return 4 * FILE_PIXELS * max_pixels
+
+
+def check_whole(path: Path, max_pixels: int) -> Path:
+    """The path of a file that will be read whole, which is not larger than its pictures and what stands beside them."""
+    check_regular(path, ImageReadError, most_bytes(max_pixels) + BESIDE)
+    return path
+
+
 def check_all(path: Path, width: int, height: int, count: int, max_pixels: int, size: int = 4) -> None:
     """Refuse, before anything is decoded, a file whose pictures take more memory in all than a long scan's.
 
     size: bytes of a pixel as it is stored; more than 4 count as more pixels.
     """
-    if width * height * count * max(size, 4) > 4 * FILE_PIXELS * max_pixels:
+    if width * height * count * max(size, 4) > most_bytes(max_pixels):
         raise _too_large(path, f"{count} pictures of {width}x{height}", FILE_PIXELS * max_pixels)
     if count > MOST_PICTURES:
         raise ImageReadError(f"{path}: holds {count} pictures, over the limit of {MOST_PICTURES}; save a part of them")
@@ -146,6 +155,13 @@ def check_all(path: Path, width: int, height: int, count: int, max_pixels: int, 
 def _too_large(path: Path, size: str, most: int) -> ImageReadError:
     hint = "(decompression bomb?); if it is genuine, raise `max_pixels`"
     return ImageReadError(f"{path}: {size} is over the limit of {most} pixels {hint}")
+
+
+def split(samples: Array) -> tuple[Array, Array | None]:
+    """Values (H, W, 1 or 3) and alpha (H, W) of samples (H, W) or (H, W, C)."""
+    samples = samples if samples.ndim == 3 else samples[:, :, None]
+    colours = 3 if samples.shape[2] >= 3 else 1
+    return samples[:, :, :colours], samples[:, :, colours] if samples.shape[2] > colours else None
 
 
 @contextmanager
@@ -207,11 +223,10 @@ def _stored(path: Path, image: Any) -> Stored:
     from PIL import ImageOps
 
     notes: list[str] = []
-    format_name, icc = image.format or "", image.info.get("icc_profile")
+    format_name = image.format or ""
     chunks = kept_chunks(image.fp) if format_name == "PNG" else ()
     image.load()
-    metadata = replace(read_metadata(image, notes), png=chunks)
-    icc = icc or stated_profile(chunks, notes)
+    metadata, icc = _told(image, chunks, notes)
     upright = ImageOps.exif_transpose(image)
     degraded = _degraded(image, upright.size)
     values, alpha = _values(path, upright, notes)
@@ -232,6 +247,16 @@ def _stored(path: Path, image: Any) -> Stored:
         metadata=metadata,
         degraded=degraded,
     )
+
+
+def _told(image: Any, chunks: tuple[tuple[bytes, bytes], ...], notes: list[str]) -> tuple[Metadata, bytes | None]:
+    """Metadata and colour profile of an opened file. chunks: of a PNG."""
+    info = image.info
+    if "icc_profile" in info and info["icc_profile"] is None:
+        notes.append("its colour profile is damaged and was left out")
+    grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+    icc = info.get("icc_profile") or stated_profile(chunks, notes, grey=grey)
+    return replace(read_metadata(image, notes), png=chunks), icc
 
 
 def _degraded(image: Any, size: tuple[int, int]) -> dict[str, dict[str, Any]]:
@@ -285,11 +310,9 @@ def _values(path: Path, image: Any, notes: list[str]) -> tuple[Array, Array | No
     counts = values.dtype == np.int32 and values.min() >= 0 and values.max() <= 65535
     if counts or (values.dtype.kind == "u" and values.dtype.itemsize == 2):
         values = values.astype(np.uint16)  # in native byte order
-    if values.ndim == 2:
-        return values[:, :, None], None
-    if image.mode in ("LA", "RGBA"):
-        return values[:, :, :-1], values[:, :, -1]
-    return values, None
+    clear = image.info.get("transparency") if mode.startswith("I;16") else None  # Pillow applies it to 8 bits alone
+    values, alpha = split(values)
+    return values, alpha if clear is None else np.where(values[:, :, 0] == clear, 0, 65535).astype(np.uint16)
 
 
 def read_chunk(path: Path, max_pixels: int, place: tuple[str, int, int]) -> Stored:
@@ -309,7 +332,7 @@ def read_chunk(path: Path, max_pixels: int, place: tuple[str, int, int]) -> Stor
 
 @dataclass(frozen=True)
 class _Deep:
-    """A picture that Pillow would reduce to 8 bits. codec: of imagecodecs. size: where the decoder may not see it."""
+    """A picture whose values Pillow would change. codec: of imagecodecs. size: where the decoder may not see it."""
 
     format: str
     codec: str
@@ -318,7 +341,7 @@ class _Deep:
 
 
 def _deep(head: bytes) -> _Deep | None:
-    """What the header of a PNG, AVIF or JPEG 2000 says of colours of more than 8 bits."""
+    """What the header of a PNG, AVIF or JPEG 2000 says of values that Pillow would change."""
     if head.startswith(PNG_SIGNATURE) and head[24:25] == b"\x10" and head[25:26] != b"\0":
         return _Deep("PNG", "png_decode", 16, (int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")))
     if head[4:11] == b"ftypavi":
@@ -327,39 +350,34 @@ def _deep(head: bytes) -> _Deep | None:
             return _Deep("AVIF", "avif_decode", 12 if any(kind & 0x20 for kind in kinds) else 10)
     at = head.find(b"\xff\x4f\xff\x51")  # ITU-T T.800 A.5.1
     if at >= 0 and (head.startswith(b"\xff\x4f") or head[4:8] == b"jP  ") and at + 43 <= len(head):
-        bits = (head[at + 42] & 0x7F) + 1
-        if bits > 8 and int.from_bytes(head[at + 40 : at + 42], "big") > 1:
+        bits, signed = (head[at + 42] & 0x7F) + 1, bool(head[at + 42] & 0x80)
+        if signed or (bits > 8 and (bits != 16 or int.from_bytes(head[at + 40 : at + 42], "big") > 1)):
             return _Deep("JPEG2000", "jpeg2k_decode", bits)
     return None
 
 
 def _read_deep(path: Path, max_pixels: int, deep: _Deep) -> Stored:
-    """Colour or alpha of more than 8 bits: Pillow would drop the lower ones."""
+    """Values that Pillow would change."""
     if deep.size is not None:
         check_pixels(path, *deep.size, max_pixels)
     try:
         codec = getattr(import_module("imagecodecs"), deep.codec)
     except ImportError:
         raise ImageReadError(
-            f"{path}: {deep.bits}-bit colour {deep.format}, which would lose its lower bits here; {CODECS}, or save it "
-            "as TIFF"
+            f"{path}: {deep.bits}-bit {deep.format}, whose values would be changed here; {CODECS}, or save it as TIFF"
         ) from None
     notes: list[str] = []
     with _opened(path, max_pixels) as header:  # its pixels would lose their depth
         if getattr(header, "n_frames", 1) > 1:
             raise ImageReadError(f"{path}: an animation of {deep.bits}-bit colours is not supported; save its frames")
         chunks = kept_chunks(header.fp) if deep.format == "PNG" else ()
-        orientation, icc = header.getexif().get(ORIENTATION_TAG, 1), header.info.get("icc_profile")
-        metadata = replace(read_metadata(header, notes), png=chunks)
-        icc = icc or stated_profile(chunks, notes)
-    values = np.asarray(codec(path.read_bytes()))
-    values = ORIENTATIONS.get(orientation, ORIENTATIONS[1])(values if values.ndim == 3 else values[:, :, None])
-    alpha = values[:, :, -1] if values.shape[2] in (2, 4) else None
-    values = values[:, :, : 3 if values.shape[2] >= 3 else 1]
+        orientation = header.getexif().get(ORIENTATION_TAG, 1)
+        metadata, icc = _told(header, chunks, notes)
+    values, alpha = split(ORIENTATIONS.get(orientation, ORIENTATIONS[1])(np.asarray(codec(path.read_bytes()))))
     return Stored(
         values,
         alpha,
-        white=float(2**deep.bits - 1),
+        white=float(2**deep.bits - 1) if values.dtype.kind == "u" else None,
         icc=icc,
         format=deep.format,
         notes=tuple(notes),

@@ -36,19 +36,16 @@ class RawReader(Reader):
                 width, height = raw.sizes.width, raw.sizes.height
                 check_pixels(path, width, height, max_pixels)
                 if 8 * path.stat().st_size < LEAST_BITS * width * height or _cut(raw.raw_image_visible):
-                    raise _ends_early(path, width, height)
+                    size = path.stat().st_size
+                    raise ImageReadError(
+                        f"{path}: damaged: {size} bytes do not hold its {width}x{height} pixels; copy it again"
+                    )
                 values = raw.postprocess(output_bps=16, use_camera_wb=True, no_auto_bright=True, gamma=(2.4, 12.92))
                 turned = raw.sizes.flip != 0
                 metadata = _metadata(path, raw, notes)
         except rawpy.LibRawFileUnsupportedError:
             raise ImageReadError(f"{path}: LibRaw supports no such raw file; convert it to DNG or TIFF") from None
         return [Stored(values, format="RAW", notes=tuple(notes), turned=turned, metadata=metadata)]
-
-
-def _ends_early(path: Path, width: int, height: int) -> ImageReadError:
-    return ImageReadError(
-        f"{path}: damaged: {path.stat().st_size} bytes do not hold its {width}x{height} pixels; copy it again"
-    )
 
 
 def _cut(mosaic: "np.ndarray[Any, Any]") -> bool:

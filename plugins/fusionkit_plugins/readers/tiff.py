@@ -10,20 +10,21 @@ import numpy as np
 
 from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import ImageReadError
-from fusionkit.images.metadata import Metadata, read_tiff_metadata
+from fusionkit.images.metadata import GDAL_NODATA, Metadata, read_tiff_metadata
 from fusionkit.images.picture import Array
 
 from ..readings import page_name, shown
-from .pillow import CODECS, ORIENTATION_TAG, ORIENTATIONS, check_pixels, read_pillow
+from .pillow import CODECS, ORIENTATION_TAG, ORIENTATIONS, PREMULTIPLIED, check_pixels, read_pillow
 
 __all__ = ["TiffReader"]
 
 MOST_PAGES = 100_000
-NEAR = 1e-6  # relative difference up to which a value is GDAL's nodata: its tag is decimal text
+NEAR = 5e-6  # relative difference up to which a float is GDAL's nodata: its tag is text of six digits or more
 MOST_SAMPLES = 4  # a pixel, up to which `max_pixels` bounds memory
-ICC, TOP, NODATA = 34675, 281, 42113  # tags: colour profile, MaxSampleValue, GDAL_NODATA
+PHOTOMETRIC, ICC, TOP = 262, 34675, 281  # tags; TOP: MaxSampleValue
 REDUCED, MASK = 1, 4  # bits of the tag NewSubfileType
 ALPHAS = (1, 2)  # extra samples that are alpha: premultiplied, and not
+FAX = (2, 3, 4)  # compressions of CCITT
 AXES = {"Z": "slice", "C": "channel", "T": "time", "P": "position"}  # letters of ImageJ and OME
 
 
@@ -120,8 +121,9 @@ def _read_page(path: Path, max_pixels: int, index: int, mask: int | None) -> Sto
         check_pixels(path, page.imagewidth, page.imagelength * -(-page.samplesperpixel // MOST_SAMPLES), max_pixels)
         if page.imagedepth != 1:
             raise ImageReadError(f"{path}: a volume of {page.imagedepth} slices; save the slice you want")
-        kind = getattr(page.photometric, "name", "unknown")
-        bits = page.bitspersample
+        kind, bits = _kind(page), page.bitspersample
+        if not isinstance(bits, int):
+            raise ImageReadError(f"{path}: channels of {', '.join(map(str, bits))} bits; save it with one depth")
         if kind not in ("MINISBLACK", "MINISWHITE", "RGB"):
             if bits > 8:
                 raise ImageReadError(f"{path}: {bits}-bit TIFF in {kind} colours; save it as RGB or grey")
@@ -138,16 +140,16 @@ def _read_page(path: Path, max_pixels: int, index: int, mask: int | None) -> Sto
                 f"{path}: {codec} compression of {bits}-bit colour needs a codec; {CODECS}, or save it uncompressed"
             ) from None
         values, alpha, notes = _tiff_samples(path, page, values)
-        tags = {code: page.tags[code].value for code in (ICC, ORIENTATION_TAG, TOP, NODATA) if code in page.tags}
+        tags = {code: page.tags[code].value for code in (ICC, ORIENTATION_TAG, TOP, GDAL_NODATA) if code in page.tags}
         shown = None if mask is None else tiff.pages[mask].asarray() > 0
     white = None
     if values.dtype == np.uint16 and (bits < 16 or TOP in tags):
-        white = float(2**bits - 1 if bits < 16 else np.max(tags[TOP]))
-    orientation = _number(tags.get(ORIENTATION_TAG, 1))
+        white = float(2**bits - 1) if bits < 16 else _number(tags[TOP], 0) or None
+    orientation = _number(tags.get(ORIENTATION_TAG), 1)
     upright, turned = ORIENTATIONS.get(orientation, ORIENTATIONS[1]), orientation != 1
     metadata = _metadata(path, notes, page.offset, turned=turned)
-    nodata = _nodata(tags.get(NODATA, ""), values.dtype)
-    valid = _valid(values, nodata, alpha if metadata.geo else None, shown)
+    nodata = _nodata(tags.get(GDAL_NODATA, ""), values.dtype)
+    valid = _valid(values, nodata, shown)
     if shown is not None and alpha is None:
         alpha = np.where(shown, *_full(values.dtype))
     return Stored(
@@ -155,7 +157,7 @@ def _read_page(path: Path, max_pixels: int, index: int, mask: int | None) -> Sto
         None if alpha is None else upright(alpha),
         white=white,
         inverted=kind == "MINISWHITE",
-        icc=bytes(tags[ICC]) if ICC in tags else None,
+        icc=tags[ICC] if isinstance(tags.get(ICC), bytes) else None,
         format="TIFF",
         metadata=metadata,
         notes=tuple(notes),
@@ -165,9 +167,17 @@ def _read_page(path: Path, max_pixels: int, index: int, mask: int | None) -> Sto
     )
 
 
-def _number(value: Any) -> int:
-    """A tag's number; damaged files hold anything."""
-    return int(value) if isinstance(value, int) else 1
+def _kind(page: Any) -> str:
+    """What samples stand for; without the tag RGB, or black is 0 but for fax compression, as libtiff has it."""
+    if PHOTOMETRIC not in page.tags and page.compression not in FAX:
+        return "RGB" if page.samplesperpixel >= 3 else "MINISBLACK"
+    return getattr(page.photometric, "name", "unknown")
+
+
+def _number(value: Any, default: int) -> int:
+    """A tag's number, the largest of several; damaged files hold anything."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    return max(numbers) if all(isinstance(n, int) for n in numbers) else default
 
 
 def _full(dtype: Any) -> tuple[Any, Any]:
@@ -179,8 +189,8 @@ def _full(dtype: Any) -> tuple[Any, Any]:
 def _nodata(text: Any, dtype: Any) -> float | None:
     """The value of GDAL's tag, rounded to the type of the pixels; None where these cannot hold it."""
     try:
-        value = float(str(text).strip("\0 "))
-    except ValueError:
+        value = float(str(text).strip("\0 ").replace(",", ".").split()[0])  # as GDAL's CPLAtofM reads it
+    except (ValueError, IndexError):
         return None
     if dtype.kind == "f":
         most = np.finfo(dtype).max
@@ -189,14 +199,13 @@ def _nodata(text: Any, dtype: Any) -> float | None:
     return value if value.is_integer() and limits.min <= value <= limits.max else None
 
 
-def _valid(values: Array, nodata: float | None, alpha: Array | None, shown: Array | None) -> Array | None:
+def _valid(values: Array, nodata: float | None, shown: Array | None) -> Array | None:
     """Where a page has data: (H, W); None where it has everywhere."""
     valid = np.ones(values.shape[:2], bool) if shown is None else shown.copy()
     if nodata is not None:
-        is_none = np.isnan(values) if np.isnan(nodata) else np.isclose(values, nodata, rtol=NEAR, atol=0)
+        near = NEAR if values.dtype.kind == "f" else 0
+        is_none = np.isnan(values) if np.isnan(nodata) else np.isclose(values, nodata, rtol=near, atol=0)
         valid &= ~is_none.all(2)
-    if alpha is not None:
-        valid &= alpha > 0
     return None if valid.all() else valid
 
 
@@ -228,13 +237,13 @@ def _tiff_samples(path: Path, page: Any, values: Array) -> tuple[Array, Array | 
         values = values[:, :, None]
     elif values.shape[0] == page.samplesperpixel and values.shape[1:] == (page.imagelength, page.imagewidth):
         values = np.moveaxis(values, 0, 2)  # planes stored one after another
-    colors = 3 if page.photometric.name == "RGB" else 1
+    colors = 3 if _kind(page) == "RGB" else 1
     extra = values.shape[2] - colors
     if extra < 0:
-        raise ImageReadError(f"{path}: {values.shape[2]} channels for {page.photometric.name}; the file is damaged")
+        raise ImageReadError(f"{path}: {values.shape[2]} channels for {_kind(page)}; the file is damaged")
     kinds = [int(e) for e in page.extrasamples][:extra]
     at = next((colors + i for i, kind in enumerate(kinds) if kind in ALPHAS), None)
     if at is None:
         return values, None, []
-    notes = ["alpha is premultiplied in the file; colours were used as stored"] if kinds[at - colors] == 1 else []
+    notes = [PREMULTIPLIED] if kinds[at - colors] == 1 else []
     return np.delete(values, at, axis=2), values[:, :, at], notes

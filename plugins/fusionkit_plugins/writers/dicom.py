@@ -11,11 +11,11 @@ from fusionkit.contracts import Stored, Writer
 from fusionkit.images.metadata import software
 from fusionkit.images.picture import PEAK, Array, Depth
 
+from ..readers.dicom import FRAME
 from .nifti import TURNED, in_patient
 
 __all__ = ["DicomWriter"]
 
-FRAME = "DICOM frame of reference "  # how places name their space, before its UID
 LEAST = 1e-30  # of a slope
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from fusionkit.contracts import Stored, Writer
 
-__all__ = ["ExrWriter"]
+from ..readers.exr import WINDOW
 
-WINDOW = "an EXR display window of "  # how places name their space, before its size
+__all__ = ["ExrWriter"]
 
 
 class ExrWriter(Writer):

@@ -17,5 +17,6 @@ class HdrWriter(Writer):
     def write(self, path: Path, stored: Stored) -> Sequence[str]:
         """Write the file; grey becomes three equal channels."""
         values = np.ascontiguousarray(np.broadcast_to(stored.values, (*stored.values.shape[:2], 3)), np.float32)
-        path.write_bytes(import_module("imagecodecs").rgbe_encode(values.clip(0), header=True))
-        return [f"{path.suffix} holds no values below 0: they became 0"] if values.min() < 0 else []
+        path.write_bytes(import_module("imagecodecs").rgbe_encode(np.nan_to_num(values).clip(0), header=True))
+        lacks = {"values below 0": (values < 0).any(), "places without data": np.isnan(values).any()}
+        return [f"{path.suffix} holds no {what}: they became 0" for what, found in lacks.items() if found]

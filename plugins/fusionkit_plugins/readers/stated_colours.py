@@ -1,6 +1,6 @@
-"""What the chunks of a PNG say of its colours (PNG 3, 11.3.2): an ICC profile where they state another space than sRGB.
+"""What files say of their colours by numbers: an ICC profile where these state another space than sRGB.
 
-cICP is read before gAMA and cHRM; a profile in the file (iCCP) is the reader's to read.
+Of the chunks of a PNG (PNG 3, 11.3.2) cICP is read before gAMA and cHRM; a profile in the file is the reader's to read.
 """
 
 import struct
@@ -9,9 +9,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["KEPT", "kept_chunks", "stated_profile"]
+from ..readings import chunks_of
 
-SIGNATURE, LONGEST = 8, 32  # bytes of a PNG's signature, and of cHRM
+__all__ = ["D65", "KEPT", "PRIMARIES", "kept_chunks", "profile_of", "profile_of_codes", "stated_profile"]
+
+LONGEST = 32  # bytes of cHRM
 KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"pHYs")
 D65 = (0.3127, 0.3290)
 BT709, BT2020, P3 = (
@@ -24,29 +26,22 @@ PRIMARIES = {1: BT709, 9: BT2020, 12: P3}
 TRANSFERS = {13: None, 4: 2.2, 5: 2.8, 8: 1.0}
 HDR = {16: "PQ", 18: "HLG"}
 SRGB_GAMMA, CLOSE = 1 / 0.45455, 0.01  # of gAMA; a difference that writers' rounding makes
-CODECS = "pip install 'imagefusionkit[codecs]'"
 
 
 def kept_chunks(stream: BinaryIO) -> tuple[tuple[bytes, bytes], ...]:
     """The chunks of KEPT before a PNG's pixels, as (name, content); the stream is left where it was."""
-    found, before = [], stream.tell()
-    stream.seek(SIGNATURE)
-    while len(head := stream.read(8)) == 8 and head[4:] != b"IDAT":
-        length, name = int.from_bytes(head[:4], "big"), head[4:]
-        if name in KEPT and length <= LONGEST:
-            found.append((name, stream.read(length)))
-            length = 0
-        stream.seek(length + 4, 1)  # over its checksum
+    before = stream.tell()
+    found = [(name, stream.read(length)) for name, length in chunks_of(stream) if name in KEPT and length <= LONGEST]
     stream.seek(before)
     return tuple(found)
 
 
-def stated_profile(chunks: tuple[tuple[bytes, bytes], ...], notes: list[str]) -> bytes | None:
+def stated_profile(chunks: tuple[tuple[bytes, bytes], ...], notes: list[str], *, grey: bool) -> bytes | None:
     """A profile of the space that chunks state; None for sRGB, and, with a note, for what no profile can say."""
     stated = dict(chunks)
     try:
         if b"cICP" in stated:
-            return _of_codes(stated[b"cICP"][0], stated[b"cICP"][1], notes)
+            return profile_of_codes(D65, PRIMARIES.get(stated[b"cICP"][0]), stated[b"cICP"][1], notes, grey=grey)
         if b"sRGB" in stated or b"gAMA" not in stated:
             return None
         gamma = 100_000 / struct.unpack(">I", stated[b"gAMA"])[0]
@@ -55,34 +50,39 @@ def stated_profile(chunks: tuple[tuple[bytes, bytes], ...], notes: list[str]) ->
         if b"cHRM" in stated:
             numbers = [n / 100_000 for n in struct.unpack(">8I", stated[b"cHRM"])]
             white, primaries = tuple(numbers[:2]), tuple(numbers[2:])
-        return _made(white, primaries, None if abs(gamma - SRGB_GAMMA) < CLOSE else gamma, notes)
+        return profile_of(white, primaries, None if abs(gamma - SRGB_GAMMA) < CLOSE else gamma, notes, grey=grey)
     except (struct.error, LookupError, ArithmeticError, ValueError, RuntimeError):
         notes.append("what it says of its colours (gAMA, cHRM, cICP) is damaged: taken as sRGB")
         return None
 
 
-def _of_codes(primaries: int, transfer: int, notes: list[str]) -> bytes | None:
-    """The profile of codes of H.273."""
-    if primaries in PRIMARIES and transfer in TRANSFERS:
-        return _made(D65, PRIMARIES[primaries], TRANSFERS[transfer], notes)
-    what = HDR.get(transfer, f"primaries {primaries} and transfer function {transfer} of H.273")
-    notes.append(f"its colours are stated as {what} (cICP), which is not converted: values were used as stored")
+def profile_of_codes(
+    white: tuple[float, ...], primaries: tuple[float, ...] | None, transfer: int, notes: list[str], *, grey: bool
+) -> bytes | None:
+    """A profile as of `profile_of`, by the code of a transfer function. primaries: None: of a code not known here."""
+    if (grey or primaries) and transfer in TRANSFERS:
+        return profile_of(white, primaries or BT709, TRANSFERS[transfer], notes, grey=grey)
+    what = HDR.get(transfer, f"primaries or a curve that are not known here (transfer function {transfer} of H.273)")
+    notes.append(f"its colours are stated as {what}, which is not converted: values were used as stored")
     return None
 
 
-def _made(
-    white: tuple[float, ...], primaries: tuple[float, ...], gamma: float | None, notes: list[str]
+def profile_of(
+    white: tuple[float, ...], primaries: tuple[float, ...], gamma: float | None, notes: list[str], *, grey: bool
 ) -> bytes | None:
     """A profile of a white point, primaries and an exponent, None for sRGB's curve; None where it is sRGB itself."""
-    if gamma is None and np.allclose((*white, *primaries), (*D65, *BT709), atol=CLOSE / 2):
+    if gamma is None and (grey or np.allclose((*white, *primaries), (*D65, *BT709), atol=CLOSE / 2)):
         return None
     try:
         codecs: Any = import_module("imagecodecs")
     except ImportError:
-        notes.append(f"it states colours other than sRGB, which were used as stored; {CODECS} to convert them")
+        notes.append(
+            "it states colours other than sRGB, used as stored; pip install 'imagefusionkit[codecs]' converts them"
+        )
         return None
     x = np.linspace(0, 1, 4096)
     curve = x**gamma if gamma else np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
     corners = [part for at in (0, 2, 4) for part in (*primaries[at : at + 2], 1.0)]
     table = np.round(curve * 65535).astype(np.uint16)
-    return bytes(codecs.cms_profile("rgb", whitepoint=(*white, 1.0), primaries=corners, transferfunction=table))
+    stated = {"whitepoint": (*white, 1.0), "transferfunction": table, **({} if grey else {"primaries": corners})}
+    return bytes(codecs.cms_profile("gray" if grey else "rgb", **stated))
