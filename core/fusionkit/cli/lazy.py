@@ -26,7 +26,7 @@ COMMANDS = {
     "train": "Train a plug-in's weights on folders of images. Started again with the same options, it continues.",
     "new": "Write a complete package for a plug-in: entry point, options, implementation, tests, README, CI.",
     "bench": "Measure a method on this machine: images per second, seconds per stage, memory, share of the peak.",
-    "doctor": "Print versions, devices, threads, plug-ins and weights; exit 1 if something is broken.",
+    "doctor": "Print versions, extras, devices, threads, plug-ins and weights; exit 1 if something is broken.",
     "tasks": "List and show the tasks: what --task chooses.",
     "plugins": "List, describe and check plug-ins.",
     "weights": (

@@ -15,6 +15,7 @@ import numpy as np
 
 from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import Caution, ImageReadError
+from fusionkit.extras import install
 from fusionkit.images.metadata import read_metadata
 from fusionkit.images.picture import Array
 
@@ -24,7 +25,6 @@ from .png_colour import kept_chunks, stated_profile
 
 __all__ = ["ORIENTATIONS", "PillowReader"]
 
-CODECS = "pip install 'imagefusionkit[codecs]'"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # formats that Pillow may decode: EPS and PDF would start other programs, and rare formats are rarely tested
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -341,8 +341,8 @@ def _read_deep(path: Path, max_pixels: int, deep: _Deep) -> Stored:
         codec = getattr(import_module("imagecodecs"), deep.codec)
     except ImportError:
         raise ImageReadError(
-            f"{path}: {deep.bits}-bit colour {deep.format}, which would lose its lower bits here; {CODECS}, or save it "
-            "as TIFF"
+            f"{path}: {deep.bits}-bit colour {deep.format}, which would lose its lower bits here; {install('codecs')}, "
+            "or save it as TIFF"
         ) from None
     notes: list[str] = []
     with _opened(path, max_pixels) as header:  # its pixels would lose their depth

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from fusionkit.extras import install
+
 __all__ = ["KEPT", "kept_chunks", "stated_profile"]
 
 SIGNATURE, LONGEST = 8, 32  # bytes of a PNG's signature, and of cHRM
@@ -24,7 +26,6 @@ PRIMARIES = {1: BT709, 9: BT2020, 12: P3}
 TRANSFERS = {13: None, 4: 2.2, 5: 2.8, 8: 1.0}
 HDR = {16: "PQ", 18: "HLG"}
 SRGB_GAMMA, CLOSE = 1 / 0.45455, 0.01  # of gAMA; a difference that writers' rounding makes
-CODECS = "pip install 'imagefusionkit[codecs]'"
 
 
 def kept_chunks(stream: BinaryIO) -> tuple[tuple[bytes, bytes], ...]:
@@ -79,7 +80,9 @@ def _made(
     try:
         codecs: Any = import_module("imagecodecs")
     except ImportError:
-        notes.append(f"it states colours other than sRGB, which were used as stored; {CODECS} to convert them")
+        notes.append(
+            f"it states colours other than sRGB, which were used as stored; {install('codecs')} to convert them"
+        )
         return None
     x = np.linspace(0, 1, 4096)
     curve = x**gamma if gamma else np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
