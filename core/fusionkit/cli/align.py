@@ -17,7 +17,7 @@ __all__ = ["app"]
 
 MODELS = ("translation", "rigid", "affine")
 
-app = typer.Typer(help="Find the transform of a rig of cameras over many pairs, and move labels by one.")
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Pairs = Annotated[
     list[Path], typer.Argument(help="Folders, patterns in quotes or a table of pairs, as in `run --pairs`.")

@@ -1,5 +1,7 @@
 """Commands that are imported when they are called, so that listing them imports neither pydantic nor their modules."""
 
+import inspect
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +12,9 @@ from typer.main import get_command
 
 from ..errors import OptionError
 
-__all__ = ["COMMANDS", "Commands"]
+__all__ = ["CODE", "COMMANDS", "Commands"]
+
+CODE = re.compile(r'fusionkit |[\w."]+ = ')  # lines of a docstring that are commands or TOML
 
 # command, which is its module: the first paragraph of its help
 COMMANDS = {
@@ -51,7 +55,9 @@ class Commands(TyperGroup):
             group = typer.Typer(add_completion=False, context_settings=dict(self.context_settings))
             group.command(name)(getattr(module, name))
         self.commands[name] = command = get_command(group)
-        command.name = name
+        command.name, command.help = name, command.help or COMMANDS[name]
+        for told in (command, *getattr(command, "commands", {}).values()):
+            _tell(told)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -61,3 +67,14 @@ class Commands(TyperGroup):
         elif args and Path(args[0]).suffix and not args[0].startswith("-"):
             raise OptionError(f"{args[0]} is no command; `fusionkit run {' '.join(args)}` fuses images")
         return cast(Any, super()).resolve_command(ctx, args)
+
+
+def _tell(command: Any) -> None:
+    """Help as terminals show it: paragraphs in any width, arguments in capitals, flags without a type."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(part if CODE.match(part) else " ".join(part.split()) for part in paragraphs)
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            parameter.metavar = parameter.metavar or parameter.name.upper()
+        elif parameter.is_flag:
+            parameter.metavar = ""
