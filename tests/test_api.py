@@ -115,7 +115,7 @@ def test_the_default_is_no_blurrier_than_its_prior_alone(scene):
 @pytest.mark.parametrize(
     ("images", "reason"),
     [
-        ((), "nothing to fuse"),
+        ((), "fusing needs two or more images of one scene; got none"),
         ((3, 4), "source 1 is a int"),
         ((np.zeros((2, 2, 2, 2)),), r"array of shape \(2, 2, 2, 2\)"),
         ((np.zeros((4, 4), np.int32),), "array of int32"),

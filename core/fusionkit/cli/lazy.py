@@ -1,5 +1,6 @@
 """Commands that are imported when they are called, so that listing them imports neither pydantic nor their modules."""
 
+import difflib
 import inspect
 import re
 from importlib import import_module
@@ -64,8 +65,13 @@ class Commands(TyperGroup):
         """The command that is called, loaded now."""
         if args and args[0] in COMMANDS:
             self.load(args[0])
-        elif args and Path(args[0]).suffix and not args[0].startswith("-"):
-            raise OptionError(f"{args[0]} is no command; `fusionkit run {' '.join(args)}` fuses images")
+        elif args and not args[0].startswith("-"):
+            hint = "`fusionkit run A B` fuses images; `fusionkit -h` lists all commands"
+            if Path(args[0]).suffix or Path(args[0]).exists():
+                hint = f"`fusionkit run {' '.join(args)}` fuses images"
+            elif near := difflib.get_close_matches(args[0], COMMANDS, n=1):
+                hint = f"did you mean {near[0]!r}?"
+            raise OptionError(f"{args[0]} is no command; {hint}")
         return cast(Any, super()).resolve_command(ctx, args)
 
 

@@ -316,7 +316,7 @@ class Pipeline:
     def sources_of(self, images: Sequence[Tensor], names: Sequence[str], valid: Sequence[Tensor | None]) -> Sources:
         """Sources of images, checked, on this device."""
         if not len(images):
-            raise InputError("nothing to fuse: give at least one image")
+            raise InputError("fusing needs images; got none")
         known = list(valid) or [None] * len(images)
         checked = images
         if not isinstance(images, StoredImages):  # whose values are in range by what they are
@@ -416,7 +416,7 @@ class Pipeline:
         progress, checkpoint: of a series.
         """
         if not pictures:
-            raise InputError("nothing to fuse: give at least one image")
+            raise InputError("fusing needs images; got none")
         if len(pictures) > AT_ONCE and shot is None:
             series = fuse_series(self, pictures, reference=reference, progress=progress, checkpoint=checkpoint)
             if series is not None:
@@ -505,7 +505,7 @@ class Pipeline:
         else:
             sources = [as_source(image, number) for number, image in enumerate(images, 1)]
             if len(sources) < 2:
-                raise InputError(f"{'one source is ' if sources else ''}nothing to fuse; give two or more images")
+                raise InputError(f"fusing needs two or more images of one scene; got {len(sources) or 'none'}")
             pictures = [source for source in sources if isinstance(source, Picture)]
             if len(pictures) == len(sources):
                 fused = self.fuse_pictures(pictures)
@@ -560,6 +560,9 @@ def find_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+    except RuntimeError:
+        raise OptionError(f"device {name!r}: expected auto, cpu, cuda, cuda:N or mps") from None
+    try:
         torch.zeros(1, device=device).item()
     except Exception as error:  # each kind of device that is not there raises something of its own
         reason = str(error).splitlines()[0]
@@ -568,5 +571,5 @@ def find_device(name: str) -> torch.device:
                 f"device {name!r}: this PyTorch ({torch.__version__}) is built for CPUs; pytorch.org/get-started says "
                 "how to install one with CUDA"
             ) from None
-        raise OptionError(f"device {name!r} cannot be used ({reason}); use auto, cpu, cuda or cuda:N") from None
+        raise OptionError(f"device {name!r} cannot be used here: {reason}") from None
     return device

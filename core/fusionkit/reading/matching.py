@@ -15,12 +15,22 @@ from ..storage.regular import check_regular
 from .read import images_among, readable_extensions
 from .slices import series_in
 
-__all__ = ["Matching", "bare_name", "in_turn", "match", "match_folders", "match_names"]
+__all__ = ["Matching", "bare_name", "in_turn", "match", "match_folders", "match_names", "refuse_empty"]
 
 TABLES = (".csv", ".parquet")
 LEDGER = "manifest.jsonl"
 MOST_BYTES = 2_000_000_000
 MOST_LINE = 100_000  # characters of a table's line
+
+
+def refuse_empty(groups: Sequence[object], sources: Sequence[str | Path], left_out: Sequence[str] = ()) -> None:
+    """Raise InputError where no files belong together. left_out: as in `Matching`."""
+    if groups:
+        return
+    left = "".join(f"; {text}" for text in left_out)
+    bare = next((s for s in map(Path, sources) if s.is_dir() and not Matching().in_folder(s)), None)
+    why = f"{bare}: holds no images" if bare else f"no file name is in all of {', '.join(map(str, sources))}"
+    raise InputError(f"{why}{left}")
 
 
 @dataclass
@@ -41,9 +51,7 @@ class Matching:
 
     def refuse_empty(self, sources: Sequence[Path]) -> None:
         """Raise InputError where no files belong together."""
-        if not self.groups:
-            left = "".join(f"; {text}" for text in self.left_out)
-            raise InputError(f"no file names in common between {', '.join(map(str, sources))}{left}")
+        refuse_empty(self.groups, sources, self.left_out)
 
     def in_folder(self, folder: Path) -> list[Path]:
         """Images in a folder, sorted; the others are counted here. Hidden files and ledgers of runs are passed over."""
