@@ -25,12 +25,9 @@ MOST_LINE = 100_000  # characters of a table's line
 
 def refuse_empty(groups: Sequence[object], sources: Sequence[str | Path], left_out: Sequence[str] = ()) -> None:
     """Raise InputError where no files belong together. left_out: as in `Matching`."""
-    if groups:
-        return
-    left = "".join(f"; {text}" for text in left_out)
-    bare = next((s for s in map(Path, sources) if s.is_dir() and not Matching().in_folder(s)), None)
-    why = f"{bare}: holds no images" if bare else f"no file name is in all of {', '.join(map(str, sources))}"
-    raise InputError(f"{why}{left}")
+    if not groups:
+        left = "".join(f"; {text}" for text in left_out)
+        raise InputError(f"no file name is in all of {', '.join(map(str, sources))}{left}")
 
 
 @dataclass
@@ -142,7 +139,11 @@ def match_folders(folders: Sequence[Path]) -> Matching:
     if len({f.resolve() for f in folders}) < len(folders):
         raise InputError("one folder is named twice")
     matching = Matching()
-    return _matched([[(_stem(path), path) for path in matching.in_folder(folder)] for folder in folders], matching)
+    found = [matching.in_folder(folder) for folder in folders]
+    for folder, images in zip(folders, found, strict=True):
+        if not images:
+            raise InputError("; ".join([f"{folder}: holds no images", *matching.left_out]))
+    return _matched([[(_stem(path), path) for path in images] for images in found], matching)
 
 
 def match_names(files: Sequence[Path], patterns: Sequence[Path] = (), group: int = 0) -> Matching:

@@ -305,9 +305,10 @@ async function begin(run, given, fill, known = null, methods = []) {
     else if (!state.methods.length) add();
     else state.methods.forEach((m) => m.fuse());
     await showSources();
-    say(`Recognised as ${state.info.scene}.`);
+    recognised();
   } catch (error) { if (run === state.run) say(error.message, true); }
 }
+const recognised = () => say(`Recognised as ${state.info.scene}.`);
 async function showSources() {
   state.sources = state.info.sources.map((source, i) => {
     const panel = $("#source-panel").content.cloneNode(true).firstElementChild;
@@ -599,7 +600,7 @@ for (const [id, by] of [["previous", -1], ["next", 1]]) $(`#${id}`).addEventList
 $("#patterns").addEventListener("change", () => { $("#group").value = ""; match(); });
 $("#group").addEventListener("change", () => { $("#patterns").value = ""; match(); });
 $("#all").addEventListener("click", fuseAll);
-$("#add").addEventListener("click", () => add());
+$("#add").addEventListener("click", () => { recognised(); add(); });
 $("#stop").addEventListener("click", () => { if (state.all) state.all.stopped = true; state.methods.filter((m) => m.busy).forEach((m) => m.cancel()); });
 for (const id of ["split", "before"]) $(`#${id}`).addEventListener("input", () => {
   pictures().forEach((p) => p.draw());
