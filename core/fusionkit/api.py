@@ -77,7 +77,7 @@ class Pipeline(method.Pipeline):
                 progress(len(found), number, outcome)
         failed = [outcome for outcome in found if outcome.status == "failed"]
         said = [f"{a} and {b} have one name: neither was fused" for a, b in plan.ambiguous]
-        said += [f"without a partner: {path}" for path in plan.unmatched]
+        said += [plan.alone] if plan.alone else []
         said += plan.left_out
         said += [f"{len(failed)} of {number} failed: {o.key}: {o.reason}" for o in failed[:1]]
         warn_of(map(Caution, said))

@@ -14,6 +14,8 @@ from ..writing import extension_of
 
 __all__ = ["Job", "Plan", "Shard", "by_picture", "job_of", "plan_folders", "plan_images", "plan_shards"]
 
+NAMED = 10  # files without a partner that are named
+
 
 @dataclass(frozen=True)
 class Job:
@@ -61,6 +63,14 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     lost: int = 0
+
+    @property
+    def alone(self) -> str:
+        """The files without a partner, the first ones by name; "" where each has one."""
+        if not self.unmatched:
+            return ""
+        more = f" and {len(self.unmatched) - NAMED} more" if len(self.unmatched) > NAMED else ""
+        return f"without a partner: {', '.join(map(str, self.unmatched[:NAMED]))}{more}"
 
 
 def plan_folders(

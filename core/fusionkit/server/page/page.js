@@ -8,7 +8,9 @@ const state = { catalog: null, session: null, info: null, files: [], scenes: [],
 
 async function ask(path, how = {}) {
   // one address is asked for a result and told to cancel it; a cache would make the second wait for the first
-  const response = await fetch(path, { cache: "no-store", ...how });
+  const response = await fetch(path, { cache: "no-store", ...how }).catch((error) => {
+    throw error.name === "AbortError" ? error : new Error("The server does not answer: is fusionkit serve still running?");
+  });
   if (!response.ok) {
     let text = `${response.status}`;
     try { text = (await response.json()).error ?? text; } catch { /* not JSON */ }
@@ -388,7 +390,8 @@ class Method {
     this.fields = state.catalog.fields.map((f) => control(f.name === "color" ? { ...f, schema: { enum: state.catalog.colors, default: state.catalog.defaults.color } } : f, change));
     this.sampling = state.catalog.sampling.map((f) => control(f, change));
     $(".asked", this.panel).replaceChildren(...asked.map((c) => c.label));
-    $(".more", this.panel).replaceChildren(...[...this.fields, ...this.own, ...this.sampling].map((c) => c.label));
+    const groups = [["Sources and result", this.fields], [`The prior ${prior?.name ?? ""}`, this.own], ["Sampling", this.sampling]];
+    $(".more", this.panel).replaceChildren(...groups.filter(([, of]) => of.length).flatMap(([title, of]) => [element("h3", { textContent: title }), ...of.map((c) => c.label)]));
     this.fields.unshift(...asked);
     this.picture.label = this.select.selectedOptions[0].textContent;
   }
