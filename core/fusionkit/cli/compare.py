@@ -1,6 +1,5 @@
 """`fusionkit compare`: every suitable method on one sheet."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,9 +73,6 @@ def compare(
     files, base = asked.options(FileOptions), asked.choices(values)
     make_config(base)  # a wrong value is told now, not once a method
     pictures = read_sources(job, files)
-    if len({p.name for p in pictures}) < len(pictures):  # ir/1.png and vis/1.png
-        named = zip(pictures, job.sources, strict=True)
-        pictures = [replace(p, name=f"{path.parent.name}/{p.name}") for p, path in named]
     scene = task_scene(task).name if task else scene_of(pictures)
     methods = suitable(scene, priors)
     if task:

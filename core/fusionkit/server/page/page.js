@@ -8,9 +8,7 @@ const state = { catalog: null, session: null, info: null, files: [], scenes: [],
 
 async function ask(path, how = {}) {
   // one address is asked for a result and told to cancel it; a cache would make the second wait for the first
-  const response = await fetch(path, { cache: "no-store", ...how }).catch((error) => {
-    throw error.name === "AbortError" ? error : new Error("The server does not answer: is fusionkit serve still running?");
-  });
+  const response = await fetch(path, { cache: "no-store", ...how }).catch(() => { throw new Error("The server does not answer; is fusionkit serve still running?"); });
   if (!response.ok) {
     let text = `${response.status}`;
     try { text = (await response.json()).error ?? text; } catch { /* not JSON */ }
