@@ -62,6 +62,13 @@ def test_a_batch_is_fused_image_by_image(scene):
             )
 
 
+def test_tensors_of_a_training_loop_are_fused_without_their_gradients(scene):
+    plain = [image.clone() for image in scene]
+    fused = fuse(*(image.clone().requires_grad_() for image in plain))
+    assert torch.equal(fused.image, fuse(*plain).image)
+    assert not fused.requires_grad
+
+
 def test_the_reference_is_the_coloured_source_or_the_last(scene):
     ir, vis = scene
     config = {"prior": "none", "backbone": "identity", "device": "cpu", "sampler": {"strength": 1e-6}}

@@ -135,6 +135,12 @@ class TestReview:
 
 
 class TestPython:
+    def test_files_without_a_partner_are_one_warning(self, folders, tmp_path):
+        for i in range(12):
+            Image.fromarray(CAMERA[:32, :32]).save(folders[0] / f"alone{i:02}.png")
+        with pytest.warns(fusionkit.FusionWarning, match=r"^without a partner: .*alone00.*alone09.png and 2 more$"):
+            pipeline(align="none").fuse_folder(*folders, output=tmp_path / "out", limit=1)
+
     def test_progress_is_told_and_options_reach_the_files(self, folders, tmp_path):
         told = []
         with pytest.warns(fusionkit.FusionWarning) as caught:

@@ -84,6 +84,9 @@ def test_a_table_and_brackets(shots, tmp_path):
     ("arguments", "said"),
     [
         (("ir.png", "vis.png"), "ir.png is no command; `fusionkit run ir.png vis.png` fuses images"),
+        (("fuse", "ir.png", "vis.png"), "fuse is no command; `fusionkit run A B` fuses images"),
+        (("evalute",), "evalute is no command; did you mean 'evaluate'?"),
+        ((".", "."), ". is no command; `fusionkit run . .` fuses images"),
         (("compare", ".", "."), ".: is a folder; compare takes the images of one scene"),
         (("plugins", "show", "em-tv"), "no plug-in 'em-tv'; did you mean 'em_tv'? `fusionkit plugins list` names all"),
         (("run", "--prior", "em_tvv", "a", "b"), "no prior 'em_tvv'; did you mean 'em_tv'? `fusionkit plugins list`"),

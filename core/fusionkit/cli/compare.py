@@ -7,9 +7,7 @@ import typer
 
 from ..batch.options import FileOptions
 from ..errors import OptionError
-from ..method.config import SamplerOptions, configuration
-from ..registry.kinds import METHOD
-from .fields import model_options, part_options, with_options
+from .fields import compared_options, model_options, with_options
 from .given import Given
 from .messages import in_flags, printable
 from .parameters import Device, Priors, Set, Task
@@ -20,15 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 
-# a prior is what is compared
-PARTS = tuple(key for key in METHOD if key != "prior")
-OWN = ("sampler", "stages", *METHOD)
-
-
 @with_options(
-    *part_options("Method", only=PARTS),
-    *model_options(SamplerOptions, "Sampling"),
-    *model_options(configuration(), "Method", skip=OWN),
+    *compared_options(),
     *model_options(FileOptions, "Sources", only=("range", "bands", "max_pixels")),
 )
 def compare(

@@ -11,12 +11,13 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from pydantic import BaseModel
 
+from ..method.config import SamplerOptions, configuration
 from ..options import ByKey, conditions, describe_limits, describe_type
 from ..registry.kinds import METHOD, SEVERAL
 from .messages import flag_of, in_flags
 from .parameters import plugins_completion
 
-__all__ = ["model_options", "part_options", "with_options"]
+__all__ = ["compared_options", "model_options", "part_options", "with_options"]
 
 LARGE = 1e9  # bounds from here on only keep numbers storable
 
@@ -46,6 +47,13 @@ def part_options(
                 rich_help_panel=panel,
             )
             yield _parameter(f"{key}_opt", list[str], [], option)
+
+
+def compared_options(skip: tuple[str, ...] = ()) -> Iterator[inspect.Parameter]:
+    """The options of a method that `run` takes, but for the prior, which is what is compared, and stages."""
+    yield from part_options("Method", only=tuple(key for key in METHOD if key != "prior"))
+    yield from model_options(SamplerOptions, "Sampling")
+    yield from model_options(configuration(), "Method", skip=("sampler", "stages", *METHOD, *skip))
 
 
 def model_options(
