@@ -200,7 +200,7 @@ def test_notes_that_differ_by_name_and_number_alone_are_folded(tmp_path):
     done = run_cli("run", *FAST, "--resize", "reference", "--pairs", *folders, "-o", tmp_path / "out")
     resized = [line for line in done.stderr.splitlines() if "resized from" in line]
     assert len(resized) == 4
-    assert resized[-1] == "note: likewise for 3 more: shot0.png resized from 12x10 to 24x20"
+    assert resized[-1] == "note: likewise for 3 more: ir/shot0.png resized from 12x10 to 24x20"
 
 
 def test_every_note_of_a_single_run_is_printed(tmp_path):
