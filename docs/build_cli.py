@@ -4,21 +4,20 @@ python docs/build_cli.py > docs/cli.md
 """
 
 import inspect
-import re
 from collections.abc import Iterator
+from textwrap import fill, indent
 from typing import Any
 
 from typer.main import get_command
 
 from fusionkit.cli.app import app
+from fusionkit.cli.lazy import CODE
 
 HEAD = """# The command line
 
 `fusionkit COMMAND --help` shows this text for each command. This page is generated: `python docs/build_cli.py >
 docs/cli.md`.
 """
-
-CODE = re.compile(r'fusionkit |[\w."]+ = ')  # lines of a docstring that are commands or TOML
 
 
 def page() -> str:
@@ -54,7 +53,7 @@ def _section(name: str, command: Any) -> str:
         rows.append(f"| `{label}` | {text} | {default} |\n")
     table = "\n| argument, option | meaning | default |\n|---|---|---|\n" + "".join(rows) if rows else ""
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
-    text = "\n\n".join(re.sub("^", "    ", part, flags=re.M) if CODE.match(part) else part for part in paragraphs)
+    text = "\n\n".join(indent(part, "    ") if CODE.match(part) else fill(part, 118) for part in paragraphs)
     return f"\n## fusionkit {name}\n\n    fusionkit {usage}\n\n{text}\n{table}"
 
 

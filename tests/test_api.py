@@ -62,6 +62,13 @@ def test_a_batch_is_fused_image_by_image(scene):
             )
 
 
+def test_tensors_of_a_training_loop_are_fused_without_their_gradients(scene):
+    plain = [image.clone() for image in scene]
+    fused = fuse(*(image.clone().requires_grad_() for image in plain))
+    assert torch.equal(fused.image, fuse(*plain).image)
+    assert not fused.requires_grad
+
+
 def test_the_reference_is_the_coloured_source_or_the_last(scene):
     ir, vis = scene
     config = {"prior": "none", "backbone": "identity", "device": "cpu", "sampler": {"strength": 1e-6}}
@@ -115,7 +122,7 @@ def test_the_default_is_no_blurrier_than_its_prior_alone(scene):
 @pytest.mark.parametrize(
     ("images", "reason"),
     [
-        ((), "nothing to fuse"),
+        ((), "fusing needs two or more images of one scene; got none"),
         ((3, 4), "source 1 is a int"),
         ((np.zeros((2, 2, 2, 2)),), r"array of shape \(2, 2, 2, 2\)"),
         ((np.zeros((4, 4), np.int32),), "array of int32"),

@@ -59,6 +59,23 @@ def test_the_terminal_shows_every_word_of_the_help(monkeypatch):
             assert render(text).plain == text, name
 
 
+def test_help_fits_any_terminal(monkeypatch):
+    """Paragraphs are one line each, choices are written as they are typed, flags have no type."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    import build_cli
+
+    for name, command in build_cli.commands():
+        for part in command.help.split("\n\n"):
+            assert build_cli.CODE.match(part) or "\n" not in part, name
+        for parameter in command.params:
+            flag = parameter.param_type_name == "option" and parameter.is_flag
+            assert parameter.metavar == "" if flag else parameter.metavar != "", (name, parameter.name)
+    done = run_cli("run", "--help", env={"COLUMNS": "100"}).stdout
+    assert "error|reference" in done
+    assert "(1 to 100)" in done
+    assert "<bool>" not in done.partition("--help")[0]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

@@ -139,8 +139,9 @@ class Sized(Options):
         ({"flow": {"strength": "x"}}, "`flow.strength=x`: expected a number >= 0"),
         (
             {"flow": {"stren": 1}},
-            "no option 'flow.stren'; did you mean 'flow.strength'? (options: strength, steps, solver, eta)",
+            "no option 'flow.stren'; did you mean 'flow.strength'?",
         ),
+        ({"strenght": 1}, "no option 'strenght'; did you mean 'flow.strength'?"),
         ({"jobs": -1, "engine": 1}, "`jobs=-1`: expected a whole number >= 0; `engine=1`: expected processes or ray"),
     ],
 )

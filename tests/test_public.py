@@ -30,8 +30,9 @@ def test_every_public_name_is_there():
     for name in fusionkit.__all__:
         assert getattr(fusionkit, name) is not None
     assert len(set(fusionkit.__all__)) == len(fusionkit.__all__)
-    with pytest.raises(AttributeError, match="has no attribute 'write_imag'"):
+    with pytest.raises(AttributeError, match="has no attribute 'write_imag'") as error:
         fusionkit.write_imag  # noqa: B018
+    assert (error.value.name, error.value.obj) == ("write_imag", fusionkit)  # Python suggests write_image
 
 
 def test_listing_plug_ins_imports_no_torch():

@@ -107,6 +107,14 @@ class TestABackboneThatIsNotAsked:
         assert not any("was not asked" in note for note in fused.notes)
 
 
+def test_sources_of_one_name_are_told_apart(tmp_path):
+    for folder, values in zip(("ir", "vis"), shifted(), strict=True):
+        (tmp_path / folder).mkdir()
+        fusionkit.write_image(tmp_path / folder / "x.png", values)
+    done = run_cli("run", "ir/x.png", "vis/x.png", "-o", "f.png", "--backbone", "identity", cwd=tmp_path)
+    assert "note: ir/x.png looks 15 px off vis/x.png (" in done.stderr
+
+
 def test_the_command_prints_a_caution_once_and_as_a_note(pair_files, tmp_path):
     arguments = ("run", "--prior", "average", "--backbone", "rf", "--restore", "none", *pair_files)
     done = run_cli(*arguments, "-o", tmp_path / "fused.png")

@@ -18,8 +18,8 @@ __all__ = ["RFConventions", "RFOptions", "RectifiedFlow"]
 
 FALLBACK = "`backbone=identity` runs every prior without a flow"
 PUBLISHED = {  # names that presets and the documentation use: the file they are imported from, and what does without
-    "rf-celebahq": "; it is checkpoint_12.pth, CelebA HQ in the README of github.com/gnobitab/RectifiedFlow; "
-    "`prior=released_rffusion` computes the released RFfusion without it (docs/rffusion.md)"
+    "rf-celebahq": ", and `prior=released_rffusion` comes close to the released RFfusion; they are published as "
+    "checkpoint_12.pth, CelebA HQ in the README of github.com/gnobitab/RectifiedFlow (docs/rffusion.md)"
 }
 
 

@@ -7,6 +7,7 @@
 Names are imported on first use: `import fusionkit` imports no torch.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -96,7 +97,7 @@ def __getattr__(name: str) -> object:
         return version(DISTRIBUTION)
     if name in _LAZY:
         return getattr(import_module(_LAZY[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

@@ -210,9 +210,10 @@ def explain(error: ValidationError, model: type[BaseModel], owner: str = "") -> 
         key, last = ".".join(path), path[-1] if path else ""
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden" and len(path) == len(item["loc"]):
-            near = [".".join([*path[:-1], name]) for name in difflib.get_close_matches(last, fields, n=1)]
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            problems[key] = f"no option {key!r}{hint} (options: {', '.join(fields) or 'none'})"
+            known = _with_tables(fields)
+            near = [".".join([*path[:-1], known[name]]) for name in difflib.get_close_matches(last, known, n=1)]
+            hint = f"; did you mean {near[0]!r}?" if near else f" (options: {', '.join(fields) or 'none'})"
+            problems[key] = f"no option {key!r}{hint}"
         elif not path:
             problems[key] = message
         else:
@@ -234,6 +235,18 @@ def _field(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str
         path, fields = [*path, part], inner.model_fields
         inner = fields[part].annotation if part in fields else None
     return path, fields
+
+
+def _with_tables(fields: Mapping[str, FieldInfo]) -> dict[str, str]:
+    """What can be meant among fields: each one, and those of tables by their own name, as `sampler.strength`."""
+    tables = {name: info.annotation for name, info in fields.items()}
+    inner = {
+        own: f"{name}.{own}"
+        for name, table in tables.items()
+        if isinstance(table, type) and issubclass(table, BaseModel)
+        for own in table.model_fields
+    }
+    return {**inner, **{name: name for name in fields}}
 
 
 def _expected(info: FieldInfo) -> str:

@@ -271,8 +271,8 @@ class EMTV(Prior):
 def _note(scenes: Sequence[Scene], report: Report) -> None:
     """Tell what sources were taken for."""
     for kind in dict.fromkeys(scenes):
-        others = " | ".join(name for name in SCENE_KINDS if name != kind)
-        report.note(f"treated as {SCENE_KINDS[kind].title}; em_tv's option evidence={others} overrides")
+        *others, last = (f"`task={other.task}`" for name, other in SCENE_KINDS.items() if name != kind)
+        report.note(f"treated as {SCENE_KINDS[kind].title}; {', '.join(others)} or {last} states another kind")
 
 
 def _explained(

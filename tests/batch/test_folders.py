@@ -90,7 +90,7 @@ class TestReview:
             assert re.findall(r"<h2 class=\"(\w*)\">(\w+)</h2>", text) == [("failed", "2"), ("doubt", "1"), ("", "0")]
             assert text.count("data:image/jpeg;base64,") == 2 + 3 + 3 + 1
             assert text.count("data:image/webp;base64,") == 1
-            assert "1.png looks 15 px off 1.png" in text
+            assert "ir/1.png looks 15 px off vis/1.png" in text
             assert len(text) < 12_000 * 11
 
     def test_how_sources_lie_is_seen_and_the_least_sure_come_first(self, folders, tmp_path):
@@ -135,6 +135,12 @@ class TestReview:
 
 
 class TestPython:
+    def test_files_without_a_partner_are_one_warning(self, folders, tmp_path):
+        for i in range(12):
+            Image.fromarray(CAMERA[:32, :32]).save(folders[0] / f"alone{i:02}.png")
+        with pytest.warns(fusionkit.FusionWarning, match=r"^without a partner: .*alone00.* and \d+ more$"):
+            pipeline(align="none").fuse_folder(*folders, output=tmp_path / "out", limit=1)
+
     def test_progress_is_told_and_options_reach_the_files(self, folders, tmp_path):
         told = []
         with pytest.warns(fusionkit.FusionWarning) as caught:

@@ -77,20 +77,23 @@ def test_a_table_and_brackets(shots, tmp_path):
     assert "groups of 2" in done.stderr
     done = run_cli("run", *FAST, "--pairs", shots, "-o", tmp_path / "none")
     assert done.returncode == 2
-    assert "one source is nothing to fuse" in done.stderr
+    assert "fusing needs two or more images" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("ir.png", "vis.png"), "ir.png is no command; `fusionkit run ir.png vis.png` fuses images"),
+        (("fuse", "ir.png", "vis.png"), "fuse is no command; `fusionkit run A B` fuses images"),
+        (("evalute",), "evalute is no command; did you mean 'evaluate'?"),
+        ((".", "."), ". is no command; `fusionkit run . .` fuses images"),
         (("compare", ".", "."), ".: is a folder; compare takes the images of one scene"),
         (("plugins", "show", "em-tv"), "no plug-in 'em-tv'; did you mean 'em_tv'? `fusionkit plugins list` names all"),
         (("run", "--prior", "em_tvv", "a", "b"), "no prior 'em_tvv'; did you mean 'em_tv'? `fusionkit plugins list`"),
         (
             ("run", "--preset", "rffusion-released", "a", "b", "-o", "c.png"),
-            "it is checkpoint_12.pth, CelebA HQ in the README of github.com/gnobitab/RectifiedFlow; "
-            "--prior released_rffusion",
+            "--prior released_rffusion comes close to the released RFfusion; they are published as checkpoint_12.pth, "
+            "CelebA HQ in the README of github.com/gnobitab/RectifiedFlow",
         ),
     ],
 )
@@ -197,7 +200,7 @@ def test_notes_that_differ_by_name_and_number_alone_are_folded(tmp_path):
     done = run_cli("run", *FAST, "--resize", "reference", "--pairs", *folders, "-o", tmp_path / "out")
     resized = [line for line in done.stderr.splitlines() if "resized from" in line]
     assert len(resized) == 4
-    assert resized[-1] == "note: likewise for 3 more: shot0.png resized from 12x10 to 24x20"
+    assert resized[-1] == "note: likewise for 3 more: ir/shot0.png resized from 12x10 to 24x20"
 
 
 def test_every_note_of_a_single_run_is_printed(tmp_path):

@@ -80,7 +80,7 @@ class TestProfiles:
         monkeypatch.setitem(sys.modules, "imagecodecs", None)
         deep = picture(COLOUR.astype(np.uint16) * 257, made())
         (left, _), notes = in_profile([deep, picture(COLOUR, None)], 1)
-        assert "they were not converted; pip install 'imagefusionkit[codecs]'" in notes[0]
+        assert "they were not converted; pip install 'imagecodecs>=" in notes[0]
         assert np.array_equal(left.values, deep.values)
 
     def test_a_damaged_profile_is_said(self):

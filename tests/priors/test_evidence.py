@@ -213,8 +213,8 @@ def test_images_of_a_batch_are_of_a_kind_each():
         alone = Sources.of(pair)
         torch.testing.assert_close(fused[b : b + 1], correct(prior, alone.luma[-1], alone), atol=1e-5, rtol=0)
     assert both.report.notes == [
-        "treated as exposures; em_tv's option evidence=contrast | focus | heat overrides",
-        "treated as focus settings; em_tv's option evidence=contrast | exposure | heat overrides",
+        "treated as exposures; `task=medical`, `task=mff` or `task=ivif` states another kind",
+        "treated as focus settings; `task=medical`, `task=mef` or `task=ivif` states another kind",
     ]
 
 

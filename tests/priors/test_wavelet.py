@@ -21,7 +21,7 @@ class TestWavelet:
         with pytest.raises(OptionError, match=r"wavelet='db99'"):
             get_registry().create("prior", "wavelet", {"wavelet": "db99"})
 
-    def test_without_the_package_the_extra_is_named(self, monkeypatch):
+    def test_without_the_package_the_command_is_named(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "pywt", None)
-        with pytest.raises(BrokenPlugin, match=r"pip install 'imagefusionkit\[wavelet\]'"):
+        with pytest.raises(BrokenPlugin, match=r"pip install 'pywavelets>="):
             get_registry().create("prior", "wavelet")

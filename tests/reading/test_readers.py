@@ -216,7 +216,7 @@ def fusionkit_readers():
         assert read_image(both).size == (8, 8)
         done = run_cli("run", *FAST, both, "-o", tmp_path / "out.png")
         assert done.returncode == 2
-        assert "one source is nothing to fuse" in done.stderr
+        assert "fusing needs two or more images" in done.stderr
 
     def test_a_wrong_extension_does_not_decide(self, tmp_path):
         from PIL import Image
@@ -230,7 +230,5 @@ def fusionkit_readers():
         monkeypatch.setattr(
             "fusionkit.registry.loading.find_spec", lambda name: None if name == "nibabel" else object()
         )
-        with pytest.raises(
-            ImageReadError, match=r"a\.nii: reader nifti needs nibabel: pip install 'imagefusionkit\[nifti\]'"
-        ):
+        with pytest.raises(ImageReadError, match=r"a\.nii: reader nifti needs nibabel: pip install 'nibabel>="):
             read_image(tmp_path / "a.nii", picture=0)

@@ -192,6 +192,12 @@ def test_the_catalog_offers_what_can_be_chosen(installed):
     assert "SystemExit" in rows["mine:quits"]["broken"]
 
 
+def test_the_catalog_speaks_in_the_pages_labels():
+    rows = {row["name"]: row["description"] for row in catalog()["fields"]}
+    assert "cannot align as it lies" in rows["align_or_keep"]
+    assert not [text for text in rows.values() if "`" in text]
+
+
 def test_the_catalog_offers_degradations_in_words():
     (field,) = (field for field in catalog()["asked"] if field["name"] == "restore")
     assert field["schema"] == {"type": "array", "default": "auto"}

@@ -61,10 +61,10 @@ def test_the_command_for_all_scenes_is_the_one_that_finds_them():
 @pytest.mark.parametrize(
     ("names", "patterns", "said"),
     [
-        (["a.txt"], "", "no picture"),
+        (["a.txt"], "", "No picture is among a.txt"),
         (["a.png", "b.png"], "*.png", "a pattern for each kind"),
         (["a.png", "b.png"], "a*.png b*.png", "no such files"),
-        (["a1.png", "b2.png"], "a*.png b*.png", "in common"),
+        (["a1.png", "b2.png"], "a*.png b*.png", "no file name is in all of"),
         (["a1.png", "b2.png"], "a*.png b?*.png", "different numbers of wildcards"),
         (["a1.png", "b2.png"], "'a*.png b*.png", "patterns"),
     ],

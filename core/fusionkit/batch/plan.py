@@ -14,6 +14,8 @@ from ..writing import extension_of
 
 __all__ = ["Job", "Plan", "Shard", "by_picture", "job_of", "plan_folders", "plan_images", "plan_shards"]
 
+NAMED = 10  # files without a partner that are named
+
 
 @dataclass(frozen=True)
 class Job:
@@ -62,6 +64,14 @@ class Plan:
     left_out: list[str] = field(default_factory=list)
     lost: int = 0
 
+    @property
+    def alone(self) -> str:
+        """The files without a partner, the first ones by name; "" where each has one."""
+        if not self.unmatched:
+            return ""
+        more = f" and {len(self.unmatched) - NAMED} more" if len(self.unmatched) > NAMED else ""
+        return f"without a partner: {', '.join(map(str, self.unmatched[:NAMED]))}{more}"
+
 
 def plan_folders(
     sources: Sequence[Path], output: Path, extension: str = ".png", group: int = 0, reference: int = 0
@@ -81,8 +91,8 @@ def plan_folders(
     jobs, alone = [job for job in every if len(job.sources) > 1], [j.sources[0] for j in every if len(j.sources) == 1]
     if alone and not jobs:
         raise InputError(
-            f"one source is nothing to fuse: {alone[0]} and the others hold one picture each; give two folders or "
-            "patterns, or `group`"
+            f"fusing needs two or more images of a scene: {alone[0]} and the others hold one picture each; give two "
+            "folders or patterns, or `group`"
         )
     unmatched = [*matching.unmatched, *alone]
     return Plan(jobs, [], unmatched, matching.ambiguous, notes, matching.left_out, matching.lost)
@@ -104,7 +114,7 @@ def _plan_series(folder: Path, output: Path | None) -> Plan:
     files, how = in_turn([path for path in matching.in_folder(folder) if path.resolve() != output.resolve()])
     if len(files) < 2:
         left = "".join(f"; {text}" for text in matching.left_out)
-        raise InputError(f"{folder}: a folder with {len(files)} images is nothing to fuse{left}")
+        raise InputError(f"{folder}: fusing needs two or more images; this folder holds {len(files) or 'none'}{left}")
     job = job_of(files, output)
     notes = [f"{len(files)} images of {folder} were fused, {how}"]
     return Plan([job], notes=notes, left_out=matching.left_out, lost=matching.lost)
@@ -117,12 +127,12 @@ def job_of(sources: Sequence[Path], output: Path | None) -> Job:
     found = [numbered(source) for source in sources]
     paths, pictures = tuple(path for path, _ in found), tuple(picture for _, picture in found)
     if len(sources) > 1 == len({*zip(map(os.path.realpath, paths), pictures, strict=True)}):
-        raise OptionError(f"one source is nothing to fuse: all are {sources[0]}")
+        raise OptionError(f"fusing needs two different images; all are {sources[0]}")
     job = Job(output.stem if output else "", paths, output, pictures)
     if len(sources) == 1 and job.pictures == (None,):
         job = _of_stack(job)
     if len(job.sources) < 2:
-        raise OptionError("one source is nothing to fuse; give two or more images, or `pairs` and folders")
+        raise OptionError("fusing needs two or more images of one scene; got one")
     return job
 
 

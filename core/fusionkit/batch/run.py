@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -158,10 +158,16 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def read_sources(job: Job, options: FileOptions, ranges: Sequence[Range] = ()) -> list[Picture]:
-    """Read a job's pictures; ranges: where they differ from `options`. Raises NoEffect for bands that none has."""
+    """Read a job's pictures; with their folders' names where files have one name.
+
+    ranges: where they differ from `options`. Raises NoEffect for bands that none has.
+    """
     pictures = [_read_source(job, options, ranges, i) for i in range(len(job.sources))]
     _check_bands(options, pictures)
-    return pictures
+    if len({picture.name for picture in pictures}) == len(pictures):
+        return pictures
+    named = zip(pictures, job.sources, strict=True)
+    return [replace(p, name=f"{path.parent.name}/{p.name}") for p, path in named]  # ir/1.png and vis/1.png
 
 
 def _read_source(job: Job, options: FileOptions, ranges: Sequence[Range], index: int) -> Picture:

@@ -17,7 +17,7 @@ __all__ = ["app"]
 
 MODELS = ("translation", "rigid", "affine")
 
-app = typer.Typer(help="Find the transform of a rig of cameras over many pairs, and move labels by one.")
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Pairs = Annotated[
     list[Path], typer.Argument(help="Folders, patterns in quotes or a table of pairs, as in `run --pairs`.")
@@ -67,10 +67,10 @@ def fit(
     Each pair is registered by itself. What most of those with a sure match agree on is written; pairs that disagree,
     and a drift over the order of the pairs, are told and are in the file.
     """
-    from ..batch.folders import check_any
     from ..batch.plan import plan_folders
     from ..batch.rig import RigOptions, fit_rig
     from ..images.transforms import save_transforms
+    from ..reading.matching import refuse_empty
     from ..storage.atomic import check_place
     from .progress import progress
 
@@ -81,7 +81,7 @@ def fit(
     files, engine = asked.options(FileOptions), asked.options(EngineOptions)
     plan = plan_folders(pairs, output, group=group, reference=reference)
     reporter.plan(plan)
-    check_any(plan, pairs)
+    refuse_empty(plan.jobs, pairs)
     count = max(len(job.sources) for job in plan.jobs)
     if len(fov) not in (0, 1, count):
         raise OptionError(f"--fov: {len(fov)} fields of view for {count} sources; give one, or one per source")

@@ -1,6 +1,5 @@
 """`fusionkit compare`: every suitable method on one sheet."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,9 +7,7 @@ import typer
 
 from ..batch.options import FileOptions
 from ..errors import OptionError
-from ..method.config import SamplerOptions, configuration
-from ..registry.kinds import METHOD
-from .fields import model_options, part_options, with_options
+from .fields import compared_options, model_options, with_options
 from .given import Given
 from .messages import in_flags, printable
 from .parameters import Device, Priors, Set, Task
@@ -21,15 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 
-# a prior is what is compared
-PARTS = tuple(key for key in METHOD if key != "prior")
-OWN = ("sampler", "stages", *METHOD)
-
-
 @with_options(
-    *part_options("Method", only=PARTS),
-    *model_options(SamplerOptions, "Sampling"),
-    *model_options(configuration(), "Method", skip=OWN),
+    *compared_options(),
     *model_options(FileOptions, "Sources", only=("range", "bands", "max_pixels")),
 )
 def compare(
@@ -74,9 +64,6 @@ def compare(
     files, base = asked.options(FileOptions), asked.choices(values)
     make_config(base)  # a wrong value is told now, not once a method
     pictures = read_sources(job, files)
-    if len({p.name for p in pictures}) < len(pictures):  # ir/1.png and vis/1.png
-        named = zip(pictures, job.sources, strict=True)
-        pictures = [replace(p, name=f"{path.parent.name}/{p.name}") for p, path in named]
     scene = task_scene(task).name if task else scene_of(pictures)
     methods = suitable(scene, priors)
     if task:

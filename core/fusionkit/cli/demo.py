@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +21,7 @@ __all__ = ["demo"]
 @with_options(*part_options("Method", only=("prior", "backbone"), options=False))
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("fusionkit-demo"),
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the scenes.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Seed of the scenes.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier demo.")] = False,
     **given: Any,
 ) -> None:
@@ -51,7 +50,7 @@ def demo(
 
 demo.__doc__ = f"""{demo.__doc__}
 
-{fill(f"The scenes are {'; '.join(scene.shows for scene in SCENES.values())}.", 110)}
+The scenes are {"; ".join(scene.shows for scene in SCENES.values())}.
 
 Each comparison shows both sources, their average, the chosen prior and the prior `laplacian`. Of degraded sources it
 also shows them restored, and the chosen prior without that.

@@ -5,29 +5,28 @@ import platform
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import typer
 
-from ..registry.kinds import DISTRIBUTION
+from ..extras import DISTRIBUTION, extras, install, installed, package, required
+from .messages import printable
 
 if TYPE_CHECKING:
     from ..registry.loading import Registry
 
 __all__ = ["doctor"]
 
-LIBRARIES = ("torch", "numpy", "scipy", "pillow", "tifffile", "pydantic", "pluggy", "typer")
-
 
 def doctor() -> None:
-    """Print versions, devices, threads, plug-ins and weights; exit 1 if something is broken."""
+    """Print versions, extras, devices, threads, plug-ins and weights; exit 1 if something is broken."""
     from ..registry.loading import get_registry
     from ..weights.store import list_weights, user_folder
 
     registry, weights = get_registry(), list(list_weights())
-    for what, text in (*_machine(), *_plugins(registry)):
-        typer.echo(f"{what:10} {text}")
+    for what, text in (*_machine(), *_extras(), *_plugins(registry)):
+        typer.echo(f"{what:10} {printable(text)}")
     typer.echo(f"weights    {len(weights)}, shipped and in {user_folder()}")
     broken = [f"failed to load: {failure}" for failure in registry.failures]
     broken += [str(entry) for entry in weights if isinstance(entry, Exception)]
@@ -48,7 +47,7 @@ def _machine() -> Iterator[tuple[str, str]]:
     python = f"Python {platform.python_version()} at {sys.executable}"
     yield "fusionkit", f"{version(DISTRIBUTION)} ({DISTRIBUTION}), {python}"
     yield "system", f"{platform.platform()}, {os.cpu_count()} CPUs"
-    yield "libraries", ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
+    yield "libraries", ", ".join(map(_stated, required().get("", ())))
     yield "devices", ", ".join(_devices())
     count = os.environ.get("OMP_NUM_THREADS", "unset")
     capability = torch.backends.cpu.get_cpu_capability()
@@ -59,23 +58,33 @@ def _machine() -> Iterator[tuple[str, str]]:
         yield "", f"this PyTorch has no torch.{name}: {LOSS[name]}"
 
 
+def _extras() -> Iterator[tuple[str, str]]:
+    """Extras with the versions of their packages, then the command that installs each other one."""
+    found = extras()
+    missing = [extra for extra, needed in found.items() if not all(map(installed, needed))]
+    there = [f"{extra} ({', '.join(map(_stated, needed))})" for extra, needed in found.items() if extra not in missing]
+    yield "extras", ", ".join(there) or "none"
+    for extra in missing:
+        yield "", f"not installed: {extra}: {install(extra)}"
+
+
+def _stated(requirement: str) -> str:
+    """Name and version of a required package."""
+    name = package(requirement)
+    return f"{name} {installed(name) or 'missing'}"
+
+
 def _plugins(registry: "Registry") -> Iterator[tuple[str, str]]:
     """Number of plug-ins by origin, modules that are not installed, and whether loading is restricted."""
     from ..registry.loading import RESTRICT_VARIABLE
 
     origins = Counter(plugin.origin for plugin in registry.plugins)
     yield "plug-ins", ", ".join(f"{count} of {origin}" for origin, count in origins.items())
-    for extra, module in sorted({(plugin.record.extra, m) for plugin in registry.plugins for m in plugin.missing}):
-        yield "", f"not installed: {module}" + (f", for the extra [{extra}]" if extra else "")
+    others = {p for p in registry.plugins if p.missing and not (p.distribution == DISTRIBUTION and p.record.extra)}
+    for plugin in sorted(others, key=lambda p: p.name):
+        yield "", f"{plugin.kind} {plugin.name} needs {', '.join(plugin.missing)}: {plugin.remedy}"
     if RESTRICT_VARIABLE in os.environ:
         yield "", f"{RESTRICT_VARIABLE}={os.environ[RESTRICT_VARIABLE]} restricts what is loaded"
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "missing"
 
 
 def _devices() -> Iterator[str]:

@@ -11,12 +11,15 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from pydantic import BaseModel
 
+from ..method.config import SamplerOptions, configuration
 from ..options import ByKey, conditions, describe_limits, describe_type
 from ..registry.kinds import METHOD, SEVERAL
 from .messages import flag_of, in_flags
 from .parameters import plugins_completion
 
-__all__ = ["model_options", "part_options", "with_options"]
+__all__ = ["compared_options", "model_options", "part_options", "with_options"]
+
+LARGE = 1e9  # bounds from here on only keep numbers storable
 
 
 def part_options(
@@ -46,6 +49,13 @@ def part_options(
             yield _parameter(f"{key}_opt", list[str], [], option)
 
 
+def compared_options(skip: tuple[str, ...] = ()) -> Iterator[inspect.Parameter]:
+    """The options of a method that `run` takes, but for the prior, which is what is compared, and stages."""
+    yield from part_options("Method", only=tuple(key for key in METHOD if key != "prior"))
+    yield from model_options(SamplerOptions, "Sampling")
+    yield from model_options(configuration(), "Method", skip=("sampler", "stages", *METHOD, *skip))
+
+
 def model_options(
     model: type[BaseModel], panel: str, skip: tuple[str, ...] = (), only: tuple[str, ...] = ()
 ) -> Iterator[inspect.Parameter]:
@@ -54,7 +64,7 @@ def model_options(
         if name in skip or (only and name not in only) or ByKey() in info.metadata:
             continue
         default = info.get_default(call_default_factory=True)
-        limits = [" ".join(describe_limits(info)), *(f"with {in_flags(when.quoted())}" for when in conditions(info))]
+        limits = [_limits(info), *(f"with {in_flags(when.quoted())}" for when in conditions(info))]
         noted = ", ".join(filter(None, limits))
         text = in_flags(_sentence(info.description or "")) + (f" ({noted})" if noted else "")
         how: dict[str, Any] = {"help": text, "rich_help_panel": panel}
@@ -74,14 +84,25 @@ def model_options(
         else:
             shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
             how["show_default"] = default not in (None, "") and shown
-            yield _parameter(
-                name, str | None, None, typer.Option(flag_of(name), metavar=describe_type(info).upper(), **how)
-            )
+            yield _parameter(name, str | None, None, typer.Option(flag_of(name), metavar=_metavar(info), **how))
 
 
 def _parameter(name: str, annotation: Any, default: Any, option: Any) -> inspect.Parameter:
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, default=default, annotation=Annotated[annotation, option])
+
+
+def _limits(info: Any) -> str:
+    """The bounds of a number in words, without those that nobody reaches."""
+    bounds = [bound for bound in describe_limits(info) if float(bound.split()[1]) < LARGE]
+    low, high = (next((b[3:] for b in bounds if b.startswith(sign)), "") for sign in (">= ", "<= "))
+    return f"{low} to {high}" if low and high else f"from {low}" if bounds == [f">= {low}"] else " ".join(bounds)
+
+
+def _metavar(info: Any) -> str:
+    """The type of a field in capitals; choices as they are typed."""
+    described = describe_type(info)
+    return described.replace(" | ", "|") if " | " in described else described.upper()
 
 
 def _sentence(text: str) -> str:

@@ -16,7 +16,7 @@ __all__ = ["app"]
 
 SHOWN = 10  # scenes that could not be compared, on the terminal
 
-app = typer.Typer(help="Compare methods by the eyes of people who do not know which is which.")
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Methods = Annotated[
     list[str],

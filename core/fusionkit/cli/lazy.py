@@ -1,5 +1,8 @@
 """Commands that are imported when they are called, so that listing them imports neither pydantic nor their modules."""
 
+import difflib
+import inspect
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +13,9 @@ from typer.main import get_command
 
 from ..errors import OptionError
 
-__all__ = ["COMMANDS", "Commands"]
+__all__ = ["CODE", "COMMANDS", "Commands"]
+
+CODE = re.compile(r'fusionkit |[\w."]+ = ')  # lines of a docstring that are commands or TOML
 
 # command, which is its module: the first paragraph of its help
 COMMANDS = {
@@ -26,7 +31,7 @@ COMMANDS = {
     "train": "Train a plug-in's weights on folders of images. Started again with the same options, it continues.",
     "new": "Write a complete package for a plug-in: entry point, options, implementation, tests, README, CI.",
     "bench": "Measure a method on this machine: images per second, seconds per stage, memory, share of the peak.",
-    "doctor": "Print versions, devices, threads, plug-ins and weights; exit 1 if something is broken.",
+    "doctor": "Print versions, extras, devices, threads, plug-ins and weights; exit 1 if something is broken.",
     "tasks": "List and show the tasks: what --task chooses.",
     "plugins": "List, describe and check plug-ins.",
     "weights": (
@@ -51,13 +56,31 @@ class Commands(TyperGroup):
             group = typer.Typer(add_completion=False, context_settings=dict(self.context_settings))
             group.command(name)(getattr(module, name))
         self.commands[name] = command = get_command(group)
-        command.name = name
+        command.name, command.help = name, command.help or COMMANDS[name]
+        for told in (command, *getattr(command, "commands", {}).values()):
+            _tell(told)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that is called, loaded now."""
         if args and args[0] in COMMANDS:
             self.load(args[0])
-        elif args and Path(args[0]).suffix and not args[0].startswith("-"):
-            raise OptionError(f"{args[0]} is no command; `fusionkit run {' '.join(args)}` fuses images")
+        elif args and not args[0].startswith("-"):
+            hint = "`fusionkit run A B` fuses images; `fusionkit -h` lists all commands"
+            if Path(args[0]).suffix or Path(args[0]).exists():
+                hint = f"`fusionkit run {' '.join(args)}` fuses images"
+            elif near := difflib.get_close_matches(args[0], COMMANDS, n=1):
+                hint = f"did you mean {near[0]!r}?"
+            raise OptionError(f"{args[0]} is no command; {hint}")
         return cast(Any, super()).resolve_command(ctx, args)
+
+
+def _tell(command: Any) -> None:
+    """Help as terminals show it: paragraphs in any width, arguments in capitals, flags without a type."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(part if CODE.match(part) else " ".join(part.split()) for part in paragraphs)
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            parameter.metavar = parameter.metavar or parameter.name.upper()
+        elif parameter.is_flag:
+            parameter.metavar = ""

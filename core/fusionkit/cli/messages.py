@@ -15,7 +15,20 @@ __all__ = ["flag_of", "in_flags", "printable"]
 
 # options that messages of the core name, beside the fields of these models
 NAMED = frozenset(
-    {"allow_remote", "config", "group", "inverse", "out", "output", "pairs", "port", "shards", "source", "token"}
+    (
+        "allow_remote",
+        "config",
+        "group",
+        "inverse",
+        "out",
+        "output",
+        "pairs",
+        "port",
+        "shards",
+        "source",
+        "task",
+        "token",
+    )
 )
 MODELS = (SamplerOptions, FileOptions, ResultOptions, EngineOptions, VideoOptions)
 

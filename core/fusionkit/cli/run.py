@@ -69,10 +69,8 @@ Group = Annotated[
         metavar="N", min=0, help="SOURCES are one folder or pattern: brackets of N files in turn, by EXIF time or name."
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=FILES)]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Also print seconds per stage and memory.", rich_help_panel=FILES)
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also print seconds per stage and memory.")]
 Stages = Annotated[
     list[str],
     typer.Option(
@@ -132,10 +130,10 @@ def run(
 
     plan = _plan(mode, sources, output, group, config.reference, options)
     if mode == "folders" and not plan.jobs:
-        from ..batch.folders import check_any
+        from ..reading.matching import refuse_empty
 
         reporter.plan(plan)
-        check_any(plan, tuple(sources))
+        refuse_empty(plan.jobs, sources)
 
     from ..method.pipeline import Pipeline
 

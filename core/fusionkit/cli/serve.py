@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import NoEffect, OptionError
+from ..extras import install
 
 __all__ = ["serve"]
 
@@ -57,7 +58,7 @@ def serve(
         from ..server.listening import listen, serve_until_stopped
         from ..server.study import make_study_app
     except ModuleNotFoundError as error:
-        raise OptionError(f"{error.name} is missing: pip install 'imagefusionkit[serve]'") from None
+        raise OptionError(f"the page needs {error.name}: {install('serve')}") from None
     from ..method.device import find_device
     from ..server.sessions import Limits
 

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import NoEffect, OptionError
-from ..method.config import SamplerOptions, configuration
-from ..registry.kinds import METHOD
-from .fields import model_options, part_options, with_options
+from .fields import compared_options, with_options
 from .given import Given
 from .parameters import Device, Force, Priors, Set
 
@@ -22,11 +20,7 @@ __all__ = ["survival"]
 PAIRS = 10  # followed by default
 
 
-@with_options(
-    *part_options("Method", only=tuple(key for key in METHOD if key != "prior")),
-    *model_options(SamplerOptions, "Sampling"),
-    *model_options(configuration(), "Method", skip=("sampler", "stages", "crop", "resize", *METHOD)),
-)
+@with_options(*compared_options(skip=("crop", "resize")))
 def survival(
     pairs: Annotated[tuple[Path, Path], typer.Argument(metavar="A B", help="Folders of the sources, or two pictures.")],
     priors: Priors = "",

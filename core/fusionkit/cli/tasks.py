@@ -9,7 +9,7 @@ from ..registry.kinds import METHOD
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List and show the tasks: what --task chooses.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 @app.command("list")

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Reporter"]
 
 SAID, KINDS_OF_NOTES = 3, 1000  # times that one kind of note is printed; number of kinds that are counted
-NAMED = 10  # files without a partner that are named
 PARTS = {"": ("", ""), "shards": ("fused", "pairs"), "segments": ("frames", "frames")}  # of a task: count and name
 
 
@@ -57,10 +56,8 @@ class Reporter:
         """Name the sources that cannot be matched."""
         for first, second in plan.ambiguous:
             self.warning(f"failed: {first} and {second} have one name; rename or remove one", "red")
-        if plan.unmatched and not self.quiet:
-            names = ", ".join(str(p) for p in plan.unmatched[:NAMED])
-            more = f" and {len(plan.unmatched) - NAMED} more" if len(plan.unmatched) > NAMED else ""
-            self.warning(f"without a partner: {names}{more}")
+        if plan.alone and not self.quiet:
+            self.warning(plan.alone)
         for text in plan.left_out:
             if plan.lost or not self.quiet:
                 self.warning(text)

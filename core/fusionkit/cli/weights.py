@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Import published checkpoints; list, show, verify and remove weights. They are kept in "
-    "$FUSIONKIT_HOME/weights, or in the platform's folder for caches.",
-    no_args_is_help=True,
-)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 @app.command("import")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OptionError, one_line
+from ..extras import install
 from .engine import TRIES, Result, Task, begin_worker, unpicklable, worker_threads
 
 __all__ = ["RayEngine"]
@@ -59,7 +60,7 @@ class RayEngine:
         try:
             import ray
         except ImportError:
-            raise OptionError("`engine=ray` needs Ray: pip install 'imagefusionkit[ray]'") from None
+            raise OptionError(f"`engine=ray` needs Ray: {install('ray')}") from None
         return ray
 
     def _connect(self, ray: Any) -> None:

@@ -55,7 +55,8 @@ def _of_array(values: Array, name: str) -> Picture:
         values = values[..., None]
     if values.ndim != 3 or values.shape[2] not in (1, 3, 4):
         first = values.ndim == 3 and shape[0] in (1, 3)
-        hint = "; channels come last: np.moveaxis(image, 0, -1)" if first else ""
+        hint = "; give the images of a stack one by one, as in fuse(*stack)" if values.ndim in (3, 4) else ""
+        hint = "; channels come last: np.moveaxis(image, 0, -1)" if first else hint
         raise InputError(f"{name}: array of shape {shape}; expected (H, W), (H, W, 1) or (H, W, 3){hint}")
     if not values.size:
         raise InputError(f"{name} is empty: array of shape {shape}")
@@ -77,7 +78,8 @@ def _depth(values: Array, name: str) -> Depth:
     if values.dtype == np.uint16:
         return "16"
     if values.dtype.kind != "f":
-        raise InputError(f"{name}: array of {values.dtype}; expected uint8, uint16 or float in [0, 1]")
+        hint = "; image.astype(np.uint8) where they are 0 to 255" if values.dtype.kind in "iu" else ""
+        raise InputError(f"{name}: array of {values.dtype}; expected uint8, uint16 or float in [0, 1]{hint}")
     finite = values[~np.isnan(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     if not (low >= -1e-6 and high <= 1 + 1e-6):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..extras import install
 from .picture import Array, Picture
 
 __all__ = ["in_profile"]
@@ -46,7 +47,7 @@ def _converted(picture: Picture, target: bytes | None, notes: list[str]) -> Pict
     except ImportError:
         spaces = f"colours are of {_name(own)}, the reference's of {_name(target)}"
         values = picture.values
-        done = f"{spaces}: beyond 8 bits they were not converted; pip install 'imagefusionkit[codecs]'"
+        done = f"{spaces}: beyond 8 bits they were not converted; {install('codecs')}"
     except Exception as error:  # damaged profiles raise anything
         values, done = picture.values, f"its colour profile cannot be used and was left out: {error}"
     notes.append(f"{picture.name}: {done}")

@@ -239,10 +239,12 @@ def placed(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             known = [*configuration().model_fields, *SamplerOptions.model_fields]
             near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise OptionError(
-                f"{key}: no such choice; {hint}known: {', '.join(known)}, and KIND.OPTION, as in prior.lit"
+            hint = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"there are {', '.join(known)}, and KIND.OPTION, as in prior.lit"
             )
+            raise OptionError(f"{key}: no such choice; {hint}")
     return choices
 
 

@@ -40,7 +40,7 @@ def fuse_pictures(
 ) -> FusedPicture:
     """`Pipeline.fuse_pictures`, by this pipeline."""
     if not pictures:
-        raise InputError("nothing to fuse: give at least one image")
+        raise InputError("fusing needs images; got none")
     if len(pictures) > AT_ONCE and shot is None:
         series = fuse_series(pipeline, pictures, reference=reference, progress=progress, checkpoint=checkpoint)
         if series is not None:

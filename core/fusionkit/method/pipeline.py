@@ -288,7 +288,7 @@ class Pipeline:
     def sources_of(self, images: Sequence[Tensor], names: Sequence[str], valid: Sequence[Tensor | None]) -> Sources:
         """Sources of images, checked, on this device."""
         if not len(images):
-            raise InputError("nothing to fuse: give at least one image")
+            raise InputError("fusing needs images; got none")
         known = list(valid) or [None] * len(images)
         checked = images
         if not isinstance(images, StoredImages):  # whose values are in range by what they are
@@ -427,7 +427,7 @@ class Pipeline:
         else:
             sources = [as_source(image, number) for number, image in enumerate(images, 1)]
             if len(sources) < 2:
-                raise InputError(f"{'one source is ' if sources else ''}nothing to fuse; give two or more images")
+                raise InputError(f"fusing needs two or more images of one scene; got {len(sources) or 'none'}")
             pictures = [source for source in sources if isinstance(source, Picture)]
             if len(pictures) == len(sources):
                 fused = self.fuse_pictures(pictures)

@@ -15,12 +15,19 @@ from ..storage.regular import check_regular
 from .read import images_among, readable_extensions
 from .slices import series_in
 
-__all__ = ["Matching", "bare_name", "in_turn", "match", "match_folders", "match_names"]
+__all__ = ["Matching", "bare_name", "in_turn", "match", "match_folders", "match_names", "refuse_empty"]
 
 TABLES = (".csv", ".parquet")
 LEDGER = "manifest.jsonl"
 MOST_BYTES = 2_000_000_000
 MOST_LINE = 100_000  # characters of a table's line
+
+
+def refuse_empty(groups: Sequence[object], sources: Sequence[str | Path], left_out: Sequence[str] = ()) -> None:
+    """Raise InputError where no files belong together. left_out: as in `Matching`."""
+    if not groups:
+        left = "".join(f"; {text}" for text in left_out)
+        raise InputError(f"no file name is in all of {', '.join(map(str, sources))}{left}")
 
 
 @dataclass
@@ -41,9 +48,7 @@ class Matching:
 
     def refuse_empty(self, sources: Sequence[Path]) -> None:
         """Raise InputError where no files belong together."""
-        if not self.groups:
-            left = "".join(f"; {text}" for text in self.left_out)
-            raise InputError(f"no file names in common between {', '.join(map(str, sources))}{left}")
+        refuse_empty(self.groups, sources, self.left_out)
 
     def in_folder(self, folder: Path) -> list[Path]:
         """Images in a folder, sorted; the others are counted here. Hidden files and ledgers of runs are passed over."""
@@ -134,7 +139,11 @@ def match_folders(folders: Sequence[Path]) -> Matching:
     if len({f.resolve() for f in folders}) < len(folders):
         raise InputError("one folder is named twice")
     matching = Matching()
-    return _matched([[(_stem(path), path) for path in matching.in_folder(folder)] for folder in folders], matching)
+    found = [matching.in_folder(folder) for folder in folders]
+    for folder, images in zip(folders, found, strict=True):
+        if not images:
+            raise InputError("; ".join([f"{folder}: holds no images", *matching.left_out]))
+    return _matched([[(_stem(path), path) for path in images] for images in found], matching)
 
 
 def match_names(files: Sequence[Path], patterns: Sequence[Path] = (), group: int = 0) -> Matching:

@@ -251,7 +251,9 @@ def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
     """The pictures of a file, most of them not decoded yet; those of the last files with several stay in memory."""
     check_regular(path, ImageReadError)
     if os.path.isdir(path):  # unlike Path's, of names that cannot be, too
-        raise ImageReadError(f"{path}: is a folder, not an image; use `pairs` for folders")
+        raise ImageReadError(
+            f"{path}: is a folder, not an image; `pairs`, in Python Pipeline.fuse_folder, fuses folders"
+        )
     for reader in _rated(path)[0]:
         if _record(reader).several:
             _forget_gone()

@@ -26,7 +26,7 @@ def as_source(image: Source, number: int) -> Picture | Tensor:
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, Tensor):
-        return _batch(image.as_subclass(Tensor), f"source {number}")
+        return _batch(image.detach().as_subclass(Tensor), f"source {number}")
     picture = as_picture(image, f"source {number}", "a path, ")
     if picture.depth == "16" and not isinstance(image, Picture) and not hasattr(image, "picture"):
         span = own_span(picture.values, picture.span)

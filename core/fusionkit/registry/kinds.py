@@ -8,11 +8,10 @@ and pages of the documentation read this table.
 from dataclasses import dataclass
 
 from ..errors import UnknownPlugin
+from ..extras import DISTRIBUTION
 from . import records
 
 __all__ = ["DISTRIBUTION", "KINDS", "METHOD", "SEVERAL", "Kind", "kind_named"]
-
-DISTRIBUTION = "imagefusionkit"  # of this project; `fusionkit` on the package index is another's
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,12 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from shlex import quote
 from typing import Any, cast
 
 import pluggy
 
 from ..errors import BrokenPlugin, PluginClash, UnknownPlugin
+from ..extras import install
 from . import hookspecs
 from .kinds import KINDS, Kind, kind_named
 from .records import PluginRecord
@@ -90,8 +90,9 @@ class Registered(_Origin):
     @property
     def remedy(self) -> str:
         """The command that installs them."""
-        needed = f"{self.distribution}[{self.record.extra}]" if self.record.extra else ""
-        return f"pip install {quote(needed) if needed else ' '.join(self.missing).replace('_', '-')}"
+        extra = self.record.extra
+        names = " ".join(self.missing).replace("_", "-")
+        return install(extra, self.distribution) if extra else f"pip install {names}"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The page's catalog: tasks, priors with their options, fields of the method, each as its model describes it."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..registry.records import PriorRecord
 from ..scenes import SCENES
 from .choices import ASKED, SAMPLING, fields, weights_names
 
-__all__ = ["catalog"]
+__all__ = ["catalog", "labelled"]
 
 
 def catalog() -> dict[str, Any]:
@@ -34,6 +35,11 @@ def catalog() -> dict[str, Any]:
         "colors": [plugin.record.name for plugin in get_registry().of_kind("color-space")],
         "defaults": {key: kind.default for key, kind in METHOD.items()},
     }
+
+
+def labelled(text: str) -> str:
+    """A text of the core with the page's labels in the place of fields: `resize=reference` is resize: reference."""
+    return re.sub(r"`(\w+)(=?)([^`]*)`", lambda m: m[1].replace("_", " ") + (": " if m[2] else "") + m[3], text)
 
 
 def _task() -> dict[str, Any]:
@@ -84,5 +90,5 @@ def _fields(model: type[BaseModel], only: Sequence[str] = ()) -> list[dict[str, 
             shape, described = {"enum": weights_names("prior"), "default": info.default}, "name of listed weights"
         elif "$ref" in shape or "allOf" in shape:
             shape = {"default": None}
-        rows.append({"name": name, "schema": shape, "description": info.description or "", "type": described})
+        rows.append({"name": name, "schema": shape, "description": labelled(info.description or ""), "type": described})
     return rows

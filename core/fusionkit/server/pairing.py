@@ -30,7 +30,7 @@ def scenes_of(names: Sequence[str], patterns: str = "", group: int = 0) -> dict[
         if _image(path):  # a browser may tell files of two folders by their names alone
             files[path if path not in files else Path(f"{number + 1}") / path] = number
     if not files:
-        raise InputError("there is no picture among these files")
+        raise InputError(f"No picture is among {names[0] if len(names) == 1 else f'these {len(names)} files'}.")
     try:
         given = [Path(word) for word in shlex.split(patterns)]
     except ValueError as error:

@@ -20,6 +20,7 @@ from ..reading import read_image
 from ..reading.ranges import source_ranges
 from ..scoring.evaluation import as_sources
 from ..writing import write_image
+from .catalog import labelled
 from .choices import spans_of
 from .previews import shrunk
 
@@ -274,8 +275,7 @@ class Sessions:
 
     def told(self, text: str) -> str:
         """A message, in which files have the visitor's names, and options those of the page's fields."""
-        text = re.sub(rf"{re.escape(str(self.folder))}/[^/]+/\d+/", "", text)
-        return re.sub(r"`(\w+)(=?)([^`]*)`", lambda m: m[1].replace("_", " ") + (": " if m[2] else "") + m[3], text)
+        return labelled(re.sub(rf"{re.escape(str(self.folder))}/[^/]+/\d+/", "", text))
 
     def drop(self, number: str) -> None:
         """Close a session, if there is one of this number."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FusionkitError, InputError, OptionError, OutputError
+from ..extras import install
 from .atomic import atomic_write
 
 __all__ = ["beside", "expand", "fetched", "read_text", "store", "tag"]
@@ -119,7 +120,7 @@ def _objects() -> Any:
     try:
         import obstore
     except ImportError:
-        raise OptionError("addresses such as s3:// need obstore: pip install 'imagefusionkit[cloud]'") from None
+        raise OptionError(f"addresses such as s3:// need obstore: {install('cloud')}") from None
     return obstore
 
 

@@ -86,7 +86,7 @@ def plan_video(
     frames that were read.
     """
     if len(sources) < 2:
-        raise InputError("one video is nothing to fuse; give two or more of one scene")
+        raise InputError("fusing needs two or more videos of one scene; got one")
     check_place(output, sources, replaceable=force)
     if output.suffix.lower() not in (".mp4", ".mkv", ".mov"):
         raise OutputError(f"{output}: video is written as .mp4, .mov or .mkv")

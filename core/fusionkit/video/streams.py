@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageReadError
+from ..extras import install
 from ..images.picture import Array
 from .options import address
 
@@ -23,7 +24,7 @@ def av() -> Any:
     try:
         import av as module
     except ModuleNotFoundError:
-        raise ImageReadError("video needs PyAV: pip install 'imagefusionkit[video]'") from None
+        raise ImageReadError(f"video needs PyAV: {install('video')}") from None
     return module
 
 

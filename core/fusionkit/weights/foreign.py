@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..errors import OptionError, WeightsError, one_line
+from ..extras import install
 from ..storage.regular import check_regular, read_text
 
 __all__ = ["MOST_BYTES", "card_of", "onnx_session", "read_card"]
@@ -51,7 +52,7 @@ def onnx_session(model: bytes, name: str) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise WeightsError(f"{name}: onnxruntime is missing: pip install 'imagefusionkit[onnx]'") from None
+        raise WeightsError(f"{name}: onnxruntime is not installed: {install('onnx')}") from None
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.log_severity_level = torch.get_num_threads(), 3
     try:

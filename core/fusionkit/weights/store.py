@@ -62,10 +62,10 @@ def find_weights(name: str, package: str, fallback: str) -> WeightsFile:
     for path in candidates:
         if path.is_file():
             return open_weights(path)
-    looked = ", ".join(str(p) for p in candidates)
+    looked = "" if by_path else f" in {' or '.join(map(str, folders))}"
     raise WeightsError(
-        f"weights {name!r} not found (looked for {looked}): `fusionkit weights list` lists them, `fusionkit "
-        f"weights import` reads a published checkpoint; without them, {fallback}"
+        f"weights {name!r} not found{looked}; `fusionkit weights list` lists those that are, `fusionkit weights "
+        f"import` takes in a published checkpoint; without them, {fallback}"
     )
 
 

@@ -303,7 +303,7 @@ def _writer(path: Path) -> Registered:
     found = [writer for writer in _writers() if extension in _record(writer).extensions]
     if not found:
         raise OutputError(
-            f"{path}: cannot write {path.suffix or 'a name without extension'!r}; use one of "
+            f"{path}: {f'cannot write {path.suffix!r}' if path.suffix else 'has no extension'}; use one of "
             f"{', '.join(writable_extensions())}"
         )
     return next((writer for writer in found if writer.distribution != DISTRIBUTION), found[0])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Detection, Detector, Options
 from fusionkit.errors import BrokenPlugin
+from fusionkit.extras import install
 from fusionkit.scoring.detection import union
 
 __all__ = ["HOGPeople", "HOGPeopleOptions"]
@@ -43,8 +44,7 @@ class HOGPeople(Detector):
         self._cv2: Any = import_module("cv2")
         if not hasattr(self._cv2, "HOGDescriptor"):
             raise BrokenPlugin(
-                f"detector hog_people needs OpenCV 4, which has HOG, not {self._cv2.__version__}: pip install "
-                "'imagefusionkit[detect]'"
+                f"detector hog_people needs OpenCV 4, which has HOG, not {self._cv2.__version__}: {install('detect')}"
             )
         self._hog = self._cv2.HOGDescriptor()
         self._hog.setSVMDetector(self._cv2.HOGDescriptor_getDefaultPeopleDetector())

@@ -13,6 +13,7 @@ import numpy as np
 
 from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import ImageReadError, one_line
+from fusionkit.extras import install
 from fusionkit.images.picture import Array, Span
 from fusionkit.images.place import Place, Volume, across, in_order, is_place
 from fusionkit.reading.read import MAX_PIXELS, open_pictures
@@ -232,7 +233,7 @@ def _frames(path: Path, data: Any) -> tuple[Array, str]:
         missing = syntax in dicom_codecs.DECODERS and not dicom_codecs.is_available(syntax)
         if not syntax.is_compressed or ("exceptions were raised" in text and not missing):
             raise
-        how = "needs a decoder: pip install 'imagefusionkit[codecs]', or" if missing else "cannot be decoded here;"
+        how = f"needs a decoder: {install('codecs')}, or" if missing else "cannot be decoded here;"
         raise ImageReadError(
             f"{path}: compressed as {syntax.name}, which {how} export it without compression"
         ) from None

@@ -15,6 +15,7 @@ import numpy as np
 
 from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import Caution, ImageReadError
+from fusionkit.extras import install
 from fusionkit.images.metadata import Metadata, read_metadata
 from fusionkit.images.picture import Array
 from fusionkit.storage.regular import check_regular
@@ -25,7 +26,6 @@ from .stated_colours import kept_chunks, stated_profile
 
 __all__ = ["ORIENTATIONS", "PillowReader"]
 
-CODECS = "pip install 'imagefusionkit[codecs]'"
 PREMULTIPLIED = "alpha is premultiplied in the file; colours were used as stored"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # formats that Pillow may decode: EPS and PDF would start other programs, and rare formats are rarely tested
@@ -364,7 +364,8 @@ def _read_deep(path: Path, max_pixels: int, deep: _Deep) -> Stored:
         codec = getattr(import_module("imagecodecs"), deep.codec)
     except ImportError:
         raise ImageReadError(
-            f"{path}: {deep.bits}-bit {deep.format}, whose values would be changed here; {CODECS}, or save it as TIFF"
+            f"{path}: {deep.bits}-bit {deep.format}, whose values would be changed here; {install('codecs')}, "
+            "or save it as TIFF"
         ) from None
     notes: list[str] = []
     with _opened(path, max_pixels) as header:  # its pixels would lose their depth

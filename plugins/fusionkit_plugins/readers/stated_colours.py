@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from fusionkit.extras import install
+
 from ..readings import chunks_of
 
 __all__ = ["D65", "KEPT", "PRIMARIES", "kept_chunks", "profile_of", "profile_of_codes", "stated_profile"]
@@ -77,7 +79,7 @@ def profile_of(
         codecs: Any = import_module("imagecodecs")
     except ImportError:
         notes.append(
-            "it states colours other than sRGB, used as stored; pip install 'imagefusionkit[codecs]' converts them"
+            f"it states colours other than sRGB, which were used as stored; {install('codecs')} to convert them"
         )
         return None
     x = np.linspace(0, 1, 4096)

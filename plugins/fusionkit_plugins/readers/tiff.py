@@ -10,11 +10,12 @@ import numpy as np
 
 from fusionkit.contracts import Pictures, Reader, Stored
 from fusionkit.errors import ImageReadError
+from fusionkit.extras import install
 from fusionkit.images.metadata import GDAL_NODATA, Metadata, read_tiff_metadata
 from fusionkit.images.picture import Array
 
 from ..readings import page_name, shown
-from .pillow import CODECS, ORIENTATION_TAG, ORIENTATIONS, PREMULTIPLIED, check_pixels, read_pillow
+from .pillow import ORIENTATION_TAG, ORIENTATIONS, PREMULTIPLIED, check_pixels, read_pillow
 
 __all__ = ["TiffReader"]
 
@@ -137,7 +138,8 @@ def _read_page(path: Path, max_pixels: int, index: int, mask: int | None) -> Sto
                 return read_pillow(path, max_pixels, index)  # exact for these
             codec = getattr(page.compression, "name", page.compression)
             raise ImageReadError(
-                f"{path}: {codec} compression of {bits}-bit colour needs a codec; {CODECS}, or save it uncompressed"
+                f"{path}: {codec} compression of {bits}-bit colour needs a codec; {install('codecs')}, "
+                "or save it uncompressed"
             ) from None
         values, alpha, notes = _tiff_samples(path, page, values)
         tags = {code: page.tags[code].value for code in (ICC, ORIENTATION_TAG, TOP, GDAL_NODATA) if code in page.tags}

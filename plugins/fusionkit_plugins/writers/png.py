@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from fusionkit.contracts import Options, Stored, Writer
+from fusionkit.extras import install
 from fusionkit.images.metadata import png_with
 from fusionkit.images.picture import Array, Depth
 
@@ -45,10 +46,7 @@ class PngWriter(Writer):
     def refuses(cls, depth: Depth, channels: int, *, alpha: bool) -> str:
         """16-bit colour without the codec."""
         if depth == "16" and (channels > 1 or alpha) and _png_encode() is None:
-            return (
-                "writing 16-bit colour PNG needs a codec; pip install 'imagefusionkit[codecs]', write .tif, or pass "
-                "`depth=8`"
-            )
+            return f"writing 16-bit colour PNG needs a codec: {install('codecs')}, write .tif, or pass `depth=8`"
         return ""
 
 

@@ -19,8 +19,8 @@ __all__ = ["LatentMoments", "VQConventions", "VQDecoder", "VQOptions"]
 
 FALLBACK = "`backbone=identity` fuses without any network"
 PUBLISHED = {  # names that presets and the documentation use: the file they are imported from, and what does without
-    "rffusion-vq": "; it is autoencoder.ckpt, linked in the README of github.com/zirui0625/RFfusion; "
-    "`prior=released_rffusion` computes the released RFfusion without it (docs/rffusion.md)"
+    "rffusion-vq": ", and `prior=released_rffusion` comes close to the released RFfusion; they are published as "
+    "autoencoder.ckpt, linked in the README of github.com/zirui0625/RFfusion (docs/rffusion.md)"
 }
 
 

@@ -8,7 +8,7 @@ const state = { catalog: null, session: null, info: null, files: [], scenes: [],
 
 async function ask(path, how = {}) {
   // one address is asked for a result and told to cancel it; a cache would make the second wait for the first
-  const response = await fetch(path, { cache: "no-store", ...how });
+  const response = await fetch(path, { cache: "no-store", ...how }).catch(() => { throw new Error("The server does not answer; is fusionkit serve still running?"); });
   if (!response.ok) {
     let text = `${response.status}`;
     try { text = (await response.json()).error ?? text; } catch { /* not JSON */ }
@@ -305,9 +305,10 @@ async function begin(run, given, fill, known = null, methods = []) {
     else if (!state.methods.length) add();
     else state.methods.forEach((m) => m.fuse());
     await showSources();
-    say(`Recognised as ${state.info.scene}.`);
+    recognised();
   } catch (error) { if (run === state.run) say(error.message, true); }
 }
+const recognised = () => say(`Recognised as ${state.info.scene}.`);
 async function showSources() {
   state.sources = state.info.sources.map((source, i) => {
     const panel = $("#source-panel").content.cloneNode(true).firstElementChild;
@@ -387,7 +388,8 @@ class Method {
     this.fields = state.catalog.fields.map((f) => control(f.name === "color" ? { ...f, schema: { enum: state.catalog.colors, default: state.catalog.defaults.color } } : f, change));
     this.sampling = state.catalog.sampling.map((f) => control(f, change));
     $(".asked", this.panel).replaceChildren(...asked.map((c) => c.label));
-    $(".more", this.panel).replaceChildren(...[...this.fields, ...this.own, ...this.sampling].map((c) => c.label));
+    const groups = [["Sources and result", this.fields], [`The prior ${prior?.name ?? ""}`, this.own], ["Sampling", this.sampling]];
+    $(".more", this.panel).replaceChildren(...groups.filter(([, of]) => of.length).flatMap(([title, of]) => [element("h3", { textContent: title }), ...of.map((c) => c.label)]));
     this.fields.unshift(...asked);
     this.picture.label = this.select.selectedOptions[0].textContent;
   }
@@ -599,7 +601,7 @@ for (const [id, by] of [["previous", -1], ["next", 1]]) $(`#${id}`).addEventList
 $("#patterns").addEventListener("change", () => { $("#group").value = ""; match(); });
 $("#group").addEventListener("change", () => { $("#patterns").value = ""; match(); });
 $("#all").addEventListener("click", fuseAll);
-$("#add").addEventListener("click", () => add());
+$("#add").addEventListener("click", () => { recognised(); add(); });
 $("#stop").addEventListener("click", () => { if (state.all) state.all.stopped = true; state.methods.filter((m) => m.busy).forEach((m) => m.cancel()); });
 for (const id of ["split", "before"]) $(`#${id}`).addEventListener("input", () => {
   pictures().forEach((p) => p.draw());
