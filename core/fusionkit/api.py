@@ -7,7 +7,7 @@ from typing import Unpack, overload
 from PIL.Image import Image
 from torch import Tensor
 
-from .batch.folders import check_any, fuse_plan
+from .batch.folders import fuse_plan
 from .batch.options import FileOptions, ResultOptions, refuse_ignored
 from .batch.plan import plan_folders
 from .contracts import Backbone, Prior
@@ -67,7 +67,7 @@ class Pipeline(method.Pipeline):
             files = validate_options(FileOptions, files or {}, "files")
         refuse_ignored(files, "folders", result.ext, ("folders",))
         plan = plan_folders(paths, place, result.ext, group, self.config.reference)
-        check_any(plan, paths)
+        plan.refuse_empty(paths)
         outcomes, number = fuse_plan(self, plan, place, files, result, engine)
         found = []
         for outcome in _shown(outcomes, number) if progress is True else outcomes:

@@ -17,7 +17,8 @@ from .images.sheet import checkerboard, contact_sheet, smaller
 from .method.choice import merge_choices
 from .method.config import make_config
 from .method.pipeline import Pipeline
-from .method.presets import choose, task_names
+from .method.presets import task_names
+from .method.words import named, several
 from .registry.kinds import DISTRIBUTION
 from .registry.loading import get_registry
 from .registry.records import PriorRecord
@@ -57,9 +58,12 @@ def scene_of(pictures: Sequence[Picture]) -> Scene:
 
 
 def suitable(scene: Scene, priors: str = "") -> dict[str, dict[str, object]]:
-    """Choices of the methods that suit a scene, by name: its task, and every prior; priors: only these, "A,B"."""
+    """Choices of the methods that suit a scene, by name: its task, and every prior.
+
+    priors: only these, "A,B" or, with options, "A:KEY=VALUE,B".
+    """
     if priors:
-        return {name: {"prior": name} for name in map(str.strip, priors.split(","))}
+        return {text.strip(): {"prior": named(text.strip(), "`priors`")} for text in several(priors)}
     methods: dict[str, dict[str, object]] = {}
     task = SCENE_KINDS[scene].task
     if task in task_names():
@@ -93,11 +97,10 @@ def compare(
     while queue:
         name, choices = queue.popleft()
         others, seen = merge_choices(base, choices), _Seen()
-        task = others.pop("task", None)
         try:
             if base:  # which may move or resize sources
                 others["stages"] = (*others.get("stages", ()), seen)
-            pipeline = Pipeline(choose(str(task) if task else None, None, others), device=device)
+            pipeline = Pipeline(device=device, **others)
             if (steps := pipeline.sampler.options.steps) > 1:
                 yield Entry(name, reason=f"{steps} steps; only methods of one step are compared")
                 continue

@@ -1,11 +1,11 @@
 """A run over folders: what it would fuse, and fusing it, with a page to look it through."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..engines.engine import Engine
-from ..errors import FusionkitError, OptionError
+from ..errors import FusionkitError
 from ..method.pipeline import Pipeline
 from ..reading import header_size, read_image
 from ..scene import Scene
@@ -17,7 +17,7 @@ from .plan import Job, Plan
 from .review import check_review, reviewed
 from .run import LEDGER, fuse_folders, method_digest, read_sources
 
-__all__ = ["Preview", "check_any", "fuse_plan", "preview", "scene_of_first"]
+__all__ = ["Preview", "fuse_plan", "preview", "scene_of_first"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,6 @@ class Preview:
         files = ", ".join(f"{path} {w}x{h}" for path, (w, h) in zip(self.job.sources, self.sizes, strict=True))
         said = ["finished before"] if self.finished else ["sizes differ"] if len(set(self.sizes)) > 1 else []
         return f"{self.job.key}: {files} -> {self.job.output}" + "".join(f" ({text})" for text in said)
-
-
-def check_any(plan: Plan, sources: Sequence[str | Path]) -> None:
-    """Raise OptionError for a plan without jobs."""
-    if not plan.jobs:
-        raise OptionError(f"no file names in common between {', '.join(map(str, sources))}")
 
 
 def preview(pipeline: Pipeline, plan: Plan, output: Path, files: FileOptions, limit: int = 0) -> Iterator[Preview]:

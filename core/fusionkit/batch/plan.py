@@ -48,19 +48,11 @@ class Shard:
 
 
 @dataclass
-class Plan:
-    """Jobs or shards; files without a partner; files of one folder with the same name; notes.
-
-    left_out, lost: files that were not taken for images, as in `Matching`.
-    """
+class Plan(Matching):
+    """A matching with the jobs that it makes; or shards."""
 
     jobs: list[Job] = field(default_factory=list)
     shards: list[Shard] = field(default_factory=list)
-    unmatched: list[Path] = field(default_factory=list)
-    ambiguous: list[tuple[Path, Path]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    lost: int = 0
 
 
 def plan_folders(
@@ -84,8 +76,7 @@ def plan_folders(
             f"one source is nothing to fuse: {alone[0]} and the others hold one picture each; give two folders or "
             "patterns, or `group`"
         )
-    unmatched = [*matching.unmatched, *alone]
-    return Plan(jobs, [], unmatched, matching.ambiguous, notes, matching.left_out, matching.lost)
+    return Plan(**{**vars(matching), "unmatched": [*matching.unmatched, *alone], "notes": notes}, jobs=jobs)
 
 
 def plan_images(sources: Sequence[Path], output: Path | None) -> Plan:
@@ -94,7 +85,7 @@ def plan_images(sources: Sequence[Path], output: Path | None) -> Plan:
         return _plan_series(sources[0], output)
     job = job_of(sources, output)
     alone = len(sources) == 1 and f"{sources[0].name} holds {len(job.sources)} pictures, which were fused"
-    return Plan([job], notes=[alone] if alone else [])
+    return Plan(jobs=[job], notes=[alone] if alone else [])
 
 
 def _plan_series(folder: Path, output: Path | None) -> Plan:
@@ -107,7 +98,7 @@ def _plan_series(folder: Path, output: Path | None) -> Plan:
         raise InputError(f"{folder}: a folder with {len(files)} images is nothing to fuse{left}")
     job = job_of(files, output)
     notes = [f"{len(files)} images of {folder} were fused, {how}"]
-    return Plan([job], notes=notes, left_out=matching.left_out, lost=matching.lost)
+    return Plan(jobs=[job], notes=notes, left_out=matching.left_out, lost=matching.lost)
 
 
 def job_of(sources: Sequence[Path], output: Path | None) -> Job:

@@ -67,7 +67,6 @@ def fit(
     Each pair is registered by itself. What most of those with a sure match agree on is written; pairs that disagree,
     and a drift over the order of the pairs, are told and are in the file.
     """
-    from ..batch.folders import check_any
     from ..batch.plan import plan_folders
     from ..batch.rig import RigOptions, fit_rig
     from ..images.transforms import save_transforms
@@ -80,8 +79,8 @@ def fit(
     asked, reporter = Given(given), Reporter()
     files, engine = asked.options(FileOptions), asked.options(EngineOptions)
     plan = plan_folders(pairs, output, group=group, reference=reference)
+    plan.refuse_empty(pairs)
     reporter.plan(plan)
-    check_any(plan, pairs)
     count = max(len(job.sources) for job in plan.jobs)
     if len(fov) not in (0, 1, count):
         raise OptionError(f"--fov: {len(fov)} fields of view for {count} sources; give one, or one per source")

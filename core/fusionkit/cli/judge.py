@@ -20,7 +20,11 @@ app = typer.Typer(help="Compare methods by the eyes of people who do not know wh
 
 Methods = Annotated[
     list[str],
-    typer.Option("--methods", metavar="[NAME=]FOLDER", help="Fused images of a method; repeatable, two at least."),
+    typer.Option(
+        "--methods",
+        metavar="[NAME=]FOLDER",
+        help="Fused images of a method; repeatable, two at least. The folder of an ablation stands for its methods.",
+    ),
 ]
 Pairs = Annotated[tuple[Path, Path], typer.Option("--pairs", metavar="A B", help="Folders of the sources.")]
 Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
@@ -43,25 +47,23 @@ def make(
     fusionkit judge make --methods ours=fused --methods theirs=published --pairs ir vis -o study
     fusionkit serve --study study
     fusionkit judge tally study
+    fusionkit judge make --methods ablation --pairs ir vis -o ablation/study
 
     Files are matched by name. Both results are grey where one is. One comparison in ten has a spoilt side, which shows
     who votes without looking. STUDY.key.json says which method is on which side: keep it from those who vote.
     """
+    from ..ablation.report import cells_of
     from ..judging.study import make_study, place_of_key
     from .progress import progress
 
-    named = named_folders(methods, "--methods")
+    named = dict[str, Path]()
+    for name, folder in named_folders(methods, "--methods").items():
+        more = cells_of(folder) or {name: folder}
+        if double := named.keys() & more.keys():
+            raise OptionError(f"--methods names {min(double)!r} twice")
+        named |= more
     with progress("comparisons") as say:
-        made = make_study(
-            named,
-            pairs,
-            output,
-            seed=seed,
-            against=against,
-            most=most,
-            sheets=sheets,
-            report=say,
-        )
+        made = make_study(named, pairs, output, seed=seed, against=against, most=most, sheets=sheets, report=say)
     for failure in made.failures[:SHOWN]:
         typer.secho(f"left out: {failure}", fg="yellow", err=True)
     if len(made.failures) > SHOWN:

@@ -95,7 +95,7 @@ class Reporter:
         self,
         outcomes: "Iterable[Outcome]",
         number: int,
-        output: object,
+        output: str,
         tasks: str = "",
         video: "Video | None" = None,
     ) -> bool:

@@ -27,6 +27,7 @@ from ..writing import write_image
 
 __all__ = [
     "EVEN",
+    "STUDY",
     "Key",
     "Made",
     "Sheet",

@@ -42,8 +42,16 @@ class Matching:
     def refuse_empty(self, sources: Sequence[Path]) -> None:
         """Raise InputError where no files belong together."""
         if not self.groups:
-            left = "".join(f"; {text}" for text in self.left_out)
-            raise InputError(f"no file names in common between {', '.join(map(str, sources))}{left}")
+            raise InputError(
+                "; ".join([f"no file names in common between {', '.join(map(str, sources))}", *self.alone])
+            )
+
+    @property
+    def alone(self) -> list[str]:
+        """A line about files without a partner, with the first one, and those of `left_out`."""
+        number, first = len(self.unmatched), next(iter(self.unmatched), None)
+        many = f"{number} files have no partner, such as {first}"
+        return ([many if number > 1 else f"{first} has no partner"] if number else []) + self.left_out
 
     def in_folder(self, folder: Path) -> list[Path]:
         """Images in a folder, sorted; the others are counted here. Hidden files and ledgers of runs are passed over."""

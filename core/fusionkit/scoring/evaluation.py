@@ -274,11 +274,8 @@ def _pairs(
 
 def _nothing_scored(failures: Sequence[str], matching: Matching) -> str:
     """Why no pair could be scored: the pairs that failed, by the first one's reason, and files without a partner."""
-    reasons = [f"{len(failures)} pairs failed, the first is {failures[0]}" if len(failures) > 1 else failures[0]]
-    if matching.unmatched:
-        number, first = len(matching.unmatched), matching.unmatched[0]
-        reasons.append(f"{number} files have no partner, such as {first}" if number > 1 else f"{first} has no partner")
-    return "; ".join([f"no pair could be scored: {reasons[0]}", *reasons[1:], *matching.left_out])
+    reason = f"{len(failures)} pairs failed, the first is {failures[0]}" if len(failures) > 1 else failures[0]
+    return "; ".join([f"no pair could be scored: {reason}", *matching.alone])
 
 
 def kind_of(reads: Sequence[Callable[[], Sequence[Picture]]], metrics: Mapping[str, Metric]) -> Scene:
