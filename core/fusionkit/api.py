@@ -67,7 +67,6 @@ class Pipeline(method.Pipeline):
             files = validate_options(FileOptions, files or {}, "files")
         refuse_ignored(files, "folders", result.ext, ("folders",))
         plan = plan_folders(paths, place, result.ext, group, self.config.reference)
-        plan.refuse_empty(paths)
         outcomes, number = fuse_plan(self, plan, place, files, result, engine)
         found = []
         for outcome in _shown(outcomes, number) if progress is True else outcomes:

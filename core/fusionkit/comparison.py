@@ -6,14 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from .contracts import Metric, Sources, Stage
 from .errors import FusionkitError
 from .images.convert import to_array, to_tensor
 from .images.picture import Array, Picture
-from .images.sheet import checkerboard, contact_sheet, smaller
+from .images.sheet import checkerboard, contact_sheet, sized, smaller
 from .method.choice import merge_choices
 from .method.config import make_config
 from .method.pipeline import Pipeline
@@ -155,15 +152,10 @@ def sheet_of(pictures: Sequence[Picture], entries: Sequence[Entry], width: int, 
     results = [(entry.label, to_tensor(entry.image)) for entry in entries if entry.image is not None]
     size = results[0][1].shape[-2:] if results else pictures[-1].size[::-1]
     moved = next((entry.lying for entry in entries if entry.lying), ())
-    images = [_sized(to_tensor(image), size) for image in moved or [p.pixels for p in pictures]]
+    images = [sized(to_tensor(image), size) for image in moved or [p.pixels for p in pictures]]
     panels = [(p.name, image) for p, image in zip(pictures, images, strict=True)]
     if moved:
         boards = zip(pictures[:-1], images[:-1], strict=True)
         panels += [(f"{p.name}, {pictures[-1].name}", checkerboard(image, images[-1])) for p, image in boards]
     panels += results
     return contact_sheet([(label, to_array(smaller(image, width))) for label, image in panels], columns)
-
-
-def _sized(image: Tensor, size: Sequence[int]) -> Tensor:
-    """The image in this height and width, for a sheet."""
-    return image if image.shape[-2:] == tuple(size) else F.interpolate(image, tuple(size), mode="bilinear")

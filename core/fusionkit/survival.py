@@ -88,11 +88,10 @@ class Survival:
         rows = np.array([(size, kept) for size, _, kept in self.targets], dtype=int).reshape(-1, 2)
         if not len(rows):
             return math.nan, math.nan, math.nan
-        found = np.sort([_smallest(rows[pick]) for pick in resamples(len(rows))])
-        ends = (found[round(q * (len(found) - 1))] for q in TAILS)
-        low, high = (float(end) if math.isfinite(end) else math.nan for end in ends)
-        best = _smallest(rows)
-        return (best if math.isfinite(best) else math.nan), low, high
+        drawn = [_smallest(rows[pick]) for pick in resamples(len(rows))]
+        ends = np.quantile(drawn, TAILS, method="nearest")
+        best, low, high = (float(end) if math.isfinite(end) else math.nan for end in (_smallest(rows), *ends))
+        return best, low, high
 
     def record(self) -> dict[str, Any]:
         """Everything, as JSON holds it but for nan."""

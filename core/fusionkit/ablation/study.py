@@ -19,7 +19,7 @@ from ..method.degrade import NONE, degrade, made_pictures
 from ..method.pipeline import Pipeline
 from ..method.result import FusedPicture
 from ..reading import read_image
-from ..reading.matching import bare_name, match_folders
+from ..reading.matching import bare_name, match_folders, spread
 from ..reading.ranges import source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..scenes import SCENES
@@ -102,11 +102,7 @@ def load_pairs(
     ranges: black and white of sources of more than 8 bits, one or one a source; "auto" looks at all files where
     `folder_scope`.
     """
-    matching = match_folders(folders)
-    matching.refuse_empty(folders)
-    groups = matching.groups
-    if limit is not None and limit < len(groups):
-        groups = [groups[i * len(groups) // limit] for i in range(limit)]
+    groups = spread(match_folders(folders).groups, limit)
     wanted = source_ranges(groups, ranges, folder_scope=folder_scope)
     odd = [str(span) for span in wanted if span != "auto"]
     return [

@@ -12,7 +12,7 @@ import torch
 from ..errors import OutputError
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Picture
-from ..images.transforms import about_centre, by_matrices
+from ..images.transforms import about_centre, matrices
 from ..numerics.homography import Warp, stretch
 from ..writing import extension_of, writable_extensions, write_image
 from .options import FileOptions
@@ -44,7 +44,7 @@ def save_aligned(
     record: of the result; its rows "aligned" say where frames lie, "cut" to what part all of them are cut down. Outside
     of a frame there are no data: alpha is 0 there where the file holds it.
     """
-    rows = by_matrices(record.get("aligned", ()), "save_aligned")
+    rows = matrices(record.get("aligned", ()), "save_aligned")
     size = read(reference).size[::-1]
     cut = record.get("cut")
     for i, path in enumerate(paths):

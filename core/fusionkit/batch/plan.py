@@ -65,7 +65,7 @@ def plan_folders(
     """
     if os.path.realpath(output) in {os.path.realpath(p) for f in sources for p in (f, f if f.is_dir() else f.parent)}:
         raise OutputError(f"{output}: is a folder of sources; choose another for the results")
-    matching = match(sources, group, reference)
+    matching = match(sources, group, reference).refuse_empty(sources)
     named = zip(matching.names, matching.groups, strict=True)
     groups = [Job(name, files, output / f"{name}{extension}") for name, files in named]
     notes = [*matching.notes]

@@ -79,7 +79,6 @@ def fit(
     asked, reporter = Given(given), Reporter()
     files, engine = asked.options(FileOptions), asked.options(EngineOptions)
     plan = plan_folders(pairs, output, group=group, reference=reference)
-    plan.refuse_empty(pairs)
     reporter.plan(plan)
     count = max(len(job.sources) for job in plan.jobs)
     if len(fov) not in (0, 1, count):

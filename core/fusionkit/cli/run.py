@@ -131,8 +131,6 @@ def run(
     reporter = Reporter(machine, quiet, verbose)
 
     plan = _plan(mode, sources, output, group, config.reference, options)
-    if mode == "folders":
-        plan.refuse_empty(sources)
 
     from ..method.pipeline import Pipeline
 

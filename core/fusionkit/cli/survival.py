@@ -58,7 +58,7 @@ def survival(
     from ..comparison import scene_of, suitable
     from ..method.config import make_config
     from ..reading import read_image
-    from ..reading.matching import match_folders
+    from ..reading.matching import match_folders, spread
     from ..scoring.statistics import nullable
     from ..storage.atomic import atomic_write, check_place
     from ..survival import survival as follow
@@ -72,10 +72,7 @@ def survival(
     make_config(base)  # a wrong value is told now, not once a method
     groups: list[tuple[Path, ...]] = [pairs]
     if all(path.is_dir() for path in pairs):
-        matching = match_folders(pairs)
-        matching.refuse_empty(pairs)
-        count = len(matching.groups)
-        groups = [matching.groups[i * count // min(limit, count)] for i in range(min(limit, count))]
+        groups = spread(match_folders(pairs).groups, limit)
     elif limit != PAIRS:
         raise NoEffect(f"`limit={limit}` has no effect on two pictures; it is read with folders")
     scenes = [[read_image(path) for path in group] for group in groups]

@@ -19,15 +19,7 @@ from ..options import Options, explain
 from ..storage.atomic import atomic_write
 from ..storage.regular import check_regular
 
-__all__ = [
-    "Matrix",
-    "Transforms",
-    "about_centre",
-    "about_corner",
-    "by_matrices",
-    "read_transforms",
-    "save_transforms",
-]
+__all__ = ["Matrix", "Transforms", "about_centre", "about_corner", "matrices", "read_transforms", "save_transforms"]
 
 MOST_BYTES = 1_000_000
 OTHER_SHAPE = 0.01  # relative difference in shape up to which transforms fit images of another size
@@ -168,7 +160,7 @@ def _content(path: Path) -> Any:
     return json.loads(text)
 
 
-def by_matrices(aligned: Sequence[Mapping[str, Any]], option: str) -> dict[int, Mapping[str, Any]]:
+def matrices(aligned: Sequence[Mapping[str, Any]], option: str) -> dict[int, Mapping[str, Any]]:
     """Rows of the sources that were moved, by number; `aligned` is the list of a result's record.
 
     Raises OutputError where a field of shifts moved one, which `option` cannot follow.
@@ -187,7 +179,7 @@ def save_transforms(path: Path, aligned: Sequence[Mapping[str, Any]]) -> None:
 
     Raises OutputError where there are none, several for a file of one, or a field of shifts about one.
     """
-    found = [*by_matrices(aligned, "save_transform").values()]
+    found = [*matrices(aligned, "save_transform").values()]
     if not found:
         raise OutputError(f"{path}: not written: no source was moved, so there is no transform to save")
     suffix = path.suffix.lower()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from ..errors import InputError
 from ..images.metadata import taken_at
@@ -15,10 +15,11 @@ from ..storage.regular import check_regular
 from .read import images_among, readable_extensions
 from .slices import series_in
 
-__all__ = ["Matching", "bare_name", "in_turn", "match", "match_folders", "match_names"]
+__all__ = ["Matching", "bare_name", "in_turn", "match", "match_folders", "match_names", "spread"]
 
 TABLES = (".csv", ".parquet")
 LEDGER = "manifest.jsonl"
+Item = TypeVar("Item")
 MOST_BYTES = 2_000_000_000
 MOST_LINE = 100_000  # characters of a table's line
 
@@ -39,12 +40,12 @@ class Matching:
     left_out: list[str] = field(default_factory=list)
     lost: int = 0
 
-    def refuse_empty(self, sources: Sequence[Path]) -> None:
-        """Raise InputError where no files belong together."""
+    def refuse_empty(self, sources: Sequence[Path]) -> "Matching":
+        """Itself. Raises InputError where no files belong together."""
         if not self.groups:
-            raise InputError(
-                "; ".join([f"no file names in common between {', '.join(map(str, sources))}", *self.alone])
-            )
+            names = ", ".join(map(str, sources))
+            raise InputError("; ".join([f"no file names in common between {names}", *self.alone]))
+        return self
 
     @property
     def alone(self) -> list[str]:
@@ -65,6 +66,12 @@ class Matching:
             self.left_out.append(f"{folder}: {text}")
         self.lost += others.lost
         return images
+
+
+def spread(items: Sequence[Item], most: int | None) -> Sequence[Item]:
+    """At most so many of the items, spread evenly; None: all."""
+    count = len(items) if most is None else min(most, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def match(sources: Sequence[Path], group: int = 0, reference: int = 0) -> Matching:
@@ -138,11 +145,15 @@ def match_slices(folders: Sequence[Path], reference: int = 0) -> Matching | None
 
 
 def match_folders(folders: Sequence[Path]) -> Matching:
-    """Group files by stem, without regard to extension and case; files that not all folders have are listed."""
+    """Group files by stem, without regard to extension and case; files that not all folders have are listed.
+
+    Raises InputError where the folders have no name in common.
+    """
     if len({f.resolve() for f in folders}) < len(folders):
         raise InputError("one folder is named twice")
     matching = Matching()
-    return _matched([[(_stem(path), path) for path in matching.in_folder(folder)] for folder in folders], matching)
+    _matched([[(_stem(path), path) for path in matching.in_folder(folder)] for folder in folders], matching)
+    return matching.refuse_empty(folders)
 
 
 def match_names(files: Sequence[Path], patterns: Sequence[Path] = (), group: int = 0) -> Matching:
