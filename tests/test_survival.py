@@ -101,6 +101,9 @@ def test_the_command(scene, tmp_path):
     assert "skipped no-such" in ran.stderr
     rows = {row["method"]: row for row in json.loads(report.read_text())["methods"]}
     assert set(rows["average"]["kept"]) == {str(size) for size in SIZES}
+    other = run_cli("survival", tmp_path / "ir", tmp_path / "vis", "--priors", "average", "--set", "prior=laplacian")
+    assert other.returncode == 2
+    assert "choose them by --priors" in other.stderr
     hidden = ("--priors", "average", "--contrast", "0.005", "--noise", "50", "--align", "none", "--restore", "none")
     silent = run_cli("survival", tmp_path / "ir", tmp_path / "vis", *hidden)
     assert silent.returncode == 2
