@@ -12,7 +12,7 @@ from ..errors import OptionError
 from ..method.words import key_values
 from .fields import model_options, with_options
 from .given import Given
-from .messages import printable
+from .messages import tell_failures
 from .parameters import named_folders
 from .progress import progress, wide_enough
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..scoring.table import Table
 
 __all__ = ["evaluate"]
-
-SHOWN = 10  # failures on the terminal
 
 Fused = Annotated[
     list[str], typer.Option("--fused", metavar="[NAME=]FOLDER", help="Fused images; repeatable, one for each method.")
@@ -150,10 +148,7 @@ def evaluate(
     table = table_of(result)
     if output is not None:
         _write(result, table, output, found)
-    for failure in result.failures[:SHOWN]:
-        typer.secho(f"not scored: {printable(failure)}", fg="yellow", err=True)
-    if len(result.failures) > SHOWN:
-        typer.secho(f"and {len(result.failures) - SHOWN} more, all in a .json report", fg="yellow", err=True)
+    tell_failures(result.failures, "not scored", ", all in a .json report")
     _print(table, result.reused)
     if found is not None:
         _print_found(found)

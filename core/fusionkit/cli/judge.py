@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import OptionError
+from .messages import tell_failures
 from .parameters import Force, named_folders
 
 if TYPE_CHECKING:
     from ..judging.tally import Tally
 
 __all__ = ["app"]
-
-SHOWN = 10  # scenes that could not be compared, on the terminal
 
 app = typer.Typer(help="Compare methods by the eyes of people who do not know which is which.")
 
@@ -64,10 +63,7 @@ def make(
         named |= more
     with progress("comparisons") as say:
         made = make_study(named, pairs, output, seed=seed, against=against, most=most, sheets=sheets, report=say)
-    for failure in made.failures[:SHOWN]:
-        typer.secho(f"left out: {failure}", fg="yellow", err=True)
-    if len(made.failures) > SHOWN:
-        typer.secho(f"and {len(made.failures) - SHOWN} more", fg="yellow", err=True)
+    tell_failures(made.failures, "left out")
     typer.echo(f"{output}: {made.sheets} comparisons, {made.checks} checks; key: {place_of_key(output)}")
     typer.echo(
         f"fusionkit serve --study {output}   shows them; fusionkit judge tally {output}   counts the votes", err=True

@@ -117,12 +117,9 @@ def find_objects(
         raise InputError("none of these pictures has a labelled object")
     given = {label for name in found.pairs for label, _ in boxes[name]}
     if known and not known & given:
-        raise InputError(f"the file of labels names {_listed(given)}; the detector finds {_listed(known)}")
+        named_so, finds_so = (", ".join(sorted(names)) for names in (given, known))
+        raise InputError(f"the file of labels names {named_so}; the detector finds {finds_so}")
     return found
-
-
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names))
 
 
 def _search(detector: Detector, image: Tensor) -> Sequence[Detection]:
