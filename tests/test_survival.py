@@ -75,11 +75,11 @@ def test_a_method_that_draws_what_no_source_has_is_told(scene):
     dots = np.zeros((220, 260, 1), np.float32)
     dots[20::40, 20::40] = 0.4
     drawn = replace(scene[1], values=np.clip(scene[1].values + gaussian_filter(dots, (1.5, 1.5, 0)) * 14, 0, 1))
-    from fusionkit.survival import _invented, _luma, _observed
+    from fusionkit.survival import _luma, _observed, _peaks, _plain
 
-    maps = [_observed(_luma(p), _luma(p)) for p in (drawn, *scene)]
-    finds, new = _invented([m[3] for m in maps], SIZES[3])
-    assert new > 0.5 * finds > 5
+    result, *sources = (_observed(_luma(p), _luma(p))[3] for p in (drawn, *scene))
+    peaks, plain = _peaks(result, SIZES[3]), [_plain(one, SIZES[3]) for one in sources]
+    assert (peaks & plain[0] & plain[1]).sum() > 0.5 * peaks.sum() > 5
 
 
 def test_other_sizes_are_refused_and_a_method_that_fails_is_told(scene):
@@ -101,6 +101,9 @@ def test_the_command(scene, tmp_path):
     assert "skipped no-such" in ran.stderr
     rows = {row["method"]: row for row in json.loads(report.read_text())["methods"]}
     assert set(rows["average"]["kept"]) == {str(size) for size in SIZES}
+    other = run_cli("survival", tmp_path / "ir", tmp_path / "vis", "--priors", "average", "--set", "prior=laplacian")
+    assert other.returncode == 2
+    assert "choose them by --priors" in other.stderr
     hidden = ("--priors", "average", "--contrast", "0.005", "--noise", "50", "--align", "none", "--restore", "none")
     silent = run_cli("survival", tmp_path / "ir", tmp_path / "vis", *hidden)
     assert silent.returncode == 2

@@ -18,7 +18,6 @@ from .method import pipeline as method
 from .method.keywords import AllChoices, Choices, Named
 from .method.result import FusedArray, FusedImage, FusedTensor
 from .options import validate_options
-from .reading.matching import refuse_empty
 from .reading.take import Source
 from .storage.outcome import Outcome
 
@@ -68,7 +67,6 @@ class Pipeline(method.Pipeline):
             files = validate_options(FileOptions, files or {}, "files")
         refuse_ignored(files, "folders", result.ext, ("folders",))
         plan = plan_folders(paths, place, result.ext, group, self.config.reference)
-        refuse_empty(plan.jobs, paths, plan.left_out)
         outcomes, number = fuse_plan(self, plan, place, files, result, engine)
         found = []
         for outcome in _shown(outcomes, number) if progress is True else outcomes:
@@ -77,8 +75,7 @@ class Pipeline(method.Pipeline):
                 progress(len(found), number, outcome)
         failed = [outcome for outcome in found if outcome.status == "failed"]
         said = [f"{a} and {b} have one name: neither was fused" for a, b in plan.ambiguous]
-        said += [plan.alone] if plan.alone else []
-        said += plan.left_out
+        said += plan.alone
         said += [f"{len(failed)} of {number} failed: {o.key}: {o.reason}" for o in failed[:1]]
         warn_of(map(Caution, said))
         return found

@@ -6,18 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from .contracts import Metric, Sources, Stage
 from .errors import FusionkitError
 from .images.convert import to_array, to_tensor
 from .images.picture import Array, Picture
-from .images.sheet import checkerboard, contact_sheet, smaller
+from .images.sheet import checkerboard, contact_sheet, sized, smaller
 from .method.choice import merge_choices
 from .method.config import make_config
 from .method.pipeline import Pipeline
-from .method.presets import choose, task_names
+from .method.presets import task_names
+from .method.words import named, several
 from .registry.kinds import DISTRIBUTION
 from .registry.loading import get_registry
 from .registry.records import PriorRecord
@@ -57,9 +55,12 @@ def scene_of(pictures: Sequence[Picture]) -> Scene:
 
 
 def suitable(scene: Scene, priors: str = "") -> dict[str, dict[str, object]]:
-    """Choices of the methods that suit a scene, by name: its task, and every prior; priors: only these, "A,B"."""
+    """Choices of the methods that suit a scene, by name: its task, and every prior.
+
+    priors: only these, "A,B" or, with options, "A:KEY=VALUE,B".
+    """
     if priors:
-        return {name: {"prior": name} for name in map(str.strip, priors.split(","))}
+        return {text.strip(): {"prior": named(text.strip(), "`priors`")} for text in several(priors)}
     methods: dict[str, dict[str, object]] = {}
     task = SCENE_KINDS[scene].task
     if task in task_names():
@@ -93,11 +94,10 @@ def compare(
     while queue:
         name, choices = queue.popleft()
         others, seen = merge_choices(base, choices), _Seen()
-        task = others.pop("task", None)
         try:
             if base:  # which may move or resize sources
                 others["stages"] = (*others.get("stages", ()), seen)
-            pipeline = Pipeline(choose(str(task) if task else None, None, others), device=device)
+            pipeline = Pipeline(device=device, **others)
             if (steps := pipeline.sampler.options.steps) > 1:
                 yield Entry(name, reason=f"{steps} steps; only methods of one step are compared")
                 continue
@@ -152,15 +152,10 @@ def sheet_of(pictures: Sequence[Picture], entries: Sequence[Entry], width: int, 
     results = [(entry.label, to_tensor(entry.image)) for entry in entries if entry.image is not None]
     size = results[0][1].shape[-2:] if results else pictures[-1].size[::-1]
     moved = next((entry.lying for entry in entries if entry.lying), ())
-    images = [_sized(to_tensor(image), size) for image in moved or [p.pixels for p in pictures]]
+    images = [sized(to_tensor(image), size) for image in moved or [p.pixels for p in pictures]]
     panels = [(p.name, image) for p, image in zip(pictures, images, strict=True)]
     if moved:
         boards = zip(pictures[:-1], images[:-1], strict=True)
         panels += [(f"{p.name}, {pictures[-1].name}", checkerboard(image, images[-1])) for p, image in boards]
     panels += results
     return contact_sheet([(label, to_array(smaller(image, width))) for label, image in panels], columns)
-
-
-def _sized(image: Tensor, size: Sequence[int]) -> Tensor:
-    """The image in this height and width, for a sheet."""
-    return image if image.shape[-2:] == tuple(size) else F.interpolate(image, tuple(size), mode="bilinear")

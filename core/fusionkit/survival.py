@@ -22,9 +22,8 @@ from .errors import FusionkitError, SizeMismatch
 from .images.convert import to_tensor
 from .images.picture import Array, Picture
 from .method.pipeline import Pipeline
-from .method.presets import choose
 from .numerics.luma import luma
-from .scoring.statistics import CONFIDENCE, RESAMPLES, SEED
+from .scoring.statistics import TAILS, resamples
 
 __all__ = ["SIZES", "Survival", "survival"]
 
@@ -45,6 +44,17 @@ class Target(NamedTuple):
     column: int
     size: int
     source: int
+
+
+class _Scene(NamedTuple):
+    """What every method is asked. shown: each source with its targets, and those that the observer finds in it.
+
+    plain: by size, where no source has anything.
+    """
+
+    pictures: list[Picture]
+    shown: list[tuple[Picture, list[Target]]]
+    plain: list[Any]
 
 
 @dataclass
@@ -78,12 +88,10 @@ class Survival:
         rows = np.array([(size, kept) for size, _, kept in self.targets], dtype=int).reshape(-1, 2)
         if not len(rows):
             return math.nan, math.nan, math.nan
-        picks = np.random.default_rng(SEED).integers(0, len(rows), (RESAMPLES, len(rows)))
-        found = np.sort([_smallest(rows[pick]) for pick in picks])
-        ends = (found[round(q * (len(found) - 1))] for q in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-        low, high = (float(end) if math.isfinite(end) else math.nan for end in ends)
-        best = _smallest(rows)
-        return (best if math.isfinite(best) else math.nan), low, high
+        drawn = [_smallest(rows[pick]) for pick in resamples(len(rows))]
+        ends = np.quantile(drawn, TAILS, method="nearest")
+        best, low, high = (float(end) if math.isfinite(end) else math.nan for end in (_smallest(rows), *ends))
+        return best, low, high
 
     def record(self) -> dict[str, Any]:
         """Everything, as JSON holds it but for nan."""
@@ -106,7 +114,7 @@ def _smallest(rows: Array) -> float:
 
 def survival(
     scenes: Sequence[Sequence[Picture]],
-    methods: Mapping[str, Mapping[str, object]],
+    methods: Mapping[str, Mapping[str, Any]],
     *,
     contrast: float = 0.2,
     noise: float = 0.0,
@@ -122,43 +130,59 @@ def survival(
         if len({picture.size for picture in pictures}) > 1:
             sizes = " and ".join(f"{p.name} {p.size[0]}x{p.size[1]}" for p in pictures)
             raise SizeMismatch(f"{sizes}: targets are followed through pictures of one size")
+    made = [_scene(_noisy(pictures, noise, seed), contrast, seed) for seed, pictures in enumerate(scenes)]
     for done, (name, choices) in enumerate(methods.items(), 1):
-        found, others = Survival(name), dict(choices)
-        task = others.pop("task", None)
+        found = Survival(name)
         try:
-            pipeline = Pipeline(choose(str(task) if task else None, None, others), device=device)
-            for number, pictures in enumerate(scenes):
-                _follow(pipeline, _noisy(pictures, noise, number), contrast, number, found)
+            pipeline = Pipeline(device=device, **choices)
+            for scene in made:
+                _follow(pipeline, scene, found)
         except (FusionkitError, ImportError) as error:
             found = Survival(name, reason=str(error).splitlines()[0])
         report(name, done)
         yield found
 
 
-def _follow(pipeline: Pipeline, pictures: Sequence[Picture], contrast: float, seed: int, found: Survival) -> None:
-    """Fuse without targets, and with them in each source."""
-    before = _luma(pipeline.fuse_pictures(pictures).picture)
-    sources, shape = [_luma(picture) for picture in pictures], before.shape
-    targets = list(_targets(shape, len(pictures), seed))
-    empty = [_observed(image, image) for image in (before, *sources)]
-    thresholds = [[np.quantile(maximum_filter(t, 3), 1 - FALSE) for t in maps] for maps in empty]
-    for size in range(len(SIZES)):
-        of, new = found.finds.get(size, (0, 0))
-        finds, more = _invented([maps[size] for maps in empty], SIZES[size])
-        found.finds[size] = (of + finds, new + more)
+def _scene(pictures: Sequence[Picture], contrast: float, seed: int) -> _Scene:
+    """Put targets into each source, and look which of them the observer finds there."""
+    shown, plain = list[tuple[Picture, list[Target]]](), [np.array(True)] * len(SIZES)
+    targets = list(_targets(pictures[0].pixels.shape[:2], len(pictures), seed))
     for i, picture in enumerate(pictures):
-        own = [target for target in targets if target.source == i]
-        shown = replace(picture, values=_with(picture.pixels, own, contrast))
-        after = _luma(pipeline.fuse_pictures([*pictures[:i], shown, *pictures[i + 1 :]]).picture)
-        seen = [_observed(after, before), _observed(_luma(shown), sources[i])]
-        for target in own:
-            place = tuple(slice(at - 1, at + 2) for at in (target.row, target.column))
+        own, image = [target for target in targets if target.source == i], _luma(picture)
+        full = replace(picture, values=_with(picture.pixels, own, contrast))
+        empty, seen = _observed(image, image), _observed(_luma(full), image)
+        limits = _limits(empty)
+        found = [target for target in own if _above(seen, limits, target) and not _above(empty, limits, target)]
+        shown.append((full, found))
+        plain = [both & _plain(one, width) for both, one, width in zip(plain, empty, SIZES, strict=True)]
+    return _Scene(list(pictures), shown, plain)
 
-            def above(maps: Sequence[Array], whose: int, size: int = target.size, place: Any = place) -> bool:
-                return bool(maps[size][place].max() > thresholds[whose][size])
 
-            if above(seen[1], 1 + i) and not above(empty[1 + i], 1 + i) and not above(empty[0], 0):
-                found.targets.append((target.size, i, above(seen[0], 0)))
+def _follow(pipeline: Pipeline, scene: _Scene, found: Survival) -> None:
+    """Fuse without targets, and with them in each source."""
+    before = _luma(pipeline.fuse_pictures(scene.pictures).picture)
+    empty = _observed(before, before)
+    limits = _limits(empty)
+    for size, (one, plain, width) in enumerate(zip(empty, scene.plain, SIZES, strict=True)):
+        of, new = found.finds.get(size, (0, 0))
+        peaks = _peaks(one, width)
+        found.finds[size] = (of + int(peaks.sum()), new + int((peaks & plain).sum()))
+    for i, (shown, own) in enumerate(scene.shown):
+        pictures = [*scene.pictures[:i], shown, *scene.pictures[i + 1 :]]
+        seen = _observed(_luma(pipeline.fuse_pictures(pictures).picture), before)
+        hidden = [target for target in own if not _above(empty, limits, target)]
+        found.targets += [(target.size, i, _above(seen, limits, target)) for target in hidden]
+
+
+def _limits(maps: Sequence[Array]) -> list[Any]:
+    """What the observer's answer near a place has to exceed, by size."""
+    return [np.quantile(maximum_filter(one, 3), 1 - FALSE) for one in maps]
+
+
+def _above(maps: Sequence[Array], limits: Sequence[Any], target: Target) -> bool:
+    """Whether the observer finds a target."""
+    place = tuple(slice(at - 1, at + 2) for at in (target.row, target.column))
+    return bool(maps[target.size][place].max() > limits[target.size])
 
 
 def _targets(shape: tuple[int, int], count: int, seed: int) -> Iterator[Target]:
@@ -238,12 +262,13 @@ def _power(image: Array) -> Array:
     return np.asarray(means[ring] + LEAST)
 
 
-def _invented(maps: Sequence[Array], width: float) -> tuple[int, int]:
-    """Finds of a result, whose map comes first, and how many of them no source has."""
-    result, *sources = maps
+def _peaks(answer: Array, width: float) -> Array:
+    """Where the observer finds something in a picture without targets."""
     reach = 2 * math.ceil(width) + 1
-    peaks = (result == maximum_filter(result, reach)) & (result > np.quantile(result, 1 - FALSE))
+    return np.asarray((answer == maximum_filter(answer, reach)) & (answer > np.quantile(answer, 1 - FALSE)))
+
+
+def _plain(answer: Array, width: float) -> Array:
+    """Where a source has nothing like a target."""
     near = 2 * math.ceil(width / 2) + 1
-    limits = [PLAIN * np.quantile(one, 1 - FALSE) for one in sources]
-    plain = [maximum_filter(one, near) < limit for one, limit in zip(sources, limits, strict=True)]
-    return int(peaks.sum()), int((peaks & np.logical_and.reduce(plain)).sum())
+    return np.asarray(maximum_filter(answer, near) < PLAIN * np.quantile(answer, 1 - FALSE))

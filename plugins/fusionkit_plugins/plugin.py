@@ -66,32 +66,11 @@ SHORT = {"VIF", "Qabf", "SSIM", "MI", "EN"}
 
 # degradations: name, target, place, automatic, evaluations, summary
 DEGRADATIONS = (
-    (
-        "blur",
-        "blur:Blur",
-        10,
-        False,
-        5,
-        "blur of a lens or of movement: Gaussian, motion, out of focus, a kernel's",
-    ),
+    ("blur", "blur:Blur", 10, False, 5, "blur of a lens or of movement: Gaussian, motion, out of focus, a kernel's"),
     ("darkness", "learned:Darkness", 20, False, 3, "too little light, by a network, with the noise that then appears"),
-    (
-        "low_resolution",
-        "low_resolution:LowResolution",
-        30,
-        True,
-        5,
-        "fewer pixels than `resize` stretches a source to",
-    ),
+    ("low_resolution", "low_resolution:LowResolution", 30, True, 5, "fewer pixels than `resize` stretches a source to"),
     ("noise", "noise:Noise", 40, True, 1, "white noise, noise that grows with light, noise along rows"),
-    (
-        "stripes",
-        "stripes:Stripes",
-        50,
-        True,
-        6,
-        "columns and rows, constant or drifting; a camera's fixed pattern",
-    ),
+    ("stripes", "stripes:Stripes", 50, True, 6, "columns and rows, constant or drifting; a camera's fixed pattern"),
     ("jpeg", "jpeg:Jpeg", 60, True, 4, "blocks and ringing of JPEG files, up to quality 60 if not asked"),
 )
 TRAINERS = {"darkness": "DarknessTrainer"}  # of the learned ones

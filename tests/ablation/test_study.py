@@ -14,6 +14,7 @@ from fusionkit.ablation.attribution import removals
 from fusionkit.ablation.report import write_reports
 from fusionkit.errors import OptionError, SizeMismatch
 from fusionkit.images.convert import to_tensor
+from fusionkit.judging.study import Vote, keep_vote, open_key, place_of_key
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics.luma import luma
 from fusionkit.reading import read_image
@@ -506,3 +507,61 @@ def test_sizes_that_no_cell_can_take_are_said_before_the_first_runs(tmp_path):
     assert not list((tmp_path / "out").glob("**/*.png"))
     grid.write_text(text.format('resize = "reference"\n') + '[report]\nmetrics = ["EN", "audit.outside"]\n')
     assert run_cli(*command).returncode == 0, "the report shows maps over the resized sources"
+
+
+class TestVotes:
+    """A study made of an ablation's folder, and what its votes say in the report."""
+
+    @pytest.fixture
+    def voted(self, tmp_path) -> tuple[Study, Path]:
+        for seed in range(2):
+            for name, image in zip(("ir", "vis"), infrared_visible((48, 64), seed), strict=True):
+                write_image(tmp_path / name / f"a scene, {seed}.png", image, "8")
+        pairs = [tmp_path / "ir", tmp_path / "vis"]
+        grid = CLEAN.replace('prior = ["em_tv"', 'prior = ["average"')
+        study = Study(load_grid(write_grid(tmp_path / "g.toml", grid)), load_pairs(pairs), tmp_path / "out")
+        assert all(outcome.status == "done" for _, _, outcome in study.run())
+        write_reports(study)
+        place = study.output / "study"
+        ran = run_cli("judge", "make", "--methods", study.output, "--pairs", *pairs, "-o", place)
+        assert ran.returncode == 0, ran.stderr
+        return study, place
+
+    def test_methods_on_the_sources_as_they_are_take_part(self, voted):
+        study, place = voted
+        key = open_key(place_of_key(place))
+        assert key.methods == ("prior=average, degradation=none", "prior=laplacian, degradation=none")
+        for number, sides in key.sheets.items():
+            if not sides.check:
+                (state,) = (s for s in study.cells if s.cell.label == sides.a)
+                wanted = read_image(state.folder / f"{sides.scene}.png").pixels
+                shown = read_image(place / f"images/{number}-a.png").pixels
+                assert wanted.shape != shown.shape or np.array_equal(wanted, shown)
+
+    def test_the_report_has_what_the_votes_say_and_is_written_anew_after_more(self, voted):
+        study, place = voted
+        written = {path.name: path for path in write_reports(study)}
+        (votes,) = json.loads(written["results.json"].read_text())["votes"]
+        assert "no votes" in votes["reason"]
+        assert "no votes" in written["report.html"].read_text()
+        key = open_key(place_of_key(place))
+        for number, sides in key.sheets.items():
+            better = {"A": "B", "B": "A"}.get(sides.check) or ("A" if "laplacian" in sides.a else "B")
+            keep_vote(place, Vote(viewer="v", sheet=number, choice=better))
+        write_reports(study)
+        (votes,) = json.loads(written["results.json"].read_text())["votes"]
+        (row,) = votes["compared"]
+        assert (row["first"], row["wins"], row["losses"]) == ("prior=average, degradation=none", 0, 2)
+        assert [s["method"] for s in votes["strengths"]] == [*key.methods][::-1]
+        text = re.sub(r"\s+", " ", written["report.html"].read_text())
+        assert "<td>average, degradation=none</td>" in text
+        assert "<td>0</td><td>2</td><td>0</td> <td>0 %<small>0 " in text
+
+    def test_a_name_twice_is_refused(self, voted):
+        study, place = voted
+        ran = run_cli(
+            *("judge", "make", "--methods", study.output, "--methods", f"b={study.output}"),
+            *("--pairs", place.parent.parent / "ir", place.parent.parent / "vis", "-o", place.parent / "other"),
+        )
+        assert ran.returncode == 2
+        assert "twice" in ran.stderr

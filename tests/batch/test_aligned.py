@@ -10,9 +10,17 @@ from fusionkit.batch.options import FileOptions
 from fusionkit.batch.plan import job_of
 from fusionkit.batch.run import fuse_files
 from fusionkit.errors import OutputError
+from fusionkit.images.transforms import matrices
 from fusionkit.method.pipeline import Pipeline
 
 SHIFTS = [(0, 0), (6, -9), (12, 5)]
+
+
+def test_everything_that_follows_matrices_refuses_a_field_alike():
+    rows = [{"source": 1, "matrix": None}, {"source": 3, "matrix": [[1, 0, 0], [0, 1, 0]]}]
+    assert matrices(rows, "readings") == {3: rows[1]}
+    with pytest.raises(OutputError, match=r"`save_aligned` follows matrices, .* moved by a field"):
+        matrices([*rows, {"source": 2, "matrix": [[1, 0, 0], [0, 1, 0]], "field": {}}], "save_aligned")
 
 
 @pytest.fixture

@@ -243,7 +243,7 @@ def test_a_bucket_holds_what_a_folder_would(shards, serial, monkeypatch):
             client.upload_file(str(path), "pairs", f"in/{path.name}")
         arguments = ["run", "--prior", "laplacian", "--shards", "s3://pairs/in/*.tar", "-o", "s3://pairs/out"]
         done = run_cli(*arguments, env=environment)
-        assert "3 shards of 11 pairs fused" in done.stdout, done.stderr
+        assert "s3://pairs/out: 3 shards of 11 pairs fused" in done.stdout, done.stderr
         stored = {name: client.get_object(Bucket="pairs", Key=f"out/{name}")["Body"].read() for name in serial}
         assert stored == serial
         assert "3 finished before" in run_cli(*arguments, env=environment).stdout

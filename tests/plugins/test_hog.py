@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fusionkit.contracts import Sources
+from fusionkit.registry.loading import get_registry
 from fusionkit.scoring.detection import consistency_metrics
 from fusionkit.writing import write_image
 from harness import run_cli
@@ -34,7 +35,7 @@ class TestHOG:
         return np.asarray(picture.filter(ImageFilter.GaussianBlur(1.5)), np.float32)[..., None] / 255
 
     def test_a_figure_is_found_where_it_stands(self):
-        metrics = consistency_metrics("hog_people", {"threshold": 0.0})
+        metrics = consistency_metrics("hog_people", get_registry().create("detector", "hog_people", {"threshold": 0.0}))
         x = torch.from_numpy(self.person()).permute(2, 0, 1)[None]
         detector = metrics["hog_people.kept"]._counts.detector
         found = detector(x.expand(1, 3, -1, -1))

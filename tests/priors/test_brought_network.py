@@ -1,6 +1,7 @@
 """Networks that are brought: what they are given, what becomes of what they give, and what is refused."""
 
 import pickle
+import runpy
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from harness import make_sources, run_cli
 
 onnx = pytest.importorskip("onnx", reason="making networks needs onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="running them needs the extra onnx")
+
+EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "examples" / "networks.py"))
+DenseFuse, GradientResidual, export = (EXAMPLE[name] for name in ("DenseFuse", "GradientResidual", "export"))
 
 
 class Half(nn.Module):
@@ -45,69 +49,10 @@ class Down(nn.Module):
         return nn.functional.interpolate(nn.functional.avg_pool2d(x.mean(1, keepdim=True), 2), scale_factor=2.0)
 
 
-class DenseFuse(nn.Module):
-    """Encoder with a dense block, addition, decoder (Li & Wu, "DenseFuse", IEEE TIP 2019), random weights."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Conv2d(1, 16, 3, padding=1, padding_mode="reflect")
-        self.dense = nn.ModuleList(nn.Conv2d(16 * (i + 1), 16, 3, padding=1) for i in range(3))
-        widths = (64, 64, 32, 16, 1)
-        self.decoder = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False))
-
-    def encoded(self, x):
-        x = self.first(x).relu()
-        for layer in self.dense:
-            x = torch.cat([x, layer(x).relu()], 1)
-        return x
-
-    def forward(self, a, b):
-        x = self.encoded(a) + self.encoded(b)
-        for layer in self.decoder[:-1]:
-            x = layer(x).relu()
-        return self.decoder[-1](x)
-
-
-class GradientResidual(nn.Module):
-    """Two branches of gradient residual dense blocks (Tang et al., "SeAFusion", Information Fusion 2022), small."""
-
-    def __init__(self, width=8):
-        super().__init__()
-        sobel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]])[None, None].repeat(width, 1, 1, 1)
-        self.register_buffer("x", sobel)
-        self.register_buffer("y", sobel.mT.contiguous())
-        self.first = nn.ModuleList(nn.Conv2d(1, width, 3, padding=1) for _ in range(2))
-        self.dense = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        self.residual = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(2))
-        self.last = nn.Conv2d(2 * width, 1, 3, padding=1)
-
-    def branch(self, i, image):
-        x = nn.functional.leaky_relu(self.first[i](image), 0.2)
-        edges = sum(nn.functional.conv2d(x, k, padding=1, groups=x.shape[1]).abs() for k in (self.x, self.y))
-        return nn.functional.leaky_relu(self.dense[i](x), 0.2) + self.residual[i](edges)
-
-    def forward(self, heat, shown):
-        return torch.tanh(self.last(torch.cat([self.branch(0, heat), self.branch(1, shown)], 1))) / 2 + 0.5
-
-
-def exported(folder: Path, net: nn.Module, card: str, *, channels=(1, 1), size=(32, 48), fixed=False) -> str:
+def exported(folder: Path, net: nn.Module, card: str, **how) -> str:
     """The network as folder/net.onnx with its card beside it."""
-    place = folder / "net.onnx"
-    names = [f"x{i}" for i in range(len(channels))]
-    free = {} if fixed else {name: {2: "h", 3: "w"} for name in [*names, "y"]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            net.eval(),
-            tuple(torch.rand(1, c, *size) for c in channels),
-            place,
-            dynamo=False,
-            input_names=names,
-            output_names=["y"],
-            dynamic_axes=free,
-        )
-    place.with_suffix(".toml").write_text(card)
-    return str(place)
+    export(net, folder / "net.onnx", card, **how)
+    return str(folder / "net.onnx")
 
 
 def prior(file: str, **options) -> NetworkPrior:

@@ -201,13 +201,9 @@ def _short(key: str, axes: dict[str, list[Any]]) -> str:
 
 
 def _text(value: Any) -> str:
-    return (
-        "x".join(map(str, value))
-        if isinstance(value, list)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, list):
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _removals(cells: list[Cell], attribution: str) -> Iterator[Cell]:

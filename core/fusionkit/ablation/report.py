@@ -17,7 +17,9 @@ from PIL import Image
 from ..errors import FusionkitError, InputError
 from ..images.convert import to_tensor
 from ..images.picture import Array, from_unit
-from ..method.degrade import degrade
+from ..judging.study import STUDY, all_votes, open_key, place_of_key
+from ..judging.tally import tally
+from ..method.degrade import NONE, degrade
 from ..reading import read_image
 from ..scoring.evaluation import Evaluation
 from ..scoring.maps import has_maps, overlay
@@ -27,11 +29,11 @@ from ..storage.atomic import atomic_write
 from ..storage.manifest import digest
 from ..storage.regular import read_text
 from .attribution import idle, removals
-from .study import Case, Study
+from .study import CELLS, Case, Study
 
-__all__ = ["write_reports"]
+__all__ = ["cells_of", "write_reports"]
 
-TEMPLATE = "report.html.jinja"
+RESULTS, TEMPLATE = "results.json", "report.html.jinja"
 MOST_BYTES = 3_000_000  # of all pictures together, encoded: a report that can be sent
 QUALITIES = (90, 80, 65, 50, 30, 15)  # of lossy WebP, the first that fits
 
@@ -43,9 +45,9 @@ def write_reports(study: Study, say: Callable[[str], None] = lambda text: None) 
     """
     evaluation = study.evaluation(say)
     record = _record(study, evaluation, say)
-    places = [study.output / name for name in ("results.csv", "results.json", "report.html")]
+    places = [study.output / name for name in ("results.csv", RESULTS, "report.html")]
     places += [study.output / f"table{suffix}" for suffix in RENDERINGS]
-    if all(place.is_file() for place in places) and _told(study.output / "results.json") == record["of"]:
+    if all(place.is_file() for place in places) and _earlier(study.output).get("of") == record["of"]:
         return places
     record["made"], table = datetime.now(UTC).isoformat(timespec="seconds"), table_of(evaluation)
     main = _csv(study), json.dumps(record, indent=1, ensure_ascii=False) + "\n", _html(study, record, say)
@@ -78,6 +80,7 @@ def _record(study: Study, evaluation: Evaluation, say: Callable[[str], None]) ->
         "cells": cells,
         "attribution": [nullable(asdict(removal)) for removal in removals(study)],
         "idle": [state.cell.label for state in idle(study)],
+        "votes": nullable(_votes(study.output)),
         **evaluation.record(),
     }
     shown = [study.image(state, case) for state in study.finished() for case in _shown(study)]
@@ -88,12 +91,31 @@ def _record(study: Study, evaluation: Evaluation, say: Callable[[str], None]) ->
     }
 
 
-def _told(path: Path) -> str:
-    """What the reports of an earlier run are of; "" where that cannot be read."""
+def _earlier(folder: Path) -> dict[str, Any]:
+    """The record of an ablation that lies in a folder; {} without one that can be read."""
     try:
-        return str(json.loads(read_text(path, InputError)).get("of", ""))
-    except (FusionkitError, ValueError, AttributeError):
-        return ""
+        record = json.loads(read_text(folder / RESULTS, InputError))
+    except (FusionkitError, OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) and "cells" in record else {}
+
+
+def cells_of(folder: Path) -> dict[str, Path]:
+    """Folders of the methods of an ablation on the sources as they are, by label; {} for another folder."""
+    cells = [cell for cell in _earlier(folder).get("cells", ()) if cell["status"] == "done" and not cell["removed"]]
+    return {cell["label"]: folder / CELLS / cell["id"] for cell in cells if cell["degradation"] == NONE}
+
+
+def _votes(folder: Path) -> list[dict[str, Any]]:
+    """What the votes of each study in a folder say; or the reason why they say nothing."""
+    found = list[dict[str, Any]]()
+    for study in sorted(place.parent for place in folder.glob(f"*/{STUDY}")):
+        try:
+            said = tally(open_key(place_of_key(study)), all_votes(study)).record()
+        except FusionkitError as error:
+            said = {"reason": str(error)}
+        found.append({"study": study.name, **said})
+    return found
 
 
 def _shown(study: Study) -> Sequence[Case]:

@@ -1,6 +1,5 @@
 """Running an ablation: each cell over each pair, resumable, one folder a cell."""
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from ..method.degrade import NONE, degrade, made_pictures
 from ..method.pipeline import Pipeline
 from ..method.result import FusedPicture
 from ..reading import read_image
-from ..reading.matching import match_folders
+from ..reading.matching import bare_name, match_folders, spread
 from ..reading.ranges import source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..scenes import SCENES
@@ -48,6 +47,11 @@ class Case:
     key: str
     identity: tuple[str, ...]
     read: Callable[[], list[Picture]]
+
+    @property
+    def image(self) -> str:
+        """File of a result, in a cell's folder."""
+        return f"{self.key}.png"
 
 
 @dataclass
@@ -98,15 +102,11 @@ def load_pairs(
     ranges: black and white of sources of more than 8 bits, one or one a source; "auto" looks at all files where
     `folder_scope`.
     """
-    matching = match_folders(folders)
-    matching.refuse_empty(folders)
-    groups = matching.groups
-    if limit is not None and limit < len(groups):
-        groups = [groups[i * len(groups) // limit] for i in range(limit)]
+    groups = spread(match_folders(folders).groups, limit)
     wanted = source_ranges(groups, ranges, folder_scope=folder_scope)
     odd = [str(span) for span in wanted if span != "auto"]
     return [
-        Case(paths[-1].stem, (*(sha256(p) for p in paths), *odd), partial(_read_pair, paths, wanted))
+        Case(bare_name(paths[-1]), (*(sha256(p) for p in paths), *odd), partial(_read_pair, paths, wanted))
         for paths in groups
     ]
 
@@ -222,7 +222,7 @@ class Study:
         self._built = {name: built for name, built in self._built.items() if name in wanted}
         if row is None:
             fused, seconds = self._fuse(state, case, pictures)
-            row = {"image": _image_name(case), "seconds": seconds, "evaluations": fused.evaluations}
+            row = {"image": case.image, "seconds": seconds, "evaluations": fused.evaluations}
         result = {"": to_tensor(read_image(state.folder / row["image"]).pixels)}
         [(_, values)] = score_images(result, self.sources(pictures), self.scored, baselines=False)
         if state.goal is not None:
@@ -240,12 +240,12 @@ class Study:
         watch = Stopwatch()
         with watch.stage("fuse"):
             fused = pipeline.fuse_pictures(degraded)
-        write_image(state.folder / _image_name(case), fused.picture.pixels, "8")
+        write_image(state.folder / case.image, fused.picture.pixels, "8")
         return fused, watch.seconds["fuse"]
 
     def _goal(self, goal: CellState, case: Case, pictures: Sequence[Picture]) -> Picture:
         """The fusion of the clean sources: fused once, whether the grid has this cell or not."""
-        path = goal.folder / _image_name(case)
+        path = goal.folder / case.image
         if not path.is_file():
             self._fuse(goal, case, pictures)
         return read_image(path)
@@ -336,13 +336,3 @@ class Study:
     def image(self, state: CellState, case: Case) -> Path:
         """Path of a cell's result for a pair."""
         return state.folder / str(state.rows()[case.key]["image"])
-
-
-def _image_name(case: Case) -> str:
-    return f"{_safe(case.key)}.png"
-
-
-def _safe(key: str) -> str:
-    """Turn a key into a unique file name."""
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in key)
-    return safe if safe == key else f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"

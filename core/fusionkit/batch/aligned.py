@@ -12,7 +12,7 @@ import torch
 from ..errors import OutputError
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Picture
-from ..images.transforms import about_centre
+from ..images.transforms import about_centre, matrices
 from ..numerics.homography import Warp, stretch
 from ..writing import extension_of, writable_extensions, write_image
 from .options import FileOptions
@@ -44,16 +44,14 @@ def save_aligned(
     record: of the result; its rows "aligned" say where frames lie, "cut" to what part all of them are cut down. Outside
     of a frame there are no data: alpha is 0 there where the file holds it.
     """
-    if any("field" in row for row in record.get("aligned", ())):
-        raise OutputError("`save_aligned` follows one transform, and a source was moved by a field; use `align=affine`")
+    rows = matrices(record.get("aligned", ()), "save_aligned")
     size = read(reference).size[::-1]
-    rows = {row["source"] - 1: row for row in record.get("aligned", ())}
     cut = record.get("cut")
     for i, path in enumerate(paths):
         path.parent.mkdir(parents=True, exist_ok=True)
         picture = read(i)
         if i != reference:
-            picture = _moved(picture, rows[i]["matrix"] if i in rows else None, size)
+            picture = _moved(picture, rows[i + 1]["matrix"] if i + 1 in rows else None, size)
         if cut is not None:
             left, top, right, bottom = cut
             picture = picture.part(slice(top, bottom), slice(left, right))

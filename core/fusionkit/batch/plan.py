@@ -14,8 +14,6 @@ from ..writing import extension_of
 
 __all__ = ["Job", "Plan", "Shard", "by_picture", "job_of", "plan_folders", "plan_images", "plan_shards"]
 
-NAMED = 10  # files without a partner that are named
-
 
 @dataclass(frozen=True)
 class Job:
@@ -50,27 +48,11 @@ class Shard:
 
 
 @dataclass
-class Plan:
-    """Jobs or shards; files without a partner; files of one folder with the same name; notes.
-
-    left_out, lost: files that were not taken for images, as in `Matching`.
-    """
+class Plan(Matching):
+    """A matching with the jobs that it makes; or shards."""
 
     jobs: list[Job] = field(default_factory=list)
     shards: list[Shard] = field(default_factory=list)
-    unmatched: list[Path] = field(default_factory=list)
-    ambiguous: list[tuple[Path, Path]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    lost: int = 0
-
-    @property
-    def alone(self) -> str:
-        """The files without a partner, the first ones by name; "" where each has one."""
-        if not self.unmatched:
-            return ""
-        more = f" and {len(self.unmatched) - NAMED} more" if len(self.unmatched) > NAMED else ""
-        return f"without a partner: {', '.join(map(str, self.unmatched[:NAMED]))}{more}"
 
 
 def plan_folders(
@@ -83,7 +65,7 @@ def plan_folders(
     """
     if os.path.realpath(output) in {os.path.realpath(p) for f in sources for p in (f, f if f.is_dir() else f.parent)}:
         raise OutputError(f"{output}: is a folder of sources; choose another for the results")
-    matching = match(sources, group, reference)
+    matching = match(sources, group, reference).refuse_empty(sources)
     named = zip(matching.names, matching.groups, strict=True)
     groups = [Job(name, files, output / f"{name}{extension}") for name, files in named]
     notes = [*matching.notes]
@@ -94,8 +76,7 @@ def plan_folders(
             f"fusing needs two or more images of a scene: {alone[0]} and the others hold one picture each; give two "
             "folders or patterns, or `group`"
         )
-    unmatched = [*matching.unmatched, *alone]
-    return Plan(jobs, [], unmatched, matching.ambiguous, notes, matching.left_out, matching.lost)
+    return Plan(**{**vars(matching), "unmatched": [*matching.unmatched, *alone], "notes": notes}, jobs=jobs)
 
 
 def plan_images(sources: Sequence[Path], output: Path | None) -> Plan:
@@ -104,7 +85,7 @@ def plan_images(sources: Sequence[Path], output: Path | None) -> Plan:
         return _plan_series(sources[0], output)
     job = job_of(sources, output)
     alone = len(sources) == 1 and f"{sources[0].name} holds {len(job.sources)} pictures, which were fused"
-    return Plan([job], notes=[alone] if alone else [])
+    return Plan(jobs=[job], notes=[alone] if alone else [])
 
 
 def _plan_series(folder: Path, output: Path | None) -> Plan:
@@ -117,7 +98,7 @@ def _plan_series(folder: Path, output: Path | None) -> Plan:
         raise InputError(f"{folder}: fusing needs two or more images; this folder holds {len(files) or 'none'}{left}")
     job = job_of(files, output)
     notes = [f"{len(files)} images of {folder} were fused, {how}"]
-    return Plan([job], notes=notes, left_out=matching.left_out, lost=matching.lost)
+    return Plan(jobs=[job], notes=notes, left_out=matching.left_out, lost=matching.lost)
 
 
 def job_of(sources: Sequence[Path], output: Path | None) -> Job:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import NoEffect, OutputError
+from ..errors import NoEffect
 from ..images.onto import onto
 from ..images.picture import Array, Picture
-from ..images.transforms import about_centre
+from ..images.transforms import about_centre, matrices
 from ..method.result import FusedPicture
 from ..numerics.homography import Warp, stretch
 from ..reading import read_measured
@@ -29,9 +29,7 @@ def readings_of(
     places, by what stages recorded under `aligned`, else stretched over the reference. Raises NoEffect where no source
     is such, OutputError where a source was moved by a field of shifts, which readings do not follow.
     """
-    aligned = {row["source"]: row for row in fused.found.get("aligned", ()) if row["matrix"] is not None}
-    if any("field" in row for row in aligned.values()):
-        raise OutputError("`readings` follow one transform, and a source was moved by a field; use `align=affine`")
+    aligned = matrices(fused.found.get("aligned", ()), "readings")
     found, main = [], pictures[fused.reference]
     for i, (path, number) in enumerate(job.places):
         if pictures[i].depth != "8" and pictures[i].channels == 1:

@@ -70,7 +70,6 @@ def fit(
     from ..batch.plan import plan_folders
     from ..batch.rig import RigOptions, fit_rig
     from ..images.transforms import save_transforms
-    from ..reading.matching import refuse_empty
     from ..storage.atomic import check_place
     from .progress import progress
 
@@ -81,7 +80,6 @@ def fit(
     files, engine = asked.options(FileOptions), asked.options(EngineOptions)
     plan = plan_folders(pairs, output, group=group, reference=reference)
     reporter.plan(plan)
-    refuse_empty(plan.jobs, pairs)
     count = max(len(job.sources) for job in plan.jobs)
     if len(fov) not in (0, 1, count):
         raise OptionError(f"--fov: {len(fov)} fields of view for {count} sources; give one, or one per source")

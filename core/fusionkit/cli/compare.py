@@ -48,7 +48,6 @@ def compare(
     from ..batch.run import read_sources
     from ..comparison import compare as fuse_all
     from ..comparison import scene_of, sheet_of, suitable
-    from ..method.config import make_config
     from ..method.presets import task_scene
     from ..scene import SCENE_KINDS
     from ..storage.atomic import check_place
@@ -61,8 +60,7 @@ def compare(
     check_place(output, job.sources, replaceable=force)
     check_output(output, "8", 3)
     asked = Given(given)
-    files, base = asked.options(FileOptions), asked.choices(values)
-    make_config(base)  # a wrong value is told now, not once a method
+    files, base = asked.options(FileOptions), asked.common(values)
     pictures = read_sources(job, files)
     scene = task_scene(task).name if task else scene_of(pictures)
     methods = suitable(scene, priors)

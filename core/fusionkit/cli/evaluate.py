@@ -12,19 +12,17 @@ from ..errors import OptionError
 from ..method.words import key_values
 from .fields import model_options, with_options
 from .given import Given
-from .messages import printable
+from .messages import tell_failures
 from .parameters import named_folders
 from .progress import progress, wide_enough
 
 if TYPE_CHECKING:
-    from ..contracts import Metric
+    from .. import contracts
     from ..scoring.evaluation import Evaluation
     from ..scoring.finding import Findings
     from ..scoring.table import Table
 
 __all__ = ["evaluate"]
-
-SHOWN = 10  # failures on the terminal
 
 Fused = Annotated[
     list[str], typer.Option("--fused", metavar="[NAME=]FOLDER", help="Fused images; repeatable, one for each method.")
@@ -99,28 +97,34 @@ def evaluate(
     files, engine = asked.options(FileOptions), asked.options(EngineOptions)
     folders = named_folders(fused, "--fused")
 
+    from ..reading.boxes import read_boxes
+    from ..registry.loading import get_registry
     from ..scoring.baselines import baseline_rows
+    from ..scoring.cache import default_cache
+    from ..scoring.detection import consistency_metrics
+    from ..scoring.evaluation import evaluate as score
+    from ..scoring.finding import find_objects
+    from ..scoring.maps import has_maps
+    from ..scoring.metrics import load_metrics
     from ..scoring.table import RENDERINGS, table_of
 
     for name in folders.keys() & baseline_rows().keys():
         raise OptionError(f"--fused {name}: is the name of a baseline; give another, as NAME=FOLDER")
-    if labels is not None and detector is None:
-        raise OptionError("--labels: no detector is chosen; --detector NAME chooses one")
+    if detector is None and (labels is not None or detector_opt):
+        option = "--labels" if labels is not None else "--detector-opt"
+        raise OptionError(f"{option}: no detector is chosen; --detector NAME chooses one")
     if output is not None and output.suffix.lower() not in (kinds := (".json", *RENDERINGS)):
         raise OptionError(f"--output {output}: expected {', '.join(kinds[:-1])} or {kinds[-1]}")
     if output is not None and output.exists() and not force:
         raise OptionError(f"--output {output}: exists already; --force overwrites it")
-    scorers = _scorers(metrics, dialect, detector, detector_opt, maps)
-    searcher, boxes = None, {}
-    if labels is not None and detector is not None:
-        from ..reading.boxes import read_boxes
-        from ..registry.loading import get_registry
-
+    scorers = load_metrics([m.strip() for m in metrics.split(",")] if metrics else None, dialect)
+    searcher: contracts.Detector | None = None
+    if detector is not None:
         searcher = get_registry().create("detector", detector, key_values(detector_opt, "--detector-opt"))
-        boxes = read_boxes(labels)
-
-    from ..scoring.cache import default_cache
-    from ..scoring.evaluation import evaluate as score
+        scorers |= consistency_metrics(detector, searcher)
+    if maps is not None and not has_maps(scorers):
+        raise OptionError("--maps: none of the metrics has maps; add --metrics audit")
+    boxes = read_boxes(labels) if labels is not None else {}
 
     with progress("pairs") as say:
         result = score(
@@ -138,39 +142,16 @@ def evaluate(
             report=say,
         )
     found = None
-    if searcher is not None:
-        from ..scoring.finding import find_objects
-
+    if searcher is not None and labels is not None:
         with progress("pairs") as say:
             found = find_objects(result.scored, boxes, searcher, resize=resize, report=say)
     table = table_of(result)
     if output is not None:
         _write(result, table, output, found)
-    for failure in result.failures[:SHOWN]:
-        typer.secho(f"not scored: {printable(failure)}", fg="yellow", err=True)
-    if len(result.failures) > SHOWN:
-        typer.secho(f"and {len(result.failures) - SHOWN} more, all in a .json report", fg="yellow", err=True)
+    tell_failures(result.failures, "not scored", ", all in a .json report")
     _print(table, result.reused)
     if found is not None:
         _print_found(found)
-
-
-def _scorers(
-    metrics: str | None, dialect: str | None, detector: str | None, detector_opt: list[str], maps: Path | None
-) -> "dict[str, Metric]":
-    """The metrics that were asked for, with those of a detector."""
-    from ..scoring.detection import consistency_metrics
-    from ..scoring.maps import has_maps
-    from ..scoring.metrics import load_metrics
-
-    scorers = load_metrics([m.strip() for m in metrics.split(",")] if metrics else None, dialect)
-    if detector is not None:
-        scorers |= consistency_metrics(detector, key_values(detector_opt, "--detector-opt"))
-    elif detector_opt:
-        raise OptionError("--detector-opt: no detector is chosen; --detector NAME chooses one")
-    if maps is not None and not has_maps(scorers):
-        raise OptionError("--maps: none of the metrics has maps; add --metrics audit")
-    return scorers
 
 
 def _write(result: "Evaluation", table: "Table", output: Path, found: "Findings | None") -> None:

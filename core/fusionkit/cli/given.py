@@ -15,7 +15,7 @@ from ..batch.options import FileOptions, Mode, ResultOptions, refuse_ignored
 from ..engines.options import EngineOptions
 from ..errors import NoEffect, OptionError
 from ..method.choice import merge_choices
-from ..method.config import PipelineConfig, SamplerOptions, configuration, placed
+from ..method.config import PipelineConfig, SamplerOptions, configuration, make_config, placed
 from ..method.flags import stages_of
 from ..method.presets import choose
 from ..method.words import from_text, key_values, named
@@ -101,6 +101,14 @@ class Given:
         if stages:
             choices["stages"] = [named(text, "--stage") for text in stages]
         return merge_choices(placed(by_key), choices)
+
+    def common(self, values: Sequence[str]) -> dict[str, Any]:
+        """The choices that all compared priors have in common; a wrong one is told now, not once a prior."""
+        choices = self.choices(values)
+        if getattr(choices.get("prior"), "name", ""):
+            raise NoEffect("`prior` has no effect where priors are compared; choose them by `priors`")
+        make_config(choices)
+        return choices
 
     def _table(self, model: type[BaseModel]) -> dict[str, Any]:
         """The fields of a model that were set."""

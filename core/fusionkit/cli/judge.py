@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import OptionError
+from .messages import tell_failures
 from .parameters import Force, named_folders
 
 if TYPE_CHECKING:
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-SHOWN = 10  # scenes that could not be compared, on the terminal
-
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Methods = Annotated[
     list[str],
-    typer.Option("--methods", metavar="[NAME=]FOLDER", help="Fused images of a method; repeatable, two at least."),
+    typer.Option(
+        "--methods",
+        metavar="[NAME=]FOLDER",
+        help="Fused images of a method; repeatable, two at least. The folder of an ablation stands for its methods.",
+    ),
 ]
 Pairs = Annotated[tuple[Path, Path], typer.Option("--pairs", metavar="A B", help="Folders of the sources.")]
 Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
@@ -43,29 +46,24 @@ def make(
     fusionkit judge make --methods ours=fused --methods theirs=published --pairs ir vis -o study
     fusionkit serve --study study
     fusionkit judge tally study
+    fusionkit judge make --methods ablation --pairs ir vis -o ablation/study
 
     Files are matched by name. Both results are grey where one is. One comparison in ten has a spoilt side, which shows
     who votes without looking. STUDY.key.json says which method is on which side: keep it from those who vote.
     """
+    from ..ablation.report import cells_of
     from ..judging.study import make_study, place_of_key
     from .progress import progress
 
-    named = named_folders(methods, "--methods")
+    named = dict[str, Path]()
+    for name, folder in named_folders(methods, "--methods").items():
+        more = cells_of(folder) or {name: folder}
+        if double := named.keys() & more.keys():
+            raise OptionError(f"--methods names {min(double)!r} twice")
+        named |= more
     with progress("comparisons") as say:
-        made = make_study(
-            named,
-            pairs,
-            output,
-            seed=seed,
-            against=against,
-            most=most,
-            sheets=sheets,
-            report=say,
-        )
-    for failure in made.failures[:SHOWN]:
-        typer.secho(f"left out: {failure}", fg="yellow", err=True)
-    if len(made.failures) > SHOWN:
-        typer.secho(f"and {len(made.failures) - SHOWN} more", fg="yellow", err=True)
+        made = make_study(named, pairs, output, seed=seed, against=against, most=most, sheets=sheets, report=say)
+    tell_failures(made.failures, "left out")
     typer.echo(f"{output}: {made.sheets} comparisons, {made.checks} checks; key: {place_of_key(output)}")
     typer.echo(
         f"fusionkit serve --study {output}   shows them; fusionkit judge tally {output}   counts the votes", err=True

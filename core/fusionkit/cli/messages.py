@@ -4,6 +4,9 @@ The core names fields in backquotes, `resize=reference`; here that is --resize r
 """
 
 import re
+from collections.abc import Sequence
+
+import typer
 
 from ..batch.options import FileOptions, ResultOptions
 from ..engines.options import EngineOptions
@@ -11,7 +14,7 @@ from ..method.config import SamplerOptions, configuration
 from ..options import ByKey
 from ..video.options import VideoOptions
 
-__all__ = ["flag_of", "in_flags", "printable"]
+__all__ = ["flag_of", "in_flags", "printable", "tell_failures"]
 
 # options that messages of the core name, beside the fields of these models
 NAMED = frozenset(
@@ -24,12 +27,14 @@ NAMED = frozenset(
         "output",
         "pairs",
         "port",
+        "priors",
         "shards",
         "source",
         "task",
         "token",
     )
 )
+SHOWN = 10  # failures on the terminal
 MODELS = (SamplerOptions, FileOptions, ResultOptions, EngineOptions, VideoOptions)
 
 
@@ -53,6 +58,14 @@ def in_flags(message: str) -> str:
         return flag_of(field) + (f" {value}" if value else "")
 
     return re.sub(r"`(?:sampler\.)?([a-z][a-z_]*)(?:=([^`]*))?`", flag, message)
+
+
+def tell_failures(lines: Sequence[str], before: str, more: str = "") -> None:
+    """Print the first lines about what went wrong, each behind `before`, and the number of the others."""
+    for line in lines[:SHOWN]:
+        typer.secho(f"{before}: {printable(line)}", fg="yellow", err=True)
+    if len(lines) > SHOWN:
+        typer.secho(f"and {len(lines) - SHOWN} more{more}", fg="yellow", err=True)
 
 
 def printable(message: object) -> str:

@@ -61,7 +61,14 @@ Task = Annotated[
         autocompletion=_tasks,
     ),
 ]
-Priors = Annotated[str, typer.Option(metavar="A,B", help="Only these priors.", show_default="all that suit the scene")]
+Priors = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B",
+        help="Only these priors; options behind a colon, as in em_tv,network:file=theirs.onnx.",
+        show_default="all that suit the scene",
+    ),
+]
 Preset = Annotated[
     str | None,
     typer.Option(

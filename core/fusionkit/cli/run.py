@@ -129,11 +129,6 @@ def run(
     reporter = Reporter(machine, quiet, verbose)
 
     plan = _plan(mode, sources, output, group, config.reference, options)
-    if mode == "folders" and not plan.jobs:
-        from ..reading.matching import refuse_empty
-
-        reporter.plan(plan)
-        refuse_empty(plan.jobs, sources)
 
     from ..method.pipeline import Pipeline
 
@@ -199,6 +194,7 @@ def _follow(
 ) -> bool:
     """Fuse the planned jobs and report them; true if all succeeded."""
     files, make, manifest, video = options.files, options.engine.make, options.result.manifest, None
+    where = str(place)
     if mode == "single":
         from ..batch.run import fuse_files
 
@@ -215,8 +211,9 @@ def _follow(
         outcomes, count = fuse_plan(pipeline, plan, place, files, options.result, make())
     elif mode == "shards":
         from ..batch.shards import fuse_shards
+        from ..storage.places import full_address
 
-        count, tasks = len(plan.shards), "shards"
+        count, tasks, where = len(plan.shards), "shards", full_address(str(place))
         outcomes = fuse_shards(pipeline, plan.shards, files, make(), options.result.ext)
     else:
         from ..video.plan import plan_video
@@ -227,4 +224,4 @@ def _follow(
         count, tasks = len(video.segments), "segments"
         outcomes = fuse_video(pipeline, video, make(), force=files.force, manifest=manifest)
     reporter.plan(plan)
-    return reporter.follow(outcomes, count, place, tasks, video) and not (plan.ambiguous or plan.lost)
+    return reporter.follow(outcomes, count, where, tasks, video) and not (plan.ambiguous or plan.lost)

@@ -2,12 +2,14 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import NoEffect, OptionError
+from ..method.choice import merge_choices
 from .fields import compared_options, with_options
 from .given import Given
 from .parameters import Device, Force, Priors, Set
@@ -50,9 +52,8 @@ def survival(
     the smallest width from which on 90 % are kept; and the share of the result's finds that no source has.
     """
     from ..comparison import scene_of, suitable
-    from ..method.config import make_config
     from ..reading import read_image
-    from ..reading.matching import match_folders
+    from ..reading.matching import match_folders, spread
     from ..scoring.statistics import nullable
     from ..storage.atomic import atomic_write, check_place
     from ..survival import survival as follow
@@ -62,19 +63,15 @@ def survival(
         raise OptionError(f"--output {output}: expected .json")
     if output is not None:
         check_place(output, replaceable=force)
-    base = Given(given).choices(values)
-    make_config(base)  # a wrong value is told now, not once a method
-    groups: list[tuple[Path, ...]] = [pairs]
+    base = Given(given).common(values)
+    groups: Sequence[tuple[Path, ...]] = [pairs]
     if all(path.is_dir() for path in pairs):
-        matching = match_folders(pairs)
-        matching.refuse_empty(pairs)
-        count = len(matching.groups)
-        groups = [matching.groups[i * count // min(limit, count)] for i in range(min(limit, count))]
+        groups = spread(match_folders(pairs).groups, limit)
     elif limit != PAIRS:
         raise NoEffect(f"`limit={limit}` has no effect on two pictures; it is read with folders")
     scenes = [[read_image(path) for path in group] for group in groups]
     methods = suitable(scene_of(scenes[0]), priors)
-    methods = {name: {**base, **choices} for name, choices in methods.items()}
+    methods = {name: merge_choices(base, choices) for name, choices in methods.items()}
     with progress("methods", len(methods)) as say:
         found = list(follow(scenes, methods, contrast=contrast, noise=noise / 255, device=device, report=say))
     if output is not None:
@@ -110,7 +107,7 @@ def _print(found: "list[Survival]") -> None:
         shares = [f"{kept / of:.0%}" if of else "-" for kept, of in counts]
         best, low, high = (f"{w:g}" if math.isfinite(w) else f"> {SIZES[-1]:g}" for w in one.smallest())
         table.add_row(one.name, *shares, best, f"{low} to {high}", f"{one.invented():.1%}")
-    wide_enough(120).print(table)
+    wide_enough(100 + max(len(one.name) for one in found)).print(table)
     most = max((one for one in found if not one.reason), key=lambda one: len(one.targets), default=None)
     if most is not None:
         numbers = ", ".join(str(most.kept(size)[1]) for size in range(len(SIZES)))

@@ -56,11 +56,9 @@ class Reporter:
         """Name the sources that cannot be matched."""
         for first, second in plan.ambiguous:
             self.warning(f"failed: {first} and {second} have one name; rename or remove one", "red")
-        if plan.alone and not self.quiet:
-            self.warning(plan.alone)
-        for text in plan.left_out:
-            if plan.lost or not self.quiet:
-                self.warning(text)
+        lost = plan.left_out if plan.lost else []
+        for text in lost if self.quiet else plan.alone:
+            self.warning(text)
         for note in plan.notes:
             self.note(note)
 
@@ -92,7 +90,7 @@ class Reporter:
         self,
         outcomes: "Iterable[Outcome]",
         number: int,
-        output: object,
+        output: str,
         tasks: str = "",
         video: "Video | None" = None,
     ) -> bool:

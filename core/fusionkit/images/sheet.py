@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .picture import Array
 
-__all__ = ["checkerboard", "contact_sheet", "smaller"]
+__all__ = ["checkerboard", "contact_sheet", "sized", "smaller"]
 
 LINE, GAP = 18, 4
 FIELDS = 8  # fields of a checkerboard along the longer side
@@ -39,6 +39,12 @@ def contact_sheet(panels: Sequence[tuple[str, Array]], columns: int) -> Array:
         levels = np.round(np.broadcast_to(pixels, (height, width, 3)) * 255).astype(np.uint8)
         sheet.paste(Image.fromarray(levels), (left, top + bar))
     return np.asarray(sheet, dtype=np.float32) / 255
+
+
+def sized(image: Tensor, size: Sequence[int]) -> Tensor:
+    """The image (B, C, H, W) in this height and width."""
+    same = image.shape[-2:] == tuple(size)
+    return image if same else F.interpolate(image, tuple(size), mode="bilinear", antialias=True)
 
 
 def smaller(image: Tensor, width: int) -> Tensor:

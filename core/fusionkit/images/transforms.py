@@ -6,7 +6,7 @@ OpenCV and scikit-image. docs/align.md shows it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from ..options import Options, explain
 from ..storage.atomic import atomic_write
 from ..storage.regular import check_regular
 
-__all__ = ["Matrix", "Transforms", "about_centre", "about_corner", "read_transforms", "save_transforms"]
+__all__ = ["Matrix", "Transforms", "about_centre", "about_corner", "matrices", "read_transforms", "save_transforms"]
 
 MOST_BYTES = 1_000_000
 OTHER_SHAPE = 0.01  # relative difference in shape up to which transforms fit images of another size
@@ -162,18 +162,26 @@ def _content(path: Path) -> Any:
     return json.loads(text)
 
 
-def save_transforms(path: Path, aligned: Sequence[dict[str, Any]]) -> None:
+def matrices(aligned: Sequence[Mapping[str, Any]], option: str) -> dict[int, Mapping[str, Any]]:
+    """Rows of the sources that were moved, by number; `aligned` is the list of a result's record.
+
+    Raises OutputError where a field of shifts moved one, which `option` cannot follow.
+    """
+    if any("field" in row for row in aligned):
+        raise OutputError(
+            f"`{option}` follows matrices, and a source was moved by a field, which is no matrix; use `align=affine`"
+        )
+    return {row["source"]: row for row in aligned if row["matrix"] is not None}
+
+
+def save_transforms(path: Path, aligned: Sequence[Mapping[str, Any]]) -> None:
     """Write the transforms that the stage `align` or a fit over many pairs recorded.
 
     JSON, or one matrix alone as .npy, .csv or .txt.
 
     Raises OutputError where there are none, several for a file of one, or a field of shifts about one.
     """
-    if any("field" in row for row in aligned):
-        raise OutputError(
-            f"{path}: not written: a source was moved by a field, which is no matrix; `align=affine` finds one"
-        )
-    found = [row for row in aligned if row["matrix"] is not None]
+    found = [*matrices(aligned, "save_transform").values()]
     if not found:
         raise OutputError(f"{path}: not written: no source was moved, so there is no transform to save")
     suffix = path.suffix.lower()

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from ..errors import FusionkitError, InputError, NoEffect, OptionError, OutputError
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Array, Picture
-from ..images.sheet import contact_sheet, smaller
+from ..images.sheet import contact_sheet, sized, smaller
 from ..numerics.luma import luma
 from ..reading import read_image
 from ..reading.matching import match_folders
@@ -27,6 +27,7 @@ from ..writing import write_image
 
 __all__ = [
     "EVEN",
+    "STUDY",
     "Key",
     "Made",
     "Sheet",
@@ -192,7 +193,6 @@ def _scenes(methods: Mapping[str, Path], sources: Sequence[Path]) -> tuple[dict[
     scenes, lines = dict[str, _Scene](), list[str]()
     for method, folder in methods.items():
         matching = match_folders([*sources, folder])
-        matching.refuse_empty([*sources, folder])
         for name, paths in zip(matching.names, matching.groups, strict=True):
             scenes.setdefault(name, _Scene(paths[:-1], {})).results[method] = paths[-1]
         lines += [*matching.left_out, *(f"{p}: of no scene" for p in matching.unmatched if p.parent == folder)]
@@ -251,20 +251,11 @@ def _written(
     for side, image in (("a", a), ("b", b)):
         write_image(output / f"images/{number}-{side}.png", image, "8")
     if sheets:
-        size = a.shape[:2]
-        above = [(picture.name, _sized(picture.pixels, size)) for picture in pictures]
-        panels = [(label, to_array(smaller(to_tensor(image), WIDE))) for label, image in [*above, ("A", a), ("B", b)]]
+        shown = [*((picture.name, picture.pixels) for picture in pictures), ("A", a), ("B", b)]
+        panels = [(name, to_array(smaller(sized(to_tensor(image), a.shape[:2]), WIDE))) for name, image in shown]
         write_image(output / "sheets" / f"{number}.png", contact_sheet(panels, max(2, len(pictures))), "8")
-    shown = Sheet(number=number, sources=tuple(names), a=f"images/{number}-a.png", b=f"images/{number}-b.png")
-    return shown, Sides(scene=scene, a=left, b=right, check=check)
-
-
-def _sized(image: Array, size: Sequence[int]) -> Array:
-    import torch.nn.functional as F
-
-    tensor = to_tensor(image)
-    same = tensor.shape[-2:] == tuple(size)
-    return image if same else to_array(F.interpolate(tensor, tuple(size), mode="bilinear", antialias=True))
+    sheet = Sheet(number=number, sources=tuple(names), a=f"images/{number}-a.png", b=f"images/{number}-b.png")
+    return sheet, Sides(scene=scene, a=left, b=right, check=check)
 
 
 def open_study(folder: Path) -> Study:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..scoring.statistics import CONFIDENCE, RESAMPLES, SEED
+from ..scoring.statistics import CONFIDENCE, RESAMPLES, SEED, TAILS
 from .study import EVEN, Key, Vote
 
 __all__ = ["Compared", "Strength", "Tally", "Viewer", "tally"]
@@ -143,7 +143,6 @@ def _matrices(key: Key, votes: Sequence[Vote], scenes: Sequence[str]) -> tuple[A
 def _compared(methods: Sequence[str], wins: Any, even: Any, picks: Any) -> Iterable[Compared]:
     from scipy.stats import binomtest
 
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     for i, j in itertools.combinations(range(len(methods)), 2):
         won, lost, neither = (int(m.sum()) for m in (wins[:, i, j], wins[:, j, i], even[:, i, j]))
         if won + lost + neither == 0:
@@ -156,7 +155,7 @@ def _compared(methods: Sequence[str], wins: Any, even: Any, picks: Any) -> Itera
             low, high = float(interval.low), float(interval.high)
             ours, theirs = picks @ wins[:, i, j], picks @ wins[:, j, i]
             some = ours + theirs > 0
-            by_scene = tuple(np.quantile(ours[some] / (ours + theirs)[some], tails).tolist())
+            by_scene = tuple(np.quantile(ours[some] / (ours + theirs)[some], TAILS).tolist())
         yield Compared(methods[i], methods[j], won, lost, neither, share, low, high, by_scene)
 
 
@@ -172,7 +171,7 @@ def _strengths(methods: Sequence[str], wins: Any, picks: Any) -> tuple[Strength,
         sums = strength[..., :, None] + strength[..., None, :]
         strength = won / ((games / sums).sum(-1) + 1 / (strength + 1))
     shares = strength / (strength + 1)
-    low, high = np.quantile(shares[1:], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    low, high = np.quantile(shares[1:], TAILS, axis=0)
     found = [Strength(m, float(shares[0, i]), float(low[i]), float(high[i])) for i, m in enumerate(methods)]
     return tuple(sorted(found, key=lambda s: -s.share))
 

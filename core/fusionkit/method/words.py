@@ -7,7 +7,7 @@ from typing import Any, get_origin
 
 from ..errors import OptionError
 
-__all__ = ["as_text", "from_text", "key_values", "named"]
+__all__ = ["as_text", "from_text", "key_values", "named", "several"]
 
 PAIRS = r",(?=[A-Za-z_][\w.]*=)"  # between KEY=VALUE and KEY=VALUE
 
@@ -55,7 +55,12 @@ def from_text(value: Any, annotation: Any, name: str) -> Any:
             raise OptionError(f"{name}: not valid JSON: {error}") from None
     if get_origin(annotation) is not tuple or "," not in value:
         return value
-    return re.split(r",(?![A-Za-z_][\w.]*=)", value)  # those of one plug-in stay with it: noise:level=8,correlation=0.5
+    return several(value)
+
+
+def several(text: str) -> list[str]:
+    """Split at commas; options of one plug-in stay with it: noise:level=8,correlation=0.5."""
+    return re.split(r",(?![A-Za-z_][\w.]*=)", text)
 
 
 def as_text(value: Any) -> str:

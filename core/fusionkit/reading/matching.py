@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from ..errors import InputError
 from ..images.metadata import settings_in
@@ -15,19 +15,14 @@ from ..storage.regular import check_regular
 from .read import images_among, readable_extensions
 from .slices import series_in
 
-__all__ = ["Matching", "bare_name", "in_turn", "match", "match_folders", "match_names", "refuse_empty"]
+__all__ = ["Matching", "bare_name", "in_turn", "match", "match_folders", "match_names", "spread"]
 
 TABLES = (".csv", ".parquet")
 LEDGER = "manifest.jsonl"
+NAMED = 10  # files without a partner that are named
+Item = TypeVar("Item")
 MOST_BYTES = 2_000_000_000
 MOST_LINE = 100_000  # characters of a table's line
-
-
-def refuse_empty(groups: Sequence[object], sources: Sequence[str | Path], left_out: Sequence[str] = ()) -> None:
-    """Raise InputError where no files belong together. left_out: as in `Matching`."""
-    if not groups:
-        left = "".join(f"; {text}" for text in left_out)
-        raise InputError(f"no file name is in all of {', '.join(map(str, sources))}{left}")
 
 
 @dataclass
@@ -46,9 +41,19 @@ class Matching:
     left_out: list[str] = field(default_factory=list)
     lost: int = 0
 
-    def refuse_empty(self, sources: Sequence[Path]) -> None:
-        """Raise InputError where no files belong together."""
-        refuse_empty(self.groups, sources, self.left_out)
+    def refuse_empty(self, sources: Sequence[Path]) -> "Matching":
+        """Itself. Raises InputError where no files belong together."""
+        if not self.groups:
+            names = ", ".join(map(str, sources))
+            raise InputError("; ".join([f"no file name is in all of {names}", *self.alone]))
+        return self
+
+    @property
+    def alone(self) -> list[str]:
+        """A line that names the first files without a partner, if there are any, and those of `left_out`."""
+        more = f" and {len(self.unmatched) - NAMED} more" if len(self.unmatched) > NAMED else ""
+        line = f"without a partner: {', '.join(map(str, self.unmatched[:NAMED]))}{more}"
+        return [line] * bool(self.unmatched) + self.left_out
 
     def in_folder(self, folder: Path) -> list[Path]:
         """Images in a folder, sorted; the others are counted here. Hidden files and ledgers of runs are passed over."""
@@ -62,6 +67,12 @@ class Matching:
             self.left_out.append(f"{folder}: {text}")
         self.lost += others.lost
         return images
+
+
+def spread(items: Sequence[Item], most: int | None) -> Sequence[Item]:
+    """At most so many of the items, spread evenly; None: all."""
+    count = len(items) if most is None else min(most, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def match(sources: Sequence[Path], group: int = 0, reference: int = 0) -> Matching:
@@ -135,7 +146,10 @@ def match_slices(folders: Sequence[Path], reference: int = 0) -> Matching | None
 
 
 def match_folders(folders: Sequence[Path]) -> Matching:
-    """Group files by stem, without regard to extension and case; files that not all folders have are listed."""
+    """Group files by stem, without regard to extension and case; files that not all folders have are listed.
+
+    Raises InputError where the folders have no name in common.
+    """
     if len({f.resolve() for f in folders}) < len(folders):
         raise InputError("one folder is named twice")
     matching = Matching()
@@ -143,7 +157,8 @@ def match_folders(folders: Sequence[Path]) -> Matching:
     for folder, images in zip(folders, found, strict=True):
         if not images:
             raise InputError("; ".join([f"{folder}: holds no images", *matching.left_out]))
-    return _matched([[(_stem(path), path) for path in images] for images in found], matching)
+    _matched([[(_stem(path), path) for path in images] for images in found], matching)
+    return matching.refuse_empty(folders)
 
 
 def match_names(files: Sequence[Path], patterns: Sequence[Path] = (), group: int = 0) -> Matching:

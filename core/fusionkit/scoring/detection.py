@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..contracts import Detection, Detector, Metric, Sources
 from ..contracts import Options as NoOptions
-from ..registry.loading import get_registry
 
 __all__ = ["consistency_metrics", "iou", "matches", "union"]
 
@@ -101,7 +100,7 @@ class _Consistency(Metric):
         return torch.tensor(shares, dtype=torch.float64)
 
 
-def consistency_metrics(name: str, options: dict[str, Any] | None = None) -> dict[str, Metric]:
-    """Build NAME.kept, NAME.supported and NAME.F1 of the detector NAME."""
-    counts = _Counts(get_registry().create("detector", name, options))
+def consistency_metrics(name: str, detector: Detector) -> dict[str, Metric]:
+    """Build NAME.kept, NAME.supported and NAME.F1 of a detector."""
+    counts = _Counts(detector)
     return {f"{name}.{share}": _Consistency(counts, share) for share in SHARES}

@@ -24,7 +24,7 @@ from ..images.picture import Range
 from ..images.validity import mirrored
 from ..numerics.luma import luma
 from ..reading import read_image
-from ..reading.matching import Matching, match_folders
+from ..reading.matching import Matching, match_folders, spread
 from ..reading.ranges import bands_of, source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
@@ -44,6 +44,7 @@ CONVENTIONS = (
     "luma BT.601 of the files read back, or R, G, B where a definition says so, rounded to 8-bit levels; no resizing, "
     "no stretch but where a definition says so"
 )
+DESCRIBED = ("definition", "version", "range", "higher_is_better", "ideal", "better")  # of a metric, in the record
 LOOKED_AT = 5  # pairs, evenly spread, that the kind of scene is recognised from
 
 
@@ -156,16 +157,8 @@ class Evaluation:
             "pairs": self.pairs,
             "scene": self.scene or None,
             "metrics": {
-                name: {
-                    "definition": metric.definition,
-                    "version": metric.version,
-                    "range": metric.range,
-                    "higher_is_better": metric.higher_is_better,
-                    "ideal": metric.ideal,
-                    "better": metric.better,
-                    "suits_scene": name in suited,
-                    "ranked": name in ranked,
-                }
+                name: {field: getattr(metric, field) for field in DESCRIBED}
+                | {"suits_scene": name in suited, "ranked": name in ranked}
                 for name, metric in self.metrics.items()
             },
             "interval": {
@@ -224,7 +217,6 @@ def evaluate(
     """
     folders = [*sources, *methods.values()]
     matching = match_folders(folders)
-    matching.refuse_empty(folders)
     unscored = [*matching.left_out, *(f"{path}: not in every folder" for path in matching.unmatched)]
     result = Evaluation([], dict(metrics), failures=[*unscored])
     result.baselines = set(baseline_rows() if baselines else ()) - set(methods)
@@ -274,19 +266,15 @@ def _pairs(
 
 def _nothing_scored(failures: Sequence[str], matching: Matching) -> str:
     """Why no pair could be scored: the pairs that failed, by the first one's reason, and files without a partner."""
-    reasons = [f"{len(failures)} pairs failed, the first is {failures[0]}" if len(failures) > 1 else failures[0]]
-    if matching.unmatched:
-        number, first = len(matching.unmatched), matching.unmatched[0]
-        reasons.append(f"{number} files have no partner, such as {first}" if number > 1 else f"{first} has no partner")
-    return "; ".join([f"no pair could be scored: {reasons[0]}", *reasons[1:], *matching.left_out])
+    reason = f"{len(failures)} pairs failed, the first is {failures[0]}" if len(failures) > 1 else failures[0]
+    return "; ".join([f"no pair could be scored: {reason}", *matching.alone])
 
 
 def kind_of(reads: Sequence[Callable[[], Sequence[Picture]]], metrics: Mapping[str, Metric]) -> Scene:
     """Kind of scene that most of a few of these pairs show; "" where no metric is made for some kinds only."""
     if not any(metric.scenes for metric in metrics.values()):
         return ""
-    few = [reads[i * len(reads) // LOOKED_AT] for i in range(LOOKED_AT)] if len(reads) > LOOKED_AT else reads
-    kinds = Counter(as_sources(read(), resize=True).scenes[0] for read in few)
+    kinds = Counter(as_sources(read(), resize=True).scenes[0] for read in spread(reads, LOOKED_AT))
     return kinds.most_common(1)[0][0]
 
 

@@ -15,7 +15,7 @@ from ..reading.boxes import Box
 from ..reading.matching import bare_name
 from .detection import matches, union
 from .evaluation import Pair, as_sources, read_result
-from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary
+from .statistics import Summary, bootstrap
 
 __all__ = ["Findings", "find_objects"]
 
@@ -38,17 +38,17 @@ class Findings:
 
     def miss_rate(self, method: str) -> Summary:
         """Share of labelled objects that are missed, with its interval over resampled pairs."""
-        return self._ratio(np.array(self.missed[method]), np.array(self.labelled))
+        return bootstrap(np.array(self.missed[method]), np.array(self.labelled))
 
     def false_finds(self, method: str) -> Summary:
         """False finds a picture, with its interval."""
-        return self._ratio(np.array(self.false[method]), np.ones(len(self.pairs)))
+        return bootstrap(np.array(self.false[method]))
 
     def behind(self) -> Iterator[str]:
         """A warning for each result that misses more than the better source alone, with the interval of the loss."""
         best = min(self.sources, key=lambda name: self.miss_rate(name).mean)
         for method in (name for name in self.missed if name not in (*self.sources, TOGETHER)):
-            loss = self._ratio(np.array(self.missed[method]) - np.array(self.missed[best]), np.array(self.labelled))
+            loss = bootstrap(np.array(self.missed[method]) - np.array(self.missed[best]), np.array(self.labelled))
             if loss.mean > 0:
                 sure = "" if loss.low > 0 else ", which may be chance"
                 yield (
@@ -73,16 +73,6 @@ class Findings:
             },
             "warnings": list(self.behind()),
         }
-
-    @staticmethod
-    def _ratio(counts: Any, of: Any) -> Summary:
-        """Ratio of sums over pairs, with its percentile interval over resampled pairs."""
-        picks = np.random.default_rng(SEED).integers(0, len(of), (RESAMPLES, len(of)))
-        sums = of[picks].sum(1)
-        some = sums > 0
-        ratios = counts[picks].sum(1)[some] / sums[some]
-        low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        return Summary(float(counts.sum() / of.sum()), float(low), float(high), int(np.count_nonzero(of)))
 
 
 def find_objects(
@@ -127,12 +117,9 @@ def find_objects(
         raise InputError("none of these pictures has a labelled object")
     given = {label for name in found.pairs for label, _ in boxes[name]}
     if known and not known & given:
-        raise InputError(f"the file of labels names {_listed(given)}; the detector finds {_listed(known)}")
+        named_so, finds_so = (", ".join(sorted(names)) for names in (given, known))
+        raise InputError(f"the file of labels names {named_so}; the detector finds {finds_so}")
     return found
-
-
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names))
 
 
 def _search(detector: Detector, image: Tensor) -> Sequence[Detection]:

@@ -7,9 +7,24 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CONFIDENCE", "RESAMPLES", "SEED", "Summary", "bootstrap", "decimals", "holm", "nullable", "paired_tests"]
+from ..images.picture import Array
+
+__all__ = [
+    "CONFIDENCE",
+    "RESAMPLES",
+    "SEED",
+    "TAILS",
+    "Summary",
+    "bootstrap",
+    "decimals",
+    "holm",
+    "nullable",
+    "paired_tests",
+    "resamples",
+]
 
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
+TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 DIGITS = 4  # of the largest number of a printed column
 
 
@@ -23,14 +38,24 @@ class Summary:
     defined: int
 
 
-def bootstrap(values: "np.ndarray[Any, Any]") -> Summary:
-    """Mean of defined values (n,) and its percentile interval (95 %, 2000 resamples, fixed seed)."""
-    if values.size == 0:
+def resamples(count: int) -> Array:
+    """Indices that draw `count` values anew, with replacement, from the fixed seed: (RESAMPLES, count)."""
+    return np.random.default_rng(SEED).integers(0, count, (RESAMPLES, count))
+
+
+def bootstrap(values: Array, of: Array | None = None) -> Summary:
+    """Mean of defined values (n,) and its percentile interval (95 %, 2000 resamples, fixed seed).
+
+    of: what they are counts of, (n,); then the ratio of the sums. nan without any.
+    """
+    of = np.ones(values.size) if of is None else of
+    if not of.any():
         return Summary(math.nan, math.nan, math.nan, 0)
-    picks = np.random.default_rng(SEED).integers(0, values.size, (RESAMPLES, values.size))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values[picks].mean(axis=1), (tail, 1 - tail))
-    return Summary(float(values.mean()), float(low), float(high), int(values.size))
+    picks = resamples(values.size)
+    sums = of[picks].sum(1)
+    some = sums > 0
+    low, high = np.quantile(values[picks].sum(1)[some] / sums[some], TAILS)
+    return Summary(float(values.sum() / of.sum()), float(low), float(high), int(np.count_nonzero(of)))
 
 
 def decimals(values: Iterable[float]) -> int:

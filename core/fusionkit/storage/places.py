@@ -18,7 +18,7 @@ from ..errors import FusionkitError, InputError, OptionError, OutputError
 from ..extras import install
 from .atomic import atomic_write
 
-__all__ = ["beside", "expand", "fetched", "read_text", "store", "tag"]
+__all__ = ["beside", "expand", "fetched", "full_address", "read_text", "store", "tag"]
 
 REMOTE = re.compile(r"^(s3|gs|az):/{1,2}([^/]+)/?(.*)$")  # one slash where a Path has swallowed the other
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -39,13 +39,19 @@ def expand(pattern: str) -> list[str]:
     bucket, key = _split(pattern)
     special = SPECIAL.search(key if bucket else pattern)
     if not special:
-        return [f"{bucket}/{key}" if bucket else pattern]
+        return [full_address(pattern)]
     if not bucket:
         return sorted(glob.glob(pattern))
     prefix = key[: special.start()].rpartition("/")[0]
     with _plain_words(pattern, InputError):
         listed = [item["path"] for page in _objects().list(_bucket(bucket), prefix or None) for item in page]
     return [f"{bucket}/{path}" for path in sorted(listed) if fnmatch.fnmatchcase(path, key)]
+
+
+def full_address(text: str) -> str:
+    """The address that a Path swallowed a slash of; a path as it is."""
+    bucket, key = _split(text)
+    return f"{bucket}/{key}" if bucket else text
 
 
 def beside(folder: str, name: str) -> str:

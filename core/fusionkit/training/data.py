@@ -106,9 +106,7 @@ class PairSampler(_Scenes):
     """
 
     def __init__(self, folders: Sequence[Path], options: TrainOptions, made: Made | None = None) -> None:
-        matching = match_folders(folders)
-        matching.refuse_empty(folders)
-        super().__init__(matching.groups, options, made)
+        super().__init__(match_folders(folders).groups, options, made)
         self.held_out = self._held_out
 
     def batch(self, count: int, crop: int, generator: torch.Generator) -> tuple[Tensor, ...]:
