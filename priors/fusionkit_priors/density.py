@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Sources
+from fusionkit.numerics.choice import clamped
 from fusionkit.numerics.pyramid import expand, gaussian_pyramid
 from fusionkit.numerics.strips import in_strips
 from fusionkit.numerics.window import box_mean, reduced
@@ -61,9 +62,11 @@ def tissue(lumas: Sequence[Tensor], noise: Sequence[Tensor]) -> Tensor:
 def overlaid(grey: Tensor, luma: Tensor) -> Tensor:
     """Luma of a scan in colour over a grey one: their bands by energy, as in the prior `laplacian`.
 
-    So the anatomy of the grey scan shows under the colours, whose hue the colour space keeps. (B, 1, H, W) each.
+    So the anatomy of the grey scan shows under the colours, whose hue the colour space keeps. A scan in colour resolves
+    less than its pixels: its finest band, their grid, is left out. (B, 1, H, W) each.
     """
-    return Laplacian(LaplacianOptions()).correct(luma, Sources.of([grey, luma]), None, 0.0)[0].clamp_(0, 1)
+    resolved = expand(gaussian_pyramid(luma, 1)[1], luma.shape[-2:])
+    return Laplacian(LaplacianOptions()).correct(luma, Sources.of([grey, resolved]), None, 0.0)[0].clamp_(0, 1)
 
 
 def _joining(scans: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ def _filled(*lumas: Tensor) -> Tensor:
 def _with_dense(soft: Tensor, *lumas: Tensor) -> Tensor:
     """What is dense in any scan, over soft tissue, which is clamped to the range of the scans."""
     scans = torch.cat(lumas, dim=1)
-    soft = torch.minimum(torch.maximum(soft, scans.amin(1, keepdim=True)), scans.amax(1, keepdim=True))
+    soft = clamped(soft, *lumas)
     return soft + (scans - soft).mul_(density(scans)).clamp_min_(0).amax(1, keepdim=True)
 
 

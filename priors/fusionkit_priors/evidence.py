@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts import Sources
+from fusionkit.numerics.choice import clamped
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
-from fusionkit.numerics.strips import strips
+from fusionkit.numerics.strips import in_strips, strips
 from fusionkit.numerics.thermal import ThermalSaliency
 from fusionkit.numerics.window import box_mean, enlarged_rows, gaussian_blur, reduced
 
@@ -88,9 +89,10 @@ def _by_exposure(_: Tensor, sources: Sources, evidence: Evidence) -> Target:
     return Target(mixture, (contrast.square(),) * len(sources))
 
 
-def _by_focus(_: Tensor, sources: Sources, evidence: Evidence) -> Target:
-    """The sources in focus, joined band by band."""
-    return Target(_joined(evidence.decisions["focus"].weights(sources.luma), sources.luma), ())
+def _by_focus(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
+    """The sources in focus, joined band by band, in the range that they and the estimate have."""
+    joined = _joined(evidence.decisions["focus"].weights(sources.luma), sources.luma)
+    return Target(in_strips(clamped, joined, x0, *sources.luma, reach=0), ())
 
 
 def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Frame, Frames, Options, Prior, Sources
+from fusionkit.numerics.choice import clamped
 from fusionkit.numerics.strips import in_strips, strips
 from fusionkit.numerics.window import enlarged_rows, guided_filter, guided_line, reduced
 from fusionkit.options import WeightsName
@@ -70,7 +71,7 @@ class Exposure(Prior):
             return tone[-1]
 
         fused, _ = well_exposed(self.network, sources.luma, steady)
-        return in_strips(_within, fused, *sources.luma, reach=0), tone[-1]
+        return in_strips(clamped, fused, *sources.luma, reach=0), tone[-1]
 
     def passes(self, frames: Frames) -> int:
         """Those of `Bracket`."""
@@ -247,10 +248,6 @@ class Bracket:
             rows[:, 1:].mul_(follows.mul_(shown**GROWS).div_(rows[:, :1].clamp_min(1e-9)))
             rows[:, :1] = luma
         return planes
-
-
-def _within(image: Tensor, *lumas: Tensor) -> Tensor:
-    return image.clamp(reduce(torch.minimum, lumas), reduce(torch.maximum, lumas))
 
 
 def _nearest_to_grey(*lumas: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ By comparisons: on a CPU, reductions over so short an axis (`argmax`, `topk`, `g
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 __all__ = [
     "all_finite",
     "argmax",
+    "clamped",
     "gather",
     "one_hot",
     "order_statistics",
@@ -31,6 +33,11 @@ def all_finite(x: Tensor) -> bool:
     """Whether no value is NaN or infinite; `isfinite` would take three times the memory of x."""
     low, high = x.amin(), x.amax()  # both NaN where a value is; aminmax would copy an image that is not contiguous
     return bool(low.isfinite() & high.isfinite())
+
+
+def clamped(image: Tensor, *images: Tensor) -> Tensor:
+    """The image, clamped to the range that others have at each pixel."""
+    return image.clamp(reduce(torch.minimum, images), reduce(torch.maximum, images))
 
 
 def subsample(y: Tensor) -> Tensor:
