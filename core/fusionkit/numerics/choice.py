@@ -40,9 +40,9 @@ def clamped(image: Tensor, *images: Tensor) -> Tensor:
     return image.clamp(reduce(torch.minimum, images), reduce(torch.maximum, images))
 
 
-def subsample(y: Tensor) -> Tensor:
-    """Strided view of 1 to 4 megapixels of an image (B, C, H, W); smaller images unchanged."""
-    step = max(1, math.isqrt(y.shape[-2] * y.shape[-1] // ENOUGH))
+def subsample(y: Tensor, enough: int = ENOUGH) -> Tensor:
+    """Strided view of one to four times `enough` pixels of an image (B, C, H, W); smaller images unchanged."""
+    step = max(1, math.isqrt(y.shape[-2] * y.shape[-1] // enough))
     return y[..., ::step, ::step]
 
 

@@ -97,7 +97,7 @@ class ThermalSaliency:
         for part in WIDTHS:
             radius = min(coarse.shape[-2:]) // part // 2
             opened = box_max(-box_max(-coarse, radius), radius)
-            opened = F.interpolate(opened, size=small.shape[-2:], mode="bilinear")
+            opened = enlarged_rows(opened, step, slice(0, small.shape[-2]), small.shape[-1])
             evidence += ramp((smooth - opened - beneath) / spread, (WARM, HOT)) / len(WIDTHS)
         return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3 + noise), factor, spread)
 

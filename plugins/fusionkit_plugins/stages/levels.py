@@ -24,6 +24,7 @@ DARKEST = 10 / 255  # distance from black and from white that a stretch keeps
 BRIGHT = 0.85  # luma that the hottest pixels of a dim source are raised to
 ROOT = 1 / ((1 + DARKEST) ** 0.5 - DARKEST**0.5)  # factor by which a root from there reaches white
 OPEN = 40 / 255  # luma that the median of a dark result is raised to; set by eye on eight nights of MSRS' training set
+SAMPLES = 2**16  # pixels that suffice for quantiles
 HIDDEN, HELPS, ROWS = 0.4, 1.2, 100  # a note: least share of what is hot that is hidden; least gain; rows looked at
 
 
@@ -107,7 +108,7 @@ class Vivid(Stage):
         applies = [o.scenes == "all" or shows for shows in self._shows_heat(sources)]
         if not any(applies):
             return image
-        low, middle, high = self._ends(luma(subsample(image)), "result")
+        low, middle, high = self._ends(luma(subsample(image, SAMPLES)), "result")
         span = (high - low).clamp(1e-3, 1)
         least, most = low.clamp(0, DARKEST), high.clamp(1 - DARKEST, 1)
         gain = ((most - least) / span).clamp(1, o.gain)
@@ -126,7 +127,7 @@ class Vivid(Stage):
 
     def _raise(self, y: Tensor, index: int, most: float, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """The low end of a source, and how far its contrast can be raised, at most `most`: (B, 1, 1, 1) each."""
-        low, _, high = self._ends(subsample(y), f"source {index}", valid)
+        low, _, high = self._ends(subsample(y, SAMPLES), f"source {index}", valid)
         return low, (BRIGHT - low).div((high - low).clamp_min(1e-3)).clamp(1, most)
 
     def _tell(self, image: Tensor, sources: Sources) -> None:
