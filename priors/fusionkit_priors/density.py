@@ -10,7 +10,7 @@ from fusionkit.contracts import Sources
 from fusionkit.numerics.choice import clamped
 from fusionkit.numerics.pyramid import expand, gaussian_pyramid
 from fusionkit.numerics.strips import in_strips
-from fusionkit.numerics.window import box_mean, reduced
+from fusionkit.numerics.window import box_mean, enlarged_rows, reduced
 
 from .laplacian import Laplacian, LaplacianOptions, band_noise, default_levels
 
@@ -62,11 +62,15 @@ def tissue(lumas: Sequence[Tensor], noise: Sequence[Tensor]) -> Tensor:
 def overlaid(grey: Tensor, luma: Tensor) -> Tensor:
     """Luma of a scan in colour over a grey one: their bands by energy, as in the prior `laplacian`.
 
-    So the anatomy of the grey scan shows under the colours, whose hue the colour space keeps. A scan in colour resolves
-    less than its pixels: its finest band, their grid, is left out. (B, 1, H, W) each.
+    So the anatomy of the grey scan shows under the colours, whose hue the colour space keeps. PET and SPECT are coarser
+    than MRI: one that was enlarged by repeating each pixel is interpolated, else its grid would count as structure.
+    (B, 1, H, W) each.
     """
-    resolved = expand(gaussian_pyramid(luma, 1)[1], luma.shape[-2:])
-    return Laplacian(LaplacianOptions()).correct(luma, Sources.of([grey, resolved]), None, 0.0)[0].clamp_(0, 1)
+    (height, width), coarse = luma.shape[-2:], luma[..., ::2, ::2]
+    repeated = coarse.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., :height, :width]
+    if torch.equal(luma, repeated):
+        luma = enlarged_rows(coarse, 2, slice(0, height), width)
+    return Laplacian(LaplacianOptions()).correct(luma, Sources.of([grey, luma]), None, 0.0)[0].clamp_(0, 1)
 
 
 def _joining(scans: Tensor) -> Tensor:

@@ -177,6 +177,10 @@ def test_pixels_of_a_coarse_scan_in_colour_draw_no_grid():
     assert within == 0 < between
     between, within = steps(overlaid(torch.full_like(pet, 0.3), pet))
     assert 0.7 < within / between < 1.5
+    lesion = pet.clone()
+    lesion[..., 80, 96] += 0.2  # as small as a pixel: so this one was not enlarged, and keeps what it shows
+    change = overlaid(torch.full_like(pet, 0.3), lesion) - fused(torch.full_like(pet, 0.3), lesion, prior=Laplacian)
+    assert float(change.abs().max()) < 1e-6
 
 
 def test_scenes_of_a_batch_are_layered_each_on_its_own():
