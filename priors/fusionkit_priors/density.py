@@ -21,7 +21,6 @@ DENSE = 0.5  # brightness from which density grows, up to 1 at the top of the ra
 WHOLE = 3  # the density is squared so often to be the share of a scan that is not joined: of what is nearly white
 WHITE, BLACK = 0.02, 1e-3  # added to what a mean lacks to white, and to the mean: bounds of m / (1 - m)
 CHOICE = 2  # saliences are squared so often to be weights
-BASE = 8  # samples along the shorter side, at least, of the base
 
 
 def layered(sources: Sources) -> Tensor:
@@ -100,7 +99,7 @@ def _with_dense(soft: Tensor, *lumas: Tensor) -> Tensor:
 
 def _joined(lumas: Sequence[Tensor], variances: Tensor) -> Tensor:
     """Join scans band by band; variances: of the noise, (B, N, 1, 1). (B, 1, H, W)."""
-    levels = default_levels(min(lumas[0].shape[-2:]), BASE)
+    levels = default_levels(min(lumas[0].shape[-2:]), LaplacianOptions().base_size)
     means = [reduced(in_strips(_blackened, *lumas, reach=0), 2)]
     while len(means) < levels:
         means.append(reduced(means[-1], 2))
