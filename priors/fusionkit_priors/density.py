@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Sources
+from fusionkit.numerics.choice import clamped
 from fusionkit.numerics.pyramid import expand, gaussian_pyramid
 from fusionkit.numerics.strips import in_strips
-from fusionkit.numerics.window import box_mean, reduced
+from fusionkit.numerics.window import box_mean, enlarged_rows, reduced
 
 from .laplacian import Laplacian, LaplacianOptions, band_noise, default_levels
 
@@ -20,7 +21,6 @@ DENSE = 0.5  # brightness from which density grows, up to 1 at the top of the ra
 WHOLE = 3  # the density is squared so often to be the share of a scan that is not joined: of what is nearly white
 WHITE, BLACK = 0.02, 1e-3  # added to what a mean lacks to white, and to the mean: bounds of m / (1 - m)
 CHOICE = 2  # saliences are squared so often to be weights
-BASE = 8  # samples along the shorter side, at least, of the base
 
 
 def layered(sources: Sources) -> Tensor:
@@ -61,8 +61,14 @@ def tissue(lumas: Sequence[Tensor], noise: Sequence[Tensor]) -> Tensor:
 def overlaid(grey: Tensor, luma: Tensor) -> Tensor:
     """Luma of a scan in colour over a grey one: their bands by energy, as in the prior `laplacian`.
 
-    So the anatomy of the grey scan shows under the colours, whose hue the colour space keeps. (B, 1, H, W) each.
+    So the anatomy of the grey scan shows under the colours, whose hue the colour space keeps. PET and SPECT are coarser
+    than MRI: one that was enlarged by repeating each pixel is interpolated, else its grid would count as structure.
+    (B, 1, H, W) each.
     """
+    (height, width), coarse = luma.shape[-2:], luma[..., ::2, ::2]
+    repeated = coarse.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., :height, :width]
+    if torch.equal(luma, repeated):
+        luma = enlarged_rows(coarse, 2, slice(0, height), width)
     return Laplacian(LaplacianOptions()).correct(luma, Sources.of([grey, luma]), None, 0.0)[0].clamp_(0, 1)
 
 
@@ -87,13 +93,13 @@ def _filled(*lumas: Tensor) -> Tensor:
 def _with_dense(soft: Tensor, *lumas: Tensor) -> Tensor:
     """What is dense in any scan, over soft tissue, which is clamped to the range of the scans."""
     scans = torch.cat(lumas, dim=1)
-    soft = torch.minimum(torch.maximum(soft, scans.amin(1, keepdim=True)), scans.amax(1, keepdim=True))
+    soft = clamped(soft, *lumas)
     return soft + (scans - soft).mul_(density(scans)).clamp_min_(0).amax(1, keepdim=True)
 
 
 def _joined(lumas: Sequence[Tensor], variances: Tensor) -> Tensor:
     """Join scans band by band; variances: of the noise, (B, N, 1, 1). (B, 1, H, W)."""
-    levels = default_levels(min(lumas[0].shape[-2:]), BASE)
+    levels = default_levels(min(lumas[0].shape[-2:]), LaplacianOptions().base_size)
     means = [reduced(in_strips(_blackened, *lumas, reach=0), 2)]
     while len(means) < levels:
         means.append(reduced(means[-1], 2))

@@ -21,7 +21,6 @@ __all__ = ["copies", "reduction"]
 SIDE, BLOCK = 240, 128  # pixels of the reduced images' shorter side, and of a block's; blocks overlap by half
 NEAR, FAR = 4, 16  # reduced pixels: shifts that are sought; shifts whose correlations tell what chance gives
 CHANCE, BETTER = 5.0, 1.5  # deviations of chance from which a shift counts, and from which it is better than none
-LIKE = 1.0  # an edge is a copy where the reference has this share of its energy nearby, in its direction
 
 Field = tuple[Tensor, Tensor]
 
@@ -79,12 +78,12 @@ def _apart(seen: Tensor, other: Tensor) -> Tensor:
 
 
 def _alike(seen: Field, other: Field) -> Tensor:
-    """How far the reference has an edge like that of the other source nearby, in its direction: in [0, 1]."""
+    """How far the reference has the energy of the other source's edge nearby, in its direction: in [0, 1]."""
     (hx, hy), (gx, gy) = seen, other
     energy = torch.addcmul(gx * gx, gy, gy).add_(1e-9)
     near = (box_mean(hx * hx, NEAR) * gx).addcmul_(box_mean(hx * hy, NEAR), gy, value=2).mul_(gx)
     near.addcmul_(box_mean(hy * hy, NEAR), gy * gy)
-    return near.mul_((2 * NEAR + 1) / LIKE).div_(energy.square_()).clamp_(0, 1)
+    return near.mul_(2 * NEAR + 1).div_(energy.square_()).clamp_(0, 1)
 
 
 def _enlarged(blocks: Tensor, size: Sequence[int]) -> Tensor:

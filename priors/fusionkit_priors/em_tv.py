@@ -1,7 +1,7 @@
 """The prior `em_tv`: expectation maximisation over who explains what, with total variation to expected gradients."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial, reduce
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from fusionkit.contracts import Frame, Frames, Options, Prior, Sources, stream
 from fusionkit.errors import NoEffect
+from fusionkit.numerics.choice import clamped
 from fusionkit.numerics.poisson import decay, divergence, halved_gradient, screened_poisson, screened_variation
 from fusionkit.numerics.poisson import gradient as spatial_gradient
-from fusionkit.numerics.strips import even_strips, in_strips, strips
+from fusionkit.numerics.strips import even_strips, strips
 from fusionkit.numerics.window import box_mean, enlarged_rows, reduced
 from fusionkit.options import WeightsName, When
 from fusionkit.scene import SCENE_KINDS, Scene, SceneChoice
@@ -95,9 +96,10 @@ class EMTV(Prior):
     square's, argmin ½ |∇F - G|² + ½ screen |F - T|², a screened Poisson equation that a cosine transform solves
     exactly: two steps of the alternating direction method of multipliers (`numerics.poisson.screened_variation`) find
     its correction, on means over 2x2 pixels. No result leaves the range that the sources and the estimate have at a
-    pixel. Where a strategy leaves no gradient open (T has every source's edges, as of bands that were chosen), G = ∇T
-    and the M-step's answer is T itself, clamped. `iterations` repeats both steps from the F found. Any number of
-    sources. The paper's EM: prior `em_tv_paper`; why not: docs/decisions/em-tv.md.
+    pixel, but for a scan in colour over grey ones (`density.overlaid`). Where a strategy leaves no gradient open (T has
+    every source's edges, as of bands that were chosen), G = ∇T and the M-step's answer is T itself. `iterations`
+    repeats both steps from the F found. Any number of sources. The paper's EM: prior `em_tv_paper`; why not:
+    docs/decisions/em-tv.md.
 
     In a video, statistics of the whole image (spread of the heat, floor of the grain) are averaged over the frames.
     Series of many frames are taken one by one, by `SERIES`; the sums of the E-step are those of all frames. So are
@@ -164,7 +166,7 @@ class EMTV(Prior):
         evidence = Evidence(self.options.lit, self.decisions, steady)
         target = STRATEGIES[SCENE_KINDS[kind].evidence](x0, sources, evidence)
         if not target.follows:
-            return in_strips(_within, target.brightness, x0, *sources.luma, reach=0)
+            return target.brightness
         fused, last = target.brightness, self.options.iterations - 1
         floors = [steady(f"grain {i}", grain_floor(y)) for i, y in enumerate(sources.luma)]
         displaced = copies(sources, steady)
@@ -228,7 +230,7 @@ class EMTV(Prior):
             change[..., part.place, :] = solved[..., part.inner, :]
         for part in strips(fused.shape[-2], fused.shape[-1], 0):
             corrected = fused[..., part.place, :] + enlarged_rows(change, 2, part.place, fused.shape[-1])
-            fused[..., part.place, :] = _within(corrected, *(y[..., part.place, :] for y in (x0, *lumas)))
+            fused[..., part.place, :] = clamped(corrected, *(y[..., part.place, :] for y in (x0, *lumas)))
 
     def passes(self, frames: Frames) -> int:
         """Those of what takes many frames of this kind; 0 where there is none, or the M-step is repeated."""
@@ -306,11 +308,6 @@ def _in_order(parts: Sequence[Tensor], groups: Sequence[Sequence[int]]) -> Tenso
         return parts[0]
     places = [b for group in groups for b in group]
     return torch.cat(list(parts))[torch.tensor(places).argsort()]
-
-
-def _within(image: Tensor, *images: Tensor) -> Tensor:
-    """The image, clamped to the range that others have at each pixel."""
-    return image.clamp(reduce(torch.minimum, images), reduce(torch.maximum, images))
 
 
 def _rounded_abs(x: Tensor) -> Tensor:

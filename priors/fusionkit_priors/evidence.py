@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts import Sources
+from fusionkit.numerics.choice import clamped
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyramid
-from fusionkit.numerics.strips import strips
+from fusionkit.numerics.strips import in_strips, strips
 from fusionkit.numerics.thermal import ThermalSaliency
 from fusionkit.numerics.window import box_mean, enlarged_rows, gaussian_blur, reduced
 
@@ -24,7 +25,7 @@ from .decision import Decision
 from .density import layered
 from .exposure import well_exposed
 from .laplacian import default_levels
-from .standing import Standing
+from .standing import COARSE, Standing
 from .worth import FLATTEST, TIMES, Worth, quantiles
 
 __all__ = [
@@ -39,13 +40,10 @@ __all__ = [
 
 # set by the audit, by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 LEAST = 0.9  # share of the reference's edge weight removed, times heat²: its texture shows where heat is clipped
-DARK, SOFT = 0.3, 0.02  # luma up to which darkness is lifted; lift below which it sets in softly
+DARK = 0.3  # luma up to which darkness is lifted
 GRAIN = 3  # side of the squares of pixels whose gradients tell what is grain
 JOINED = 32  # samples along the shorter side, at least, of the coarsest band in which sources in focus are joined
-FADE, COARSE = (
-    1 / 24,
-    96,
-)  # deviation, in sides, in which evidence sets in inside a source's data; side of a copy for it
+FADE = 1 / 24  # deviation, in sides, in which evidence sets in inside a source's data
 OWN = 1.5  # factor of the energy of the current image's gradients
 OPPOSED = 6.0  # an edge explains nothing where it runs against another of a sixth of its strength, or more
 
@@ -88,20 +86,21 @@ def _by_exposure(_: Tensor, sources: Sources, evidence: Evidence) -> Target:
     return Target(mixture, (contrast.square(),) * len(sources))
 
 
-def _by_focus(_: Tensor, sources: Sources, evidence: Evidence) -> Target:
-    """The sources in focus, joined band by band."""
-    return Target(_joined(evidence.decisions["focus"].weights(sources.luma), sources.luma), ())
+def _by_focus(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
+    """The sources in focus, joined band by band, in the range that they and the estimate have."""
+    joined = _joined(evidence.decisions["focus"].weights(sources.luma), sources.luma)
+    return Target(in_strips(clamped, joined, x0, *sources.luma, reach=0), ())
 
 
 def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
-    """T = x̂₀ + heat (raised - lowered) + (1 - heat) worth · soft(night((S - (1 - trust) veil)₊) - x̂₀).
+    """T = x̂₀ + heat (raised - lowered) + (1 - heat) worth · (night((S - (1 - trust) veil)₊) - x̂₀)₊.
 
     The sum is over all sources but the reference. raised = (1 - down) (S - T)₊, lowered = down · min(T - S, T -
     floor)₊: what is hot is as bright as in S, or, where that does not stand out from a bright surround, darker than it
     by a visible contrast (`Standing`). night(s) = D (1 - exp(-lit s / D)): S in the dark, never brighter than D there;
-    soft(x) = x² / (x + d) for x > 0, so T grows with x̂₀ everywhere: a lit window has no dark rim. trust: whether S as a
-    whole shows more than noise. worth: structure of S over all contrast of S and the structure of the reference; at
-    least the trust (`Worth`). Heat and worth are 0 where S has no data.
+    T never falls where x̂₀ rises: a lit window has no dark rim. trust: whether S as a whole shows more than noise.
+    worth: structure of S over all contrast of S and the structure of the reference; at least the trust (`Worth`). Heat
+    and worth are 0 where S has no data.
     """
     every = [
         Worth.of(y, sources.noise[i], partial(_named, evidence.steady, i), sources.valid[i])
@@ -158,8 +157,7 @@ def _factor(height: int, width: int) -> int:
 
 def _night(y: Tensor, t: Tensor, lit: float) -> Tensor:
     """How far the dark of t is lifted by y: less than y and than DARK, and less the brighter t is."""
-    lift = y.mul(-lit / DARK).expm1_().mul_(-DARK).sub_(t).clamp_min_(0)
-    return lift.square().div_(lift + SOFT)
+    return y.mul(-lit / DARK).expm1_().mul_(-DARK).sub_(t).clamp_min_(0)
 
 
 def _heat(sources: Sources, index: int, worth: Worth, steady: Callable[[Tensor], Tensor]) -> ThermalSaliency:

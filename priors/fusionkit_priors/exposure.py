@@ -10,6 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.contracts import Frame, Frames, Options, Prior, Sources
+from fusionkit.numerics.choice import clamped
+from fusionkit.numerics.luma import CLIPPED, DARK, LEFT, MOST
 from fusionkit.numerics.strips import in_strips, strips
 from fusionkit.numerics.window import enlarged_rows, guided_filter, guided_line, reduced
 from fusionkit.options import WeightsName
@@ -26,10 +28,9 @@ TONE_ROWS = 240  # least height or width of the copy that the tone is found on, 
 BASE_PART, BASE_EPS = 8, 0.5  # guided filter that leaves local contrast out: the shorter side over its radius; eps
 ENDS = 0.01  # luma closer than this to black or white counts as this far from it
 FLAT = 4 / 255, 12 / 255  # deviation of sources up to which the network does not decide; from which it does alone
-# as colour spaces mix the chroma of exposures: powers with which it grows and falls with luma; most that it grows;
-# luma added, whose ratio means little in the dark; distance from white below which a channel begins to be clipped;
-# weight of one that is; weight with which every frame counts, so that a clipped one is never alone
-GROWS, FALLS, MOST, DARK, CLIPPED, LEFT, EVERY = 0.75, 0.5, 3.0, 4 / 255, 0.1, 0.01, 0.02
+# as colour spaces mix the chroma of exposures: powers with which it grows and falls with luma; weight with which every
+# frame counts, so that a clipped one is never alone
+GROWS, FALLS, EVERY = 0.75, 0.5, 0.02
 
 
 class ExposureOptions(Options):
@@ -70,7 +71,7 @@ class Exposure(Prior):
             return tone[-1]
 
         fused, _ = well_exposed(self.network, sources.luma, steady)
-        return in_strips(_within, fused, *sources.luma, reach=0), tone[-1]
+        return in_strips(clamped, fused, *sources.luma, reach=0), tone[-1]
 
     def passes(self, frames: Frames) -> int:
         """Those of `Bracket`."""
@@ -247,10 +248,6 @@ class Bracket:
             rows[:, 1:].mul_(follows.mul_(shown**GROWS).div_(rows[:, :1].clamp_min(1e-9)))
             rows[:, :1] = luma
         return planes
-
-
-def _within(image: Tensor, *lumas: Tensor) -> Tensor:
-    return image.clamp(reduce(torch.minimum, lumas), reduce(torch.maximum, lumas))
 
 
 def _nearest_to_grey(*lumas: Tensor) -> Tensor:

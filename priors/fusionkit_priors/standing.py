@@ -6,19 +6,18 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from fusionkit.numerics.thermal import ThermalSaliency, ramp, surround
+from fusionkit.numerics.thermal import GUIDE_PART, ThermalSaliency, ramp, surround
 from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, reduced
 
-__all__ = ["Standing"]
+__all__ = ["COARSE", "Standing"]
 
 # set by eye on made scenes, and by eye and the audit on pairs of VIFB, MSRS and RoadScene (docs/decisions/heat.md)
 CONTRAST = 0.15  # luma by which a hot object is to differ from its surround
 LACKING = 0.4, 0.8  # shares of that contrast between which being brighter suffices
 BRIGHT = 0.75, 0.9  # luma of a surround, near and twice as far, between which a hot object may be shown darker than it
-NEAR = 60  # the shorter side over this: radius of means over an object
 BLACK = 0.5  # share of a source's mean below which it counts as black, wholly at 0
 EMPTY = 0.2, 0.4  # luma of the reference times blackness of the source between which the source's edges cease to count
-COARSE = 160  # samples along the shorter side, up to twice that, that suffice for what is around an object
+COARSE = 160  # samples along the shorter side, up to twice that, that suffice for what is around an object or a border
 BORDER = 2  # samples around an object that its outline lies in
 
 
@@ -65,7 +64,7 @@ class Standing(NamedTuple):
 
 def _shown(v: Tensor, s: Tensor, hot: Tensor) -> Tensor | None:
     """Down, floor and the outlines of what stands out dark, as channels: (B, 3, h, w); None: nothing does."""
-    near = max(1, min(s.shape[-2:]) // NEAR)
+    near = max(1, min(s.shape[-2:]) // GUIDE_PART)
     around = surround(v, hot)
     if not bool(((around > BRIGHT[0]) & (hot > 0)).any()):
         return None

@@ -149,6 +149,18 @@ class TestVivid:
             result = Pipeline(look="vivid", prior="source", backbone="identity").fuse_tensors([image, image])
             assert float(result.std() / image.std()) == pytest.approx(gain, abs=0.03)
 
+    @pytest.mark.parametrize(("median", "opened"), [(0.03, 0.045), (0.12, 40 / 255), (0.17, 0.17), (0.5, 0.5)])
+    def test_a_night_is_opened_and_a_day_stays(self, median, opened):
+        """Lamps and black fill the range, so that no contrast is left to raise; at most 1.4 times that at the median."""
+        image = torch.full((1, 1, 64, 64), median)
+        image[..., :4, :], image[..., 4:8, :], image[..., 8, :] = 0, 1, 1.02 * median
+        result = Pipeline(look="vivid", prior="source", backbone="identity").fuse_tensors([image, image])
+        assert result[0, 0, 32, 0] == pytest.approx(opened, abs=0.005)
+        assert result[0, 0, 0, 0] == pytest.approx(0, abs=1e-6)
+        assert result[0, 0, 4, 0] == pytest.approx(1, abs=1e-6)
+        steeper = float(result[0, 0, 8, 0] - result[0, 0, 32, 0]) / (0.02 * median)
+        assert 0.99 < steeper < 1.405
+
     def test_auto_is_vivid_for_heat_alone(self):
         from fusionkit.scenes import multi_focus
 

@@ -163,6 +163,26 @@ def test_structure_of_the_grey_scan_shows_through_the_colour():
     assert float(result[within & ~sulcus].mean() - result[within & sulcus].mean()) > 0.2
 
 
+def steps(y):
+    """Mean step between columns 2 k + 1 and 2 k + 2, and between 2 k and 2 k + 1, of the inner half."""
+    step = y.diff(dim=-1).abs()[..., 40:120, 48:144]
+    return float(step[..., 1::2].mean()), float(step[..., ::2].mean())
+
+
+def test_pixels_of_a_coarse_scan_in_colour_draw_no_grid():
+    """One that was enlarged by repeating its pixels: luma rises as much within one of them as between two."""
+    coarse = 0.5 + 0.3 * torch.sin(RADIUS / 6)
+    pet = coarse[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2)
+    between, within = steps(pet)
+    assert within == 0 < between
+    between, within = steps(overlaid(torch.full_like(pet, 0.3), pet))
+    assert 0.7 < within / between < 1.5
+    lesion = pet.clone()
+    lesion[..., 80, 96] += 0.2  # as small as a pixel: so this one was not enlarged, and keeps what it shows
+    change = overlaid(torch.full_like(pet, 0.3), lesion) - fused(torch.full_like(pet, 0.3), lesion, prior=Laplacian)
+    assert float(change.abs().max()) < 1e-6
+
+
 def test_scenes_of_a_batch_are_layered_each_on_its_own():
     mr, pet, _ = color_bar()
     grey = torch.stack([y.expand(3, *SIZE) for y in (head()[1][0, 0], head()[0][0, 0])])

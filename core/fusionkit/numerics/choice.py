@@ -5,6 +5,7 @@ By comparisons: on a CPU, reductions over so short an axis (`argmax`, `topk`, `g
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 __all__ = [
     "all_finite",
     "argmax",
+    "clamped",
     "gather",
     "one_hot",
     "order_statistics",
@@ -33,9 +35,14 @@ def all_finite(x: Tensor) -> bool:
     return bool(low.isfinite() & high.isfinite())
 
 
-def subsample(y: Tensor) -> Tensor:
-    """Strided view of 1 to 4 megapixels of an image (B, C, H, W); smaller images unchanged."""
-    step = max(1, math.isqrt(y.shape[-2] * y.shape[-1] // ENOUGH))
+def clamped(image: Tensor, *images: Tensor) -> Tensor:
+    """The image, clamped to the range that others have at each pixel."""
+    return image.clamp(reduce(torch.minimum, images), reduce(torch.maximum, images))
+
+
+def subsample(y: Tensor, enough: int = ENOUGH) -> Tensor:
+    """Strided view of one to four times `enough` pixels of an image (B, C, H, W); smaller images unchanged."""
+    step = max(1, math.isqrt(y.shape[-2] * y.shape[-1] // enough))
     return y[..., ::step, ::step]
 
 

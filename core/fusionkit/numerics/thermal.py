@@ -11,13 +11,13 @@ from torch import Tensor
 from .choice import with_data
 from .window import box_max, box_mean, enlarged_rows, gaussian_blur, guided_line, reduced
 
-__all__ = ["ThermalSaliency", "hidden_share", "ramp", "surround", "thermal_saliency"]
+__all__ = ["GUIDE_PART", "ThermalSaliency", "hidden_share", "ramp", "surround", "thermal_saliency"]
 
 # set by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 WIDTHS = (2, 3, 5)  # the shorter side over these: largest widths of hot objects
 WARM, HOT = 0.4, 1.2  # deviations above the surround between which saliency grows from 0 to 1
 SPREAD = 0.03  # added to that deviation (8 levels), so that a flat source has no hot objects
-GUIDE_PART = 60  # the shorter side over this: radius of the guided filter
+GUIDE_PART = 60  # the shorter side over this: radius of the guided filter, and of means over an object
 GUIDE_RADIUS = 6  # that radius in samples of the reduced copy, up to twice that
 PART = 6  # the shorter side over this: radius of the mean that an object is hotter than, twice that of its surround
 SEEN = 0.06  # luma that an object differs from its surround by, if it is seen (15 levels)
@@ -97,7 +97,7 @@ class ThermalSaliency:
         for part in WIDTHS:
             radius = min(coarse.shape[-2:]) // part // 2
             opened = box_max(-box_max(-coarse, radius), radius)
-            opened = F.interpolate(opened, size=small.shape[-2:], mode="bilinear")
+            opened = enlarged_rows(opened, step, slice(0, small.shape[-2]), small.shape[-1])
             evidence += ramp((smooth - opened - beneath) / spread, (WARM, HOT)) / len(WIDTHS)
         return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3 + noise), factor, spread)
 

@@ -9,16 +9,14 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Sources
 from fusionkit.errors import OptionError
+from fusionkit.numerics.luma import CLIPPED, DARK, LEFT, MOST
 from fusionkit.numerics.luma import luma as bt601
 from fusionkit.numerics.window import box_mean
 from fusionkit.scene import SCENE_KINDS
 
 __all__ = ["REACH", "ChromaOptions", "mix_chroma", "with_room"]
 
-# set by eye on the 17 bracketed scenes of MEFB and Merianos
-MOST, DARK = 3.0, 4 / 255  # largest factor of chroma; added to luma, whose ratio means little in the dark
 REACH = 1  # rows around a pixel that `mix_chroma` reads
-CLIPPED, LEFT = 0.1, 0.01  # distance from white below which a channel begins to be clipped; weight of one that is
 NEAR = 2 / 255  # distance from the fused luma that quarters the weight of a source
 
 
