@@ -114,9 +114,10 @@ class Stack:
         share = trusted(few, state["beside"], cover, spread)
         small = torch.cat([cover, share, spread, (1 - share) * state["beside"]], 1)
         for part in strips(height, width, 0):
-            cover, share, *both = enlarged_rows(small, factor, part.place, width).split([1, 1, *2 * [few.shape[1]]], 1)
+            shown, image = enlarged_rows(small, factor, part.place, width), fused[..., part.place, :]
+            cover, share, (spread, beside) = shown[:, :1], shown[:, 1:2], shown[:, 2:].chunk(2, 1)
             if cover.any():
-                below = cleared(image := fused[..., part.place, :], cover, both[0]).mul_(share).add_(both[1])
+                below = cleared(image, cover, spread).mul_(share).add_(beside)
                 fused[..., part.place, :] = torch.where(cover > 0, below, image)
         return frames.planes(fused)
 

@@ -19,6 +19,7 @@ from ..images.onto import onto
 from ..images.picture import Picture, Span
 from ..reading import read_image
 from ..reading.ranges import in_range
+from ..sources import FrameMemory
 from ..timing import Stopwatch
 from .checks import check_sizes, note_places, staged
 from .filling import filled
@@ -69,19 +70,6 @@ class Series(LazySequence[Picture]):
     def settings(self) -> tuple[CameraSettings, ...]:
         """What the camera wrote of each."""
         return tuple(self._settings(i) for i in range(len(self)))
-
-
-class FrameMemory(Memory):
-    """Memory of one series: what is found at its first frame holds for all, since one camera took them."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, Any] = {}
-
-    def once(self, name: str, find: Callable[[], Any]) -> Any:
-        """The value of `find` at the first frame."""
-        if name not in self._found:
-            self._found[name] = find()
-        return self._found[name]
 
 
 @dataclass
