@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Frame, Frames
@@ -132,6 +133,8 @@ def _ordered(weights: Tensor, depth: Tensor, small: Tensor, optics: Optics) -> t
         weights, depth, small = weights.flip(0), last - depth, small.flip(0)
     sharp = torch.cat([box_mean(sum_modified_laplacian(y), 1).add_(LEVEL) for y in small.chunk(last + 1)])
     shaped = slimmed(rescued(depth, sharp, optics.blur), small, sharp, optics.blur)
+    around = F.unfold(F.pad(shaped, (1, 1, 1, 1), mode="replicate"), 3)
+    shaped = around.median(1)[0].view_as(shaped)  # without single pixels
     moved = (shaped - depth).abs() > 0.5
     weights = torch.where(moved, ((shaped - order).abs() <= 0.5).float(), weights)
     return weights.flip(0) if optics.near == "last" else weights, shaped
