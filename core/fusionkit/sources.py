@@ -17,7 +17,7 @@ from .numerics.luma import luma as bt601
 from .numerics.strips import strips
 from .scene import Scene, recognise
 
-__all__ = ["STILL", "Frame", "Frames", "Memory", "Report", "ShotMemory", "Sources", "running_average"]
+__all__ = ["STILL", "Frame", "FrameMemory", "Frames", "Memory", "Report", "ShotMemory", "Sources", "running_average"]
 
 FOLLOWS = 0.2  # weight of the current frame in running averages
 
@@ -72,20 +72,27 @@ class Memory:
 STILL = Memory()
 
 
-class ShotMemory(Memory):
-    """Memory of one owner over the frames of a video's shot: values of the first frame, running averages."""
+class FrameMemory(Memory):
+    """Memory of one series: what is found at its first frame holds for all, since one camera took them."""
 
     def __init__(self) -> None:
         self._fixed: dict[str, Any] = {}
-        self._averages: dict[str, Tensor] = {}
-        self._last: dict[str, Any] = {}
-        self._parts: defaultdict[str, ShotMemory] = defaultdict(ShotMemory)
 
     def once(self, name: str, find: Callable[[], Any]) -> Any:
         """The value of `find` at the first frame."""
         if name not in self._fixed:
             self._fixed[name] = find()
         return self._fixed[name]
+
+
+class ShotMemory(FrameMemory):
+    """Memory of one owner over the frames of a video's shot: values of the first frame, running averages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._averages: dict[str, Tensor] = {}
+        self._last: dict[str, Any] = {}
+        self._parts: defaultdict[str, ShotMemory] = defaultdict(ShotMemory)
 
     def steady(self, name: str, value: Tensor) -> Tensor:
         """The running average of the value."""

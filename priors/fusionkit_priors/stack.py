@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.contracts import Frame, Frames
@@ -10,7 +11,7 @@ from fusionkit.numerics.strips import strips
 from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, reduced
 
 from .decision import LEVEL, Decision, reduction, sum_modified_laplacian
-from .defocus import Near, Optics, cleared, fit, slimmed, veil
+from .defocus import Near, Optics, cleared, fit, reached, rescued, slimmed, trusted, veil
 
 __all__ = ["Stack"]
 
@@ -24,7 +25,8 @@ class Stack:
     is focused on something far shows what is nearer as discs, whose light lies over the far: a halo around every near
     edge. Depth, and the width of the discs a frame of distance, which the copies tell, say how much of each pixel they
     cover, and with what light (`defocus.veil`): pass 2 sums, and `conclude` takes it away. So the near wins where it
-    covers, with its sharp edge, and the far keeps its own sharp frame beside it.
+    covers, with its sharp edge, and the far keeps its own sharp frame beside it, as far as what is left after the veil
+    can be trusted: else the frame that is focused on the near thing, which shows the far without a veil, but blurred.
 
     near: whether the first or the last frame is focused nearest; auto: as their focus distances say, else as the
     copies show. State: four planes, a byte for each sample of the copies a frame.
@@ -50,7 +52,10 @@ class Stack:
         frames.report.record("stack", near=optics.near, blur=round(optics.blur * factor, 3))
         weights, depth = _ordered(weights, depth, small, optics)
         levels = list((255 * weights).round().to(torch.uint8).chunk(len(small)))
-        return {"weights": levels, "depth": depth, "blur": optics.near and optics.blur, "sum": None, "total": None}
+        blur = optics.near and optics.blur
+        near = reached(depth, box_max(depth, 1), blur)[1] if blur else depth
+        beside = torch.where(near < depth, near if optics.near == "first" else len(small) - 1 - near, -1).round()
+        return {"weights": levels, "depth": depth, "blur": blur, "near": beside, "sum": None}
 
     def _weights(self, small: Tensor) -> Tensor:
         """Weights of copies (N, 1, h, w), which sum to one; large ones in strips, so that their features fit."""
@@ -77,17 +82,22 @@ class Stack:
         if turn == 0:
             state["small"].append((255 * reduced(frame.luma, factor)).round().to(torch.uint8))
             return state
-        weight = state["weights"][frame.index]
-        for part in strips(height, width, 0):
+        weight, near = state["weights"][frame.index], state["near"] == frame.index
+        for part in strips(height, width, 0, factor):
             low, high = part.place.start // factor, -(-part.place.stop // factor)
-            if not weight[..., max(0, low - 1) : high + 1, :].any() and state["sum"] is not None:
+            few, shown = (..., slice(low, high), slice(None)), bool(near[..., low:high, :].any())
+            if not weight[..., max(0, low - 1) : high + 1, :].any() and not shown and state["sum"] is not None:
                 continue
             strip, rows = frame.rows(part.place), (..., part.place, slice(None))
             if state["sum"] is None:
                 state["sum"] = strip.luma.new_zeros(1, strip.planes.shape[1], height, width)
                 state["total"] = strip.luma.new_zeros(1, 1, height, width)
+                state["beside"] = strip.luma.new_zeros(1, strip.planes.shape[1], *near.shape[-2:])
+            image = strip.luma if state["sum"].shape[1] == 1 else strip.image
+            if shown:
+                state["beside"][few].addcmul_(near[few], reduced(image, factor))
             share = enlarged_rows(weight.float(), factor, part.place, width)
-            state["sum"][rows].addcmul_(share, strip.luma if state["sum"].shape[1] == 1 else strip.image)
+            state["sum"][rows].addcmul_(share, image)
             state["total"][rows].add_(share)
         return state
 
@@ -101,16 +111,20 @@ class Stack:
         frames.report.planes["depth"] = whole.div(max(1, len(frames) - 1)).clamp_(0, 1)
         if not state["blur"]:
             return frames.planes(fused)
-        both = torch.cat(veil(reduced(fused, factor), depth, box_max(depth, 1), state["blur"]), 1)
+        cover, spread = veil(few := reduced(fused, factor), depth, box_max(depth, 1), state["blur"])
+        share = trusted(few, state["beside"], cover, spread)
+        small = torch.cat([cover, share, spread, (1 - share) * state["beside"]], 1)
         for part in strips(height, width, 0):
-            shown = enlarged_rows(both, factor, part.place, width)
-            if shown[:, :1].any():
-                fused[..., part.place, :] = cleared(fused[..., part.place, :], shown[:, :1], shown[:, 1:])
+            shown, image = enlarged_rows(small, factor, part.place, width), fused[..., part.place, :]
+            cover, share, (spread, beside) = shown[:, :1], shown[:, 1:2], shown[:, 2:].chunk(2, 1)
+            if cover.any():
+                below = cleared(image, cover, spread).mul_(share).add_(beside)
+                fused[..., part.place, :] = torch.where(cover > 0, below, image)
         return frames.planes(fused)
 
 
 def _ordered(weights: Tensor, depth: Tensor, small: Tensor, optics: Optics) -> tuple[Tensor, Tensor]:
-    """Weights, and depth from the near end, with near regions as wide as they are."""
+    """Weights, and depth from the near end, with thin things that were missed, and near regions as wide as they are."""
     last = len(small) - 1
     if not (optics.blur and optics.near):
         return weights, depth if optics.near != "last" else last - depth
@@ -118,10 +132,12 @@ def _ordered(weights: Tensor, depth: Tensor, small: Tensor, optics: Optics) -> t
     if optics.near == "last":
         weights, depth, small = weights.flip(0), last - depth, small.flip(0)
     sharp = torch.cat([box_mean(sum_modified_laplacian(y), 1).add_(LEVEL) for y in small.chunk(last + 1)])
-    narrow = slimmed(depth, small, sharp, optics.blur)
-    moved = (narrow - depth).abs() > 0.5
-    weights = torch.where(moved, ((narrow - order).abs() <= 0.5).float(), weights)
-    return weights.flip(0) if optics.near == "last" else weights, narrow
+    shaped = slimmed(rescued(depth, sharp, optics.blur), small, sharp, optics.blur)
+    around = F.unfold(F.pad(shaped, (1, 1, 1, 1), mode="replicate"), 3)
+    shaped = around.median(1)[0].view_as(shaped)  # without single pixels
+    moved = (shaped - depth).abs() > 0.5
+    weights = torch.where(moved, ((shaped - order).abs() <= 0.5).float(), weights)
+    return weights.flip(0) if optics.near == "last" else weights, shaped
 
 
 def _mean(weights: Tensor, values: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ from fusionkit.errors import InputError, OutputError, SizeMismatch
 from fusionkit.images.accept import as_picture
 from fusionkit.images.metadata import UNSTATED
 from fusionkit.method.checkpoint import Checkpoint, between_frames
+from fusionkit.method.frames import Series
 from fusionkit.method.pipeline import Pipeline
-from fusionkit.method.series import AT_ONCE, Series, fuse_series
+from fusionkit.method.series import AT_ONCE, fuse_series
 from fusionkit_priors.decision import DecisionNetConfig, Exposed
 
 PHOTO = data.coffee()[60:180, 100:280]

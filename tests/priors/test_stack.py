@@ -19,7 +19,7 @@ from fusionkit.method.pipeline import Pipeline
 from fusionkit.scenes import Layer, through_lens
 from fusionkit.writing import write_image
 from fusionkit_priors.decision import Decision, InFocus
-from fusionkit_priors.defocus import fit, veil
+from fusionkit_priors.defocus import fit, rescued, veil
 from fusionkit_priors.em_tv import EMTV
 from fusionkit_priors.stack import Stack
 from harness import correct, load_image, make, make_sources, run_cli
@@ -140,6 +140,20 @@ def test_a_veil_covers_half_beside_a_straight_edge_and_nothing_beyond_its_disc()
     torch.testing.assert_close(spread, 0.25 * cover)
 
 
+def test_a_thin_thing_before_something_textured_is_taken_from_its_own_frame():
+    order = torch.arange(COUNT).view(-1, 1, 1, 1)
+    ground = 0.2 * 0.5 ** (COUNT - 1 - order) * torch.ones(COUNT, 1, 40, 60)  # falls towards the near end
+    twice, depth = ground.clone(), torch.full((1, 1, 40, 60), COUNT - 1.0)
+    twice[1, :, 18:23] = 0.1
+    found = rescued(depth, twice, GROWTH)
+    assert bool((found[..., 18:23, 2:-2] == 1).all())
+    assert bool((found[..., :17, :] == COUNT - 1).all())
+    assert torch.equal(rescued(depth, ground, GROWTH), depth)
+    assert torch.equal(rescued(depth, twice, GROWTH / 4), depth), "the disc is so small that nothing is seen through it"
+    twice[1, :, 18:23, ::6] = 0
+    assert bool((rescued(depth, twice, GROWTH)[..., 19:22, 2:-2] == 1).all()), "most around agree"
+
+
 def test_frames_that_do_not_tell_their_optics_keep_their_halos_and_say_so():
     image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     fused, report = series(image.repeat(5, 1, 1, 1))
@@ -189,3 +203,20 @@ def test_the_depth_of_a_stack_is_written_beside_the_result(scene, tmp_path):
     assert np.asarray(image)[70, 60] < 0.1 * 65535 < 0.9 * 65535 < np.asarray(image)[5, 5]
     two = run_cli(*call, *names[:2], "--force")
     assert (two.returncode, "--save-depth has no effect" in two.stderr) == (2, True)
+
+
+def test_a_dark_ground_beside_something_bright_keeps_no_halo():
+    rng = np.random.default_rng(0)
+    frames, sharp, cover = rendered(rng.uniform(0.01, 0.03, (*SIZE, 3)), rng.uniform(0.6, 0.9, (*SIZE, 3)))
+    reach = torch.nn.functional.max_pool2d(cover[None, None], 21, 1, 10) - cover[None, None] > 0.99
+    fused, report = series(frames)
+    assert report.records["stack"][0]["near"] == "first"
+    assert error(fused, sharp, reach) < 0.2 * error(frames[-1:], sharp, reach)
+
+
+def test_reduced_copies_tell_the_same(scene, monkeypatch):
+    whole = series(scene[0])[0].repeat_interleave(2, -1).repeat_interleave(2, -2)
+    monkeypatch.setattr("fusionkit_priors.stack.reduction", lambda *_: 2)
+    frames, sharp, cover = (x.float().repeat_interleave(2, -1).repeat_interleave(2, -2) for x in scene)
+    edge = torch.nn.functional.max_pool2d(cover[None, None], 21, 1, 10) - cover[None, None] > 0.5
+    assert error(series(frames)[0], sharp, edge) < 1.1 * error(whole, sharp, edge)

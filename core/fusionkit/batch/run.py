@@ -15,10 +15,11 @@ from ..images.picture import Depth, Picture, Range
 from ..images.transforms import save_transforms
 from ..memory import free_memory, peak_memory_mb
 from ..method.checkpoint import Checkpoint
+from ..method.frames import Series
 from ..method.pipeline import Pipeline
 from ..method.radiance import exposures_of, fuse_radiance
 from ..method.result import FusedPicture
-from ..method.series import AT_ONCE, Progress, Series
+from ..method.series import AT_ONCE, Progress
 from ..reading import header_pixels, read_image
 from ..reading.matching import bare_name
 from ..reading.ranges import refuse_unread, source_ranges

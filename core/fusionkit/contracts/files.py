@@ -4,8 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
+from ..images.lazy import LazySequence
 from ..images.metadata import NO_METADATA, Metadata
 from ..images.picture import Array, Depth, Span
 from ..images.place import Place
@@ -49,7 +50,7 @@ class Stored:
     readings: tuple[tuple[str, Array], ...] = ()
 
 
-class Pictures(Sequence[Stored]):
+class Pictures(LazySequence[Stored]):
     """Pictures of a file that are decoded one by one, when they are asked for.
 
     count: how many. decode: the picture of an index, from 0. main: the first is what the file shows, the others go with
@@ -60,22 +61,8 @@ class Pictures(Sequence[Stored]):
     def __init__(
         self, count: int, decode: Callable[[int], Stored], *, main: bool = False, axes: tuple[str, ...] = ()
     ) -> None:
-        self._count, self._decode, self.main, self.axes = count, decode, main, axes
-
-    def __len__(self) -> int:
-        """Number of pictures."""
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> Stored: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Stored]: ...
-
-    def __getitem__(self, index: int | slice) -> Stored | Sequence[Stored]:
-        """One picture, or several as a list."""
-        numbers = range(self._count)[index]
-        return self._decode(numbers) if isinstance(numbers, int) else [self._decode(i) for i in numbers]
+        super().__init__(count, decode)
+        self.main, self.axes = main, axes
 
 
 class Reader(Plugin, ABC):

@@ -17,9 +17,10 @@ from ..memory import release_pages
 from ..scene import bracketed
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint
+from .frames import Series
 from .result import FusedPicture, with_gaps
 from .sampler import Callback
-from .series import AT_ONCE, Progress, Series, fuse_series
+from .series import AT_ONCE, Progress, fuse_series
 from .shot import Shot
 from .tiling import WHOLE_PIXELS
 

@@ -36,6 +36,7 @@ from .device import find_device
 from .filling import data_anywhere, filled
 from .flags import stages_of
 from .folding import FoldedPrior
+from .frames import Series
 from .keywords import Choices
 from .parts import build, parts_of
 from .pictures import fuse_pictures, notes_of, reference_of
@@ -43,7 +44,7 @@ from .presets import choose
 from .restore import Restorer
 from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind
 from .sampler import Callback, Sampler
-from .series import AT_ONCE, Progress, Series
+from .series import AT_ONCE, Progress
 from .shot import Shot
 from .tiling import TILE, WHOLE_PIXELS, tiled
 
@@ -383,7 +384,7 @@ class Pipeline:
         """Fuse images read from files; size, depth, colour profile and alpha are the reference's.
 
         More than four are fused frame by frame where the method streams, so that memory does not grow with their
-        number; a `fusionkit.method.series.Series` reads each when its turn comes. reference: its index, where the
+        number; a `fusionkit.method.frames.Series` reads each when its turn comes. reference: its index, where the
         caller has chosen it. callback: told of the sampler's steps, of which a series has none. shot: as in `run`.
         progress, checkpoint: of a series.
         """

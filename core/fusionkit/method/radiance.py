@@ -21,8 +21,9 @@ from ..timing import Stopwatch
 from .checkpoint import Checkpoint
 from .config import PipelineConfig, SamplerOptions
 from .flags import stages_of
+from .frames import Series
 from .result import FusedPicture
-from .series import Progress, Series, accumulated, concluded, looked_at
+from .series import Progress, accumulated, concluded, looked_at
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
