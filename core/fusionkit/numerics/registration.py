@@ -60,7 +60,8 @@ APART = 0.03  # least distance of two starts, as a share of the side
 SETTLED = 0.2  # move, pixels, after which a transform is not fitted again
 SURE = 0.9  # least confidence of a match that is trusted
 CHANCE, CHANGE = 12.0, 1.5  # agreement, in standard deviations, at which half of the matches are wrong; slope there
-ERROR, LEAST_ERROR = 0.54, 0.2  # median error relative to how far blocks lie off; pixels of the finest level
+REST, LEAST_REST = 0.54, 0.2  # what is left relative to how far blocks lie off; pixels of the finest level
+ERROR = 0.6  # median error of a transform, relative to what is left: twice RoadScene's, since its tail is longer
 TOLERANCE = 2.0, 1 / 640  # error of a match that counts as right: pixels, or as a share of the longer side
 
 
@@ -92,8 +93,9 @@ class Offset:
 class Registration:
     """Transform of a source, (3, 3), and what it is worth.
 
-    agreement: of edges, above that at other shifts, in standard deviations of chance. left: estimate of its error, in
-    pixels of the reference. confidence: probability that the match is the right one and its error within TOLERANCE.
+    agreement: of edges, above that at other shifts, in standard deviations of chance. left: how far edges still lie off
+    by it, parallax and noise alike, median in pixels of the reference. confidence: probability that the match is the
+    right one and the transform's error, which is smaller, within TOLERANCE.
     """
 
     matrix: Tensor
@@ -335,9 +337,9 @@ def _verdict(
 ) -> Registration:
     """Fit a transform last, and judge it by how far parts of the picture disagree with it, and how far it stands out.
 
-    The error is taken as Student's bivariate t of four degrees of freedom with the median `left`, since the blocks that
-    it is estimated from are few: 1 - (1 + (sqrt(2) - 1) (r / left)^2)^-2 of the errors are below r. tolerance: the
-    error up to which a match is right.
+    The transform's error is taken as Student's bivariate t of four degrees of freedom with a median m of ERROR times
+    what is left, since the blocks that this is estimated from are few: 1 - (1 + (sqrt(2) - 1) (r / m)^2)^-2 of the
+    errors are below r. tolerance: the error up to which a match is right.
     """
     for _ in range(3):  # until tiles no longer shear
         level = Level(reference, source, matrix, side)
@@ -349,7 +351,7 @@ def _verdict(
         matrix = level.changed(found)
     here, aside = level.heights()
     height = (here - aside) * math.sqrt(math.prod(level.size))
-    left = math.hypot(ERROR * level.misfit(found), LEAST_ERROR / level.factor)
-    within = 1 - (1 + (math.sqrt(2) - 1) * (tolerance / left) ** 2) ** -2
+    left = math.hypot(REST * level.misfit(found), LEAST_REST / level.factor)
+    within = 1 - (1 + (math.sqrt(2) - 1) * (tolerance / (ERROR * left)) ** 2) ** -2
     confidence = within / (1 + math.exp((CHANCE - height) / CHANGE))
     return Registration(level.changed(found), height, left, confidence)

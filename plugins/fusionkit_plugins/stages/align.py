@@ -111,17 +111,14 @@ class Align(Stage):
             moved = {} if self.frame.warp is None else {0: [self.frame]}
             return replace(_with_moved(sources, moved, self._fills) if moved else sources, cut=self.cut)
         self._check_counts(sources)
-        moved = {}
         every = [self._every(sources.select([b])) for b in range(len(sources.reference_luma))]
-        for i in range(len(sources)):
-            places = [_Place(i, b, warps[i]) for b, warps in enumerate(every)]
-            if any(place.warp is not None for place in places):
-                moved[i] = places
+        places = {i: [_Place(i, b, warps[i]) for b, warps in enumerate(every)] for i in range(len(sources))}
+        moved = {i: of_one for i, of_one in places.items() if any(place.warp is not None for place in of_one)}
         if not moved:
             return sources
         cut = sources.cut
         if self.options.crop == "common":
-            warps = [place.warp for places in moved.values() for place in places if place.warp is not None]
+            warps = [place.warp for of_one in moved.values() for place in of_one if place.warp is not None]
             cut = self._cut(warps, size_of(sources.reference_luma), sources.report)
         return replace(_with_moved(sources, moved, self._fills), cut=cut)
 
@@ -149,8 +146,8 @@ class Align(Stage):
             size = size_of(sources.reference_luma)
             frames = Frames(sources.names, sources.reference, size, sources.scenes[0], report=sources.report)
             return self.memory.once("handheld", partial(self._handheld, sources.luma, frames))
-        main = sources.reference
-        return [None if i == main else self._place(sources, i) for i in range(len(sources))]
+        main, place = sources.reference, self._densely if self.options.model == "dense" else self._globally
+        return [None if i == main else place(sources, i) for i in range(len(sources))]
 
     def _handheld(self, lumas: Iterable[Tensor], frames: Frames) -> Sequence[Warp | None]:
         """Where the frames of one camera lie, noted and recorded."""
@@ -189,12 +186,8 @@ class Align(Stage):
         if self.given is not None and self.given.reference is None and count > 2:
             raise InputError(f"{self.options.transform} holds one matrix, which is for two sources, not {count}")
 
-    def _place(self, sources: Sources, index: int) -> Warp | None:
-        """Where source `index` of one image lies; None where it stays as it is."""
-        return self._globally(sources, index) if self.options.model != "dense" else self._densely(sources, index)
-
     def _densely(self, sources: Sources, index: int) -> Warp | None:
-        """The same with a field of shifts about the transform, where the source agrees better by it."""
+        """The resampling by one transform and, where the source agrees better by it, a field of shifts about it."""
         size, given = size_of(sources.reference_luma), size_of(sources.luma[index])
         name, bent = sources.names[index], SCENE_KINDS[sources.scenes[0]].bends
         if bent and self.given is None and not self.options.fov and min(*size, *given) >= LEAST_SIDE:
@@ -273,16 +266,8 @@ class Align(Stage):
         size, given = size_of(sources.luma[sources.reference]), size_of(sources.luma[index])
         if min(*size, *given) < LEAST_SIDE:
             return None
-        luma, numbers = sources.luma, (index, sources.reference)
-        find = partial(
-            register_view,
-            sources.reference_luma,
-            luma[index],
-            self.model,
-            self.options.fov,
-            sources.views,
-            numbers,
-        )
+        lumas, numbers = (sources.reference_luma, sources.luma[index]), (index, sources.reference)
+        find = partial(register_view, *lumas, self.model, self.options.fov, sources.views, numbers)
         return self.memory.once(f"aligned {index}", find)
 
     def _decline(self, sources: Sources, index: int, found: Registration | None) -> None:
@@ -408,12 +393,5 @@ def _row(
     """A row of the manifest. numbers, sizes: of the source and the reference; of the reference and the source."""
     (index, reference), (size, given) = numbers, sizes
     rows = None if matrix is None else about_corner(matrix.numpy(), size, given).tolist()
-    report.record(
-        "aligned",
-        source=index + 1,
-        reference=reference + 1,
-        size=list(size[::-1]),
-        given=list(given[::-1]),
-        matrix=rows,
-        **figures,
-    )
+    own = {"source": index + 1, "reference": reference + 1, "size": list(size[::-1]), "given": list(given[::-1])}
+    report.record("aligned", **own, matrix=rows, **figures)
