@@ -75,7 +75,7 @@ DEGRADATIONS = (
         "blur of a lens or of movement: Gaussian, motion, out of focus, a kernel's",
     ),
     ("haze", "weather:Haze", 25, False, 0, "a veil of light, by the dark channel: fog, smoke, glare, distance"),
-    ("rain", "weather:Rain", 35, False, 0, "streaks of rain, by morphological openings along their direction"),
+    ("rain", "weather:Rain", 35, False, 1, "streaks of rain, by morphological openings along their direction"),
     ("darkness", "learned:Darkness", 20, False, 3, "too little light, by a network, with the noise that then appears"),
     (
         "low_resolution",

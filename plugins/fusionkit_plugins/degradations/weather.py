@@ -1,12 +1,12 @@
 """Weather between camera and scene: haze, a veil of light; rain, thin bright streaks of one direction. No network.
 
-    haze:  y = t x + (1 - t) A      A: airlight, t: share of the scene's light that comes through
-    rain:  y = x + r                r: bright, narrow across the direction of the fall, long along it
+haze:  y = t x + (1 - t) A      A: airlight, t: share of the scene's light that comes through
+rain:  y = x + r                r: bright, narrow across the direction of the fall, long along it
 """
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +25,8 @@ __all__ = ["Haze", "HazeOptions", "Rain", "RainOptions"]
 SIDE = 400  # least shorter side of the copy on which haze is measured
 PATCH, AROUND, EDGES = 7, 28, 1e-3  # radii on it of the dark channel and of the guided filter; the filter's regulariser
 BRIGHTEST = 0.001  # share of the picture with the brightest dark channel, which shows the airlight
-LEAST = 0.1  # share of the scene's light below which nothing is brought back
-SKY = 0.15  # difference from the airlight below which contrast is raised less: sky, not veil
+LEAST = 0.15  # share of the scene's light below which nothing is brought back
+SKY = 0.05  # difference from the airlight below which contrast is raised less: sky, not veil
 VEIL = 0.34  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, from which a picture is hazy
 
 BLOCK, BLOCKS = 32, 256  # side of the blocks whose spectra tell rain, pixels; how many are looked at, about
@@ -36,21 +36,23 @@ EVERYWHERE = 0.25  # quantile over blocks: rain falls in all of them, lines of t
 DIRECTED = 5.0  # power across the fall over that across the median direction, from which it is rain
 SEEN = 2.2  # root of that power, levels, below which nothing is seen of it
 LENGTH = 5  # of a streak, pixels, at least
+STRONGEST = 5  # deviations of all streaks from which a bright line begins to be the scene's; at twice this, it is
+LEFT = 0.5  # deviation of what is left of streaks over that of what was taken
 
 
 class HazeOptions(Options):
     """Options of the degradation `haze`."""
 
-    strength: float = Field(0.95, gt=0, le=1, description="share of the veil that is taken away")
+    strength: float = Field(0.9, gt=0, le=1, description="share of the veil that is taken away")
 
 
 class Haze(Degradation):
     """A veil of light that distance, fog, smoke or glare lays over a scene.
 
-    The dark channel, the least value of any colour around a place, would be near zero without a veil, so that it
-    shows how thick the veil is; refined along the picture's edges (He, Sun & Tang, "Single image haze removal using dark
-    channel prior", IEEE TPAMI 2011, eq. 12 and 22; the guided filter in place of matting, TPAMI 2013). What is nearly
-    the airlight itself is sky, whose contrast is raised less (Jiang et al., 2013).
+    The dark channel, the least value of any colour around a place, would be near zero without a veil, so that it shows
+    how thick the veil is; refined along the picture's edges (He, Sun & Tang, "Single image haze removal using dark
+    channel prior", IEEE TPAMI 2011, eq. 12 and 22; guided filter in place of matting, TPAMI 2013). What is nearly the
+    airlight itself is sky, whose contrast is raised less (Jiang et al., 2013).
     """
 
     Options = HazeOptions
@@ -110,8 +112,12 @@ def _veil(small: Tensor) -> tuple[Tensor, Tensor]:
 class RainOptions(Options):
     """Options of the degradation `rain`."""
 
-    angle: float = Field(0.0, ge=-STEEP, le=STEEP, description="of the fall from the vertical, degrees; above 0: to the left")
-    width: int = Field(9, ge=3, le=99, description="pixels across, below which what is bright and long counts as a streak")
+    angle: float = Field(
+        0.0, ge=-STEEP, le=STEEP, description="of the fall from the vertical, degrees; above 0: to the left"
+    )
+    width: int = Field(
+        9, ge=3, le=99, description="pixels across, below which what is bright and long counts as a streak"
+    )
 
 
 class Rain(Degradation):
@@ -120,12 +126,12 @@ class Rain(Degradation):
         r = opening along the fall of (y - opening of y across it)
 
     Morphological openings (Serra, "Image analysis and mathematical morphology", 1982) on the picture sheared by whole
-    pixels, so that the fall is vertical; taken from all colours alike, since rain has none.
+    pixels, so that the fall is vertical; taken from all colours alike, since rain has none. What they leave is half as
+    strong as what they took, and is cleaned by the flow.
     """
 
     Options = RainOptions
     color = True
-    asks_flow = False
     decisive = frozenset({"angle"})
 
     @classmethod
@@ -136,21 +142,28 @@ class Rain(Degradation):
         power = _directions(255 * y[0, 0])
         at = int(power.argmax())
         sure = power[at] > max(DIRECTED * float(power.median()), SEEN**2)
-        return {"angle": TURN * at - STEEP} if sure else None
+        near = torch.arange(max(0, at - 1), min(at + 2, len(power)))
+        weight = (power[near] - power.median()).clamp_min(0).cpu()
+        return {"angle": round(TURN * float((near * weight).sum() / weight.sum()) - STEEP, 1)} if sure else None
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """Streaks of 4 % of the pixels, 15 long, drawn from the generator."""
-        drops = (torch.rand(1, 1, *x.shape[-2:], generator=generator) < 0.004).to(x)
-        streaks = F.max_pool2d(_sheared(drops, self._slope), (15, 1), 1, (7, 0))
+        """Streaks of 31x3 pixels over a fifth of the picture, drawn from the generator."""
+        drops = (torch.rand(1, 1, *x.shape[-2:], generator=generator) < 0.0025).to(x)
+        streaks = F.max_pool2d(_sheared(drops, self._slope), (31, 3), 1, (15, 1))
         return x + 0.2 * _sheared_back(streaks, self._slope, x.shape[-1])
 
     def undo(self, y: Tensor, noise: float) -> Restoration:
-        """Take the streaks away."""
+        """Take the streaks away, then ask the flow once."""
         sheared, width = _sheared(luma(y), self._slope), self.options.width // 2
         bright = sheared - _opened(sheared, (0, width))
         streaks = _sheared_back(_opened(bright, (LENGTH // 2, 0)), self._slope, y.shape[-1])
-        return (y - streaks).clamp(0, 1)
-        yield
+        deviation = float(streaks.square().mean().sqrt())
+        if not deviation:
+            return y
+        x = (y - streaks * (2 - streaks / (STRONGEST * deviation)).clamp(0, 1)).clamp_(0, 1)
+        light = luma(x)
+        clean = yield light, LEFT * deviation
+        return (x + (clean - light)).clamp_(0, 1)
 
     @property
     def _slope(self) -> float:
@@ -158,7 +171,7 @@ class Rain(Degradation):
 
     def describe(self) -> str:
         """Such as "rain at 15 degrees"."""
-        return f"rain at {self.options.angle:.0f} degrees"
+        return f"rain at {self.options.angle:z.0f} degrees"
 
 
 def _directions(y: Tensor) -> Tensor:
