@@ -46,7 +46,7 @@ def test_a_large_picture_is_restored_as_its_small_copy_is(photograph):
     hazy = Haze().forward(photograph)
     large = torch.nn.functional.interpolate(hazy, scale_factor=3, mode="bilinear")
     small = torch.nn.functional.avg_pool2d(undone(Haze(), large), 3)
-    assert error(small, undone(Haze(), hazy)) < 0.02
+    assert error(small, undone(Haze(), hazy)) < 0.1 * error(hazy, undone(Haze(), hazy))
 
 
 @pytest.mark.parametrize("angle", [-30.0, 0.0, 20.0])
