@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from fusionkit_plugins.degradations.weather import Haze, HazeOptions, Rain, RainOptions
 from skimage import data
 
 from fusionkit.numerics.luma import luma
+from fusionkit_plugins.degradations.weather import Haze, HazeOptions, Rain, RainOptions
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,12 @@ from fusionkit.numerics.window import box_max, enlarged_rows, guided_line, reduc
 __all__ = ["Haze", "HazeOptions", "Rain", "RainOptions"]
 
 # set by eye and on pairs with truth (docs/decisions/darkness-and-weather.md)
-SIDE = 400  # least shorter side of the copy on which haze is measured
-PATCH, AROUND, EDGES = 7, 28, 1e-3  # radii on it of the dark channel and of the guided filter; the filter's regulariser
+SIDE = 200  # least shorter side of the copy on which haze is measured
+PATCH, AROUND, EDGES = 4, 16, 1e-3  # radii on it of the dark channel and of the guided filter; the filter's regulariser
 BRIGHTEST = 0.001  # share of the picture with the brightest dark channel, which shows the airlight
 LEAST = 0.15  # share of the scene's light below which nothing is brought back
 SKY = 0.05  # difference from the airlight below which contrast is raised less: sky, not veil
-VEIL = 0.34  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, from which a picture is hazy
+VEIL = 0.3, 0.9  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, between which it is hazy
 
 BLOCK, BLOCKS = 32, 256  # side of the blocks whose spectra tell rain, pixels; how many are looked at, about
 CYCLES = 3, 12  # to a block, that streaks have across
@@ -62,11 +62,11 @@ class Haze(Degradation):
 
     @classmethod
     def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """No options, where hardly a place of the picture is dark beside the airlight."""
+        """No options, where hardly a place is dark beside the airlight, and not all are as bright."""
         small = _copy(y)
         veil, air = _veil(small)
         low, lower = (veil / air).flatten().quantile(y.new_tensor([0.05, 0.25])).tolist()
-        return {} if low + lower > 2 * VEIL else None
+        return {} if VEIL[0] < (low + lower) / 2 < VEIL[1] else None
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """Half of the light comes through; the airlight is white."""
@@ -79,9 +79,9 @@ class Haze(Degradation):
         veil = -box_max(-(small / air).amin(1, keepdim=True), PATCH)
         through = 1 - self.options.strength * veil.clamp(0, 1)
         line = torch.cat(guided_line(luma(small), through, AROUND, EDGES), 1)
-        for part in strips(*y.shape[-2:], reach=0):
+        for part in strips(y.shape[-2], y.shape[-1], reach=0):
             rows = y[..., part.place, :]
-            gain, offset = enlarged_rows(line, _factor(y), part.place, y.shape[-1]).split(1, 1)
+            gain, offset = enlarged_rows(line, _factor(y), part.place, y.shape[-1])[0]
             t = (gain * luma(rows) + offset).clamp(LEAST, 1)
             away = (rows - air).abs().amax(1, keepdim=True).clamp_min(1e-3)
             t = torch.maximum(t, (t * SKY / away).clamp_max(1))
