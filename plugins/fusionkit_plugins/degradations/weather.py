@@ -43,7 +43,7 @@ LEFT = 0.5  # deviation of what is left of streaks over that of what was taken
 class HazeOptions(Options):
     """Options of the degradation `haze`."""
 
-    strength: float = Field(0.9, gt=0, le=1, description="share of the veil that is taken away")
+    strength: float = Field(0.95, gt=0, le=1, description="share of the veil that is taken away")
 
 
 class Haze(Degradation):
