@@ -397,7 +397,7 @@ def test_what_is_not_automatic_is_advised_of_colour_in_sources_that_have_any(mor
     _, rows = restore(sources, "auto")
     assert "advice" not in [row.degradation for row in rows]
     told = [note for note in sources.report.notes if "tint" in note]
-    assert told == ["vis.png has a tint of 0.25; `restore=advice` undoes it"]
+    assert told == ["vis.png has a tint of 0.25; `restore=auto` `restore=advice` undoes it"]
     restored, rows = restore(sources, "advice")
     assert named(rows) == [("vis.png", "advice")]
     assert float(restored.images[0][:, 2].mean()) > float(coloured[:, 2].mean()) + 0.03

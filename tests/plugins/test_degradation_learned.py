@@ -1,4 +1,4 @@
-"""Learned degradations: the grid of tones, the path to the clean picture, what the flow is asked, the trainer."""
+"""Darkness: the grid of tones, the path to the clean picture, what the flow is asked, the trainer."""
 
 import math
 
@@ -13,7 +13,7 @@ from fusionkit.weights.network import Network
 from fusionkit_plugins.degradations import learned
 from fusionkit_plugins.degradations.affine_grid import AffineGrid, AffineGridConfig, Tones, thumbnail
 from fusionkit_plugins.degradations.learned import Darkness
-from fusionkit_plugins.degradations.learned_training import DarknessTrainer, LearnedTrainerOptions
+from fusionkit_plugins.degradations.learned_training import DarknessTrainer, DarknessTrainerOptions
 from fusionkit_plugins.degradations.rendering import darkened
 
 skimage_data = pytest.importorskip("skimage.data")
@@ -35,13 +35,13 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def untrained(kind: type = Darkness) -> learned.Learned:
+def untrained() -> Darkness:
     """A degradation whose network was not trained, but answers something."""
     torch.manual_seed(0)
     network = AffineGrid(TINY)
     torch.nn.init.normal_(network.last.weight, std=0.1)
-    degradation = object.__new__(kind)
-    degradation.options = kind.Options()
+    degradation = object.__new__(Darkness)
+    degradation.options = Darkness.Options()
     degradation.network = Network(network, AffineGrid, AffineGridConfig, kind="", otherwise="")
     return degradation
 
@@ -82,11 +82,7 @@ class TestTones:
         assert red[0, 1].abs() < 1e-3  # left
 
 
-class TestLearned:
-    def test_x0_lies_one_velocity_from_the_degraded_picture(self, photo):
-        degradation = untrained()
-        assert torch.allclose(photo - degradation.velocity(photo, 1.0), degradation.clean(photo), atol=1e-6)
-
+class TestDarkness:
     def test_strips_change_nothing(self, photo, monkeypatch):
         degradation = untrained()
         whole = degradation.clean(photo)
@@ -110,13 +106,13 @@ class TestLearned:
         assert torch.allclose(small.mean(), y.mean(), atol=1e-3)
 
     def test_strength_is_the_way_that_is_gone(self, photo):
-        darkness = untrained(Darkness)
+        darkness = untrained()
         for strength in (0.0, 0.25, 1.0):
             darkness.options = Darkness.Options(strength=strength)
             assert torch.allclose(darkness.undone(photo), torch.lerp(photo, darkness.clean(photo), strength), atol=1e-6)
 
     def test_a_night_with_lights_goes_half_the_way(self, photo):
-        darkness, dark = untrained(Darkness), 0.1 * photo
+        darkness, dark = untrained(), 0.1 * photo
         lit = dark.clone()
         lit[..., : dark.shape[-2] // 8, : dark.shape[-1] // 4] = 0.9
         assert torch.allclose(darkness.undone(dark), darkness.clean(dark))
@@ -168,7 +164,7 @@ class TestRendering:
             assert 0 <= float(dark.min()) <= float(dark.max()) <= 1
 
     def test_forward_is_drawn_from_its_generator(self, photo):
-        degradation = untrained(Darkness)
+        degradation = untrained()
         first, again = (degradation.forward(photo, seeded(1)) for _ in range(2))
         assert torch.equal(first, again)
         assert not torch.equal(first, degradation.forward(photo, seeded(2)))
@@ -193,7 +189,7 @@ class TestTrainer:
         for i, turned in enumerate((photo, photo.flip(-1), photo.flip(-2))):
             Image.fromarray((255 * turned[0].permute(1, 2, 0)).byte().numpy()).save(tmp_path / f"{i}.png")
         torch.manual_seed(0)
-        trainer = DarknessTrainer(LearnedTrainerOptions(architecture=TINY, clean=0.5))
+        trainer = DarknessTrainer(DarknessTrainerOptions(architecture=TINY, clean=0.5))
         options = TrainOptions(batch=4, crop=32, held_out=1, steps=2)
         trainer.open([tmp_path], options)
         assert len(trainer.data.paths) == 2

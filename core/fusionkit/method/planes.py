@@ -27,6 +27,7 @@ class Plane:
     chroma: dict[int, Tensor] = field(default_factory=dict)
     rows: list[Restored] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    offered: dict[str, str] = field(default_factory=dict)
     changed: bool = False
 
 

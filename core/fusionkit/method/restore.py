@@ -4,7 +4,7 @@ Degradations are undone in the reverse order in which a camera acts: file, patte
 is sought in what the ones before left. Sources in which nothing is found are left alone, bit for bit.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,6 +16,7 @@ from ..flow.restoring import LEFT, Ask, Restoration, side_by_side
 from ..numerics.choice import all_finite
 from ..numerics.noise import estimate_noise
 from ..registry.loading import options_of
+from ..scene import SCENE_KINDS
 from ..sources import STILL
 from ..timing import Stopwatch
 from .choice import Restoring
@@ -92,7 +93,8 @@ class Restorer:
         for some in [planes] if together else [[plane] for plane in planes]:
             work = [self._restored(sources, plane, memory, watch) for plane in some]
             side_by_side(work, partial(self.cleaner, watch=watch))
-        for note in (*self.broken, *(note for plane in planes for note in plane.notes)):
+        offers = [self._offer(sources.names[plane.source], plane.offered) for plane in planes if plane.offered]
+        for note in (*self.broken, *offers, *(note for plane in planes for note in plane.notes)):
             sources.report.note(note, warning=True)
         rows = [row for plane in planes for row in plane.rows]
         if not rows:
@@ -159,11 +161,16 @@ class Restorer:
                 found = _once(_part(memory, link, plane), partial(link.find, y, told))
             if found is not None and (link.automatic or link.asked):
                 return link, found
-            if found is not None:
-                plane.notes.append(f"{name} has {found.describe()}; `restore={link.name}` undoes it")
-            elif link.asked:
+            if found is not None and (not link.kind.color or _photographed(sources, plane)):
+                plane.offered[link.name] = found.describe()
+            elif found is None and link.asked:
                 plane.notes.append(f"{name}: no {link.name} found, so nothing is undone; its options can be given")
         return None
+
+    def _offer(self, name: str, offered: Mapping[str, str]) -> str:
+        """Name what a source has, and all that undoes it beside what is undone already."""
+        asked = " ".join(f"`restore={choice}`" for choice in (*self.wanted, *offered))
+        return f"{name} has {' and '.join(offered.values())}; {asked} undoes {'them' if len(offered) > 1 else 'it'}"
 
     def _row(
         self, sources: Sources, plane: Plane, link: Sought, degradation: Degradation, count: int, *, undone: bool
@@ -206,6 +213,11 @@ class Restorer:
             if found is not None:
                 x = yield from found.undo(given, 0.0)
                 plane.chroma[c + 1] = x[0, 0]
+
+
+def _photographed(sources: Sources, plane: Plane) -> bool:
+    """Whether light and weather made the image what it is: not of scans, nor of exposures, whose darkness is meant."""
+    return SCENE_KINDS[sources.scenes[plane.image]].evidence in ("heat", "focus")
 
 
 def _with_data(y: Tensor, sources: Sources, plane: Plane) -> Tensor:

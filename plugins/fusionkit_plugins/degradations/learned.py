@@ -1,4 +1,4 @@
-"""Degradations that no formula undoes: a rectified flow from the degraded picture to the clean one.
+"""Darkness, which no formula undoes: a rectified flow from the dark picture to the well exposed one.
 
     x_t = (1 - t) x₀ + t y,    v = dx/dt = y - x₀,    x₀ = x_t - t v(x_t, t)
 
@@ -7,9 +7,8 @@ pictures, v(y, 1) gives x₀ in one evaluation (Delbracio & Milanfar, "Inversion
 """
 
 import math
-from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +27,7 @@ from ..color.ycbcr import from_ycbcr, to_ycbcr
 from .affine_grid import AffineGrid, AffineGridConfig, thumbnail
 from .rendering import darkened
 
-__all__ = ["Darkness", "DarknessOptions", "Learned", "LearnedOptions"]
+__all__ = ["Darkness", "DarknessOptions"]
 
 PIXELS = 2**18  # toned at once
 NOISY = 1.5 / 255  # least deviation of noise that is cleaned
@@ -39,10 +38,10 @@ SEEN = 2**13  # pixels that are looked at, about
 LEAST_SIDE = 16  # of a copy that the flow is asked to clean
 
 
-class LearnedOptions(Options):
-    """Options of a learned degradation."""
+class DarknessOptions(Options):
+    """Options of the degradation `darkness`."""
 
-    weights: WeightsName = Field("", description="weights of the network")
+    weights: WeightsName = Field("darkness", description="weights of the network")
     strength: float | None = Field(
         None,
         ge=0,
@@ -51,16 +50,16 @@ class LearnedOptions(Options):
     )
 
 
-class Learned(Degradation):
-    """A rectified flow to the clean picture by an `AffineGrid`, whose cost hardly grows with the picture's size.
+class Darkness(Degradation):
+    """Too little light: underexposed, or at night; with the noise that appears when it is opened.
 
-    called: the degradation's name, in the weights' kind too. y and x are the whole picture, (1, 1 or 3, H, W).
+    A rectified flow by an `AffineGrid`, whose cost hardly grows with the picture's size, opens the picture. Then the
+    flow cleans luma and, at half the size, chroma, each of the noise that is estimated there, and at least of the error
+    of 8 bits and of JPEG, which has grown with the light. y and x are the whole picture, (1, 1 or 3, H, W).
     """
 
-    Options = LearnedOptions
+    Options = DarknessOptions
     color = True
-    asks_flow = False
-    called: ClassVar[str]
 
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
@@ -68,28 +67,24 @@ class Learned(Degradation):
             self.options.weights,
             AffineGrid,
             AffineGridConfig,
-            kind=f"degradation {self.called}",
+            kind="degradation darkness",
             otherwise="`--restore none` needs none",
         )
         self.provenance = self.network.provenance
 
-    @staticmethod
-    @abstractmethod
-    def render(x: Tensor, generator: Generator | None) -> Tensor:
-        """Render (1, 3, H, W) from a photograph."""
+    @classmethod
+    def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """No options, where half of the picture is nearly black and nine tenths are dark."""
+        half, most = _thinned(y).flatten().quantile(y.new_tensor([0.5, 0.9])).tolist()
+        return {} if half < DARK[0] and most < DARK[1] else None
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """One such picture of x; what the light or the weather was is drawn from the generator."""
-        return _as_colored(self.render(x.expand(-1, 3, -1, -1), generator), x)
-
-    @torch.no_grad()
-    def velocity(self, x_t: Tensor, t: float) -> Tensor:
-        """v = dx/dt at x_t (1, 1 or 3, H, W) in [0, 1], t in (0, 1]; same shape."""
-        return (x_t - self.clean(x_t, t)) / t
+        """One dark picture of x, drawn from the generator (`fusionkit_plugins.degradations.rendering.darkened`)."""
+        return _as_colored(darkened(x.expand(-1, 3, -1, -1), generator).y, x)
 
     @torch.no_grad()
     def clean(self, x_t: Tensor, t: float = 1.0) -> Tensor:
-        """The estimate x₀ of the clean picture, in [0, 1]; shapes as of `velocity`."""
+        """The estimate x₀ = x_t - t v(x_t, t) of the clean picture at x_t (1, 1 or 3, H, W) in [0, 1], t in (0, 1]."""
         height, width = x_t.shape[-2:]
         tones = self.network.on(x_t.device)(thumbnail(x_t).expand(-1, 3, -1, -1).clamp(0, 1), x_t.new_tensor([t]))
         x, y = (2 * (torch.arange(n, device=x_t.device) + 0.5) / n - 1 for n in (width, height))
@@ -101,55 +96,13 @@ class Learned(Degradation):
         return result
 
     def undone(self, y: Tensor) -> Tensor:
-        """The point of the path at t = 1 - strength, of y and its estimate y - v(y, 1)."""
-        strength = self.usual(y) if self.options.strength is None else self.options.strength
+        """The point of the path at t = 1 - strength, of y and its estimate y - v(y, 1).
+
+        Without a strength half the way where a hundredth is lit: a night with lights of its own stays a night.
+        """
+        lit = float(_thinned(luma(y)).flatten().quantile(0.99)) > LIT
+        strength = self.options.strength if self.options.strength is not None else NIGHT if lit else 1.0
         return torch.lerp(y, self.clean(y), strength)
-
-    def usual(self, y: Tensor) -> float:
-        """The strength that y is given where the user chose none."""
-        return 1.0
-
-    def undo(self, y: Tensor, noise: float) -> Restoration:
-        """`undone`; the flow that knows noise is not asked."""
-        return self.undone(y)
-        yield
-
-    def describe(self) -> str:
-        """The name alone."""
-        return self.called
-
-
-class DarknessOptions(LearnedOptions):
-    """Options of the degradation `darkness`."""
-
-    weights: WeightsName = Field("darkness", description="weights of the network")
-
-
-class Darkness(Learned):
-    """Too little light: underexposed, or at night; with the noise that appears when it is opened.
-
-    After the network has opened the picture, the flow cleans luma and, at half the size, chroma, each of the noise that
-    is estimated there, and at least of the error of 8 bits and of JPEG, which has grown with the light.
-    """
-
-    Options = DarknessOptions
-    called = "darkness"
-    asks_flow = True
-
-    @classmethod
-    def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """No options, where half of the picture is nearly black and nine tenths are dark."""
-        half, most = _thinned(y).flatten().quantile(y.new_tensor([0.5, 0.9])).tolist()
-        return {} if half < DARK[0] and most < DARK[1] else None
-
-    def usual(self, y: Tensor) -> float:
-        """Half the way where a hundredth of the picture is lit: a night with lights of its own stays a night."""
-        return NIGHT if float(_thinned(luma(y)).flatten().quantile(0.99)) > LIT else 1.0
-
-    @staticmethod
-    def render(x: Tensor, generator: Generator | None) -> Tensor:
-        """See `fusionkit_plugins.degradations.rendering.darkened`."""
-        return darkened(x, generator).y
 
     def undo(self, y: Tensor, noise: float) -> Restoration:
         """Open the picture, then clean it."""
@@ -165,6 +118,10 @@ class Darkness(Learned):
             if cleaned is not half:
                 chroma[:, channel : channel + 1] = enlarged_rows(cleaned - 0.5, 2, slice(0, y.shape[-2]), y.shape[-1])
         return from_ycbcr(light, chroma).clamp(0, 1)
+
+    def describe(self) -> str:
+        """The name alone."""
+        return "darkness"
 
 
 def _cleaned(plane: Tensor, least: float) -> Restoration:

@@ -1,6 +1,5 @@
-"""Trainers of learned degradations (`fusionkit train darkness`), on rendered pictures."""
+"""Trainer of `darkness` (`fusionkit train darkness`), on rendered pictures."""
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from fusionkit.weights.network import Network
 from .affine_grid import AffineGrid, AffineGridConfig
 from .rendering import Rendered, darkened
 
-__all__ = ["DarknessTrainer", "LearnedTrainer", "LearnedTrainerOptions"]
+__all__ = ["DarknessTrainer", "DarknessTrainerOptions"]
 
 LARGEST = 1.5  # longest a copy's shorter side is beside the crops
 WELL_EXPOSED = 0.25, 0.7  # mean brightness of photographs that a dark picture is opened to
@@ -74,8 +73,8 @@ def _copy(path: Path, crop: int, largest: float) -> Tensor:
     return F.adaptive_avg_pool2d(pixels.expand(1, 3, -1, -1), (height, width))
 
 
-class LearnedTrainerOptions(Options):
-    """Options of the trainer of a learned degradation."""
+class DarknessTrainerOptions(Options):
+    """Options of the trainer of `darkness`."""
 
     architecture: AffineGridConfig = Field(AffineGridConfig(), description="the network")
     weights: WeightsName = Field("", description="weights to start from; their architecture is taken")
@@ -83,35 +82,33 @@ class LearnedTrainerOptions(Options):
     whole: float = Field(0.7, ge=0, le=1, description="share of pictures at t = 1; the others lie on the path to clean")
 
 
-class LearnedTrainer(Trainer):
+class DarknessTrainer(Trainer):
     """min |x₀ - x̂₀(x_t, t)| + colour, x_t = (1 - t) x₀ + t y, y rendered from the photograph x₀.
 
     The path of a rectified flow that ends at the degraded picture in the place of noise; the velocity is (x_t - x̂₀) / t
     (Delbracio & Milanfar, "Inversion by direct iteration", TMLR 2023). Colour: 1 - cosine of the angle of RGB.
+    Photographs that are dark themselves are no goal, and are left out.
     """
 
-    Options = LearnedTrainerOptions
+    Options = DarknessTrainerOptions
+    kind = "degradation darkness"
     module: AffineGrid
 
-    def __init__(self, options: LearnedTrainerOptions, decoder: Decoder | None = None) -> None:
+    def __init__(self, options: DarknessTrainerOptions, decoder: Decoder | None = None) -> None:
         self.options, self.module = options, AffineGrid(options.architecture)
         if options.weights:
             begun = Network(options.weights, AffineGrid, AffineGridConfig, kind=self.kind, otherwise="none are needed")
             self.module = begun.module.requires_grad_(True)
 
-    @staticmethod
-    @abstractmethod
-    def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
-        """Render from small copies (B, 3, H, W) in [0, 1]."""
-
     def open(self, folders: Sequence[Path], options: TrainOptions, paired: bool = False) -> None:
-        """Read small copies of all photographs."""
-        self.data = _Copies(folders, options)
+        """Read small copies of those photographs that are well exposed."""
+        self.data, (least, most) = _Copies(folders, options), WELL_EXPOSED
+        self.data.keep(lambda x: least < float(luma(x).mean()) < most)
 
     def batch(self, options: TrainOptions, generator: torch.Generator) -> Rendered:
         """Render pictures; a share stays clean."""
         photographs = self.data.batch(options.batch, options.crop, options.grey, generator)
-        rendered = self.render(photographs, generator)
+        rendered = darkened(photographs, generator, pixel=0.3)
         stays = torch.rand(len(photographs), 1, 1, 1, generator=generator) < self.options.clean
         y, x = (torch.where(stays, rendered.clean, part).to(self.device) for part in rendered[:2])
         return Rendered(y, x, x)
@@ -137,7 +134,7 @@ class LearnedTrainer(Trainer):
         generator, found = torch.Generator().manual_seed(0), dict[str, list[float]]()
         for x in held_out:
             x = x[..., : x.shape[-2] // 16 * 16, : x.shape[-1] // 16 * 16]  # noqa: PLW2901
-            rendered = [self.render(x.cpu(), generator) for _ in range(4)]
+            rendered = [darkened(x.cpu(), generator, pixel=0.3) for _ in range(4)]
             for name, (y, wanted) in [*(("", r[:2]) for r in rendered), ("clean", (x, x))]:
                 wanted = wanted.to(self.device)  # noqa: PLW2901
                 estimate = _estimate(module, y.to(self.device), torch.ones(1, device=self.device), 0)
@@ -145,23 +142,6 @@ class LearnedTrainer(Trainer):
                 if not name:
                     found.setdefault("before", []).append(_psnr(y.to(self.device), wanted))
         return {name: sum(values) / len(values) for name, values in found.items()}
-
-
-class DarknessTrainer(LearnedTrainer):
-    """Trainer of `darkness`; photographs that are dark themselves are no goal, and are left out."""
-
-    kind = "degradation darkness"
-
-    @staticmethod
-    def render(photographs: Tensor, generator: torch.Generator) -> Rendered:
-        """Render underexposed pictures and nights."""
-        return darkened(photographs, generator, pixel=0.3)
-
-    def open(self, folders: Sequence[Path], options: TrainOptions, paired: bool = False) -> None:
-        """Read small copies of those photographs that are well exposed."""
-        super().open(folders, options)
-        least, most = WELL_EXPOSED
-        self.data.keep(lambda x: least < float(luma(x).mean()) < most)
 
 
 def _estimate(module: Any, x_t: Tensor, t: Tensor, off: int) -> Tensor:
