@@ -120,7 +120,7 @@ class TestVolumes:
         volume(tmp_path / "d" / "p.nii", (20, 20, 6), grid(2, 2, 2), code=4)
         done = run_cli("run", *FAST, "--pairs", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out")
         assert done.returncode == 0
-        assert "lies in NIfTI patient coordinates, p.nii (slice 1) of source 2 in NIfTI MNI 152" in done.stderr
+        assert "lies in NIfTI patient coordinates, b/p.nii (slice 1) in NIfTI MNI 152" in done.stderr
         for other, reason in (("c", "are 3 mm apart"), ("d", "holds 5 pictures, and they lie in no common space")):
             plan = plan_folders([tmp_path / "a", tmp_path / other], tmp_path / "out")
             assert len(plan.jobs) == 1
