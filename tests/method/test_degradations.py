@@ -1,5 +1,7 @@
 """Degradations of a third party, whose answers are known: which are undone, in which order, and what the user is told."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -403,6 +405,20 @@ def test_what_is_not_automatic_is_advised_of_colour_in_sources_that_have_any(mor
     assert float(restored.images[0][:, 2].mean()) > float(coloured[:, 2].mean()) + 0.03
     _, rows = restore(sources, "2=advice")
     assert named(rows) == [("ir.png", "advice")]
+
+
+@pytest.mark.parametrize(("scene", "told"), [("heat", True), ("focus", True), ("contrast", False), ("exposure", False)])
+def test_the_light_of_scans_and_of_exposures_is_not_noted(more, ramp, scene, told):
+    coloured = torch.cat([ramp, 0.9 * ramp, 0.5 * ramp], 1)
+    sources = replace(Sources.of([coloured, coloured]), known_scenes=(scene,))
+    restore(sources, "auto")
+    assert any("tint" in note for note in sources.report.notes) == told
+
+
+def test_one_note_offers_all_that_a_source_has_beside_what_is_undone(more, ramp):
+    restorer = Restorer(Flow(), IdentityDecoder(IdentityOptions()), YCbCr(YCbCr.Options()), PipelineConfig().restore)
+    note = restorer._offer("vis.png", {"rain": "rain at 15 degrees", "haze": "haze"})
+    assert note == "vis.png has rain at 15 degrees and haze; `restore=auto` `restore=rain` `restore=haze` undoes them"
 
 
 def test_a_package_that_does_not_load_leaves_the_others_at_work(more, ramp):
