@@ -102,10 +102,11 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     worth: structure of S over all contrast of S and the structure of the reference; at least the trust (`Worth`). Heat
     and worth are 0 where S has no data.
     """
-    every = [
-        Worth.of(y, sources.noise[i], lambda name, x, i=i: evidence.steady(f"{name} {i}", x), sources.valid[i])
-        for i, y in enumerate(sources.luma)
-    ]
+
+    def steady(index: int) -> Callable[[str, Tensor], Tensor]:
+        return lambda name, value: evidence.steady(f"{name} {index}", value)
+
+    every = [Worth.of(y, sources.noise[i], steady(i), sources.valid[i]) for i, y in enumerate(sources.luma)]
     seen, (height, width) = every[sources.reference], x0.shape[-2:]
     others = [i for i in range(len(every)) if i != sources.reference] or [0]
     worth = [every[i].beside(seen) for i in others]
