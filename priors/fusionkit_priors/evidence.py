@@ -102,14 +102,20 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     worth: structure of S over all contrast of S and the structure of the reference; at least the trust (`Worth`). Heat
     and worth are 0 where S has no data.
     """
-    every = [
-        Worth.of(y, sources.noise[i], partial(_named, evidence.steady, i), sources.valid[i])
-        for i, y in enumerate(sources.luma)
-    ]
+
+    def steady(index: int) -> Callable[[str, Tensor], Tensor]:
+        return lambda name, value: evidence.steady(f"{name} {index}", value)
+
+    every = [Worth.of(y, sources.noise[i], steady(i), sources.valid[i]) for i, y in enumerate(sources.luma)]
     seen, (height, width) = every[sources.reference], x0.shape[-2:]
     others = [i for i in range(len(every)) if i != sources.reference] or [0]
     worth = [every[i].beside(seen) for i in others]
-    heat = [_heat(sources, i, every[i], partial(evidence.steady, f"heat {i}")) for i in others]
+    heat = [  # in a source that shows little but noise, what is hotter than the noise
+        ThermalSaliency.of(
+            sources.luma[i], partial(evidence.steady, f"heat {i}"), (1 - w.trust) * w.noise, sources.valid[i]
+        )
+        for i, w in ((i, every[i]) for i in others)
+    ]
     standing = [
         Standing.of(sources.reference_luma, sources.luma[i], hot, partial(evidence.steady, f"mean {i}"))
         for i, hot in zip(others, heat, strict=True)
@@ -118,7 +124,8 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     follows = [
         torch.ones_like(y) if i == sources.reference else torch.empty_like(y) for i, y in enumerate(sources.luma)
     ]
-    fading, faded = {i: _fading(v) for i in others if (v := sources.valid[i]) is not None}, _factor(height, width)
+    fading = {i: _fading(v) for i in others if (v := sources.valid[i]) is not None}
+    faded = max(1, min(height, width) // COARSE)
     for part in strips(height, width, reach=0):
         place, t, keeps = part.place, x0[..., part.place, :], follows[sources.reference][..., part.place, :]
         for i, share, found, stands in zip(others, worth, heat, standing, strict=True):
@@ -146,28 +153,13 @@ def _fading(valid: Tensor) -> Tensor:
 
     A wall that only the infrared shows bright has no reason to end there.
     """
-    share = reduced(valid.float(), _factor(*valid.shape[-2:]))
+    share = reduced(valid.float(), max(1, min(valid.shape[-2:]) // COARSE))
     return gaussian_blur(share, COARSE * FADE).mul_(2).sub_(1).clamp_(0, 1).mul_(share)
-
-
-def _factor(height: int, width: int) -> int:
-    """Reduction to a copy on which borders fade."""
-    return max(1, min(height, width) // COARSE)
 
 
 def _night(y: Tensor, t: Tensor, lit: float) -> Tensor:
     """How far the dark of t is lifted by y: less than y and than DARK, and less the brighter t is."""
     return y.mul(-lit / DARK).expm1_().mul_(-DARK).sub_(t).clamp_min_(0)
-
-
-def _heat(sources: Sources, index: int, worth: Worth, steady: Callable[[Tensor], Tensor]) -> ThermalSaliency:
-    """Hot objects of a source; in one that shows little but noise, those that are hotter than the noise."""
-    return ThermalSaliency.of(sources.luma[index], steady, (1 - worth.trust) * worth.noise, sources.valid[index])
-
-
-def _named(steady: Callable[[str, Tensor], Tensor], index: int, name: str, value: Tensor) -> Tensor:
-    """The average over frames of a value of one source."""
-    return steady(f"{name} {index}", value)
 
 
 def _joined(weights: Sequence[Tensor], lumas: Sequence[Tensor]) -> Tensor:
