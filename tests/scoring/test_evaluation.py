@@ -109,7 +109,7 @@ def test_only_pairs_that_all_methods_have_count_and_the_rest_is_reported(folders
     assert any("sizes of result and sources differ (10x10" in f for f in table.failures)
     assert any(f.startswith("1: ") for f in table.failures)
     assert any("not in every folder" in f for f in table.failures)
-    with pytest.raises(InputError, match="no file name is in all of"):
+    with pytest.raises(InputError, match="holds no images"):
         evaluate({"x": tmp_path}, [folders["ir"], folders["vis"]], load_metrics(["EN"], None))
 
 
