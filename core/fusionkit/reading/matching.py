@@ -49,10 +49,12 @@ class Matching:
 
     @property
     def alone(self) -> list[str]:
-        """A line about files without a partner, with the first one, and those of `left_out`."""
+        """A line about files of one name, one about files without a partner, each with the first, and `left_out`."""
+        double = [f"{a} and {b} have one name" for a, b in self.ambiguous[:1]]
         number, first = len(self.unmatched), next(iter(self.unmatched), None)
         many = f"{number} files have no partner, such as {first}"
-        return ([many if number > 1 else f"{first} has no partner"] if number else []) + self.left_out
+        single = [many if number > 1 else f"{first} has no partner"] if number else []
+        return [*double, *single, *self.left_out]
 
     def in_folder(self, folder: Path) -> list[Path]:
         """Images in a folder, sorted; the others are counted here. Hidden files and ledgers of runs are passed over."""
