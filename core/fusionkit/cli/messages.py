@@ -18,20 +18,7 @@ __all__ = ["flag_of", "in_flags", "printable", "tell_failures"]
 
 # options that messages of the core name, beside the fields of these models
 NAMED = frozenset(
-    {
-        "allow_remote",
-        "config",
-        "group",
-        "inverse",
-        "out",
-        "output",
-        "pairs",
-        "port",
-        "priors",
-        "shards",
-        "source",
-        "token",
-    }
+    {"allow_remote", "config", "group", "inverse", "out", "output", "pairs", "port", "shards", "source", "token"}
 )
 SHOWN = 10  # failures on the terminal
 MODELS = (SamplerOptions, FileOptions, ResultOptions, EngineOptions, VideoOptions)
