@@ -60,7 +60,7 @@ def suitable(scene: Scene, priors: str = "") -> dict[str, dict[str, object]]:
     priors: only these, "A,B" or, with options, "A:KEY=VALUE,B".
     """
     if priors:
-        return {text.strip(): {"prior": named(text.strip(), "`priors`")} for text in several(priors)}
+        return {text.strip(): {"prior": named(text.strip(), "priors")} for text in several(priors)}
     methods: dict[str, dict[str, object]] = {}
     task = SCENE_KINDS[scene].task
     if task in task_names():

@@ -394,7 +394,7 @@ class TestLeftOut:
             (tmp_path / folder).mkdir()
             (tmp_path / folder / "x.psd").write_bytes(b"8BPS\0\1")
         with pytest.raises(InputError, match=r"a: holds no images; .*a: 1 file left out: 1 \.psd"):
-            match_folders([tmp_path / "a", tmp_path / "b"]).refuse_empty([tmp_path / "a", tmp_path / "b"])
+            match_folders([tmp_path / "a", tmp_path / "b"])
 
 
 class TestDeclining:

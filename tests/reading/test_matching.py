@@ -27,6 +27,15 @@ def test_groups_are_sorted_and_ignore_extension_and_case(folders):
     assert matching.unmatched == [a / "alone.tif"]
 
 
+def test_nothing_in_common_says_what_stands_alone(tmp_path):
+    for name in ("a/x.png", "a/x.jpg", "b/x.png", "b/y.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    pattern = r"no file names in common between .*; .*x\.jpg and .*x\.png have one name; .*y\.png has no partner"
+    with pytest.raises(InputError, match=pattern):
+        match_folders([tmp_path / "a", tmp_path / "b"])
+
+
 def test_what_is_no_folder_is_refused(folders, tmp_path):
     with pytest.raises(InputError, match="not a folder"):
         match_folders([folders[0], tmp_path / "none"])

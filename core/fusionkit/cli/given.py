@@ -106,7 +106,7 @@ class Given:
         """The choices that all compared priors have in common; a wrong one is told now, not once a prior."""
         choices = self.choices(values)
         if getattr(choices.get("prior"), "name", ""):
-            raise NoEffect("`prior` has no effect where priors are compared; choose them by `priors`")
+            raise NoEffect("`prior` has no effect where priors are compared; choose them by --priors")
         make_config(choices)
         return choices
 

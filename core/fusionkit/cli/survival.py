@@ -94,12 +94,7 @@ def _print(found: "list[Survival]") -> None:
     table = Table(
         "kept, by width", *(f"{w:g}" for w in SIZES), "smallest kept", "95 %", "invented", box=box.SIMPLE_HEAD
     )
-
-    def order(one: "Survival") -> float:
-        smallest = one.smallest()[0]
-        return math.inf if math.isnan(smallest) else smallest
-
-    for one in sorted(found, key=order):
+    for one in sorted(found, key=lambda one: (math.isnan(one.smallest()[0]), one.smallest()[0])):
         if one.reason:
             typer.echo(f"skipped {one.name}: {one.reason}", err=True)
             continue

@@ -45,7 +45,7 @@ class Matching:
         """Itself. Raises InputError where no files belong together."""
         if not self.groups:
             names = ", ".join(map(str, sources))
-            raise InputError("; ".join([f"no file name is in all of {names}", *self.alone]))
+            raise InputError("; ".join([f"no file name is in all of {names}", *self.reasons]))
         return self
 
     @property
@@ -54,6 +54,11 @@ class Matching:
         more = f" and {len(self.unmatched) - NAMED} more" if len(self.unmatched) > NAMED else ""
         line = f"without a partner: {', '.join(map(str, self.unmatched[:NAMED]))}{more}"
         return [line] * bool(self.unmatched) + self.left_out
+
+    @property
+    def reasons(self) -> list[str]:
+        """Lines on why too little belongs together: the first two files of one name, and `alone`."""
+        return [*(f"{a} and {b} have one name" for a, b in self.ambiguous[:1]), *self.alone]
 
     def in_folder(self, folder: Path) -> list[Path]:
         """Images in a folder, sorted; the others are counted here. Hidden files and ledgers of runs are passed over."""

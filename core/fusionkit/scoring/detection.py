@@ -10,7 +10,7 @@ from torch import Tensor
 from ..contracts import Detection, Detector, Metric, Sources
 from ..contracts import Options as NoOptions
 
-__all__ = ["consistency_metrics", "iou", "matches", "union"]
+__all__ = ["consistency_metrics", "detect", "iou", "matches", "union"]
 
 SAME = 0.5  # intersection over union from which two boxes are one object
 # metric: its meaning, and the weight of the result's number of objects against the sources'
@@ -51,6 +51,12 @@ def union(groups: Sequence[Sequence[Detection]]) -> list[Detection]:
     return kept
 
 
+def detect(detector: Detector, images: Tensor) -> list[Sequence[Detection]]:
+    """Objects in each image (B, 1 or 3, H, W)."""
+    with torch.inference_mode():
+        return [detector(image.expand(3, -1, -1)[None]) for image in images]
+
+
 class _Counts:
     """Counts objects in the result, in the sources, in both; several metrics ask for the same images."""
 
@@ -60,8 +66,8 @@ class _Counts:
 
     def __call__(self, fused: Tensor, sources: Sources) -> list[tuple[int, int, int]]:
         """Count (found, wanted, matched) for each image of the batch."""
-        wanted = self._once("sources", sources, lambda: [self._detect(image) for image in sources.images])
-        found = self._once("fused", fused, lambda: self._detect(fused))
+        wanted = self._once("sources", sources, lambda: [detect(self.detector, image) for image in sources.images])
+        found = self._once("fused", fused, lambda: detect(self.detector, fused))
         pairs = [(f, union([group[b] for group in wanted])) for b, f in enumerate(found)]
         return [(len(f), len(w), matches(f, w)) for f, w in pairs]
 
@@ -69,9 +75,6 @@ class _Counts:
         if key not in self._seen or self._seen[key][0] is not of:
             self._seen[key] = (of, compute())
         return self._seen[key][1]
-
-    def _detect(self, images: Tensor) -> list[Sequence[Detection]]:
-        return [self.detector(image.expand(3, -1, -1)[None]) for image in images]
 
 
 class _Consistency(Metric):

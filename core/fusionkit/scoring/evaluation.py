@@ -267,7 +267,7 @@ def _pairs(
 def _nothing_scored(failures: Sequence[str], matching: Matching) -> str:
     """Why no pair could be scored: the pairs that failed, by the first one's reason, and files without a partner."""
     reason = f"{len(failures)} pairs failed, the first is {failures[0]}" if len(failures) > 1 else failures[0]
-    return "; ".join([f"no pair could be scored: {reason}", *matching.alone])
+    return "; ".join([f"no pair could be scored: {reason}", *matching.reasons])
 
 
 def kind_of(reads: Sequence[Callable[[], Sequence[Picture]]], metrics: Mapping[str, Metric]) -> Scene:

@@ -5,15 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..contracts import Detection, Detector
 from ..errors import InputError
 from ..images.convert import to_tensor
 from ..reading.boxes import Box
 from ..reading.matching import bare_name
-from .detection import matches, union
+from .detection import detect, matches, union
 from .evaluation import Pair, as_sources, read_result
 from .statistics import Summary, bootstrap
 
@@ -102,7 +100,7 @@ def find_objects(
         pictures = pair.read()
         sources = as_sources(pictures, resize=resize)
         results = [to_tensor(read_result(path, pictures[-1]).pixels) for path in pair.results.values()]
-        seen = [_search(detector, image) for image in (*sources.images, *results)]
+        seen = [detect(detector, image)[0] for image in (*sources.images, *results)]
         finds = dict(zip((*alone, *methods), seen, strict=True)) | {TOGETHER: union(seen[: len(sources)])}
         wanted = [_labelled(box, pictures[-1].size) for box in boxes[name]]
         found.pairs.append(name)
@@ -120,11 +118,6 @@ def find_objects(
         named_so, finds_so = (", ".join(sorted(names)) for names in (given, known))
         raise InputError(f"the file of labels names {named_so}; the detector finds {finds_so}")
     return found
-
-
-def _search(detector: Detector, image: Tensor) -> Sequence[Detection]:
-    with torch.inference_mode():
-        return detector(image.expand(-1, 3, -1, -1))
 
 
 def _labelled(box: Box, size: tuple[int, int]) -> Detection:
