@@ -331,6 +331,17 @@ def test_transforms_that_would_be_passed_over(content, said, tmp_path):
         read_transforms(path)
 
 
+def test_what_is_clear_is_white_where_there_is_no_alpha(tmp_path):
+    cover = np.where(COLUMN < 8, 0, 255).astype(np.uint8)
+    Image.fromarray(np.dstack([GREY, GREY, GREY, cover])).save(tmp_path / "a.png")
+    for name in ("a.bmp", "a.dcm"):
+        assert f"{name[1:]} has no alpha: composited onto white" in write_image(
+            tmp_path / name, read_image(tmp_path / "a.png")
+        )
+        found = read_image(tmp_path / name).pixels[..., 0]
+        assert np.array_equal(found, np.where(COLUMN < 8, 255, GREY).astype(np.float32) / 255), name
+
+
 def test_gaps_are_no_light_where_the_format_has_no_value_for_them(tmp_path):
     values = np.where(COLUMN < 8, -9999, WARM / 100).astype(np.float32)
     picture = read_image(tiff(tmp_path / "a.tif", values, (42113, 2, 0, "-9999")))

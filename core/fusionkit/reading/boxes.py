@@ -26,7 +26,8 @@ def read_boxes(place: Path) -> dict[str, list[Box]]:
     files, or of COCO files. Raises InputError for what is no such labels.
     """
     files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
-    names = _classes(place / "classes.txt")
+    classes = place / "classes.txt"
+    names = read_text(classes, InputError).split("\n") if classes.is_file() else []
     boxes = defaultdict[str, list[Box]](list)
     for path in files:
         if (kind := path.suffix.lower()) not in (".txt", ".json", ".xml") or path.name == "classes.txt":
@@ -46,10 +47,6 @@ def read_boxes(place: Path) -> dict[str, list[Box]]:
     if not boxes:
         raise InputError(f"{place}: holds no labels: .txt, .json, .xml")
     return dict(boxes)
-
-
-def _classes(path: Path) -> list[str]:
-    return read_text(path, InputError).split("\n") if path.is_file() else []
 
 
 def _yolo(text: str, names: Sequence[str]) -> list[Box]:

@@ -29,7 +29,6 @@ from ..streams import silence
 
 __all__ = [
     "MAX_PIXELS",
-    "LeftOut",
     "count_pictures",
     "header_pixels",
     "header_size",

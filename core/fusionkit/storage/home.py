@@ -3,14 +3,12 @@
 import os
 from pathlib import Path
 
-__all__ = ["HOME_VARIABLE", "home_folder"]
-
-HOME_VARIABLE = "FUSIONKIT_HOME"
+__all__ = ["home_folder"]
 
 
 def home_folder() -> Path:
     """The folder, which may not exist yet."""
-    home = os.environ.get(HOME_VARIABLE)
+    home = os.environ.get("FUSIONKIT_HOME")
     if home:
         return Path(home)
     from platformdirs import user_cache_path

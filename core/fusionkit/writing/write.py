@@ -66,16 +66,15 @@ def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False
     if writer.missing:
         raise OutputError(f"{path}: writing {extension} needs {', '.join(writer.missing)}: {writer.remedy}")
     if depth not in record.depths:
-        better = [w.extensions[0] for w in map(_record, _writers()) if depth in w.depths][:NAMED]
+        better = _alternatives(lambda w: depth in w.depths)
         raise OutputError(
-            f"{path}: {extension} cannot hold {HELD[depth]} images; write {' or '.join(better)}, or pass "
-            f"`depth={record.depths[0]}`"
+            f"{path}: {extension} cannot hold {HELD[depth]} images; write {better}, or pass `depth={record.depths[0]}`"
         )
     if readings and "readings" not in record.keeps:
-        better = [w.extensions[0] for w in map(_record, _writers()) if "readings" in w.keeps][:NAMED]
-        raise OutputError(f"{path}: {extension} holds no readings beside a picture; write {' or '.join(better)}")
+        better = _alternatives(lambda w: "readings" in w.keeps)
+        raise OutputError(f"{path}: {extension} holds no readings beside a picture; write {better}")
     if channels > 1 and not record.color:
-        raise OutputError(f"{path}: {extension} holds grey alone; write {_writers_first()}")
+        raise OutputError(f"{path}: {extension} holds grey alone; write {_alternatives()}")
     reason = cast(type[Writer], load_class(writer)).refuses(depth, channels, alpha=alpha and record.alpha)
     if reason:
         raise OutputError(f"{path}: {reason}")
@@ -202,7 +201,9 @@ def _stored(
     if picture.alpha is not None and not record.alpha:
         cover = picture.alpha[:, :, None]
         values = np.asarray(picture.pixels * cover + (1 - cover), np.float32)
-        picture = replace(picture, values=values, alpha=None)
+        stated = "nodata" in record.keeps and picture.channels == 1
+        unsaid = not stated and depth != "float" and picture.nodata is None  # places without data stay white
+        picture = replace(picture, values=values, alpha=None, valid=None if unsaid else picture.valid)
         notes.append(f"{extension} has no alpha: composited onto white")
     if depth == "float" and "nodata" not in record.keeps:
         picture = replace(picture, nodata=None)  # NaN says it where no number can
@@ -293,8 +294,9 @@ def _writers() -> list[Registered]:
     )
 
 
-def _writers_first() -> str:
-    return " or ".join(_record(writer).extensions[0] for writer in _writers()[:NAMED])
+def _alternatives(fits: Callable[[WriterRecord], bool] = lambda record: True) -> str:
+    """Extensions that a message names instead of one that cannot be written."""
+    return " or ".join([record.extensions[0] for record in map(_record, _writers()) if fits(record)][:NAMED])
 
 
 def _writer(path: Path) -> Registered:

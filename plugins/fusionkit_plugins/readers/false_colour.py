@@ -81,7 +81,9 @@ def levels_of_flir(image: Any, pixels: Array, notes: list[str]) -> Array | None:
 
 def _flir_palette(image: Any) -> tuple[str, list[Array]] | None:
     """Name and colours (N, 3) of the palette in a FLIR JPEG, as RGB from full range and from that of video."""
-    parts = {data[6]: data[8:] for kind, data in getattr(image, "applist", ()) if kind == "APP1" and _is_flir(data)}
+    parts = {
+        data[6]: data[8:] for _, data in getattr(image, "applist", ()) if data.startswith(b"FLIR\0") and len(data) > 8
+    }
     block = b"".join(parts[number] for number in sorted(parts))
     try:
         order = ">" if 100 <= struct.unpack_from(">I", block, 20)[0] < 200 else "<"
@@ -101,10 +103,6 @@ def _flir_palette(image: Any) -> tuple[str, list[Array]] | None:
     except (struct.error, IndexError):
         pass  # damaged, or bytes that only look like FLIR's
     return None
-
-
-def _is_flir(data: bytes) -> bool:
-    return data.startswith(b"FLIR\0") and len(data) > 8
 
 
 def _rgb(y: Array, cb: Array, cr: Array) -> Array:

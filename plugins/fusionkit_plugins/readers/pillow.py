@@ -88,7 +88,8 @@ class PillowReader(Reader):
             return Pictures(1, lambda _: read_pillow(path, max_pixels))
         with _opened(path, max_pixels) as image:
             count = int(getattr(image, "n_frames", 1))
-            views = [entry["Attribute"]["MPType"] for entry in _entries(image)]
+            index = getattr(image, "mpinfo", {}).get(MPO_ENTRIES, []) if image.format == "MPO" else []
+            views = [entry["Attribute"]["MPType"] for entry in index]
         if count == 1:
             return Pictures(1, lambda _: read_pillow(path, max_pixels))
         if count > path.stat().st_size / LEAST:
@@ -96,11 +97,6 @@ class PillowReader(Reader):
         frames = _Frames(path, max_pixels)
         of_one = bool(views) and not all(view.startswith("Multi-Frame") for view in views)
         return Pictures(count, frames.read, main=of_one)
-
-
-def _entries(image: Any) -> list[Any]:
-    """The index of a JPEG file of several pictures."""
-    return getattr(image, "mpinfo", {}).get(MPO_ENTRIES, []) if image.format == "MPO" else []
 
 
 class _Frames:
