@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from skimage import data
 
-from fusionkit.numerics.homography import displacement, square, warp
+from fusionkit.numerics.field import Field, FieldWarp
+from fusionkit.numerics.homography import displacement, size_of, square, warp
 from fusionkit.numerics.registration import look_apart, register
 from fusionkit.numerics.window import gaussian_blur
 from fusionkit.scenes import infrared_visible
@@ -107,3 +109,15 @@ def test_large_images_are_reduced_without_a_shift():
     found = register(visible, visible[..., 3:, 2:], "affine")  # other pixels are left over when it is reduced
     assert found.sure
     assert apart(found.matrix, matrix(right=-1, down=-1.5), (1101, 1931)) < 0.3
+
+
+def test_parallax_in_parts_does_not_refuse_a_transform_that_is_right():
+    luma = torch.from_numpy(data.camera()).float()[None, None] / 255
+    cell, size, move = (torch.arange(512) // 128) % 2, size_of(luma), matrix(angle=1, right=5, down=-4)
+    parts = gaussian_blur((cell[:, None] != cell).float()[None, None] * 2 - 1, 12)
+    field = Field(2.6 * parts.expand(1, 2, -1, -1), 0 * parts, 0.0, 0.0, True)
+    moved = FieldWarp(move, size, size, field=field).rows(slice(None), lambda rows: 1 - luma[..., rows, :])
+    found = register(luma, moved, "affine")
+    assert 0.9 < found.left < 1.4  # by such an error of the transform it would be refused
+    assert found.sure
+    assert apart(found.matrix, move.inverse(), size) < 2
