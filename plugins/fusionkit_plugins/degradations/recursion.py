@@ -13,6 +13,7 @@ x̂ elsewhere is that of the frame before, moved, and follows y in what is smoot
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -25,13 +26,15 @@ from fusionkit.numerics.window import box_max, box_mean
 
 __all__ = ["over_time"]
 
-DRIFT = 0.01  # Q, share of the noise's variance by which a pixel changes from frame to frame: v falls to 0.1
+DRIFT = 0.003  # Q, share of the noise's variance by which a pixel changes from frame to frame: v falls to 0.1
 MEANS, WINDOW = (2, 5), 3  # radii of the windows whose means, and mean square, say what is wrong, pixels
 SURE, CHANCE = 4.0, 9.0  # deviations of a mean square, and variances of a mean, up to which noise explains them
 BLUNT = 1.5  # weight of an error's square in v: windows see only the part of it that they do not average away
 TOLD = 3.0  # by how much more an error counts in what the flow was asked for
+SIDE, SEEN = 8, 6.0
+SHARE, LITTLE = 0.03, 1.5
 TILE, MARGIN = 64, 16  # side of a tile and what it sees around, pixels
-WON = 3.0  # by how much the variance fell since the flow was asked, from which it is asked again
+WON = 8.0
 WHOLE = 0.5  # share of the tiles from which the whole picture goes through the flow at once
 NEW = 0.6  # v from which the frame alone goes through the flow: moved noise is no longer white
 
@@ -62,22 +65,50 @@ def over_time(y: Tensor, noise: float, memory: Memory) -> Restoration:
         memory.keep("clean", State(y, one, clean, one))
         return clean
     motion = block_motion(before.clean, y, noise)
-    stack = torch.cat([before.mean, before.left, before.clean, before.asked], 1)
-    inside = None
+    seen, known, inside = torch.cat([before.mean, before.clean], 1), torch.cat([before.left, before.asked], 1), None
     if motion.any():
-        stack, inside = moved(stack, motion)
-    mean, left, clean, asked = stack.chunk(4, 1)
-    left = left.clamp(0, 1)
+        seen, inside = moved(seen, motion)
+        known, _ = moved(known, motion, "nearest")
+    (mean, clean), (left, asked) = seen.chunk(2, 1), known.chunk(2, 1)
     wrong = _wrong(y - mean, left, noise)
     wrong = wrong if inside is None else wrong.masked_fill(~inside, torch.inf)
     gain = left + BLUNT * wrong + DRIFT
     gain = (gain / (gain + 1)).nan_to_num(1)
     mean = torch.lerp(mean, y, gain)
-    smooth = clean + gain * box_mean(y - clean, MEANS[0])
-    state = State(mean, gain, smooth, (asked + TOLD * wrong).clamp_max(1 / DRIFT), before.turn)
+    state = State(mean, gain, clean, (asked + DRIFT + TOLD * wrong).clamp_max(1 / DRIFT), before.turn)
     state = yield from _asked(y, state, noise)
     memory.keep("clean", state)
-    return state.clean
+    fresh = (state.left / state.asked).clamp_max(1)
+    return torch.lerp(_shrunk(state, noise), state.clean, fresh)
+
+
+def _shrunk(state: State, noise: float) -> Tensor:
+    """Wiener's filter of the average in blocks of cosines, with x̂ as the pilot that says what is signal."""
+    basis, half = _cosines().to(state.mean), SIDE // 2
+    height, width = state.mean.shape[-2:]
+    pad = (half, half + -width % half, half, half + -height % half)
+    planes = F.pad(torch.cat([state.mean, state.clean, state.left]), pad, mode="replicate")[:, 0]
+    blocks = planes.unfold(1, SIDE, half).unfold(2, SIDE, half).flatten(3)
+    found, power = blocks[0] @ basis, (blocks[1] @ basis).square_()
+    share = blocks[2].mean(-1, keepdim=True).mul_(noise**2)
+    power = torch.maximum(power, torch.addcmul(-SEEN * share, found, found))
+    found.mul_(power.div_(power + share))
+    rows, columns = found.shape[:2]
+    found = (found @ basis.mT).view(rows, columns, 2, half, 2, half).permute(2, 4, 0, 3, 1, 5)
+    whole = found.new_zeros(rows + 1, half, columns + 1, half)
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        whole[i : rows + i, :, j : columns + j] += found[i, j]
+    whole = whole.view(1, 1, (rows + 1) * half, -1).div_(4)
+    return whole[..., half : half + height, half : half + width]
+
+
+@cache
+def _cosines() -> Tensor:
+    """Orthonormal cosines of a block as columns, (SIDE², SIDE²)."""
+    k, n = torch.arange(SIDE)[:, None], torch.arange(SIDE)
+    rows = torch.cos(torch.pi * (n + 0.5) * k / SIDE) * math.sqrt(2 / SIDE)
+    rows[0] /= math.sqrt(2)
+    return torch.kron(rows, rows).mT.contiguous()
 
 
 def _wrong(rest: Tensor, left: Tensor, noise: float) -> Tensor:
@@ -95,15 +126,14 @@ def _asked(y: Tensor, state: State, noise: float) -> Generator[Ask, Tensor, Stat
     height, width = state.mean.shape[-2:]
     rows, columns = -(-height // TILE), -(-width // TILE)
     pad = (0, columns * TILE - width, 0, rows * TILE - height)
-    left, asked = (F.pad(x, pad, mode="replicate") for x in (state.left, state.asked))
-    needed = F.max_pool2d(F.avg_pool2d(asked / left, 8), TILE // 8)[0, 0] > WON
-    if float(needed.float().mean()) > WHOLE:
-        old = state.left < NEW
-        low = state.left[old].mean() if old.any() else state.left.new_tensor(1.0)
-        found = yield torch.cat([state.mean, y]), noise * torch.stack([low, torch.ones_like(low)]).sqrt()
-        clean = torch.lerp(found[:1], found[1:], ((state.left - low) / (NEW - low)).clamp(0, 1))
-        return State(state.mean, state.left, clean, state.left, state.turn)
-    needed.view(-1)[state.turn] = True
+    stale = F.pad(state.asked / state.left, pad, mode="replicate")
+    stale = F.avg_pool2d(stale.clamp_max(2 * WON), 8)
+    most, mean = (pool(stale, TILE // 8)[0, 0] for pool in (F.max_pool2d, F.avg_pool2d))
+    few = mean.flatten().topk(max(1, round(SHARE * mean.numel()))).indices
+    needed = most > WON
+    needed.view(-1)[few[mean.flatten()[few] > LITTLE]] = True
+    if not needed.any():
+        return state
     wide = [MARGIN, MARGIN + pad[1], MARGIN, MARGIN + pad[3]]
     mean, share = (F.pad(x, wide, mode="replicate") for x in (state.mean, state.left))
     clean, known = F.pad(state.clean, wide, mode="replicate"), F.pad(state.asked, wide, mode="replicate")
@@ -115,12 +145,20 @@ def _asked(y: Tensor, state: State, noise: float) -> Generator[Ask, Tensor, Stat
         return torch.cat([x[..., r : r + side, c : c + side] for r, c in places])
 
     shares = cut(share)
-    most = F.avg_pool2d(shares[..., MARGIN:-MARGIN, MARGIN:-MARGIN], 8).amax((1, 2, 3))
-    found = yield cut(mean), noise * most.sqrt()
-    for (r, c), x, v, m in zip(places, found, shares, most.tolist(), strict=True):
+    inside = shares[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+    old = inside < NEW
+    low = ((inside * old).sum((1, 2, 3)) / old.sum((1, 2, 3)).clamp_min(1)).clamp_min(1e-3)
+    low = torch.where(old.any(3).any(2).any(1), low, 1.0)
+    new = F.avg_pool2d((~old).float(), 8).amax((1, 2, 3)) >= 0.5
+    found = yield torch.cat([cut(mean), cut(F.pad(y, wide, mode="replicate"))[new]]), noise * torch.cat([low, torch.ones_like(low)[new]]).sqrt()
+    found, again = found.split([len(low), int(new.sum())])
+    again = iter(again)
+    for (r, c), x, v, m, fresh in zip(places, found, shares, low.tolist(), new.tolist(), strict=True):
         place = (0, 0, slice(r, r + side), slice(c, c + side))
-        weight = window * (v[0] / m).clamp_max(1)
-        clean[place] = torch.lerp(clean[place], x[0], weight)
+        beyond = ((v[0] - m) / max(NEW - m, 1e-3)).clamp(0, 1)
+        x = torch.lerp(x[0], next(again)[0], beyond) if fresh else x[0]
+        weight = window if fresh else window * (1 - beyond)
+        clean[place] = torch.lerp(clean[place], x, weight)
         known[place] = torch.lerp(known[place], v[0], weight)
     inner = (..., slice(MARGIN, MARGIN + height), slice(MARGIN, MARGIN + width))
     return State(state.mean, state.left, clean[inner], known[inner], (state.turn + 1) % (rows * columns))
