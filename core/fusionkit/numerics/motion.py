@@ -5,6 +5,8 @@ cost of a shift is the mean square of what it leaves, over a block and its neigh
 whole by more than chance makes of the noise, so that what rests stays bit for bit, and flat parts move with the rest.
 """
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,7 +38,7 @@ def block_motion(before: Tensor, now: Tensor, noise: float) -> Tensor:
         known[factor] = around, _costs(old, new, around.expand(2, *grid), _reach(factor))
         usual = factor * _lowest(known[factor][1].mean((2, 3), True), around, 0.0)
     blocks = usual.expand(2, *grid)
-    for factor, old, new in copies:  # of each block
+    for factor, old, new in copies:  # of each block, which moves as the whole until then
         around = (blocks / factor).round().long()
         same, costs = known[factor]
         costs = costs if bool((around == same).all()) else _costs(old, new, around, _reach(factor))
@@ -45,8 +47,8 @@ def block_motion(before: Tensor, now: Tensor, noise: float) -> Tensor:
         blocks = factor * _lowest(volume.view(span, span, *grid), around, margin / factor**2)
     if bool((blocks != usual).any()):
         factor, old, new = copies[1]
-        costs = [_left(old, new, m.expand(2, *grid) / factor) for m in (usual, blocks)]
-        blocks = torch.where(costs[0] - costs[1] > margin / factor**2, blocks, usual)
+        alike, apart = (_left(old, new, m.expand(2, *grid) / factor) for m in (usual, blocks))
+        blocks = torch.where(alike - apart > margin / factor**2, blocks, usual)
     if bool((blocks == usual).all()):
         return usual[None].expand(1, 2, height, width)
     return F.interpolate(blocks[None], scale_factor=BLOCK, mode="bilinear")[..., :height, :width]
@@ -69,8 +71,10 @@ def _costs(before: Tensor, now: Tensor, around: Tensor, reach: int) -> Tensor:
     there = windows[down, right + side * torch.arange(width, device=now.device)]
     here = now[0, 0].view(height, side, width, side).transpose(1, 2).contiguous()
     span = range(2 * reach + 1)
-    left = [[(here - there[..., y : y + side, x : x + side]).square_().mean((2, 3)) for x in span] for y in span]
-    return torch.stack([torch.stack(row) for row in left])
+    left = [
+        (here - there[..., y : y + side, x : x + side]).square_().mean((2, 3)) for y, x in itertools.product(span, span)
+    ]
+    return torch.stack(left).view(len(span), len(span), height, width)
 
 
 def _lowest(volume: Tensor, around: Tensor, margin: float) -> Tensor:

@@ -1,11 +1,12 @@
 """Noise of a video's frames: averaged over time along the motion, then cleaned by what the flow knows of the scene.
 
     a = ā + K (y - ā),  K = u / (u + 1),  v = K,  u = v + e + Q     ā, v: of the frame before, moved; e: error of ā
-    x̂ = Wiener's filter of a in noise of variance s² v, with the flow's estimate p as pilot     s: deviation of y's noise
+    x̂ = Wiener's filter of a in noise of variance s² v, with the flow's estimate p as pilot
 
 The recursive filter of a constant along the motion (Kalman 1960; with motion compensation Dubois and Sabri, "Noise
-reduction in image sequences using motion-compensated temporal filtering", IEEE Trans. Communications 1984). v, e and Q
-are shares of s². Where y - ā is more than noise, its excess estimates e, the square of an error by motion or change.
+reduction in image sequences using motion-compensated temporal filtering", IEEE Trans. Communications 1984). s is the
+deviation of y's noise; v, e and Q are shares of s². Where y - ā is more than noise, its excess estimates e, the square
+of an error by motion or change.
 
 The pilot moves along. It says which cosines of a block are signal, as the first estimate of BM3D does (Dabov et al.,
 "Image denoising by sparse 3-D transform-domain collaborative filtering", IEEE Trans. Image Processing 2007, section
@@ -131,13 +132,14 @@ def _piloted(y: Tensor, state: State, noise: float) -> Generator[Ask, Tensor, St
     tiles = _tiles(state)
     if not tiles:
         return state
-    size = tuple(n + -n % TILE for n in y.shape[-2:]) if tiles[0].whole else (TILE, TILE)
     height, width = y.shape[-2:]
+    size = (height + -height % TILE, width + -width % TILE) if tiles[0].whole else (TILE, TILE)
     pad = (MARGIN, MARGIN + -width % TILE, MARGIN, MARGIN + -height % TILE)
     mean, frame, left, pilot, asked = (
         F.pad(x, pad, mode="replicate") for x in (state.mean, y, state.left, state.pilot, state.asked)
     )
-    places = [(..., *(slice(at, at + n + 2 * MARGIN) for at, n in zip(tile.at, size, strict=True))) for tile in tiles]
+    high, wide = (n + 2 * MARGIN for n in size)
+    places = [(..., slice(down, down + high), slice(right, right + wide)) for (down, right), *_ in tiles]
     news = [place for place, tile in zip(places, tiles, strict=True) if tile.new]
     levels = y.new_tensor([tile.level for tile in tiles] + [1.0] * len(news))
     parts = torch.cat([*(mean[place] for place in places), *(frame[place] for place in news)])
