@@ -36,11 +36,11 @@ DRIFT = 0.003  # Q, share of the noise's variance by which a pixel changes from 
 MEANS, WINDOW = (2, 5), 3  # radii of the windows whose means, and mean square, say what is wrong, pixels
 SURE, CHANCE = 4.0, 9.0  # deviations of a mean square, and variances of a mean, up to which noise explains them
 BLUNT = 1.5  # weight of an error's square in v: windows see only the part of it that they do not average away
-TOLD = 2.0  # by how much more an error counts in the age of the pilot
+TOLD = 6.0  # by how much more an error counts in the age of the pilot
 SIDE, SEEN = 8, 6.0  # side of the blocks of cosines; variances of noise from which one is signal without the pilot
 TILE, MARGIN, BLOCK = 64, 16, 8  # side of a tile, what it sees around, and of the blocks that are new or not, pixels
 NEW = 0.6  # v from which the frame alone goes through the flow: moved noise is no longer white
-OLD, AGED = 12.0, 1.5  # age of half a block from which its tile is asked for, and of a tile that may be one of the few
+OLD, AGED = 20.0, 1.5  # age of half a block from which its tile is asked for, and of a tile that may be one of the few
 FEW, WHOLE = 0.03, 0.4  # share of the tiles that are asked for each frame; from which the whole picture is
 
 
