@@ -6,6 +6,7 @@ registered sources do not, so that nothing is taken from those.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -30,21 +31,32 @@ def reduction(height: int, width: int) -> int:
     return max(1, round(min(height, width) / SIDE))
 
 
-def copies(sources: Sources, steady: Callable[[str, Tensor], Tensor]) -> Tensor | None:
+def copies(sources: Sources, steady: Callable[[str, Callable[[], Tensor]], Tensor]) -> Tensor | None:
     """How far an edge there is a displaced copy of the reference's, (B, 1, h, w) in [0, 1] of the reduced image.
 
     The maximum over the sources but the reference; None where all are registered, or too small to tell.
     """
     factor = reduction(*sources.luma[0].shape[-2:])
-    small = [reduced(y, factor) for y in (sources.reference_luma, *sources.other_luma)]
-    if min(small[0].shape[-2:]) < BLOCK:
+    size = [-(-n // factor) for n in sources.luma[0].shape[-2:]]
+    if min(size) < BLOCK:
         return None
-    seen, *others = [gradient(y) for y in small]
-    spectrum, found = _spectra(seen), []
-    for i, other in enumerate(others):
-        apart = steady(f"apart {i}", _apart(spectrum, _spectra(other)))
-        if bool((apart > 0).any()):
-            found.append(_enlarged(apart, small[0].shape[-2:]).mul_(_alike(seen, other)))
+
+    @cache
+    def edges(y: Tensor) -> Field:
+        return gradient(reduced(y, factor))
+
+    @cache
+    def spectra(y: Tensor) -> Tensor:
+        return _spectra(edges(y))
+
+    def apart(other: Tensor) -> Tensor:
+        return _apart(spectra(seen), spectra(other))
+
+    seen, found = sources.reference_luma, []
+    for i, other in enumerate(sources.other_luma):
+        blocks = steady(f"apart {i}", partial(apart, other))
+        if bool((blocks > 0).any()):
+            found.append(_enlarged(blocks, size).mul_(_alike(edges(seen), edges(other))))
     return box_max(torch.stack(found).amax(0), 1) if found else None
 
 

@@ -33,6 +33,7 @@ LAM, EPS = 0.5, 1e-3  # of the energy: weight of the total variation; |r| counts
 # of the M-step: cost of misfit where F is flat; edges (between means over 2x2 pixels) beside which it costs half; steps
 # towards the minimum. Set by the audit and by eye on pairs of VIFB and RoadScene (docs/decisions/em-tv.md)
 COST, HIDES, STEPS = 0.02, 0.05, 2
+SELDOM = 8  # frames of a video of which one is asked whether edges are displaced, while none are
 NETWORKS: dict[str, type[DecisionNet]] = {"focus": InFocus, "exposure": Exposed}
 Explained = Callable[[slice], tuple[Tensor, Tensor]]  # G at rows of an image
 SERIES: dict[str, Callable[[Decision, "EMTV"], Any]] = {  # by evidence: what takes many frames
@@ -75,10 +76,10 @@ class EMTVOptions(Options):
 
 
 class EMState(NamedTuple):
-    """Statistics of the last correction, by name; follows: they are of the video frame before, and are averaged."""
+    """Statistics of the last correction, by name; frame: number in a video, 0 where none before is averaged with."""
 
     statistics: Mapping[str, Tensor] = {}
-    follows: bool = False
+    frame: int = 0
 
 
 class EMTV(Prior):
@@ -129,15 +130,17 @@ class EMTV(Prior):
 
     def follow(self, sources: Sources, state: Any) -> EMState:
         """The statistics of the frame before, to be averaged with."""
-        return EMState(state.statistics, follows=True)
+        return EMState(state.statistics, state.frame + 1)
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, EMState]:
         """E- and M-steps from the estimate x0 (B, 1, H, W), images of one kind of scene together."""
         kinds, statistics = self._scenes(sources), dict[str, Tensor]()
 
-        def steady(group: Sequence[int], name: str, value: Tensor) -> Tensor:
+        def steady(group: Sequence[int], name: str, value: Tensor | Callable[[], Tensor]) -> Tensor:
             key = f"{name} of {group}"
-            before = state.statistics.get(key) if state.follows else None
+            before = state.statistics.get(key) if state.frame else None
+            if callable(value):
+                value = before if before is not None and state.frame % SELDOM and not before.any() else value()
             statistics[key] = running_average(before, value)
             return statistics[key]
 
@@ -147,7 +150,7 @@ class EMTV(Prior):
         parts = [
             self._explain(kinds[group[0]], x0[group], sources.select(group), partial(steady, group)) for group in groups
         ]
-        return _in_order(parts, groups), EMState(statistics, state.follows)
+        return _in_order(parts, groups), EMState(statistics, state.frame)
 
     def _scenes(self, sources: Sources) -> tuple[Scene, ...]:
         """The kind of scene of each image: the option's, or the one that is recognised, with a note."""
@@ -156,7 +159,7 @@ class EMTV(Prior):
         _note(sources.scenes, sources.report)
         return sources.scenes
 
-    def _explain(self, kind: Scene, x0: Tensor, sources: Sources, steady: Callable[[str, Tensor], Tensor]) -> Tensor:
+    def _explain(self, kind: Scene, x0: Tensor, sources: Sources, steady: Callable[[str, Any], Tensor]) -> Tensor:
         """F for images of one kind of scene."""
         if SCENE_KINDS[kind].evidence == "focus":
             if len(sources) > 2:

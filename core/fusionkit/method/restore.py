@@ -132,7 +132,8 @@ class Restorer:
                 self._take(plane, link, x, y)
                 plane.rows.append(self._row(sources, plane, link, degradation, count, undone=True))
                 if plane.noise and (degradation.deviation or degradation.ends_clean):
-                    plane.noise = estimate_noise(plane.luma)[0].level
+                    rest = partial(estimate_noise, plane.luma)
+                    plane.noise = _part(memory, link, plane).once("rest", rest)[0].level
                 if not link.kind.color:
                     yield from self._restored_chroma(sources, plane, link, memory)
             current = following or self._next(links, sources, plane, memory, watch)

@@ -5,6 +5,8 @@ cost of a shift is the mean square of what it leaves, over a block and its neigh
 whole by more than chance makes of the noise, so that what rests stays bit for bit, and flat parts move with the rest.
 """
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,19 +32,23 @@ def block_motion(before: Tensor, now: Tensor, noise: float) -> Tensor:
     before, now = (F.pad(x, pad, mode="replicate") for x in (before, now))
     margin = CHANCE * (noise**2 + LEAST**2)
     copies = [(factor, reduced(before, factor), reduced(now, factor)) for factor in (COARSE, COARSE // 2, 1)]
-    usual, blocks = torch.zeros(2, 1, 1, device=now.device), torch.zeros(2, *grid, device=now.device)
+    usual, known = torch.zeros(2, 1, 1, device=now.device), {}
     for factor, old, new in copies:  # of the whole
-        volume = _costs(old, new, (usual / factor).round().long().expand(2, *grid), _reach(factor)).mean((2, 3), True)
-        usual = factor * _lowest(volume, (usual / factor).round(), 0.0)
-    blocks = blocks + usual
-    for factor, old, new in copies:  # of each block
+        around = (usual / factor).round().long()
+        known[factor] = around, _costs(old, new, around.expand(2, *grid), _reach(factor))
+        usual = factor * _lowest(known[factor][1].mean((2, 3), True), around, 0.0)
+    blocks = usual.expand(2, *grid)
+    for factor, old, new in copies:  # of each block, which moves as the whole until then
         around = (blocks / factor).round().long()
-        volume = box_mean(_costs(old, new, around, _reach(factor)).flatten(0, 1)[None], 1)[0]
+        same, costs = known[factor]
+        costs = costs if bool((around == same).all()) else _costs(old, new, around, _reach(factor))
+        volume = box_mean(costs.flatten(0, 1)[None], 1)[0]
         span = 2 * _reach(factor) + 1
         blocks = factor * _lowest(volume.view(span, span, *grid), around, margin / factor**2)
     if bool((blocks != usual).any()):
-        costs = [_left(before, now, m.expand(2, *grid)) for m in (usual, blocks)]
-        blocks = torch.where(costs[0] - costs[1] > margin, blocks, usual)
+        factor, old, new = copies[1]
+        alike, apart = (_left(old, new, m.expand(2, *grid) / factor) for m in (usual, blocks))
+        blocks = torch.where(alike - apart > margin / factor**2, blocks, usual)
     if bool((blocks == usual).all()):
         return usual[None].expand(1, 2, height, width)
     return F.interpolate(blocks[None], scale_factor=BLOCK, mode="bilinear")[..., :height, :width]
@@ -55,24 +61,20 @@ def _reach(factor: int) -> int:
 
 def _costs(before: Tensor, now: Tensor, around: Tensor, reach: int) -> Tensor:
     """Mean squares that shifts (down, right) about `around` (2, h, w) leave in each block, (n, n, h, w)."""
-    side, span = now.shape[-1] // around.shape[-1], range(-reach, reach + 1)
-    height, width = now.shape[-2:]
-    if bool((around == around[:, :1, :1]).all()):
-        right, down = around[:, 0, 0].tolist()
-        rows, columns = (torch.arange(-reach, n + reach, device=now.device) for n in (height, width))
-        edge = before[..., (rows + down).clamp(0, height - 1), :][..., (columns + right).clamp(0, width - 1)]
-
-        def there(y: int, x: int) -> Tensor:
-            return edge[..., reach + y : reach + y + height, reach + x : reach + x + width]
-    else:
-        right, down = (a.repeat_interleave(side, 0).repeat_interleave(side, 1) for a in around)
-        rows = torch.arange(height, device=now.device)[:, None] + down
-        columns = torch.arange(width, device=now.device) + right
-
-        def there(y: int, x: int) -> Tensor:
-            return before[0, 0][(rows + y).clamp(0, height - 1), (columns + x).clamp(0, width - 1)][None, None]
-
-    return torch.stack([torch.stack([reduced((now - there(y, x)).square(), side)[0, 0] for x in span]) for y in span])
+    height, width = around.shape[-2:]
+    side = now.shape[-1] // width
+    far = int(around.abs().max()) + reach
+    windows = F.pad(before, (far,) * 4, mode="replicate")[0, 0].unfold(0, side + 2 * reach, 1)
+    windows = windows.unfold(1, side + 2 * reach, 1)
+    right, down = around + far - reach
+    down = down + side * torch.arange(height, device=now.device)[:, None]
+    there = windows[down, right + side * torch.arange(width, device=now.device)]
+    here = now[0, 0].view(height, side, width, side).transpose(1, 2).contiguous()
+    span = range(2 * reach + 1)
+    left = [
+        (here - there[..., y : y + side, x : x + side]).square_().mean((2, 3)) for y, x in itertools.product(span, span)
+    ]
+    return torch.stack(left).view(len(span), len(span), height, width)
 
 
 def _lowest(volume: Tensor, around: Tensor, margin: float) -> Tensor:
@@ -87,8 +89,9 @@ def _lowest(volume: Tensor, around: Tensor, margin: float) -> Tensor:
 
 def _left(before: Tensor, now: Tensor, blocks: Tensor) -> Tensor:
     """Mean squares that the shifts (2, h, w) of blocks leave around each, (h, w)."""
-    motion = F.interpolate(blocks[None], scale_factor=BLOCK, mode="bilinear")
-    return box_mean(reduced((now - moved(before, motion)[0]).square(), BLOCK), 1)[0, 0]
+    side = now.shape[-1] // blocks.shape[-1]
+    motion = F.interpolate(blocks[None], scale_factor=side, mode="bilinear")
+    return box_mean(reduced((now - moved(before, motion)[0]).square(), side), 1)[0, 0]
 
 
 def _fraction(volume: Tensor, at: Tensor, margin: float) -> Tensor:
@@ -108,8 +111,8 @@ def _fraction(volume: Tensor, at: Tensor, margin: float) -> Tensor:
     return torch.stack(found)
 
 
-def moved(x: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
-    """x (1, C, H, W) from where each pixel was, by cubic interpolation, and which pixels were inside, (1, 1, H, W)."""
+def moved(x: Tensor, motion: Tensor, mode: str = "bicubic") -> tuple[Tensor, Tensor]:
+    """x (1, C, H, W) from where each pixel was, interpolated so, and which pixels were inside, (1, 1, H, W)."""
     height, width = x.shape[-2:]
     down, right = torch.meshgrid(
         *(torch.arange(n, device=x.device, dtype=x.dtype) for n in (height, width)), indexing="ij"
@@ -117,5 +120,5 @@ def moved(x: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
     right, down = right + motion[:, 0], down + motion[:, 1]
     inside = (right >= -0.5) & (right <= width - 0.5) & (down >= -0.5) & (down <= height - 0.5)
     place = torch.stack([(2 * right + 1) / width - 1, (2 * down + 1) / height - 1], -1)
-    there = F.grid_sample(x, place, mode="bicubic", padding_mode="border", align_corners=False)
+    there = F.grid_sample(x, place, mode=mode, padding_mode="border", align_corners=False)
     return there, inside[:, None]

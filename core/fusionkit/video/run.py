@@ -152,7 +152,7 @@ def _fused(
     pictures = []
     for i, frame in enumerate(frames):
         assert frame is not None
-        picture = picture_of(frame, video.names[i])
+        picture = picture_of(frame if i == video.reference else frame.grey(), video.names[i])
         if picture.depth == "16":
             span = shot.memory.once(f"span {i}", partial(own_span, frame.values, picture.span))
             picture = replace(picture, span=span)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,13 @@ class Frame:
 
     time: float
     values: Array
+
+    def grey(self) -> "Frame":
+        """The frame with one channel, if its three are equal: codecs store grey as colour."""
+        first, *others = (self.values[..., c] for c in range(self.values.shape[2]))
+        few = (slice(None, None, 16),) * 2  # tell most coloured frames
+        grey = all(np.array_equal(first[part], other[part]) for part in (few, ...) for other in others)
+        return replace(self, values=self.values[..., :1]) if grey else self
 
 
 @dataclass(frozen=True)
