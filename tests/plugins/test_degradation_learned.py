@@ -8,6 +8,8 @@ from torch import Tensor
 
 from fusionkit.flow.restoring import side_by_side
 from fusionkit.numerics.luma import luma
+from fusionkit.numerics.noise import estimate_noise
+from fusionkit.numerics.window import box_mean
 from fusionkit.training.options import TrainOptions
 from fusionkit.weights.network import Network
 from fusionkit_plugins.degradations import learned
@@ -138,6 +140,17 @@ class TestDarkness:
         monkeypatch.setattr(degradation, "clean", lambda y: smooth)
         [x] = side_by_side([degradation.undo(smooth, 0.0)], lambda asks: pytest.fail("asked"))
         assert torch.allclose(x, smooth, atol=1e-5)
+
+    def test_grain_that_jpeg_has_left_is_cleaned(self):
+        """Its spectrum falls, so that it is no white noise; textured photographs have flatter places."""
+        noise = box_mean(torch.randn(1, 1, 160, 160, generator=torch.Generator().manual_seed(0)), 1)
+        plane = 0.3 + 18 / 255 * noise
+        assert estimate_noise(plane)[0].level == 0
+        asked, level = next(learned._cleaned(plane, 0.0))
+        assert asked is plane
+        assert 2 / 255 < level < 6 / 255  # of 6, of which the local mean takes half
+        camera = torch.from_numpy(skimage_data.camera())[None, None].float() / 255
+        assert learned._grain(camera) < learned.NOISY
 
 
 class TestShippedWeights:

@@ -31,7 +31,7 @@ def test_nothing_in_common_says_what_stands_alone(tmp_path):
     for name in ("a/x.png", "a/x.jpg", "b/x.png", "b/y.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    pattern = r"no file names in common between .*; .*x\.jpg and .*x\.png have one name; .*y\.png has no partner"
+    pattern = r"no file name is in all of .*; .*x\.jpg and .*x\.png have one name; without a partner: .*y\.png"
     with pytest.raises(InputError, match=pattern):
         match_folders([tmp_path / "a", tmp_path / "b"])
 

@@ -19,7 +19,7 @@ from fusionkit.contracts import Degradation, Options
 from fusionkit.flow.restoring import Restoration
 from fusionkit.numerics.luma import luma
 from fusionkit.numerics.noise import estimate_noise
-from fusionkit.numerics.window import enlarged_rows
+from fusionkit.numerics.window import box_mean, enlarged_rows
 from fusionkit.options import WeightsName
 from fusionkit.weights.network import Network
 
@@ -35,6 +35,7 @@ ROUNDED = 1 / 255, 2 / 255  # error of 8 bits and JPEG in the dark, of luma and 
 DARK = 0.11, 0.35  # brightness below which half of a dark picture lies, and nine tenths
 LIT, NIGHT = 0.32, 0.5  # brightness of lit places; strength for a picture that has some
 SEEN = 2**13  # pixels that are looked at, about
+BLOCK, FLATTEST = 16, 0.1  # side of a block; share of the blocks that are taken for flat
 LEAST_SIDE = 16  # of a copy that the flow is asked to clean
 
 
@@ -54,8 +55,9 @@ class Darkness(Degradation):
     """Too little light: underexposed, or at night; with the noise that appears when it is opened.
 
     A rectified flow by an `AffineGrid`, whose cost hardly grows with the picture's size, opens the picture. Then the
-    flow cleans luma and, at half the size, chroma, each of the noise that is estimated there, and at least of the error
-    of 8 bits and of JPEG, which has grown with the light. y and x are the whole picture, (1, 1 or 3, H, W).
+    flow cleans luma and, at half the size, chroma, each of the noise that is estimated there, or of the grain of the
+    flattest blocks, and at least of the error of 8 bits and of JPEG, which has grown with the light. y and x are the
+    whole picture, (1, 1 or 3, H, W).
     """
 
     Options = DarknessOptions
@@ -128,8 +130,17 @@ def _cleaned(plane: Tensor, least: float) -> Restoration:
     """The plane (1, 1, H, W) in [0, 1], cleaned by the flow where it is noisy; `least`: deviation of that noise."""
     if min(plane.shape[-2:]) < LEAST_SIDE:
         return plane
-    level = max(least, estimate_noise(plane.clamp(0, 1))[0].level)
+    level = max(least, estimate_noise(plane.clamp(0, 1))[0].level, _grain(plane))
     return plane if level < NOISY else (yield plane, level)
+
+
+def _grain(plane: Tensor) -> float:
+    """Deviation in the flattest blocks beyond their local mean: noise whose spectrum falls, as JPEG leaves it.
+
+    A picture that was opened has flat places; for others the blocks would be texture.
+    """
+    blocks = (plane - box_mean(plane, 1)).unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).flatten(4)
+    return float(blocks.std(-1).flatten().quantile(FLATTEST))
 
 
 def _thinned(y: Tensor) -> Tensor:
