@@ -26,9 +26,9 @@ from scipy import ndimage
 from fusionkit import FusionWarning, Pipeline
 from fusionkit.images.accept import as_picture
 from fusionkit.images.convert import to_tensor
-from fusionkit.numerics.handheld import chained
 from fusionkit.numerics.homography import Warp, grid, mapped, size_of, square
 from fusionkit.numerics.luma import luma
+from fusionkit_plugins.alignment.handheld import chained
 
 Array = NDArray[np.float64]
 SHIFT, TURN, GROWTH = 40.0, 2.0, 0.03

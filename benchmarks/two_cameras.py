@@ -32,15 +32,15 @@ from skimage import data
 from torch import Tensor
 
 from fusionkit.images.convert import to_tensor
-from fusionkit.numerics.bending import find_bending
-from fusionkit.numerics.field import Field, FieldWarp, pixels
 from fusionkit.numerics.homography import Warp, mapped, size_of, warp
 from fusionkit.numerics.luma import luma
-from fusionkit.numerics.parallax import find_parallax
 from fusionkit.numerics.registration import register
 from fusionkit.numerics.window import gaussian_blur
 from fusionkit.reading import read_image
 from fusionkit.reading.matching import match_folders
+from fusionkit_plugins.alignment.bending import find_bending
+from fusionkit_plugins.alignment.field import Field, FieldWarp, pixels
+from fusionkit_plugins.alignment.parallax import find_parallax
 
 TEXTURES = ("camera", "coins", "brick", "grass", "gravel", "moon", "astronaut", "coffee", "chelsea", "rocket", "page")
 EDGE, NEAR = 0.012, 6  # gradient per pixel that counts as an edge; pixels around it

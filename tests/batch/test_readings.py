@@ -155,7 +155,7 @@ def test_readings_do_not_follow_a_field_and_say_so(scene, tmp_path, monkeypatch)
     def found(reference, luma, over):
         import torch
 
-        from fusionkit.numerics.field import Field
+        from fusionkit_plugins.alignment.field import Field
 
         shifts = torch.from_numpy(within)
         return Field(shifts, torch.zeros(1, 1, 8, 8), gain=9.0, left=0.5, sure=True)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from skimage import data
 
-from fusionkit.numerics.field import Field, FieldWarp
 from fusionkit.numerics.homography import displacement, size_of, square, warp
 from fusionkit.numerics.registration import look_apart, register
 from fusionkit.numerics.window import gaussian_blur
 from fusionkit.scenes import infrared_visible
+from fusionkit_plugins.alignment.field import Field, FieldWarp
 
 SIZE = (192, 256)
 

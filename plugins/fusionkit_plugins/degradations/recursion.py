@@ -26,8 +26,9 @@ from torch import Tensor
 
 from fusionkit.contracts import Memory
 from fusionkit.flow.restoring import Ask, Restoration
-from fusionkit.numerics.motion import block_motion, moved
 from fusionkit.numerics.window import box_max, box_mean
+
+from .motion import block_motion, moved
 
 __all__ = ["over_time"]
 

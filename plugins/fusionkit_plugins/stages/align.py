@@ -16,11 +16,7 @@ from fusionkit.contracts import Frames, Options, Sources, Stage
 from fusionkit.errors import InputError, NoEffect, NotAligned, OptionError
 from fusionkit.images.convert import ChangedImages, StoredImages, image_rows
 from fusionkit.images.transforms import Transforms, about_corner, read_transforms
-from fusionkit.numerics.bending import find_bending
-from fusionkit.numerics.field import FieldWarp
-from fusionkit.numerics.handheld import chained
 from fusionkit.numerics.homography import Size, Warp, common_box, displacement, scale_of, size_of, stretch
-from fusionkit.numerics.parallax import find_parallax
 from fusionkit.numerics.registration import LEAST_SIDE, Model, Registration, refine
 from fusionkit.numerics.rig import register_view
 from fusionkit.numerics.strips import strips
@@ -28,6 +24,10 @@ from fusionkit.options import FilePath
 from fusionkit.scene import SCENE_KINDS
 from fusionkit.sources import Report, ShotMemory
 
+from ..alignment.bending import find_bending
+from ..alignment.field import FieldWarp
+from ..alignment.handheld import chained
+from ..alignment.parallax import find_parallax
 from .records import FieldsOfView
 
 __all__ = ["Align", "AlignOptions"]
@@ -85,9 +85,9 @@ class Align(Stage):
 
     Sources may have sizes and fields of view of their own; each is resampled once, from its own pixels. One without a
     confident match raises NotAligned, or stays as it is. One that is less than 0.3 pixels off stays. Each image of a
-    batch is aligned by itself. dense: parts that stand nearer or farther are shifted further (`numerics.parallax`),
-    scans are bent (`numerics.bending`); a field is found anew in each frame of a video. handheld: see
-    `fusionkit.numerics.handheld`; a bracket's frames by homographies, others by similarities.
+    batch is aligned by itself. dense: parts that stand nearer or farther are shifted further (`alignment.parallax`),
+    scans are bent (`alignment.bending`); a field is found anew in each frame of a video. handheld: see
+    `alignment.handheld`; a bracket's frames by homographies, others by similarities.
     """
 
     Options = AlignOptions

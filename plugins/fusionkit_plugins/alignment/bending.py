@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from scipy.ndimage import binary_closing, binary_fill_holes
 from torch import Tensor
 
+from fusionkit.numerics.homography import Size, resized, size_of
+from fusionkit.numerics.tile_fit import scaled
+from fusionkit.numerics.window import gaussian_blur
+
 from .field import Field, checkerboard, gain_of, pixels
-from .homography import Size, resized, size_of
-from .tile_fit import scaled
-from .window import gaussian_blur
 
 __all__ = ["find_bending"]
 

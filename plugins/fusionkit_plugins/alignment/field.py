@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .homography import Size, Warp, mapped
+from fusionkit.numerics.homography import Size, Warp, mapped
 
 __all__ = ["Field", "FieldWarp", "checkerboard", "gain_of", "pixels"]
 

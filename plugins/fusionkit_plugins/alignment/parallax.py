@@ -20,10 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fusionkit.numerics.homography import resized, size_of, stretch
+from fusionkit.numerics.tile_fit import fast_length, moved, orientation, scaled, whitened
+from fusionkit.numerics.window import box_mean
+
 from .field import Field, checkerboard, gain_of, pixels
-from .homography import resized, size_of, stretch
-from .tile_fit import fast_length, moved, orientation, scaled, whitened
-from .window import box_mean
 
 __all__ = ["find_parallax"]
 

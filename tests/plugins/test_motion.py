@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fusionkit.numerics.motion import block_motion, moved
 from fusionkit.numerics.window import gaussian_blur
+from fusionkit_plugins.degradations.motion import block_motion, moved
 
 NOISE = 8 / 255
 

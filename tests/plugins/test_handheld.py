@@ -8,8 +8,8 @@ import torch
 from skimage import data
 
 from fusionkit.images.convert import to_tensor
-from fusionkit.numerics.handheld import chained
 from fusionkit.numerics.homography import Warp, grid, mapped, size_of, square
+from fusionkit_plugins.alignment.handheld import chained
 
 SIZE = (300, 440)
 LIGHT = to_tensor((data.coffee() / 255) ** 2.2).mean(1, keepdim=True)

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from skimage import data
 
-from fusionkit.numerics.bending import find_bending
-from fusionkit.numerics.field import Field, FieldWarp, pixels
 from fusionkit.numerics.homography import Warp, resized
-from fusionkit.numerics.parallax import find_parallax
 from fusionkit.numerics.window import gaussian_blur
+from fusionkit_plugins.alignment.bending import find_bending
+from fusionkit_plugins.alignment.field import Field, FieldWarp, pixels
+from fusionkit_plugins.alignment.parallax import find_parallax
 
 SIZE = (240, 320)
 STILL = torch.eye(3, dtype=torch.float64)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .window import box_mean, reduced
+from fusionkit.numerics.window import box_mean, reduced
 
 __all__ = ["block_motion", "moved"]
 

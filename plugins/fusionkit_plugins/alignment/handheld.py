@@ -16,8 +16,8 @@ from scipy.optimize import least_squares
 from scipy.sparse import lil_matrix
 from torch import Tensor
 
-from .homography import Size, grid, mapped, scale_of, size_of, square
-from .registration import LEAST_SIDE, SHARPEST, Model, Registration, reduced_whole, refine, register
+from fusionkit.numerics.homography import Size, grid, mapped, scale_of, size_of, square
+from fusionkit.numerics.registration import LEAST_SIDE, SHARPEST, Model, Registration, reduced_whole, refine, register
 
 __all__ = ["chained"]
 
