@@ -46,7 +46,7 @@ def block_motion(before: Tensor, now: Tensor, noise: float) -> Tensor:
         span = 2 * _reach(factor) + 1
         blocks = factor * _lowest(volume.view(span, span, *grid), around, margin / factor**2)
     if bool((blocks != usual).any()):
-        factor, old, new = copies[1]
+        factor, old, new = copies[-1]
         alike, apart = (_left(old, new, m.expand(2, *grid) / factor) for m in (usual, blocks))
         blocks = torch.where(alike - apart > margin / factor**2, blocks, usual)
     if bool((blocks == usual).all()):
