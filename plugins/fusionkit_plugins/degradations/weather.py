@@ -26,6 +26,7 @@ SIDE = 200  # least shorter side of the copy on which haze is measured
 PATCH, AROUND, EDGES = 4, 16, 1e-3  # radii on it of the dark channel and of the guided filter; the filter's regulariser
 BRIGHTEST = 0.001  # share of the picture with the brightest dark channel, which shows the airlight
 LEAST = 0.15  # share of the scene's light below which nothing is brought back
+COLOURED = 0.3  # likewise of its colour
 SKY = 0.05  # difference from the airlight below which contrast is raised less: sky, not veil
 VEIL = 0.3, 0.9  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, between which it is hazy
 
@@ -73,7 +74,7 @@ class Haze(Degradation):
         return 0.5 * x + 0.5
 
     def undo(self, y: Tensor, noise: float) -> Restoration:
-        """x = (y - A) / t + A."""
+        """x = (y - A) / t + A, of chroma with a larger t: JPEG has left blocks of it."""
         small, x = _copy(y), torch.empty_like(y)
         _, air = _veil(small)
         veil = -box_max(-(small / air).amin(1, keepdim=True), PATCH)
@@ -83,9 +84,11 @@ class Haze(Degradation):
             rows = y[..., part.place, :]
             gain, offset = enlarged_rows(line, _factor(y), part.place, y.shape[-1])[0]
             t = (gain * luma(rows) + offset).clamp(LEAST, 1)
-            away = (rows - air).abs().amax(1, keepdim=True).clamp_min(1e-3)
+            apart = rows - air
+            away = apart.abs().amax(1, keepdim=True).clamp_min(1e-3)
             t = torch.maximum(t, (t * SKY / away).clamp_max(1))
-            x[..., part.place, :] = (rows - air) / t + air
+            light = luma(apart)
+            x[..., part.place, :] = light / t + (apart - light) / t.clamp_min(COLOURED) + air
         return x.clamp_(0, 1)
         yield
 
