@@ -23,7 +23,7 @@ from ..method.series import AT_ONCE, Progress
 from ..reading import header_pixels, read_image
 from ..reading.matching import bare_name
 from ..reading.ranges import refuse_unread, source_ranges
-from ..storage.atomic import check_place, remove_strays, stage
+from ..storage.atomic import Staged, check_place, remove_strays, stage
 from ..storage.manifest import Ledger, digest, file_record
 from ..storage.outcome import Outcome, attempt
 from ..storage.regular import check_regular
@@ -245,26 +245,35 @@ def fuse_job(
                 )
             if options.save_depth:
                 _save_depth(Path(options.save_depth), first.fused)
-    size = [*first.fused.picture.size, *([len(done)] if len(done) > 1 else [])]
-    seconds = [one.fused.seconds for one in done]
-    record = {
-        "sources": [file_record(p) for p in job.sources],
-        "ranges": [None if p.depth == "8" else list(p.span) for p in first.pictures.values()],
-        "reference_source": first.fused.reference + 1,
-        "notes": notes,
-        **({"warnings": doubts} if (doubts := [note for note in notes if isinstance(note, Caution)]) else {}),
-        "output": {**file_record(staged.temporary), "path": str(first.output), "depth": first.depth, "size": size},
-        "restored": [r.record() for one in done for r in one.fused.restored],
-        **rows_of_slices([one.fused.found for one in done]),
-        **({"cut": [cut[1].start, cut[0].start, cut[1].stop, cut[0].stop]} if (cut := first.fused.facts.cut) else {}),
-        "evaluations": sum(one.fused.evaluations for one in done),
-        "seconds": {**watch.rounded(), **{k: round(sum(own.get(k, 0.0) for own in seconds), 3) for k in seconds[0]}},
-        "peak_memory_mb": peak_memory_mb(),
-    }
+    record = _record(job, done, notes, staged, watch)
     key = job.key or first.output.stem
     return Outcome(
         key, notes=tuple(notes), seconds=watch.seconds["total"], output=str(first.output), staged=staged, record=record
     )
+
+
+def _record(
+    job: Job, done: Sequence["_Done"], notes: Sequence[str], staged: Staged, watch: Stopwatch
+) -> dict[str, Any]:
+    """The row of the manifest: of a picture, or of the slices of a volume."""
+    first, doubts = done[0], [note for note in notes if isinstance(note, Caution)]
+    cut = first.fused.facts.cut
+    size = [*first.fused.picture.size, *([len(done)] if len(done) > 1 else [])]
+    seconds = [one.fused.seconds for one in done]
+    return {
+        "sources": [file_record(p) for p in job.sources],
+        "ranges": [None if p.depth == "8" else list(p.span) for p in first.pictures.values()],
+        "reference_source": first.fused.reference + 1,
+        "notes": notes,
+        **({"warnings": doubts} if doubts else {}),
+        "output": {**file_record(staged.temporary), "path": str(first.output), "depth": first.depth, "size": size},
+        "restored": [r.record() for one in done for r in one.fused.restored],
+        **rows_of_slices([one.fused.found for one in done]),
+        **({"cut": [cut[1].start, cut[0].start, cut[1].stop, cut[0].stop]} if cut else {}),
+        "evaluations": sum(one.fused.evaluations for one in done),
+        "seconds": {**watch.rounded(), **{k: round(sum(own.get(k, 0.0) for own in seconds), 3) for k in seconds[0]}},
+        "peak_memory_mb": peak_memory_mb(),
+    }
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """`fusionkit evaluate`: score folders of fused images."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,24 +100,15 @@ def evaluate(
 
     from ..reading.boxes import read_boxes
     from ..registry.loading import get_registry
-    from ..scoring.baselines import baseline_rows
     from ..scoring.cache import default_cache
     from ..scoring.detection import consistency_metrics
     from ..scoring.evaluation import evaluate as score
     from ..scoring.finding import find_objects
     from ..scoring.maps import has_maps
     from ..scoring.metrics import load_metrics
-    from ..scoring.table import RENDERINGS, table_of
+    from ..scoring.table import table_of
 
-    for name in folders.keys() & baseline_rows().keys():
-        raise OptionError(f"--fused {name}: is the name of a baseline; give another, as NAME=FOLDER")
-    if detector is None and (labels is not None or detector_opt):
-        option = "--labels" if labels is not None else "--detector-opt"
-        raise OptionError(f"{option}: no detector is chosen; --detector NAME chooses one")
-    if output is not None and output.suffix.lower() not in (kinds := (".json", *RENDERINGS)):
-        raise OptionError(f"--output {output}: expected {', '.join(kinds[:-1])} or {kinds[-1]}")
-    if output is not None and output.exists() and not force:
-        raise OptionError(f"--output {output}: exists already; --force overwrites it")
+    _check(folders, detector, labels, detector_opt, output, force=force)
     scorers = load_metrics([m.strip() for m in metrics.split(",")] if metrics else None, dialect)
     searcher: contracts.Detector | None = None
     if detector is not None:
@@ -152,6 +144,30 @@ def evaluate(
     _print(table, result.reused)
     if found is not None:
         _print_found(found)
+
+
+def _check(
+    folders: Mapping[str, Path],
+    detector: str | None,
+    labels: Path | None,
+    detector_opt: Sequence[str],
+    output: Path | None,
+    *,
+    force: bool,
+) -> None:
+    """Refuse options that do not fit, before anything is read."""
+    from ..scoring.baselines import baseline_rows
+    from ..scoring.table import RENDERINGS
+
+    for name in folders.keys() & baseline_rows().keys():
+        raise OptionError(f"--fused {name}: is the name of a baseline; give another, as NAME=FOLDER")
+    if detector is None and (labels is not None or detector_opt):
+        option = "--labels" if labels is not None else "--detector-opt"
+        raise OptionError(f"{option}: no detector is chosen; --detector NAME chooses one")
+    if output is not None and output.suffix.lower() not in (kinds := (".json", *RENDERINGS)):
+        raise OptionError(f"--output {output}: expected {', '.join(kinds[:-1])} or {kinds[-1]}")
+    if output is not None and output.exists() and not force:
+        raise OptionError(f"--output {output}: exists already; --force overwrites it")
 
 
 def _write(result: "Evaluation", table: "Table", output: Path, found: "Findings | None") -> None:

@@ -140,16 +140,7 @@ def make_study(
     and B. seed: of the order and the sides. Raises InputError, OptionError, OutputError; scenes that cannot be read are
     left out, and told in the result.
     """
-    if len(methods) < 2:
-        raise OptionError("a comparison needs two methods; give NAME=FOLDER for each")
-    if against and against not in methods:
-        raise OptionError(f"`against={against}`: is none of the methods {', '.join(methods)}")
-    if against and len(methods) == 2:
-        raise NoEffect(f"`against={against}` has no effect on two methods, which are compared anyway")
-    key_place = place_of_key(output)
-    for place in (output, key_place):
-        if place.exists():
-            raise OutputError(f"{place}: exists already; choose another name, or remove it")
+    key_place = _refused(methods, against, output)
     scenes, failures = _scenes(methods, sources)
     wanted = list(itertools.islice(_spread(scenes, methods, against, random.Random(seed)), most or None))
     if not wanted:
@@ -186,6 +177,21 @@ def make_study(
     work.rename(output)
     checks = sum(bool(sides.check) for sides in key.sheets.values())
     return Made(len(made) - checks, checks, tuple(failures))
+
+
+def _refused(methods: Mapping[str, Path], against: str, output: Path) -> Path:
+    """The place of the key; raises where nothing can be compared so, or something is in the way."""
+    if len(methods) < 2:
+        raise OptionError("a comparison needs two methods; give NAME=FOLDER for each")
+    if against and against not in methods:
+        raise OptionError(f"`against={against}`: is none of the methods {', '.join(methods)}")
+    if against and len(methods) == 2:
+        raise NoEffect(f"`against={against}` has no effect on two methods, which are compared anyway")
+    key_place = place_of_key(output)
+    for place in (output, key_place):
+        if place.exists():
+            raise OutputError(f"{place}: exists already; choose another name, or remove it")
+    return key_place
 
 
 def _scenes(methods: Mapping[str, Path], sources: Sequence[Path]) -> tuple[dict[str, _Scene], list[str]]:
