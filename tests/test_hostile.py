@@ -25,7 +25,7 @@ from PIL import Image
 from fusionkit.batch.options import FileOptions
 from fusionkit.batch.plan import Job, plan_folders
 from fusionkit.batch.run import LOCK, fuse_files, fuse_folders
-from fusionkit.errors import FusionkitError, ImageReadError, OptionError, OutputError, WeightsError
+from fusionkit.errors import FusionkitError, ImageReadError, InputError, OptionError, OutputError, WeightsError
 from fusionkit.memory import free_memory
 from fusionkit.method.config import PipelineConfig, make_config
 from fusionkit.method.pipeline import Pipeline
@@ -106,7 +106,8 @@ class TestImages:
         with pytest.raises(ImageReadError, match=r"a\.png: cannot be opened") as error:
             read_image(tmp_path / "a.png")
         one_line(error.value)
-        assert plan_folders([tmp_path], tmp_path / "out").jobs == []
+        with pytest.raises(InputError, match="2 files left out: 2 broken link"):
+            plan_folders([tmp_path], tmp_path / "out")
 
     def test_numbers_without_bound_are_refused(self):
         for options in ({"prior": "laplacian", "prior_options": {"levels": 10**9}}, {"sampler": {"steps": 10**12}}):

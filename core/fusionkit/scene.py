@@ -39,9 +39,14 @@ class Statistics:
     def __init__(
         self, lumas: "Sequence[Tensor]", colored: Sequence[bool], valid: "Sequence[Tensor | None]" = ()
     ) -> None:
+        import torch.nn.functional as F
+
         from .numerics.choice import subsample
 
-        self._few, self._colored = [subsample(y) for y in lumas], colored
+        few = [subsample(y) for y in lumas]
+        size = few[0].shape[-2:]
+        self._few = [y if y.shape[-2:] == size else F.interpolate(y, size, mode="area") for y in few]
+        self._colored = colored
         masks = [subsample(v) for v in valid if v is not None]
         same = {x.shape for x in (*self._few, *masks)} == {self._few[0].shape}
         everywhere = reduce(and_, masks) if masks and same else None

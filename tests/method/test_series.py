@@ -274,5 +274,5 @@ def test_a_folder_is_a_series(tmp_path):
     assert outcome.record["frames"] == {"count": 6, "scene": "focus"}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["shots", "shots-fused.png"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="a folder with 0 images"):
+    with pytest.raises(InputError, match="this folder holds none"):
         plan_images([tmp_path / "empty"], None)

@@ -278,7 +278,7 @@ def test_from_the_command_line(pair, tmp_path):
 
 def test_what_cannot_be_is_said(pair, pipeline, tmp_path):
     for sources, output, error, text in (
-        ([pair[0]], "a.mp4", InputError, "one video"),
+        ([pair[0]], "a.mp4", InputError, "two or more videos"),
         ([pair[0], tmp_path / "x.png"], "a.mp4", InputError, "pictures and video"),
         (pair, "a.gif", OutputError, r"\.mp4"),
         ([pair[0], tmp_path / "missing.mp4"], "a.mp4", ImageReadError, "missing"),
