@@ -4,7 +4,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from .pillow import check_all, check_pixels, check_whole, most_bytes, split
 __all__ = ["FRAME", "DicomReader"]
 
 PREAMBLE, DEFLATED = 132, "1.2.840.10008.1.2.1.99"
+ITEMS = b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00"  # tags of items, in both orders of bytes
 GREY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 # functional groups (PS3.3 C.7.6.16) that tell of a frame's values and place
 GROUPS = (
@@ -39,7 +40,7 @@ PLACE = (
     *("PixelSpacing", "SliceThickness", "Rows", "Columns", "NumberOfFrames"),
 )
 PIXEL_GROUP = 0x7FE00000  # the first tag of pixels
-MOST_ELEMENTS = 100_000  # of a file, beside those in sequences
+MOST_ELEMENTS, MOST_ITEMS = 100_000, 1_000_000  # of a file, beside those in sequences; of its sequences, about
 FRAME = "DICOM frame of reference "  # how places name their space, before its UID
 SERIES_FILES = 20_000  # files of a folder that are searched for a series
 
@@ -139,6 +140,7 @@ def _opened(path: Path, max_pixels: int) -> Any:
 def _parsed(path: Path, tags: Sequence[str] = ()) -> Any:
     """The elements of a file, or those of `tags` before its pixels; some files have no header."""
     pydicom: Any = import_module("pydicom")
+    _check_items(path)
     count = 0
 
     def stop(tag: int, _vr: str | None, _length: int) -> bool:
@@ -150,6 +152,16 @@ def _parsed(path: Path, tags: Sequence[str] = ()) -> Any:
     with path.open("rb") as stream:
         chosen = [pydicom.tag.Tag(tag) for tag in tags] or None
         return pydicom.filereader.read_partial(stream, stop, force=True, specific_tags=chosen)
+
+
+def _check_items(path: Path) -> None:
+    """Refuse a file with so many items of sequences that to parse them would take minutes and gigabytes."""
+    if path.stat().st_size < 8 * MOST_ITEMS:  # each has eight bytes
+        return
+    with path.open("rb") as stream:
+        parts = iter(partial(stream.read, 1 << 24), b"")
+        if sum(max(map(part.count, ITEMS)) for part in parts) > MOST_ITEMS:
+            raise ImageReadError(f"{path}: damaged: has more than {MOST_ITEMS} items of sequences; copy it again")
 
 
 def _check_inflated(path: Path, max_pixels: int) -> None:
