@@ -66,7 +66,7 @@ class Haze(Degradation):
         """No options, where hardly a place is dark beside the airlight, and not all are as bright."""
         small = _copy(y)
         veil, air = _veil(small)
-        low, lower = (veil / air).flatten().quantile(y.new_tensor([0.05, 0.25])).tolist()
+        low, lower = (veil / air)[..., ::PATCH, ::PATCH].flatten().quantile(y.new_tensor([0.05, 0.25])).tolist()
         return {} if VEIL[0] < (low + lower) / 2 < VEIL[1] else None
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
