@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Frame, Frames, Options, Prior, Sources
 from fusionkit.numerics.choice import clamped
-from fusionkit.numerics.luma import CLIPPED, DARK, LEFT, MOST
+from fusionkit.numerics.chroma import DARK, MOST, room
 from fusionkit.numerics.strips import in_strips, strips
 from fusionkit.numerics.window import enlarged_rows, guided_filter, guided_line, reduced
 from fusionkit.options import WeightsName
@@ -218,8 +218,7 @@ class Bracket:
                 root = (y + DARK).rsqrt_()
                 chroma = chroma * root.mul_(root.sqrt())  # over luma to the power of ¾
                 strength = torch.hypot(chroma[:, :1], chroma[:, 1:]).add_(1e-6)
-                room = reduce(torch.maximum, image.chunk(image.shape[1], 1)).neg_().add_(1)
-                weight.add_(EVERY).mul_(strength).mul_(room.clamp_(LEFT * CLIPPED, CLIPPED))
+                weight.add_(EVERY).mul_(strength).mul_(room(image))
                 state["chroma"][:, :1, part.place].add_(weight)
                 state["chroma"][:, 1:, part.place].addcmul_(chroma, weight)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..errors import InputError, OptionError, SizeMismatch
+from ..errors import OptionError, SizeMismatch
 from ..images.colour import in_profile
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.metadata import CameraSettings
@@ -16,36 +16,27 @@ from ..images.picture import Picture
 from ..memory import release_pages
 from ..scene import bracketed
 from ..timing import Stopwatch
-from .checkpoint import Checkpoint
 from .frames import Series
 from .result import FusedPicture, with_gaps
 from .sampler import Callback
-from .series import AT_ONCE, Progress, fuse_series
 from .shot import Shot
 from .tiling import WHOLE_PIXELS
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
 
-__all__ = ["fuse_pictures", "notes_of", "reference_of", "views_of"]
+__all__ = ["fuse_at_once", "notes_of", "reference_of", "views_of"]
 
 
-def fuse_pictures(
+def fuse_at_once(
     pipeline: "Pipeline",
     pictures: Sequence[Picture],
-    callback: Callback | None = None,
+    *,
     reference: int | None = None,
+    callback: Callback | None = None,
     shot: Shot | None = None,
-    progress: Progress | None = None,
-    checkpoint: Checkpoint | None = None,
 ) -> FusedPicture:
-    """`Pipeline.fuse_pictures`, by this pipeline."""
-    if not pictures:
-        raise InputError("fusing needs images; got none")
-    if len(pictures) > AT_ONCE and shot is None:
-        series = fuse_series(pipeline, pictures, reference=reference, progress=progress, checkpoint=checkpoint)
-        if series is not None:
-            return series
+    """Fuse pictures that are all in memory; arguments as of `Pipeline.fuse_pictures`."""
     pictures = pictures.whole() if isinstance(pictures, Series) else pictures
     watch = Stopwatch()
     index = pipeline.reference_in(pictures) if reference is None else reference

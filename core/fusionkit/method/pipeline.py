@@ -39,12 +39,12 @@ from .folding import FoldedPrior
 from .frames import Series
 from .keywords import Choices
 from .parts import build, parts_of
-from .pictures import fuse_pictures, notes_of, reference_of
+from .pictures import fuse_at_once, notes_of, reference_of
 from .presets import choose
 from .restore import Restorer
 from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind
 from .sampler import Callback, Sampler
-from .series import AT_ONCE, Progress
+from .series import AT_ONCE, Progress, fuse_series
 from .shot import Shot
 from .tiling import TILE, WHOLE_PIXELS, tiled
 
@@ -388,7 +388,13 @@ class Pipeline:
         caller has chosen it. callback: told of the sampler's steps, of which a series has none. shot: as in `run`.
         progress, checkpoint: of a series.
         """
-        return fuse_pictures(self, pictures, callback, reference, shot, progress, checkpoint)
+        if not pictures:
+            raise InputError("fusing needs images; got none")
+        if len(pictures) > AT_ONCE and shot is None:
+            series = fuse_series(self, pictures, reference=reference, progress=progress, checkpoint=checkpoint)
+            if series is not None:
+                return series
+        return fuse_at_once(self, pictures, reference=reference, callback=callback, shot=shot)
 
     def ranged(self, pictures: Sequence[Picture]) -> Sequence[Picture]:
         """The pictures, those of one quantity in one range."""

@@ -1,4 +1,4 @@
-"""BT.601 luma, and how chroma follows it: the one place where their constants are stated."""
+"""BT.601 luma: the one place where its weights are stated."""
 
 from functools import reduce
 
@@ -8,13 +8,10 @@ from torch import Tensor
 from ..images.picture import GREY_SPREAD
 from .strips import strips
 
-__all__ = ["BLUE", "CLIPPED", "DARK", "GREEN", "LEFT", "MOST", "RED", "colorful", "luma", "rounded_luma"]
+__all__ = ["BLUE", "GREEN", "RED", "colorful", "luma", "rounded_luma"]
 
 RED, BLUE = 0.299, 0.114
 GREEN = 1 - RED - BLUE
-# of chroma that follows luma, set by eye on the 17 bracketed scenes of MEFB and Merianos
-MOST, DARK = 3.0, 4 / 255  # largest factor of chroma; added to luma, whose ratio means little in the dark
-CLIPPED, LEFT = 0.1, 0.01  # distance from white below which a channel begins to be clipped; weight of one that is
 
 
 def colorful(image: Tensor) -> Tensor:

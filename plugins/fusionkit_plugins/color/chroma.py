@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Sources
 from fusionkit.errors import OptionError
-from fusionkit.numerics.luma import CLIPPED, DARK, LEFT, MOST
+from fusionkit.numerics.chroma import DARK, MOST, room
 from fusionkit.numerics.luma import luma as bt601
 from fusionkit.numerics.window import box_mean
 from fusionkit.scene import SCENE_KINDS
@@ -69,8 +69,7 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
     weight = _where(there | ~there.any(0), lambda: weight, lambda: torch.zeros_like(weight))
     if lit is not None:
         images = [image for image, c in zip(sources.images, chromas, strict=True) if c is not None]
-        room = torch.stack([1 - reduce(torch.maximum, image.chunk(image.shape[1], 1)) for image in images])
-        weight = _where(lit, lambda: weight * room.clamp_(LEFT * CLIPPED, CLIPPED), lambda: weight)
+        weight = _where(lit, lambda: weight * torch.stack([room(image) for image in images]), lambda: weight)
     focus = _of_kind("nearest", sources)
     if focus is not None:
         distance = torch.stack([box_mean((luma - y).abs(), REACH) for _, y, _ in colored])
