@@ -17,9 +17,11 @@ from .numerics.luma import luma as bt601
 from .numerics.strips import strips
 from .scene import Scene, recognise
 
-__all__ = ["STILL", "Frame", "FrameMemory", "Frames", "Memory", "Report", "ShotMemory", "Sources", "running_average"]
+__all__ = ["EACH", "STILL", "Frame", "FrameMemory", "Frames", "Memory", "Report", "ShotMemory", "Sources", "running_average"]
 
 FOLLOWS = 0.2  # weight of the current frame in running averages
+# fields of `Sources` that have a value a source, beside the images
+EACH = ("luma", "names", "noise", "valid", "degraded", "views", "spans", "settings")
 
 
 @dataclass
@@ -208,19 +210,9 @@ class Sources:
 
     def only(self, index: int) -> Self:
         """One source alone, its own reference; of the same kind of scene."""
-        return replace(
-            self,
-            images=self.images.only(index) if isinstance(self.images, StoredImages) else (self.images[index],),
-            luma=(self.luma[index],),
-            reference=0,
-            names=(self.names[index],),
-            noise=(self.noise[index],),
-            valid=(self.valid[index],),
-            degraded=(self.degraded[index],),
-            views=(self.views[index],),
-            settings=(self.settings[index],),
-            known_scenes=self.scenes,
-        )
+        images = self.images.only(index) if isinstance(self.images, StoredImages) else (self.images[index],)
+        own: dict[str, Any] = {name: (getattr(self, name)[index],) for name in EACH}
+        return replace(self, images=images, reference=0, known_scenes=self.scenes, **own)
 
     def rows(self, rows: slice) -> Self:
         """A strip of all images, with a reference to the full sources."""

@@ -19,7 +19,7 @@ from ..images.onto import onto
 from ..images.picture import Picture, Span
 from ..reading import read_image
 from ..reading.ranges import in_range
-from ..sources import FrameMemory
+from ..sources import EACH, FrameMemory
 from ..timing import Stopwatch
 from .checks import check_sizes, note_places, staged
 from .filling import filled
@@ -196,8 +196,7 @@ def beside(frame: Sources, main: Sources) -> Sources:
     both = StoredImages([images.pictures[0] for images in stored], frame.luma[0].device)
     heights = {i: images.height(0) for i, images in enumerate(stored)}
     images = ChangedImages(both, {0, 1}, lambda i, rows: stored[i].rows(0, rows), heights)
-    names = ("luma", "names", "noise", "valid", "degraded", "views", "settings")
-    pairs: dict[str, Any] = {name: (getattr(frame, name)[0], getattr(main, name)[0]) for name in names}
+    pairs: dict[str, Any] = {name: getattr(frame, name) + getattr(main, name) for name in EACH}
     return replace(frame, images=images, reference=1, **pairs)
 
 
