@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from fusionkit.reading import read_image
-from fusionkit.reading.ranges import source_ranges
+from fusionkit.reading.ranges import Reading, source_ranges
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,6 @@ def test_a_folder_has_the_range_of_its_values(dtype, ends, expected, tmp_path):
     paths = [tmp_path / f"{i}.tif" for i in range(len(ends))]
     for path, (low, high) in zip(paths, ends, strict=True):
         tifffile.imwrite(path, np.linspace(low, high, 24 * 32).reshape(24, 32).astype(dtype))
-    (span,) = source_ranges([[path] for path in paths], ["auto"], folder_scope=True)
+    (span,) = source_ranges([[path] for path in paths], Reading())
     assert span == pytest.approx(expected)
     assert read_image(paths[1], span).span == span

@@ -14,7 +14,7 @@ from pydicom.uid import JPEGLSLossless, RLELossless
 from example_files import dicom, ramp
 from fusionkit.errors import ImageReadError
 from fusionkit.reading import read_image
-from fusionkit.reading.ranges import source_ranges
+from fusionkit.reading.ranges import Reading, source_ranges
 from fusionkit_plugins.readers.dicom import DicomReader
 
 NO_WINDOW = {"WindowCenter": None, "WindowWidth": None}
@@ -69,7 +69,7 @@ class TestInversion:
         paths = [tmp_path / f"{name}.dcm" for name in "ab"]
         for path, more in zip(paths, (0, 100), strict=True):
             dicom(path, blob() + np.uint16(more), PhotometricInterpretation="MONOCHROME1", **PLAIN)
-        (span,) = source_ranges([[path] for path in paths], ["auto"], folder_scope=True)
+        (span,) = source_ranges([[path] for path in paths], Reading())
         assert span == (pytest.approx(600, abs=1), pytest.approx(int(blob().max()) + 100, abs=1))
         a, b = (unit(path, span) for path in paths)
         assert np.allclose(a - b, 100 / (span[1] - span[0]), atol=1e-6)

@@ -3,15 +3,15 @@
 import pytest
 
 from fusionkit.errors import NoEffect
-from fusionkit.reading.ranges import source_ranges
+from fusionkit.reading.ranges import Reading, source_ranges
 from harness import run_cli
 
 
 def test_a_range_needs_a_source_of_more_than_8_bits(pair_files, tmp_path):
     groups = [list(pair_files)]
-    assert source_ranges(groups, ("auto",), folder_scope=False) == ("auto", "auto")
+    assert source_ranges(groups, Reading(folder_scope=False)) == ("auto", "auto")
     with pytest.raises(NoEffect, match="no source has more than 8 bits"):
-        source_ranges(groups, ((0.0, 4095.0),), folder_scope=False)
+        source_ranges(groups, Reading(((0.0, 4095.0),), folder_scope=False))
     for name, file in zip(("ir", "vis", "fused"), (*pair_files, pair_files[1]), strict=True):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.png").write_bytes(file.read_bytes())

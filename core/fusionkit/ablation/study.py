@@ -14,13 +14,12 @@ from ..engines.engine import Engine, SerialEngine
 from ..errors import FusionkitError, InputError, NoEffect, OptionError, SizeMismatch
 from ..images import Picture
 from ..images.convert import to_tensor
-from ..images.picture import Range
 from ..method.degrade import NONE, degrade, made_pictures
 from ..method.pipeline import Pipeline
 from ..method.result import FusedPicture
 from ..reading import read_image
 from ..reading.matching import bare_name, match_folders, spread
-from ..reading.ranges import source_ranges
+from ..reading.ranges import Reading, source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..scenes import SCENES
 from ..scoring.baselines import baseline_rows
@@ -95,24 +94,22 @@ class _Task:
 
 
 def load_pairs(
-    folders: Sequence[Path], limit: int | None = None, ranges: Sequence[Range] = ("auto",), *, folder_scope: bool = True
+    folders: Sequence[Path],
+    limit: int | None = None,
+    reading: Reading = Reading(),  # noqa: B008
 ) -> list[Case]:
-    """Match pairs of folders by name; `limit` of them, spread evenly.
-
-    ranges: black and white of sources of more than 8 bits, one or one a source; "auto" looks at all files where
-    `folder_scope`.
-    """
+    """Match pairs of folders by name; `limit` of them, spread evenly."""
     groups = spread(match_folders(folders).groups, limit)
-    wanted = source_ranges(groups, ranges, folder_scope=folder_scope)
-    odd = [str(span) for span in wanted if span != "auto"]
+    wanted = source_ranges(groups, reading)
+    odd, read = [str(span) for span in wanted if span != "auto"], replace(reading, range=wanted).all
     return [
-        Case(bare_name(paths[-1]), (*(sha256(p) for p in paths), *odd), partial(_read_pair, paths, wanted))
+        Case(
+            bare_name(paths[-1]),
+            (*(sha256(p) for p in paths), *odd),
+            partial(read, paths),
+        )
         for paths in groups
     ]
-
-
-def _read_pair(paths: Sequence[Path], ranges: Sequence[Range]) -> list[Picture]:
-    return [read_image(path, span) for path, span in zip(paths, ranges, strict=True)]
 
 
 def load_scenes(name: str, count: int, size: tuple[int, int]) -> list[Case]:

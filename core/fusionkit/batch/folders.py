@@ -7,7 +7,7 @@ from pathlib import Path
 from ..engines.engine import Engine
 from ..errors import FusionkitError
 from ..method.pipeline import Pipeline
-from ..reading import header_size, read_image
+from ..reading import header_size
 from ..scene import Scene
 from ..scoring.evaluation import as_sources
 from ..storage.manifest import Ledger
@@ -53,7 +53,7 @@ def preview(pipeline: Pipeline, plan: Plan, output: Path, files: FileOptions, li
 
 def _size(path: Path, number: int | None, files: FileOptions, index: int) -> tuple[int, int]:
     found = header_size(path) if number is None else None
-    return found or read_image(path, files.span(index), files.max_pixels, number, files.chosen(index)).size
+    return found or files.reading.read((path, number), index).size
 
 
 def scene_of_first(pipeline: Pipeline, plan: Plan, files: FileOptions) -> Scene | None:

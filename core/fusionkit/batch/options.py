@@ -4,12 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
 from ..errors import NoEffect
 from ..options import FilePath, Options, When, word
+
+if TYPE_CHECKING:
+    from ..reading.ranges import Reading
 
 __all__ = ["REVIEWED", "FileOptions", "For", "Mode", "ResultOptions", "refuse_ignored"]
 
@@ -146,13 +149,12 @@ class FileOptions(Options):
         """The options that decide bytes of a result: for the manifest, and for the digest of the method."""
         return self.model_dump(mode="json", exclude=set(NEUTRAL))
 
-    def span(self, index: int) -> Range:
-        """Black and white level of source `index`."""
-        return self.range[min(index, len(self.range) - 1)]
+    @property
+    def reading(self) -> "Reading":
+        """How sources are read."""
+        from ..reading.ranges import Reading
 
-    def chosen(self, index: int) -> Bands:
-        """Bands of source `index`, where they were given."""
-        return self.bands[min(index, len(self.bands) - 1)] if self.bands else ()
+        return Reading(self.range, self.bands, self.max_pixels, folder_scope=self.range_scope == "folder")
 
 
 def _span(item: Any) -> Range:

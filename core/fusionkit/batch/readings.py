@@ -33,7 +33,7 @@ def readings_of(
     found, main = [], pictures[fused.reference]
     for i, (path, number) in enumerate(job.places):
         if pictures[i].depth != "8" and pictures[i].channels == 1:
-            measured = read_measured(path, options.max_pixels, number, options.chosen(i))
+            measured = read_measured(path, options.max_pixels, number, options.reading.chosen(i))
             values = _registered(measured, main, aligned.get(i + 1))
             found.append((pictures[i].name, values[fused.cut] if fused.cut else values))
     if not found:

@@ -17,7 +17,7 @@ from ..images.picture import Range, from_unit
 from ..images.sheet import checkerboard, smaller
 from ..images.transforms import Transforms
 from ..numerics.homography import size_of, stretch, warp
-from ..reading import read_image
+from ..reading.ranges import Place, Reading
 from ..storage.atomic import atomic_write, check_place
 from ..storage.manifest import Manifest
 from ..storage.outcome import Outcome
@@ -122,13 +122,12 @@ def _panels(row: _Row, files: FileOptions) -> list[tuple[str, str]]:
     reference = record.get("reference_source", len(spans)) - 1
     names, small = [path.name for path, _ in row.job.places], []
     for i, ((path, number), span) in enumerate(zip(row.job.places, spans, strict=True)):
-        taken: Range = (span[0], span[1]) if span else files.span(i)
-        small.append(_small(path, taken, files.max_pixels, number, files.chosen(i)))
+        small.append(_small(files.reading, (path, number), i, (span[0], span[1]) if span else None))
     found = [(name, _uri(image)) for name, image in zip(names, small, strict=True) if image is not None]
     if record and row.job.output is not None:
         span = spans[reference]
         same = span and record.get("output", {}).get("depth") != "8"
-        result = _small(row.job.output, (span[0], span[1]) if same else "auto", files.max_pixels)
+        result = _small(Reading(max_pixels=files.max_pixels), row.job.output, 0, (span[0], span[1]) if same else None)
         found += [("result", _uri(result))] if result is not None else []
     for one in row.placed:
         main, source = small[reference], small[one["source"] - 1]
@@ -158,12 +157,10 @@ def _whole(size: Sequence[int]) -> tuple[int, int]:
     return size[1], size[0]
 
 
-def _small(
-    path: Path, span: Range, max_pixels: int, number: int | None = None, bands: Sequence[int] = ()
-) -> Tensor | None:
+def _small(reading: Reading, file: Path | Place, index: int, span: Range | None) -> Tensor | None:
     """A small picture in colour, (1, 3, H, W); None where it cannot be read."""
     try:
-        image = to_tensor(read_image(path, span, max_pixels, number, bands).pixels)
+        image = to_tensor(reading.read(file, index, span).pixels)
     except FusionkitError:
         return None
     return smaller(image, WIDTH).expand(-1, 3, -1, -1)

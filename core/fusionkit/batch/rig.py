@@ -69,7 +69,7 @@ def fit_rig(
     report: called after each job. Raises InputError where fewer than three pairs have a sure match, or where no half of
     these agree.
     """
-    refuse_unread([job.places for job in jobs], files.range, files.max_pixels, files.bands)
+    refuse_unread([job.places for job in jobs], files.reading)
     found: dict[str, list[Found]] = {}
     failures = []
     work = partial(attempt, partial(_registered, options, files))

@@ -20,7 +20,7 @@ from ..method.pipeline import Pipeline
 from ..method.radiance import exposures_of, fuse_radiance
 from ..method.result import FusedPicture
 from ..method.series import AT_ONCE, Progress
-from ..reading import header_pixels, read_image
+from ..reading import header_pixels
 from ..reading.matching import bare_name
 from ..reading.ranges import refuse_unread, source_ranges
 from ..storage.atomic import Staged, check_place, remove_strays, stage
@@ -61,7 +61,7 @@ def fuse_files(
             raise OutputError(f"{beside}: exists already; `force` overwrites it")
     aligned = aligned_paths(Path(options.save_aligned), job.sources, options) if options.save_aligned else []
     _check_format(job, options)
-    refuse_unread([job.places], options.range, options.max_pixels, options.bands)
+    refuse_unread([job.places], options.reading)
     outcome = fuse_job(pipeline, options, (), job, progress=progress)
     assert outcome.staged is not None
     try:
@@ -97,24 +97,14 @@ def fuse_folders(
     folder whose sources have changed are overwritten. `unmatched` is recorded. limit: the first so many jobs are done,
     with the ranges of all; 0: all.
     """
-    if options.save_transform:
-        raise OutputError("`save_transform` is for one set of images: align one, then give `transform` for the folder")
-    if options.save_depth:
-        raise OutputError("`save_depth` is for one focus stack, not for a folder of them")
-    if options.save_aligned:
-        raise OutputError("`save_aligned` is for one set of images, not for a folder of them")
     for job in jobs[:1]:
         _check_format(job, options)
     with _alone(output):
         ledger = Ledger(output / LEDGER, method_digest(pipeline, options), force=options.force)
         ledger.refuse_others()
-        folder_scope = options.range_scope == "folder"
-        ranges = ledger.ranges if folder_scope else ()
+        ranges = ledger.ranges if options.reading.folder_scope else ()
         if len(ranges) != max((len(job.sources) for job in jobs), default=0):
-            groups = [job.places for job in jobs]
-            ranges = source_ranges(
-                groups, options.range, folder_scope=folder_scope, max_pixels=options.max_pixels, bands=options.bands
-            )
+            ranges = source_ranges([job.places for job in jobs], options.reading)
         ledger.run(**pipeline.describe(), files=options.record(), ranges=ranges, unmatched=unmatched)
         work = partial(attempt, partial(_fuse_new, pipeline, options, ranges, ledger))
         for outcome in (engine or SerialEngine()).map(work, jobs[: limit or None]):
@@ -173,9 +163,7 @@ def read_sources(job: Job, options: FileOptions, ranges: Sequence[Range] = ()) -
 
 def _read_source(job: Job, options: FileOptions, ranges: Sequence[Range], index: int) -> Picture:
     """Read one of a job's pictures."""
-    path, number = job.places[index]
-    span = ranges[index] if ranges else options.span(index)
-    return read_image(path, span, options.max_pixels, number, options.chosen(index))
+    return options.reading.read(job.places[index], index, ranges[index] if ranges else None)
 
 
 def _check_bands(options: FileOptions, pictures: Sequence[Picture]) -> None:
@@ -315,7 +303,7 @@ def _fused(
     notes = [
         f"{p.name}: black is {p.span[0]:g}, white is {p.span[1]:g}, as of the whole {whole}"
         for i, p in read.items()
-        if slices.ranges and options.span(i) == "auto" and slices.ranges[i] != "auto"
+        if slices.ranges and options.reading.span(i) == "auto" and slices.ranges[i] != "auto"
     ]
     return _Done(read, fused, output, depth, [*notes, *fused.picture.notes])
 

@@ -97,13 +97,7 @@ class _Fusing:
         jobs, alone = self._unpacked(tar)
         if not jobs:
             raise InputError("no two images share a key; expected KEY.ir.png beside KEY.vis.png")
-        ranges = source_ranges(
-            [job.places for job, _ in jobs],
-            self.options.range,
-            folder_scope=self.options.range_scope == "folder",
-            max_pixels=self.options.max_pixels,
-            bands=self.options.bands,
-        )
+        ranges = source_ranges([job.places for job, _ in jobs], self.options.reading)
         self.ledger.run(**self.pipeline.describe(), files=self.options.record(), ranges=ranges)
         packed, counts = self.folder / "result.tar", Counter[str]()
         with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as results:

@@ -8,7 +8,6 @@ from typing import Any
 from ..errors import InputError, NoEffect
 from ..images.picture import Range
 from ..method.pipeline import Pipeline
-from ..reading import read_image
 from ..reading.ranges import source_ranges
 from ..reading.read import several_in
 from ..writing import holds_volumes
@@ -46,7 +45,7 @@ def slices_of(pipeline: Pipeline, job: Job, options: FileOptions, ranges: Sequen
     if options.save_transform:
         raise NoEffect("`save_transform` is for one set of images; name a slice of each volume, as in FILE#N")
     middle = [
-        read_image(path, options.span(i), options.max_pixels, count // 2, options.chosen(i))
+        options.reading.read((path, count // 2), i)
         for i, (path, count) in enumerate(zip(job.sources, counts, strict=True))
     ]
     index = pipeline.reference([picture.has_color for picture in middle])
@@ -56,7 +55,7 @@ def slices_of(pipeline: Pipeline, job: Job, options: FileOptions, ranges: Sequen
         raise InputError(jobs[0].refused)
     if not ranges and any(picture.measured for picture in middle):  # other files state one range for all slices
         places = [part.places for part in jobs]
-        ranges = source_ranges(places, options.range, folder_scope=True, max_pixels=options.max_pixels)
+        ranges = source_ranges(places, replace(options.reading, folder_scope=True))
     count = f"{len(jobs)} slices fused into {job.output.name}"
     return Slices(jobs, index, ranges, (count, *notes))
 

@@ -67,7 +67,7 @@ def ablate(
     data = parsed.data
     if folders := list(pairs) if pairs else [Path(p) for p in data.pairs]:
         files = asked.options(FileOptions)
-        cases = load_pairs(folders, data.limit, files.range, folder_scope=files.range_scope == "folder")
+        cases = load_pairs(folders, data.limit, files.reading)
     elif data.scenes:
         if unread := sorted(asked.options(FileOptions).model_fields_set):
             raise NoEffect(f"`{unread[0]}` has no effect on scenes made by code; it is read with folders")

@@ -1,7 +1,7 @@
 """Ranges of sources: one for all of one quantity, and one for a whole folder, so that its pictures do not flicker."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -9,9 +9,10 @@ import numpy as np
 
 from ..errors import Caution, FusionkitError, NoEffect
 from ..images.picture import PEAK, Picture, Range, Span, range_note, robust_span, spread, to_unit
+from .matching import spread as evenly
 from .read import MAX_PIXELS, read_image
 
-__all__ = ["bands_of", "in_range", "refuse_unread", "share_range", "source_ranges"]
+__all__ = ["Reading", "in_range", "refuse_unread", "share_range", "source_ranges"]
 
 FILES = 32  # files that a range is taken from, spread over the folder
 LOOKED_AT = 50  # first images in which a source is sought that reads a range
@@ -19,29 +20,52 @@ ROWS = 128  # samples along the shorter side that tell whether pictures show one
 Place = tuple[Path, int | None]  # a file, and the index of its picture where it holds several
 
 
-def source_ranges(
-    groups: Sequence[Sequence[Path | Place]],
-    ranges: Sequence[Range],
-    *,
-    folder_scope: bool,
-    max_pixels: int = MAX_PIXELS,
-    bands: Sequence[Sequence[int]] = (),
-) -> tuple[Range, ...]:
-    """The range of each source, where `ranges` has one for all or one a source. groups: the sources of each image.
+@dataclass(frozen=True)
+class Reading:
+    """How sources are read.
 
-    bands: as in `read_image`, one for all or one a source. folder_scope: "auto" becomes the range of all files of that
-    source, and of all sources of one quantity; it stays where a file has 8 bits. Raises NoEffect for a range that no
-    source reads.
+    range: stored black and white; bands: as in `read_image`; each one for all, or one a source. max_pixels: larger
+    pictures are refused. folder_scope: the range "auto" is that of all files of a source.
     """
-    refuse_unread(groups, ranges, max_pixels, bands)
+
+    range: Sequence[Range] = ("auto",)
+    bands: Sequence[Sequence[int]] = ()
+    max_pixels: int = MAX_PIXELS
+    folder_scope: bool = True
+
+    def span(self, index: int) -> Range:
+        """Black and white of source `index`."""
+        return self.range[min(index, len(self.range) - 1)]
+
+    def chosen(self, index: int) -> Sequence[int]:
+        """Bands of source `index`, where they were given."""
+        return self.bands[min(index, len(self.bands) - 1)] if self.bands else ()
+
+    def read(self, file: Path | Place, index: int, span: Range | None = None) -> Picture:
+        """Read a picture of source `index`. span: where it differs from `range`."""
+        path, number = (file, None) if isinstance(file, Path) else file
+        return read_image(path, span or self.span(index), self.max_pixels, number, self.chosen(index))
+
+    def all(self, files: Sequence[Path | Place]) -> list[Picture]:
+        """Read a picture of each source."""
+        return [self.read(file, i) for i, file in enumerate(files)]
+
+
+def source_ranges(groups: Sequence[Sequence[Path | Place]], reading: Reading) -> tuple[Range, ...]:
+    """The range of each source. groups: the sources of each image.
+
+    In folder scope, "auto" becomes the range of all files of that source, and of all sources of one quantity; it stays
+    where a file has 8 bits. Raises NoEffect for a range that no source reads.
+    """
+    refuse_unread(groups, reading)
     count = max((len(group) for group in groups), default=0)
-    wanted = [ranges[min(i, len(ranges) - 1)] for i in range(count)]
-    if not folder_scope:
+    wanted = [reading.span(i) for i in range(count)]
+    if not reading.folder_scope:
         return tuple(wanted)
     seen: dict[int, list[Picture]] = {}
     for i in range(count):
         if wanted[i] == "auto":
-            seen[i] = _spread_over([group[i] for group in groups if i < len(group)], max_pixels, bands_of(bands, i))
+            seen[i] = _spread_over([group[i] for group in groups if i < len(group)], i, reading)
             if seen[i] and all(p.depth != "8" for p in seen[i]):
                 wanted[i] = _common_span(seen[i])
     found = [i for i, pictures in seen.items() if wanted[i] != "auto" and pictures]
@@ -51,24 +75,13 @@ def source_ranges(
     return tuple(wanted)
 
 
-def bands_of(bands: Sequence[Sequence[int]], index: int) -> Sequence[int]:
-    """The bands of source `index`, of bands given once or once per source; none where none were given."""
-    return bands[min(index, len(bands) - 1)] if bands else ()
-
-
-def refuse_unread(
-    groups: Sequence[Sequence[Path | Place]],
-    ranges: Sequence[Range],
-    max_pixels: int,
-    bands: Sequence[Sequence[int]] = (),
-) -> None:
+def refuse_unread(groups: Sequence[Sequence[Path | Place]], reading: Reading) -> None:
     """Raise NoEffect for ranges other than auto where all sources of the first images have 8 bits."""
-    if all(span == "auto" for span in ranges):
+    if all(span == "auto" for span in reading.range):
         return
     for i, file in chain.from_iterable(map(enumerate, groups[:LOOKED_AT])):
-        path, number = (file, None) if isinstance(file, Path) else file
         try:
-            if read_image(path, "auto", max_pixels, number, bands_of(bands, i)).depth != "8":
+            if reading.read(file, i, "auto").depth != "8":
                 return
         except FusionkitError:
             return  # reported when the file is fused
@@ -102,13 +115,12 @@ def _one_quantity(pictures: Sequence[Picture]) -> bool:
     return Statistics(few, [p.channels == 3 for p in pictures]).same_light
 
 
-def _spread_over(files: Sequence[Path | Place], max_pixels: int, bands: Sequence[int]) -> list[Picture]:
-    """Pictures spread over a folder."""
-    pictures, count = [], min(FILES, len(files))
-    for file in (files[i * len(files) // count] for i in range(count)):
-        path, number = (file, None) if isinstance(file, Path) else file
+def _spread_over(files: Sequence[Path | Place], index: int, reading: Reading) -> list[Picture]:
+    """Pictures of source `index` spread over a folder."""
+    pictures = []
+    for file in evenly(files, FILES):
         try:
-            pictures.append(read_image(path, "auto", max_pixels, number, bands))
+            pictures.append(reading.read(file, index, "auto"))
         except FusionkitError:
             continue  # reported when the file is fused
     return pictures

@@ -25,7 +25,7 @@ from ..images.validity import mirrored
 from ..numerics.luma import luma
 from ..reading import read_image
 from ..reading.matching import Matching, match_folders, spread
-from ..reading.ranges import bands_of, source_ranges
+from ..reading.ranges import Reading, source_ranges
 from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
 from ..scene import Scene
@@ -197,9 +197,7 @@ def evaluate(
     *,
     baselines: bool = True,
     maps: Path | None = None,
-    ranges: Sequence[Range] = ("auto",),
-    bands: Sequence[Sequence[int]] = (),
-    folder_scope: bool = True,
+    reading: Reading = Reading(),  # noqa: B008
     resize: bool = False,
     engine: Engine | None = None,
     cache: Path | None = None,
@@ -208,10 +206,9 @@ def evaluate(
     """Score folders of fused images against folders of sources, files matched by name without extension.
 
     Only pairs that every method has are scored, so that all means are over the same pairs; `failures` names files that
-    are missing or unreadable. Sizes must agree, unless `resize`: sources are then resized to the last one. ranges:
-    stored black and white of sources of more than 8 bits, one or one a source; "auto" takes those that the manifest of
-    a method says it was made with, or else looks at all files where `folder_scope`. bands: of multispectral sources,
-    one or one a source, as in `read_image`. Pixels count where every source and result has data. A result of the last
+    are missing or unreadable. Sizes must agree, unless `resize`: sources are then resized to the last one.
+    reading: of the sources; the range "auto" is the one that the manifest of a method says it was made with, if any.
+    Pixels count where every source and result has data. A result of the last
     source's depth is read with its range. maps: a folder for METHOD/PAIR.png, losses in blue and inventions in red, by
     the metrics that have maps. cache: a folder of scores by the hashes of files. report: called after each pair.
     """
@@ -222,7 +219,7 @@ def evaluate(
     result.baselines = set(baseline_rows() if baselines else ()) - set(methods)
     result.values = {m: {name: [] for name in metrics} for m in (*methods, *(baseline_rows() if baselines else ()))}
     work = _Work(dict(metrics), baselines, maps, resize, cache)
-    pairs = _pairs(methods, len(sources), matching, ranges, bands, folder_scope=folder_scope)
+    pairs = _pairs(methods, len(sources), matching, reading)
     for done, outcome in enumerate((engine or SerialEngine()).map(partial(attempt, work), pairs), 1):
         report(outcome.key, done, len(pairs))
         if outcome.status == "failed":
@@ -246,21 +243,17 @@ def _pairs(
     methods: Mapping[str, Path],
     count: int,
     matching: Matching,
-    ranges: Sequence[Range],
-    bands: Sequence[Sequence[int]],
-    *,
-    folder_scope: bool,
+    reading: Reading,
 ) -> "list[Pair]":
     """The pairs of matched files, the first `count` of each group its sources, and how these are read."""
     groups = [paths[:count] for paths in matching.groups]
-    wanted = source_ranges(groups, ranges, folder_scope=folder_scope, bands=bands)
-    made_with = _ranges_of_runs(methods.values()) if all(span == "auto" for span in ranges) else {}
-    chosen = tuple(tuple(bands_of(bands, i)) for i in range(count))
+    wanted = source_ranges(groups, reading)
+    made_with = _ranges_of_runs(methods.values()) if all(span == "auto" for span in reading.range) else {}
     pairs = []
     for paths in matching.groups:
         own, results = paths[:count], dict(zip(methods, paths[count:], strict=True))
         spans = tuple(made_with.get(path.resolve(), span) for path, span in zip(own, wanted, strict=True))
-        pairs.append(Pair(paths[-1].stem, own, results, spans, chosen))
+        pairs.append(Pair(paths[-1].stem, own, results, replace(reading, range=spans)))
     return pairs
 
 
@@ -280,18 +273,16 @@ def kind_of(reads: Sequence[Callable[[], Sequence[Picture]]], metrics: Mapping[s
 
 @dataclass(frozen=True)
 class Pair:
-    """Files of the sources, and of each method's result; ranges and bands of the sources."""
+    """Files of the sources, and of each method's result; how the sources are read."""
 
     key: str
     sources: tuple[Path, ...]
     results: dict[str, Path]
-    ranges: tuple[Range, ...]
-    bands: tuple[tuple[int, ...], ...]
+    reading: Reading
 
     def read(self) -> list[Picture]:
         """Read the sources."""
-        read = zip(self.sources, self.ranges, self.bands, strict=False)
-        return [read_image(path, span, bands=bands) for path, span, bands in read]
+        return self.reading.all(self.sources)
 
 
 def _ranges_of_runs(folders: Iterable[Path]) -> dict[Path, Range]:
@@ -322,7 +313,8 @@ class _Work:
             cache = ScoreCache(self.cache)
             content = {method: record["sha256"] for method, record in files.items()}
             content |= {name: f"baseline {name}" for name in (baseline_rows() if self.baselines else ())}
-            how = {"ranges": pair.ranges, "resize": self.resize} | ({"bands": pair.bands} if any(pair.bands) else {})
+            how = {"ranges": pair.reading.range, "resize": self.resize}
+            how |= {"bands": [*map(pair.reading.chosen, range(len(pair.sources)))]} if pair.reading.bands else {}
             hashes = [sha256(path) for path in pair.sources]
             keys = {method: pair_key(text, hashes, **how) for method, text in content.items()}
             known = {method: cache.known(key, self.metrics) for method, key in keys.items()}

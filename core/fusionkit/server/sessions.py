@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..images.picture import Array, Picture
 from ..method.result import FusedPicture
 from ..reading import read_image
-from ..reading.ranges import source_ranges
+from ..reading.ranges import Reading, refuse_unread
 from ..scoring.evaluation import as_sources
 from ..writing import write_image
 from .catalog import labelled
@@ -200,8 +200,9 @@ class Session:
         """Get the pictures in the range and size of a result: read anew where the range is not the files' own."""
         spans, paths = spans_of(result.choices), [path for _, path in sorted(self.files.items())]
         if set(spans) != {"auto"}:
-            ranges = source_ranges([paths], spans, folder_scope=False, max_pixels=self.limits.pixels)
-            read = (read_image(path, span, self.limits.pixels) for path, span in zip(paths, ranges, strict=True))
+            reading = Reading(spans, max_pixels=self.limits.pixels)
+            refuse_unread([paths], reading)
+            read = reading.all(paths)
             return [picture if result.factor == 1 else shrunk(picture, result.factor) for picture in read]
         if result.factor == 1:
             return self.pictures
