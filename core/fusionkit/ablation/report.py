@@ -25,7 +25,7 @@ from ..scoring.evaluation import Evaluation
 from ..scoring.maps import has_maps, overlay
 from ..scoring.statistics import nullable
 from ..scoring.table import RENDERINGS, table_of
-from ..storage.atomic import atomic_write
+from ..storage.atomic import write_text
 from ..storage.manifest import digest
 from ..storage.regular import read_text
 from .attribution import idle, removals
@@ -52,8 +52,7 @@ def write_reports(study: Study, say: Callable[[str], None] = lambda text: None) 
     record["made"], table = datetime.now(UTC).isoformat(timespec="seconds"), table_of(evaluation)
     main = _csv(study), json.dumps(record, indent=1, ensure_ascii=False) + "\n", _html(study, record, say)
     for path, text in zip(places, (*main, *(render(table) for render in RENDERINGS.values())), strict=True):
-        with atomic_write(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
     return places
 
 

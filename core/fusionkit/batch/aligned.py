@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import OutputError
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Picture
 from ..images.transforms import about_centre, matrices
 from ..numerics.homography import Warp, stretch
+from ..storage.atomic import check_place
 from ..writing import extension_of, writable_extensions, write_image
 from .options import FileOptions
 
@@ -31,8 +31,7 @@ def aligned_paths(folder: Path, sources: Sequence[Path], options: FileOptions) -
     for i, path in enumerate(sources, 1):
         suffix = path.suffix if extension_of(path) in writable_extensions() else ".png"
         paths.append(folder / (f"{path.stem}-{i}{suffix}" if names[path.stem.lower()] > 1 else path.stem + suffix))
-        if paths[-1].exists() and not options.force:
-            raise OutputError(f"{paths[-1]}: exists already; `force` overwrites it")
+        check_place(paths[-1], replaceable=options.force)
     return paths
 
 

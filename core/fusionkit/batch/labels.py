@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import InputError, OutputError
 from ..images.transforms import Matrix, Transforms
 from ..reading.boxes import MOST_BYTES, Corners, four_numbers, yolo_rows
-from ..storage.atomic import atomic_write
+from ..storage.atomic import check_place, write_text
 from ..storage.regular import check_regular
 
 __all__ = ["SUFFIXES", "Moved", "Mover", "move_labels", "mover"]
@@ -117,13 +117,11 @@ def move_labels(source: Path, output: Path, by: Mover, *, force: bool = False) -
         raise OutputError(f"{output}: is the labels' own place; choose another")
     results = [(output / path.relative_to(source) if folder else output, _READ[path.suffix.lower()]) for path in labels]
     for goal, _ in results:
-        if goal.exists() and not force:
-            raise OutputError(f"{goal}: exists already; `force` overwrites it")
+        check_place(goal, replaceable=force)
     texts = [_moved(path, read, by, moved) for path, (_, read) in zip(labels, results, strict=True)]
     for (goal, _), text in zip(results, texts, strict=True):
         goal.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(goal) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(goal, text)
         moved.files += 1
     return moved
 

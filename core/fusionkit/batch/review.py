@@ -18,7 +18,7 @@ from ..images.sheet import checkerboard, smaller
 from ..images.transforms import Transforms
 from ..numerics.homography import size_of, stretch, warp
 from ..reading.ranges import Place, Reading
-from ..storage.atomic import atomic_write, check_place
+from ..storage.atomic import check_place, write_text
 from ..storage.manifest import Manifest
 from ..storage.outcome import Outcome
 from .options import REVIEWED, FileOptions
@@ -111,8 +111,7 @@ def _write(page: Path, rows: Sequence[_Row], files: FileOptions) -> None:
         "doubtful": sum(bool(row.cautions) for row in rows),
     }
     text = environment.get_template("review.html.jinja").render(rows=shown, counts=counts, width=WIDTH)
-    with atomic_write(page) as temporary:
-        temporary.write_text(f"{MARK}\n{text}", encoding="utf-8")
+    write_text(page, f"{MARK}\n{text}")
 
 
 def _panels(row: _Row, files: FileOptions) -> list[tuple[str, str]]:

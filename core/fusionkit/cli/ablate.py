@@ -13,6 +13,7 @@ from .given import Given
 from .messages import printable
 from .parameters import Device
 from .progress import progress
+from .reports import print_table
 
 if TYPE_CHECKING:
     from ..ablation import Study
@@ -106,13 +107,6 @@ def _run(study: "Study", engine: "Engine") -> list[Path]:
 
 def _list(study: "Study") -> None:
     """List the cells with their ids and states."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("id", "status", "cell", box=box.SIMPLE_HEAD)
-    for state in study.cells:
-        table.add_row(state.id, state.status, state.cell.label)
-    Console().print(table)
+    print_table(("id", "status", "cell"), [(state.id, state.status, state.cell.label) for state in study.cells])
     new = len({state.id for state in study.cells if state.status != "done"}) * len(study.cases)
     typer.echo(f"{len(study.cells)} cells over {len(study.cases)} pairs; {new} fusions to do")

@@ -1,6 +1,5 @@
 """`fusionkit evaluate`: score folders of fused images."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +10,13 @@ from ..batch.options import FileOptions
 from ..engines.options import EngineOptions
 from ..errors import OptionError
 from ..method.words import key_values
+from ..storage.atomic import write_text
 from .fields import model_options, with_options
 from .given import Given
 from .messages import tell_failures
 from .parameters import named_folders
-from .progress import progress, wide_enough
+from .progress import progress
+from .reports import check_report, print_table, wide_enough, write_record
 
 if TYPE_CHECKING:
     from .. import contracts
@@ -162,43 +163,36 @@ def _check(
     if detector is None and (labels is not None or detector_opt):
         option = "--labels" if labels is not None else "--detector-opt"
         raise OptionError(f"{option}: no detector is chosen; --detector NAME chooses one")
-    if output is not None and output.suffix.lower() not in (kinds := (".json", *RENDERINGS)):
-        raise OptionError(f"--output {output}: expected {', '.join(kinds[:-1])} or {kinds[-1]}")
-    if output is not None and output.exists() and not force:
-        raise OptionError(f"--output {output}: exists already; --force overwrites it")
+    check_report(output, ".json", *RENDERINGS, force=force)
 
 
 def _write(result: "Evaluation", table: "Table", output: Path, found: "Findings | None") -> None:
     """Write the report by the extension of its name."""
     from ..scoring.table import RENDERINGS
-    from ..storage.atomic import atomic_write
 
-    render = RENDERINGS.get(output.suffix.lower())
-    record = result.record() | ({"objects": found.record()} if found is not None else {})
-    text = render(table) if render else json.dumps(record, indent=2) + "\n"
-    with atomic_write(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    if render := RENDERINGS.get(output.suffix.lower()):
+        write_text(output, render(table))
+    else:
+        write_record(output, result.record() | ({"objects": found.record()} if found is not None else {}))
 
 
 def _print(table: "Table", reused: int) -> None:
     """Print the table, the best and the second of each metric marked; a narrow terminal gets several."""
-    from rich import box
-    from rich.table import Table as Lines
     from rich.text import Text
 
     longest = max(len(row.method) + 2 for _, rows in table.groups for row in rows)
-    console = wide_enough(15 + longest + 12 * len(table.columns))
+    console = wide_enough(needed := 15 + longest + 12 * len(table.columns))
     styles, signs = (("", "bold", "underline"), ("",) * 3) if console.is_terminal else (("",) * 3, ("", "*", "+"))
     for part in table.parts(max(3, (console.width - 15 - longest) // 10)):
-        lines = Lines("method", "rank ↓", *(f"{c.name} {c.better}" for c in table.columns[part]), box=box.SIMPLE_HEAD)
+        lines = list[list[str | Text]]()
         for title, rows in table.groups:
             if len(table.groups) > 1:
-                lines.add_row(title)
+                lines.append([title])
             for row in rows:
                 name = Text(f"{row.method}{' †' * row.weak}", style="italic" if row.baseline else "", no_wrap=True)
                 cells = [Text(one.text + signs[one.place], style=styles[one.place]) for one in row.cells[part]]
-                lines.add_row(name, row.rank, *cells)
-        console.print(lines)
+                lines.append([name, row.rank, *cells])
+        print_table(["method", "rank ↓", *(f"{c.name} {c.better}" for c in table.columns[part])], lines, needed)
     marked = "best bold, second underlined" if console.is_terminal else "best *, second +"
     console.print(" ".join([f"{marked}.", *table.notes[:-1]]), markup=False, highlight=False, soft_wrap=True)
     if reused:
@@ -207,15 +201,12 @@ def _print(table: "Table", reused: int) -> None:
 
 def _print_found(found: "Findings") -> None:
     """Print the labelled objects that each method misses, and warn where fusion is behind its better source."""
-    from rich import box
-    from rich.table import Table as Lines
-
-    lines = Lines("", "missed ↓", "95 %", "false finds a picture ↓", "95 %", box=box.SIMPLE_HEAD)
+    lines = []
     for method in found.missed:
         missed, false = found.miss_rate(method), found.false_finds(method)
         shares = f"{missed.mean:.1%}", f"{missed.low:.1%} to {missed.high:.1%}"
-        lines.add_row(method, *shares, f"{false.mean:.2f}", f"{false.low:.2f} to {false.high:.2f}")
-    wide_enough(100).print(lines)
+        lines.append((method, *shares, f"{false.mean:.2f}", f"{false.low:.2f} to {false.high:.2f}"))
+    print_table(("", "missed ↓", "95 %", "false finds a picture ↓", "95 %"), lines, 100)
     typer.echo(f"{sum(found.labelled)} labelled objects in {len(found.pairs)} pictures; detector: {found.detector}")
     for warning in found.behind():
         typer.secho(f"warning: {warning}", fg="yellow", err=True)

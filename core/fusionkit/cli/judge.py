@@ -1,6 +1,5 @@
 """`fusionkit judge`: a blind comparison of methods by people."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,43 +88,31 @@ def tally(
     """
     from ..judging.study import all_votes, open_key, open_study, place_of_key
     from ..judging.tally import tally as count
-    from ..scoring.statistics import nullable
-    from ..storage.atomic import atomic_write, check_place
+    from .reports import check_report, write_record
 
-    if output is not None and output.suffix.lower() != ".json":
-        raise OptionError(f"--output {output}: expected .json")
-    if output is not None:
-        check_place(output, replaceable=force)
+    check_report(output, ".json", force=force)
     open_study(study)
     result = count(open_key(key or place_of_key(study)), all_votes(study, votes))
     if output is not None:
-        with atomic_write(output) as temporary:
-            temporary.write_text(json.dumps(nullable(result.record()), indent=2) + "\n", encoding="utf-8")
+        write_record(output, result.record())
     _print(result)
 
 
 def _print(result: "Tally") -> None:
     """Print tables of the comparisons, of the strengths where there are more than two methods, and of the viewers."""
-    from rich import box
-    from rich.table import Table
+    from .reports import print_table, wide_enough
 
-    from .progress import wide_enough
-
-    console = wide_enough(100)
-    table = Table("", "wins", "losses", "even", "share of decided", "Wilson 95 %", "over scenes", box=box.SIMPLE_HEAD)
+    rows = []
     for row in result.compared:
         low, high = row.by_scene
         counts = map(str, (row.wins, row.losses, row.even))
-        names = f"{row.first} against {row.second}"
-        table.add_row(
-            names, *counts, f"{row.share:.0%}", f"{row.low:.0%} to {row.high:.0%}", f"{low:.0%} to {high:.0%}"
-        )
-    console.print(table)
+        shares = f"{row.share:.0%}", f"{row.low:.0%} to {row.high:.0%}", f"{low:.0%} to {high:.0%}"
+        rows.append((f"{row.first} against {row.second}", *counts, *shares))
+    print_table(("", "wins", "losses", "even", "share of decided", "Wilson 95 %", "over scenes"), rows, 100)
     if len(result.strengths) > 2:
-        table = Table("method", "share against an average method", "95 % over scenes", box=box.SIMPLE_HEAD)
-        for strength in result.strengths:
-            table.add_row(strength.method, f"{strength.share:.0%}", f"{strength.low:.0%} to {strength.high:.0%}")
-        console.print(table)
+        strengths = [(s.method, f"{s.share:.0%}", f"{s.low:.0%} to {s.high:.0%}") for s in result.strengths]
+        print_table(("method", "share against an average method", "95 % over scenes"), strengths, 100)
+    console = wide_enough(100)
     for viewer in result.viewers:
         checks = f"{viewer.passed} of {viewer.checks} checks passed" if viewer.checks else "no checks"
         left_out = "" if viewer.counts else "; NOT COUNTED"

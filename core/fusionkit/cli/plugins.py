@@ -13,6 +13,7 @@ from ..errors import FusionkitError, UnknownPlugin
 from ..options import describe_field, validate_options
 from ..registry.kinds import DISTRIBUTION, KINDS
 from .messages import printable
+from .reports import print_table
 
 if TYPE_CHECKING:
     from ..registry.loading import Registered
@@ -74,9 +75,7 @@ def _row(plugin: "Registered") -> dict[str, Any]:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")]) -> None:
     """Describe the plug-ins called NAME: options with type, default, range and help."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from ..registry.loading import ALL, get_registry
@@ -103,10 +102,8 @@ def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")
         if not fields:
             console.print("\nno options\n")
             continue
-        table = Table("option", "type, range, default", "meaning", box=box.SIMPLE_HEAD)
-        for option, info in fields.items():
-            table.add_row(option, Text(describe_field(info)), Text(info.description or ""))
-        console.print(table)
+        rows = [(option, Text(describe_field(info)), Text(info.description or "")) for option, info in fields.items()]
+        print_table(("option", "type, range, default", "meaning"), rows)
 
 
 @app.command()

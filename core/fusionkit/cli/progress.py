@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Progress", "progress", "wide_enough"]
+__all__ = ["Progress", "progress"]
 
 EVERY = 5.0  # seconds between lines in a log
 LOOK = 0.5  # seconds between looks at a count that nobody reports
@@ -128,11 +128,3 @@ def _counted(state: Progress, count: Callable[[], int] | None) -> Iterator[None]
     finally:
         over.set()
         thread.join()
-
-
-def wide_enough(columns: int) -> "Console":
-    """A console for tables: as wide as the terminal; in files and pipes, as wide as they need."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, columns))

@@ -1,6 +1,5 @@
 """`fusionkit survival`: the smallest target that a method keeps."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,15 +53,11 @@ def survival(
     from ..comparison import scene_of, suitable
     from ..reading import read_image
     from ..reading.matching import match_folders, spread
-    from ..scoring.statistics import nullable
-    from ..storage.atomic import atomic_write, check_place
     from ..survival import survival as follow
     from .progress import progress
+    from .reports import check_report, write_record
 
-    if output is not None and output.suffix.lower() != ".json":
-        raise OptionError(f"--output {output}: expected .json")
-    if output is not None:
-        check_place(output, replaceable=force)
+    check_report(output, ".json", force=force)
     base = Given(given).common(values)
     groups: Sequence[tuple[Path, ...]] = [pairs]
     if all(path.is_dir() for path in pairs):
@@ -76,24 +71,17 @@ def survival(
         found = list(follow(scenes, methods, contrast=contrast, noise=noise / 255, device=device, report=say))
     if output is not None:
         about = {"pairs": [[str(path) for path in group] for group in groups], "contrast": contrast, "noise": noise}
-        record = {**about, "methods": [one.record() for one in found]}
-        with atomic_write(output) as temporary:
-            temporary.write_text(json.dumps(nullable(record), indent=2) + "\n", encoding="utf-8")
+        write_record(output, {**about, "methods": [one.record() for one in found]})
     _print(found)
     if not any(one.targets for one in found):
         raise OptionError("the observer finds no target in its source; raise `contrast`, or lower `noise`")
 
 
 def _print(found: "list[Survival]") -> None:
-    from rich import box
-    from rich.table import Table
-
     from ..survival import SIZES
-    from .progress import wide_enough
+    from .reports import print_table
 
-    table = Table(
-        "kept, by width", *(f"{w:g}" for w in SIZES), "smallest kept", "95 %", "invented", box=box.SIMPLE_HEAD
-    )
+    heads, rows = ("kept, by width", *(f"{w:g}" for w in SIZES), "smallest kept", "95 %", "invented"), []
     for one in sorted(found, key=lambda one: (math.isnan(one.smallest()[0]), one.smallest()[0])):
         if one.reason:
             typer.echo(f"skipped {one.name}: {one.reason}", err=True)
@@ -101,8 +89,8 @@ def _print(found: "list[Survival]") -> None:
         counts = [one.kept(size) for size in range(len(SIZES))]
         shares = [f"{kept / of:.0%}" if of else "-" for kept, of in counts]
         best, low, high = (f"{w:g}" if math.isfinite(w) else f"> {SIZES[-1]:g}" for w in one.smallest())
-        table.add_row(one.name, *shares, best, f"{low} to {high}", f"{one.invented():.1%}")
-    wide_enough(100 + max(len(one.name) for one in found)).print(table)
+        rows.append((one.name, *shares, best, f"{low} to {high}", f"{one.invented():.1%}"))
+    print_table(heads, rows, 100 + max(len(one.name) for one in found))
     most = max((one for one in found if not one.reason), key=lambda one: len(one.targets), default=None)
     if most is not None:
         numbers = ", ".join(str(most.kept(size)[1]) for size in range(len(SIZES)))

@@ -7,6 +7,7 @@ import typer
 
 from ..errors import WeightsError
 from .messages import printable
+from .reports import print_table
 
 if TYPE_CHECKING:
     from ..weights.store import Stored
@@ -50,22 +51,19 @@ def import_checkpoint(
 @app.command("list")
 def list_all() -> None:
     """List weights that can be chosen by name: name, plug-in, size, origin."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from ..weights.store import list_weights, user_folder
 
-    table = Table("name", "for", "MB", "origin", box=box.SIMPLE_HEAD)
+    rows = []
     for stored in list_weights():
         if isinstance(stored, WeightsError):
             typer.echo(f"broken: {stored}", err=True)
             continue
         size = stored.file.path.stat().st_size / 1e6
         texts = (stored.name, " ".join(stored.plugin), f"{size:.1f}", _origin(stored))
-        table.add_row(*(Text(text) for text in texts))
-    Console().print(table)
+        rows.append([Text(text) for text in texts])
+    print_table(("name", "for", "MB", "origin"), rows)
     typer.echo(f"imported weights are kept in {user_folder()}", err=True)
 
 

@@ -21,7 +21,7 @@ from ..numerics.luma import luma
 from ..reading import read_image
 from ..reading.matching import match_folders
 from ..scoring.evaluation import read_result
-from ..storage.atomic import atomic_write
+from ..storage.atomic import write_text
 from ..storage.regular import check_regular, read_text
 from ..writing import write_image
 
@@ -172,8 +172,7 @@ def make_study(
     study = Study(question=question, sheets=tuple(sheet for sheet, _ in made))
     key = Key(methods=tuple(methods), sheets={sheet.number: sides for sheet, sides in made})
     for place, record in ((key_place, key), (work / STUDY, study)):
-        with atomic_write(place) as temporary:
-            temporary.write_text(record.model_dump_json(indent=1), encoding="utf-8")
+        write_text(place, record.model_dump_json(indent=1))
     work.rename(output)
     checks = sum(bool(sides.check) for sides in key.sheets.values())
     return Made(len(made) - checks, checks, tuple(failures))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 
-__all__ = ["Staged", "atomic_write", "check_place", "remove_strays", "stage"]
+__all__ = ["Staged", "atomic_write", "check_place", "remove_strays", "stage", "write_text"]
 
 TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+){0,2}")
 
@@ -88,3 +88,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     with stage(path) as staged:
         yield staged.temporary
     staged.commit()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text as `atomic_write` does."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
