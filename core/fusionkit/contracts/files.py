@@ -1,14 +1,12 @@
 """What readers and writers of files answer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..images.lazy import LazySequence
-from ..images.metadata import NO_METADATA, Metadata
-from ..images.picture import Array, Depth, Span
+from ..images.picture import Array, Depth, FromFile, Span
 from ..images.place import Place
 from .base import Plugin
 
@@ -16,19 +14,15 @@ __all__ = ["Pictures", "Reader", "Stored", "Writer"]
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class Stored(FromFile):
     """One picture as its file stores it, before anything is scaled.
 
     values: (H, W, 1 or 3), upright, integers or float; of a file with other bands all of them, from which users choose
-    by `bands`. alpha: (H, W) of the same type, in its full range. white: the
-    stored value that the file says is white, None for the type's largest (1 for float). inverted: values grow towards
-    black. window: the values that the file says are to be shown as black and white. series: more values of the same
-    kind (a volume's), from which a range is taken for all its pictures alike. icc: the colour profile. format: of the
-    file. name: what tells the picture from others in the file ("slice 12"). notes: what the user is told. turned: an
-    orientation that the file states was applied. metadata: EXIF and the like. degraded: degradations that the file
-    tells of, with what it says, by their names. valid: (H, W) of bool, where the picture has data; NaN and infinite
-    values are none anyway. nodata: the stored value that says so. place: where the pixels lie. readings: of a result
-    alone, values that sources measured at its pixels, by the source's name: (H, W) float32, NaN where there are none.
+    by `bands`. alpha: (H, W) of the same type, in its full range. white: the stored value that the file says is white,
+    None for the type's largest (1 for float). inverted: values grow towards black. window: the values that the file
+    says are to be shown as black and white. series: more values of the same kind (a volume's), from which a range is
+    taken for all its pictures alike. readings: of a result alone, values that sources measured at its pixels, by the
+    source's name: (H, W) float32, NaN where there are none. Others: see `fusionkit.images.picture.FromFile`.
     """
 
     values: Array
@@ -37,16 +31,6 @@ class Stored:
     inverted: bool = False
     window: Span | None = None
     series: Array | None = None
-    icc: bytes | None = None
-    format: str = ""
-    name: str = ""
-    notes: tuple[str, ...] = ()
-    turned: bool = False
-    metadata: Metadata = NO_METADATA
-    degraded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    valid: Array | None = None
-    nodata: float | None = None
-    place: Place | None = None
     readings: tuple[tuple[str, Array], ...] = ()
 
 

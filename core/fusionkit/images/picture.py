@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from .place import Place
 __all__ = [
     "Array",
     "Depth",
+    "FromFile",
     "Picture",
     "Range",
     "Span",
@@ -48,23 +49,17 @@ PEAK: dict[Depth, float] = {"8": 255.0, "16": 65535.0, "float": 1.0}
 DTYPE: dict[Depth, Any] = {"8": np.uint8, "16": np.uint16, "float": np.float32}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Picture:
-    """An image with the colour profile and metadata of its file; `np.asarray(picture)` gives the stored values.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FromFile:
+    """What a file says of a picture beside its values.
 
-    values: (H, W, 1) or (H, W, 3), float32 in [0, 1], or any other type: stored values. depth: of a sample in the file.
-    span: the stored values that 0 and 1 stand for. alpha: (H, W) in [0, 1], not premultiplied. icc: the colour profile.
-    notes: decisions of the reader, for the user. turned: an EXIF orientation was applied. metadata: EXIF, XMP, GeoTIFF.
-    degraded: degradations that the file tells of, with what it says, by their names. valid: (H, W) of bool, where the
-    picture has data, None: everywhere; elsewhere values are mirrored from there (`fusionkit.images.validity`), and
-    stored as `nodata`. place: where the pixels lie. measured: the span is that of its own values, nobody stated it.
-    bands: numbers, from 1, of the file's bands that were chosen, where it holds others than grey or RGB.
+    icc: the colour profile. name: of the file, or what tells the picture from others in it ("slice 12"). format: of the
+    file. notes: decisions of the reader, for the user. turned: an orientation that the file states was applied.
+    metadata: EXIF, XMP, GeoTIFF. degraded: degradations that the file tells of, with what it says, by their names.
+    valid: (H, W) of bool, where the picture has data, None: everywhere; NaN and infinite values are none anyway.
+    nodata: the stored value that says so. place: where the pixels lie.
     """
 
-    values: Array
-    depth: Depth
-    span: Span
-    alpha: Array | None = None
     icc: bytes | None = None
     name: str = ""
     format: str = ""
@@ -75,6 +70,24 @@ class Picture:
     valid: Array | None = None
     nodata: float | None = None
     place: Place | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Picture(FromFile):
+    """An image with the colour profile and metadata of its file; `np.asarray(picture)` gives the stored values.
+
+    values: (H, W, 1) or (H, W, 3), float32 in [0, 1], or any other type: stored values. depth: of a sample in the file.
+    span: the stored values that 0 and 1 stand for. alpha: (H, W) in [0, 1], not premultiplied. measured: the span is
+    that of its own values, nobody stated it. bands: numbers, from 1, of the file's bands that were chosen, where it
+    holds others than grey or RGB. Where it is not `valid`, values are mirrored from where it is
+    (`fusionkit.images.validity`), and stored as `nodata`. Others: see `FromFile`.
+    """
+
+    values: Array
+    depth: Depth
+    span: Span
+    alpha: Array | None = None
+    _: KW_ONLY
     measured: bool = False
     bands: tuple[int, ...] = ()
 

@@ -8,17 +8,17 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, lru_cache, partial
 from mimetypes import guess_type
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from ..contracts import Pictures, Reader, Stored
 from ..errors import Caution, FusionkitError, ImageReadError, OptionError, one_line
-from ..images.picture import PEAK, Array, Depth, Picture, Range, Span, own_span, range_note, to_unit
+from ..images.picture import PEAK, Array, Depth, FromFile, Picture, Range, Span, own_span, range_note, to_unit
 from ..images.place import Place
 from ..images.validity import mirrored, where_valid
 from ..registry.kinds import DISTRIBUTION
@@ -397,23 +397,11 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
         values = _upright(values, taken)
     elif depth == "float":
         values = to_unit(values, taken)
-    return Picture(
-        np.ascontiguousarray(values),
-        depth,
-        taken,
-        None if stored.alpha is None else to_unit(stored.alpha, (0.0, PEAK[depth])),
-        stored.icc,
-        f"{path.name} ({stored.name})" if stored.name else path.name,
-        stored.format,
-        tuple(notes),
-        stored.turned,
-        stored.metadata,
-        stored.degraded,
-        valid,
-        stored.nodata,
-        stored.place,
-        measured,
-    )
+    said: dict[str, Any] = {one.name: getattr(stored, one.name) for one in fields(FromFile)}
+    name = f"{path.name} ({stored.name})" if stored.name else path.name
+    said |= {"name": name, "notes": tuple(notes), "valid": valid, "measured": measured}
+    alpha = None if stored.alpha is None else to_unit(stored.alpha, (0.0, PEAK[depth]))
+    return Picture(np.ascontiguousarray(values), depth, taken, alpha, **said)
 
 
 def _upright(values: Array, span: Span) -> Array:

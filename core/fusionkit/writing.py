@@ -1,4 +1,4 @@
-"""Writing pictures by plug-ins of the kind `writer`: at the depth asked for or with an error.
+"""From pictures to files: writers, at the depth asked for or with an error, and what of a picture a format holds.
 
 Files appear whole or not at all.
 """
@@ -11,17 +11,17 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from ..contracts import Stored, Writer
-from ..errors import FusionkitError, InputError, OptionError, OutputError, one_line
-from ..images.accept import HeldImage, as_picture
-from ..images.metadata import GDAL_NODATA, NO_METADATA, Metadata, exif_of_result
-from ..images.onto import place_of
-from ..images.picture import DTYPE, PEAK, Array, Depth, Picture, Span, from_unit
-from ..registry.kinds import DISTRIBUTION
-from ..registry.loading import Registered, create, get_registry, load_class
-from ..registry.records import WriterRecord
-from ..storage.atomic import atomic_write
-from ..streams import silence
+from .contracts import Stored, Writer
+from .errors import FusionkitError, InputError, OptionError, OutputError, one_line
+from .images.accept import HeldImage, as_picture
+from .images.metadata import GDAL_NODATA, NO_METADATA, Metadata, exif_of_result
+from .images.onto import place_of
+from .images.picture import DTYPE, PEAK, Array, Depth, Picture, Span, from_unit
+from .registry.kinds import DISTRIBUTION
+from .registry.loading import Registered, create, get_registry, load_class
+from .registry.records import WriterRecord
+from .storage.atomic import atomic_write
+from .streams import silence
 
 __all__ = [
     "check_output",
