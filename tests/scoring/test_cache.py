@@ -6,6 +6,7 @@ import pytest
 from fusionkit.contracts import Metric
 from fusionkit.engines.options import EngineOptions
 from fusionkit.options import Options
+from fusionkit.reading.ranges import Reading
 from fusionkit.scoring.cache import ScoreCache, pair_key
 from fusionkit.scoring.evaluation import evaluate
 from fusionkit.scoring.metrics import load_metrics
@@ -77,7 +78,7 @@ def test_another_version_file_or_range_is_another_score(folders):
         write_image(folders / "ir" / f"{name}.png", np.zeros((24, 32, 1), np.float32), "16")
     run(folders, Counted())
     assert run(folders, Counted()).reused == 3
-    assert run(folders, Counted(), ranges=("full",)).reused == 0
+    assert run(folders, Counted(), reading=Reading(("full",))).reused == 0
 
 
 def test_a_broken_or_missing_place_costs_nothing_but_the_cache(folders):

@@ -10,6 +10,7 @@ import torch
 from fusionkit.contracts import Detection
 from fusionkit.errors import InputError
 from fusionkit.reading.boxes import read_boxes
+from fusionkit.reading.ranges import Reading
 from fusionkit.scoring.evaluation import Pair
 from fusionkit.scoring.finding import TOGETHER, find_objects
 from fusionkit.writing import write_image
@@ -57,7 +58,7 @@ def pairs(tmp_path):
 def pairs_of(pairs, *methods):
     sources = [(pairs / "ir" / f"{i}.png", pairs / "vis" / f"{i}.png") for i in range(6)]
     results = [{name: pairs / name / f"{i}.png" for name in methods} for i in range(6)]
-    return [Pair(str(i), sources[i], results[i], ("auto", "auto"), ((), ())) for i in range(6)]
+    return [Pair(str(i), sources[i], results[i], Reading(("auto", "auto"))) for i in range(6)]
 
 
 def findings(pairs, *methods, labels="labels"):
@@ -171,7 +172,11 @@ def test_sources_are_read_as_the_scores_read_them_and_resized_if_asked(pairs):
         small = picture(PLACES[0])[::2, ::2].astype(np.float32)
         write_image(pairs / "ir" / f"{scene}.tif", small * 1000 / 65535, "16")
     given = [
-        replace(pair, sources=(pair.sources[0].with_suffix(".tif"), pair.sources[1]), ranges=((0.0, 1000.0), "auto"))
+        replace(
+            pair,
+            sources=(pair.sources[0].with_suffix(".tif"), pair.sources[1]),
+            reading=Reading(((0.0, 1000.0), "auto")),
+        )
         for pair in pairs_of(pairs, "good")
     ]
     found = find_objects(given, read_boxes(pairs / "labels"), Bright(), resize=True)

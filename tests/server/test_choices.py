@@ -198,6 +198,14 @@ def test_the_catalog_speaks_in_the_pages_labels():
     assert not [text for text in rows.values() if "`" in text]
 
 
+def test_the_catalog_offers_nothing_that_needs_a_file_of_the_server():
+    names = {row["name"] for row in catalog()["fields"]}
+    assert "align_or_keep" in names
+    assert names.isdisjoint({"transform", "rest"})  # rest is read beside transform alone
+    with pytest.raises(OptionError, match="cannot be chosen here: rest"):
+        checked({"rest": True})
+
+
 def test_the_catalog_offers_degradations_in_words():
     (field,) = (field for field in catalog()["asked"] if field["name"] == "restore")
     assert field["schema"] == {"type": "array", "default": "auto"}

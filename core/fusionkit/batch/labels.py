@@ -19,13 +19,11 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from ..images.transforms import Matrix, Transforms
-from ..reading.boxes import MOST_BYTES, Corners, four_numbers, yolo_rows
-from ..storage.atomic import check_place, write_text
-from ..storage.regular import check_regular
+from ..reading.boxes import SUFFIXES, Corners, child, four_numbers, labels_in, text_of, voc_root, yolo_rows
+from ..storage.atomic import check_place
 
 __all__ = ["SUFFIXES", "Moved", "Mover", "move_labels", "mover"]
 
-SUFFIXES = (".txt", ".json", ".xml")  # YOLO, COCO, VOC
 ANGLES = np.arange(64) * (2 * np.pi / 64)  # of the points of an ellipse
 CORNERS = np.array([[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0]])
 ELLIPSE = np.stack([np.cos(ANGLES), np.sin(ANGLES)])
@@ -128,14 +126,8 @@ def move_labels(source: Path, output: Path, by: Mover, *, force: bool = False) -
 
 def _moved(path: Path, read: "Callable[[str, Mover, Moved], str]", by: Mover, moved: Moved) -> str:
     """The text of a file with its boxes moved."""
-    check_regular(path, InputError, MOST_BYTES)
-    try:
-        return read(path.read_text(encoding="utf-8-sig"), by, moved)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ET.ParseError) as error:
-        said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{path}: no labels: {said}") from None
+    with labels_in(path) as text:
+        return read(text, by, moved)
 
 
 def _yolo(text: str, by: Mover, moved: Moved) -> str:
@@ -174,27 +166,25 @@ def _coco(text: str, by: Mover, moved: Moved) -> str:
 
 def _voc(text: str, by: Mover, moved: Moved) -> str:
     """`bndbox` from 1 to the last pixel inside; `truncated` is set where a box was cut."""
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise ValueError("a document type, which labels do not have")
-    root = ET.fromstring(text)
+    root = voc_root(text)
     names = ("width", "height")
     size = root.find("size")
     if size is not None:
-        _check_size([int(float(_text(size, name))) for name in names], by, "its picture")
+        _check_size([int(float(text_of(size, name))) for name in names], by, "its picture")
         for name, goal in zip(names, by.goal, strict=True):
-            _child(size, name).text = str(goal)
+            child(size, name).text = str(goal)
     for one in root.findall("object"):
         if one.find("part") is not None:
             raise ValueError("an object has parts, which are not moved; leave them out")
-        box, cut = _child(one, "bndbox"), moved.cut
-        left, top, right, bottom = four_numbers([_text(box, name) for name in ("xmin", "ymin", "xmax", "ymax")])
+        box, cut = child(one, "bndbox"), moved.cut
+        left, top, right, bottom = four_numbers([text_of(box, name) for name in ("xmin", "ymin", "xmax", "ymax")])
         found = by.box((left - 1, top - 1, right, bottom), moved)
         if found is None:
             root.remove(one)
             continue
         values = found[0] + 1, found[1] + 1, found[2], found[3]
         for name, value in zip(("xmin", "ymin", "xmax", "ymax"), values, strict=True):
-            _child(box, name).text = f"{value:.2f}".rstrip("0").rstrip(".")
+            child(box, name).text = f"{value:.2f}".rstrip("0").rstrip(".")
         truncated = one.find("truncated")
         if moved.cut > cut and truncated is not None:
             truncated.text = "1"
@@ -212,14 +202,3 @@ def _check_size(size: Sequence[float], by: Mover, what: str) -> None:
             f"{what} is {shown}, the transform is for {by.size[0]}x{by.size[1]}; boxes of the other picture go by "
             "`inverse`"
         )
-
-
-def _child(element: ET.Element, name: str) -> ET.Element:
-    found = element.find(name)
-    if found is None:
-        raise KeyError(f"<{name}>")
-    return found
-
-
-def _text(element: ET.Element, name: str) -> str:
-    return _child(element, name).text or ""

@@ -57,11 +57,11 @@ def stages_of(config: "PipelineConfig", prior: "Prior | None") -> tuple[Choice, 
             flag.name: options for flag in flags if (options := _options(flag, values[flag.name], prior)) is not None
         }
         beside = {flag.name: added.pop(flag.name) for flag in flags if flag.beside and flag.name in added}
-        if beside and not added:
-            name = next(iter(beside))
-            needed = " or ".join(f"`{flag.name}`" for flag in flags if not flag.beside)
-            value = "true" if values[name] is True else word(values[name])
-            raise NoEffect(f"`{name}={value}` has no effect without {needed}")
+        for flag in flags:
+            if flag.name in beside and not added.keys() & set(flag.beside):
+                value = "true" if values[flag.name] is True else word(values[flag.name])
+                needed = " or ".join(f"`{name}`" for name in flag.beside)
+                raise NoEffect(f"`{flag.name}={value}` has no effect without {needed}")
         if len(added) > 1:
             first, *_, last = added
             raise NoEffect(f"`{first}={values[first]}` has no effect beside `{last}`; leave one of them out")

@@ -5,6 +5,7 @@ import math
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from ..errors import InputError
 from ..storage.regular import read_text
 from .matching import bare_name
 
-__all__ = ["MOST_BYTES", "Box", "Corners", "four_numbers", "read_boxes", "yolo_rows"]
+__all__ = [
+    "SUFFIXES", "Box", "Corners", "child", "four_numbers", "labels_in", "read_boxes", "text_of", "voc_root",
+    "yolo_rows",
+]  # fmt: skip
 
+SUFFIXES = (".txt", ".json", ".xml")  # YOLO, COCO, VOC
 MOST_BYTES = 2_000_000_000
 Corners = tuple[float, float, float, float]  # left, top, right, bottom
 Box = tuple[str, Corners]  # with its label; in shares of the picture's sides
@@ -30,23 +35,29 @@ def read_boxes(place: Path) -> dict[str, list[Box]]:
     names = read_text(classes, InputError).split("\n") if classes.is_file() else []
     boxes = defaultdict[str, list[Box]](list)
     for path in files:
-        if (kind := path.suffix.lower()) not in (".txt", ".json", ".xml") or path.name == "classes.txt":
+        if (kind := path.suffix.lower()) not in SUFFIXES or path.name == "classes.txt":
             continue
-        try:
-            text = read_text(path, InputError, MOST_BYTES)
+        with labels_in(path) as text:
             if kind == ".json":
                 for name, found in _coco(json.loads(text)).items():
                     boxes[name] += found
             else:
                 boxes[bare_name(path)] += _yolo(text, names) if kind == ".txt" else _voc(text)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ET.ParseError) as error:
-            said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{path}: no labels: {said}") from None
-        except FileNotFoundError:
-            raise InputError(f"{path}: does not exist") from None
     if not boxes:
-        raise InputError(f"{place}: holds no labels: .txt, .json, .xml")
+        raise InputError(f"{place}: holds no labels: {', '.join(SUFFIXES)}")
     return dict(boxes)
+
+
+@contextmanager
+def labels_in(path: Path) -> Iterator[str]:
+    """The text of a file of labels; errors in the block become an InputError of one line about the file."""
+    try:
+        yield read_text(path, InputError, MOST_BYTES)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ET.ParseError) as error:
+        said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: no labels: {said}") from None
+    except FileNotFoundError:
+        raise InputError(f"{path}: does not exist") from None
 
 
 def _yolo(text: str, names: Sequence[str]) -> list[Box]:
@@ -79,14 +90,12 @@ def _coco(content: Any) -> dict[str, list[Box]]:
 
 
 def _voc(text: str) -> list[Box]:
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise ValueError("a document type, which labels do not have")
-    root = ET.fromstring(text)
-    wide, high = (float(_text(root, f"size/{name}")) for name in ("width", "height"))
+    root = voc_root(text)
+    wide, high = (float(text_of(root, f"size/{name}")) for name in ("width", "height"))
     found = []
     for one in root.findall("object"):
-        left, top, right, bottom = four_numbers([_text(one, f"bndbox/{n}") for n in ("xmin", "ymin", "xmax", "ymax")])
-        found.append((_text(one, "name"), ((left - 1) / wide, (top - 1) / high, right / wide, bottom / high)))
+        left, top, right, bottom = four_numbers([text_of(one, f"bndbox/{n}") for n in ("xmin", "ymin", "xmax", "ymax")])
+        found.append((text_of(one, "name"), ((left - 1) / wide, (top - 1) / high, right / wide, bottom / high)))
     return found
 
 
@@ -98,8 +107,23 @@ def four_numbers(values: Sequence[Any]) -> Corners:
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
 
-def _text(element: ET.Element, name: str) -> str:
+def voc_root(text: str) -> ET.Element:
+    """The element that a VOC file consists of. Raises ValueError."""
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError("a document type, which labels do not have")
+    return ET.fromstring(text)
+
+
+def child(element: ET.Element, name: str) -> ET.Element:
+    """The element of this name, or path, inside another. Raises KeyError."""
     found = element.find(name)
-    if found is None or not found.text:
+    if found is None:
         raise KeyError(f"<{name}>")
-    return found.text
+    return found
+
+
+def text_of(element: ET.Element, name: str) -> str:
+    """The text of the element of this name, or path, inside another. Raises KeyError."""
+    if text := child(element, name).text:
+        return text
+    raise KeyError(f"<{name}>")

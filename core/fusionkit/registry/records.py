@@ -143,8 +143,8 @@ class StageFlag:
 
     values: what the field may be, and the stage's options for each; None leaves the stage out; the first is the
     default. Or option: the stage's option that takes the field's value itself, of a type; at the default the stage is
-    left out. beside: the option goes to the stage that another flag of the record adds; without one it is refused.
-    asks: attribute of the prior, one of `values`, that decides where the field is left at its default.
+    left out. beside: names of the record's other flags, to whose stage the option goes; without one of them it is
+    refused. asks: attribute of the prior, one of `values`, that decides where the field is left at its default.
     command: whether `fusionkit run` has an option of its own for it.
     """
 
@@ -154,7 +154,7 @@ class StageFlag:
     option: str = ""
     type: object = str
     default: object = None
-    beside: bool = False
+    beside: tuple[str, ...] = ()
     asks: str = ""
     command: bool = True
 

@@ -23,10 +23,11 @@ SAMPLING = ("strength", "steps", "precision")  # fields of the sampler that a pa
 
 
 def fields() -> list[str]:
-    """The fields of the method that a page may choose: those of the command line that name no file, and more."""
-    flags = [flag.name for flag in stage_flags(get_registry()) if flag.command]
-    known = configuration().model_fields
-    return ["restore", *(name for name in flags if opens(known[name]) != "file"), "color", "reference", "seed"]
+    """The fields of the method that a page may choose: those of the command line that need no file, and more."""
+    flags = [flag for flag in stage_flags(get_registry()) if flag.command]
+    files = {flag.name for flag in flags if opens(configuration().model_fields[flag.name]) == "file"}
+    offered = [f.name for f in flags if f.name not in files and not (f.beside and set(f.beside) <= files)]
+    return ["restore", *offered, "color", "reference", "seed"]
 
 
 def spans_of(choices: Mapping[str, Any]) -> tuple[Range, ...]:

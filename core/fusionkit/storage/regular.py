@@ -29,7 +29,7 @@ def read_text(path: Path, error: type[FusionkitError], most: int = MOST_TEXT) ->
     """The text of a regular file of at most `most` bytes. Raises `error`, and FileNotFoundError for the caller."""
     check_regular(path, error, most)
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors of Windows begin files with a mark
     except FileNotFoundError:
         raise
     except UnicodeDecodeError:

@@ -42,7 +42,7 @@ FOV = StageFlag(
     option="fov",
     type=FieldsOfView,
     default=(),
-    beside=True,
+    beside=("align", "transform"),
 )
 ALIGN_OR_KEEP = StageFlag(
     name="align_or_keep",
@@ -50,7 +50,7 @@ ALIGN_OR_KEEP = StageFlag(
     option="or_keep",
     type=bool,
     default=False,
-    beside=True,
+    beside=("align", "transform"),
 )
 REST = StageFlag(
     name="rest",
@@ -59,14 +59,14 @@ REST = StageFlag(
     option="rest",
     type=bool,
     default=False,
-    beside=True,
+    beside=("transform",),
 )
 CROP = StageFlag(
     name="crop",
     help="what becomes of the part that an aligned source does not see; fill: the reference's details on the source's "
     "brightness; reference: the reference alone; common: the result is cut down to what all sources see",
     values={"fill": None, "reference": {"crop": "reference"}, "common": {"crop": "common"}},
-    beside=True,
+    beside=("align", "transform"),
 )
 DEGHOST = StageFlag(
     name="deghost",
