@@ -42,7 +42,7 @@ def _section(name: str, command: Any) -> str:
     usage = " ".join([name, *(p.name.upper() if p.required else f"[{p.name.upper()}]" for p in arguments), "[OPTIONS]"])
     rows = []
     for parameter in command.params:
-        if parameter.name == "help":
+        if parameter.name == "help" or getattr(parameter, "hidden", False):
             continue
         label = parameter.name.upper() if parameter in arguments else ", ".join(parameter.opts)
         if parameter.param_type_name == "option" and parameter.secondary_opts:

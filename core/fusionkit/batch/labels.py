@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import InputError, OutputError
 from ..images.transforms import Matrix, Transforms
 from ..reading.boxes import SUFFIXES, Corners, child, four_numbers, labels_in, text_of, voc_root, yolo_rows
-from ..storage.atomic import check_place
+from ..storage.atomic import check_place, write_text
 
 __all__ = ["SUFFIXES", "Moved", "Mover", "move_labels", "mover"]
 

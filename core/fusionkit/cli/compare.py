@@ -41,8 +41,8 @@ def compare(
     fusionkit compare ir.tif vis.jpg --resize reference --align affine
 
     Each result has its seconds and the audit's figures: edges kept of either source, hot objects, halos
-    (docs/evaluate.md). The kind of scene is recognised, or that of --task. Options of the method hold for all of them.
-    Priors of other packages take part.
+    (docs/evaluate.md). The kind of scene is recognised, or that of --task. The options of a method that `fusionkit run`
+    lists are taken here, too, such as --align; they hold for all of them. Priors of other packages take part.
     """
     from ..batch.plan import job_of
     from ..batch.run import read_sources

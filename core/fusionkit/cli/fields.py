@@ -50,10 +50,12 @@ def part_options(
 
 
 def compared_options(skip: tuple[str, ...] = ()) -> Iterator[inspect.Parameter]:
-    """The options of a method that `run` takes, but for the prior, which is what is compared, and stages."""
-    yield from part_options("Method", only=tuple(key for key in METHOD if key != "prior"))
-    yield from model_options(SamplerOptions, "Sampling")
-    yield from model_options(configuration(), "Method", skip=("sampler", "stages", *METHOD, *skip))
+    """The options of a method that `run` takes and lists, but for the prior, which is what is compared, and stages."""
+    parts = part_options("Method", only=tuple(key for key in METHOD if key != "prior"))
+    fields = model_options(configuration(), "Method", skip=("sampler", "stages", *METHOD, *skip))
+    for parameter in (*parts, *model_options(SamplerOptions, "Sampling"), *fields):
+        parameter.annotation.__metadata__[0].hidden = True
+        yield parameter
 
 
 def model_options(

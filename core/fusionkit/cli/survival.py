@@ -48,7 +48,8 @@ def survival(
     fusionkit survival ir vis --priors em_tv,laplacian --contrast 0.1 --noise 5
 
     Of the targets that the observer finds in their source, the table shows the share that is kept, by width in pixels;
-    the smallest width from which on 90 % are kept; and the share of the result's finds that no source has.
+    the smallest width from which on 90 % are kept; and the share of the result's finds that no source has. The options
+    of a method that `fusionkit run` lists are taken here, too, such as --align; they hold for all priors.
     """
     from ..comparison import scene_of, suitable
     from ..reading import read_image
