@@ -69,3 +69,18 @@ def test_files_are_not_overwritten(files, tmp_path):
     assert not (tmp_path / "fused.png").exists()
     fuse(files, save_aligned=str(tmp_path / "aligned"), force=True)
     assert (tmp_path / "aligned" / "f1.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_source_that_a_stage_has_resized_first_lies_on_the_reference_too(tmp_path):
+    scene = data.camera()
+    Image.fromarray(scene[100:340, 100:420]).resize((640, 480), Image.Resampling.BICUBIC).save(tmp_path / "a.png")
+    Image.fromarray(scene[94:334, 108:428]).save(tmp_path / "b.png")
+    pipeline = Pipeline(
+        prior="average", backbone="identity", restore="none", device="cpu", align="affine", resize="reference"
+    )
+    job = job_of([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "fused.png")
+    fuse_files(pipeline, job, FileOptions(save_aligned=str(tmp_path / "aligned")))
+    moved, reference = (np.asarray(Image.open(tmp_path / "aligned" / f"{n}.png").convert("LA"), float) for n in "ab")
+    inside = moved[..., 1] == 255
+    assert inside.mean() > 0.9
+    assert np.abs(moved - reference)[..., 0][inside].mean() < 3

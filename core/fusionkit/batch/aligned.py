@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Picture
 from ..images.transforms import about_centre, matrices
-from ..numerics.homography import Warp, stretch
+from ..numerics.homography import Size, Warp, stretch
 from ..storage.atomic import check_place
 from ..writing import extension_of, writable_extensions, write_image
 from .options import FileOptions
 
-__all__ = ["aligned_paths", "save_aligned"]
+__all__ = ["aligned_paths", "lying", "save_aligned"]
 
 Row = Mapping[str, Any]
 
@@ -50,7 +51,7 @@ def save_aligned(
         path.parent.mkdir(parents=True, exist_ok=True)
         picture = read(i)
         if i != reference:
-            picture = _moved(picture, rows[i + 1]["matrix"] if i + 1 in rows else None, size)
+            picture = _moved(picture, rows.get(i + 1), size)
         if cut is not None:
             left, top, right, bottom = cut
             picture = picture.part(slice(top, bottom), slice(left, right))
@@ -58,13 +59,25 @@ def save_aligned(
         write_image(path, picture, quality=quality, png_level=options.png_level, strip=options.strip)
 
 
-def _moved(picture: Picture, matrix: Any, size: tuple[int, int]) -> Picture:
-    """A frame at the reference's pixels. matrix: as the manifest has it; None: it is laid over the reference."""
+def lying(row: Row | None, size: Size, given: Size) -> Tensor:
+    """From the pixels of a reference to those of a source, (height, width) each, between their centres.
+
+    row: of the manifest's list "aligned", whose pictures may have had other sizes; None, or without a matrix: the
+    source is laid over the reference.
+    """
+    if row is None or not row.get("matrix"):
+        return stretch(size, given)
+    found, own = row["size"][::-1], row["given"][::-1]
+    matrix = torch.from_numpy(about_centre(np.array(row["matrix"]), found, own))
+    return stretch(own, given) @ matrix @ stretch(size, found)
+
+
+def _moved(picture: Picture, row: Row | None, size: Size) -> Picture:
+    """A frame at the reference's pixels, by its row of the manifest."""
     given = picture.size[::-1]
-    if matrix is None and given == size:
+    if row is None and given == size:
         return picture
-    centred = stretch(size, given) if matrix is None else torch.from_numpy(about_centre(np.array(matrix), size, given))
-    warp = Warp(centred, size, given)
+    warp = Warp(lying(row, size, given), size, given)
 
     def resampled(values: Any) -> Any:
         return to_array(warp.rows(slice(None), lambda rows: to_tensor(values)[..., rows, :]))

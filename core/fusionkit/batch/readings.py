@@ -10,10 +10,11 @@ import torch
 from ..errors import NoEffect
 from ..images.onto import onto
 from ..images.picture import Array, Picture
-from ..images.transforms import about_centre, matrices
+from ..images.transforms import matrices
 from ..method.result import FusedPicture
-from ..numerics.homography import Warp, stretch
+from ..numerics.homography import Warp
 from ..reading import read_measured
+from .aligned import lying
 from .options import FileOptions
 from .plan import Job
 
@@ -50,11 +51,7 @@ def _registered(measured: Picture, main: Picture, row: Mapping[str, Any] | None)
     size, own = main.size[::-1], placed.size[::-1]
     if row is None and own == size:
         return placed.stored("float")[:, :, 0]
-    matrix = stretch(size, own)
-    if row is not None:
-        given = row["given"][::-1]  # a stage may have changed its size before
-        matrix = stretch(given, own) @ torch.from_numpy(about_centre(np.array(row["matrix"]), size, given))
-    warp = Warp(matrix, size, own, "bilinear")
+    warp = Warp(lying(row, size, own), size, own, "bilinear")
     everywhere = slice(0, size[0])
 
     def moved(plane: Array) -> Array:

@@ -15,12 +15,12 @@ from ..errors import Caution, FusionkitError, OutputError
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Range, from_unit
 from ..images.sheet import checkerboard, smaller
-from ..images.transforms import Transforms
-from ..numerics.homography import size_of, stretch, warp
+from ..numerics.homography import size_of, warp
 from ..reading.ranges import Place, Reading
 from ..storage.atomic import check_place, write_text
 from ..storage.manifest import Manifest
 from ..storage.outcome import Outcome
+from .aligned import lying
 from .options import REVIEWED, FileOptions
 from .plan import Job
 
@@ -140,20 +140,8 @@ def _panels(row: _Row, files: FileOptions) -> list[tuple[str, str]]:
 def _moved(row: dict[str, Any], reference: Tensor, source: Tensor) -> Tensor:
     """A small source as a record says that it lies on its small reference."""
     size, given = size_of(reference), size_of(source)
-    matrix = stretch(size, given)
-    if row.get("matrix"):
-        own = {"source": row["source"], "size": row["given"], "matrix": row["matrix"]}
-        stored = Transforms.model_validate({"reference": row["reference"], "size": row["size"], "transforms": [own]})
-        at = stored.matrix(row["source"] - 1, row["reference"] - 1, _whole(row["size"]), _whole(row["given"]))
-        full, all_of_it = (stretch(small, _whole(row[key])) for small, key in ((size, "size"), (given, "given")))
-        matrix = torch.linalg.inv(all_of_it) @ torch.from_numpy(at) @ full
-    moved, inside = warp(source, matrix, size)
+    moved, inside = warp(source, lying(row, size, given), size)
     return torch.where(inside, moved, torch.zeros_like(moved))
-
-
-def _whole(size: Sequence[int]) -> tuple[int, int]:
-    """(height, width) of a record's [width, height]."""
-    return size[1], size[0]
 
 
 def _small(reading: Reading, file: Path | Place, index: int, span: Range | None) -> Tensor | None:
