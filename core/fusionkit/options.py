@@ -29,6 +29,7 @@ __all__ = [
     "effective",
     "explain",
     "explained",
+    "first_of",
     "opens",
     "validate_options",
     "word",
@@ -197,6 +198,12 @@ def validate_options(model: type[Model], options: Mapping[str, Any], owner: str)
 def explained(error: ValidationError, model: type[BaseModel], owner: str = "") -> OptionError:
     """The error of one line for what pydantic found."""
     return OptionError(explain(error, model, owner))
+
+
+def first_of(error: ValidationError) -> str:
+    """The first thing that pydantic found: where, and what; for files, which no user has typed key by key."""
+    first = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))))
 
 
 def explain(error: ValidationError, model: type[BaseModel], owner: str = "") -> str:

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from pydantic import Field
 
 from ..contracts import Options
-from ..errors import FusionkitError, OptionError, one_line
+from ..errors import FusionkitError, OptionError
 from ..method.choice import Choice, Restoring, merge_choices
 from ..method.config import PipelineConfig, SamplerOptions, placed, sampling_of
 from ..method.degrade import NONE, known
@@ -21,7 +20,7 @@ from ..method.presets import choose
 from ..options import effective, validate_options
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.loading import get_registry
-from ..storage.regular import read_text
+from ..storage.regular import read_toml
 
 __all__ = ["Cell", "Grid", "cleanly", "load_grid"]
 
@@ -95,12 +94,7 @@ def load_grid(path: Path) -> Grid:
     `degradation`; `restore` may be "known": what the degradation did is undone with its own options. [data] and
     [report] are optional.
     """
-    try:
-        table = tomllib.loads(read_text(path, OptionError))
-    except FileNotFoundError:
-        raise OptionError(f"{path}: does not exist") from None
-    except (ValueError, RecursionError) as error:
-        raise OptionError(f"{path}: not valid TOML: {one_line(error)[:300]}") from None
+    table = read_toml(path, "does not exist")
     if isinstance(table.get("grid"), dict):
         table["grid"] = dict(_flat(table["grid"]))
     file: _File = validate_options(_File, table, str(path))

@@ -18,6 +18,7 @@ from ..images.convert import to_array, to_tensor
 from ..images.picture import Array, Picture
 from ..images.sheet import contact_sheet, sized, smaller
 from ..numerics.luma import luma
+from ..options import first_of
 from ..reading import read_image
 from ..reading.matching import match_folders
 from ..scoring.evaluation import read_result
@@ -279,8 +280,7 @@ def _opened(place: Path, kind: type[Kind], missing: str) -> Kind:
     except FileNotFoundError:
         raise InputError(missing) from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise InputError(f"{place}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        raise InputError(f"{place}: {first_of(error)}") from None
 
 
 def read_votes(place: Path) -> Iterator[Vote]:

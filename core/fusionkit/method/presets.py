@@ -1,6 +1,5 @@
 """Choices from names: tasks, shipped presets and TOML files, and the choices that override them."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from ..errors import OptionError
 from ..registry.kinds import DISTRIBUTION, METHOD
 from ..registry.shipped import shipped_folders
 from ..scene import SCENE_KINDS, SceneKind
-from ..storage.regular import read_text
+from ..storage.regular import read_toml
 from .choice import merge_choices
 from .config import PipelineConfig
 
@@ -94,17 +93,9 @@ def _shipped_presets() -> dict[str, dict[Path, str]]:
     return found
 
 
-def _toml(path: Any, name: str) -> dict[str, Any]:
-    try:
-        # one that is shipped in an archive is no Path
-        return tomllib.loads(read_text(path, OptionError) if isinstance(path, Path) else path.read_text("utf-8"))
-    except RecursionError:
-        raise OptionError(f"preset {name}: nests too deeply") from None
-    except FileNotFoundError:
-        known = ", ".join(preset_names())
-        raise OptionError(f"preset {name!r}: not found; shipped: {known}; or give a .toml file") from None
-    except ValueError as error:
-        raise OptionError(f"preset {name}: not valid TOML: {error}") from None
+def _toml(path: Path, name: str) -> dict[str, Any]:
+    known = ", ".join(preset_names())
+    return read_toml(path, f"not found; shipped: {known}; or give a .toml file", f"preset {name!r}")
 
 
 def _built_in(choices: dict[str, Any]) -> dict[str, Any]:

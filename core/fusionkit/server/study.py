@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..errors import FusionkitError, InputError
 from ..judging.study import Viewer, Vote, all_votes, keep_vote, open_study
+from ..options import first_of
 from .app import asset, guard
 
 __all__ = ["make_study_app"]
@@ -37,7 +38,7 @@ def make_study_app(folder: Path, token: str, hosts: frozenset[str] | None) -> Fa
         try:
             made = Vote.model_validate({**given, "viewer": _viewer(given.get("viewer", ""))})
         except ValidationError as error:
-            raise InputError(f"no such vote: {error.errors()[0]['msg']}") from None
+            raise InputError(f"no such vote: {first_of(error)}") from None
         if made.sheet not in numbers:
             raise InputError(f"no such sheet: {made.sheet}")
         with writing:

@@ -1,11 +1,13 @@
 """Files that can be read to their end: no pipes, no devices, nothing above the allowed size."""
 
 import stat
+import tomllib
 from pathlib import Path
+from typing import Any
 
-from ..errors import FusionkitError
+from ..errors import FusionkitError, OptionError, one_line
 
-__all__ = ["check_regular", "read_text"]
+__all__ = ["check_regular", "read_text", "read_toml"]
 
 MOST_TEXT = 4_000_000  # bytes of a file of settings
 
@@ -36,3 +38,16 @@ def read_text(path: Path, error: type[FusionkitError], most: int = MOST_TEXT) ->
         raise error(f"{path}: is no text in UTF-8") from None
     except (OSError, ValueError) as reason:  # ValueError: a NUL byte in the name
         raise error(f"{path}: cannot be read: {getattr(reason, 'strerror', None) or reason}") from None
+
+
+def read_toml(path: Path, missing: str, name: str = "") -> dict[str, Any]:
+    """The tables of a TOML file. Raises OptionError; missing: what it says of a file that is not there.
+
+    name: what messages call the file, by default its path.
+    """
+    try:
+        return tomllib.loads(read_text(path, OptionError))
+    except FileNotFoundError:
+        raise OptionError(f"{name or path}: {missing}") from None
+    except (ValueError, RecursionError) as error:
+        raise OptionError(f"{name or path}: not valid TOML: {one_line(error)[:300]}") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import WeightsError, one_line
+from ..options import first_of
 from ..storage.atomic import atomic_write
 from ..storage.manifest import sha256
 from ..storage.regular import check_regular, read_text
@@ -59,9 +60,7 @@ class WeightsFile:
         try:
             return TypeAdapter(model).validate_python(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise WeightsError(f"{self.json}: not {what} ({where}: {first['msg']})") from None
+            raise WeightsError(f"{self.json}: not {what} ({first_of(error)})") from None
 
 
 def open_weights(path: Path) -> WeightsFile:

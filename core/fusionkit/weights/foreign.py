@@ -1,6 +1,5 @@
 """Networks of others, as files that are run and not converted: ONNX models, and the cards beside them."""
 
-import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,7 +7,8 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import OptionError, WeightsError, one_line
 from ..extras import install
-from ..storage.regular import check_regular, read_text
+from ..options import first_of
+from ..storage.regular import check_regular, read_toml
 
 __all__ = ["MOST_BYTES", "card_of", "onnx_session", "read_card"]
 
@@ -26,12 +26,7 @@ def read_card(network: Path, model: type[Card], example: str) -> Card:
         raise WeightsError(f"{network}: does not exist")
     check_regular(network, WeightsError, MOST_BYTES)
     place = network.with_suffix(".toml")
-    try:
-        content = tomllib.loads(read_text(place, OptionError))
-    except FileNotFoundError:
-        raise OptionError(f"{place}: missing; it says how the network is used, such as {example}") from None
-    except (ValueError, RecursionError) as error:
-        raise OptionError(f"{place}: not valid TOML: {one_line(error)}") from None
+    content = read_toml(place, f"missing; it says how the network is used, such as {example}")
     return card_of(content, model, place)
 
 
@@ -40,9 +35,7 @@ def card_of(content: Any, model: type[Card], place: Path) -> Card:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
-        raise OptionError(f"{place}: {where}{first['msg'].removeprefix('Value error, ')}") from None
+        raise OptionError(f"{place}: {first_of(error)}") from None
 
 
 def onnx_session(model: bytes, name: str) -> Any:
