@@ -194,9 +194,9 @@ def _print(table: "Table", reused: int) -> None:
                 lines.append([name, row.rank, *cells])
         print_table(["method", "rank ↓", *(f"{c.name} {c.better}" for c in table.columns[part])], lines, needed)
     marked = "best bold, second underlined" if console.is_terminal else "best *, second +"
-    console.print(" ".join([f"{marked}.", *table.notes[:-1]]), markup=False, highlight=False, soft_wrap=True)
+    console.print(" ".join([f"{marked}.", *table.notes[:-1]]), highlight=False, soft_wrap=True)
     if reused:
-        console.print(f"{reused} scores taken from the cache", markup=False)
+        console.print(f"{reused} scores taken from the cache")
 
 
 def _print_found(found: "Findings") -> None:

@@ -116,12 +116,10 @@ def _print(result: "Tally") -> None:
     for viewer in result.viewers:
         checks = f"{viewer.passed} of {viewer.checks} checks passed" if viewer.checks else "no checks"
         left_out = "" if viewer.counts else "; NOT COUNTED"
-        console.print(
-            f"{viewer.name}: {viewer.votes} votes, {viewer.left:.0%} for the left; {checks}{left_out}", markup=False
-        )
+        console.print(f"{viewer.name}: {viewer.votes} votes, {viewer.left:.0%} for the left; {checks}{left_out}")
     if result.agreement == result.agreement:
         text = f"two viewers agree on {result.agreement:.0%} of what both saw; Krippendorff's alpha {result.alpha:.2f}"
-        console.print(text, markup=False)
+        console.print(text)
     for said in result.reasons:
         chosen = f"{said['preferred']} rather than {said['to']}" if said["preferred"] else f"even: {said['to']}"
-        console.print(f"  {said['scene']}: {chosen}: {said['reason']}", markup=False)
+        console.print(f"  {said['scene']}: {chosen}: {said['reason']}")
