@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import OutputError
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Picture
 from ..images.transforms import about_centre, matrices
 from ..numerics.homography import Size, Warp, stretch
-from ..storage.atomic import check_place
 from ..writing import extension_of, writable_extensions, write_image
 from .options import FileOptions
 
@@ -32,7 +32,8 @@ def aligned_paths(folder: Path, sources: Sequence[Path], options: FileOptions) -
     for i, path in enumerate(sources, 1):
         suffix = path.suffix if extension_of(path) in writable_extensions() else ".png"
         paths.append(folder / (f"{path.stem}-{i}{suffix}" if names[path.stem.lower()] > 1 else path.stem + suffix))
-        check_place(paths[-1], replaceable=options.force)
+        if paths[-1].exists() and not options.force:
+            raise OutputError(f"{paths[-1]}: exists already; `force` overwrites it")
     return paths
 
 

@@ -57,8 +57,8 @@ def fuse_files(
     """
     transforms = Path(options.save_transform) if options.save_transform else None
     for beside in (options.save_transform, options.save_depth):
-        if beside:
-            check_place(Path(beside), replaceable=options.force)
+        if beside and Path(beside).exists() and not options.force:
+            raise OutputError(f"{beside}: exists already; `force` overwrites it")
     aligned = aligned_paths(Path(options.save_aligned), job.sources, options) if options.save_aligned else []
     _check_format(job, options)
     refuse_unread([job.places], options.reading)

@@ -397,11 +397,11 @@ def _picture(path: Path, stored: Stored, span: Range) -> Picture:
         values = _upright(values, taken)
     elif depth == "float":
         values = to_unit(values, taken)
-    said: dict[str, Any] = {one.name: getattr(stored, one.name) for one in fields(FromFile)}
     name = f"{path.name} ({stored.name})" if stored.name else path.name
-    said |= {"name": name, "notes": tuple(notes), "valid": valid, "measured": measured}
+    own: dict[str, Any] = {one.name: getattr(stored, one.name) for one in fields(FromFile)}
+    own |= {"name": name, "notes": tuple(notes), "valid": valid, "measured": measured}
     alpha = None if stored.alpha is None else to_unit(stored.alpha, (0.0, PEAK[depth]))
-    return Picture(np.ascontiguousarray(values), depth, taken, alpha, **said)
+    return Picture(np.ascontiguousarray(values), depth, taken, alpha, **own)
 
 
 def _upright(values: Array, span: Span) -> Array:
