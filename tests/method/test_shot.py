@@ -2,9 +2,8 @@
 
 import torch
 
-from fusionkit.contracts import Options, Prior, Stage
+from fusionkit.contracts import Options, Prior, ShotMemory, Stage
 from fusionkit.method.pipeline import Pipeline
-from fusionkit.method.shot import Shot
 from fusionkit.sources import running_average
 
 PLAIN = {"backbone": "identity", "device": "cpu", "restore": "none", "align": "none", "look": "faithful"}
@@ -52,14 +51,14 @@ def brightness(prior, shot):
 
 
 def test_a_prior_of_another_package_that_keeps_averages_does_not_flicker():
-    steady, forgetful = (brightness(kind(Options()), Shot()) for kind in (Steady, Forgetful))
+    steady, forgetful = (brightness(kind(Options()), ShotMemory()) for kind in (Steady, Forgetful))
     assert abs(steady[1] - steady[0] - 0.04) < 1e-6
     assert abs(forgetful[1] - forgetful[0] - 0.2) < 1e-6
     assert brightness(Steady(Options()), None) == forgetful  # single images know nothing of each other
 
 
 def test_a_stage_keeps_what_it_needs_over_the_frames_of_a_shot():
-    stage, shot = Remembers(), Shot()
+    stage, shot = Remembers(), ShotMemory()
     pipeline = Pipeline(prior="average", stages=[stage], **PLAIN)
     for frame in frames(0.2, 0.6):
         pipeline.run(frame, shot=shot)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..contracts import ShotMemory
 from ..errors import OptionError, SizeMismatch
 from ..images.colour import in_profile
 from ..images.convert import StoredImages, to_array, to_tensor
@@ -19,7 +20,6 @@ from ..timing import Stopwatch
 from .frames import Series
 from .result import FusedPicture, with_gaps
 from .sampler import Callback
-from .shot import Shot
 from .tiling import WHOLE_PIXELS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def fuse_at_once(
     *,
     reference: int | None = None,
     callback: Callback | None = None,
-    shot: Shot | None = None,
+    shot: ShotMemory | None = None,
 ) -> FusedPicture:
     """Fuse pictures that are all in memory; arguments as of `Pipeline.fuse_pictures`."""
     pictures = pictures.whole() if isinstance(pictures, Series) else pictures

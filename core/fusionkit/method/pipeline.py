@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources, Stage
+from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, ShotMemory, Sources, Stage
 from ..errors import InputError, OptionError, PluginError, SizeMismatch, warn_of
 from ..images.accept import beyond_unit
 from ..images.convert import StoredImages, to_array, to_tensor
@@ -45,7 +45,6 @@ from .restore import Restorer
 from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in_kind
 from .sampler import Callback, Sampler
 from .series import AT_ONCE, Progress, fuse_series
-from .shot import Shot
 from .tiling import TILE, WHOLE_PIXELS, tiled
 
 __all__ = ["Pipeline"]
@@ -172,7 +171,7 @@ class Pipeline:
         settings: Sequence[CameraSettings] = (),
         callback: Callback | None = None,
         watch: Stopwatch | None = None,
-        shot: Shot | None = None,
+        shot: ShotMemory | None = None,
     ) -> FusedTensor:
         """Fuse (B, 1 or 3, H, W) tensors in [0, 1], all of one size unless a stage makes them so.
 
@@ -182,14 +181,19 @@ class Pipeline:
         W) of bool or None for everywhere; NaN are none in any case, and stand in the result where no source has data.
         views: tangent of half of each one's field of view along the longer side, None where it is not known.
         spans: the stored values of black and white of each source. settings: what the camera of each wrote.
-        shot: the state of a video's shot, which this frame continues.
+        shot: the memory of a video's shot, which this frame continues: kinds of scene, noise and places as the first
+        frame has them, the prior's last state, and a part for each stage and each degradation.
         """
         sources = self.sources_of(images, names, valid)
         scenes = (self.stated_scene,) * len(sources.luma[0]) if self.stated_scene else ()
-        told = tuple(degraded) or ({},) * len(images)
-        seen = tuple(views) or (None,) * len(images)
-        ends = tuple(spans) or sources.spans
-        sources = replace(sources, degraded=told, views=seen, spans=ends, settings=tuple(settings), known_scenes=scenes)
+        sources = replace(
+            sources,
+            degraded=tuple(degraded),
+            views=tuple(views),
+            spans=tuple(spans),
+            settings=tuple(settings),
+            known_scenes=scenes,
+        )
         done: dict[int, Tensor] = {}
         batches = self._batches(sources, reference)
         first = next(index for index, batch in batches if 0 in batch) % len(sources)
@@ -220,10 +224,10 @@ class Pipeline:
             )
 
     def _fuse(
-        self, sources: Sources, facts: Facts, callback: Callback | None, watch: Stopwatch, shot: Shot | None
+        self, sources: Sources, facts: Facts, callback: Callback | None, watch: Stopwatch, shot: ShotMemory | None
     ) -> Tensor:
         """Images of one reference: stages, the sampler, stages."""
-        memory, given = shot.memory if shot else STILL, []
+        memory, given = shot or STILL, []
         sources = self._restored(sources, facts, watch, memory)
         for i, stage in enumerate(self.stages):
             plugin = stage.plugin.remembering(memory.part(f"stage {i}")) if shot else stage.plugin
@@ -235,10 +239,9 @@ class Pipeline:
                 memory.once("places", partial(note_places, sources))
         sources = filled(sources)
         noise = [torch.Generator().manual_seed(self.config.seed) for _ in range(len(sources.luma[0]))]
-        before = shot.prior if shot else None
+        before = memory.last("prior")
         sample = self._sampler(sources)(sources, noise, memory=memory, before=before, callback=callback, watch=watch)
-        if shot:
-            shot.prior = sample.state
+        memory.keep("prior", sample.state)
         facts.evaluations += sample.evaluations
         image = sample.image
         del sample  # its image goes as soon as a stage makes another
@@ -377,7 +380,7 @@ class Pipeline:
         pictures: Sequence[Picture],
         callback: Callback | None = None,
         reference: int | None = None,
-        shot: Shot | None = None,
+        shot: ShotMemory | None = None,
         progress: Progress | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> FusedPicture:

@@ -13,11 +13,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ..contracts import ShotMemory
 from ..engines.engine import Engine, SerialEngine
 from ..errors import InputError, OutputError
 from ..images.picture import Array, Depth, from_unit, own_span
 from ..method.pipeline import Pipeline
-from ..method.shot import Shot
 from ..storage.atomic import remove_strays, stage
 from ..storage.manifest import Ledger, Manifest, digest
 from ..storage.outcome import Outcome, Stopped, attempt
@@ -83,7 +83,7 @@ def _fuse(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) ->
         return Outcome(segment.key, "skipped")
     begin = max([t for t in segment.shots if t <= segment.start], default=0.0)
     warm = max(begin, segment.start - WARM / video.streams[video.reference].rate)
-    shot, count, alone = Shot(), 0, 0
+    shot, count, alone = ShotMemory(), 0, 0
     notes: dict[str, None] = {}
     if begin < warm and (frames := next((f for f in _moments(video, begin) if None not in f), None)):
         _fused(pipeline, video, frames, shot, {})  # fixes the values of the whole shot on its first frame
@@ -98,7 +98,7 @@ def _fuse(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) ->
                 if main.time >= segment.stop:
                     break
                 if main.time in cuts:
-                    shot = Shot()
+                    shot = ShotMemory()
                 own = main.time >= segment.start
                 if None in frames:
                     alone += own
@@ -146,7 +146,7 @@ class _Nearest:
 
 
 def _fused(
-    pipeline: Pipeline, video: Video, frames: Sequence[Frame | None], shot: Shot, notes: dict[str, None]
+    pipeline: Pipeline, video: Video, frames: Sequence[Frame | None], shot: ShotMemory, notes: dict[str, None]
 ) -> Array:
     """Fuse frames into the reference's stored values; adds to `notes`."""
     pictures = []
@@ -154,7 +154,7 @@ def _fused(
         assert frame is not None
         picture = picture_of(frame if i == video.reference else frame.grey(), video.names[i])
         if picture.depth == "16":
-            span = shot.memory.once(f"span {i}", partial(own_span, frame.values, picture.span))
+            span = shot.once(f"span {i}", partial(own_span, frame.values, picture.span))
             picture = replace(picture, span=span)
         pictures.append(picture)
     found = pipeline.fuse_pictures(pictures, reference=video.reference, shot=shot).picture
