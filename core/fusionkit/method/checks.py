@@ -1,12 +1,17 @@
-"""Checks of the sources before the sampler: what stages return, sizes, places."""
+"""Checks of the sources before the sampler: sizes, places; and of what plug-ins return."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
 
 from ..contracts import Sources, Stage
 from ..errors import PluginError, SizeMismatch
+from ..numerics.choice import all_finite
 from ..numerics.homography import displacement, scale_of, size_of
 from ..numerics.registration import look_apart, register
 from ..timing import Stopwatch
 
-__all__ = ["check_sizes", "note_places", "staged"]
+__all__ = ["check_answer", "check_sizes", "note_places", "staged"]
 
 OTHER_VIEW = 0.05  # relative difference from which fields of view are told instead of a shift
 
@@ -55,3 +60,12 @@ def staged(name: str, stage: Stage, sources: Sources, watch: Stopwatch) -> Sourc
     if not isinstance(sources, Sources):
         raise PluginError(f"stage {name}: before returned {type(sources).__name__}, expected Sources")
     return sources
+
+
+def check_answer(answer: Tensor, shape: Sequence[int] | None, what: str, plugin: object) -> None:
+    """Refuse what no image can be made of, naming the plug-in, instead of writing it. Raises PluginError."""
+    name = f"{type(plugin).__module__}.{type(plugin).__name__}.{what}"
+    if shape is not None and answer.shape != tuple(shape):
+        raise PluginError(f"{name} returned shape {tuple(answer.shape)}, expected {tuple(shape)}")
+    if not all_finite(answer):
+        raise PluginError(f"{name} returned NaN or infinite values; check its options")

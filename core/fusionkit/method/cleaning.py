@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from ..contracts import Backbone, Decoder
-from ..errors import PluginError
 from ..flow.path import x0_from_velocity
 from ..flow.restoring import Ask
 from ..memory import release_pages
-from ..numerics.choice import all_finite
 from ..numerics.precision import arithmetic
 from ..timing import Stopwatch
+from .checks import check_answer
 from .config import Precision
 
 __all__ = ["TOGETHER", "Cleaner"]
@@ -61,11 +60,7 @@ class Cleaner:
         del x
         with arithmetic(device, self.precision, cleaning=True):
             v = self.backbone.velocity(x_t, t).float()
-        if v.shape != x_t.shape or not all_finite(v):
-            name = f"{type(self.backbone).__module__}.{type(self.backbone).__name__}.velocity"
-            raise PluginError(
-                f"{name} returned shape {tuple(v.shape)} for {tuple(x_t.shape)}, or values that are not finite"
-            )
+        check_answer(v, x_t.shape, "velocity", self.backbone)
         height, width = x_t.shape[-2:]
         x0 = self.decoder.decode(x0_from_velocity(x_t, v, time), (height, width))
         return torch.split(x0, [len(x) for x, _ in asked])

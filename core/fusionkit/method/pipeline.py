@@ -14,13 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, ShotMemory, Sources, Stage
-from ..errors import InputError, OptionError, PluginError, SizeMismatch, warn_of
+from ..errors import InputError, OptionError, SizeMismatch, warn_of
 from ..images.accept import beyond_unit
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.metadata import CameraSettings
 from ..images.picture import Array, Picture, Span
 from ..images.validity import mirrored
-from ..numerics.choice import all_finite
 from ..numerics.luma import luma as bt601
 from ..numerics.precision import takes_winograd
 from ..reading.ranges import share_range
@@ -30,7 +29,7 @@ from ..scene import SCENE_KINDS, Scene, SceneChoice
 from ..sources import STILL, Report
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint
-from .checks import check_sizes, note_places, staged
+from .checks import check_answer, check_sizes, note_places, staged
 from .config import Choice, PipelineConfig, sampling_of
 from .device import find_device
 from .filling import data_anywhere, filled
@@ -259,12 +258,7 @@ class Pipeline:
         for name, plugin, seen in reversed(given):
             with watch.stage(f"stage {name}"):
                 image = plugin.after(image, seen)
-            size = seen.reference_luma.shape[-2:]
-            if image.shape[-2:] != size or not all_finite(image):
-                raise PluginError(
-                    f"stage {name}: after returned shape {tuple(image.shape)} for sources of {tuple(size)}, or values "
-                    "that are not finite"
-                )
+            check_answer(image, (*image.shape[:-2], *seen.reference_luma.shape[-2:]), "after", plugin)
         low, high = image.amin(), image.amax()
         return image if low >= 0 and high <= 1 else image.clamp(0, 1)
 

@@ -15,11 +15,11 @@ from ..flow import solvers
 from ..flow.path import interpolate, noise_share, x0_from_velocity
 from ..flow.schedule import make_schedule
 from ..memory import release_pages
-from ..numerics.choice import all_finite
 from ..numerics.precision import arithmetic
 from ..numerics.strips import is_large, strips
 from ..sources import STILL
 from ..timing import Stopwatch
+from .checks import check_answer
 from .config import SamplerOptions
 
 __all__ = ["Callback", "Sample", "Sampler", "Step", "corrected", "merged_in_strips"]
@@ -210,7 +210,7 @@ class _CorrectedFlow:
         prior = self.sampler.prior
         with self.watch.stage("prior"):
             luma, state = corrected(prior, x0, self.sources, self.state, sigma)
-        _check(luma, x0.shape, "correct", prior)
+        check_answer(luma, x0.shape, "correct", prior)
         if advance:
             self.state = state
         return luma
@@ -223,7 +223,7 @@ class _CorrectedFlow:
         if not (o.guided and o.guidance_range[0] <= t <= o.guidance_range[1]):
             with self.watch.stage("velocity"), self.arithmetic():
                 v = backbone.velocity(x, time).float()
-            _check(v, x.shape, "velocity", backbone)
+            check_answer(v, x.shape, "velocity", backbone)
             return v
         with self.watch.stage("guidance"), torch.enable_grad():
             x = x.detach().requires_grad_()
@@ -264,7 +264,7 @@ class _CorrectedFlow:
         height, width = self.sources.luma[0].shape[-2:]
         with self.watch.stage("decode"), self.arithmetic():
             image = self.sampler.decoder.decode(x, (height, width)).float()
-        _check(image, (x.shape[0], image.shape[1], height, width), "decode", self.sampler.decoder)
+        check_answer(image, (x.shape[0], image.shape[1], height, width), "decode", self.sampler.decoder)
         return image
 
     def encode(self, image: Tensor) -> Tensor:
@@ -272,7 +272,7 @@ class _CorrectedFlow:
         decoder = self.sampler.decoder
         with self.watch.stage("encode"), self.arithmetic():
             x = decoder.encode(self.in_channels(image)).float()
-        _check(x, None, "encode", decoder)
+        check_answer(x, None, "encode", decoder)
         return x
 
     def finish(self, image: Tensor) -> Tensor:
@@ -337,12 +337,3 @@ def merged_in_strips(
         image[..., part.place, :] = merged[..., part.inner, :]
     assert image is not None
     return image
-
-
-def _check(result: Tensor, shape: tuple[int, ...] | None, what: str, plugin: object) -> None:
-    """Refuse what no image can be made of, naming the plug-in, instead of writing it."""
-    name = f"{type(plugin).__module__}.{type(plugin).__name__}.{what}"
-    if shape is not None and result.shape != tuple(shape):
-        raise PluginError(f"{name} returned shape {tuple(result.shape)}, expected {tuple(shape)}")
-    if not all_finite(result):
-        raise PluginError(f"{name} returned NaN or infinite values; check its options")

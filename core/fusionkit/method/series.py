@@ -16,16 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..contracts import Frame, Frames, Prior, Sources, Stage
-from ..errors import Caution, PluginError
+from ..errors import Caution
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Picture
 from ..memory import release_pages
-from ..numerics.choice import all_finite
 from ..reading.ranges import in_range
 from ..scene import recognise, written
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint, between_frames
-from .checks import staged
+from .checks import check_answer, staged
 from .filling import data_anywhere
 from .frames import Run, Series, changes
 from .result import Facts, FusedPicture, with_gaps
@@ -174,12 +173,7 @@ def accumulated(run: Run, prior: Streams, progress: Progress | None, checkpoint:
 def _finished(run: Run, planes: Tensor) -> FusedPicture:
     """The result of what the prior concluded: its colours, the stages' last word, the reference's metadata."""
     pipeline, watch = run.pipeline, run.watch
-    channels, prior = 3 if run.colored else 1, type(pipeline.prior)
-    if planes.shape != (1, channels, *run.frames.size) or not all_finite(planes):
-        raise PluginError(
-            f"{prior.__module__}.{prior.__name__}.conclude returned shape {tuple(planes.shape)}, expected "
-            f"{(1, channels, *run.frames.size)}, or values that are not finite"
-        )
+    check_answer(planes, (1, 3 if run.colored else 1, *run.frames.size), "conclude", pipeline.prior)
     given, sources = list[tuple[str, Stage, Sources]](), run.read(run.frames.reference)
     for stage, plugins in zip(pipeline.stages, run.stages, strict=True):
         plugin = plugins[run.frames.reference]
