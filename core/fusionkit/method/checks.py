@@ -62,9 +62,12 @@ def staged(name: str, stage: Stage, sources: Sources, watch: Stopwatch) -> Sourc
     return sources
 
 
-def check_answer(answer: Tensor, shape: Sequence[int] | None, what: str, plugin: object) -> None:
-    """Refuse what no image can be made of, naming the plug-in, instead of writing it. Raises PluginError."""
-    name = f"{type(plugin).__module__}.{type(plugin).__name__}.{what}"
+def check_answer(answer: Tensor, shape: Sequence[int] | None, what: str, plugin: object = None) -> None:
+    """Refuse what no image can be made of, instead of writing it. Raises PluginError.
+
+    what: function that answered, of `plugin`; or, without it, as messages name it.
+    """
+    name = what if plugin is None else f"{type(plugin).__module__}.{type(plugin).__name__}.{what}"
     if shape is not None and answer.shape != tuple(shape):
         raise PluginError(f"{name} returned shape {tuple(answer.shape)}, expected {tuple(shape)}")
     if not all_finite(answer):

@@ -258,7 +258,7 @@ class Pipeline:
         for name, plugin, seen in reversed(given):
             with watch.stage(f"stage {name}"):
                 image = plugin.after(image, seen)
-            check_answer(image, (*image.shape[:-2], *seen.reference_luma.shape[-2:]), "after", plugin)
+            check_answer(image, (*image.shape[:-2], *seen.reference_luma.shape[-2:]), f"stage {name}: after")
         low, high = image.amin(), image.amax()
         return image if low >= 0 and high <= 1 else image.clamp(0, 1)
 
