@@ -93,7 +93,7 @@ class TestImages:
         sources = (tmp_path / "a.png", tmp_path / "b.png")
         job, pipeline = Job("x", sources, tmp_path / "x.png"), Pipeline(prior="average", backbone="identity")
         monkeypatch.setattr("fusionkit.batch.run.free_memory", lambda: 100_000_000)
-        monkeypatch.setattr("fusionkit.batch.run.read_image", lambda *_: pytest.fail("was read"))
+        monkeypatch.setattr("fusionkit.reading.ranges.read_image", lambda *_: pytest.fail("was read"))
         with pytest.raises(
             OutputError, match=r"2 images of up to 6 megapixels need 0\.2 GB at the very least, 0\.1 GB"
         ):
