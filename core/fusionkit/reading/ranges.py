@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import Caution, FusionkitError, NoEffect
+from ..errors import Caution, FusionkitError, NoEffect, OptionError
 from ..images.picture import PEAK, Picture, Range, Span, range_note, robust_span, spread, to_unit
 from .read import MAX_PIXELS, read_image
 
@@ -62,7 +62,14 @@ def refuse_unread(
     max_pixels: int,
     bands: Sequence[Sequence[int]] = (),
 ) -> None:
-    """Raise NoEffect for ranges other than auto where all sources of the first images have 8 bits."""
+    """Raise NoEffect for ranges other than auto where all sources of the first images have 8 bits.
+
+    Raises OptionError for several ranges or bands that are not one a source.
+    """
+    count = max(map(len, groups), default=1)
+    for name, given in (("range", ranges), ("bands", bands)):
+        if len(given) > 1 and len(given) != count:
+            raise OptionError(f"`{name}`: {len(given)} of them for {count} sources; give one, or one per source")
     if all(span == "auto" for span in ranges):
         return
     for i, file in chain.from_iterable(map(enumerate, groups[:LOOKED_AT])):
