@@ -113,6 +113,6 @@ def _list(study: "Study") -> None:
     table = Table("id", "status", "cell", box=box.SIMPLE_HEAD)
     for state in study.cells:
         table.add_row(state.id, state.status, state.cell.label)
-    Console().print(table)
+    Console(markup=False).print(table)
     new = len({state.id for state in study.cells if state.status != "done"}) * len(study.cases)
     typer.echo(f"{len(study.cells)} cells over {len(study.cases)} pairs; {new} fusions to do")

@@ -202,9 +202,9 @@ def _print(table: "Table", reused: int) -> None:
                 lines.add_row(name, row.rank, *cells)
         console.print(lines)
     marked = "best bold, second underlined" if console.is_terminal else "best *, second +"
-    console.print(" ".join([f"{marked}.", *table.notes[:-1]]), markup=False, highlight=False, soft_wrap=True)
+    console.print(" ".join([f"{marked}.", *table.notes[:-1]]), highlight=False, soft_wrap=True)
     if reused:
-        console.print(f"{reused} scores taken from the cache", markup=False)
+        console.print(f"{reused} scores taken from the cache")
 
 
 def _print_found(found: "Findings") -> None:

@@ -1,6 +1,7 @@
 """`fusionkit judge`: a blind comparison of methods by people."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,8 +97,7 @@ def tally(
         raise OptionError(f"--output {output}: expected .json")
     if output is not None:
         check_place(output, replaceable=force)
-    open_study(study)
-    result = count(open_key(key or place_of_key(study)), all_votes(study, votes))
+    result = count(open_key(key or place_of_key(study), open_study(study)), all_votes(study, votes))
     if output is not None:
         with atomic_write(output) as temporary:
             temporary.write_text(json.dumps(nullable(result.record()), indent=2) + "\n", encoding="utf-8")
@@ -111,30 +111,28 @@ def _print(result: "Tally") -> None:
 
     from .progress import wide_enough
 
+    def shown(*shares: float) -> str:
+        return " to ".join(f"{share:.0%}" for share in shares if math.isfinite(share)) or "-"
+
     console = wide_enough(100)
     table = Table("", "wins", "losses", "even", "share of decided", "Wilson 95 %", "over scenes", box=box.SIMPLE_HEAD)
     for row in result.compared:
-        low, high = row.by_scene
         counts = map(str, (row.wins, row.losses, row.even))
         names = f"{row.first} against {row.second}"
-        table.add_row(
-            names, *counts, f"{row.share:.0%}", f"{row.low:.0%} to {row.high:.0%}", f"{low:.0%} to {high:.0%}"
-        )
+        table.add_row(names, *counts, shown(row.share), shown(row.low, row.high), shown(*row.by_scene))
     console.print(table)
     if len(result.strengths) > 2:
         table = Table("method", "share against an average method", "95 % over scenes", box=box.SIMPLE_HEAD)
         for strength in result.strengths:
-            table.add_row(strength.method, f"{strength.share:.0%}", f"{strength.low:.0%} to {strength.high:.0%}")
+            table.add_row(strength.method, shown(strength.share), shown(strength.low, strength.high))
         console.print(table)
     for viewer in result.viewers:
         checks = f"{viewer.passed} of {viewer.checks} checks passed" if viewer.checks else "no checks"
         left_out = "" if viewer.counts else "; NOT COUNTED"
-        console.print(
-            f"{viewer.name}: {viewer.votes} votes, {viewer.left:.0%} for the left; {checks}{left_out}", markup=False
-        )
+        console.print(f"{viewer.name}: {viewer.votes} votes, {shown(viewer.left)} for the left; {checks}{left_out}")
     if result.agreement == result.agreement:
         text = f"two viewers agree on {result.agreement:.0%} of what both saw; Krippendorff's alpha {result.alpha:.2f}"
-        console.print(text, markup=False)
+        console.print(text)
     for said in result.reasons:
         chosen = f"{said['preferred']} rather than {said['to']}" if said["preferred"] else f"even: {said['to']}"
-        console.print(f"  {said['scene']}: {chosen}: {said['reason']}", markup=False)
+        console.print(f"  {said['scene']}: {chosen}: {said['reason']}")

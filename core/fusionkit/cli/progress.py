@@ -131,8 +131,8 @@ def _counted(state: Progress, count: Callable[[], int] | None) -> Iterator[None]
 
 
 def wide_enough(columns: int) -> "Console":
-    """A console for tables: as wide as the terminal; in files and pipes, as wide as they need."""
+    """A console for tables: as wide as the terminal; in files and pipes, as wide as they need. Names are no markup."""
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, columns))
+    console = Console(markup=False)
+    return console if console.is_terminal else Console(width=max(console.width, columns), markup=False)

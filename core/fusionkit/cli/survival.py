@@ -74,6 +74,8 @@ def survival(
     methods = {name: merge_choices(base, choices) for name, choices in methods.items()}
     with progress("methods", len(methods)) as say:
         found = list(follow(scenes, methods, contrast=contrast, noise=noise / 255, device=device, report=say))
+    if all(one.reason for one in found):
+        raise OptionError(f"{found[0].name}: {found[0].reason}")
     if output is not None:
         about = {"pairs": [[str(path) for path in group] for group in groups], "contrast": contrast, "noise": noise}
         record = {**about, "methods": [one.record() for one in found]}
@@ -81,7 +83,7 @@ def survival(
             temporary.write_text(json.dumps(nullable(record), indent=2) + "\n", encoding="utf-8")
     _print(found)
     if not any(one.targets for one in found):
-        raise OptionError("the observer finds no target in its source; raise `contrast`, or lower `noise`")
+        raise OptionError("the observer finds no target in its source; raise --contrast, or lower --noise")
 
 
 def _print(found: "list[Survival]") -> None:
@@ -89,6 +91,7 @@ def _print(found: "list[Survival]") -> None:
     from rich.table import Table
 
     from ..survival import SIZES
+    from .messages import printable
     from .progress import wide_enough
 
     table = Table(
@@ -96,12 +99,12 @@ def _print(found: "list[Survival]") -> None:
     )
     for one in sorted(found, key=lambda one: (math.isnan(one.smallest()[0]), one.smallest()[0])):
         if one.reason:
-            typer.echo(f"skipped {one.name}: {one.reason}", err=True)
+            typer.echo(f"skipped {printable(f'{one.name}: {one.reason}')}", err=True)
             continue
         counts = [one.kept(size) for size in range(len(SIZES))]
         shares = [f"{kept / of:.0%}" if of else "-" for kept, of in counts]
         best, low, high = (f"{w:g}" if math.isfinite(w) else f"> {SIZES[-1]:g}" for w in one.smallest())
-        table.add_row(one.name, *shares, best, f"{low} to {high}", f"{one.invented():.1%}")
+        table.add_row(one.name, *shares, best, f"{low} to {high}", f"{one.invented():.1%}".replace("nan%", "-"))
     wide_enough(100 + max(len(one.name) for one in found)).print(table)
     most = max((one for one in found if not one.reason), key=lambda one: len(one.targets), default=None)
     if most is not None:
