@@ -104,7 +104,12 @@ def test_the_command(scene, tmp_path):
     other = run_cli("survival", tmp_path / "ir", tmp_path / "vis", "--priors", "average", "--set", "prior=laplacian")
     assert other.returncode == 2
     assert "choose them by --priors" in other.stderr
+    for priors, said in (("no-such", "no prior 'no-such'"), ("network,no-such", "prior network needs `file`")):
+        refused = run_cli("survival", tmp_path / "ir", tmp_path / "vis", "--priors", priors, "-o", tmp_path / "x.json")
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+        assert said in refused.stderr
+        assert not (tmp_path / "x.json").exists()
     hidden = ("--priors", "average", "--contrast", "0.005", "--noise", "50", "--align", "none", "--restore", "none")
     silent = run_cli("survival", tmp_path / "ir", tmp_path / "vis", *hidden)
     assert silent.returncode == 2
-    assert "raise `contrast`" in silent.stderr
+    assert "raise --contrast" in silent.stderr

@@ -46,7 +46,7 @@ def writable_extensions() -> tuple[str, ...]:
 
 def extension_of(path: Path) -> str:
     """The extension of a result in lower case, which may have two parts, as .nii.gz has."""
-    known = [extension for extension in writable_extensions() if path.name.lower().endswith(extension)]
+    known = [extension for extension in writable_extensions() if path.name[1:].lower().endswith(extension)]
     return max(known, key=len, default=path.suffix.lower())
 
 

@@ -1,5 +1,6 @@
 """The prior `network`: any network that fuses images, from an ONNX file or a program of torch.export."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from fusionkit.contracts import Options, Prior, Sources, pad_to_multiple
@@ -31,10 +32,8 @@ Color = Literal["luma", "rgb"]
 Span = tuple[float, float]
 
 
-class Card(BaseModel):
+class Card(Options):
     """How a network is used: the TOML beside its file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     inputs: Annotated[tuple[Role, ...], Field(min_length=1)] = Field(
         ("other", "reference"),
@@ -53,17 +52,17 @@ class Card(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "Card":
-        if "all" in self.inputs and len(self.inputs) > 1:
-            raise ValueError('"all" stands alone in `inputs`')
-        if self.inputs.count("reference") > 1:
-            raise ValueError("the reference is one input")
+        if self.inputs == ("all",) and self.stacked:
+            raise ValueError("stacked has no effect: all sources are channels of one input already")
+        if self.inputs != ("all",) and ("all" in self.inputs or self.inputs.count("reference") != 1):
+            raise ValueError('inputs: expected "reference" once and "other" for each other source, or "all" alone')
         if not isinstance(self.color, str) and len(self.color) != len(self.inputs):
-            raise ValueError("give `color` once, or one for each input")
+            raise ValueError("color: expected one, or one for each input")
         for low, high in (self.range, self.output_range or self.range):
             if not high > low:
-                raise ValueError("white must be above black")
+                raise ValueError("range: white must be above black")
         if self.size is not None and not (min(self.size) > self.overlap and max(self.size) <= 16384):
-            raise ValueError("`size` must be above `overlap`, and at most 16384")
+            raise ValueError("size: expected sides above the overlap, and at most 16384")
         return self
 
     @property
@@ -164,14 +163,14 @@ class NetworkPrior(Prior):
             reason = one_line(error)[:200]
             shapes = ", ".join("x".join(map(str, part.shape)) for part in given)
             raise PluginError(
-                f"{self._place.name} fails on {shapes}: {reason}; its card can state `size`, `multiple`, `color`"
+                f"{self._place.name} fails on {shapes}: {reason}; its card can state size, multiple, color"
             ) from None
         channels = 3 if self.card.output == "rgb" else 1
         if not isinstance(answer, Tensor) or answer.shape != (1, channels, *padded.shape[-2:]):
             found = tuple(getattr(answer, "shape", ()))
             raise PluginError(
                 f"{self._place.name} gives shape {found}, its card says (1, {channels}, {padded.shape[-2]}, "
-                f"{padded.shape[-1]}); its card can state `output`, `multiple`, `size`"
+                f"{padded.shape[-1]}); its card can state output, multiple, size"
             )
         return luma(answer.float())[..., : size[0], : size[1]]
 
@@ -219,6 +218,7 @@ class _Exported:
     """A program of torch.export."""
 
     def __init__(self, place: Path) -> None:
+        logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # our error describes a damaged file
         try:
             self.program = torch.export.load(place).module()
         except Exception as error:  # a damaged file can raise anything

@@ -14,7 +14,7 @@ from fusionkit.ablation.attribution import removals
 from fusionkit.ablation.report import write_reports
 from fusionkit.errors import OptionError, SizeMismatch
 from fusionkit.images.convert import to_tensor
-from fusionkit.judging.study import Vote, keep_vote, open_key, place_of_key
+from fusionkit.judging.study import Vote, keep_vote, open_key, open_study, place_of_key
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.numerics.luma import luma
 from fusionkit.reading import read_image
@@ -529,7 +529,7 @@ class TestVotes:
 
     def test_methods_on_the_sources_as_they_are_take_part(self, voted):
         study, place = voted
-        key = open_key(place_of_key(place))
+        key = open_key(place_of_key(place), open_study(place))
         assert key.methods == ("prior=average, degradation=none", "prior=laplacian, degradation=none")
         for number, sides in key.sheets.items():
             if not sides.check:
@@ -544,7 +544,7 @@ class TestVotes:
         (votes,) = json.loads(written["results.json"].read_text())["votes"]
         assert "no votes" in votes["reason"]
         assert "no votes" in written["report.html"].read_text()
-        key = open_key(place_of_key(place))
+        key = open_key(place_of_key(place), open_study(place))
         for number, sides in key.sheets.items():
             better = {"A": "B", "B": "A"}.get(sides.check) or ("A" if "laplacian" in sides.a else "B")
             keep_vote(place, Vote(viewer="v", sheet=number, choice=better))

@@ -12,9 +12,9 @@ import tifffile
 from PIL import Image
 
 from fusionkit.batch.options import NEUTRAL, FileOptions
-from fusionkit.batch.plan import Job, job_of, plan_folders
+from fusionkit.batch.plan import Job, job_of, plan_folders, plan_images
 from fusionkit.batch.run import fuse_files, fuse_folders, method_digest
-from fusionkit.errors import InputError, NoEffect, OutputError
+from fusionkit.errors import InputError, NoEffect, OptionError, OutputError
 from fusionkit.method.config import make_config
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.reading import read_image
@@ -251,6 +251,50 @@ def test_a_result_never_replaces_a_source(tmp_path, pair_files):
     a, b = (Path(shutil.copy(p, tmp_path)) for p in pair_files)
     with pytest.raises(OutputError, match="is one of the sources"):
         fuse_files(pipeline(), Job("x", (a, b), b), FileOptions(force=True))
+
+
+@pytest.mark.parametrize("option", ["save_transform", "save_depth", "save_aligned"])
+def test_what_lies_beside_a_result_replaces_neither_a_source_nor_the_result(option, tmp_path, pair_files):
+    sources = [Path(shutil.copy(p, tmp_path)) for p in pair_files]
+    before = [path.read_bytes() for path in sources]
+    place = tmp_path if option == "save_aligned" else sources[0]
+    with pytest.raises(OutputError, match="is one of the sources"):
+        one(tmp_path, sources, files={option: str(place), "force": True}, align="affine")
+    assert [path.read_bytes() for path in sources] == before
+    output = f"{sources[0].stem}.png"
+    place = tmp_path / "aligned" if option == "save_aligned" else tmp_path / "aligned" / output
+    with pytest.raises(OutputError, match="named for two files"):
+        one(tmp_path / "aligned", sources, output, files={option: str(place)}, align="affine")
+    assert not (tmp_path / "aligned").exists()
+
+
+def test_a_photo_of_the_folder_is_no_earlier_result(tmp_path, pair_files):
+    for name in ("a.png", "b.png", "c.png"):
+        shutil.copy(pair_files[0], tmp_path / name)
+    assert len(plan_images([tmp_path], tmp_path / "c.png").jobs[0].sources) == 3
+    (tmp_path / "c.manifest.jsonl").touch()
+    assert len(plan_images([tmp_path], tmp_path / "c.png").jobs[0].sources) == 2
+
+
+def test_what_failed_beside_a_result_leaves_no_temporary_file(tmp_path, pair_files, monkeypatch):
+    monkeypatch.setattr("fusionkit.batch.run.save_aligned", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        one(tmp_path, pair_files, files={"save_aligned": str(tmp_path / "aligned")}, align="affine")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("option", ["quality", "png_level"])
+def test_an_option_of_another_format_is_refused_where_the_result_has_no_name(option, tmp_path, pair_files):
+    sources = [Path(shutil.copy(p, tmp_path)) for p in pair_files]
+    depth = {"depth": "float"} if option == "png_level" else {}
+    with pytest.raises(NoEffect, match=f"`{option}=5` has no effect on"):
+        fuse_files(pipeline(), Job("x", tuple(sources), None), FileOptions(**{option: 5}, **depth))
+
+
+@pytest.mark.parametrize("given", [{"range": ("full",) * 3}, {"bands": ((1,),) * 3}])
+def test_more_ranges_or_bands_than_sources_are_refused(given, tmp_path, pair_files):
+    with pytest.raises(OptionError, match="3 of them for 2 sources"):
+        one(tmp_path, pair_files, files=given)
 
 
 def test_without_an_output_the_result_lies_beside_the_reference_and_each_source_is_decoded_once(

@@ -4,10 +4,13 @@ import csv
 import itertools
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fusionkit.cli.judge import _print
+from fusionkit.cli.parameters import named_folders
 from fusionkit.errors import InputError, NoEffect, OptionError, OutputError
 from fusionkit.judging.study import EVEN, Key, Sides, Vote, all_votes, keep_vote, make_study, open_key, open_study
 from fusionkit.judging.study import place_of_key as key_of
@@ -34,7 +37,7 @@ def folders(tmp_path):
 def made(folders, *methods, **options):
     output = folders / "study"
     found = make_study({name: folders / name for name in methods}, [folders / "ir", folders / "vis"], output, **options)
-    return found, open_study(output), open_key(key_of(output)), output
+    return found, (study := open_study(output)), open_key(key_of(output), study), output
 
 
 class TestMaking:
@@ -123,6 +126,19 @@ class TestMaking:
         with pytest.raises(OutputError, match="exists already"):
             made(folders, "good", "few", most=1)
 
+    @pytest.mark.parametrize("place", [".", "/"])
+    def test_a_folder_without_a_name_is_not_overwritten(self, place):
+        with pytest.raises(OutputError, match="exists already"):
+            make_study({"a": Path("a"), "b": Path("b")}, [], Path(place))
+
+    def test_the_key_of_another_study_is_refused(self, folders):
+        _, study, key, output = made(folders, "good", "few", "grey")
+        (folders / "short.json").write_text(key.model_copy(update={"sheets": {}}).model_dump_json())
+        (folders / "renamed.json").write_text(key.model_copy(update={"methods": ("x", "y", "z")}).model_dump_json())
+        for name in ("short.json", "renamed.json"):
+            with pytest.raises(InputError, match="key of another study"):
+                open_key(folders / name, study)
+
 
 class TestVotes:
     def test_kept_and_read_again(self, tmp_path):
@@ -135,6 +151,19 @@ class TestVotes:
             ("Anna B.", "0002", EVEN, ""),
             ("me", "0003", "B", ""),
         ]
+
+    @pytest.mark.parametrize(
+        "text", ["", "me,0003,A\n", "viewer;sheet;choice\nme;3;A\n", "Viewer,Sheet,Choice\nme,3,A\n"]
+    )
+    def test_a_table_without_its_columns_is_refused(self, tmp_path, text):
+        (tmp_path / "v.csv").write_text(text)
+        with pytest.raises(InputError, match="line 1: these columns are missing"):
+            all_votes(tmp_path, [tmp_path / "v.csv"])
+
+    def test_a_reason_is_not_cut_at_its_commas(self, tmp_path):
+        (tmp_path / "v.csv").write_text("viewer,sheet,choice,reason\nme,3,A,sharp, and bright\n")
+        with pytest.raises(InputError, match="line 2: has too many columns"):
+            all_votes(tmp_path, [tmp_path / "v.csv"])
 
     @pytest.mark.parametrize("row", ["me,3,C", "a/b,3,A", ",3,A", "me,3"])
     def test_a_row_that_is_no_vote_is_named(self, tmp_path, row):
@@ -258,6 +287,21 @@ class TestTally:
             tally(key_for(["x", "y"], 1), [Vote(viewer="v", sheet="0077", choice="A")])
 
 
+@pytest.mark.parametrize("name", ["=good", "a="])
+def test_a_method_has_a_name_and_a_folder(name):
+    with pytest.raises(OptionError, match="expected NAME=FOLDER"):
+        named_folders([name], "--methods")
+
+
+def test_names_are_shown_as_they_are_and_shares_of_nothing_as_a_dash(folders, capsys):
+    _, study, key, _ = made(folders, "good", "few")
+    named = Key(methods=("x [v2]", "[red]y"), sheets={n: Sides(scene="s", a="x [v2]", b="[red]y") for n in key.sheets})
+    _print(tally(named, [Vote(viewer="me", sheet="0001", choice=EVEN)]))
+    shown = capsys.readouterr().out
+    assert "x [v2] against [red]y" in shown
+    assert "nan" not in shown
+
+
 def test_the_commands(folders):
     methods = [x for name in ("good", "few") for x in ("--methods", folders / name)]
     result = run_cli("judge", "make", *methods, "--pairs", folders / "ir", folders / "vis", "-o", folders / "study")
@@ -276,6 +320,8 @@ def test_the_commands(folders):
     assert "1 of 1 checks passed" in result.stdout
     (row,) = json.loads((folders / "votes.json").read_text())["compared"]
     assert (row["wins"], row["losses"]) == (7, 0)
+    within = run_cli("judge", "tally", ".", "--votes", "../v.csv", cwd=folders / "study")
+    assert "good against few" in within.stdout
     empty = run_cli("judge", "tally", folders / "study")
     assert empty.returncode == 2
     assert len(empty.stderr.splitlines()) == 1

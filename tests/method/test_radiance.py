@@ -6,14 +6,16 @@ from PIL import Image
 from scipy.stats import spearmanr
 from skimage import data
 
+import fusionkit
 from fusionkit.batch.options import FileOptions
 from fusionkit.batch.plan import job_of
 from fusionkit.batch.run import fuse_files
-from fusionkit.errors import OptionError
+from fusionkit.errors import InputError, OptionError
 from fusionkit.images.accept import as_picture
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.method.radiance import fuse_radiance, response
 from fusionkit.reading import read_image
+from harness import load_image
 
 TIMES = (1 / 60, 1 / 15, 1 / 4, 1.0)
 WEIGHTS = np.array([0.2126, 0.7152, 0.0722])
@@ -117,7 +119,46 @@ def test_given_times_count_and_fit_or_are_refused(pipeline, files, tmp_path):
     assert "radiance" not in " ".join(fuse_files(other, job, FileOptions(force=True)).notes)
 
 
-@pytest.mark.parametrize("times", ["0", "1/0", "a", "-1"])
+def test_a_look_a_kind_of_scene_and_one_restored_frame_leave_no_radiance(files, tmp_path):
+    pytest.importorskip("OpenEXR")
+    job = job_of(files, tmp_path / "fused.exr")
+    ways = ({"look": "vivid"}, "vivid"), ({"task": "mff"}, "task=mff"), ({"restore": "2=noise:level=5"}, "restore=2=")
+    for choices, said in ways:
+        method = fusionkit.Pipeline(**{"restore": "none", "align": "none", **choices})
+        with pytest.raises(OptionError, match=said):
+            fuse_files(method, job, FileOptions(times=TIMES, force=True))
+        assert "radiance" not in " ".join(fuse_files(method, job, FileOptions(force=True)).notes)
+
+
+def test_frames_that_keep_a_bracket_from_being_merged_are_named(pipeline, files, tmp_path):
+    pytest.importorskip("OpenEXR")
+    Image.fromarray(np.asarray(load_image(files[1]))).save(files[1])
+    notes = fuse_files(pipeline, job_of(files, tmp_path / "fused.exr"), FileOptions()).notes
+    assert any("not the radiance: the exposure of 1.jpg is not known; `times`" in note for note in notes)
+
+
+def test_a_grey_frame_among_coloured_ones_is_refused(pipeline, files, tmp_path):
+    pytest.importorskip("OpenEXR")
+    picture = load_image(files[2])
+    picture.convert("L").save(files[2], exif=picture.getexif())
+    with pytest.raises(InputError, match=r"2\.jpg is in colour, or grey, where the others are not"):
+        fuse_files(pipeline, job_of(files, tmp_path / "fused.exr"), FileOptions())
+
+
+def test_times_in_another_order_than_the_frames_are_noted(pipeline):
+    pictures = [as_picture(values, f"{i}") for i, values in enumerate(bracket(srgb))]
+    fused = fuse_radiance(pipeline, pictures, (TIMES[0], TIMES[2], TIMES[1], TIMES[3]), reference=3)
+    assert any(note.startswith("1: darker than a frame of shorter exposure") for note in fused.notes)
+    right = fuse_radiance(pipeline, pictures, TIMES, reference=3)
+    assert not any("darker" in note for note in right.notes)
+
+
+def test_equal_times_are_no_bracket(pipeline, files, tmp_path):
+    with pytest.raises(OptionError, match="a bracket has several"):
+        fuse_files(pipeline, job_of(files, tmp_path / "fused.exr"), FileOptions(times=(1, 1, 1, 1)))
+
+
+@pytest.mark.parametrize("times", ["0", "1/0", "a", "-1", "1e300"])
 def test_times_are_seconds(times):
     with pytest.raises(ValueError, match="seconds above 0"):
         FileOptions(times=times)

@@ -21,6 +21,7 @@ from fusionkit.method.checkpoint import Checkpoint, between_frames
 from fusionkit.method.frames import Series
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.method.series import AT_ONCE, fuse_series
+from fusionkit.reading import read_image
 from fusionkit_priors.decision import DecisionNetConfig, Exposed
 
 PHOTO = data.coffee()[60:180, 100:280]
@@ -62,6 +63,14 @@ class TestFrameByFrame:
         method(prior="average").fuse_pictures(Series([p.name for p in pictures], take, lambda i: UNSTATED))
         assert sorted(read[-8:]) == list(range(8))  # the ninth is the reference, which is kept
         assert max(most) <= 5  # the reference, one that is fused, the next two, one on its way out
+
+    def test_a_frame_of_another_size_that_is_checked_is_refused_or_resized(self):
+        pictures = frames(6)
+        pictures[2] = as_picture(pictures[2].values[::2, ::2].copy(), "frame 3")
+        with pytest.raises(SizeMismatch, match="frame 3 is 90x60"):
+            method(prior="average", align="check").fuse_pictures(pictures)
+        fused = method(prior="average", align="check", resize="reference").fuse_pictures(pictures)
+        assert fused.picture.size == (180, 120)
 
     def test_few_are_fused_at_once_and_bytes_stay(self):
         class Refuses(Prior):
@@ -276,3 +285,15 @@ def test_a_folder_is_a_series(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="this folder holds none"):
         plan_images([tmp_path / "empty"], None)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".exr"])
+def test_depth_is_saved_in_what_the_format_holds(tmp_path, suffix):
+    pytest.importorskip("OpenEXR")
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path, picture in zip(paths, frames(3), strict=True):
+        Image.fromarray(picture.values[:64, :64]).save(path)
+    options = FileOptions(save_depth=str(tmp_path / f"depth{suffix}"))
+    stack = method(prior="em_tv", prior_options={"evidence": "focus"})
+    fuse_files(stack, job_of(paths, tmp_path / "fused.png"), options)
+    assert read_image(tmp_path / f"depth{suffix}").depth == {".png": "16", ".jpg": "8", ".exr": "float"}[suffix]

@@ -84,6 +84,12 @@ def test_no_such_frame_and_other_scenes_are_refused():
             Pipeline(deghost=wrong, device="cpu")
 
 
+@pytest.mark.parametrize("frame", ["foo", "3foo", "xauto", "0", "2.5"])
+def test_what_names_no_frame_is_refused(frame):
+    with pytest.raises(OptionError, match=f"`deghost={frame}`: expected auto, none or whole number"):
+        Pipeline(deghost=frame)
+
+
 def test_batches_are_treated_image_by_image():
     import torch
 

@@ -112,6 +112,9 @@ def test_objectness_times_class_and_overlaps_once(tmp_path):
         ("size = [64, 64]\nlabels = []", OptionError, "labels"),
         ('size = [64, 64]\nlabels = ["a"]\ndecoder = "ssd"', OptionError, "decoder"),
         ('size = [64, 64]\nlabels = ["a"]\nstd = [0, 1, 1]', OptionError, "above 0"),
+        ('size = [64, 64]\nlabels = ["a"]\nrange = [0, inf]', OptionError, "finite"),
+        ('size = [64, 64]\nlabels = ["a"]\nfirst_class = 1', OptionError, "only with `decoder` boxes"),
+        ('size = [64, 64]\nlabels = ["a"]\noutputs = ["a", "b", "c"]', OptionError, "only with `decoder` boxes"),
     ],
 )
 def test_a_card_that_says_nothing_is_refused(file, card, error, words):
@@ -124,6 +127,9 @@ def test_answers_that_the_card_does_not_describe_are_refused(file, tmp_path):
         detector(file, 'size = [96, 128]\nlabels = ["a", "b"]')(torch.zeros(1, 3, 96, 128))
     with pytest.raises(PluginError, match="otherwise than its card says"):
         detector(file, 'size = [64, 64]\nlabels = ["a"]\ndecoder = "boxes"')(torch.zeros(1, 3, 64, 64))
+    place = answering(tmp_path, y=np.full((1, 5, 2), np.nan, np.float32))
+    with pytest.raises(PluginError, match="NaN"):
+        detector(place, 'size = [64, 64]\nlabels = ["a"]')(torch.zeros(1, 3, 64, 64))
     with pytest.raises(OptionError, match="needs `file`"):
         OnnxDetector(OnnxDetectorOptions())
     with pytest.raises(WeightsError, match="does not exist"):

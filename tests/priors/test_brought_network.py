@@ -134,9 +134,12 @@ class TestRefused:
             ("inputs = [", "not valid TOML"),
             ('input = ["other"]', "input"),
             ("range = [1, 0]", "white must be above black"),
-            ('inputs = ["all", "other"]', "stands alone"),
+            ('inputs = ["all", "other"]', '"all" alone'),
+            ('inputs = ["other", "other"]', '"reference" once'),
+            ('inputs = ["all"]\nstacked = true', "stacked has no effect"),
+            ("range = [0, inf]", "finite"),
             ('color = ["luma", "rgb", "rgb"]', "one for each input"),
-            ("size = [32, 32]\noverlap = 64", "above `overlap`"),
+            ("size = [32, 32]\noverlap = 64", "above the overlap"),
         ],
     )
     def test_a_card_that_says_nothing(self, tmp_path, card, words):
@@ -211,6 +214,7 @@ class TestUse:
         assert "card" in refused.stderr
         taken = run_cli("weights", "import", file, "--as", "mine", "--config", Path(file).with_suffix(".toml"))
         assert taken.returncode == 0, taken.stderr
+        assert "use it with file=mine" in taken.stdout
         for place in tmp_path.glob("net.*"):
             place.unlink()
         own = prior("mine")

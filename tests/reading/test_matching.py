@@ -124,6 +124,12 @@ class TestShots:
         assert found.unmatched == [tmp_path / "img13.jpg"]
         assert "in the order of their names" in found.notes[0]
 
+    @pytest.mark.parametrize("group", [1, 4])
+    def test_groups_of_one_or_of_more_than_there_are_are_refused(self, tmp_path, group):
+        touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+        with pytest.raises(InputError, match=f"`group={group}`: a group has two files or more, and .* holds 3"):
+            match([tmp_path], group=group)
+
     def test_by_exif_time_where_all_have_one(self, tmp_path):
         for name, second in (("z.jpg", 1), ("y.jpg", 2), ("a.jpg", 3), ("b.jpg", 4)):
             exif = Image.Exif()

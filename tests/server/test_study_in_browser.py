@@ -8,7 +8,7 @@ import pytest
 from browser import TOKEN, expect, needs_chromium, opened, served
 
 pytest.importorskip("uvicorn", reason="the page needs the extra serve")
-from fusionkit.judging.study import all_votes, make_study, open_key, place_of_key
+from fusionkit.judging.study import all_votes, make_study, open_key, open_study, place_of_key
 from fusionkit.judging.tally import tally
 from fusionkit.server.study import make_study_app
 from fusionkit.writing import write_image
@@ -73,7 +73,7 @@ def vote(page, choice, *, mouse):
 
 
 def test_two_voters_with_known_answers(page, address, study):
-    key = open_key(place_of_key(study))
+    key = open_key(place_of_key(study), open_study(study))
     for name, mouse in (("keys", False), ("mouse", True)):
         page.goto(address)
         begin(page, name)

@@ -302,3 +302,17 @@ def test_a_result_says_its_true_rate(pipeline, pair, tmp_path, name):
     fuse(pipeline, pair, tmp_path / name)
     with av.open(str(tmp_path / name)) as made, av.open(str(pair[1])) as given:
         assert made.streams.video[0].average_rate == given.streams.video[0].average_rate
+
+
+def test_a_file_that_was_cut_short_is_noted_and_verbose_says_seconds(tmp_path):
+    infrared, visible = infrared_visible((120, 160))
+    ir = write(tmp_path / "ir.mkv", frames(infrared, 60, 10), 10)
+    vis = write(tmp_path / "vis.mkv", frames(visible, 60, 10), 10)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(vis.read_bytes()[: vis.stat().st_size * 2 // 3])
+    plain = ("--align", "none", "--restore", "none", "--prior", "average", "--verbose")
+    for source, noted in ((vis, False), (cut, True)):
+        ran = run_cli("run", ir, source, "-o", tmp_path / f"{source.stem}.mp4", *plain)
+        assert ran.returncode == 0, ran.stderr
+        assert ("of the 6.0 s that it states" in ran.stderr) is noted
+        assert " total " in ran.stderr

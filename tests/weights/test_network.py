@@ -209,3 +209,12 @@ class TestVerify:
         save_weights(stored.file.path, {"a": torch.zeros(2)}, {"kind": "prior average", "architecture": {}})
         with pytest.raises(WeightsError, match="prior average has no option that takes weights"):
             verify_weights(get_weights("mine"))
+
+
+def test_a_damaged_program_is_told_in_one_line(tmp_path, pair_files):
+    (tmp_path / "net.pt2").write_bytes(b"no archive" * 20)
+    (tmp_path / "net.toml").write_text("")
+    options = ("--prior-opt", f"file={tmp_path / 'net.pt2'}", "--prior-opt", "trusted=true")
+    ran = run_cli("run", *pair_files, "-o", tmp_path / "x.png", "--prior", "network", *options)
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1)
+    assert "no program of torch.export" in ran.stderr

@@ -17,7 +17,7 @@ from PIL import Image
 from ..errors import FusionkitError, InputError
 from ..images.convert import to_tensor
 from ..images.picture import Array, from_unit
-from ..judging.study import STUDY, all_votes, open_key, place_of_key
+from ..judging.study import STUDY, all_votes, open_key, open_study, place_of_key
 from ..judging.tally import tally
 from ..method.degrade import NONE, degrade
 from ..reading import read_image
@@ -110,7 +110,7 @@ def _votes(folder: Path) -> list[dict[str, Any]]:
     found = list[dict[str, Any]]()
     for study in sorted(place.parent for place in folder.glob(f"*/{STUDY}")):
         try:
-            said = tally(open_key(place_of_key(study)), all_votes(study)).record()
+            said = tally(open_key(place_of_key(study), open_study(study)), all_votes(study)).record()
         except FusionkitError as error:
             said = {"reason": str(error)}
         found.append({"study": study.name, **said})

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import OutputError
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Picture
 from ..images.transforms import about_centre, matrices
@@ -23,17 +22,12 @@ __all__ = ["aligned_paths", "lying", "save_aligned"]
 Row = Mapping[str, Any]
 
 
-def aligned_paths(folder: Path, sources: Sequence[Path], options: FileOptions) -> list[Path]:
-    """Names of aligned frames: their files', numbered where two are alike; as PNG where no writer has the format.
-
-    Raises OutputError where one exists.
-    """
+def aligned_paths(folder: Path, sources: Sequence[Path]) -> list[Path]:
+    """Names of aligned frames: their files', numbered where two are alike; as PNG where no writer has the format."""
     names, paths = Counter(path.stem.lower() for path in sources), []
     for i, path in enumerate(sources, 1):
         suffix = path.suffix if extension_of(path) in writable_extensions() else ".png"
         paths.append(folder / (f"{path.stem}-{i}{suffix}" if names[path.stem.lower()] > 1 else path.stem + suffix))
-        if paths[-1].exists() and not options.force:
-            raise OutputError(f"{paths[-1]}: exists already; `force` overwrites it")
     return paths
 
 
@@ -49,7 +43,6 @@ def save_aligned(
     size = read(reference).size[::-1]
     cut = record.get("cut")
     for i, path in enumerate(paths):
-        path.parent.mkdir(parents=True, exist_ok=True)
         picture = read(i)
         if i != reference:
             picture = _moved(picture, rows.get(i + 1), size)

@@ -38,7 +38,7 @@ WORDS: dict[Mode, str] = {
     "video": "video",
 }
 REVIEWED = 200  # pairs of a review, about 25 kB each
-IMAGES = ("single", "folders", "shards")
+IMAGES: tuple[Mode, ...] = ("single", "folders", "shards")
 
 
 class ResultOptions(Options):
@@ -141,7 +141,7 @@ class FileOptions(Options):
             seconds = tuple(float(Fraction(part.strip())) if isinstance(part, str) else float(part) for part in parts)
         except (TypeError, ValueError, ArithmeticError):
             seconds = (0.0,)
-        if not all(0 < second < math.inf for second in seconds):
+        if not all(1e-9 < second < 1e9 for second in seconds):
             raise ValueError("expected seconds above 0, as in 1/30,1/8,0.5")
         return seconds
 

@@ -92,12 +92,13 @@ def _plan_series(folder: Path, output: Path | None) -> Plan:
     """One job of a folder's images; its result is NAME-fused.png beside the folder NAME."""
     matching, whole = Matching(), folder.resolve()
     output = output or whole.with_name(f"{whole.name}-fused.png")
-    files, how = in_turn([path for path in matching.in_folder(folder) if path.resolve() != output.resolve()])
+    earlier = {output.resolve()} if output.with_name(f"{output.stem}.manifest.jsonl").exists() else set()
+    files, how = in_turn([path for path in matching.in_folder(folder) if path.resolve() not in earlier])
     if len(files) < 2:
         left = "".join(f"; {text}" for text in matching.left_out)
         raise InputError(f"{folder}: fusing needs two or more images; this folder holds {len(files) or 'none'}{left}")
     job = job_of(files, output)
-    notes = [f"{len(files)} images of {folder} were fused, {how}"]
+    notes = [f"{len(files)} images of {folder} are fused, {how}"]
     return Plan(jobs=[job], notes=notes, left_out=matching.left_out, lost=matching.lost)
 
 

@@ -1,5 +1,6 @@
 """Fusing files: one job, from paths to a written result, and folders of jobs."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.engine import Engine, SerialEngine
-from ..errors import Caution, FusionkitError, InputError, NoEffect, OutputError
+from ..errors import Caution, InputError, NoEffect, OutputError
 from ..images.metadata import settings_in
 from ..images.picture import Depth, Picture, Range
 from ..images.transforms import save_transforms
@@ -17,7 +18,7 @@ from ..memory import free_memory, peak_memory_mb
 from ..method.checkpoint import Checkpoint
 from ..method.frames import Series
 from ..method.pipeline import Pipeline
-from ..method.radiance import exposures_of, fuse_radiance
+from ..method.radiance import exposures_of, fuse_radiance, unexposed
 from ..method.result import FusedPicture
 from ..method.series import AT_ONCE, Progress
 from ..reading import header_pixels
@@ -30,7 +31,7 @@ from ..storage.regular import check_regular
 from ..timing import Stopwatch
 from ..writing import check_output, depth_in, extension_of, store_image, store_volume, write_image
 from .aligned import aligned_paths, save_aligned
-from .options import FileOptions
+from .options import IMAGES, FileOptions, refuse_ignored
 from .plan import Job
 from .readings import readings_of
 from .volumes import Slices, common_notes, rows_of_slices, slices_of
@@ -55,18 +56,20 @@ def fuse_files(
     manifest: record options, versions, hashes and times in NAME.manifest.jsonl beside the result. progress: told of the
     frames of a series.
     """
-    transforms = Path(options.save_transform) if options.save_transform else None
-    for beside in (options.save_transform, options.save_depth):
-        if beside and Path(beside).exists() and not options.force:
-            raise OutputError(f"{beside}: exists already; `force` overwrites it")
-    aligned = aligned_paths(Path(options.save_aligned), job.sources, options) if options.save_aligned else []
+    aligned = aligned_paths(Path(options.save_aligned), job.sources) if options.save_aligned else []
+    taken = [job.output] if job.output else []
+    for beside in (*map(Path, filter(None, (options.save_transform, options.save_depth))), *aligned):
+        check_place(beside, job.sources, replaceable=options.force)
+        if os.path.realpath(beside) in map(os.path.realpath, taken):
+            raise OutputError(f"{beside}: is named for two files of this run; choose another name for one of them")
+        taken.append(beside)
+    if options.save_depth:
+        check_output(Path(options.save_depth), _depth_of_map(Path(options.save_depth)), 1)
     _check_format(job, options)
     refuse_unread([job.places], options.reading)
     outcome = fuse_job(pipeline, options, (), job, progress=progress)
     assert outcome.staged is not None
     try:
-        if transforms is not None:
-            save_transforms(transforms, outcome.record.get("aligned", []))
         if aligned:
             read, main = partial(_read_source, job, options, ()), outcome.record["reference_source"] - 1
             save_aligned(aligned, read, outcome.record, main, options)
@@ -74,7 +77,7 @@ def fuse_files(
             output = outcome.staged.path
             ledger = Ledger(output.with_name(f"{output.stem}.manifest.jsonl"), method_digest(pipeline, options))
             ledger.done(outcome, **pipeline.describe())
-    except FusionkitError:
+    except BaseException:
         outcome.staged.discard()
         raise
     outcome.staged.commit()
@@ -231,6 +234,12 @@ def fuse_job(
                     if options.readings
                     else (),
                 )
+            if options.save_depth and "depth" not in first.fused.planes:
+                raise NoEffect(
+                    "`save_depth` has no effect: this method finds depth in focus stacks of three or more frames"
+                )
+            if options.save_transform:
+                save_transforms(Path(options.save_transform), first.fused.found.get("aligned", []))
             if options.save_depth:
                 _save_depth(Path(options.save_depth), first.fused)
     record = _record(job, done, notes, staged, watch)
@@ -285,6 +294,8 @@ def _fused(
         reference = pictures[index]
     output = job.output or _beside(job.sources[index], options.depth or reference.depth)
     depth = options.depth or depth_in(output, reference.depth)
+    if job.output is None:
+        refuse_ignored(options, "single", extension_of(output), IMAGES)
     series = isinstance(pictures, Series)
     read = {index: reference} if series else dict(enumerate(pictures))
     _check_bands(options, [*read.values()])
@@ -295,7 +306,8 @@ def _fused(
     checkpoint = _checkpoint(pipeline, job, options, output) if series else None
     how: dict[str, Any] = {"reference": index, "progress": progress, "checkpoint": checkpoint}
     light = Series.of(pictures) if extension_of(output) in RADIANCE else None
-    if light is not None and (exposures := exposures_of(pipeline, light, options.times)):
+    exposures = exposures_of(pipeline, light, options.times) if light is not None else ()
+    if light is not None and exposures:
         fused = fuse_radiance(pipeline, light, exposures, **how)
     else:
         fused = pipeline.fuse_pictures(pictures, **how)
@@ -305,15 +317,25 @@ def _fused(
         for i, p in read.items()
         if slices.ranges and options.reading.span(i) == "auto" and slices.ranges[i] != "auto"
     ]
+    if light is not None and not exposures and (unknown := unexposed(light)):
+        notes.append(
+            Caution(
+                f"{output.name} holds the fused picture, not the radiance: the exposure of {' and '.join(unknown)} is "
+                "not known; `times` states those of all frames"
+            )
+        )
     return _Done(read, fused, output, depth, [*notes, *fused.picture.notes])
 
 
 def _save_depth(path: Path, fused: FusedPicture) -> None:
-    """Write the depth of a focus stack, with 16 bits where the format has them. Raises NoEffect where there is none."""
-    if "depth" not in fused.planes:
-        raise NoEffect("`save_depth` has no effect: this method finds depth in focus stacks of three or more frames")
+    """Write the depth of a focus stack, with 16 bits where the format has them."""
     plane = fused.planes["depth"][(..., *fused.cut)] if fused.cut else fused.planes["depth"]
-    write_image(path, plane, "8" if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else "16", strip=True)
+    write_image(path, plane, _depth_of_map(path), strip=True)
+
+
+def _depth_of_map(path: Path) -> Depth:
+    """Depth of a map: 16 bits, or what the format has instead."""
+    return "8" if extension_of(path) in (".jpg", ".jpeg", ".webp", ".bmp") else depth_in(path, "16")
 
 
 def _beside(reference: Path, depth: Depth) -> Path:

@@ -1,5 +1,6 @@
 """`fusionkit judge`: a blind comparison of methods by people."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,8 +92,7 @@ def tally(
     from .reports import check_report, write_record
 
     check_report(output, ".json", force=force)
-    open_study(study)
-    result = count(open_key(key or place_of_key(study)), all_votes(study, votes))
+    result = count(open_key(key or place_of_key(study), open_study(study)), all_votes(study, votes))
     if output is not None:
         write_record(output, result.record())
     _print(result)
@@ -102,21 +102,23 @@ def _print(result: "Tally") -> None:
     """Print tables of the comparisons, of the strengths where there are more than two methods, and of the viewers."""
     from .reports import print_table, wide_enough
 
+    def shown(*shares: float) -> str:
+        return " to ".join(f"{share:.0%}" for share in shares if math.isfinite(share)) or "-"
+
     rows = []
     for row in result.compared:
-        low, high = row.by_scene
         counts = map(str, (row.wins, row.losses, row.even))
-        shares = f"{row.share:.0%}", f"{row.low:.0%} to {row.high:.0%}", f"{low:.0%} to {high:.0%}"
+        shares = shown(row.share), shown(row.low, row.high), shown(*row.by_scene)
         rows.append((f"{row.first} against {row.second}", *counts, *shares))
     print_table(("", "wins", "losses", "even", "share of decided", "Wilson 95 %", "over scenes"), rows, 100)
     if len(result.strengths) > 2:
-        strengths = [(s.method, f"{s.share:.0%}", f"{s.low:.0%} to {s.high:.0%}") for s in result.strengths]
+        strengths = [(s.method, shown(s.share), shown(s.low, s.high)) for s in result.strengths]
         print_table(("method", "share against an average method", "95 % over scenes"), strengths, 100)
     console = wide_enough(100)
     for viewer in result.viewers:
         checks = f"{viewer.passed} of {viewer.checks} checks passed" if viewer.checks else "no checks"
         left_out = "" if viewer.counts else "; NOT COUNTED"
-        console.print(f"{viewer.name}: {viewer.votes} votes, {viewer.left:.0%} for the left; {checks}{left_out}")
+        console.print(f"{viewer.name}: {viewer.votes} votes, {shown(viewer.left)} for the left; {checks}{left_out}")
     if result.agreement == result.agreement:
         text = f"two viewers agree on {result.agreement:.0%} of what both saw; Krippendorff's alpha {result.alpha:.2f}"
         console.print(text)

@@ -19,6 +19,7 @@ __all__ = ["flag_of", "in_flags", "printable", "tell_failures"]
 # options that messages of the core name, beside the fields of these models
 NAMED = frozenset(
     (
+        "against",
         "allow_remote",
         "config",
         "group",

@@ -35,6 +35,8 @@ def named_folders(items: Sequence[str], option: str) -> dict[str, Path]:
         name, separator, folder = item.partition("=")
         path = Path(folder if separator else name)
         name = name if separator else path.name or str(path)
+        if not name or (separator and not folder):
+            raise OptionError(f"{option} {item!r}: expected NAME=FOLDER, or FOLDER")
         if name in folders:
             raise OptionError(f"{option} names {name!r} twice; give NAME=FOLDER")
         folders[name] = path

@@ -70,27 +70,31 @@ def survival(
     methods = {name: merge_choices(base, choices) for name, choices in methods.items()}
     with progress("methods", len(methods)) as say:
         found = list(follow(scenes, methods, contrast=contrast, noise=noise / 255, device=device, report=say))
+    if all(one.reason for one in found):
+        raise OptionError(f"{found[0].name}: {found[0].reason}")
     if output is not None:
         about = {"pairs": [[str(path) for path in group] for group in groups], "contrast": contrast, "noise": noise}
         write_record(output, {**about, "methods": [one.record() for one in found]})
     _print(found)
     if not any(one.targets for one in found):
-        raise OptionError("the observer finds no target in its source; raise `contrast`, or lower `noise`")
+        raise OptionError("the observer finds no target in its source; raise --contrast, or lower --noise")
 
 
 def _print(found: "list[Survival]") -> None:
     from ..survival import SIZES
+    from .messages import printable
     from .reports import print_table
 
     heads, rows = ("kept, by width", *(f"{w:g}" for w in SIZES), "smallest kept", "95 %", "invented"), []
     for one in sorted(found, key=lambda one: (math.isnan(one.smallest()[0]), one.smallest()[0])):
         if one.reason:
-            typer.echo(f"skipped {one.name}: {one.reason}", err=True)
+            typer.echo(f"skipped {printable(f'{one.name}: {one.reason}')}", err=True)
             continue
         counts = [one.kept(size) for size in range(len(SIZES))]
         shares = [f"{kept / of:.0%}" if of else "-" for kept, of in counts]
         best, low, high = (f"{w:g}" if math.isfinite(w) else f"> {SIZES[-1]:g}" for w in one.smallest())
-        rows.append((one.name, *shares, best, f"{low} to {high}", f"{one.invented():.1%}"))
+        invented = f"{one.invented():.1%}".replace("nan%", "-")
+        rows.append((one.name, *shares, best, f"{low} to {high}", invented))
     print_table(heads, rows, 100 + max(len(one.name) for one in found))
     most = max((one for one in found if not one.reason), key=lambda one: len(one.targets), default=None)
     if most is not None:

@@ -154,9 +154,10 @@ class Reporter:
             self.warning(f"failed: {outcome.key}: {outcome.reason}", "red")
         elif outcome.reason:
             self.warning(f"{outcome.key}: {outcome.reason}")
-        if self.loud and "seconds" in outcome.record:
-            stages = ", ".join(f"{name} {seconds:g} s" for name, seconds in outcome.record["seconds"].items())
-            self.note(f"{before}{stages}; at most {outcome.record['peak_memory_mb']:g} MB")
+        if self.loud and outcome.seconds:
+            seconds = outcome.record.get("seconds", {"total": round(outcome.seconds, 3)})
+            memory = [f"at most {outcome.record['peak_memory_mb']:g} MB"] if "peak_memory_mb" in outcome.record else []
+            self.note(before + "; ".join([", ".join(f"{name} {s:g} s" for name, s in seconds.items()), *memory]))
         if self.machine:
             typer.echo(json.dumps(_row(outcome)))
 

@@ -19,8 +19,10 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 @app.command("import")
 def import_checkpoint(
-    checkpoint: Annotated[Path, typer.Argument(help="A .pth, .pt, .ckpt or .safetensors file.")],
-    name: Annotated[str, typer.Option("--as", help="Name to store it under, for weights=NAME.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A .pth, .pt, .ckpt, .safetensors or .onnx file.")],
+    name: Annotated[
+        str, typer.Option("--as", help="Name to store it under, for the plug-in's option weights=NAME or file=NAME.")
+    ],
     config: Annotated[
         Path | None,
         typer.Option(
@@ -39,13 +41,15 @@ def import_checkpoint(
 
     Averaged weights (EMA) are taken where there are any; every missing or unexpected tensor is an error.
     """
-    from ..weights.importing import import_weights
+    from ..weights.importing import import_weights, option_of
+    from ..weights.store import Stored, list_weights
 
     path, imported = import_weights(checkpoint, name, config=config, plugin=plugin, force=force)
     for note in imported.notes:
         typer.echo(f"note: {note}", err=True)
     count = sum(t.numel() for t in imported.tensors.values())
-    typer.echo(f"{path} ({len(imported.tensors)} tensors, {count:,} values); use it with weights={name}")
+    option = next(option_of(s) for s in list_weights() if isinstance(s, Stored) and s.name == name)
+    typer.echo(f"{path} ({len(imported.tensors)} tensors, {count:,} values); use it with {option}={name}")
 
 
 @app.command("list")

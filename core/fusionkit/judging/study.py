@@ -118,7 +118,8 @@ class Made:
 
 def place_of_key(study: Path) -> Path:
     """Where the key of a study lies: beside its folder, so that the folder can be given away."""
-    return study.with_name(f"{study.name}.key.json")
+    place = study if study.name else study.resolve()  # of `.`, from within
+    return place.with_name(f"{place.name}.key.json")
 
 
 def make_study(
@@ -187,11 +188,10 @@ def _refused(methods: Mapping[str, Path], against: str, output: Path) -> Path:
         raise OptionError(f"`against={against}`: is none of the methods {', '.join(methods)}")
     if against and len(methods) == 2:
         raise NoEffect(f"`against={against}` has no effect on two methods, which are compared anyway")
-    key_place = place_of_key(output)
-    for place in (output, key_place):
-        if place.exists():
-            raise OutputError(f"{place}: exists already; choose another name, or remove it")
-    return key_place
+    if output.exists() or place_of_key(output).exists():
+        place = output if output.exists() else place_of_key(output)
+        raise OutputError(f"{place}: exists already; choose another name, or remove it")
+    return place_of_key(output)
 
 
 def _scenes(methods: Mapping[str, Path], sources: Sequence[Path]) -> tuple[dict[str, _Scene], list[str]]:
@@ -269,9 +269,13 @@ def open_study(folder: Path) -> Study:
     return _opened(folder / STUDY, Study, f"{folder}: is no study; `fusionkit judge make` makes one")
 
 
-def open_key(place: Path) -> Key:
-    """The key of a study. Raises InputError."""
-    return _opened(place, Key, f"{place}: no such key; it was written beside the study's folder, or say where it is")
+def open_key(place: Path, study: Study) -> Key:
+    """The key of a study. Raises InputError, also for a key of another one."""
+    key = _opened(place, Key, f"{place}: no such key; it was written beside the study's folder, or say where it is")
+    named = {name for sides in key.sheets.values() for name in (sides.a, sides.b)}
+    if key.sheets.keys() != {sheet.number for sheet in study.sheets} or not named <= {*key.methods}:
+        raise InputError(f"{place}: is the key of another study")
+    return key
 
 
 def _opened(place: Path, kind: type[Kind], missing: str) -> Kind:
@@ -288,20 +292,23 @@ def read_votes(place: Path) -> Iterator[Vote]:
     check_regular(place, InputError)
     try:
         with place.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+            table = csv.DictReader(stream, restkey="")
+            columns, rows = {*(table.fieldnames or ())}, list(table)
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{place}: cannot be read: {error}") from None
+        raise InputError(f"{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    wanted = "expected viewer, sheet, choice (A, B or =), reason"
+    if not {"viewer", "sheet", "choice"} <= columns:
+        raise InputError(f"{place}, line 1: these columns are missing; {wanted}")
     for line, row in enumerate(rows, 2):
+        if "" in row:
+            raise InputError(f"{place}, line {line}: has too many columns; {wanted}, in quotes where it has commas")
         given = {name: (row.get(name) or "").strip() for name in Vote.model_fields}
         given["sheet"], given["choice"] = given["sheet"].zfill(4), given["choice"].upper()
         try:
             yield Vote.model_validate(given)
         except ValidationError as error:
             name = error.errors()[0]["loc"][0]
-            raise InputError(
-                f"{place}, line {line}: {name} is {given.get(str(name), '')!r}; expected viewer, sheet, choice (A, B "
-                "or =), reason"
-            ) from None
+            raise InputError(f"{place}, line {line}: {name} is {given.get(str(name), '')!r}; {wanted}") from None
 
 
 def keep_vote(study: Path, vote: Vote) -> None:

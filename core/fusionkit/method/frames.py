@@ -133,8 +133,11 @@ class Run:
     def frame(self, index: int, sources: Sources) -> Frame:
         """The frame as it was restored, as stages leave it beside the reference, and filled from there."""
         first = index not in self.begun
-        staged = self.staged(index, sources, first=first, check=first and index in self.looked)
+        checked = first and index in self.looked and self.pipeline.config.align == "check"
+        staged = self.staged(index, sources, first=first, paired=checked)
         check_sizes(staged)
+        if checked:
+            note_places(staged)
         self.begun.add(index)
         aside = Report()
         whole = filled(replace(staged, report=aside))
@@ -143,21 +146,18 @@ class Run:
             self.notes.setdefault(note, []).append(self.frames.names[index])
         return Frame(index, replace(whole, report=staged.report).only(0), self.chroma)
 
-    def staged(self, index: int, sources: Sources, *, first: bool = False, check: bool = False) -> Sources:
+    def staged(self, index: int, sources: Sources, *, first: bool = False, paired: bool = False) -> Sources:
         """The frame as it was restored, as the stages that have looked at all frames leave it beside the reference.
 
-        first: record what was restored. check: note where it lies.
+        first: record what was restored. paired: beside the reference, also where no stage looks at both.
         """
         restored, rows = self.pipeline.restorer_of(sources)(sources, self.watch, self.memory)
         if first:
             self.facts.restored += [replace(row, plane=(index, 0)) for row in rows]
         self.facts.evaluations += sum(row.evaluations for row in rows)
         stages = [(p.name, s[index]) for p, s in zip(self.pipeline.stages, self.stages, strict=False) if changes(p)]
-        checked = check and self.pipeline.config.align == "check"
-        if index != self.frames.reference and (stages or checked or restored.valid[0] is not None):
+        if index != self.frames.reference and (stages or paired or restored.valid[0] is not None):
             restored = beside(restored, self.reference)
-            if checked:
-                note_places(restored)
         for name, stage in stages:
             restored = staged(name, stage, restored, self.watch)
         return restored

@@ -37,7 +37,7 @@ class Choices(TypedDict, total=False):
     rest: bool
     crop: Literal["fill", "reference", "common"]
     palette: str
-    deghost: str
+    deghost: Literal["auto", "none"] | int
     luma: Literal["exact", "rounded"]
     working_size: str | tuple[int, int] | None
     stretch: Literal["none", "minmax"]

@@ -5,6 +5,7 @@ Debevec & Malik, "Recovering high dynamic range radiance maps from photographs",
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +13,11 @@ import torch
 from torch import Tensor
 
 from ..contracts import Frame, Frames, Stage
-from ..errors import OptionError, SizeMismatch
+from ..errors import InputError, OptionError
 from ..images.picture import Array, Picture
 from ..numerics.strips import strips
 from ..registry.kinds import DISTRIBUTION, METHOD
-from ..scene import bracketed
+from ..scene import SCENE_KINDS, bracketed
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint
 from .config import PipelineConfig, SamplerOptions
@@ -28,7 +29,7 @@ from .series import Progress, accumulated, concluded, looked_at
 if TYPE_CHECKING:
     from .pipeline import Pipeline
 
-__all__ = ["exposures_of", "fuse_radiance"]
+__all__ = ["exposures_of", "fuse_radiance", "unexposed"]
 
 LEVELS = 256  # samples of the response
 EQUATIONS, PLACES = 6000, (50, 400)  # of the system, about; least and most places in it
@@ -59,9 +60,25 @@ class Radiance:
         if turn == 0:
             return {"levels": []}
         levels, times = torch.stack(state["levels"]).numpy(), np.log(self._relative(frames.reference))
+        self._note_order(frames, levels.mean((1, 2)))
         curves = [response(levels[:, c], times) for c in range(levels.shape[1])]
         sums = torch.zeros(2, len(curves), *frames.size, device=frames.device)
         return {"response": torch.from_numpy(np.stack(curves)).float(), "sums": sums, "reference": frames.reference}
+
+    def _note_order(self, frames: Frames, means: Array) -> None:
+        """Note frames that are darker than one with a shorter exposure. means: levels of the frames, (N,) in [0, 1]."""
+        order = sorted(range(len(means)), key=lambda i: self.exposures[i])
+        darker = [
+            frames.names[long]
+            for short, long in pairwise(order)
+            if self.exposures[long] > self.exposures[short] and means[long] < means[short] - 1 / (LEVELS - 1)
+        ]
+        if darker:
+            frames.report.note(
+                f"{' and '.join(darker)}: darker than a frame of shorter exposure, so that the radiance is wrong where "
+                "the light changed, a frame is damaged, or the times are in another order than the frames",
+                warning=True,
+            )
 
     def _relative(self, reference: int) -> Array:
         """Exposures in units of the reference's."""
@@ -74,14 +91,17 @@ class Radiance:
             rows, columns = _places(height, width)
             parts = [frame.rows(slice(y, y + 1)).image[0, :, 0, columns] for y in rows.tolist()]
             state["levels"].append(torch.cat(parts, 1).cpu())
+            if len(state["levels"][0]) != len(state["levels"][-1]):
+                raise InputError(
+                    f"{frame.sources.names[0]} is in colour, or grey, where the others are not; the radiance of a "
+                    "bracket needs all in colour, or none"
+                )
             return state
         exposure = self._relative(state["reference"])
         least, most, own = exposure.min(), exposure.max(), exposure[frame.index]
         curves = state["response"].to(frame.luma.device)
         for part in strips(height, width, 0):
             image = frame.rows(part.place).image[0]
-            if len(image) != len(curves):
-                raise SizeMismatch(f"{frame.sources.names[0]} is in colour, or grey, where the others are not")
             light = image.clamp_min(DARKEST).log_() if self.linear else _through(curves, image)
             clipped = torch.where(image > 0.5, CLIPPED * (least / own) ** 2, CLIPPED * (own / most) ** 2)
             weight = (1 - (2 * image - 1).abs()).add_(clipped)
@@ -147,14 +167,22 @@ def exposures_of(pipeline: "Pipeline", pictures: Series, times: Sequence[float])
     """
     if times and len(times) != len(pictures):
         raise OptionError(f"`times`: {len(times)} exposure times for {len(pictures)} frames; give one a frame")
+    if times and max(times) == min(times):
+        raise OptionError("`times`: all frames have one exposure time, and a bracket has several")
     chosen = _chosen(pipeline)
     if times and chosen:
-        raise OptionError(f"`times` is for the radiance of a bracket, which `{chosen}` would not act on; leave it out")
+        raise OptionError(f"`times` is for the radiance of a bracket, and `{chosen}` is not; leave one of them out")
     if times or chosen:
         return times
     known = [one.exposure for one in pictures.settings if one.exposure]
-    bracket = bracketed(pictures.settings) is not None and pipeline.stated_scene in (None, "exposure")
-    return known if bracket and len(known) == len(pictures) else ()
+    return known if bracketed(pictures.settings) is not None else ()
+
+
+def unexposed(pictures: Series) -> list[str]:
+    """Names of frames whose exposure is not known, where the camera says that the others are a bracket."""
+    stated = [one for one in pictures.settings if one.exposure]
+    rest = [name for name, one in zip(pictures.names, pictures.settings, strict=True) if not one.exposure]
+    return rest if stated and bracketed(stated) is not None else []
 
 
 def _chosen(pipeline: "Pipeline") -> str:
@@ -170,9 +198,13 @@ def _chosen(pipeline: "Pipeline") -> str:
         return "sampler"
     if config.color != default.color:
         return f"color={config.color}"
-    usual = stages_of(default, pipeline.prior)
-    acting = [stage for stage in pipeline.stages if type(stage.plugin).after is not Stage.after]
-    return next((f"stage {s.name}" for s in acting if s.name not in {c.name.rpartition(":")[2] for c in usual}), "")
+    if pipeline.stated_scene not in (None, "exposure"):
+        return f"task={SCENE_KINDS[pipeline.stated_scene].task}"
+    if named := [link for link in pipeline.restorer.links if link.source >= 0]:
+        return f"restore={named[0].source + 1}={named[0].name}"
+    usual, chosen = (stages_of(one, pipeline.prior) for one in (default, config))
+    acting = zip(pipeline.stages, chosen, strict=True)
+    return next((s.name for s, c in acting if type(s.plugin).after is not Stage.after and c not in usual), "")
 
 
 def fuse_radiance(

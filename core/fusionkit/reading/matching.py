@@ -95,7 +95,12 @@ def match(sources: Sequence[Path], group: int = 0, reference: int = 0) -> Matchi
         if len(sources) != 1 or table:
             raise InputError("`group` takes one folder or one pattern, whose files are taken in turn")
         matching = Matching()
-        return match_shots(_in_pattern(sources[0]) if patterns[0] else matching.in_folder(sources[0]), group, matching)
+        files = _in_pattern(sources[0]) if patterns[0] else matching.in_folder(sources[0])
+        if not 1 < group <= len(files):
+            raise InputError(
+                f"`group={group}`: a group has two files or more, and {sources[0]} holds {len(files) or 'none'}"
+            )
+        return match_shots(files, group, matching)
     if table:
         return match_table(sources[0])
     if any(patterns) and not all(patterns):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import Caution, FusionkitError, NoEffect
+from ..errors import Caution, FusionkitError, NoEffect, OptionError
 from ..images.picture import PEAK, Picture, Range, Span, range_note, robust_span, spread, to_unit
 from .matching import spread as evenly
 from .read import MAX_PIXELS, read_image
@@ -76,7 +76,14 @@ def source_ranges(groups: Sequence[Sequence[Path | Place]], reading: Reading) ->
 
 
 def refuse_unread(groups: Sequence[Sequence[Path | Place]], reading: Reading) -> None:
-    """Raise NoEffect for ranges other than auto where all sources of the first images have 8 bits."""
+    """Raise NoEffect for ranges other than auto where all sources of the first images have 8 bits.
+
+    Raises OptionError for several ranges or bands that are not one a source.
+    """
+    count = max(map(len, groups), default=1)
+    for name, given in (("range", reading.range), ("bands", reading.bands)):
+        if len(given) > 1 and len(given) != count:
+            raise OptionError(f"`{name}`: {len(given)} of them for {count} sources; give one, or one per source")
     if all(span == "auto" for span in reading.range):
         return
     for i, file in chain.from_iterable(map(enumerate, groups[:LOOKED_AT])):

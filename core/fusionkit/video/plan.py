@@ -66,6 +66,13 @@ class Video:
         """Seconds that frames of one moment may lie apart."""
         return self.options.match_within or 0.5 / min(stream.rate for stream in self.streams) + 1e-3
 
+    def cut_short(self, last: float) -> str:
+        """A note where the reference's file states more than a second beyond the time of its last frame."""
+        name, stated = self.names[self.reference], self.streams[self.reference].length
+        return (
+            f"{name} ends at {last:.1f} s of the {stated:.1f} s that it states: cut short?" if stated > last + 1 else ""
+        )
+
     @property
     def folder(self) -> Path:
         """Folder of finished segments."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..contracts import ShotMemory
 from ..engines.engine import Engine, SerialEngine
-from ..errors import InputError, OutputError
+from ..errors import Caution, InputError, OutputError
 from ..images.picture import Array, Depth, from_unit, own_span
 from ..method.pipeline import Pipeline
 from ..storage.atomic import remove_strays, stage
@@ -83,7 +83,7 @@ def _fuse(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) ->
         return Outcome(segment.key, "skipped")
     begin = max([t for t in segment.shots if t <= segment.start], default=0.0)
     warm = max(begin, segment.start - WARM / video.streams[video.reference].rate)
-    shot, count, alone = ShotMemory(), 0, 0
+    shot, count, alone, last = ShotMemory(), 0, 0, 0.0
     notes: dict[str, None] = {}
     if begin < warm and (frames := next((f for f in _moments(video, begin) if None not in f), None)):
         _fused(pipeline, video, frames, shot, {})  # fixes the values of the whole shot on its first frame
@@ -99,7 +99,7 @@ def _fuse(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) ->
                     break
                 if main.time in cuts:
                     shot = ShotMemory()
-                own = main.time >= segment.start
+                own, last = main.time >= segment.start, main.time
                 if None in frames:
                     alone += own
                 else:
@@ -113,6 +113,8 @@ def _fuse(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) ->
                 raise  # Ctrl-C ends a live stream, whose frames are kept
         if not count:
             raise InputError(f"no frames of one moment within {video.within:.3f} s; say more by `match_within`")
+    if segment.number == len(video.segments) - 1 and (short := video.cut_short(last)):
+        notes[Caution(short)] = None
     counts, size = {"frames": count, "alone": alone}, staged.temporary.stat().st_size
     record = {"sources": [], "output": {"path": str(segment.path), "bytes": size}, **counts}
     told, output = tuple(notes), str(video.output)

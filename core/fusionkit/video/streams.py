@@ -45,7 +45,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Stream:
-    """A video stream, opened for each reading. live: it is not seekable and of unknown length."""
+    """A video stream, opened for each reading. live: it is not seekable and of unknown length.
+
+    length: seconds that its file states; 0: none.
+    """
 
     source: str
     width: int
@@ -53,16 +56,20 @@ class Stream:
     rate: float
     deep: bool
     live: bool
+    length: float = 0.0
 
     @classmethod
     def of(cls, source: Path | str, live: bool) -> "Stream":
         """Describe the first video stream of a source. Raises ImageReadError."""
-        with _opened(source) as (_, stream):
+        with _opened(source) as (container, stream):
             if stream.codec_context is None:
                 raise ImageReadError(f"{address(source)}: this FFmpeg does not have its codec; convert it first")
             context, rate = stream.codec_context, stream.average_rate or stream.guessed_rate or Fraction(25)
             deep = context.format is not None and context.format.components[0].bits > 8
-            return cls(address(source), context.width, context.height, float(rate), deep, live)
+            length = ((container.duration or 0) - max(0, container.start_time or 0)) / av().time_base
+            if stream.duration is not None:  # without a longer sound
+                length = float(stream.duration * stream.time_base)
+            return cls(address(source), context.width, context.height, float(rate), deep, live, length)
 
     def frames(self, start: float = 0.0) -> Iterator[Frame]:
         """Frames from the time `start` on, in order."""

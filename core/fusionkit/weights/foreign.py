@@ -1,20 +1,19 @@
 """Networks of others, as files that are run and not converted: ONNX models, and the cards beside them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
-from ..errors import OptionError, WeightsError, one_line
+from ..errors import WeightsError, one_line
 from ..extras import install
-from ..options import first_of
+from ..options import Options, validate_options
 from ..storage.regular import check_regular, read_toml
 
 __all__ = ["MOST_BYTES", "card_of", "onnx_session", "read_card"]
 
 MOST_BYTES = 2_000_000_000  # of a file; larger ONNX models keep their values in other files
 
-Card = TypeVar("Card", bound=BaseModel)
+Card = TypeVar("Card", bound=Options)
 
 
 def read_card(network: Path, model: type[Card], example: str) -> Card:
@@ -32,10 +31,7 @@ def read_card(network: Path, model: type[Card], example: str) -> Card:
 
 def card_of(content: Any, model: type[Card], place: Path) -> Card:
     """The card that a file holds. Raises OptionError."""
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise OptionError(f"{place}: {first_of(error)}") from None
+    return validate_options(model, content if isinstance(content, Mapping) else {"card": content}, str(place))
 
 
 def onnx_session(model: bytes, name: str) -> Any:

@@ -19,7 +19,7 @@ from .store import Stored, check_name, list_weights, user_folder
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["import_weights", "verify_weights"]
+__all__ = ["import_weights", "option_of", "verify_weights"]
 
 MOST_ALIASES = 20  # in YAML: a few lines of nested ones stand for billions of values
 
@@ -127,10 +127,14 @@ def verify_weights(stored: Stored) -> int:
     """Compare the SHA-256, load strictly into the plug-in; returns the number of values. Raises WeightsError."""
     tensors = read_tensors(stored.file)
     _check_finite(tensors, stored.file.path)
-    registry, (kind, name) = get_registry(), stored.plugin
-    fields = registry.load(kind, name).Options.model_fields
-    option = next((field for field, info in fields.items() if field == "weights" or opens(info) == "weights"), None)
-    if option is None:
-        raise WeightsError(f"{stored.file.path}: {kind} {name} has no option that takes weights")
-    registry.create(kind, name, {option: str(stored.file.path)}).prepare()
+    get_registry().create(*stored.plugin, {option_of(stored): str(stored.file.path)}).prepare()
     return sum(v.numel() for v in tensors.values())
+
+
+def option_of(stored: Stored) -> str:
+    """The option of their plug-in that takes weights. Raises WeightsError where it has none."""
+    fields = get_registry().load(*stored.plugin).Options.model_fields
+    for field, info in fields.items():
+        if field == "weights" or opens(info) == "weights":
+            return field
+    raise WeightsError(f"{stored.file.path}: {' '.join(stored.plugin)} has no option that takes weights")

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from fusionkit.contracts import Detection, Detector, Options
 from fusionkit.errors import OptionError, PluginError, one_line
 from fusionkit.images.picture import Array
-from fusionkit.options import FilePath
+from fusionkit.options import FilePath, When
 from fusionkit.scoring.detection import union
 from fusionkit.storage.manifest import sha256
 from fusionkit.weights.foreign import onnx_session, read_card
@@ -26,10 +26,8 @@ GREY = 114 / 255  # beside a picture that does not fill the input, as YOLO's cod
 Triple = tuple[float, float, float]
 
 
-class OnnxDetectorCard(BaseModel):
+class OnnxDetectorCard(Options):
     """How a detector is used: the TOML beside its file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: tuple[Annotated[int, Field(ge=16, le=8192)], Annotated[int, Field(ge=16, le=8192)]] = Field(
         description="height and width of the input; pictures are fitted in, the rest is grey"
@@ -40,11 +38,13 @@ class OnnxDetectorCard(BaseModel):
         description="yolo: (1, 4 + classes, boxes), centre, width, height (YOLOv8 to 11); yolo-objectness: (1, boxes, "
         "5 + classes) (YOLOv5, 7); boxes: three outputs, corners, scores and classes (torchvision, RT-DETR)",
     )
-    outputs: tuple[str, str, str] = Field(
-        ("boxes", "scores", "labels"), description="names of the outputs of the decoder `boxes`"
+    outputs: Annotated[tuple[str, str, str], When("decoder", "boxes")] = Field(
+        ("boxes", "scores", "labels"), description="names of the outputs"
     )
     relative: bool = Field(False, description="coordinates are shares of the input's sides")
-    first_class: int = Field(0, ge=0, le=1, description="number of the first class, for the decoder `boxes`")
+    first_class: Annotated[int, When("decoder", "boxes")] = Field(
+        0, ge=0, le=1, description="number of the first class"
+    )
     range: tuple[float, float] = Field((0.0, 1.0), description="black and white of the input")
     order: Literal["rgb", "bgr"] = Field("rgb", description="order of the input's channels")
     mean: Triple = Field((0.0, 0.0, 0.0), description="subtracted from the channels")
@@ -134,8 +134,10 @@ class OnnxDetector(Detector):
             boxes = np.concatenate([middle - half, middle + half], axis=1)
             shares = rows[:, 4:] if self.card.decoder == "yolo" else rows[:, 5:] * rows[:, 4:5]
             if shares.shape[1] != len(self.card.labels):
-                raise ValueError(f"{shares.shape[1]} classes, `labels` names {len(self.card.labels)}")
+                raise ValueError(f"{shares.shape[1]} classes, labels names {len(self.card.labels)}")
             scores, classes = shares.max(axis=1), shares.argmax(axis=1)
+        if not (np.isfinite(scores).all() and np.isfinite(boxes).all()):
+            raise ValueError("NaN or infinite values")
         known = (classes >= 0) & (classes < len(self.card.labels))
         sides = np.array([*self.card.size[::-1]] * 2) if self.card.relative else 1.0
         return (boxes * sides)[known], scores[known], classes[known]

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from scipy import ndimage
 from torch import Tensor
 
@@ -45,9 +45,8 @@ Mask = NDArray[np.bool_]
 class DeghostOptions(Options):
     """Options of the stage `deghost`."""
 
-    frame: str = Field(
+    frame: Literal["auto"] | PositiveInt = Field(
         "auto",
-        pattern=r"auto|[1-9]\d*",
         description="number of the frame that shows what moves; auto: for each part the one that exposes it well and "
         "that most others agree with",
     )
@@ -280,7 +279,7 @@ class Deghost(Stage):
             )
         base = frames.reference
         if self.options.frame != "auto":
-            base = int(self.options.frame) - 1
+            base = self.options.frame - 1
             if base >= len(frames):
                 raise OptionError(f"`deghost={base + 1}`, but there are only {len(frames)} frames")
         bracket, factor, size = _bracket(sources)

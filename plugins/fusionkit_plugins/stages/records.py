@@ -1,8 +1,8 @@
 """Records of the built-in stages, with the fields of configurations that add them."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from fusionkit.options import FilePath
 from fusionkit.registry.records import StageFlag, StageRecord
@@ -73,7 +73,7 @@ DEGHOST = StageFlag(
     help="which frame of a bracket shows what moves; auto: for each part the one that exposes it well and that most "
     "others agree with; a number: that frame; none: all, mixed",
     option="frame",
-    type=Annotated[str, Field(pattern=r"auto|none|[1-9]\d*")],
+    type=Literal["auto", "none"] | PositiveInt,
     default="none",
 )
 RESIZE = StageFlag(
