@@ -100,12 +100,6 @@ def fuse_folders(
     folder whose sources have changed are overwritten. `unmatched` is recorded. limit: the first so many jobs are done,
     with the ranges of all; 0: all.
     """
-    if options.save_transform:
-        raise OutputError("`save_transform` is for one set of images: align one, then give `transform` for the folder")
-    if options.save_depth:
-        raise OutputError("`save_depth` is for one focus stack, not for a folder of them")
-    if options.save_aligned:
-        raise OutputError("`save_aligned` is for one set of images, not for a folder of them")
     for job in jobs[:1]:
         _check_format(job, options)
     with _alone(output):
