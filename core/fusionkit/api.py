@@ -8,7 +8,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from .batch.folders import fuse_plan
-from .batch.options import FileOptions, ResultOptions, refuse_ignored
+from .batch.options import IMAGES, FileOptions, ResultOptions, refuse_ignored
 from .batch.plan import plan_folders
 from .contracts import Backbone, Prior
 from .engines.options import EngineOptions
@@ -65,7 +65,7 @@ class Pipeline(method.Pipeline):
         engine = validate_options(EngineOptions, {"jobs": jobs}, "").make()
         if not isinstance(files, FileOptions):
             files = validate_options(FileOptions, files or {}, "files")
-        refuse_ignored(files, "folders", result.ext, ("folders",))
+        refuse_ignored(files, "folders", result.ext, IMAGES)
         plan = plan_folders(paths, place, result.ext, group, self.config.reference)
         outcomes, number = fuse_plan(self, plan, place, files, result, engine)
         found = []

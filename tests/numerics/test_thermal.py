@@ -2,7 +2,7 @@
 
 import torch
 
-from fusionkit.numerics.thermal import ThermalSaliency, hidden_share, thermal_saliency
+from fusionkit.numerics.thermal import ThermalSaliency, hidden_share
 
 
 def test_a_step_is_no_heat_and_an_object_is():
@@ -10,7 +10,7 @@ def test_a_step_is_no_heat_and_an_object_is():
     y, x = torch.meshgrid(torch.arange(96), torch.arange(128), indexing="ij")
     disc, sky = ((y - 60) ** 2 + (x - 40) ** 2 <= 64)[None, None], (y < 40)[None, None]
     infrared = torch.where(disc, 0.95, torch.where(sky, 0.05, 0.4))
-    evidence = thermal_saliency(infrared)
+    evidence = ThermalSaliency.of(infrared).evidence(infrared, slice(0, infrared.shape[-2]))
     assert float(evidence[disc].mean()) > 0.9
     assert float(evidence[sky].mean()) < 0.02
     assert float(evidence[~(disc | sky)].mean()) < 0.15

@@ -8,9 +8,10 @@ import torch
 from scipy.stats import spearmanr
 from skimage import data
 
+import fusionkit
 from fusionkit.batch.options import FileOptions
 from fusionkit.batch.plan import Job
-from fusionkit.batch.run import fuse_files, fuse_folders
+from fusionkit.batch.run import fuse_files
 from fusionkit.contracts import Frame, Frames
 from fusionkit.errors import NoEffect, OutputError
 from fusionkit.images.metadata import CameraSettings
@@ -186,8 +187,8 @@ def test_a_file_of_the_depth_is_not_overwritten_and_a_folder_has_none(tmp_path):
     method, options = Pipeline(device="cpu", prior="average"), FileOptions(save_depth=str(kept))
     with pytest.raises(OutputError, match="exists already"):
         fuse_files(method, job, options)
-    with pytest.raises(OutputError, match="not for a folder"):
-        next(fuse_folders(method, [job], tmp_path / "out", options))
+    with pytest.raises(NoEffect, match="it is read with a single result"):
+        fusionkit.Pipeline(prior="average").fuse_folder(tmp_path, output=tmp_path / "out", files=options)
 
 
 def test_the_depth_of_a_stack_is_written_beside_the_result(scene, tmp_path):

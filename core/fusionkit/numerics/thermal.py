@@ -11,7 +11,7 @@ from torch import Tensor
 from .choice import with_data
 from .window import box_max, box_mean, enlarged_rows, gaussian_blur, guided_line, reduced
 
-__all__ = ["GUIDE_PART", "ThermalSaliency", "hidden_share", "ramp", "surround", "thermal_saliency"]
+__all__ = ["GUIDE_PART", "ThermalSaliency", "hidden_share", "ramp", "surround"]
 
 # set by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 WIDTHS = (2, 3, 5)  # the shorter side over these: largest widths of hot objects
@@ -26,11 +26,6 @@ SEEN = 0.06  # luma that an object differs from its surround by, if it is seen (
 def ramp(x: Tensor, span: tuple[float, float]) -> Tensor:
     """0 below a span, 1 above it, linear between."""
     return ((x - span[0]) / (span[1] - span[0])).clamp(0, 1)
-
-
-def thermal_saliency(y: Tensor) -> Tensor:
-    """Saliency of compact objects hotter than everything around them: (B, 1, H, W) -> [0, 1]."""
-    return ThermalSaliency.of(y).evidence(y, slice(0, y.shape[-2]))
 
 
 def surround(x: Tensor, objects: Tensor, times: int = 1) -> Tensor:
