@@ -38,6 +38,7 @@ __all__ = ["AT_ONCE", "Progress", "accumulated", "concluded", "fuse_series", "lo
 AT_ONCE = 4  # sources that are fused in memory: a rig's, and the usual brackets of three
 LOOKED_AT = 5  # frames, spread over a series, that tell its kind of scene, its range and whether it has colour
 AHEAD = 2  # frames that are read while one is worked on; in the last pass, which does most beside, one
+RETURNED = 10  # frames after which freed pages are returned: blocks of several sizes leave the heap in pieces
 PIXELS = 1_000_000  # least pixels of the copies that the kind of scene is recognised on
 Progress = Callable[[int, int], object]  # frames that were taken up, in all passes, and their number
 
@@ -164,6 +165,8 @@ def accumulated(run: Run, prior: Streams, progress: Progress | None, checkpoint:
                         state = prior.accumulate(state, frame, turn)
                     if checkpoint is not None and index + 1 < count:
                         checkpoint.save(turn, index + 1, state, now=bool(stopped))
+                if index % RETURNED == RETURNED - 1:
+                    release_pages()
                 if progress is not None:
                     progress(turn * count + index + 1, passes * count)
             turn, first = turn + 1, 0
