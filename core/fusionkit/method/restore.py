@@ -148,6 +148,16 @@ class Restorer:
         """Whether a degradation is sought in a source: of colour in those that have any, or in one that is named."""
         return not link.kind.color or link.source >= 0 or bool(sources.colored[plane.source][plane.image])
 
+    @staticmethod
+    def _found(link: Sought, sources: Sources, plane: Plane) -> Degradation | None:
+        """The degradation with its options; light and weather unasked in infrared and visible scenes alone.
+
+        Scans know none, exposures are dark on purpose, and fine lines in close-ups of focus settings are no rain.
+        """
+        if link.kind.color and not link.asked and SCENE_KINDS[sources.scenes[plane.image]].evidence != "heat":
+            return None
+        return link.find(_with_data(plane.luma, sources, plane), sources.degraded[plane.source].get(link.name, {}))
+
     def _next(
         self, links: Iterator[Sought], sources: Sources, plane: Plane, memory: Memory, watch: Stopwatch
     ) -> tuple[Sought, Degradation] | None:
@@ -156,13 +166,11 @@ class Restorer:
         for link in links:
             if not self._concerns(link, sources, plane):
                 continue
-            told = sources.degraded[plane.source].get(link.name, {})
             with watch.stage("estimate"):
-                y = _with_data(plane.luma, sources, plane)
-                found = _once(_part(memory, link, plane), partial(link.find, y, told))
+                found = _once(_part(memory, link, plane), partial(self._found, link, sources, plane))
             if found is not None and (link.automatic or link.asked):
                 return link, found
-            if found is not None and (not link.kind.color or _photographed(sources, plane)):
+            if found is not None:
                 plane.offered[link.name] = found.describe()
             elif found is None and link.asked:
                 plane.notes.append(f"{name}: no {link.name} found, so nothing is undone; its options can be given")
@@ -214,11 +222,6 @@ class Restorer:
             if found is not None:
                 x = yield from found.undo(given, 0.0)
                 plane.chroma[c + 1] = x[0, 0]
-
-
-def _photographed(sources: Sources, plane: Plane) -> bool:
-    """Whether light and weather made the image what it is: not of scans, nor of exposures, whose darkness is meant."""
-    return SCENE_KINDS[sources.scenes[plane.image]].evidence in ("heat", "focus")
 
 
 def _with_data(y: Tensor, sources: Sources, plane: Plane) -> Tensor:
