@@ -110,12 +110,14 @@ class Restorer:
     ) -> Generator[Ask, Tensor, None]:
         """Undo all that is found in a source of an image, from the file back to the lens."""
         links = iter(self._links_of(plane.source))
-        noise, current = 0.0, self._next(links, sources, plane, memory, watch)
+        noise, coarse, current = 0.0, 0.0, self._next(links, sources, plane, memory, watch)
         while current is not None:
             link, degradation = current
             following = None
             y = self._image(sources, plane) if link.kind.color else plane.luma
-            if degradation.deviation:
+            if degradation.coarse:
+                coarse = max(coarse, degradation.deviation)
+            elif degradation.deviation:
                 plane.noise = degradation.deviation
                 following = self._next(links, sources, plane, memory, watch)
                 if following is not None and following[1].ends_clean:
@@ -137,6 +139,7 @@ class Restorer:
                 if not link.kind.color:
                     yield from self._restored_chroma(sources, plane, link, memory)
             current = following or self._next(links, sources, plane, memory, watch)
+        plane.noise = max(plane.noise, coarse)
 
     def _links_of(self, source: int) -> list[Sought]:
         """What is sought in a source: what was chosen for it alone takes the place of the same for all."""

@@ -22,7 +22,6 @@ from .recursion import over_time
 __all__ = ["DEAD_ZONE", "Noise", "NoiseOptions"]
 
 
-
 class NoiseOptions(EnlargedOptions):
     """Options of `noise`: one level, or variance(x) = slope x + offset."""
 
@@ -47,8 +46,8 @@ class Noise(Enlarged):
 
     @property
     def deviation(self) -> float:  # type: ignore[override]
-        """Of the noise where it is white, in units of [0, 1]; 0 where it is not."""
-        return self._model.level if self.options.scale == 1 else 0.0
+        """Of the noise, in units of [0, 1]."""
+        return self._model.level
 
     @property
     def _model(self) -> Model:
@@ -96,4 +95,4 @@ class Noise(Enlarged):
         """Kind and level."""
         o = self.options
         kind = "noise along rows" if o.correlation else "noise that grows with light" if o.slope else "noise"
-        return f"{kind} of {255 * self._model.level:.1f} levels{self.enlarged}"
+        return f"{kind} of {255 * self.deviation:.1f} levels{self.enlarged}"
