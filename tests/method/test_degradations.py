@@ -407,8 +407,10 @@ def test_what_is_not_automatic_is_advised_of_colour_in_sources_that_have_any(mor
     assert named(rows) == [("ir.png", "advice")]
 
 
-@pytest.mark.parametrize(("scene", "told"), [("heat", True), ("focus", True), ("contrast", False), ("exposure", False)])
-def test_the_light_of_scans_and_of_exposures_is_not_noted(more, ramp, scene, told):
+@pytest.mark.parametrize(
+    ("scene", "told"), [("heat", True), ("focus", False), ("contrast", False), ("exposure", False)]
+)
+def test_light_and_weather_are_sought_in_infrared_and_visible_scenes_alone(more, ramp, scene, told):
     coloured = torch.cat([ramp, 0.9 * ramp, 0.5 * ramp], 1)
     sources = replace(Sources.of([coloured, coloured]), known_scenes=(scene,))
     restore(sources, "auto")

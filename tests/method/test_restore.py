@@ -250,3 +250,13 @@ def test_a_broken_field_is_named(smooth, generator):
 
     with pytest.raises(PluginError, match=r"Broken\.velocity returned"):
         restorer(flow=Broken(Options()))(Sources.of([with_noise(smooth, 20, generator)]), Stopwatch())
+
+
+def test_contrast_below_noise_that_was_enlarged_counts_as_lost(smooth, generator):
+    """It is not left to what ends clean, and the priors are told its deviation."""
+    flow = GaussianFlow(Options())
+    sources = Sources.of([with_noise(smooth, 6, generator)])
+    restored, found = restorer("noise:level=6,scale=2", "blur:sigma=1", flow=flow)(sources, Stopwatch())
+    assert [(row.degradation, row.evaluations) for row in found] == [("noise", 1), ("blur", 5)]
+    assert float(restored.noise[0]) == pytest.approx(6 / 255)
+    assert flow.asked[0][0] == (1, 1, 80, 96)

@@ -71,3 +71,13 @@ def test_broad_bright_things_are_no_rain():
     assert torch.equal(undone(Rain(RainOptions(angle=0.0)), y), y)
     narrow = undone(Rain(RainOptions(angle=0.0, width=51)), y)
     assert float(narrow[..., 80, 60].mean()) < 0.7
+
+
+def test_a_sky_in_which_nothing_shows_stays_as_bright_as_it_is(photograph):
+    hazy = Haze().forward(photograph)
+    hazy[..., :200, :] = 0.83 + 0.02 * torch.linspace(0, 1, 600)
+    hazy[..., :24, 250:350] = 0.98  # the airlight
+    clear = undone(Haze(), hazy)
+    sky = (..., slice(60, 140), slice(40, 560))
+    assert error(clear[sky], hazy[sky]) < 0.03
+    assert error(clear, hazy) > 0.1

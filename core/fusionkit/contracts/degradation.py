@@ -23,9 +23,10 @@ class Degradation(Remembering, ABC):
 
     color: x and y are the whole image, (1, 1 or 3, H, W). ends_clean: `undo` leaves no noise, since its last estimate
     is the flow's at the noise's own level; else the noise of y is that of the result. asks_flow: whether `undo` does.
-    deviation: of the white noise that it stands for, in units of [0, 1]; noise is left to the one that is undone next,
-    where that ends clean. decisive: options that say all where the user gives one: nothing is estimated beside it.
-    resizes: x may be of another size than y; if none is asked for or told, sources of several sizes are refused unread.
+    deviation: of the noise that it stands for, in units of [0, 1]; white noise is left to the one that is undone next,
+    where that ends clean. coarse: it is broader than pixels; contrast below it is lost, so it counts as what is left.
+    decisive: options that say all where the user gives one: nothing is estimated beside it. resizes: x may be of
+    another size than y; if none is asked for or told, sources of several sizes are refused unread.
     memory: of a video's shot, in which y is one frame of many; each source and plane has its own.
     """
 
@@ -34,6 +35,7 @@ class Degradation(Remembering, ABC):
     ends_clean: bool = False
     asks_flow: bool = True
     deviation: float = 0.0
+    coarse: bool = False
     decisive: ClassVar[Set[str]] = frozenset()
 
     @classmethod

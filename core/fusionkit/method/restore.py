@@ -110,12 +110,14 @@ class Restorer:
     ) -> Generator[Ask, Tensor, None]:
         """Undo all that is found in a source of an image, from the file back to the lens."""
         links = iter(self._links_of(plane.source))
-        noise, current = 0.0, self._next(links, sources, plane, memory, watch)
+        noise, coarse, current = 0.0, 0.0, self._next(links, sources, plane, memory, watch)
         while current is not None:
             link, degradation = current
             following = None
             y = self._image(sources, plane) if link.kind.color else plane.luma
-            if degradation.deviation:
+            if degradation.coarse:
+                coarse = max(coarse, degradation.deviation)
+            elif degradation.deviation:
                 plane.noise = degradation.deviation
                 following = self._next(links, sources, plane, memory, watch)
                 if following is not None and following[1].ends_clean:
@@ -137,6 +139,7 @@ class Restorer:
                 if not link.kind.color:
                     yield from self._restored_chroma(sources, plane, link, memory)
             current = following or self._next(links, sources, plane, memory, watch)
+        plane.noise = max(plane.noise, coarse)
 
     def _links_of(self, source: int) -> list[Sought]:
         """What is sought in a source: what was chosen for it alone takes the place of the same for all."""
@@ -148,6 +151,16 @@ class Restorer:
         """Whether a degradation is sought in a source: of colour in those that have any, or in one that is named."""
         return not link.kind.color or link.source >= 0 or bool(sources.colored[plane.source][plane.image])
 
+    @staticmethod
+    def _found(link: Sought, sources: Sources, plane: Plane) -> Degradation | None:
+        """The degradation with its options; light and weather unasked in infrared and visible scenes alone.
+
+        Scans know none, exposures are dark on purpose, and fine lines in close-ups of focus settings are no rain.
+        """
+        if link.kind.color and not link.asked and SCENE_KINDS[sources.scenes[plane.image]].evidence != "heat":
+            return None
+        return link.find(_with_data(plane.luma, sources, plane), sources.degraded[plane.source].get(link.name, {}))
+
     def _next(
         self, links: Iterator[Sought], sources: Sources, plane: Plane, memory: Memory, watch: Stopwatch
     ) -> tuple[Sought, Degradation] | None:
@@ -156,13 +169,11 @@ class Restorer:
         for link in links:
             if not self._concerns(link, sources, plane):
                 continue
-            told = sources.degraded[plane.source].get(link.name, {})
             with watch.stage("estimate"):
-                y = _with_data(plane.luma, sources, plane)
-                found = _once(_part(memory, link, plane), partial(link.find, y, told))
+                found = _once(_part(memory, link, plane), partial(self._found, link, sources, plane))
             if found is not None and (link.automatic or link.asked):
                 return link, found
-            if found is not None and (not link.kind.color or _photographed(sources, plane)):
+            if found is not None:
                 plane.offered[link.name] = found.describe()
             elif found is None and link.asked:
                 plane.notes.append(f"{name}: no {link.name} found, so nothing is undone; its options can be given")
@@ -214,11 +225,6 @@ class Restorer:
             if found is not None:
                 x = yield from found.undo(given, 0.0)
                 plane.chroma[c + 1] = x[0, 0]
-
-
-def _photographed(sources: Sources, plane: Plane) -> bool:
-    """Whether light and weather made the image what it is: not of scans, nor of exposures, whose darkness is meant."""
-    return SCENE_KINDS[sources.scenes[plane.image]].evidence in ("heat", "focus")
 
 
 def _with_data(y: Tensor, sources: Sources, plane: Plane) -> Tensor:

@@ -1,4 +1,4 @@
-"""Noise: white, or growing with light, or along rows. One evaluation of the flow cleans it."""
+"""Noise: white, or growing with light, or along rows, or enlarged with its picture. The flow cleans it at once."""
 
 import math
 from collections.abc import Mapping
@@ -10,21 +10,19 @@ from pydantic import Field
 from scipy.signal import lfilter
 from torch import Generator, Tensor
 
-from fusionkit.contracts import Degradation, Options
 from fusionkit.flow.restoring import Restoration
 from fusionkit.numerics.noise import Noise as Model
 from fusionkit.numerics.noise import estimate_noise, stabilise, unstabilise
 from fusionkit.numerics.strips import in_strips
 from fusionkit.options import When
 
+from .enlarged import DEAD_ZONE, Enlarged, EnlargedOptions, enlarged_noise
 from .recursion import over_time
 
 __all__ = ["DEAD_ZONE", "Noise", "NoiseOptions"]
 
-DEAD_ZONE = 1.5 / 255  # estimates below count as none: no clean photograph measured reaches it
 
-
-class NoiseOptions(Options):
+class NoiseOptions(EnlargedOptions):
     """Options of `noise`: one level, or variance(x) = slope x + offset."""
 
     level: float = Field(
@@ -37,7 +35,7 @@ class NoiseOptions(Options):
     correlation: float = Field(0.0, ge=0, lt=1, description="of neighbours in a row, as the noise of line scanners has")
 
 
-class Noise(Degradation):
+class Noise(Enlarged):
     """y = x + s ε, which is (1 - t) y on the flow's path with t = s / (1 + s): a point of the path itself.
 
     Noise that grows with light is made uniform first (`fusionkit.numerics.noise.stabilise`).
@@ -60,19 +58,21 @@ class Noise(Degradation):
     @classmethod
     def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The options of the noise, where its level is above the dead zone."""
-        (found,) = estimate_noise(y)
+        (found,), scale = estimate_noise(y), 1
+        if found.level < DEAD_ZONE:
+            found, scale = enlarged_noise(y)
         if found.level < DEAD_ZONE:
             return None
         grows = {"slope": found.slope, "offset": found.offset} if found.slope else {}
-        return {"level": 255 * found.level, "correlation": max(0.0, found.correlation), **grows}
+        return {"level": 255 * found.level, "correlation": max(0.0, found.correlation), "scale": scale, **grows}
 
     @classmethod
     def estimate_chroma(cls, y: Tensor) -> Mapping[str, Any] | None:
         """The level alone, above the dead zone."""
-        found = cls.estimate(y.clamp(0, 1), {})
-        return found and {"level": found["level"]}
+        level = estimate_noise(y.clamp(0, 1))[0].level
+        return {"level": 255 * level} if level >= DEAD_ZONE else None
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+    def degraded(self, x: Tensor, generator: Generator | None) -> Tensor:
         """x with noise."""
         model = self._model
         white = torch.randn(x.shape, generator=generator)
@@ -82,7 +82,7 @@ class Noise(Degradation):
             white = torch.from_numpy(rows)
         return x + model.variance(x).clamp_min(0).sqrt() * white.to(x)
 
-    def undo(self, y: Tensor, noise: float) -> Restoration:
+    def undone(self, y: Tensor, noise: float) -> Restoration:
         """One evaluation at the noise's own t; of a video's frames at the t that an average over time has left."""
         if not self._model.level:
             return y
@@ -95,4 +95,4 @@ class Noise(Degradation):
         """Kind and level."""
         o = self.options
         kind = "noise along rows" if o.correlation else "noise that grows with light" if o.slope else "noise"
-        return f"{kind} of {255 * self.deviation:.1f} levels"
+        return f"{kind} of {255 * self.deviation:.1f} levels{self.enlarged}"

@@ -25,12 +25,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from fusionkit.contracts import Degradation, Options
 from fusionkit.errors import FusionkitError, NoEffect, OptionError
 from fusionkit.flow.restoring import Restoration, falling
 from fusionkit.images.convert import to_tensor
 from fusionkit.numerics.luma import luma
 from fusionkit.options import FilePath, word
+
+from .enlarged import Enlarged, EnlargedOptions, enlarged_noise
 
 __all__ = ["Lines", "Stripes", "StripesOptions", "find_lines"]
 
@@ -62,7 +63,7 @@ LONG = 1.0  # of the picture's extent: longer drifts count as none
 CONSTANT = 0.7  # correlation from which lines do not drift, where it is known at one distance only
 
 
-class StripesOptions(Options):
+class StripesOptions(EnlargedOptions):
     """Options of the degradation `stripes`."""
 
     pattern: FilePath = Field(
@@ -80,12 +81,12 @@ class StripesOptions(Options):
     def check_read(self) -> None:
         """Refuse options of lines beside a folder's pattern."""
         super().check_read()
-        for name in ("direction", "drift", "steps"):
+        for name in ("direction", "drift", "steps", "scale"):
             if self.pattern and getattr(self, name) != type(self).model_fields[name].default:
                 raise NoEffect(f"`{name}={word(getattr(self, name))}` is not read with `pattern`")
 
 
-class Stripes(Degradation):
+class Stripes(Enlarged):
     """Fixed pattern noise of line-scanned and column-amplifier sensors. Only the pattern is removed; noise stays."""
 
     Options = StripesOptions
@@ -101,9 +102,11 @@ class Stripes(Degradation):
             return dict(told) or None
         strongest = max(found.values(), key=lambda line: line.level)
         direction = "both" if len(found) == 2 else next(iter(found))
-        return {"direction": direction, "level": round(strongest.level, 1), "drift": strongest.drift, **told}
+        _, scale = enlarged_noise(y)
+        found_options = {"level": round(strongest.level, 1), "drift": strongest.drift / scale, "scale": scale}
+        return {"direction": direction, **found_options, **told}
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+    def degraded(self, x: Tensor, generator: Generator | None) -> Tensor:
         """X plus offsets drawn for each line; direction `auto` draws columns. A folder's pattern is not drawn."""
         for turned in _turns(self.options.direction):
             x = _turn(_turn(x, turned) + self._draw(_turn(x, turned), generator), turned)
@@ -118,7 +121,7 @@ class Stripes(Degradation):
             c = kernel @ c / kernel.square().sum(1).sqrt()[:, None]
         return (c * (self.options.level * QUANTUM)).to(x)
 
-    def undo(self, y: Tensor, noise: float) -> Restoration:
+    def undone(self, y: Tensor, noise: float) -> Restoration:
         """EM in `steps` evaluations of the flow at a falling deviation; or the folder's pattern, found once.
 
         Of a video's frames the mean of what each shows, and few are looked at once it is known.
@@ -210,7 +213,7 @@ class Stripes(Degradation):
             return f"fixed pattern of {Path(options.pattern).name}"
         lines = {"auto": "stripes", "both": "columns and rows"}.get(options.direction, options.direction)
         drift = f" that drift over {options.drift:.0f} pixels" if options.drift else ""
-        return f"{lines} of {options.level:g} levels{drift}"
+        return f"{lines} of {options.level:g} levels{drift}{self.enlarged}"
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

@@ -17,17 +17,16 @@ from fusionkit.contracts import Degradation, Options
 from fusionkit.flow.restoring import Restoration
 from fusionkit.numerics.luma import luma
 from fusionkit.numerics.strips import strips
-from fusionkit.numerics.window import box_max, enlarged_rows, guided_line, reduced
+from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, guided_line, reduced
 
 __all__ = ["Haze", "HazeOptions", "Rain", "RainOptions"]
 
 # set by eye and on pairs with truth (docs/decisions/darkness-and-weather.md)
 SIDE = 200  # least shorter side of the copy on which haze is measured
-PATCH, AROUND, EDGES = 4, 16, 1e-3  # radii on it of the dark channel and of the guided filter; the filter's regulariser
+PATCH, EDGES = 4, 1e-3  # radius on it of the dark channel; regulariser of the guided filter, four times as wide
 BRIGHTEST = 0.001  # share of the picture with the brightest dark channel, which shows the airlight
-LEAST = 0.15  # share of the scene's light below which nothing is brought back
-COLOURED = 0.3  # likewise of its colour
-SKY = 0.05  # difference from the airlight below which contrast is raised less: sky, not veil
+LEAST = 0.15  # share of the scene's light below which nothing is brought back; of its colour twice as much
+FLAT = 0.2 / 255  # deviation of a place from its surroundings, of which haze hides nothing: sky, rounding
 VEIL = 0.3, 0.9  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, between which it is hazy
 
 BLOCK, BLOCKS = 32, 256  # side of the blocks whose spectra tell rain, pixels; how many are looked at, about
@@ -36,7 +35,6 @@ TURN, STEEP = 5, 45  # width of a bin of directions, and the last one, degrees f
 EVERYWHERE = 0.25  # quantile over blocks: rain falls in all of them, lines of the scene lie in few
 DIRECTED = 5.0  # power across the fall over that across the median direction, from which it is rain
 SEEN = 2.2  # root of that power, levels, below which nothing is seen of it
-LENGTH = 5  # of a streak, pixels, at least
 STRONGEST = 5  # deviations of all streaks from which a bright line begins to be the scene's; at twice this, it is
 LEFT = 0.5  # deviation of what is left of streaks over that of what was taken
 
@@ -78,17 +76,19 @@ class Haze(Degradation):
         small, x = _copy(y), torch.empty_like(y)
         _, air = _veil(small)
         veil = -box_max(-(small / air).amin(1, keepdim=True), PATCH)
-        through = 1 - self.options.strength * veil.clamp(0, 1)
-        line = torch.cat(guided_line(luma(small), through, AROUND, EDGES), 1)
+        light = luma(small)
+        shown = (light - box_mean(light, PATCH // 2)).square()
+        for _ in range(2):
+            shown = box_mean(shown, 2 * PATCH)
+        through = 1 - self.options.strength * veil.clamp(0, 1) * (1 - (1 + shown / FLAT**2) ** -2)
+        line = torch.cat(guided_line(light, through, 4 * PATCH, EDGES), 1)
         for part in strips(y.shape[-2], y.shape[-1], reach=0):
             rows = y[..., part.place, :]
             gain, offset = enlarged_rows(line, _factor(y), part.place, y.shape[-1])[0]
             t = (gain * luma(rows) + offset).clamp(LEAST, 1)
             apart = rows - air
-            away = apart.abs().amax(1, keepdim=True).clamp_min(1e-3)
-            t = torch.maximum(t, (t * SKY / away).clamp_max(1))
             light = luma(apart)
-            x[..., part.place, :] = light / t + (apart - light) / t.clamp_min(COLOURED) + air
+            x[..., part.place, :] = light / t + (apart - light) / t.clamp_min(2 * LEAST) + air
         return x.clamp_(0, 1)
         yield
 
@@ -159,7 +159,7 @@ class Rain(Degradation):
         """Take the streaks away, then ask the flow once."""
         sheared, width = _sheared(luma(y), self._slope), self.options.width // 2
         bright = sheared - _opened(sheared, (0, width))
-        streaks = _sheared_back(_opened(bright, (LENGTH // 2, 0)), self._slope, y.shape[-1])
+        streaks = _sheared_back(_opened(bright, (width // 2, 0)), self._slope, y.shape[-1])
         deviation = float(streaks.square().mean().sqrt())
         if not deviation:
             return y
