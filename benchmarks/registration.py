@@ -1,13 +1,15 @@
 """How well moved sources are found, what is claimed of it, and how often registered ones are called misplaced.
 
-    python benchmarks/registration.py --pairs IR VIS [IR VIS ...] [--model affine] [--moves near view soft] [--every N]
+    python benchmarks/registration.py --pairs IR VIS [IR VIS ...] [--model affine] [--moves near ...] [--every N]
     python benchmarks/registration.py --pairs IR VIS [IR VIS ...] --check
 
 Folders of pairs of one size. near: the source is moved by 5 to 40 pixels (less below 480 pixels), turned by 1 to 5
 degrees and scaled by 0.95 to 1.05, as the model allows. view: one of the two is cut to a window of 0.5 to 1 of its
 view, off the middle, turned by up to 5 degrees and resampled to 1, 0.8 or 0.5 of its size, so that fields of view are
 0.5 to 2 of each other; nothing is filled in. soft: the same with a source blurred by 0.3 to 0.7 % of its side, as heat
-is. other: a source of another folder, which no transform aligns.
+is. noise: the same with white noise of 4 to 10 % of full scale on the source, half of that on the reference. small:
+near or view of a pair whose longer side is reduced to 160 pixels. turn: view, turned by 5 to 10 degrees. other: a
+source of another folder, which no transform aligns.
 
 Pairs that data sets call registered often are not, and two cameras that stand apart have another transform in every
 part of the scene. So the truth of a move is the move after the pair's own place, on the part of the scene that both
@@ -32,14 +34,17 @@ import torch
 from torch import Tensor
 
 from fusionkit.images.convert import to_tensor
-from fusionkit.numerics.homography import displacement, mapped, scale_of, seen, size_of, warp
+from fusionkit.numerics.homography import displacement, mapped, resized, scale_of, seen, size_of, warp
 from fusionkit.numerics.luma import luma
 from fusionkit.numerics.registration import Model, Registration, look_apart, register
+from fusionkit.numerics.tile_fit import scaled
 from fusionkit.numerics.window import gaussian_blur
 from fusionkit.reading import read_image
 from fusionkit.reading.matching import match_folders
 
 RIGHT = 2.0  # pixels
+SMALL = 160  # pixels of the longer side
+MOVES = ("near", "view", "soft", "noise", "small", "turn")
 
 
 def _pairs(folders: list[Path], every: int) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -85,13 +90,13 @@ def _near(rng: random.Random, model: str, reference: Tensor, source: Tensor) -> 
     return _Move(warp(reference, still, inner)[0], warp(source, move, inner)[0], still, move, still, inner)
 
 
-def _view(rng: random.Random, reference: Tensor, source: Tensor) -> _Move:
-    """Another field of view."""
+def _view(rng: random.Random, reference: Tensor, source: Tensor, turns: tuple[float, float] = (0, 5)) -> _Move:
+    """Another field of view, turned by so many degrees either way."""
     height, width = size_of(source)
     view = math.exp(rng.uniform(math.log(0.5), math.log(2)))
     narrow = min(view, 1 / view, 0.95)
     right, down = (rng.uniform(-1, 1) * min((1 - narrow) * n * 0.45, 0.12 * n) for n in (width, height))
-    share, turn = rng.choice([1.0, 0.8, 0.5]), rng.uniform(-5, 5)
+    share, turn = rng.choice([1.0, 0.8, 0.5]), rng.choice([-1, 1]) * rng.uniform(*turns)
     window, still = _matrix(turn, narrow / share, right, down), _matrix(0, 1, 0, 0)
     size = int(height * share), int(width * share)
     part = _matrix(turn, 1, right, down), (round(narrow * height), round(narrow * width))
@@ -132,10 +137,28 @@ class _Row:
     apart: float = math.inf
 
 
-def _row(kind: str, model: Model, rng: random.Random, reference: Tensor, source: Tensor) -> _Row:
-    move = _near(rng, model, reference, source) if kind == "near" else _view(rng, reference, source)
+def _made(kind: str, model: Model, rng: random.Random, reference: Tensor, source: Tensor) -> _Move:
+    """A move of a kind."""
+    if kind == "near" or (kind == "small" and rng.random() < 0.5):
+        return _near(rng, model, reference, source)
+    move = _view(rng, reference, source, (5, 10) if kind == "turn" else (0, 5))
     if kind == "soft":
-        move = replace(move, source=gaussian_blur(move.source, rng.uniform(0.003, 0.007) * max(size_of(move.source))))
+        return replace(move, source=gaussian_blur(move.source, rng.uniform(0.003, 0.007) * max(size_of(move.source))))
+    if kind == "noise":
+        made, amount = torch.Generator().manual_seed(rng.randrange(1 << 30)), rng.uniform(0.04, 0.1)
+        noisy = (
+            (image + share * amount * torch.randn(image.shape, generator=made)).clamp(0, 1)
+            for image, share in ((move.reference, 0.5), (move.source, 1.0))
+        )
+        return replace(move, reference=next(noisy), source=next(noisy))
+    return move
+
+
+def _row(kind: str, model: Model, rng: random.Random, reference: Tensor, source: Tensor) -> _Row:
+    if kind == "small":
+        few = scaled(size_of(reference), SMALL / max(size_of(reference)))
+        reference, source = resized(reference, few), resized(source, few)
+    move = _made(kind, model, rng, reference, source)
     start = time.process_time()
     found = register(move.reference, move.source, model)
     seconds = time.process_time() - start
@@ -206,9 +229,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, nargs="+", required=True)
     parser.add_argument("--model", choices=["translation", "rigid", "affine"], default="affine")
-    parser.add_argument(
-        "--moves", nargs="+", choices=["near", "view", "soft", "other"], default=["near", "view", "soft"]
-    )
+    parser.add_argument("--moves", nargs="+", choices=[*MOVES, "other"], default=list(MOVES))
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
