@@ -36,7 +36,9 @@ def block_motion(before: Tensor, now: Tensor, noise: float) -> Tensor:
     for factor, old, new in copies:  # of the whole
         around = (usual / factor).round().long()
         known[factor] = around, _costs(old, new, around.expand(2, *grid), _reach(factor))
-        usual = factor * _lowest(known[factor][1].mean((2, 3), True), around, 0.0)
+        votes = known[factor][1]  # of blocks alike, or one bright thing that moves would take the rest along
+        votes = votes / (votes.mean((0, 1)) - votes.amin((0, 1)) + margin / factor**2)
+        usual = factor * _lowest(votes.mean((2, 3), True), around, 0.0)
     blocks = usual.expand(2, *grid)
     for factor, old, new in copies:  # of each block, which moves as the whole until then
         around = (blocks / factor).round().long()
