@@ -151,7 +151,7 @@ def _piloted(y: Tensor, state: State, noise: float) -> Generator[Ask, Tensor, St
 
 
 def _around(tile: int, length: int) -> tuple[slice, Tensor]:
-    """Along an axis of this length: what a tile is seen with; one in the tile, falling to nothing over half its margin."""
+    """Along an axis of this length: what a tile is seen with; one in it, falling to nothing over half its margin."""
     side, first = TILE + 2 * MARGIN, TILE * tile
     start = max(0, min(first - MARGIN, length - side))
     place = torch.arange(start, min(start + side, length))
