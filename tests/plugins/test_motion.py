@@ -30,7 +30,7 @@ def test_a_shift_of_the_whole_is_found_in_noise(scene, right, down):
     assert motion.shape == (1, 2, 130, 170)
     wanted = torch.tensor([right, down], dtype=torch.float32).view(1, 2, 1, 1)
     exact = ((motion - wanted).abs().amax(1) == 0).float()  # whole pixels, which stay bit for bit
-    assert float(exact.mean()) > 0.9
+    assert float(exact.mean()) > 0.8  # at the borders, things come from outside
     assert exact[..., 48:-48, 48:-48].all()
 
 

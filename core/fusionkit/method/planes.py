@@ -45,8 +45,12 @@ def chroma_of(color: ColorSpace, sources: Sources, source: int, image: int) -> S
     return found
 
 
-def put_back(color: ColorSpace, sources: Sources, planes: Sequence[Plane]) -> Sources:
-    """Sources with the restored planes in their places; images without any keep their bits."""
+def put_back(color: ColorSpace, sources: Sources, planes: Sequence[Plane], shot: bool = False) -> Sources:
+    """Sources with the restored planes in their places; images without any keep their bits.
+
+    shot: of a video: a colour is then merged as that of one source where that may be, not as a mixture of equals, from
+    which it differs by rounding and in half the time.
+    """
     found = {(p.source, p.image): p for p in planes}
     changed, lumas = {p.source for p in planes}, list(sources.luma)
     for i in changed:
@@ -63,7 +67,7 @@ def put_back(color: ColorSpace, sources: Sources, planes: Sequence[Plane]) -> So
         first, last, _ = rows.indices(height)
         wide = slice(max(0, first - reach), min(height, last + reach))
         image = sources.images[i][b : b + 1] if i in moved else image_rows(clean.images, i, wide)[b : b + 1]
-        strip = merged(color, clean, image, found[i, b], wide)
+        strip = merged(color, clean, image, found[i, b], wide, 1 if shot and color.blends else len(sources))
         return strip[..., first - wide.start : last - wide.start, :].clamp(0, 1)
 
     whole = {i: torch.cat([made(i, b, slice(None)) for b in range(len(lumas[i]))]) for i in moved}
@@ -82,14 +86,13 @@ def put_back(color: ColorSpace, sources: Sources, planes: Sequence[Plane]) -> So
     return replace(clean, images=tuple(images))
 
 
-def merged(color: ColorSpace, sources: Sources, image: Tensor, plane: Plane, rows: slice) -> Tensor:
-    """These rows of one image with its restored luma and chroma; chroma takes the luma's size."""
+def merged(color: ColorSpace, sources: Sources, image: Tensor, plane: Plane, rows: slice, count: int) -> Tensor:
+    """These rows of one image with its restored luma and chroma, which takes the luma's size; as so many sources."""
     chroma, luma = color.split(image)[1], plane.luma[..., rows, :]
     if chroma is not None:
         restored = {c - 1: pixels[rows][None, None] - 0.5 for c, pixels in plane.chroma.items()}
         parts = [restored.get(c, chroma[:, c : c + 1]) for c in range(chroma.shape[1])]
         chroma = torch.cat([_resized(part, luma) for part in parts], 1)
-    count = len(sources)
     # its colour is nobody else's
     alone = replace(sources, images=(image,) * count, luma=(luma,) * count, known_scenes=(), whole=None)
     whole = color.merge(luma, [chroma] * count, alone)

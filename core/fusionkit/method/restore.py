@@ -17,7 +17,7 @@ from ..numerics.choice import all_finite
 from ..numerics.noise import estimate_noise
 from ..registry.loading import options_of
 from ..scene import SCENE_KINDS
-from ..sources import STILL
+from ..sources import STILL, ShotMemory
 from ..timing import Stopwatch
 from .choice import Restoring
 from .cleaning import TOGETHER, Cleaner
@@ -103,7 +103,8 @@ class Restorer:
         for plane in planes:
             noise[plane.source][plane.image] = plane.noise
         changed = [plane for plane in planes if plane.changed]
-        return replace(put_back(self.color, sources, changed) if changed else sources, noise=noise), rows
+        shot = isinstance(memory, ShotMemory)
+        return replace(put_back(self.color, sources, changed, shot) if changed else sources, noise=noise), rows
 
     def _restored(
         self, sources: Sources, plane: Plane, memory: Memory, watch: Stopwatch
@@ -196,7 +197,7 @@ class Restorer:
     def _image(self, sources: Sources, plane: Plane) -> Tensor:
         """The image of a plane as it stands, (1, 1 or 3, H, W)."""
         image = sources.images[plane.source][plane.image : plane.image + 1]
-        return merged(self.color, sources, image, plane, slice(None)) if plane.changed else image
+        return merged(self.color, sources, image, plane, slice(None), len(sources)) if plane.changed else image
 
     def _take(self, plane: Plane, link: Sought, x: Tensor, y: Tensor) -> None:
         """Take up the luma or image x that was restored from y."""

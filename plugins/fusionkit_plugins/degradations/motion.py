@@ -36,17 +36,19 @@ def block_motion(before: Tensor, now: Tensor, noise: float) -> Tensor:
     for factor, old, new in copies:  # of the whole
         around = (usual / factor).round().long()
         known[factor] = around, _costs(old, new, around.expand(2, *grid), _reach(factor))
-        usual = factor * _lowest(known[factor][1].mean((2, 3), True), around, 0.0)
+        votes = known[factor][1]  # of blocks alike, or one bright thing that moves would take the rest along
+        votes = votes / (votes.mean((0, 1)) - votes.amin((0, 1)) + margin / factor**2)
+        usual = factor * _lowest(votes.mean((2, 3), True), around, 0.0, factor)
     blocks = usual.expand(2, *grid)
-    for factor, old, new in copies:  # of each block, which moves as the whole until then
+    for factor, old, new in copies[:-1]:  # of each block, which moves as the whole until then
         around = (blocks / factor).round().long()
         same, costs = known[factor]
         costs = costs if bool((around == same).all()) else _costs(old, new, around, _reach(factor))
         volume = box_mean(costs.flatten(0, 1)[None], 1)[0]
         span = 2 * _reach(factor) + 1
-        blocks = factor * _lowest(volume.view(span, span, *grid), around, margin / factor**2)
+        blocks = factor * _lowest(volume.view(span, span, *grid), around, margin / factor**2, factor)
     if bool((blocks != usual).any()):
-        factor, old, new = copies[-1]
+        factor, old, new = copies[1]
         alike, apart = (_left(old, new, m.expand(2, *grid) / factor) for m in (usual, blocks))
         blocks = torch.where(alike - apart > margin / factor**2, blocks, usual)
     if bool((blocks == usual).all()):
@@ -77,14 +79,14 @@ def _costs(before: Tensor, now: Tensor, around: Tensor, reach: int) -> Tensor:
     return torch.stack(left).view(len(span), len(span), height, width)
 
 
-def _lowest(volume: Tensor, around: Tensor, margin: float) -> Tensor:
+def _lowest(volume: Tensor, around: Tensor, margin: float, factor: int) -> Tensor:
     """The shifts of the lowest costs (down, right, h, w), (2, h, w), to a fraction; the middle's less a margin."""
     span = len(volume)
     cost = volume.clone()
     cost[span // 2, span // 2] -= margin
     best = cost.flatten(0, 1).argmin(0)
     at = torch.stack([best % span, best // span])
-    return around + (at - span // 2) + _fraction(volume, at, margin)
+    return around + (at - span // 2) + _fraction(volume, at, margin, 4 * factor)
 
 
 def _left(before: Tensor, now: Tensor, blocks: Tensor) -> Tensor:
@@ -94,7 +96,7 @@ def _left(before: Tensor, now: Tensor, blocks: Tensor) -> Tensor:
     return box_mean(reduced((now - moved(before, motion)[0]).square(), side), 1)[0, 0]
 
 
-def _fraction(volume: Tensor, at: Tensor, margin: float) -> Tensor:
+def _fraction(volume: Tensor, at: Tensor, margin: float, parts: int) -> Tensor:
     """Vertices of parabolas through the costs (down, right, h, w) next to the best, quarters; 0 where flat."""
     last = len(volume) - 1
     h, w = (torch.arange(n, device=at.device) for n in volume.shape[2:])
@@ -107,7 +109,7 @@ def _fraction(volume: Tensor, at: Tensor, margin: float) -> Tensor:
             values.append(volume[y, x, h[:, None], w])
         bend, slope = (values[0] - 2 * values[1] + values[2]).clamp_min(1e-12), (values[0] - values[2]) / 2
         sure = (slope.square() > 2 * margin * bend) & (middle[axis] == at[axis])  # of what the vertex lies lower
-        found.append((slope / bend * (4 * sure)).round().clamp(-2, 2) / 4)
+        found.append((slope / bend * (parts * sure)).round().clamp(-parts / 2, parts / 2) / parts)
     return torch.stack(found)
 
 

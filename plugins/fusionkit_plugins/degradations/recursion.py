@@ -10,15 +10,15 @@ of an error by motion or change.
 
 The pilot moves along. It says which cosines of a block are signal, as the first estimate of BM3D does (Dabov et al.,
 "Image denoising by sparse 3-D transform-domain collaborative filtering", IEEE Trans. Image Processing 2007, section
-III.B); the filter costs a hundredth of the flow, and gains with every frame. So the flow is asked in those tiles alone
-where much is new, and in a few more each frame, those first whose pilots are oldest.
+III.B); the filter costs a hundredth of the flow, and gains with every frame. Where the average is settled, x̂ itself is
+the next frame's pilot. So the flow is asked for a shot's first frame, and afterwards in those few tiles alone whose
+pilots show something else.
 """
 
 import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,53 +37,60 @@ DRIFT = 0.003  # Q, share of the noise's variance by which a pixel changes from 
 MEANS, WINDOW = (2, 5), 3  # radii of the windows whose means, and mean square, say what is wrong, pixels
 SURE, CHANCE = 4.0, 9.0  # deviations of a mean square, and variances of a mean, up to which noise explains them
 BLUNT = 1.5  # weight of an error's square in v: windows see only the part of it that they do not average away
-TOLD = 6.0  # by how much more an error counts in the age of the pilot
 SIDE, SEEN = 8, 6.0  # side of the blocks of cosines; variances of noise from which one is signal without the pilot
-TILE, MARGIN, BLOCK = 64, 16, 8  # side of a tile, what it sees around, and of the blocks that are new or not, pixels
-NEW = 0.6  # v from which the frame alone goes through the flow: moved noise is no longer white
-OLD, AGED = 20.0, 1.5  # age of half a block from which its tile is asked for, and of a tile that may be one of the few
-FEW, WHOLE = 0.03, 0.4  # share of the tiles that are asked for each frame; from which the whole picture is
+SETTLED = 0.2  # v below which what is shown becomes the pilot, in full at none
+TILE, MARGIN = 64, 8  # side of a tile, and what it sees around, pixels
+MUCH, FEW = 0.5, 0.04  # share of a tile without pilot from which it is asked for; share of the tiles that are, a frame
+NEW, MOST = 0.9, 0.2  # v from which a pixel is new, and share of these from which a frame is taken as a shot's first
 
 
 @dataclass(frozen=True)
 class State:
     """Of one plane after a frame, (1, 1, H, W) each. mean: a. left: its variance v, as a share of the noise's.
 
-    pilot: p. asked: v where the flow was asked for it, and what was wrong with it since; asked / left is its age.
+    pilot: p. lacking: the square of what is wrong with p, in the noise's variance, up to 1: nothing is known of it.
     """
 
     mean: Tensor
     left: Tensor
     pilot: Tensor
-    asked: Tensor
+    lacking: Tensor
 
 
 def over_time(y: Tensor, noise: float, memory: Memory) -> Restoration:
     """The clean estimate of a frame y (1, 1, H, W) with white noise of this deviation.
 
-    memory: of the shot's plane; without a frame before, it is the flow's estimate of y alone.
+    memory: of the shot's plane; where it knows nothing of most of the frame, it is the flow's estimate of y alone.
     """
     before: State | None = memory.last("clean")
-    if before is None or before.pilot.shape != y.shape:
+    state = None if before is None or before.pilot.shape != y.shape else _continued(before, y, noise)
+    if state is None or float((state.left >= NEW).float().mean()) > MOST:
         pilot = yield y, noise
         one = torch.ones_like(y)
-        memory.keep("clean", State(y, one, pilot, one))
+        memory.keep("clean", State(y, one, pilot, torch.zeros_like(y)))
         return pilot
+    state = yield from _piloted(y, state, noise)
+    # where little was averaged yet, a good pilot is the better one
+    clean = torch.lerp(_filtered(state, noise), state.pilot, state.left.square() * (1 - state.lacking))
+    settled = (1 - state.left / SETTLED).clamp_min(0)
+    pilot, lacking = torch.lerp(state.pilot, clean, settled), state.lacking * (1 - settled)
+    memory.keep("clean", replace(state, pilot=pilot, lacking=lacking))
+    return clean
+
+
+def _continued(before: State, y: Tensor, noise: float) -> State:
+    """The state of the frame before, moved, with y in its average."""
     motion = block_motion(before.pilot, y, noise)
-    seen, known, inside = torch.cat([before.mean, before.pilot], 1), torch.cat([before.left, before.asked], 1), None
+    seen, known, inside = torch.cat([before.mean, before.pilot], 1), torch.cat([before.left, before.lacking], 1), None
     if motion.any():
         seen, inside = moved(seen, motion)
         known, _ = moved(known, motion, "nearest")
-    (mean, pilot), (left, asked) = seen.chunk(2, 1), known.chunk(2, 1)
+    (mean, pilot), (left, lacking) = seen.chunk(2, 1), known.chunk(2, 1)
     wrong = _wrong(y - mean, left, noise)
     wrong = wrong if inside is None else wrong.masked_fill(~inside, torch.inf)
     gain = left + BLUNT * wrong + DRIFT
     gain = (gain / (gain + 1)).nan_to_num(1)
-    asked = (asked + DRIFT + TOLD * wrong).clamp_max(1 / DRIFT)
-    state = yield from _piloted(y, State(torch.lerp(mean, y, gain), gain, pilot, asked), noise)
-    memory.keep("clean", state)
-    # where the pilot was just made of much noise, it is the better one
-    return torch.lerp(_filtered(state, noise), state.pilot, (state.left / state.asked).clamp_max(1) * state.left)
+    return State(torch.lerp(mean, y, gain), gain, pilot, (lacking + wrong).clamp_max(1))
 
 
 def _filtered(state: State, noise: float) -> Tensor:
@@ -126,74 +133,27 @@ def _wrong(rest: Tensor, left: Tensor, noise: float) -> Tensor:
 
 
 def _piloted(y: Tensor, state: State, noise: float) -> Generator[Ask, Tensor, State]:
-    """The state with new pilots in those tiles where the flow is worth asking, in all at once where those are many.
-
-    A tile is asked for as the average at its mean v, and once more as the frame alone where a block of it is new.
-    """
-    tiles = _tiles(state)
+    """The state with new pilots, the flow's estimates of y, in the few tiles that lack them most."""
+    share = F.avg_pool2d(state.lacking, TILE, ceil_mode=True)[0, 0]
+    most, places = share.flatten().topk(max(1, round(FEW * share.numel())))
+    tiles = [divmod(place, share.shape[1]) for place in places[most >= MUCH].tolist()]
     if not tiles:
         return state
-    height, width = y.shape[-2:]
-    size = (height + -height % TILE, width + -width % TILE) if tiles[0].whole else (TILE, TILE)
-    pad = (MARGIN, MARGIN + -width % TILE, MARGIN, MARGIN + -height % TILE)
-    mean, frame, left, pilot, asked = (
-        F.pad(x, pad, mode="replicate") for x in (state.mean, y, state.left, state.pilot, state.asked)
-    )
-    high, wide = (n + 2 * MARGIN for n in size)
-    places = [(..., slice(down, down + high), slice(right, right + wide)) for (down, right), *_ in tiles]
-    news = [place for place, tile in zip(places, tiles, strict=True) if tile.new]
-    levels = y.new_tensor([tile.level for tile in tiles] + [1.0] * len(news))
-    parts = torch.cat([*(mean[place] for place in places), *(frame[place] for place in news)])
-    found = yield parts, noise * levels.sqrt()
-    window, alone = _window(size).to(y), iter(found[len(tiles) :])
-    for place, tile, estimate in zip(places, tiles, found, strict=False):
-        noisier = ((left[place] - tile.level) / max(NEW - tile.level, 1e-3)).clamp(0, 1)
-        better = torch.lerp(estimate, next(alone), noisier) if tile.new else estimate
-        weight = window if tile.new else window * (1 - noisier)
-        pilot[place] = torch.lerp(pilot[place], better, weight)
-        asked[place] = torch.where(weight > 0.5, left[place], asked[place])
-    inner = (..., slice(MARGIN, MARGIN + height), slice(MARGIN, MARGIN + width))
-    return replace(state, pilot=pilot[inner], asked=asked[inner])
+    rows, columns = ([_around(tile[axis], y.shape[axis - 2]) for tile in tiles] for axis in (0, 1))
+    seen = [(..., down, right) for (down, _), (right, _) in zip(rows, columns, strict=True)]
+    found = yield torch.cat([y[part] for part in seen]), noise
+    pilot, lacking = state.pilot.clone(), state.lacking.clone()
+    for part, estimate, (_, down), (_, right) in zip(seen, found, rows, columns, strict=True):
+        weight = torch.minimum(down[:, None], right).to(y)
+        pilot[part] = torch.lerp(pilot[part], estimate, weight * lacking[part])
+        lacking[part] *= weight < 1
+    return replace(state, pilot=pilot, lacking=lacking)
 
 
-class Tile(NamedTuple):
-    """at: down and right. level: mean v of what is not new. new: whether most of a block is; whole: it is all tiles."""
-
-    at: tuple[int, int]
-    level: float
-    new: bool
-    whole: bool = False
-
-
-def _tiles(state: State) -> list[Tile]:
-    """Tiles that are worth asking for: where half a block is new or has an old pilot, and the oldest few."""
-    pad = (0, -state.left.shape[-1] % TILE, 0, -state.left.shape[-2] % TILE)
-    left, age = F.pad(state.left, pad), F.pad((state.asked / state.left).clamp_max(2 * OLD), pad)
-    age = F.avg_pool2d(age, BLOCK)
-    oldest, mean = (pool(age, TILE // BLOCK).flatten() for pool in (F.max_pool2d, F.avg_pool2d))
-    needed = oldest > OLD
-    few = mean.topk(max(1, round(FEW * len(mean)))).indices
-    needed[few] |= mean[few] > AGED
-    whole = float(needed.float().mean()) > WHOLE
-    side = left.shape[-2:] if whole else (TILE, TILE)
-    known = ((left > 0) & (left < NEW)).float()
-    level = F.avg_pool2d(left * known, side) / F.avg_pool2d(known, side).clamp_min(1e-6)
-    level = torch.where(level > 0, level, 1.0)
-    new = F.max_pool2d(F.avg_pool2d((left >= NEW).float(), BLOCK), [n // BLOCK for n in side]) >= 0.5
-    if whole:
-        return [Tile((0, 0), float(level), bool(new), whole=True)]
-    columns = left.shape[-1] // TILE
-    levels, news = level.flatten().tolist(), new.flatten().tolist()
-    return [
-        Tile((i // columns * TILE, i % columns * TILE), levels[i], news[i]) for i in needed.nonzero().flatten().tolist()
-    ]
-
-
-def _window(size: tuple[int, ...]) -> Tensor:
-    """One in a tile of this size, falling to nothing over the half of its margin around."""
-    sides = []
-    for n in size:
-        place = torch.arange(n + 2 * MARGIN, dtype=torch.float32)
-        inside = torch.minimum(place, n + 2 * MARGIN - 1 - place)
-        sides.append(((inside - MARGIN / 2 + 1) / (MARGIN / 2 + 1)).clamp(0, 1))
-    return torch.minimum(sides[0][:, None], sides[1])
+def _around(tile: int, length: int) -> tuple[slice, Tensor]:
+    """Along an axis of this length: what a tile is seen with; one in it, falling to nothing over half its margin."""
+    side, first = TILE + 2 * MARGIN, TILE * tile
+    start = max(0, min(first - MARGIN, length - side))
+    place = torch.arange(start, min(start + side, length))
+    beyond = torch.maximum(first - place, place - (first + TILE - 1)).clamp_min(0)
+    return slice(start, start + side), (1 - beyond / (MARGIN / 2 + 1)).clamp_min(0)
