@@ -126,17 +126,20 @@ class DecisionNet(nn.Module, ABC):
     def each(self, lumas: Sequence[Tensor]) -> Tensor:
         """The same weights, source by source: only their features are in memory together, 12 bytes a pixel each."""
         height, width = lumas[0].shape[-2:]
-        features, measures, seen = list[Tensor](), list[Tensor](), list[list[Tensor]]()
+        features, measures, seen = list[Tensor](), list[Tensor](), list[deque[Tensor]]()
         for x, measure in map(self._taken, lumas):
             features.append(x.half())
             measures.append(measure)
         for block in self.down:
             assert isinstance(block, _Block)
             features = block.each(features)
-            seen.append(features)
-        every = zip(zip(*seen, strict=True), measures, strict=True)
-        logits = [self._logits([x.float() for x in own], measure) for own, measure in every]
-        return torch.softmax(torch.stack(logits), dim=0)[..., :height, :width]
+            seen.append(deque(features))
+        del features  # so that those of each source are freed once they have been used
+        logits = [self._logits([level.popleft().float() for level in seen], measure) for measure in measures]
+        measures.clear()
+        every = torch.stack(logits)
+        logits.clear()
+        return torch.softmax(every, dim=0)[..., :height, :width]
 
     def _taken(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """What the first block takes of lumas, and their measure, padded."""
