@@ -88,3 +88,18 @@ def test_a_bent_scan_is_straightened(generator):
     back = FieldWarp(STILL, (160, 160), (160, 160), field=field).rows(slice(None), lambda rows: moved[..., rows, :])
     before, after = (float((image - truth).square().mean()) for image in (moved, back))
     assert after < 0.4 * before
+
+
+def test_a_slanted_wall_is_followed_and_the_direction_is_free():
+    angle = 0.6
+    wall, (x, y) = picture("brick") + 0.5 * picture("camera"), pixels(SIZE)
+    along = torch.where((x.abs() < 60) & (y.abs() < 60), 12.0, 0.05 * x)
+    shifts = torch.stack([along * torch.tensor(angle).cos(), along * torch.tensor(angle).sin()])[None]
+    given = Field(-shifts, shifts[:, :1] * 0, 1.0, 0.0, True)
+    source = FieldWarp(STILL, SIZE, SIZE, field=given).rows(slice(None), lambda rows: 1 - wall[..., rows, :] / 1.5)
+    field = find_parallax(wall / 1.5, source, STILL)
+    assert field.sure
+    off = (resized(field.shifts, SIZE) - shifts).square().sum(1).sqrt()[0]
+    inside = (x.abs() < 120) & (y.abs() < 90)
+    assert off[inside & (along != 12)].median() < 0.7
+    assert off[(x.abs() < 40) & (y.abs() < 40)].median() < 1

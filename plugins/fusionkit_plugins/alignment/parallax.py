@@ -14,9 +14,10 @@ multi-model fitting", IJCV 2012).
 3. Planes: every pixel is given to one of them by another such field, in which all breaks cost the same. The source's
    pixels are given to them as well: what lands where the source shows another plane costs more. Planes that explain
    little are dropped; the direction is turned and each plane moved to where its own pixels agree best, planes of
-   few edges with the slope of most. All of that is repeated. The transform itself is the plane 0, and costs a little less.
+   few edges with the slope of most. All of that is repeated. The transform's own plane, the first, costs a
+   little less.
 4. Verdict: pixels are given to the planes by either half of a checkerboard, and the planes judged on the other one.
-   Those that do not agree there are dropped, and a field without any is none.
+   Those that do not agree there, better than the transform, are dropped, and a field of little gain is not sure.
 5. Hidden: of pixels that lie on one place of the source, the best match sees it; the others are hidden there.
 """
 
@@ -27,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusionkit.numerics.homography import Size, resized, size_of, stretch
+from fusionkit.numerics.homography import resized, size_of, stretch
 from fusionkit.numerics.tile_fit import fast_length, moved, orientation, scaled, whitened
 from fusionkit.numerics.window import box_mean
 
@@ -56,7 +57,9 @@ ROUNDS, NEAR = 3, (1.5, 0.75, 0.75)  # of moving the planes; distance at which c
 SLOPE = 1e4  # weight of the common slope, in curvatures of costs
 DIRECTIONS = 90  # tried over half a turn
 PART = 12, 16, 8  # to find the direction: largest shift, tiles and their distance, pixels
-LIKE = 0.2  # least agreement of a plane with edges of the other half: chance planes reached 0.19, most others have 0.25
+LIKE, LEAD = 0.2, 0.1  # least agreement of a plane at edges of the other half, and more than the transform's: planes by
+# chance reach 0.19, those of real pairs without depth lead by 0.09
+SURE = 1.5  # least gain of a field that is trusted, in standard errors
 CLEAR = -0.4  # cost of a clear match
 LEAST_ERROR = 0.1  # of a shift, pixels
 SAME = 1.5  # difference of two shifts, pixels, that lie on one place for different reasons
@@ -77,7 +80,7 @@ def find_parallax(reference: Tensor, source: Tensor, matrix: Tensor) -> Field:
     costs, labels = _assigned(fine, planes, towards, rounds=2)
     along, score = (values.gather(0, labels[None])[None] for values in (fine.along(planes), costs))
     factor, shifts = max(size_of(reference)) / max(fine.size), along * towards[:, None, None]
-    return Field(shifts * factor, _hidden(along, shifts, score), gain, (left + LEAST_ERROR) * factor, len(planes) > 1)
+    return Field(shifts * factor, _hidden(along, shifts, score), gain, (left + LEAST_ERROR) * factor, gain >= SURE)
 
 
 class _Pair:
@@ -196,19 +199,13 @@ def _fit(pair: _Pair, planes: Tensor, towards: Tensor) -> tuple[Tensor, Tensor]:
     """The planes that are left, and the direction."""
     for number in range(ROUNDS + 1):
         costs, labels = _assigned(pair, planes, towards)
-        while number and len(planes) > 1:
-            worth = _worth(costs, labels)
-            if worth.min() >= WORTH:
-                break
-            keep = torch.arange(len(planes)) != worth.argmin()
+        while number and (worth := _worth(costs, labels)).min() < WORTH:
+            least = worth.argmin()
+            keep = torch.arange(len(planes)) != least
             planes, costs = planes[keep], costs[keep]
-            labels = _labels(costs, pair.breaks)
+            labels = torch.where(labels == least, costs.argmin(0), labels - (labels > least).long())
         if number < len(TURNS):
-            turned = _turned(pair, planes, towards, labels, TURNS[number])
-            if turned is not towards:
-                towards, costs = turned, pair.costs(planes, turned)
-                costs[0] -= STAY[1]
-                labels = _labels(costs, pair.breaks)
+            towards = _turned(pair, planes, towards, labels, TURNS[number])
         if number < ROUNDS:
             planes = _moved(pair, planes, towards, labels, NEAR[number])
     return planes, towards
@@ -232,6 +229,8 @@ def _own(labels: Tensor, count: int) -> Tensor:
 
 def _worth(costs: Tensor, labels: Tensor) -> Tensor:
     """By how much the planes agree better at their pixels than the next best, summed; the first one has no limit."""
+    if len(costs) == 1:
+        return torch.full((1,), math.inf)
     best = costs.topk(2, 0, largest=False)
     other = torch.where(best.indices[0] == labels, best.values[1], best.values[0])
     gains = other - costs.gather(0, labels[None])[0]
@@ -241,7 +240,7 @@ def _worth(costs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _turned(pair: _Pair, planes: Tensor, towards: Tensor, labels: Tensor, turns: tuple[float, ...]) -> Tensor:
-    """The direction in which the planes agree best at their pixels; the same object where none is better."""
+    """The direction in which the planes agree best at their pixels."""
     own, normal = _own(labels, len(planes)), torch.stack([-towards[1], towards[0]])
     before, best, most = (pair.costs(planes, towards) * own).sum((1, 2)), towards, 0.0
     for turn in (sign * turn for turn in turns for sign in (-1, 1)):
@@ -280,7 +279,8 @@ def _verdict(pair: _Pair, planes: Tensor, towards: Tensor) -> tuple[Tensor, floa
     edges = own * (energy > energy.mean() / 2)
     gains = costs[0] - costs
     agreement = -(costs * edges).sum((1, 2)) / edges.sum((1, 2)).clamp_min(1)
-    keep = (agreement >= LIKE) & ((gains * own).sum((1, 2)) > 0)
+    lead = (gains * edges).sum((1, 2)) / edges.sum((1, 2)).clamp_min(1)
+    keep = (agreement >= LIKE) & (lead >= LEAD)
     keep[0] = True
     first, second = (pair.along(planes) * keep[:, None, None]).gather(0, halves)
     clear = costs.amin(0) < CLEAR
