@@ -59,7 +59,7 @@ def test_strips_are_those_of_the_whole(cameras):
 
 def test_no_field_without_depth(cameras):
     reference, *_ = cameras
-    assert find_parallax(reference, 1 - gaussian_blur(reference, 0.8), STILL).longest < 1
+    assert not find_parallax(reference, 1 - gaussian_blur(reference, 0.8), STILL).sure
     other = picture("camera")
     assert not find_parallax(reference, other, STILL).sure
 
@@ -88,3 +88,28 @@ def test_a_bent_scan_is_straightened(generator):
     back = FieldWarp(STILL, (160, 160), (160, 160), field=field).rows(slice(None), lambda rows: moved[..., rows, :])
     before, after = (float((image - truth).square().mean()) for image in (moved, back))
     assert after < 0.4 * before
+
+
+def test_a_slanted_wall_is_followed_and_the_direction_is_free():
+    angle = 0.6
+    wall, (x, y) = picture("brick") + 0.5 * picture("camera"), pixels(SIZE)
+    along = torch.where((x.abs() < 60) & (y.abs() < 60), 12.0, 0.05 * x)
+    shifts = torch.stack([along * torch.tensor(angle).cos(), along * torch.tensor(angle).sin()])[None]
+    given = Field(-shifts, shifts[:, :1] * 0, 1.0, 0.0, True)
+    source = FieldWarp(STILL, SIZE, SIZE, field=given).rows(slice(None), lambda rows: 1 - wall[..., rows, :] / 1.5)
+    field = find_parallax(wall / 1.5, source, STILL)
+    assert field.sure
+    off = (resized(field.shifts, SIZE) - shifts).square().sum(1).sqrt()[0]
+    inside = (x.abs() < 120) & (y.abs() < 90) & (along != 12)
+    assert off[inside].quantile(0.9) < 0.7
+    assert off[(x.abs() < 40) & (y.abs() < 40)].quantile(0.9) < 0.3
+
+
+def test_what_is_uniform_in_heat_is_found_by_its_outline():
+    wall, (x, y) = picture("brick"), pixels(SIZE)
+    near = ((x.abs() < 50) & (y.abs() < 40))[None, None].float()
+    heat = torch.lerp(wall, torch.full_like(wall, 0.1), near.roll(22, -1))
+    field = find_parallax(torch.lerp(wall, picture("coins"), near), 1 - gaussian_blur(heat, 0.8) * 0.7, STILL)
+    assert field.sure
+    across, down = resized(field.shifts, SIZE)[0]
+    assert ((across - 22).hypot(down)[near[0, 0] > 0] < 2).float().mean() > 0.8
