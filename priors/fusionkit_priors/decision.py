@@ -1,6 +1,7 @@
 """Networks that decide which source each pixel is taken from, trained on rendered scenes."""
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial, reduce
 from itertools import pairwise
