@@ -86,16 +86,6 @@ def test_what_is_left_grows_with_what_is_unclear(pair):
     assert sharp.confidence > soft.confidence
 
 
-def test_noise_leaves_a_coarse_resolution_that_agrees(generator):
-    ir, visible = infrared_visible((480, 640), seed=4)
-    visible, infrared = torch.from_numpy(visible).float().mean(-1)[None, None], torch.from_numpy(ir).float()[..., 0]
-    move = matrix(angle=2, right=6, down=-4)
-    moved = warp(infrared[None, None], move)[0]
-    found = register(visible, moved + 0.25 * torch.randn(moved.shape, generator=generator), "affine")
-    assert found.sure
-    assert apart(found.matrix, move.inverse(), (480, 640)) < 2
-
-
 def test_what_has_nothing_in_common_is_not_claimed(generator):
     a, b = torch.rand(2, 1, 1, *SIZE, generator=generator)
     assert not register(a, b, "affine").sure

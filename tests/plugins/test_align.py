@@ -437,7 +437,7 @@ def test_a_surveyors_folder_is_fused_by_one_command(tmp_path):
 
 def test_dense_moves_what_stands_nearer_and_keeps_out_what_it_hides():
     visible, near = (
-        [(torch.from_numpy(x).float()[None, None] / 255)] for x in (skimage_data.gravel(), skimage_data.coins())
+        [(torch.from_numpy(x).float()[None, None] / 255)] for x in (skimage_data.brick(), skimage_data.coins())
     )
     wall, coins = (resized(image, (240, 320)) for (image,) in (visible, near))
     mask = torch.zeros_like(wall)

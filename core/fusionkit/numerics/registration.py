@@ -8,10 +8,8 @@ registers visible images with infrared ones about half as often.
    Robust Matching for Multimodal Remote Sensing Image Registration", TGRS 2019).
 2. Fit: at finer and finer resolutions, tiles of the two fields are correlated over small shifts, and the sum of their
    correlations at the shifts that a transform gives them is maximised over its parameters by Newton steps.
-3. Verdict: at three resolutions, and the surest counts. Sixteen blocks of tiles are left out by turns: what this moves
-   is the transform's error; what resolutions differ by, beyond their own errors, is part of it. Blocks shifted by
-   themselves say what is left: noise, parallax and distortion alike. How far the agreement stands out above that at
-   other shifts says whether it is one of chance.
+3. Verdict: sixteen blocks of tiles are shifted by themselves. How far they move says what is left: noise, parallax and
+   distortion alike. How far the agreement stands out above that at other shifts says whether it is one of chance.
 
 See docs/decisions/alignment.md for measurements, and `fusionkit.numerics.homography` for the convention of transforms.
 """
@@ -45,7 +43,8 @@ Model = Literal["translation", "rigid", "similarity", "affine", "homography"]
 LEAST_SIDE = 48  # pixels: smaller images are not registered
 CHECKED = 360  # approximate longest side of the warning's reduced images
 SOUGHT = {False: 128, True: 192}  # longest side of the wider view in the search, near and wide
-BANDS = (160, 320, 640)  # longest sides of what both see, at which transforms are fitted and judged
+FITTED = (160, 320)  # longest sides of what both see, at which transforms are fitted
+FINEST = 640  # longest side at which they are fitted last, and judged
 LARGEST, SHARPEST = 960, 1280  # images are reduced by whole factors to about this side first, and for a last fit
 REACH = 0.2  # largest shift of the warning, as a share of the size
 CLEAR = 8.0  # least height of the warning's peak, in standard deviations of the correlation
@@ -61,8 +60,8 @@ APART = 0.03  # least distance of two starts, as a share of the side
 SETTLED = 0.2  # move, pixels, after which a transform is not fitted again
 SURE = 0.9  # least confidence of a match that is trusted
 CHANCE, CHANGE = 12.0, 1.5  # agreement, in standard deviations, at which half of the matches are wrong; slope there
-REST, LEAST_REST = 0.54, 0.2  # what is left relative to how far blocks lie off; pixels of the resolution
-ERROR = 0.55  # median error of a transform, relative to the geometric mean of its standard error and what is left
+REST, LEAST_REST = 0.54, 0.2  # what is left relative to how far blocks lie off; pixels of the finest level
+ERROR = 0.6  # median error of a transform, relative to what is left: twice RoadScene's, since its tail is longer
 TOLERANCE = 2.0, 1 / 640  # error of a match that counts as right: pixels, or as a share of the longer side
 
 
@@ -145,14 +144,14 @@ def register(reference: Tensor, source: Tensor, model: Model, start: Tensor | No
         other = copies.search(around, model, wide=True)
         found = max(found, other, key=lambda match: (match.confidence, match.agreement))
     if found.sure and max(size) > SHARPEST:
-        finer = _Copies(reference, source, SHARPEST).judged(found.matrix, model, (*BANDS[-1:], SHARPEST))
+        finer = _Copies(reference, source, SHARPEST).judged(found.matrix, model, SHARPEST)
         found = min(found, finer, key=lambda match: match.left)
     return found
 
 
 def refine(reference: Tensor, source: Tensor, matrix: Tensor, model: Model) -> Registration:
     """Fit a transform of two lumas that is nearly right, as a rig's, and judge it: to some 8 pixels in 640."""
-    return _Copies(reference, source, LARGEST).judged(square(matrix), model)
+    return _Copies(reference, source, LARGEST).judged(square(matrix), model, FINEST)
 
 
 class _Copies:
@@ -172,9 +171,9 @@ class _Copies:
             _registered(self.reference, self.source, model, self._own(around), self.tolerance, wide=wide)
         )
 
-    def judged(self, matrix: Tensor, model: Model, sides: Sequence[int] = BANDS) -> Registration:
+    def judged(self, matrix: Tensor, model: Model, side: int) -> Registration:
         """Fit a transform that is nearly right, and judge it."""
-        return self._whole(_verdict(self.reference, self.source, self._own(matrix), model, self.tolerance, sides))
+        return self._whole(_verdict(self.reference, self.source, self._own(matrix), model, self.tolerance, side))
 
     def _own(self, matrix: Tensor) -> Tensor:
         return square(torch.linalg.inv(self.grown) @ matrix @ self.shrunk)
@@ -241,15 +240,17 @@ def _registered(
     """Search, fit and judge around a transform."""
     matches = []
     for matrix in _starts(reference, source, model, around, wide):
-        fitted, height = _fitted(reference, source, matrix, model)
-        if height > -math.inf:
+        fitted, level, agreement = _fitted(reference, source, matrix, model, FITTED[:1])
+        if level is not None:
             # standard deviations at one resolution for all, so that small overlaps do not gain
             share = seen(fitted, size_of(reference), size_of(source))[2]
             extent = max(*size_of(reference), max(size_of(source)) / scale_of(fitted))
-            matches.append((height * math.sqrt(share * reference.shape[-2] * reference.shape[-1]) / extent, fitted))
+            matches.append((agreement * math.sqrt(share * reference.shape[-2] * reference.shape[-1]) / extent, fitted))
     if not matches:
         return _nowhere(around)
-    return _verdict(reference, source, max(matches, key=lambda match: match[0])[1], model, tolerance)
+    matrix = max(matches, key=lambda match: match[0])[1]
+    matrix, _, _ = _fitted(reference, source, matrix, model, FITTED[1:])
+    return _verdict(reference, source, matrix, model, tolerance)
 
 
 def _starts(reference: Tensor, source: Tensor, model: Model, around: Tensor, wide: bool) -> list[Tensor]:
@@ -315,81 +316,42 @@ def _highest(first: Tensor, second: Tensor, size: Size, given: Size) -> tuple[fl
     return float(heights[row, column]), move
 
 
-def _fitted(reference: Tensor, source: Tensor, matrix: Tensor, model: Model) -> tuple[Tensor, float]:
-    """Fit a transform of a model coarsely; also by how much it agrees better than other shifts, minus infinity where
-    too little is seen by both.
-    """
-    for kind in ("similarity" if model in ("affine", "homography") else model, model):
-        level = Level(reference, source, matrix, BANDS[0])
-        if not level.fits:
-            return matrix, -math.inf
-        matrix = level.changed(level.solve(kind)[0])
-    here, aside = level.heights()
-    return matrix, here - aside
-
-
-@dataclass(frozen=True)
-class _Band:
-    """A transform as fitted at one resolution; height: of its agreement; error, left: standard error and what is left,
-    in pixels.
-    """
-
-    level: Level
-    matrix: Tensor
-    height: float
-    error: float
-    left: float
-
-    def beside(self, others: Sequence["_Band"]) -> float:
-        """The error, with what is between this and another resolution that agrees, beyond the error of that."""
-        x, y = (v.reshape(-1) for v in grid(self.level.size, 9))
-        x, y = mapped(self.level.place, x, y)
-        most = 0.0
-        for other in others:
-            if other.height >= CHANCE:
-                (right, down), (right_too, down_too) = mapped(self.matrix, x, y), mapped(other.matrix, x, y)
-                apart = float((right - right_too).hypot(down - down_too).mean()) / scale_of(self.matrix)
-                most = max(most, apart**2 - other.error**2)
-        return math.sqrt(self.error**2 + most)
-
-
-def _band(reference: Tensor, source: Tensor, matrix: Tensor, model: Model, side: int) -> _Band | None:
-    """Fit a transform at one resolution; None where too little is seen by both."""
-    for _ in range(3):  # until tiles no longer shear
-        level = Level(reference, source, matrix, side)
-        if not level.fits:
-            return None
-        found, _ = level.solve(model)
-        matrix = level.changed(found)
-        if level.lengths(found) * level.factor < SETTLED:
-            break
-    here, aside = level.heights()
-    height = (here - aside) * math.sqrt(math.prod(level.size))
-    left = math.hypot(REST * level.misfit(found), LEAST_REST / level.factor)
-    return _Band(level, matrix, height, level.error(found), left)
+def _fitted(
+    reference: Tensor, source: Tensor, matrix: Tensor, model: Model, sides: Sequence[int]
+) -> tuple[Tensor, Level | None, float]:
+    """Fit a transform of a model at several resolutions; also the last level, None where too little is seen by both."""
+    level, agreement = None, 0.0
+    for side in sides:
+        coarse = side == FITTED[0]
+        for kind in ("similarity", model) if coarse and model in ("affine", "homography") else (model,) * (1 + coarse):
+            level = Level(reference, source, matrix, side)
+            if not level.fits:
+                return matrix, None, 0.0
+            found, agreement = level.solve(kind)
+            matrix = level.changed(found)
+    return matrix, level, agreement
 
 
 def _verdict(
-    reference: Tensor, source: Tensor, matrix: Tensor, model: Model, tolerance: float, sides: Sequence[int] = BANDS
+    reference: Tensor, source: Tensor, matrix: Tensor, model: Model, tolerance: float, side: int = FINEST
 ) -> Registration:
-    """Fit a transform at finer and finer resolutions, and take that of the surest.
+    """Fit a transform last, and judge it by how far parts of the picture disagree with it, and how far it stands out.
 
-    The error is taken as Student's bivariate t of four degrees of freedom with a median m of ERROR times two estimates'
-    geometric mean, since the blocks that both are made of are few: 1 - (1 + (sqrt(2) - 1) (r / m)^2)^-2 of the errors
-    are below r. tolerance: the error up to which a match is right.
+    The transform's error is taken as Student's bivariate t of four degrees of freedom with a median m of ERROR times
+    what is left, since the blocks that this is estimated from are few: 1 - (1 + (sqrt(2) - 1) (r / m)^2)^-2 of the
+    errors are below r. tolerance: the error up to which a match is right.
     """
-    bands = list[_Band]()
-    for side in sides:
-        band = _band(reference, source, bands[-1].matrix if bands else matrix, model, side)
-        if band is not None and (not bands or band.level.factor > bands[-1].level.factor):
-            bands.append(band)
-    if not bands:
-        return _nowhere(matrix)
-
-    def sure(band: _Band) -> float:
-        error = band.beside(bands) * band.left
-        within = 1 - (error / (error + (math.sqrt(2) - 1) * (tolerance / ERROR) ** 2)) ** 2
-        return within / (1 + math.exp((CHANCE - band.height) / CHANGE))
-
-    best = max(bands, key=sure)
-    return Registration(best.matrix, best.height, best.left, sure(best))
+    for _ in range(3):  # until tiles no longer shear
+        level = Level(reference, source, matrix, side)
+        if not level.fits:
+            return _nowhere(matrix)
+        found, _ = level.solve(model)
+        if level.lengths(found) * level.factor < SETTLED:
+            break
+        matrix = level.changed(found)
+    here, aside = level.heights()
+    height = (here - aside) * math.sqrt(math.prod(level.size))
+    left = math.hypot(REST * level.misfit(found), LEAST_REST / level.factor)
+    within = 1 - (1 + (math.sqrt(2) - 1) * (tolerance / (ERROR * left)) ** 2) ** -2
+    confidence = within / (1 + math.exp((CHANCE - height) / CHANGE))
+    return Registration(level.changed(found), height, left, confidence)

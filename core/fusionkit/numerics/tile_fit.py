@@ -124,35 +124,24 @@ class Level:
         self.x, self.y = (
             (at.double() + 0.5) * t - n / 2 for at, t, n in zip((column, row), tile[::-1], self.size[::-1], strict=True)
         )
-        across, along = (
-            ((at / n + 0.5) * BLOCKS).long() for at, n in zip((self.x, self.y), self.size[::-1], strict=True)
-        )
-        self.block = along * BLOCKS + across
 
     def solve(self, model: str) -> tuple[Tensor, float]:
         """The parameters that maximise the sum of the tiles' correlations, and that sum."""
         moves = _moves(self.x, self.y, self.radius, FREEDOM[model])
-        stiff = self._stiff(FREEDOM[model])
+        stiff = torch.zeros(FREEDOM[model], dtype=torch.float64)
+        stiff[4:] = STIFF / self.factor**2
         found = torch.zeros_like(stiff)
         value = 0.0
         for blur in BLURS:
             found, value = _climbed(self._around(blur), moves, stiff, found)
         return found, value
 
-    def _stiff(self, count: int) -> Tensor:
-        """Penalty of each of so many parameters."""
-        stiff = torch.zeros(count, dtype=torch.float64)
-        stiff[4:] = STIFF / self.factor**2
-        return stiff
-
-    def _around(self, blur: float, *, blocks: bool = False) -> "_Quadratics":
-        """Correlations of tiles, or of the blocks of them, smoothed."""
+    def _around(self, blur: float, block: Tensor | None = None) -> "_Quadratics":
+        """Correlations of tiles, or of the blocks of them with these indices, smoothed."""
         values = gaussian_blur(self.correlations[:, None], blur)[:, 0].double()
-        return _Quadratics(self._by_block(values) if blocks else values)
-
-    def _by_block(self, values: Tensor) -> Tensor:
-        """Sums over the tiles of each block."""
-        return values.new_zeros(BLOCKS**2, *values.shape[1:]).index_add_(0, self.block, values)
+        if block is not None:
+            values = values.new_zeros(BLOCKS**2, *values.shape[1:]).index_add_(0, block, values)
+        return _Quadratics(values)
 
     def heights(self) -> tuple[float, float]:
         """Correlation of all tiles as they lie, and the largest when all are shifted by ASIDE pixels or more."""
@@ -165,40 +154,31 @@ class Level:
         """How far blocks of tiles lie off a transform when each is shifted by itself: the root mean square in pixels of
         the reference, weighted by the curvature of the blocks' correlations.
         """
+        column, row = (
+            ((at / n + 0.5) * BLOCKS).long() for at, n in zip((self.x, self.y), self.size[::-1], strict=True)
+        )
+        block = row * BLOCKS + column
         moves = _moves(self.x, self.y, self.radius, len(found)) @ found
-        tiles = torch.bincount(self.block, minlength=BLOCKS**2).clamp_min(1)[:, None]
-        fitted = self._by_block(moves) / tiles
+        tiles = torch.bincount(block, minlength=BLOCKS**2).clamp_min(1)[:, None]
+        fitted = moves.new_zeros(BLOCKS**2, 2).index_add_(0, block, moves) / tiles
         alone = torch.eye(fitted.numel(), dtype=torch.float64).view(*fitted.shape, -1)  # each has a shift of its own
         own = fitted.reshape(-1)
         for blur in BLURS:
-            around = self._around(blur, blocks=True)
+            around = self._around(blur, block)
             own, value = _climbed(around, alone, torch.zeros_like(own), own)
         gain = value - float(around(fitted)[0])
         curvature = -float(around(own.view_as(fitted))[2].diagonal(dim1=1, dim2=2).sum()) / 2
         return math.sqrt(2 * max(0.0, gain) / max(curvature, 1e-12)) / self.factor
-
-    def error(self, found: Tensor) -> float:
-        """Standard error of a fit, root mean square over what is seen in pixels of the reference: the jackknife (Tukey
-        1958) over blocks of tiles, each left out by one Newton step. What few blocks tell has a large one.
-        """
-        moves = _moves(self.x, self.y, self.radius, len(found))
-        _, gradient, hessian = self._around(BLURS[-1])(moves @ found)
-        slopes = self._by_block((moves.mT @ gradient[..., None])[..., 0])
-        bends = self._by_block(moves.mT @ _concave(hessian) @ moves)
-        rest = torch.diag(2 * self._stiff(len(found))) - bends.sum(0) + bends  # the curvature of the others
-        least = 1e-9 * rest.diagonal(dim1=1, dim2=2).mean() + 1e-12
-        steps = torch.linalg.solve(rest + least * torch.eye(len(found)), slopes)
-        return math.sqrt(BLOCKS**2 - 1) * self.lengths(steps)
 
     def changed(self, found: Tensor) -> Tensor:
         """The level's transform, changed by parameters."""
         return square(self.matrix @ self.place @ _change(found, self.radius) @ torch.linalg.inv(self.place))
 
     def lengths(self, found: Tensor) -> float:
-        """Root mean square over what is seen of how far parameters (..., p) move, in pixels of the reference."""
+        """Root mean square over what is seen of how far parameters move, in pixels of the reference."""
         x, y = (v.reshape(-1) for v in grid(self.size, 9))
-        shifts = found @ _moves(x, y, self.radius, found.shape[-1]).mT
-        return float((2 * shifts.square().mean()).sqrt()) / self.factor
+        shifts = _moves(x, y, self.radius, len(found)) @ found
+        return float(shifts.square().sum(1).mean().sqrt()) / self.factor
 
 
 def _moves(x: Tensor, y: Tensor, radius: float, count: int) -> Tensor:
@@ -260,18 +240,13 @@ class _Quadratics:
         return total, gradient, torch.stack([xx, xy, xy, yy], 1).view(-1, 2, 2)
 
 
-def _concave(hessian: Tensor) -> Tensor:
-    """Hessians without their positive eigenvalues."""
-    values, vectors = torch.linalg.eigh(hessian)
-    return vectors @ torch.diag_embed(values.clamp_max(0)) @ vectors.mT
-
-
 def _climbed(around: _Quadratics, moves: Tensor, stiff: Tensor, found: Tensor) -> tuple[Tensor, float]:
     """Maximise the sum of correlations over parameters from `found` on: damped Newton steps (Levenberg, Marquardt)."""
 
     def look(at: Tensor) -> tuple[float, Tensor, Tensor]:
         total, gradient, hessian = around(moves @ at)
-        hessian = _concave(hessian)  # so that steps lead up
+        values, vectors = torch.linalg.eigh(hessian)
+        hessian = vectors @ torch.diag_embed(values.clamp_max(0)) @ vectors.mT  # concave, so that steps lead up
         slope = (moves.mT @ gradient[..., None]).sum(0)[:, 0] - 2 * stiff * at
         return (
             float(total - (stiff * at * at).sum()),
