@@ -18,10 +18,11 @@ import torch
 
 from fusionkit import scenes
 from fusionkit.errors import InputError, OptionError, WeightsError
+from fusionkit.extras import DISTRIBUTION
 from fusionkit.method.config import SamplerOptions, configuration
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.options import conditions, opens
-from fusionkit.registry.kinds import DISTRIBUTION, KINDS, METHOD
+from fusionkit.registry.kinds import KINDS, METHOD
 from fusionkit.registry.loading import get_registry
 from fusionkit.writing import write_image
 from harness import mean_program, noisy_street

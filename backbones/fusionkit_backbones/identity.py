@@ -8,8 +8,6 @@ from torch import Tensor
 
 from fusionkit.contracts import Backbone, Options
 
-__all__ = ["Identity", "IdentityOptions"]
-
 
 class IdentityOptions(Options):
     """Options of the backbone `identity`."""

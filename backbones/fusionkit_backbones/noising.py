@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["add_noise", "thermal_like"]
-
 ROWS, STRIPES, SIGNAL, CLIPPED = 0.04, 0.03, 0.03, 0.15  # shares of the images; others have white noise
 
 

@@ -14,8 +14,6 @@ from fusionkit.weights.network import Network
 from .ncsnpp import NCSNpp, NCSNppConfig
 from .unet import UNet, UNetConfig
 
-__all__ = ["RFConventions", "RFOptions", "RectifiedFlow"]
-
 FALLBACK = "`backbone=identity` runs every prior without a flow"
 PUBLISHED = {  # names that presets and the documentation use: the file they are imported from, and what does without
     "rf-celebahq": ", and `prior=released_rffusion` comes close to the released RFfusion; they are published as "

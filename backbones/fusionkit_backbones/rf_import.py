@@ -11,8 +11,6 @@ from fusionkit.weights.checkpoint import CONFIG_HINT, described, fitted, plain, 
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 
-__all__ = ["RFImporter"]
-
 CELEBA_HQ = NCSNppConfig(centered=True)  # as in the configuration that it was trained with
 
 

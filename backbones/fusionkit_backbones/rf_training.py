@@ -27,8 +27,6 @@ from .noising import add_noise, thermal_like
 from .rf import RectifiedFlow, RFOptions
 from .unet import UNet, UNetConfig
 
-__all__ = ["LatentTrainer", "PixelTrainer", "RFTrainer", "RFTrainerOptions"]
-
 SMALL = NCSNppConfig(
     image_size=32, num_channels=8, centered=True, nf=64, ch_mult=(1, 1, 2), attn_resolutions=(), scale_by_sigma=False
 )

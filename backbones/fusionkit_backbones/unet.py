@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from fusionkit.numerics.layers import Convolution, fastest_format
 
-__all__ = ["UNet", "UNetConfig"]
-
 Few = Annotated[int, Field(ge=1, le=10_000)]
 
 

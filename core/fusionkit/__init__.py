@@ -11,9 +11,9 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .extras import DISTRIBUTION
 from .registry import records
 from .registry.hookspecs import hookimpl
-from .registry.kinds import DISTRIBUTION
 from .registry.records import *  # noqa: F403
 from .threads import wait_briefly
 
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     )
     from .errors import FusionWarning
     from .images import Picture
-    from .method.config import Choice, PipelineConfig, SamplerOptions
+    from .method.choice import Choice
+    from .method.config import PipelineConfig, SamplerOptions
     from .method.result import Fused
     from .reading import read_image
     from .registry.loading import list_plugins

@@ -21,8 +21,6 @@ from .options import validate_options
 from .reading.take import Source
 from .storage.outcome import Outcome
 
-__all__ = ["Pipeline", "Progress", "fuse"]
-
 Progress = Callable[[int, int, Outcome], object]
 
 

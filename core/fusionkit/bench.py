@@ -19,8 +19,6 @@ from .numerics.window import gaussian_blur
 from .scenes import infrared_visible
 from .timing import Stopwatch
 
-__all__ = ["PROTOCOL", "Measured", "convolution_peak", "measure", "operations"]
-
 PROTOCOL = (
     "A rendered infrared and visible pair, the visible one in colour, as tensors on the device; no file is read or "
     "written. Clean: its noise blurred away; noisy: white noise of 20 levels on both, so that every plane is cleaned. "

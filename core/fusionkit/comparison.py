@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from .contracts import Metric, Sources, Stage
 from .errors import FusionkitError
+from .extras import DISTRIBUTION
 from .images.convert import to_array, to_tensor
 from .images.picture import Array, Picture
 from .images.sheet import checkerboard, contact_sheet, sized, smaller
@@ -16,15 +17,12 @@ from .method.config import make_config
 from .method.pipeline import Pipeline
 from .method.presets import task_names
 from .method.words import named, several
-from .registry.kinds import DISTRIBUTION
 from .registry.loading import get_registry
 from .registry.records import PriorRecord
 from .scene import SCENE_KINDS, Scene
 from .scoring.evaluation import as_sources, score_images
 from .scoring.metrics import load_metrics
 from .timing import Stopwatch
-
-__all__ = ["Entry", "compare", "fuse_seen", "scene_of", "sheet_of", "suitable"]
 
 
 @dataclass(frozen=True)

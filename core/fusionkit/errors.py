@@ -22,26 +22,6 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-__all__ = [
-    "BrokenPlugin",
-    "Caution",
-    "FusionWarning",
-    "FusionkitError",
-    "ImageReadError",
-    "InputError",
-    "NoEffect",
-    "NotAligned",
-    "OptionError",
-    "OutputError",
-    "PluginClash",
-    "PluginError",
-    "SizeMismatch",
-    "UnknownPlugin",
-    "WeightsError",
-    "one_line",
-    "warn_of",
-]
-
 
 class FusionkitError(Exception):
     """What is wrong, what was expected, what to do: one line.

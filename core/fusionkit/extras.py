@@ -9,8 +9,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from shlex import join
 
-__all__ = ["DISTRIBUTION", "extras", "install", "installed", "package", "required"]
-
 DISTRIBUTION = "imagefusionkit"  # of this project; `fusionkit` on the package index is another's
 
 

@@ -9,8 +9,6 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-__all__ = ["free_memory", "keep_pages", "peak_memory_mb", "release_pages"]
-
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # parameters of mallopt, in malloc.h
 KEPT, MAPPED = 256 * 2**20, 2**30
 

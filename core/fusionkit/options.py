@@ -16,25 +16,6 @@ from pydantic.fields import FieldInfo
 
 from .errors import NoEffect, OptionError
 
-__all__ = [
-    "ByKey",
-    "FilePath",
-    "Options",
-    "WeightsName",
-    "When",
-    "conditions",
-    "describe_field",
-    "describe_limits",
-    "describe_type",
-    "effective",
-    "explain",
-    "explained",
-    "first_of",
-    "opens",
-    "validate_options",
-    "word",
-]
-
 Model = TypeVar("Model", bound=BaseModel)
 
 

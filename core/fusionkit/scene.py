@@ -14,8 +14,6 @@ if TYPE_CHECKING:  # the command line reads the table, and imports no torch for 
 
     from .images.metadata import CameraSettings
 
-__all__ = ["SCENE_KINDS", "Scene", "SceneChoice", "SceneKind", "bracketed", "recognise", "written"]
-
 THUMBNAIL = 64  # side of the thumbnails that a kind is recognised from
 BLACK, BLACK_SHARE, BLACK_ORDER = 0.03, 0.33, 0.3  # a scan: this share below that luma in all sources, in one order
 ALIKE, APART = 0.75, 0.15  # rank correlation of sources in the same light; mean difference of exposures

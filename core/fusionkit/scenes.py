@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
 from scipy.ndimage import gaussian_filter
 
-__all__ = ["SCENES", "Layer", "Scene", "infrared_visible", "multi_exposure", "multi_focus", "night", "through_lens"]
-
 Image = NDArray[Any]
 Size = tuple[int, int]
 Random = np.random.Generator

@@ -17,19 +17,6 @@ from .numerics.luma import luma as bt601
 from .numerics.strips import strips
 from .scene import Scene, recognise
 
-__all__ = [
-    "EACH",
-    "STILL",
-    "Frame",
-    "FrameMemory",
-    "Frames",
-    "Memory",
-    "Report",
-    "ShotMemory",
-    "Sources",
-    "running_average",
-]
-
 FOLLOWS = 0.2  # weight of the current frame in running averages
 # fields of `Sources` that have a value a source, beside the images
 EACH = ("luma", "names", "noise", "valid", "degraded", "views", "spans", "settings")

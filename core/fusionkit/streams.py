@@ -13,8 +13,6 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import TextIO
 
-__all__ = ["own_streams", "silence"]
-
 STDOUT, STDERR = 1, 2
 _lock, _inside = Lock(), [0]
 _aside: list[int] = []  # descriptors of C's stderr while nothing is silenced, and of nowhere

@@ -25,8 +25,6 @@ from .method.pipeline import Pipeline
 from .numerics.luma import luma
 from .scoring.statistics import TAILS, resamples
 
-__all__ = ["SIZES", "Survival", "survival"]
-
 SIZES = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)  # full widths at half maximum, pixels
 APART = 3  # distance between targets, in widths of the largest
 KEPT = 0.9  # share that counts as kept

@@ -8,8 +8,6 @@ from functools import cache
 from threading import Barrier
 from typing import TypeVar
 
-__all__ = ["side_by_side", "wait_briefly", "waiting"]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

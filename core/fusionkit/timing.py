@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["Stopwatch"]
-
 
 class Stopwatch:
     """Seconds a stage, summed over calls. settled: waits for what a device still computes; costs what it measures."""

@@ -13,26 +13,15 @@ import numpy as np
 
 from .contracts import Stored, Writer
 from .errors import FusionkitError, InputError, OptionError, OutputError, one_line
+from .extras import DISTRIBUTION
 from .images.accept import HeldImage, as_picture
 from .images.metadata import GDAL_NODATA, NO_METADATA, Metadata, exif_of_result
 from .images.onto import place_of
 from .images.picture import DTYPE, PEAK, Array, Depth, Picture, Span, from_unit
-from .registry.kinds import DISTRIBUTION
 from .registry.loading import Registered, create, get_registry, load_class
 from .registry.records import WriterRecord
 from .storage.atomic import atomic_write
 from .streams import silence
-
-__all__ = [
-    "check_output",
-    "depth_in",
-    "extension_of",
-    "holds_volumes",
-    "store_image",
-    "store_volume",
-    "writable_extensions",
-    "write_image",
-]
 
 PNG_COLOURS = (b"gAMA", b"cHRM", b"cICP")  # chunks that other formats have no place for
 HELD = {"8": "8-bit", "16": "16-bit", "float": "32-bit float"}  # how messages name depths

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from fusionkit.contracts import Decoder, Options
 
-__all__ = ["IdentityDecoder", "IdentityOptions"]
-
 
 class IdentityOptions(Options):
     """Options of the decoder `identity`."""

@@ -6,8 +6,6 @@ import numpy as np
 
 from fusionkit.images.picture import Array
 
-__all__ = ["PALETTES", "colours_of"]
-
 # colours of equal steps from cold to hot, 0 to 255; between them they are interpolated. `iron` is cameras' usual one:
 # black, violet, red, orange, yellow, white, brighter throughout
 PALETTES = {

@@ -17,8 +17,6 @@ from fusionkit.contracts import Stored
 from fusionkit.images.metadata import GDAL_NODATA, Metadata, tiff_tags
 from fusionkit.images.picture import Array
 
-__all__ = ["CHUNK", "append_page", "chunk_of", "chunks_in", "chunks_of", "page_name", "shown"]
-
 PAGE_NAME = 285  # tag
 PREFIX = "readings of "
 CHUNK = b"vaLU"

@@ -9,8 +9,6 @@ from torch import Tensor
 from fusionkit.contracts import Frame, Frames, Options, Prior, Sources
 from fusionkit.errors import OptionError
 
-__all__ = ["Average", "Keep", "Maximum", "Source", "SourceOptions"]
-
 
 class Average(Prior):
     """F = mean of the sources, the minimum of Σ_i |F - I_i|² / 2."""

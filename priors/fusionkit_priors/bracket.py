@@ -14,8 +14,6 @@ from .decision import Decision
 from .evidence import frame_gradient, grain_floor, own_energy
 from .exposure import Bracket
 
-__all__ = ["ExplainedBracket", "Solve"]
-
 BAND, APART = 30, 16  # rows of a band by which a frame's grain is told; one of so many bands
 Solve = Callable[[Tensor, Callable[[slice], tuple[Tensor, Tensor]], Tensor, Tensor], Tensor]
 """The M-step: of T, which it may overwrite, G at given rows, and the least and largest luma of all frames."""

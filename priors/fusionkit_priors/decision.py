@@ -17,18 +17,6 @@ from fusionkit.numerics.layers import fastest_format
 from fusionkit.numerics.window import box_mean, enlarged_rows, guided_line
 from fusionkit.weights.network import Network
 
-__all__ = [
-    "Decision",
-    "DecisionNet",
-    "DecisionNetConfig",
-    "Exposed",
-    "InFocus",
-    "mixed",
-    "reduction",
-    "sum_modified_laplacian",
-    "without_border",
-]
-
 LEVEL = 1 / 255
 WINDOW = 2  # radius over which sharpness is summed
 EXPOSEDNESS = 0.2  # deviation of the Gaussian around mid-grey by which well exposed is judged

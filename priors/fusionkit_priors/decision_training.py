@@ -18,17 +18,6 @@ from fusionkit.training.options import TrainOptions
 
 from .decision import DecisionNet, DecisionNetConfig, mixed
 
-__all__ = [
-    "GAMMA",
-    "DecisionTrainer",
-    "DecisionTrainerOptions",
-    "Rendered",
-    "cut_out",
-    "in_8_bits",
-    "moved",
-    "smooth_noise",
-]
-
 GAMMA = 2.2  # from photographs to linear light
 
 

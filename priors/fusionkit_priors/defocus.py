@@ -13,8 +13,6 @@ from torch import Tensor
 
 from fusionkit.numerics.window import box_max, box_mean
 
-__all__ = ["Near", "Optics", "cleared", "defocused", "fit", "reached", "rescued", "slimmed", "trusted", "veil"]
-
 Near = Literal["auto", "first", "last"]
 # samples within a disc; radii that frames are compared with; frames that are compared; samples that suffice
 POINTS, RADII, COMPARED, ENOUGH = 96, tuple(2 ** (i / 2) for i in range(9)), 6, 300

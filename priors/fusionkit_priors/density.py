@@ -14,8 +14,6 @@ from fusionkit.numerics.window import box_mean, enlarged_rows, reduced
 
 from .laplacian import Laplacian, LaplacianOptions, band_noise, default_levels
 
-__all__ = ["density", "layered", "overlaid", "tissue"]
-
 # set by eye on 15 pairs of CT, PET and SPECT with MRI (docs/decisions/scans.md)
 DENSE = 0.5  # brightness from which density grows, up to 1 at the top of the range
 WHOLE = 3  # the density is squared so often to be the share of a scan that is not joined: of what is nearly white

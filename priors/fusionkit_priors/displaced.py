@@ -16,8 +16,6 @@ from fusionkit.contracts import Sources
 from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.window import box_max, box_mean, reduced
 
-__all__ = ["copies", "reduction"]
-
 # chosen on RoadScene and MSRS, whose infrared images were shifted by 3, 5 and 8 pixels; kept on VIFB and TNO
 SIDE, BLOCK = 240, 128  # pixels of the reduced images' shorter side, and of a block's; blocks overlap by half
 NEAR, FAR = 4, 16  # reduced pixels: shifts that are sought; shifts whose correlations tell what chance gives

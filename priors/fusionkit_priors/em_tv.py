@@ -26,8 +26,6 @@ from .displaced import copies, reduction
 from .evidence import STRATEGIES, Evidence, Target, explained_gradient, grain_floor
 from .stack import Stack
 
-__all__ = ["EMTV", "EMTVOptions"]
-
 ENERGY_REACH = 4  # rows around a pixel that its gradient's responsibilities depend on
 LAM, EPS = 0.5, 1e-3  # of the energy: weight of the total variation; |r| counts as sqrt(r² + eps²)
 # of the M-step: cost of misfit where F is flat; edges (between means over 2x2 pixels) beside which it costs half; steps

@@ -28,16 +28,6 @@ from .laplacian import default_levels
 from .standing import COARSE, Standing
 from .worth import FLATTEST, TIMES, Worth, quantiles
 
-__all__ = [
-    "STRATEGIES",
-    "Evidence",
-    "Target",
-    "explained_gradient",
-    "frame_gradient",
-    "grain_floor",
-    "own_energy",
-]
-
 # set by the audit, by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 LEAST = 0.9  # share of the reference's edge weight removed, times heat²: its texture shows where heat is clipped
 DARK = 0.3  # luma up to which darkness is lifted

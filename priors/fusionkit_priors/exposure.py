@@ -19,8 +19,6 @@ from fusionkit.sources import running_average
 
 from .decision import EDGE_EPS, EDGE_RADIUS, Decision, Exposed, mixed, reduction, without_border
 
-__all__ = ["Bracket", "Exposure", "ExposureOptions", "well_exposed"]
-
 # set by eye on the 17 brackets of MEFB and Merianos
 SPREAD = 1.0  # largest deviation of the tone's log-odds; of 80 photographs of BSDS500 a quarter have more than 1.06
 TOWARDS = 0.5  # share of the way to middle grey

@@ -22,8 +22,6 @@ from .decision_training import (
     smooth_noise,
 )
 
-__all__ = ["ExposureTrainer", "ExposureTrainerOptions", "render"]
-
 WIDTHS = (16, 24, 32, 32, 32, 32)  # one level more than for focus: exposedness depends on a larger neighbourhood
 APART = 5.0  # largest difference, in stops, between the light of the two layers
 BEYOND = 3.5  # largest difference, in stops, from the exposure that suits a layer

@@ -14,8 +14,6 @@ from fusionkit.options import WeightsName
 
 from .decision import Decision, InFocus, sum_modified_laplacian
 
-__all__ = ["Focus", "FocusOptions", "remove_small_regions"]
-
 
 class FocusOptions(Options):
     """Options of the prior `focus`."""

@@ -22,8 +22,6 @@ from .decision_training import (
     smooth_noise,
 )
 
-__all__ = ["FocusTrainer", "FocusTrainerOptions", "render"]
-
 WIDEST = 10.0  # pixels: the largest radius of defocus
 
 

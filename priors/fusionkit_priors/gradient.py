@@ -12,8 +12,6 @@ from fusionkit.numerics.choice import argmax, gather
 from fusionkit.numerics.contrast import contrast_mean
 from fusionkit.numerics.poisson import divergence, gradient, screened_poisson
 
-__all__ = ["Gradient", "GradientOptions"]
-
 
 class GradientOptions(Options):
     """Options of the prior `gradient`."""

@@ -11,8 +11,6 @@ from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.choice import argmax, one_hot
 from fusionkit.numerics.window import box_mean, gaussian_blur, guided_filter
 
-__all__ = ["GuidedFilter", "GuidedFilterOptions"]
-
 
 class GuidedFilterOptions(Options):
     """Options of the prior `guided_filter`; the defaults are the paper's."""

@@ -12,8 +12,6 @@ from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.contrast import global_contrast
 from fusionkit.numerics.pyramid import blur, collapse, laplacian_pyramid
 
-__all__ = ["Laplacian", "LaplacianOptions"]
-
 
 class LaplacianOptions(Options):
     """Options of the prior `laplacian`."""

@@ -16,8 +16,6 @@ from fusionkit.weights.network import Network
 
 from .laplacian import band_noise, default_levels
 
-__all__ = ["Choices", "ChoicesConfig", "Learned", "LearnedOptions"]
-
 BASE_SIZE = 8
 FEATURES = 8
 

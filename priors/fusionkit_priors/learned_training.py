@@ -19,8 +19,6 @@ from fusionkit.training.options import TrainOptions
 from .evidence import STRATEGIES, Evidence
 from .learned import Choices, ChoicesConfig, fuse
 
-__all__ = ["LearnedTrainer", "LearnedTrainerOptions", "render"]
-
 HEAT = Evidence(lit=0.6, decisions={}, steady=lambda _, value: value)
 
 

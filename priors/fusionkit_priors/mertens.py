@@ -14,8 +14,6 @@ from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyr
 from .guided_filter import laplacian
 from .laplacian import default_levels
 
-__all__ = ["Mertens", "MertensOptions"]
-
 FLOOR = 1e-4  # of contrast and saturation: less than an 8-bit image can show
 BASE_SIZE = 8  # least samples of the coarsest band along the shorter side
 

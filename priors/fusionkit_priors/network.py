@@ -22,8 +22,6 @@ from fusionkit.weights.files import open_weights, read_tensors
 from fusionkit.weights.foreign import card_of, onnx_session, read_card
 from fusionkit.weights.store import find_weights
 
-__all__ = ["Card", "NetworkPrior", "NetworkPriorOptions"]
-
 GRAPH = "graph"  # name of the only tensor of stored weights: the bytes of the file
 CARD = 'inputs = ["other", "reference"], color = "luma", range = [0, 1]'
 

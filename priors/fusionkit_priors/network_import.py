@@ -13,8 +13,6 @@ from fusionkit.weights.foreign import card_of, onnx_session
 
 from .network import CARD, GRAPH, Card
 
-__all__ = ["OnnxImporter"]
-
 
 class OnnxImporter(CheckpointImporter):
     """The bytes of an .onnx file, with its card as configuration; kept as they are, with their hash."""

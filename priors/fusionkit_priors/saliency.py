@@ -10,8 +10,6 @@ from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.contrast import global_contrast
 from fusionkit.numerics.window import box_mean, gaussian_blur
 
-__all__ = ["Saliency", "SaliencyOptions"]
-
 
 class SaliencyOptions(Options):
     """Options of the prior `saliency`."""

@@ -13,8 +13,6 @@ from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, reduced
 from .decision import LEVEL, Decision, reduction, sum_modified_laplacian
 from .defocus import Near, Optics, cleared, fit, reached, rescued, slimmed, trusted, veil
 
-__all__ = ["Stack"]
-
 AT_ONCE, SEEN = 2**23, 64  # samples of all frames that the network sees at once, 60 bytes each; rows that it sees more
 
 

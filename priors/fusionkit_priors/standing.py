@@ -9,8 +9,6 @@ from torch import Tensor
 from fusionkit.numerics.thermal import GUIDE_PART, ThermalSaliency, ramp, surround
 from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, reduced
 
-__all__ = ["COARSE", "Standing"]
-
 # set by eye on made scenes, and by eye and the audit on pairs of VIFB, MSRS and RoadScene (docs/decisions/heat.md)
 CONTRAST = 0.15  # luma by which a hot object is to differ from its surround
 LACKING = 0.4, 0.8  # shares of that contrast between which being brighter suffices

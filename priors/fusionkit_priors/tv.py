@@ -9,8 +9,6 @@ from torch import Tensor
 from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.poisson import divergence, gradient
 
-__all__ = ["TVOptions", "TotalVariation"]
-
 
 class TVOptions(Options):
     """Options of the prior `tv`."""

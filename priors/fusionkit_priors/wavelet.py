@@ -15,8 +15,6 @@ from fusionkit.numerics.choice import argmax, gather
 from fusionkit.numerics.contrast import contrast_mean
 from fusionkit.numerics.window import box_mean
 
-__all__ = ["Wavelet", "WaveletOptions"]
-
 
 class WaveletOptions(Options):
     """Options of the prior `wavelet`."""

@@ -9,8 +9,6 @@ from torch import Tensor
 from fusionkit.numerics.choice import order_statistics, with_data
 from fusionkit.numerics.window import box_mean, enlarged_rows, reduced
 
-__all__ = ["FLATTEST", "TIMES", "Worth", "quantiles"]
-
 # set by the audit and by eye on clean pairs and on pairs with stripes and noise (docs/decisions/em-tv.md)
 FLATTEST, TIMES = 0.15, 3.0  # quantile of energies that noise is measured at, and factor below which they are noise
 SHOWING = 0.7  # quantile of energies that tells whether a source shows more than noise

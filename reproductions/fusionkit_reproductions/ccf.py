@@ -14,8 +14,6 @@ from fusionkit.numerics.poisson import gradient
 from fusionkit.numerics.ssim import ssim_map
 from fusionkit.numerics.window import gaussian_blur
 
-__all__ = ["CCF", "CCFOptions"]
-
 
 class CCFOptions(Options):
     """Options of the prior `ccf`; weights of 0 switch a condition off."""

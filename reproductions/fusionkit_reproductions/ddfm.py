@@ -8,8 +8,6 @@ from pydantic import Field
 
 from .em_tv_paper import EMTVPaper, EMTVPaperOptions, Form
 
-__all__ = ["DDFM", "DDFMOptions"]
-
 
 class DDFMOptions(EMTVPaperOptions):
     """Options of the prior `ddfm`: those of `em_tv_paper`, by default in the released form."""

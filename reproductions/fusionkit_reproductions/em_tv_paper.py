@@ -11,8 +11,6 @@ from fusionkit.contracts import Options, Prior, Sources
 from fusionkit.numerics.poisson import gradient
 from fusionkit.options import When
 
-__all__ = ["EMState", "EMTVPaper", "EMTVPaperOptions", "em_step", "prox_tv"]
-
 Form = Literal["corrected", "released"]
 
 

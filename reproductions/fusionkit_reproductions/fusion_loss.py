@@ -17,8 +17,6 @@ from fusionkit.numerics.contrast import level_contrast
 from fusionkit.numerics.luma import BLUE, RED, luma
 from fusionkit.numerics.ssim import ssim_map
 
-__all__ = ["Form", "FusionLoss", "FusionTerms", "saliency_weights", "ssim", "stage_two_input"]
-
 Form = Literal["corrected", "released"]
 
 

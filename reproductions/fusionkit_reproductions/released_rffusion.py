@@ -7,8 +7,6 @@ from torch import Tensor
 
 from fusionkit.contracts import Prior, Sources
 
-__all__ = ["ReleasedRFfusion"]
-
 
 class ReleasedRFfusion(Prior):
     """The closed form of what the released RFfusion computes on images in [-1, 1]: docs/rffusion.md.

@@ -16,7 +16,7 @@ from fusionkit.method.restore import Restorer
 from fusionkit.timing import Stopwatch
 from fusionkit.writing import write_image
 from fusionkit_plugins.color.ycbcr import YCbCr
-from fusionkit_plugins.degradations.noise import DEAD_ZONE
+from fusionkit_plugins.degradations.enlarged import DEAD_ZONE
 from fusionkit_plugins.identity import IdentityDecoder, IdentityOptions
 from harness import run_cli
 

@@ -1,7 +1,8 @@
 """What records tell the core, which knows no plug-in by its name."""
 
 from fusionkit.comparison import suitable
-from fusionkit.registry.kinds import DISTRIBUTION, METHOD
+from fusionkit.extras import DISTRIBUTION
+from fusionkit.registry.kinds import METHOD
 from fusionkit.registry.loading import get_registry
 from fusionkit.registry.records import PriorRecord
 from fusionkit.scene import SCENE_KINDS

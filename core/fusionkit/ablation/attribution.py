@@ -9,8 +9,6 @@ from ..reading import read_image
 from ..scoring.statistics import Summary, bootstrap
 from .study import CellState, Study
 
-__all__ = ["Removal", "idle", "removals"]
-
 
 @dataclass(frozen=True)
 class Removal:

@@ -5,10 +5,8 @@ import math
 from torch import Tensor
 
 from ..contracts import Metric, Options, Sources
-from ..registry.kinds import DISTRIBUTION
+from ..extras import DISTRIBUTION
 from ..registry.loading import get_registry
-
-__all__ = ["clean_metrics"]
 
 ROUNDING = 1 / 12  # squared grey levels: the error of 8-bit files, below which none is told
 

@@ -12,17 +12,16 @@ from pydantic import Field
 
 from ..contracts import Options
 from ..errors import FusionkitError, OptionError
+from ..extras import DISTRIBUTION
 from ..method.choice import Choice, Restoring, merge_choices
 from ..method.config import PipelineConfig, SamplerOptions, placed, sampling_of
 from ..method.degrade import NONE, known
 from ..method.parts import build
 from ..method.presets import choose
 from ..options import effective, validate_options
-from ..registry.kinds import DISTRIBUTION, METHOD
+from ..registry.kinds import METHOD
 from ..registry.loading import get_registry
 from ..storage.regular import read_toml
-
-__all__ = ["Cell", "Grid", "cleanly", "load_grid"]
 
 WHOLE, KNOWN = "degradation", "known"
 MOST_CELLS = 10_000

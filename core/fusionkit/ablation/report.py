@@ -31,8 +31,6 @@ from ..storage.regular import read_text
 from .attribution import idle, removals
 from .study import CELLS, Case, Study
 
-__all__ = ["cells_of", "write_reports"]
-
 RESULTS, TEMPLATE = "results.json", "report.html.jinja"
 MOST_BYTES = 3_000_000  # of all pictures together, encoded: a report that can be sent
 QUALITIES = (90, 80, 65, 50, 30, 15)  # of lossy WebP, the first that fits

@@ -12,6 +12,7 @@ from typing import Any
 from ..contracts import Metric, Sources
 from ..engines.engine import Engine, SerialEngine
 from ..errors import FusionkitError, InputError, NoEffect, OptionError, SizeMismatch
+from ..extras import DISTRIBUTION
 from ..images import Picture
 from ..images.convert import to_tensor
 from ..method.degrade import NONE, degrade, made_pictures
@@ -20,7 +21,6 @@ from ..method.result import FusedPicture
 from ..reading import read_image
 from ..reading.matching import bare_name, match_folders, spread
 from ..reading.ranges import Reading, source_ranges
-from ..registry.kinds import DISTRIBUTION
 from ..scenes import SCENES
 from ..scoring.baselines import baseline_rows
 from ..scoring.cache import ScoreCache, pair_key
@@ -33,8 +33,6 @@ from ..timing import Stopwatch
 from ..writing import write_image
 from .clean import clean_metrics
 from .grid import Cell, Grid, cleanly
-
-__all__ = ["Case", "CellState", "Study", "load_pairs", "load_scenes"]
 
 CELLS, ROWS, BASELINES = "cells", "pairs.jsonl", "baselines"
 

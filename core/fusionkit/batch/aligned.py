@@ -17,8 +17,6 @@ from ..numerics.homography import Size, Warp, stretch
 from ..writing import extension_of, writable_extensions, write_image
 from .options import FileOptions
 
-__all__ = ["aligned_paths", "lying", "save_aligned"]
-
 Row = Mapping[str, Any]
 
 

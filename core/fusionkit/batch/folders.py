@@ -17,8 +17,6 @@ from .plan import Job, Plan
 from .review import check_review, reviewed
 from .run import LEDGER, fuse_folders, method_digest, read_sources
 
-__all__ = ["Preview", "fuse_plan", "preview", "scene_of_first"]
-
 
 @dataclass(frozen=True)
 class Preview:

@@ -22,8 +22,6 @@ from ..images.transforms import Matrix, Transforms
 from ..reading.boxes import SUFFIXES, Corners, child, four_numbers, labels_in, text_of, voc_root, yolo_rows
 from ..storage.atomic import check_place, write_text
 
-__all__ = ["SUFFIXES", "Moved", "Mover", "move_labels", "mover"]
-
 ANGLES = np.arange(64) * (2 * np.pi / 64)  # of the points of an ellipse
 CORNERS = np.array([[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0]])
 ELLIPSE = np.stack([np.cos(ANGLES), np.sin(ANGLES)])

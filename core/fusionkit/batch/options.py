@@ -14,8 +14,6 @@ from ..options import FilePath, Options, When, word
 if TYPE_CHECKING:
     from ..reading.ranges import Reading
 
-__all__ = ["REVIEWED", "FileOptions", "For", "Mode", "ResultOptions", "refuse_ignored"]
-
 Range = tuple[float, float] | Literal["auto", "full"]
 Bands = tuple[int, ...]
 # options that decide no byte of a result

@@ -12,8 +12,6 @@ from ..reading.slices import partners
 from ..storage import places
 from ..writing import extension_of
 
-__all__ = ["Job", "Plan", "Shard", "by_picture", "job_of", "plan_folders", "plan_images", "plan_shards"]
-
 
 @dataclass(frozen=True)
 class Job:

@@ -18,8 +18,6 @@ from .aligned import lying
 from .options import FileOptions
 from .plan import Job
 
-__all__ = ["readings_of"]
-
 
 def readings_of(
     job: Job, options: FileOptions, pictures: Sequence[Picture], fused: FusedPicture

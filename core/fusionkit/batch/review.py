@@ -24,8 +24,6 @@ from .aligned import lying
 from .options import REVIEWED, FileOptions
 from .plan import Job
 
-__all__ = ["check_review", "reviewed"]
-
 MARK = "<!-- fusionkit review -->"  # how a page begins that may be written anew
 WIDTH, QUALITY = 240, 70  # pixels of a picture on the page, and its quality: about 8 kB each
 BLINK = 600  # milliseconds that a picture is shown where two take turns

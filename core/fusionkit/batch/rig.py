@@ -24,8 +24,6 @@ from .options import FileOptions
 from .plan import Job
 from .run import read_sources
 
-__all__ = ["Found", "Rig", "RigOptions", "fit_rig"]
-
 NAMED = 10  # pairs that a message names
 
 

@@ -36,8 +36,6 @@ from .plan import Job
 from .readings import readings_of
 from .volumes import Slices, common_notes, rows_of_slices, slices_of
 
-__all__ = ["LEDGER", "fuse_files", "fuse_folders", "fuse_job", "method_digest", "read_sources"]
-
 LOCK, LEDGER = ".fusionkit.lock", "manifest.jsonl"
 RADIANCE = (".exr", ".hdr")  # results that are the light of a bracket, where its exposures are known
 LEAST_BYTES = 14  # memory per pixel and source: grey and colour in 8 bits with the cheapest prior; em_tv takes 18

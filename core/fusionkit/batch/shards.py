@@ -32,8 +32,6 @@ from .options import FileOptions
 from .plan import Job, Shard
 from .run import fuse_job, method_digest
 
-__all__ = ["fuse_shards"]
-
 TRIES = 3  # attempts at a pair that fails neither for its files nor for the disk
 
 

@@ -14,8 +14,6 @@ from ..writing import holds_volumes
 from .options import FileOptions
 from .plan import Job, by_picture
 
-__all__ = ["Slices", "common_notes", "rows_of_slices", "slices_of"]
-
 
 @dataclass
 class Slices:

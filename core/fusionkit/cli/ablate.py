@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..ablation import Study
     from ..engines.engine import Engine
 
-__all__ = ["ablate"]
-
 Pairs = Annotated[
     tuple[Path, Path] | None,
     typer.Option("--pairs", metavar="A B", help="Folders of the sources.", show_default="the grid's"),

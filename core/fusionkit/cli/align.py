@@ -13,8 +13,6 @@ from .given import Given
 from .parameters import Force
 from .voice import Reporter
 
-__all__ = ["app"]
-
 MODELS = ("translation", "rigid", "affine")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)

@@ -7,13 +7,11 @@ from typing import Annotated
 import typer
 
 from ..errors import FusionkitError
+from ..extras import DISTRIBUTION
 from ..memory import keep_pages
-from ..registry.kinds import DISTRIBUTION
 from ..storage.outcome import Stopped
 from ..streams import own_streams
 from .lazy import Commands
-
-__all__ = ["app", "main"]
 
 MEMORY = "not enough memory; a smaller --tile, smaller images or fewer at once need less"
 

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..registry.kinds import DISTRIBUTION
+from ..extras import DISTRIBUTION
 from .fields import part_options, with_options
 from .given import Given
 from .parameters import Device, Machine, Preset, Set, Task
 
 if TYPE_CHECKING:
     from ..method.pipeline import Pipeline
-
-__all__ = ["bench"]
 
 Size = Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", min=16, help="Size of the images.")]
 Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Pairs that are fused at once.")]

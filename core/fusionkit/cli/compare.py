@@ -15,8 +15,6 @@ from .parameters import Device, Priors, Set, Task
 if TYPE_CHECKING:
     from ..comparison import Entry
 
-__all__ = ["compare"]
-
 
 @with_options(
     *compared_options(),

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import OutputError
-from ..registry.kinds import DISTRIBUTION, METHOD
+from ..extras import DISTRIBUTION
+from ..registry.kinds import METHOD
 from ..registry.loading import short_name
 from ..scenes import SCENES, Scene
 from .fields import part_options, with_options
 
 if TYPE_CHECKING:
     from ..images.picture import Array, Picture
-
-__all__ = ["demo"]
 
 
 @with_options(*part_options("Method", only=("prior", "backbone"), options=False))

@@ -16,8 +16,6 @@ from .messages import printable
 if TYPE_CHECKING:
     from ..registry.loading import Registry
 
-__all__ = ["doctor"]
-
 
 def doctor() -> None:
     """Print versions, extras, devices, threads, plug-ins and weights; exit 1 if something is broken."""

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..scoring.finding import Findings
     from ..scoring.table import Table
 
-__all__ = ["evaluate"]
-
 Fused = Annotated[
     list[str], typer.Option("--fused", metavar="[NAME=]FOLDER", help="Fused images; repeatable, one for each method.")
 ]

@@ -17,8 +17,6 @@ from ..registry.kinds import METHOD, SEVERAL
 from .messages import flag_of, in_flags
 from .parameters import plugins_completion
 
-__all__ = ["compared_options", "model_options", "part_options", "with_options"]
-
 LARGE = 1e9  # bounds from here on only keep numbers storable
 
 

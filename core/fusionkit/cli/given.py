@@ -24,8 +24,6 @@ from ..registry.kinds import METHOD
 from ..registry.loading import short_name
 from ..video.options import VideoOptions
 
-__all__ = ["Given", "Mode", "RunOptions"]
-
 # the kinds of runs that read a model; its fields may narrow them by `For`
 READ: dict[type[BaseModel], tuple[Mode, ...]] = {
     FileOptions: ("single", "folders", "shards", "video"),

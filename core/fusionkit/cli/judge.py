@@ -13,8 +13,6 @@ from .parameters import Force, named_folders
 if TYPE_CHECKING:
     from ..judging.tally import Tally
 
-__all__ = ["app"]
-
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Methods = Annotated[

@@ -13,8 +13,6 @@ from typer.main import get_command
 
 from ..errors import OptionError
 
-__all__ = ["CODE", "COMMANDS", "Commands"]
-
 CODE = re.compile(r'fusionkit |[\w."]+ = ')  # lines of a docstring that are commands or TOML
 
 # command, which is its module: the first paragraph of its help

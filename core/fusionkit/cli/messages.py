@@ -14,8 +14,6 @@ from ..method.config import SamplerOptions, configuration
 from ..options import ByKey
 from ..video.options import VideoOptions
 
-__all__ = ["flag_of", "in_flags", "printable", "tell_failures"]
-
 # options that messages of the core name, beside the fields of these models
 NAMED = frozenset(
     (

@@ -13,9 +13,8 @@ from typing import Annotated
 import typer
 
 from ..errors import OptionError, OutputError
-from ..registry.kinds import DISTRIBUTION, KINDS, kind_named
-
-__all__ = ["new"]
+from ..extras import DISTRIBUTION
+from ..registry.kinds import KINDS, kind_named
 
 SCAFFOLDS = sorted(kind.name for kind in KINDS.values() if kind.scaffold)
 # names that the templates import: a class of such a name would hide it

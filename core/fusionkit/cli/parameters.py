@@ -10,8 +10,6 @@ from ..errors import OptionError
 from ..method.presets import task_names
 from ..scene import SCENE_KINDS
 
-__all__ = ["Device", "Force", "Machine", "Preset", "Priors", "Set", "Task", "named_folders", "plugins_completion"]
-
 TASKS = ", ".join(f"{kind.task} ({kind.title})" for kind in SCENE_KINDS.values())
 
 

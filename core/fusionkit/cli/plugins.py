@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import FusionkitError, UnknownPlugin
+from ..extras import DISTRIBUTION
 from ..options import describe_field, validate_options
-from ..registry.kinds import DISTRIBUTION, KINDS
+from ..registry.kinds import KINDS
 from .messages import printable
 from .reports import print_table
 
 if TYPE_CHECKING:
     from ..registry.loading import Registered
-
-__all__ = ["app"]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

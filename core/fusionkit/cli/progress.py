@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Progress", "progress"]
-
 EVERY = 5.0  # seconds between lines in a log
 LOOK = 0.5  # seconds between looks at a count that nobody reports
 

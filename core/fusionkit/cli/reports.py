@@ -11,8 +11,6 @@ from ..storage.atomic import check_place, write_text
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["check_report", "print_table", "wide_enough", "write_record"]
-
 
 def check_report(output: Path | None, *kinds: str, force: bool) -> None:
     """Refuse, before any work, a report of another kind (its extension) than these, or one that is there already."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..batch.options import FileOptions, ResultOptions
+from ..batch.options import FileOptions, Mode, ResultOptions
 from ..engines.options import EngineOptions
 from ..errors import OptionError
 from ..method.config import SamplerOptions, configuration
@@ -13,15 +13,13 @@ from ..registry.kinds import KINDS
 from ..registry.kinds import METHOD as PARTS
 from ..video.options import VideoOptions, is_video
 from .fields import model_options, part_options, with_options
-from .given import Given, Mode, RunOptions
+from .given import Given, RunOptions
 from .parameters import Device, Machine, Preset, Set, Task, plugins_completion
 from .voice import Reporter
 
 if TYPE_CHECKING:
     from ..batch.plan import Plan
     from ..method.pipeline import Pipeline
-
-__all__ = ["run"]
 
 METHOD, FLOW, FILES, WORKERS, VIDEO = "Method", "Sampling", "Files", "Workers", "Video"
 NEEDED = {

@@ -9,8 +9,6 @@ import typer
 from ..errors import NoEffect, OptionError
 from ..extras import install
 
-__all__ = ["serve"]
-
 MEGABYTES, MEGAPIXELS = 200, 40  # largest file, and picture, by default
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 

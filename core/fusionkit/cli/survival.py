@@ -16,8 +16,6 @@ from .parameters import Device, Force, Priors, Set
 if TYPE_CHECKING:
     from ..survival import Survival
 
-__all__ = ["survival"]
-
 PAIRS = 10  # followed by default
 
 

@@ -7,8 +7,6 @@ import typer
 from ..method.presets import task_names, task_scene, task_text
 from ..registry.kinds import METHOD
 
-__all__ = ["app"]
-
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 

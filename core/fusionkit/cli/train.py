@@ -14,8 +14,6 @@ from ..training.options import TrainOptions
 if TYPE_CHECKING:
     from ..training.loop import Trainer
 
-__all__ = ["train"]
-
 Target = Annotated[
     str, typer.Argument(help="What to train: a trainable plug-in's name, such as rf, KIND:NAME, or a KIND.")
 ]

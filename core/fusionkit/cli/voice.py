@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..storage.outcome import Outcome
     from ..video.plan import Video
 
-__all__ = ["Reporter"]
-
 SAID, KINDS_OF_NOTES = 3, 1000  # times that one kind of note is printed; number of kinds that are counted
 PARTS = {"": ("", ""), "shards": ("fused", "pairs"), "segments": ("frames", "frames")}  # of a task: count and name
 

@@ -12,8 +12,6 @@ from .reports import print_table
 if TYPE_CHECKING:
     from ..weights.store import Stored
 
-__all__ = ["app"]
-
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 

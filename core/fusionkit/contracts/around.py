@@ -9,8 +9,6 @@ from torch import Tensor
 from ..sources import Frames, Sources
 from .base import Plugin, Remembering
 
-__all__ = ["ColorSpace", "Stage"]
-
 
 class ColorSpace(Plugin, ABC):
     """Separates what is fused (luma) from what is carried over (chroma).

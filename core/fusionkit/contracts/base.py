@@ -10,8 +10,6 @@ from pydantic import BaseModel
 from ..options import Options, validate_options
 from ..sources import STILL, Memory
 
-__all__ = ["Lazy", "Plugin", "Remembering"]
-
 
 class Lazy:
     """Loads something when it is first used, such as a network's weights."""

@@ -11,8 +11,6 @@ from ..flow.restoring import Restoration, split
 from ..options import Options
 from .base import Remembering
 
-__all__ = ["Degradation", "Splitting", "SplittingOptions"]
-
 
 class Degradation(Remembering, ABC):
     """What a camera does to a clean picture x, y = forward(x) with noise, and how the flow finds x again.

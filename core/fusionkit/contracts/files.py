@@ -10,8 +10,6 @@ from ..images.picture import Array, Depth, FromFile, Span
 from ..images.place import Place
 from .base import Plugin
 
-__all__ = ["Pictures", "Reader", "Stored", "Writer"]
-
 
 @dataclass(frozen=True, eq=False)
 class Stored(FromFile):

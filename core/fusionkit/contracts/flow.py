@@ -9,8 +9,6 @@ from torch import Tensor
 
 from .base import Plugin
 
-__all__ = ["Backbone", "Decoder"]
-
 
 class Backbone(Plugin, ABC):
     """The flow model: a velocity field over images or latents.

@@ -12,8 +12,6 @@ from torch import Tensor
 from ..sources import Frame, Frames, Sources
 from .base import Plugin
 
-__all__ = ["Prior", "Streaming", "stream"]
-
 
 class Prior(Plugin, ABC):
     """The fusion prior: corrects a clean-image estimate so that it explains the sources.

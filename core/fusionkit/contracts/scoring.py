@@ -11,8 +11,6 @@ from torch import Tensor
 from ..sources import Sources
 from .base import Plugin
 
-__all__ = ["Detection", "Detector", "Metric"]
-
 
 class Metric(Plugin, ABC):
     """One number a pair: how well `fused` keeps what the sources show.

@@ -14,8 +14,6 @@ from ..errors import OptionError, one_line
 from ..extras import install
 from .engine import TRIES, Result, Task, begin_worker, unpicklable, worker_threads
 
-__all__ = ["RayEngine"]
-
 AHEAD = 8  # finished results a worker that may wait for an earlier task
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # send nothing anywhere

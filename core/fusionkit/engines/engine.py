@@ -6,8 +6,6 @@ from typing import Any, Protocol, TypeVar
 
 from ..memory import keep_pages
 
-__all__ = ["TRIES", "Engine", "SerialEngine", "begin_worker", "worker_threads"]
-
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 

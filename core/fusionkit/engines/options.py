@@ -9,8 +9,6 @@ from ..options import Options, When
 from ..storage.outcome import lost
 from .engine import Engine, SerialEngine
 
-__all__ = ["EngineOptions"]
-
 
 class EngineOptions(Options):
     """The workers that run a batch."""

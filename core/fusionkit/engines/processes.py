@@ -15,8 +15,6 @@ from ..errors import OptionError
 from ..streams import own_streams
 from .engine import TRIES, Result, Task, begin_worker, unpicklable, worker_threads
 
-__all__ = ["ProcessEngine"]
-
 AHEAD = 2  # waiting tasks a process
 
 

@@ -12,15 +12,6 @@ import math
 
 from torch import Tensor
 
-__all__ = [
-    "interpolate",
-    "noise_share",
-    "posterior_update",
-    "velocity_from_noise",
-    "velocity_from_x0",
-    "x0_from_velocity",
-]
-
 Time = float | Tensor
 
 

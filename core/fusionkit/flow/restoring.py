@@ -19,8 +19,6 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from torch import Tensor
 
-__all__ = ["LEAST", "LEFT", "Ask", "Restoration", "falling", "side_by_side", "split"]
-
 LEAST = 0.6 / 255  # deviation below which noise counts as that of rounding
 LEFT = 2.5 / 255  # deviation of white noise that the error of a cleaned picture counts as, for what is undone next
 

@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-__all__ = ["Spacing", "make_schedule"]
-
 Spacing = Literal["uniform", "quadratic"]
 
 

@@ -14,8 +14,6 @@ from torch import Tensor
 from ..errors import OptionError
 from .path import posterior_update, velocity_from_x0
 
-__all__ = ["Estimate", "Field", "Report", "additive", "euler", "heun", "rk45"]
-
 RK45_END = 1e-3  # where the published solver stops; one estimate from there gives the image
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["HeldImage", "as_picture", "beyond_unit"]
-
 HeldImage: TypeAlias = Union[Picture, Array, "Tensor", "Image"]
 
 

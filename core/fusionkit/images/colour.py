@@ -11,8 +11,6 @@ import numpy as np
 from ..extras import install
 from .picture import Array, Picture
 
-__all__ = ["in_profile"]
-
 SAME = 1  # levels of 8 bits up to which two profiles are taken for one: there are many copies of sRGB
 MADE = "built-in"  # how littleCMS names profiles made of primaries and a curve, as readers of PNG make them
 STEPS = 9  # colours a channel that profiles are compared at

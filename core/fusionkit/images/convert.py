@@ -11,8 +11,6 @@ from torch import Tensor
 
 from .picture import Picture
 
-__all__ = ["ChangedImages", "StoredImages", "image_rows", "pooled", "to_array", "to_tensor"]
-
 POOLED = 128  # rows of the result that are averaged at once
 
 

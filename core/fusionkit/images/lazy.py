@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar, overload
 
-__all__ = ["LazySequence"]
-
 T = TypeVar("T")
 
 

@@ -19,26 +19,6 @@ from ..errors import ImageReadError
 from ..storage.regular import check_regular
 from .place import GEOTIFF, TIES, TRANSFORMATION
 
-__all__ = [
-    "NO_METADATA",
-    "UNSTATED",
-    "CameraSettings",
-    "Metadata",
-    "add_ifds",
-    "calibrated_view",
-    "camera_settings",
-    "exif_of_result",
-    "png_with",
-    "read_exif",
-    "read_metadata",
-    "read_tiff_metadata",
-    "resolution_of",
-    "settings_in",
-    "software",
-    "tiff_tags",
-    "xmp_of_result",
-]
-
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 DESCRIPTION, SOFTWARE, XMP = 270, 305, 700
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, INCH = 282, 283, 296, 2

@@ -16,8 +16,6 @@ from .picture import Array, Picture, from_unit
 from .place import Place, Volume, geo_place
 from .validity import mirrored
 
-__all__ = ["onto", "place_of"]
-
 SAME = 0.02  # pixels: grids that differ by less are one
 WIDEST = 32.0  # pixels: deviation of the widest low-pass, for a reference that is 65 times coarser
 STRIP = 1_000_000  # pixels of the reference that are resampled at once

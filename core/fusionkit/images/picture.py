@@ -11,21 +11,6 @@ from numpy.typing import DTypeLike, NDArray
 from .metadata import NO_METADATA, CameraSettings, Metadata, calibrated_view, camera_settings
 from .place import Place
 
-__all__ = [
-    "Array",
-    "Depth",
-    "FromFile",
-    "Picture",
-    "Range",
-    "Span",
-    "from_unit",
-    "own_span",
-    "range_note",
-    "robust_span",
-    "spread",
-    "to_unit",
-]
-
 Array = NDArray[Any]
 Depth = Literal["8", "16", "float"]
 Span = tuple[float, float]  # the stored values that black and white stand for

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GEOTIFF", "TIES", "TRANSFORMATION", "Place", "Volume", "across", "geo_place", "in_order", "is_place"]
-
 # GeoTIFF 1.1 (OGC 19-008r4): tags, keys, and the codes that mean "described by other keys"
 SCALE, TIES, TRANSFORMATION, KEYS, DOUBLES, TEXTS = 33550, 33922, 34264, 34735, 34736, 34737
 GEOTIFF = {

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from .picture import Array
 
-__all__ = ["checkerboard", "contact_sheet", "sized", "smaller"]
-
 LINE, GAP = 18, 4
 FIELDS = 8  # fields of a checkerboard along the longer side
 BACKGROUND = 24

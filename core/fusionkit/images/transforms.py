@@ -19,8 +19,6 @@ from ..options import Options, explain
 from ..storage.atomic import atomic_write
 from ..storage.regular import check_regular
 
-__all__ = ["Matrix", "Transforms", "about_centre", "about_corner", "matrices", "read_transforms", "save_transforms"]
-
 MOST_BYTES = 1_000_000
 OTHER_SHAPE = 0.01  # relative difference in shape up to which transforms fit images of another size
 BARE = {".npy", ".csv", ".txt"}  # files that hold one matrix and nothing else

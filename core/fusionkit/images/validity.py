@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 from .picture import STRAY, Array
 
-__all__ = ["Mask", "mirrored", "where_valid"]
-
 Mask = NDArray[np.bool_]
 
 

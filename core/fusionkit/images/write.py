@@ -4,8 +4,6 @@ import io
 
 from .picture import PEAK, Array, from_unit
 
-__all__ = ["png_bytes"]
-
 
 def png_bytes(pixels: Array, side: int) -> bytes:
     """8-bit PNG of (H, W, 1 or 3) in [0, 1], scaled down to at most `side` pixels a side."""

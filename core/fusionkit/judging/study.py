@@ -26,22 +26,6 @@ from ..storage.atomic import write_text
 from ..storage.regular import check_regular, read_text
 from ..writing import write_image
 
-__all__ = [
-    "EVEN",
-    "STUDY",
-    "Key",
-    "Made",
-    "Sheet",
-    "Study",
-    "Vote",
-    "all_votes",
-    "keep_vote",
-    "make_study",
-    "open_key",
-    "open_study",
-    "place_of_key",
-]
-
 STUDY, VOTES = "study.json", "votes"
 EVEN = "="
 CHECKED = 10  # one sheet in so many, at least one, is a check: one side is the other, blurred and darkened

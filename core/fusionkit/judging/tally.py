@@ -12,8 +12,6 @@ from ..errors import InputError
 from ..scoring.statistics import CONFIDENCE, RESAMPLES, SEED, TAILS
 from .study import EVEN, Key, Vote
 
-__all__ = ["Compared", "Strength", "Tally", "Viewer", "tally"]
-
 CARELESS = 1 / 3  # share of failed checks above which a viewer's votes do not count
 ROUNDS = 300  # of the iteration for strengths, which converges linearly
 

@@ -12,8 +12,6 @@ import torch
 from ..errors import FusionkitError
 from ..storage.atomic import atomic_write
 
-__all__ = ["Checkpoint", "between_frames"]
-
 EVERY = 60.0  # seconds after which a state is written: a few planes take one or two
 
 

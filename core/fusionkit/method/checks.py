@@ -11,8 +11,6 @@ from ..numerics.homography import displacement, scale_of, size_of
 from ..numerics.registration import look_apart, register
 from ..timing import Stopwatch
 
-__all__ = ["check_answer", "check_sizes", "note_places", "staged"]
-
 OTHER_VIEW = 0.05  # relative difference from which fields of view are told instead of a shift
 
 

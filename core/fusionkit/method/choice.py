@@ -11,8 +11,6 @@ from ..registry.kinds import METHOD
 from ..registry.loading import short_name
 from .words import as_text, named
 
-__all__ = ["Choice", "Restoring", "gathered", "merge_choices"]
-
 
 class Choice(Options):
     """A plug-in: a name with options, or an object that keeps the contract.

@@ -15,8 +15,6 @@ from ..timing import Stopwatch
 from .checks import check_answer
 from .config import Precision
 
-__all__ = ["TOGETHER", "Cleaner"]
-
 TOGETHER = 2**20  # pixels that go through the flow at once
 
 

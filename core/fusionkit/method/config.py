@@ -8,23 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 
 from ..errors import OptionError
+from ..extras import DISTRIBUTION
 from ..flow.schedule import Spacing
 from ..options import ByKey, Options, When, effective, explained, validate_options
-from ..registry.kinds import DISTRIBUTION, KINDS, METHOD
+from ..registry.kinds import KINDS, METHOD
 from ..registry.loading import Registry, get_registry, short_name
 from .choice import Choice, Restoring, gathered
 from .flags import flag_field, stage_flags
-
-__all__ = [
-    "Choice",
-    "PipelineConfig",
-    "Precision",
-    "SamplerOptions",
-    "configuration",
-    "make_config",
-    "placed",
-    "sampling_of",
-]
 
 Precision = Literal["auto", "float32", "bfloat16"]
 MOVES = When("strength", above=0)

@@ -19,8 +19,6 @@ from ..registry.loading import get_registry
 from ..scenes import SCENES
 from .choice import Restoring
 
-__all__ = ["NONE", "degrade", "known", "made_pictures", "parse_degradation"]
-
 NONE, SHIFT = "none", "shift"
 
 

@@ -4,8 +4,6 @@ import torch
 
 from ..errors import OptionError
 
-__all__ = ["find_device"]
-
 
 def find_device(name: str) -> torch.device:
     """The device of this name, tried; auto takes CUDA, then MPS, then the CPU."""

@@ -12,8 +12,6 @@ from ..images.convert import ChangedImages, StoredImages, image_rows
 from ..numerics.strips import strips
 from ..numerics.window import enlarged_rows, gaussian_blur, reduced
 
-__all__ = ["data_anywhere", "filled"]
-
 SIDE = 200  # least shorter side of the reduced copy on which brightness is compared
 BROAD = 2.0  # deviation, in its samples, of the brightness that goes on across a border
 COARSER = 1e-2  # weight of the coarser scale beside samples that have data

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from pydantic import Field
 
 from ..errors import NoEffect
+from ..extras import DISTRIBUTION
 from ..options import ByKey, word
-from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import Registered, Registry, get_registry
 from ..registry.records import StageFlag, StageRecord
 from .choice import Choice
@@ -14,8 +14,6 @@ from .choice import Choice
 if TYPE_CHECKING:
     from ..contracts import Prior
     from .config import PipelineConfig
-
-__all__ = ["flag_field", "stage_flags", "stages_of"]
 
 
 def stage_flags(registry: Registry) -> list[StageFlag]:

@@ -8,8 +8,6 @@ from torch import Tensor
 from ..contracts import ColorSpace, Prior, Sources
 from .sampler import corrected
 
-__all__ = ["FoldedPrior"]
-
 
 class FoldedPrior(Prior):
     """Applies a prior of two sources to any number: the reference with the first other, the result with the next ...

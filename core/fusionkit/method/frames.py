@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from .parts import Part
     from .pipeline import Pipeline
 
-__all__ = ["Run", "Series", "changes"]
-
 
 class Series(LazySequence[Picture]):
     """The pictures of a series, each read on every access.

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
 
 from ..contracts import Backbone, ColorSpace, Decoder, Degradation, Prior, Stage
-from .config import Choice, SamplerOptions
-
-__all__ = ["AllChoices", "Choices"]
+from .choice import Choice
+from .config import SamplerOptions
 
 Table: TypeAlias = Mapping[str, object]
 Named: TypeAlias = str | Table | Choice  # "NAME", {"name": "NAME", OPTION: VALUE}

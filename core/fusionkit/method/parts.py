@@ -11,11 +11,11 @@ from torch import nn
 
 from .. import contracts
 from ..errors import OptionError, PluginError
-from ..registry.kinds import DISTRIBUTION, KINDS, METHOD
+from ..extras import DISTRIBUTION
+from ..registry.kinds import KINDS, METHOD
 from ..registry.loading import create, get_registry
-from .config import Choice, PipelineConfig
-
-__all__ = ["Part", "build", "parts_of"]
+from .choice import Choice
+from .config import PipelineConfig
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,6 @@ from .tiling import WHOLE_PIXELS
 if TYPE_CHECKING:
     from .pipeline import Pipeline
 
-__all__ = ["fuse_at_once", "notes_of", "reference_of", "views_of"]
-
 
 def fuse_at_once(
     pipeline: "Pipeline",

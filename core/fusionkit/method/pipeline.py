@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, ShotMemory, Sources, Stage
 from ..errors import InputError, OptionError, SizeMismatch, warn_of
+from ..extras import DISTRIBUTION
 from ..images.accept import beyond_unit
 from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.metadata import CameraSettings
@@ -24,13 +25,14 @@ from ..numerics.luma import luma as bt601
 from ..numerics.precision import takes_winograd
 from ..reading.ranges import share_range
 from ..reading.take import Source, as_source
-from ..registry.kinds import DISTRIBUTION, METHOD
+from ..registry.kinds import METHOD
 from ..scene import SCENE_KINDS, Scene, SceneChoice
 from ..sources import STILL, Report
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint
 from .checks import check_answer, check_sizes, note_places, staged
-from .config import Choice, PipelineConfig, sampling_of
+from .choice import Choice
+from .config import PipelineConfig, sampling_of
 from .device import find_device
 from .filling import data_anywhere, filled
 from .flags import stages_of
@@ -45,8 +47,6 @@ from .result import Facts, FusedArray, FusedImage, FusedPicture, FusedTensor, in
 from .sampler import Callback, Sampler
 from .series import AT_ONCE, Progress, fuse_series
 from .tiling import TILE, WHOLE_PIXELS, tiled
-
-__all__ = ["Pipeline"]
 
 NO_FLOW = f"{DISTRIBUTION}:identity"  # who chooses this backbone wants none
 Told = Mapping[str, Mapping[str, Any]]

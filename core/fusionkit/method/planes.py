@@ -13,8 +13,6 @@ from ..images.convert import ChangedImages, StoredImages, image_rows
 from ..numerics.strips import strips
 from .sought import Restored
 
-__all__ = ["Plane", "chroma_of", "merged", "put_back"]
-
 
 @dataclass
 class Plane:

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OptionError
-from ..registry.kinds import DISTRIBUTION, METHOD
+from ..extras import DISTRIBUTION
+from ..registry.kinds import METHOD
 from ..registry.shipped import shipped_folders
 from ..scene import SCENE_KINDS, SceneKind
 from ..storage.regular import read_toml
 from .choice import merge_choices
 from .config import PipelineConfig
-
-__all__ = ["choose", "load_preset", "load_task", "preset_names", "task_names", "task_scene", "task_text"]
 
 
 def preset_names() -> list[str]:

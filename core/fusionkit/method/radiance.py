@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ..contracts import Frame, Frames, Stage
 from ..errors import InputError, OptionError
+from ..extras import DISTRIBUTION
 from ..images.picture import Array, Picture
 from ..numerics.strips import strips
-from ..registry.kinds import DISTRIBUTION, METHOD
+from ..registry.kinds import METHOD
 from ..scene import SCENE_KINDS, bracketed
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint
@@ -28,8 +29,6 @@ from .series import Progress, accumulated, concluded, looked_at
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
-
-__all__ = ["exposures_of", "fuse_radiance", "unexposed"]
 
 LEVELS = 256  # samples of the response
 EQUATIONS, PLACES = 6000, (50, 400)  # of the system, about; least and most places in it

@@ -25,8 +25,6 @@ from .config import Precision
 from .planes import Plane, chroma_of, merged, put_back
 from .sought import Restored, Sought, sought
 
-__all__ = ["Restored", "Restorer"]
-
 BLOCK = 8  # pixels of a side of JPEG's blocks
 
 

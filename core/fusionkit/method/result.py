@@ -18,9 +18,7 @@ from ..images.picture import DTYPE, PEAK, SHOWN, Array, Depth, Picture, from_uni
 from ..images.write import png_bytes
 from ..reading.take import Source
 from ..writing import write_image
-from .restore import Restored
-
-__all__ = ["Facts", "Fused", "FusedArray", "FusedImage", "FusedPicture", "FusedTensor", "in_kind", "with_gaps"]
+from .sought import Restored
 
 SHORT = 1000  # values up to which NumPy and PyTorch print all
 

@@ -22,8 +22,6 @@ from ..timing import Stopwatch
 from .checks import check_answer
 from .config import SamplerOptions
 
-__all__ = ["Callback", "Sample", "Sampler", "Step", "corrected", "merged_in_strips"]
-
 
 @dataclass(frozen=True)
 class Step:

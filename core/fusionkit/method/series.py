@@ -33,8 +33,6 @@ from .sampler import merged_in_strips
 if TYPE_CHECKING:
     from .pipeline import Pipeline
 
-__all__ = ["AT_ONCE", "Progress", "accumulated", "concluded", "fuse_series", "looked_at"]
-
 AT_ONCE = 4  # sources that are fused in memory: a rig's, and the usual brackets of three
 LOOKED_AT = 5  # frames, spread over a series, that tell its kind of scene, its range and whether it has colour
 AHEAD = 2  # frames that are read while one is worked on; in the last pass, which does most beside, one

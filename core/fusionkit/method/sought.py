@@ -15,8 +15,6 @@ from ..registry.records import DegradationRecord
 from .choice import Restoring
 from .parts import build
 
-__all__ = ["Restored", "Sought", "sought"]
-
 KIND = "degradation"
 PLACE = 100  # of an object, which has no record: undone first
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from ..contracts import Backbone, Decoder, Plugin, pad_to_multiple
 
-__all__ = ["TILE", "WHOLE_PIXELS", "TiledBackbone", "TiledDecoder", "blend_tiles", "tile_starts", "tiled"]
-
 TILE = 512  # side of tiles, pixels
 WHOLE_PIXELS = 1_500_000  # largest image that networks see whole: under 2 GB with the shipped weights
 

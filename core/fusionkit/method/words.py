@@ -7,8 +7,6 @@ from typing import Any, get_origin
 
 from ..errors import OptionError
 
-__all__ = ["as_text", "from_text", "key_values", "named", "several"]
-
 PAIRS = r",(?=[A-Za-z_][\w.]*=)"  # between KEY=VALUE and KEY=VALUE
 
 

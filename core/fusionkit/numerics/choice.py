@@ -12,19 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    "all_finite",
-    "argmax",
-    "clamped",
-    "gather",
-    "one_hot",
-    "order_statistics",
-    "quantile",
-    "subsample",
-    "top_two",
-    "with_data",
-]
-
 ENOUGH = 2**20  # pixels that suffice for statistics of a whole image
 WHOLE = 0.99  # share of a sample's pixels that have data, for it to count
 

@@ -5,8 +5,6 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-__all__ = ["DARK", "MOST", "room"]
-
 # set by eye on the 17 bracketed scenes of MEFB and Merianos
 MOST, DARK = 3.0, 4 / 255  # largest factor of chroma; added to luma, whose ratio means little in the dark
 CLIPPED, LEFT = 0.1, 0.01  # distance from white below which a channel begins to be clipped; weight of one that is

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["contrast_mean", "global_contrast", "level_contrast"]
-
 BINS = 65_536
 
 

@@ -15,22 +15,6 @@ from torch import Tensor
 
 from .window import gaussian_blur
 
-__all__ = [
-    "Size",
-    "Warp",
-    "common_box",
-    "displacement",
-    "grid",
-    "mapped",
-    "resized",
-    "scale_of",
-    "seen",
-    "size_of",
-    "square",
-    "stretch",
-    "warp",
-]
-
 Size = tuple[int, int]
 EDGE = 1e-3  # pixels beyond the last centres that are rounding
 TAPS = 3  # pixels around a place that bicubic interpolation reads, and rounding

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from .private import has_winograd
 
-__all__ = ["Convolution", "attention", "fastest_format", "pad_to_multiple", "winograd"]
-
 LEAST, LARGE = 48, 1024  # numbers of channels, in and out, and of pixels from which Winograd's algorithm pays
 QUERIES = 512  # rows of a long attention computed at once
 

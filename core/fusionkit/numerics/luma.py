@@ -8,8 +8,6 @@ from torch import Tensor
 from ..images.picture import GREY_SPREAD
 from .strips import strips
 
-__all__ = ["BLUE", "GREEN", "RED", "colorful", "luma", "rounded_luma"]
-
 RED, BLUE = 0.299, 0.114
 GREEN = 1 - RED - BLUE
 

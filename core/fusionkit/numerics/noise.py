@@ -39,8 +39,6 @@ MIN_CORRELATION = 0.3  # below it the noise counts as white
 MIN_RATIO = 1.2  # of the fitted variances at both ends of the intensities, below which one variance is enough
 QUANTUM = 1 / 255
 
-__all__ = ["Noise", "estimate_noise", "stabilise", "unstabilise"]
-
 
 @dataclass(frozen=True)
 class Noise:

@@ -5,8 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["decay", "divergence", "gradient", "halved_gradient", "screened_poisson", "screened_variation"]
-
 SMALL = 2**16  # pixels up to which the FFT is used
 
 

@@ -8,8 +8,6 @@ from .fastest import timed
 from .layers import winograd
 from .private import has_avx512_bfloat16
 
-__all__ = ["arithmetic", "cleans_in_bfloat16", "has_bfloat16", "takes_winograd"]
-
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 faster than float32: GPUs since Ampere, x86 with AVX512-BF16."""

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["LOSS", "average_into", "has_avx512_bfloat16", "has_winograd", "missing", "winograd_operator"]
-
 LOSS = {
     "_nnpack_spatial_convolution": "convolutions in float32 take two to three times as long",
     "_nnpack_available": "convolutions in float32 take two to three times as long",

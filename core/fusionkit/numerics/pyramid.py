@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["blur", "collapse", "detail_bands", "expand", "gaussian_pyramid", "laplacian_pyramid", "reduce"]
-
 
 def blur(x: Tensor) -> Tensor:
     """Binomial filter (1, 4, 6, 4, 1) / 16 along both axes; borders reflected, replicated under three pixels.

@@ -26,18 +26,6 @@ from .homography import Size, grid, mapped, resized, scale_of, seen, size_of, sq
 from .tile_fit import Level, fast_length, moved, orientation, scaled, whitened
 from .window import reduced
 
-__all__ = [
-    "LEAST_SIDE",
-    "SHARPEST",
-    "Model",
-    "Offset",
-    "Registration",
-    "look_apart",
-    "reduced_whole",
-    "refine",
-    "register",
-]
-
 Model = Literal["translation", "rigid", "similarity", "affine", "homography"]
 
 LEAST_SIDE = 48  # pixels: smaller images are not registered

@@ -16,8 +16,6 @@ from torch import Tensor
 from .homography import Size, mapped, scale_of, seen, size_of
 from .registration import TOLERANCE, Model, Registration, register
 
-__all__ = ["LEAST_PAIRS", "Consensus", "consensus", "limit_of", "register_view"]
-
 LEAST_PAIRS = 3  # sure matches, below which nothing is said of a rig
 LIMIT = 2.5  # distance from the rig, in tolerances of a match, from which a pair disagrees
 FAR = 3.0  # distance, in median ones, from which a pair does not count for the mean

@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-__all__ = ["ssim_map", "ssim_parts"]
-
 
 def ssim_map(
     a: Tensor, b: Tensor, mean: Callable[[Tensor], Tensor], data_range: float, unbiased: float = 1.0

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Strip", "even_strips", "in_strips", "is_large", "strips"]
-
 # Pixels of a strip, about: a dozen planes stay in a processor's cache. With half as many, PyTorch's threads wait for
 # each other a tenth of the time.
 PIXELS = 2**19

@@ -11,8 +11,6 @@ from torch import Tensor
 from .choice import with_data
 from .window import box_max, box_mean, enlarged_rows, gaussian_blur, guided_line, reduced
 
-__all__ = ["GUIDE_PART", "ThermalSaliency", "hidden_share", "ramp", "surround"]
-
 # set by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 WIDTHS = (2, 3, 5)  # the shorter side over these: largest widths of hot objects
 WARM, HOT = 0.4, 1.2  # deviations above the surround between which saliency grows from 0 to 1

@@ -15,8 +15,6 @@ from torch import Tensor
 from .homography import Size, Warp, grid, resized, scale_of, seen, size_of, square, stretch
 from .window import box_mean, gaussian_blur
 
-__all__ = ["LEAST_SEEN", "Level", "fast_length", "moved", "orientation", "scaled", "whitened"]
-
 LEAST_SEEN = 24  # pixels of either side that both images must see
 STRONGEST = 3.0  # largest weight of an edge, relative to its surroundings
 COARSE = 200  # longest side up to which tiles are small

@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["box_max", "box_mean", "enlarged_rows", "gaussian_blur", "guided_filter", "guided_line", "reduced"]
-
 
 def box_mean(x: Tensor, radius: int) -> Tensor:
     """Mean over the part of a (2 radius + 1)² window that lies inside the image: (B, C, H, W)."""

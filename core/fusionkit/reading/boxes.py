@@ -13,11 +13,6 @@ from ..errors import InputError
 from ..storage.regular import read_text
 from .matching import bare_name
 
-__all__ = [
-    "SUFFIXES", "Box", "Corners", "child", "four_numbers", "labels_in", "read_boxes", "text_of", "voc_root",
-    "yolo_rows",
-]  # fmt: skip
-
 SUFFIXES = (".txt", ".json", ".xml")  # YOLO, COCO, VOC
 MOST_BYTES = 2_000_000_000
 Corners = tuple[float, float, float, float]  # left, top, right, bottom

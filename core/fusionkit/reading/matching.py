@@ -15,8 +15,6 @@ from ..storage.regular import check_regular
 from .read import images_among, readable_extensions
 from .slices import series_in
 
-__all__ = ["Matching", "bare_name", "in_turn", "match", "match_folders", "match_names", "spread"]
-
 TABLES = (".csv", ".parquet")
 LEDGER = "manifest.jsonl"
 NAMED = 10  # files without a partner that are named

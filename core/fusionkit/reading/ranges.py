@@ -12,8 +12,6 @@ from ..images.picture import PEAK, Picture, Range, Span, range_note, robust_span
 from .matching import spread as evenly
 from .read import MAX_PIXELS, read_image
 
-__all__ = ["Reading", "in_range", "refuse_unread", "share_range", "source_ranges"]
-
 FILES = 32  # files that a range is taken from, spread over the folder
 LOOKED_AT = 50  # first images in which a source is sought that reads a range
 ROWS = 128  # samples along the shorter side that tell whether pictures show one quantity

@@ -18,29 +18,14 @@ import numpy as np
 
 from ..contracts import Pictures, Reader, Stored
 from ..errors import Caution, FusionkitError, ImageReadError, OptionError, one_line
+from ..extras import DISTRIBUTION
 from ..images.picture import PEAK, Array, Depth, FromFile, Picture, Range, Span, own_span, range_note, to_unit
 from ..images.place import Place
 from ..images.validity import mirrored, where_valid
-from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import Registered, create, get_registry
 from ..registry.records import ReaderRecord
 from ..storage.regular import check_regular
 from ..streams import silence
-
-__all__ = [
-    "MAX_PIXELS",
-    "count_pictures",
-    "header_pixels",
-    "header_size",
-    "images_among",
-    "numbered",
-    "open_pictures",
-    "read_image",
-    "read_measured",
-    "readable_extensions",
-    "several_in",
-    "slice_of",
-]
 
 MAX_PIXELS = 150_000_000
 HEAD = 512  # bytes that are searched for magic

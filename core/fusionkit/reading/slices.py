@@ -12,8 +12,6 @@ from ..errors import InputError
 from ..images.place import Place, Volume, in_order
 from .read import slice_of
 
-__all__ = ["Series", "partners", "series_in"]
-
 APART = 0.01  # share by which distances of slices that are the same may differ
 
 Plane = tuple[Place, tuple[int, int]]  # a place, and width and height

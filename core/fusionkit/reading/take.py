@@ -12,8 +12,6 @@ from ..images.accept import HeldImage, as_picture, check_tensor
 from ..images.picture import Picture, own_span, range_note
 from .read import read_image
 
-__all__ = ["Source", "as_source"]
-
 Source: TypeAlias = str | Path | HeldImage
 
 

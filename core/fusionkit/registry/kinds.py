@@ -8,10 +8,7 @@ and pages of the documentation read this table.
 from dataclasses import dataclass
 
 from ..errors import UnknownPlugin
-from ..extras import DISTRIBUTION
 from . import records
-
-__all__ = ["DISTRIBUTION", "KINDS", "METHOD", "SEVERAL", "Kind", "kind_named"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,18 +24,6 @@ from . import hookspecs
 from .kinds import KINDS, Kind, kind_named
 from .records import PluginRecord
 
-__all__ = [
-    "Failure",
-    "Registered",
-    "Registry",
-    "get_registry",
-    "import_target",
-    "list_plugins",
-    "load_registry",
-    "options_of",
-    "short_name",
-]
-
 GROUP = "fusionkit"
 RESTRICT_VARIABLE = "FUSIONKIT_PLUGINS"
 ALL = "`fusionkit plugins list` names all"

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from .loading import get_registry
 
-__all__ = ["package_folders", "shipped_folders"]
-
 
 def package_folders(package: str, name: str) -> list[Path]:
     """Folders `name` inside a package, which is not imported for it; none for a module without a folder."""

@@ -5,11 +5,9 @@ from functools import cache
 from torch import Tensor
 
 from ..contracts import Prior, Sources
-from ..registry.kinds import DISTRIBUTION
+from ..extras import DISTRIBUTION
 from ..registry.loading import create, get_registry
 from ..registry.records import PriorRecord, TableRow
-
-__all__ = ["baseline_images", "baseline_rows"]
 
 
 def baseline_rows() -> dict[str, TableRow]:

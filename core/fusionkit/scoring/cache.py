@@ -12,8 +12,6 @@ from ..errors import OutputError
 from ..storage.home import home_folder
 from ..storage.manifest import Manifest, digest
 
-__all__ = ["ScoreCache", "default_cache", "pair_key"]
-
 FORMAT = 1  # of the rows; rows of another format are ignored
 
 

@@ -10,8 +10,6 @@ from torch import Tensor
 from ..contracts import Detection, Detector, Metric, Sources
 from ..contracts import Options as NoOptions
 
-__all__ = ["consistency_metrics", "detect", "iou", "matches", "union"]
-
 SAME = 0.5  # intersection over union from which two boxes are one object
 # metric: its meaning, and the weight of the result's number of objects against the sources'
 SHARES = {

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..contracts import Metric, Sources
 from ..engines.engine import Engine, SerialEngine
 from ..errors import InputError
+from ..extras import DISTRIBUTION
 from ..images import Picture
 from ..images.convert import to_array, to_tensor
 from ..images.onto import onto
@@ -26,7 +27,6 @@ from ..numerics.luma import luma
 from ..reading import read_image
 from ..reading.matching import Matching, match_folders, spread
 from ..reading.ranges import Reading, source_ranges
-from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry
 from ..scene import Scene
 from ..storage.manifest import Manifest, file_record, sha256
@@ -37,8 +37,6 @@ from .baselines import baseline_images, baseline_rows
 from .cache import ScoreCache, pair_key
 from .maps import overlay
 from .statistics import CONFIDENCE, RESAMPLES, SEED, Summary, bootstrap, decimals, nullable, paired_tests
-
-__all__ = ["CONVENTIONS", "Evaluation", "Pair", "as_sources", "evaluate", "kind_of", "read_result", "score_images"]
 
 CONVENTIONS = (
     "luma BT.601 of the files read back, or R, G, B where a definition says so, rounded to 8-bit levels; no resizing, "

@@ -10,8 +10,6 @@ from torch import Tensor
 from ..numerics.ssim import ssim_map, ssim_parts
 from .levels import filtered, gaussian, sobel, undefined
 
-__all__ = ["artefacts", "ms_ssim", "preserved_contrast", "proportion", "ssim", "vifp", "visible_difference"]
-
 Window = Callable[[int, float, torch.device], Tensor]
 Mean = Callable[[Tensor, Tensor], Tensor]
 

@@ -15,8 +15,6 @@ from .detection import detect, matches, union
 from .evaluation import Pair, as_sources, read_result
 from .statistics import Summary, bootstrap
 
-__all__ = ["Findings", "find_objects"]
-
 TOGETHER = "both sources together"
 
 

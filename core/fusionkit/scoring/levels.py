@@ -10,24 +10,6 @@ from torch import Tensor
 
 from ..contracts import Metric, Sources
 
-__all__ = [
-    "PairMetric",
-    "ResultMetric",
-    "SourceMetric",
-    "average_gradient",
-    "correlated",
-    "correlation",
-    "entropy",
-    "filtered",
-    "gaussian",
-    "gradient_energy",
-    "levels",
-    "mutual_information",
-    "sobel",
-    "squared_error",
-    "undefined",
-]
-
 STRIP = 2**17  # pixels filtered at once
 
 

@@ -13,8 +13,6 @@ from ..numerics.luma import luma
 from ..numerics.poisson import gradient
 from ..numerics.window import box_mean
 
-__all__ = ["TRUSTED", "has_maps", "overlay", "trusted"]
-
 FULL = 40.0  # levels at which a colour is full
 LOST, INVENTED = (0.15, 0.45, 1.0), (1.0, 0.2, 0.1)  # blue, red
 # colours of the sources, in order: orange, blue, green, purple (Okabe & Ito's, which colour-blind people tell apart)

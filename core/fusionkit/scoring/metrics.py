@@ -4,11 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from ..contracts import Metric
 from ..errors import OptionError
-from ..registry.kinds import DISTRIBUTION
+from ..extras import DISTRIBUTION
 from ..registry.loading import Registered, get_registry, short_name
 from ..registry.records import MetricRecord
-
-__all__ = ["dialects", "load_metrics"]
 
 
 def load_metrics(names: Sequence[str] | None, dialect: str | None) -> dict[str, Metric]:

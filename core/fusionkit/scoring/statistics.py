@@ -9,20 +9,6 @@ import numpy as np
 
 from ..images.picture import Array
 
-__all__ = [
-    "CONFIDENCE",
-    "RESAMPLES",
-    "SEED",
-    "TAILS",
-    "Summary",
-    "bootstrap",
-    "decimals",
-    "holm",
-    "nullable",
-    "paired_tests",
-    "resamples",
-]
-
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
 TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 DIGITS = 4  # of the largest number of a printed column

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
 
-from ..registry.kinds import DISTRIBUTION
+from ..extras import DISTRIBUTION
 from ..scene import SCENE_KINDS
 from .evaluation import CONVENTIONS, Evaluation
 from .metrics import dialects
 from .statistics import CONFIDENCE, RESAMPLES, Summary, decimals
-
-__all__ = ["RENDERINGS", "Cell", "Column", "Row", "Table", "table_of"]
 
 ACROSS = 7  # metrics side by side on a page of LaTeX; more are set below, in the same table
 

@@ -20,8 +20,6 @@ from .results import ResultRoutes
 from .sessions import Limits, Sessions
 from .work import Busy, Worker
 
-__all__ = ["asset", "guard", "make_app"]
-
 PAGE = resources.files("fusionkit.server") / "page"
 TYPES = {"svg": "image/svg+xml", "html": "text/html", "js": "text/javascript", "css": "text/css"}
 # nothing inline, nothing from elsewhere

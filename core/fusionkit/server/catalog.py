@@ -7,16 +7,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..batch.options import FileOptions
+from ..extras import DISTRIBUTION
 from ..method.config import SamplerOptions, configuration
 from ..method.presets import task_names, task_scene
 from ..options import describe_field, opens
-from ..registry.kinds import DISTRIBUTION, METHOD, SEVERAL
+from ..registry.kinds import METHOD, SEVERAL
 from ..registry.loading import Registered, get_registry, load_class
 from ..registry.records import PriorRecord
 from ..scenes import SCENES
 from .choices import ASKED, SAMPLING, fields, weights_names
-
-__all__ = ["catalog", "labelled"]
 
 
 def catalog() -> dict[str, Any]:

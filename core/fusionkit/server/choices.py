@@ -8,15 +8,14 @@ from pydantic import BaseModel
 from ..batch.options import FileOptions
 from ..errors import OptionError
 from ..images.picture import Range
-from ..method.config import Choice, PipelineConfig, configuration
+from ..method.choice import Choice
+from ..method.config import PipelineConfig, configuration
 from ..method.flags import stage_flags
 from ..method.presets import choose
 from ..options import opens, validate_options
 from ..registry.kinds import METHOD
 from ..registry.loading import get_registry, load_class, options_of
 from ..weights.store import Stored, list_weights
-
-__all__ = ["ASKED", "SAMPLING", "checked", "config_of", "fields", "spans_of", "weights_names"]
 
 ASKED = ("task", "look", "align", "resize", "range", "restore")  # choices that the page asks for first
 SAMPLING = ("strength", "steps", "precision")  # fields of the sampler that a page may choose

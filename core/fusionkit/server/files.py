@@ -20,8 +20,6 @@ from ..scoring.evaluation import as_sources
 from .previews import SHOWN, can_shrink, shown_png, shrunk
 from .sessions import Session, Sessions
 
-__all__ = ["FileRoutes"]
-
 LOOKED = 1500  # pixels of the longer side at which a kind of scene is recognised and displacements are sought
 
 

@@ -14,8 +14,6 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from ..errors import OptionError
 
-__all__ = ["Protocol", "Server", "listen", "serve_until_stopped"]
-
 
 def _open_files() -> int:
     """How many files this process may have open."""

@@ -10,8 +10,6 @@ from ..errors import InputError
 from ..reading import readable_extensions
 from ..reading.matching import Matching, bare_name, match_names
 
-__all__ = ["scenes_of"]
-
 MOST = 20_000  # names at once
 SCENES, SHARE = 2, 0.8  # patterns are guessed where they make so many scenes, of so many of the files
 

@@ -14,8 +14,6 @@ from ..images.onto import place_of
 from ..images.picture import Array, Picture
 from ..images.write import png_bytes
 
-__all__ = ["SHOWN", "Seen", "can_shrink", "shown_png", "shrunk"]
-
 SHOWN = 2400  # pixels of the longer side of a picture that a browser shows
 KEPT = 16_000_000  # pixels of all sources of a result that are kept as they were fused
 

@@ -8,8 +8,6 @@ from typing import Any
 from ..registry.kinds import METHOD
 from .choices import spans_of
 
-__all__ = ["as_command", "as_python", "as_toml"]
-
 
 def as_command(choices: Mapping[str, Any], names: Sequence[str], many: Sequence[str] = ()) -> str:
     """Write the command `fusionkit run ...` for files of these names. many: what names all scenes instead."""

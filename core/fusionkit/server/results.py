@@ -21,8 +21,6 @@ from .previews import SHOWN, shown_png
 from .sessions import Result, Session, Sessions
 from .work import Busy, Worker
 
-__all__ = ["ResultRoutes"]
-
 MAPS = ("lost", "invented", "trusted")  # pictures that take as long as metrics
 WAIT, PAUSE = 0.5, 0.03  # seconds that a request for the status is held; between two looks at it
 

@@ -24,8 +24,6 @@ from .catalog import labelled
 from .choices import spans_of
 from .previews import shrunk
 
-__all__ = ["Limits", "Result", "Session", "Sessions"]
-
 LEFT = 60.0  # seconds that a session outlives its page, so that a reload finds it
 LARGEST = 8  # files of the largest size that a session can hold, in bytes and in pixels
 

@@ -13,8 +13,6 @@ from ..judging.study import Viewer, Vote, all_votes, keep_vote, open_study
 from ..options import first_of
 from .app import asset, guard
 
-__all__ = ["make_study_app"]
-
 
 def make_study_app(folder: Path, token: str, hosts: frozenset[str] | None) -> FastAPI:
     """Build the page of the study in a folder under /TOKEN/, which never sees the key. hosts: as of `make_app`."""

@@ -32,8 +32,6 @@ from .choices import config_of
 from .previews import Seen, can_shrink
 from .sessions import Limits, Result, Session
 
-__all__ = ["Busy", "Worker"]
-
 KEPT = 8  # pipelines of a line that stay built
 # pixels of all sources together up to which jobs wait in one line, and the priority of its thread: previews take tenths
 # of a second on two cores, jobs of the second line some seconds

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from ..errors import OutputError
 
-__all__ = ["Staged", "atomic_write", "check_place", "remove_strays", "stage", "write_text"]
-
 TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+){0,2}")
 
 

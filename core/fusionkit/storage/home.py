@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-__all__ = ["home_folder"]
-
 
 def home_folder() -> Path:
     """The folder, which may not exist yet."""

@@ -16,8 +16,6 @@ from .outcome import Outcome
 from .places import tag
 from .regular import check_regular
 
-__all__ = ["Ledger", "Manifest", "digest", "file_record", "is_current", "sha256"]
-
 
 def digest(*parts: Any) -> str:
     """A short hash of JSON values that ignores the order of keys."""

@@ -8,8 +8,6 @@ from typing import Any, Literal, Protocol, TypeVar
 from ..errors import FusionkitError, OutputError, one_line
 from .atomic import Staged
 
-__all__ = ["Outcome", "Stopped", "Task", "attempt", "lost"]
-
 KILLED = "its process was killed each time, perhaps for memory; fewer `jobs` need less"
 MEMORY = "; a smaller `tile` or fewer `jobs` need less memory"
 

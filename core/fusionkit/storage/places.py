@@ -18,8 +18,6 @@ from ..errors import FusionkitError, InputError, OptionError, OutputError
 from ..extras import install
 from .atomic import atomic_write
 
-__all__ = ["beside", "expand", "fetched", "full_address", "read_text", "store", "tag"]
-
 REMOTE = re.compile(r"^(s3|gs|az):/{1,2}([^/]+)/?(.*)$")  # one slash where a Path has swallowed the other
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 SPECIAL = re.compile(r"[*?\[]")

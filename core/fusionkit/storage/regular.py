@@ -7,8 +7,6 @@ from typing import Any
 
 from ..errors import FusionkitError, OptionError, one_line
 
-__all__ = ["check_regular", "read_text", "read_toml"]
-
 MOST_TEXT = 4_000_000  # bytes of a file of settings
 
 

@@ -9,8 +9,6 @@ from torch import Tensor
 from ..contracts import ColorSpace, Sources
 from .plugin import PluginContract, random_images
 
-__all__ = ["ColorSpaceContract"]
-
 
 class ColorSpaceContract(PluginContract):
     """Contract of a colour space: see `fusionkit.contracts.ColorSpace`. exact: `merge` inverts `split`."""

@@ -14,8 +14,6 @@ from ..registry.records import DegradationRecord
 from ..scenes import infrared_visible
 from .plugin import PluginContract, unchanged
 
-__all__ = ["DegradationContract"]
-
 SIZE = (96, 128)
 
 

@@ -16,8 +16,6 @@ from ..scene import SCENE_KINDS
 from ..scenes import infrared_visible
 from .plugin import SIZES, PluginContract, assert_alone, make_sources, random_images, unchanged
 
-__all__ = ["DetectorContract", "MetricContract"]
-
 
 @cache
 def _streets(count: int) -> tuple[Tensor, ...]:

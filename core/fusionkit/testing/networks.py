@@ -10,8 +10,6 @@ from ..contracts import Backbone, Decoder
 from ..registry.loading import get_registry
 from .plugin import SIZES, PluginContract, assert_alone, random_images, unchanged
 
-__all__ = ["BackboneContract", "DecoderContract"]
-
 
 class BackboneContract(PluginContract):
     """Contract of a velocity field: see `fusionkit.contracts.Backbone`."""

@@ -13,8 +13,6 @@ from ..contracts import Sources
 from ..errors import OptionError
 from ..registry.loading import get_registry
 
-__all__ = ["SIZES", "PluginContract", "assert_alone", "make_sources", "random_images", "unchanged"]
-
 SIZES = [(32, 48), (31, 37), (1, 20), (20, 1), (2, 3), (1, 1)]
 
 # listing plug-ins happens at every `fusionkit --help`

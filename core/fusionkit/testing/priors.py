@@ -15,8 +15,6 @@ from ..registry.kinds import KINDS
 from ..scene import SCENE_KINDS, Scene
 from .plugin import SIZES, PluginContract, assert_alone, make_sources, random_images, unchanged
 
-__all__ = ["PriorContract"]
-
 SMALL = 0.3  # planes that a state may grow by with each frame: a reduced copy in 8 bits, of frames as small as these
 SERIES = 64, 96  # height and width of its frames
 OVERSHOOT = 1e-3  # beyond [0, 1], of weights that are rounded

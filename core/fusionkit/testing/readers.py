@@ -13,8 +13,6 @@ from ..registry.loading import get_registry
 from ..registry.records import ReaderRecord
 from .plugin import PluginContract
 
-__all__ = ["ReaderContract"]
-
 
 class ReaderContract(PluginContract):
     """Contract of a reader: see `fusionkit.contracts.Reader`.

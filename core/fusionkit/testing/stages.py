@@ -7,8 +7,6 @@ from torch import Tensor
 from ..contracts import Sources, Stage
 from .plugin import SIZES, PluginContract, assert_alone, random_images, unchanged
 
-__all__ = ["StageContract"]
-
 
 class StageContract(PluginContract):
     """Contract of a stage: see `fusionkit.contracts.Stage`."""

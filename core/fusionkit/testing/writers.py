@@ -17,8 +17,6 @@ from ..registry.records import WriterRecord
 from ..writing import check_output, extension_of, store_volume, writable_extensions, write_image
 from .plugin import PluginContract
 
-__all__ = ["WriterContract"]
-
 SIZE = (19, 26)  # rows and columns of the pictures that are written
 KELVIN = (250.0, 320.0)  # black and white of pictures of floats
 

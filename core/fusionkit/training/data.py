@@ -14,8 +14,6 @@ from ..reading import read_image, readable_extensions
 from ..reading.matching import match_folders
 from .options import TrainOptions
 
-__all__ = ["CropSampler", "PairSampler", "centre", "hold_out", "list_images"]
-
 Scene = TypeVar("Scene", bound=Hashable)
 Made = Callable[[tuple[Tensor, ...]], Tensor]
 

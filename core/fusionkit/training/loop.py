@@ -20,8 +20,6 @@ from .data import CropSampler, PairSampler
 from .muon import Muon
 from .options import TrainOptions
 
-__all__ = ["Trainer", "averaged", "train"]
-
 
 class Trainer(ABC):
     """A plug-in's part of the training: module, data, loss, validation, file format.

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Muon", "orthogonalised"]
-
 MOMENTUM, DECAY = 0.95, 0.01  # share of the average that stays at a step; of the weights that goes, times the rate
 ADAM = 0.1  # rate of AdamW beside Muon's
 

@@ -6,8 +6,6 @@ from pydantic import Field
 
 from ..options import Options
 
-__all__ = ["TrainOptions"]
-
 
 class TrainOptions(Options):
     """Options of the training loop; the plug-in's trainer adds its own."""

@@ -8,8 +8,6 @@ from pydantic import Field
 
 from ..options import Options, When
 
-__all__ = ["VideoOptions", "address", "is_video"]
-
 SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts", ".mts", ".nut", ".y4m", ".gif"})
 LIVE = re.compile(r"[a-z0-9+.-]+:/+")
 

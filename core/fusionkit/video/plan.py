@@ -15,8 +15,6 @@ from ..storage.atomic import check_place
 from .options import VideoOptions, is_video
 from .streams import Frame, Stream
 
-__all__ = ["PARTS", "SEEN", "Segment", "Video", "picture_of", "plan_video"]
-
 CUT, THUMBNAIL = 0.2, 16  # mean change of a thumbnail of this side that begins a new shot
 PARTS = ".nut"  # container of segments, which keeps times and codecs
 SEEN = ".seen"  # of a file beside a segment, a byte for each frame that the segment has come to

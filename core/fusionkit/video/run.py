@@ -25,8 +25,6 @@ from .plan import SEEN, Segment, Video, picture_of
 from .streams import Frame
 from .write import Writer, join
 
-__all__ = ["fuse_video"]
-
 WARM = 12  # frames before a segment that settle the running averages
 
 

@@ -14,8 +14,6 @@ from ..extras import install
 from ..images.picture import Array
 from .options import address
 
-__all__ = ["Frame", "Stream", "av", "pixel_format"]
-
 BACK = 1.0  # seconds that decoding begins earlier, so that a rounded key frame is not missed
 
 

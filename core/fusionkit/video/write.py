@@ -14,8 +14,6 @@ from ..storage.atomic import atomic_write
 from .plan import PARTS, Video
 from .streams import av, pixel_format
 
-__all__ = ["Writer", "join"]
-
 TICKS = 90_000  # ticks a second in written files
 
 

@@ -28,17 +28,6 @@ if TYPE_CHECKING:
 
     Built = TypeVar("Built")
 
-__all__ = [
-    "CONFIG_HINT",
-    "CheckpointImporter",
-    "Imported",
-    "described",
-    "fitted",
-    "plain",
-    "read_checkpoint",
-    "state_dict",
-]
-
 # containers and numbers that some pickles name as classes; the real ones are harmless
 TOLERATED = frozenset({"builtins.bytes", "builtins.object", "builtins.range", "builtins.slice"})
 PLAIN = {f"builtins.{t.__name__}": t for t in (dict, list, tuple, set, frozenset, int, float, complex, bool, str)}

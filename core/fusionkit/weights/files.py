@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
     Built = TypeVar("Built", bound="nn.Module")
 
-__all__ = [
-    "WeightsFile", "differences", "load_network", "load_weights", "open_weights", "read_safetensors", "read_tensors",
-    "save_weights",
-]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class WeightsFile:

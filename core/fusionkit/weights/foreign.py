@@ -9,8 +9,6 @@ from ..extras import install
 from ..options import Options, validate_options
 from ..storage.regular import check_regular, read_toml
 
-__all__ = ["MOST_BYTES", "card_of", "onnx_session", "read_card"]
-
 MOST_BYTES = 2_000_000_000  # of a file; larger ONNX models keep their values in other files
 
 Card = TypeVar("Card", bound=Options)

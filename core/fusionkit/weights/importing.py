@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BrokenPlugin, FusionkitError, OptionError, UnknownPlugin, WeightsError, one_line
+from ..extras import DISTRIBUTION
 from ..options import opens
-from ..registry.kinds import DISTRIBUTION
 from ..registry.loading import get_registry, import_target
 from ..storage.manifest import sha256
 from ..storage.regular import read_text
@@ -18,8 +18,6 @@ from .store import Stored, check_name, list_weights, user_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = ["import_weights", "option_of", "verify_weights"]
 
 MOST_ALIASES = 20  # in YAML: a few lines of nested ones stand for billions of values
 

@@ -14,8 +14,6 @@ from ..numerics.layers import fastest_format
 from .files import WeightsFile, load_network
 from .store import find_weights
 
-__all__ = ["Network"]
-
 Built = TypeVar("Built", bound=nn.Module)
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -11,8 +11,6 @@ from ..registry.shipped import package_folders, shipped_folders
 from ..storage.home import home_folder
 from .files import WeightsFile, open_weights
 
-__all__ = ["Stored", "check_name", "find_weights", "get_weights", "list_weights", "remove_weights", "user_folder"]
-
 FOREIGN = (".pth", ".pt", ".ckpt", ".bin")
 
 

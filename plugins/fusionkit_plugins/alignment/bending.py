@@ -22,8 +22,6 @@ from fusionkit.numerics.window import gaussian_blur
 
 from .field import Field, checkerboard, gain_of, pixels
 
-__all__ = ["find_bending"]
-
 SIDE = 128  # longest side at which fields are found, pixels
 BUMP = 1 / 16  # deviation of a bump, and the distance between bumps, as a share of the side
 FREE = 1.5, 1.5  # deviations of the prior, pixels: of the bumps' shifts; of shift, stretch and shear at the border

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from fusionkit.numerics.homography import Size, Warp, mapped
 
-__all__ = ["Field", "FieldWarp", "checkerboard", "gain_of", "pixels"]
-
 CHECK = 16  # side of the tiles of a checkerboard, pixels of the reduced reference
 BORDER = 4  # of a tile, that does not count as independent of its neighbours, pixels
 

@@ -19,8 +19,6 @@ from torch import Tensor
 from fusionkit.numerics.homography import Size, grid, mapped, scale_of, size_of, square
 from fusionkit.numerics.registration import LEAST_SIDE, SHARPEST, Model, Registration, reduced_whole, refine, register
 
-__all__ = ["chained"]
-
 SAMPLES = 5  # along either side, of the places at which matches are compared
 LOST = 2.0  # misfit, in estimated errors of a match, from which it counts less and less
 Array = NDArray[np.float64]

@@ -34,8 +34,6 @@ from fusionkit.numerics.window import box_mean
 
 from .field import Field, checkerboard, gain_of, pixels
 
-__all__ = ["find_parallax"]
-
 COARSE, FINE = (160, 2), (280, 3)  # to find the layers, and the planes: longest side, radius of windows, pixels
 REACH = 1 / 9  # largest shift, of the longest side
 SOFT = 0.5  # energy of an edgeless window, relative to the mean one

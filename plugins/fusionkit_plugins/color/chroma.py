@@ -14,8 +14,6 @@ from fusionkit.numerics.luma import luma as bt601
 from fusionkit.numerics.window import box_mean
 from fusionkit.scene import SCENE_KINDS
 
-__all__ = ["REACH", "ChromaOptions", "mix_chroma", "with_room"]
-
 REACH = 1  # rows around a pixel that `mix_chroma` reads
 NEAR = 2 / 255  # distance from the fused luma that quarters the weight of a source
 

@@ -7,8 +7,6 @@ from torch import Tensor
 from fusionkit.contracts import ColorSpace, Sources
 from fusionkit.numerics.luma import luma
 
-__all__ = ["Gray"]
-
 
 class Gray(ColorSpace):
     """BT.601 luma only: the result is grey whatever the sources are."""

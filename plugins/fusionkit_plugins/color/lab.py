@@ -9,8 +9,6 @@ from fusionkit.contracts import ColorSpace, Sources
 
 from .chroma import REACH, ChromaOptions, mix_chroma, with_room
 
-__all__ = ["Lab"]
-
 # linear sRGB -> XYZ (IEC 61966-2-1), rows divided by the D65 white that the matrix itself gives to (1, 1, 1)
 _RGB_TO_XYZ = torch.tensor(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],

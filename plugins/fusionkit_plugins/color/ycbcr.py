@@ -10,8 +10,6 @@ from fusionkit.numerics.luma import BLUE, GREEN, RED, luma
 
 from .chroma import REACH, ChromaOptions, mix_chroma, with_room
 
-__all__ = ["YCbCr", "from_ycbcr", "to_ycbcr"]
-
 
 def to_ycbcr(image: Tensor) -> tuple[Tensor, Tensor | None]:
     """(B, 1 or 3, H, W) -> luma (B, 1, H, W), and Cb and Cr (B, 2, H, W); a grey image is its own luma, without."""

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from fusionkit.numerics.layers import fastest_format
 from fusionkit.numerics.luma import luma
 
-__all__ = ["AffineGrid", "AffineGridConfig", "Tones", "thumbnail"]
-
 SIDE, CELL = 160, 16  # longer side of the small copy, and pixels of it to a cell of the grid
 LEVEL = 1 / 255
 RANKS = (0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99)  # of the brightness, which the network is told

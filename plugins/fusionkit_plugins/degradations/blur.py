@@ -20,8 +20,6 @@ from fusionkit.numerics.noise import estimate_noise
 from fusionkit.numerics.window import gaussian_blur
 from fusionkit.options import FilePath, When
 
-__all__ = ["Blur", "BlurOptions"]
-
 FINE = 16  # samples a pixel, from which kernels of lines and discs are added up
 MOST_SIDE = 255  # of a kernel from a file, pixels
 STRONG = 4 / 255  # deviation above which noise is cleaned before the blur is undone

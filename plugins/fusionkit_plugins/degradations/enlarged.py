@@ -19,8 +19,6 @@ from fusionkit.flow.restoring import Restoration
 from fusionkit.numerics.noise import Noise as Model
 from fusionkit.numerics.noise import estimate_noise
 
-__all__ = ["DEAD_ZONE", "Enlarged", "EnlargedOptions", "enlarged_noise"]
-
 DEAD_ZONE = 1.5 / 255  # estimates of noise below count as none: no clean photograph measured reaches it
 SCALES = 3, 4  # at which enlarged noise is sought
 # largest typical distance of a pixel from the mean of two neighbours, in deviations of the noise: 0.17 to 0.25 where it

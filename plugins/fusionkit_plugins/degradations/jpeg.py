@@ -22,8 +22,6 @@ from fusionkit.contracts import Splitting, SplittingOptions
 from fusionkit.flow.restoring import LEAST, Restoration, falling
 from fusionkit.options import When
 
-__all__ = ["Jpeg", "JpegOptions", "quality_of", "standard_table"]
-
 SIZE = 8  # side of a block, pixels
 # luma, quality 50 (ITU-T T.81, table K.1)
 STANDARD = (

@@ -27,8 +27,6 @@ from ..color.ycbcr import from_ycbcr, to_ycbcr
 from .affine_grid import AffineGrid, AffineGridConfig, thumbnail
 from .rendering import darkened
 
-__all__ = ["Darkness", "DarknessOptions"]
-
 PIXELS = 2**18  # toned at once
 NOISY = 1.5 / 255  # least deviation of noise that is cleaned
 ROUNDED = 1 / 255, 2 / 255  # error of 8 bits and JPEG in the dark, of luma and of chroma, before the picture is opened

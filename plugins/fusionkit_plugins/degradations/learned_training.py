@@ -23,8 +23,6 @@ from fusionkit.weights.network import Network
 from .affine_grid import AffineGrid, AffineGridConfig
 from .rendering import Rendered, darkened
 
-__all__ = ["DarknessTrainer", "DarknessTrainerOptions"]
-
 LARGEST = 1.5  # longest a copy's shorter side is beside the crops
 WELL_EXPOSED = 0.25, 0.7  # mean brightness of photographs that a dark picture is opened to
 STRIDE = 2  # every second pixel each way is compared

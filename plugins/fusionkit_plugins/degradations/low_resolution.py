@@ -12,8 +12,6 @@ from torch import Generator, Tensor
 from fusionkit.contracts import Splitting, SplittingOptions
 from fusionkit.options import When
 
-__all__ = ["LowResolution", "LowResolutionOptions"]
-
 LEAST_RATIO, MOST_RATIO = 1.2, 8.0  # of the sides, between which `estimate` answers
 TAIL = 4.0  # deviations of the optics' blur that count
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from fusionkit.numerics.window import box_mean, reduced
 
-__all__ = ["block_motion", "moved"]
-
 BLOCK = 16  # side of the blocks, pixels
 COARSE, REACH = 4, 5  # factor of the smallest copies, and their largest shift each way: 20 pixels, and 3 of finer ones
 CHANCE = 0.1  # share of the noise's variance by which a shift must be better than that of the whole

@@ -19,8 +19,6 @@ from fusionkit.options import When
 from .enlarged import DEAD_ZONE, Enlarged, EnlargedOptions, enlarged_noise
 from .recursion import over_time
 
-__all__ = ["DEAD_ZONE", "Noise", "NoiseOptions"]
-
 
 class NoiseOptions(EnlargedOptions):
     """Options of `noise`: one level, or variance(x) = slope x + offset."""

@@ -30,8 +30,6 @@ from fusionkit.numerics.window import box_max, box_mean
 
 from .motion import block_motion, moved
 
-__all__ = ["over_time"]
-
 # set on the clips of docs/decisions/video-over-time.md
 DRIFT = 0.003  # Q, share of the noise's variance by which a pixel changes from frame to frame: v falls to 0.05
 MEANS, WINDOW = (2, 5), 3  # radii of the windows whose means, and mean square, say what is wrong, pixels

@@ -9,8 +9,6 @@ from torch import Generator, Tensor
 
 from fusionkit.numerics.luma import luma
 
-__all__ = ["Rendered", "darkened"]
-
 LAMPS = 5  # at most in a picture
 GREEN_NIGHT = -0.6, 0.25, -0.8  # logarithm of red, green and blue light that cameras see under lamps at night
 MIDDLE = 0.18 ** (1 / 2.2)  # brightness of the grey that cameras expose for

@@ -33,8 +33,6 @@ from fusionkit.options import FilePath, word
 
 from .enlarged import Enlarged, EnlargedOptions, enlarged_noise
 
-__all__ = ["Lines", "Stripes", "StripesOptions", "find_lines"]
-
 QUANTUM = 1 / 255
 LOWEST = 3 * QUANTUM  # deviation of noise at which the flow is asked last
 FIRST = 8  # least deviation of noise at which the flow is asked first, levels

@@ -19,8 +19,6 @@ from fusionkit.numerics.luma import luma
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, guided_line, reduced
 
-__all__ = ["Haze", "HazeOptions", "Rain", "RainOptions"]
-
 # set by eye and on pairs with truth (docs/decisions/darkness-and-weather.md)
 SIDE = 200  # least shorter side of the copy on which haze is measured
 PATCH, EDGES = 4, 1e-3  # radius on it of the dark channel; regulariser of the guided filter, four times as wide

@@ -13,8 +13,6 @@ from fusionkit.errors import BrokenPlugin
 from fusionkit.extras import install
 from fusionkit.scoring.detection import union
 
-__all__ = ["HOGPeople", "HOGPeopleOptions"]
-
 WINDOW = (64, 128)  # width and height that the shipped classifier of OpenCV was trained on
 
 

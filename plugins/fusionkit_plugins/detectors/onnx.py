@@ -19,8 +19,6 @@ from fusionkit.scoring.detection import union
 from fusionkit.storage.manifest import sha256
 from fusionkit.weights.foreign import onnx_session, read_card
 
-__all__ = ["OnnxDetector", "OnnxDetectorCard", "OnnxDetectorOptions"]
-
 CARD = 'size = [640, 640], decoder = "yolo", labels = ["person"]'
 GREY = 114 / 255  # beside a picture that does not fill the input, as YOLO's code pads
 Triple = tuple[float, float, float]

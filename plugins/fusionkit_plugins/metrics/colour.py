@@ -12,8 +12,6 @@ from ..color.chroma import ChromaOptions
 from ..color.ycbcr import YCbCr
 from .audit import ratio
 
-__all__ = ["Chroma", "Hue"]
-
 COLOUR = 8.0  # levels of chroma, below which a colour has no hue
 
 

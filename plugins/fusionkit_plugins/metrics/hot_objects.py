@@ -8,8 +8,6 @@ from torch import Tensor
 
 from fusionkit.numerics.choice import quantile
 
-__all__ = ["DEFINITION", "RING", "HotObject", "hot_mask", "hot_objects"]
-
 # a hot pixel: deviations above the mean; quantile that it exceeds at least; level that suffices
 DEVIATIONS, QUANTILE, CEILING = 2.0, 0.97, 250.0
 RING = 4, 12  # pixels around an object that its surround lies in

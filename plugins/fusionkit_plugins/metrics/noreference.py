@@ -9,8 +9,6 @@ from torch import Tensor
 from fusionkit.contracts import Metric, Sources
 from fusionkit.scoring.levels import levels
 
-__all__ = ["PIQE"]
-
 
 class PIQE(Metric):
     """Perception-based image quality (Venkatanath et al., 2015), by the package pypiqe; it needs no training."""

@@ -10,8 +10,6 @@ from fusionkit.scoring import fidelity
 from fusionkit.scoring import levels as grey
 from fusionkit.scoring.levels import PairMetric, ResultMetric, SourceMetric
 
-__all__ = ["AG", "CC", "EN", "MI", "MSE", "NMI", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Qabf"]
-
 
 class EN(ResultMetric):
     """EN (Roberts et al., 2008), bits."""

@@ -11,8 +11,6 @@ from fusionkit.numerics.ssim import ssim_map
 from fusionkit.scoring.fidelity import artefacts, ms_ssim, preserved_contrast, proportion, visible_difference
 from fusionkit.scoring.levels import PairMetric, SourceMetric, filtered, gaussian
 
-__all__ = ["FMI", "MS_SSIM", "Nabf", "Qcb", "Qcv", "Qw", "Qy"]
-
 
 class Nabf(PairMetric):
     """Fusion artefacts (Petrović & Xydeas, 2005, as modified by Shreyamsha Kumar, 2013)."""

@@ -13,8 +13,6 @@ from fusionkit.images.metadata import read_exif
 from .pillow import PREMULTIPLIED, check_pixels, check_whole, split
 from .stated_colours import D65, PRIMARIES, profile_of, profile_of_codes
 
-__all__ = ["CodecsReader"]
-
 CODESTREAM = b"\xff\x0a"
 # ISO/IEC 18181-1: choices of numbers as (bits, what is added), and width over height by the ratio's number
 LENGTH, ENUM, COORDINATE = (

@@ -21,8 +21,6 @@ from fusionkit.reading.read import MAX_PIXELS, open_pictures
 from . import dicom_codecs
 from .pillow import check_all, check_pixels, check_whole, most_bytes, split
 
-__all__ = ["FRAME", "DicomReader"]
-
 PREAMBLE, DEFLATED = 132, "1.2.840.10008.1.2.1.99"
 ITEMS = b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00"  # tags of items, in both orders of bytes
 GREY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")

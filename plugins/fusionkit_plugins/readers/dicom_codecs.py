@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DECODER_DEPENDENCIES", "decode_frame", "is_available", "register"]
-
 # transfer syntaxes (PS3.5 A.4), and the decoder of imagecodecs
 DECODERS = {
     "1.2.840.10008.1.2.4.51": "jpeg",  # of 12 bits; Pillow decodes 8

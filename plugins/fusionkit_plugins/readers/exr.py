@@ -14,8 +14,6 @@ from fusionkit.images.place import Place
 
 from .pillow import check_all, check_pixels
 
-__all__ = ["WINDOW", "ExrReader"]
-
 REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)  # chromaticities of files that state none
 WINDOW = "an EXR display window of "  # how places name their space, before its size
 CHROMA, WINDOWS = ("RY", "BY"), ("dataWindow", "displayWindow")

@@ -8,8 +8,6 @@ import numpy as np
 from fusionkit.errors import Caution
 from fusionkit.images.picture import Array
 
-__all__ = ["levels_of_flir", "levels_of_palette", "looks_false"]
-
 # of a palette that is a scale
 LEAST_LEVELS = 32  # colours that are used
 STEP, APART = 28, 8  # largest step to the next colour, least to any beyond NEAR of them, in levels of one channel

@@ -12,8 +12,6 @@ from fusionkit.images.metadata import read_exif
 
 from .pillow import check_pixels, check_whole, split
 
-__all__ = ["HeifReader"]
-
 
 class HeifReader(Reader):
     """HEIC and HEIF of 8 to 12 bits, upright, with alpha, colour profile and EXIF.

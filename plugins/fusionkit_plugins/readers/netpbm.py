@@ -10,8 +10,6 @@ from fusionkit.errors import ImageReadError
 
 from .pillow import check_pixels
 
-__all__ = ["NetpbmReader"]
-
 COMMENT = rb"(?:\s|#[^\n]*\n)+"
 HEADER = re.compile(rb"P([56Ff])" + COMMENT + rb"(\d+)" + COMMENT + rb"(\d+)" + COMMENT + rb"([-+.\deE]+)\s")
 

@@ -16,8 +16,6 @@ from fusionkit.images.place import Place, Volume, is_place
 
 from .pillow import check_all, check_pixels
 
-__all__ = ["NiftiReader"]
-
 FARTHEST = 1 << 28  # bytes before the values: header and extensions
 MM = {"meter": 1000.0, "micron": 0.001}  # of a unit; all others are mm, as the format says
 # codes of qform and sform (nifti1.h): coordinates of a scanner, and those aligned to another file's, are compared

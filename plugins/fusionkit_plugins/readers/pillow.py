@@ -24,8 +24,6 @@ from ..readings import CHUNK, chunks_in, shown
 from .false_colour import levels_of_flir, levels_of_palette, looks_false
 from .stated_colours import kept_chunks, stated_profile
 
-__all__ = ["ORIENTATIONS", "PillowReader"]
-
 PREMULTIPLIED = "alpha is premultiplied in the file; colours were used as stored"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # formats that Pillow may decode: EPS and PDF would start other programs, and rare formats are rarely tested

@@ -13,8 +13,6 @@ from fusionkit.images.metadata import NO_METADATA, Metadata, read_exif, read_met
 
 from .pillow import check_pixels
 
-__all__ = ["RawReader"]
-
 LEAST_BITS = 0.5  # of a pixel in a file: cameras' strongest compression keeps over two, stumps of files next to none
 ROWS = 1 / 50  # share of the lowest rows that are all 0 where a file was cut off: a sensor's black is above 0
 TIFF_BLOCKS = {b"CMT1": None, b"CMT2": 0x8769, b"CMT4": 0x8825}  # boxes of CR3: the directories of an EXIF block

@@ -13,8 +13,6 @@ from fusionkit.extras import install
 
 from ..readings import chunks_of
 
-__all__ = ["D65", "KEPT", "PRIMARIES", "kept_chunks", "profile_of", "profile_of_codes", "stated_profile"]
-
 LONGEST = 32  # bytes of cHRM
 KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"pHYs")
 D65 = (0.3127, 0.3290)

@@ -17,8 +17,6 @@ from fusionkit.images.picture import Array
 from ..readings import page_name, shown
 from .pillow import ORIENTATION_TAG, ORIENTATIONS, PREMULTIPLIED, check_pixels, read_pillow
 
-__all__ = ["TiffReader"]
-
 MOST_PAGES = 100_000
 NEAR = 5e-6  # relative difference up to which a float is GDAL's nodata: its tag is text of six digits or more
 MOST_SAMPLES = 4  # a pixel, up to which `max_pixels` bounds memory

@@ -30,8 +30,6 @@ from ..alignment.handheld import chained
 from ..alignment.parallax import find_parallax
 from .records import FieldsOfView
 
-__all__ = ["Align", "AlignOptions"]
-
 STILL = 0.3  # displacement, pixels, below which a source stays: moving it would soften it
 SEAM = 6.0  # pixels inside a source over which it gives way to the reference
 NARROWER = 0.05  # relative difference from which fields of view are told

@@ -22,8 +22,6 @@ from fusionkit.numerics.strips import strips
 from fusionkit.numerics.window import enlarged_rows, reduced
 from fusionkit.options import word
 
-__all__ = ["Deghost", "DeghostOptions"]
-
 # set on the brackets of MEFB and Merianos by eye, and on rendered ones
 SIDE = 1000  # about the longest side of the copies on which frames are compared
 LEVELS = 1024  # of the curves from frame to frame

@@ -16,9 +16,6 @@ from fusionkit.numerics.thermal import ThermalSaliency, hidden_share
 from fusionkit.numerics.window import reduced
 from fusionkit.scene import SCENE_KINDS
 
-__all__ = ["RoundedLuma", "Stretch", "Truncate", "Vivid", "VividOptions"]
-
-
 # set by blind votes on VIFB, MSRS, RoadScene and TNO
 DARKEST = 10 / 255  # distance from black and from white that a stretch keeps
 BRIGHT = 0.85  # luma that the hottest pixels of a dim source are raised to

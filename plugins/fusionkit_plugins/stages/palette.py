@@ -17,8 +17,6 @@ from fusionkit.numerics.strips import strips
 
 from ..palettes import PALETTES, colours_of
 
-__all__ = ["Palette", "PaletteOptions"]
-
 COLD = 0.3  # share of a palette, its dark end, that is left out: over a picture it looks like shade, not like heat
 RISE = 0.1  # share of the range in which colours set in, so that they draw no hard edge where nothing ends
 LEAST_SIDE = 100  # pixels of a side that a legend needs

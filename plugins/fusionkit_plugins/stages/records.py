@@ -7,8 +7,6 @@ from pydantic import BeforeValidator, Field, PositiveInt
 from fusionkit.options import FilePath
 from fusionkit.registry.records import StageFlag, StageRecord
 
-__all__ = ["STAGES", "FieldsOfView"]
-
 
 def _several(value: Any) -> Any:
     return (value,) if isinstance(value, int | float | str) else value

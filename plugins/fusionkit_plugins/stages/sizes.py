@@ -13,8 +13,6 @@ from fusionkit.contracts import Options, Sources, Stage
 from fusionkit.errors import OptionError, SizeMismatch
 from fusionkit.memory import free_memory
 
-__all__ = ["Resize", "WorkingSize", "WorkingSizeOptions"]
-
 MOST_PIXELS, MOST_SIDE = 150_000_000, 65_536  # of a working size
 BYTES = 32  # a pixel and source, at least, that a working size takes
 

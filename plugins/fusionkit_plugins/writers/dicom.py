@@ -14,8 +14,6 @@ from fusionkit.images.picture import PEAK, Array, Depth
 from ..readers.dicom import FRAME
 from .nifti import TURNED, in_patient
 
-__all__ = ["DicomWriter"]
-
 LEAST = 1e-30  # of a slope
 
 

@@ -11,8 +11,6 @@ from fusionkit.contracts import Stored, Writer
 
 from ..readers.exr import WINDOW
 
-__all__ = ["ExrWriter"]
-
 
 class ExrWriter(Writer):
     """Y, RGB or RGBA of 32-bit floats, deflated, colours premultiplied; the windows are the reference's.

@@ -8,8 +8,6 @@ import numpy as np
 
 from fusionkit.contracts import Stored, Writer
 
-__all__ = ["HdrWriter"]
-
 
 class HdrWriter(Writer):
     """RGB of 8 bits with a common exponent (RGBE), run-length encoded: a hundredth of the largest channel is kept."""

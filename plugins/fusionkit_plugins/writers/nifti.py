@@ -14,8 +14,6 @@ from fusionkit.errors import OutputError
 from fusionkit.images.picture import Array, Depth
 from fusionkit.images.place import Place
 
-__all__ = ["TURNED", "NiftiWriter", "in_patient"]
-
 TURNED = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes point to the left and the back, NIfTI's to the right and the front
 UNEVEN = 0.1  # share of the distance of slices by which one may lie elsewhere: scanners round positions
 LEVEL = 1  # of gzip; higher ones take many times as long for a few percent

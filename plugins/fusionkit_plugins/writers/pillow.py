@@ -11,8 +11,6 @@ from fusionkit.images.metadata import xmp_of_result
 
 from .png import with_alpha
 
-__all__ = ["BmpWriter", "JpegWriter", "WebpWriter"]
-
 
 class _PillowWriter(Writer):
     """format: Pillow's name of it."""

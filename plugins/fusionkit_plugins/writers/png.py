@@ -15,8 +15,6 @@ from fusionkit.images.picture import Array, Depth
 
 from ..readings import chunk_of
 
-__all__ = ["PngWriter", "with_alpha"]
-
 
 class PngOptions(Options):
     """Of results."""

@@ -9,8 +9,6 @@ from fusionkit.images.metadata import SOFTWARE, add_ifds, resolution_of, tiff_ta
 from ..readings import append_page
 from .png import with_alpha
 
-__all__ = ["TiffWriter"]
-
 
 class TiffWriter(Writer):
     """8 and 16 bits and float, deflated, with alpha, profile, EXIF, GPS and XMP.

@@ -14,8 +14,6 @@ from fusionkit.numerics.ssim import ssim_map
 from fusionkit.scoring.fidelity import vifp
 from fusionkit.scoring.levels import PairMetric, correlation, entropy, filtered, gradient_energy, sobel, undefined
 
-__all__ = ["AG", "CC", "EN", "MI", "MSE", "PSNR", "SCD", "SD", "SF", "SSIM", "VIFF", "Qabf"]
-
 
 class EN(PairMetric):
     """Entropy."""

@@ -16,8 +16,6 @@ from fusionkit.scoring.levels import PairMetric, filtered, gaussian, levels, und
 
 from . import cddfuse, linfeng, plain
 
-__all__ = ["AG", "CC", "EN", "MI", "MSE", "MS_SSIM", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Nabf", "Qabf"]
-
 
 class EN(Metric):
     """Entropy, kept off log 0 by a constant."""

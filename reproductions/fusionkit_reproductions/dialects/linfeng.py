@@ -20,8 +20,6 @@ from fusionkit.scoring.levels import PairMetric, entropy, filtered, gaussian, le
 
 from . import cddfuse, plain
 
-__all__ = ["AG", "CC", "EN", "MI", "MSE", "PSNR", "SCD", "SD", "SF", "SSIM", "VIF", "Qabf"]
-
 
 class EN(plain.EN):
     """Entropy, as the standard one."""

@@ -15,8 +15,6 @@ from fusionkit.scoring.levels import (
     squared_error,
 )
 
-__all__ = ["AG", "CC", "EN", "MI", "MSE", "SD", "SF"]
-
 
 class EN(ResultMetric):
     """Entropy, bits."""

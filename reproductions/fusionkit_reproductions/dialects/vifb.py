@@ -16,8 +16,6 @@ from fusionkit.scoring.levels import average_gradient, entropy, filtered, levels
 
 from . import cddfuse
 
-__all__ = ["AG", "CE", "EI", "EN", "MI", "PSNR", "RMSE", "SD", "SF", "SSIM", "Qabf", "Qcb", "Qcv"]
-
 
 class _ByChannel(Metric):
     """Measures each channel and takes the mean."""

@@ -15,8 +15,6 @@ from fusionkit.weights.network import Network
 from .config import VQConfig
 from .network import VQModel
 
-__all__ = ["LatentMoments", "VQConventions", "VQDecoder", "VQOptions"]
-
 FALLBACK = "`backbone=identity` fuses without any network"
 PUBLISHED = {  # names that presets and the documentation use: the file they are imported from, and what does without
     "rffusion-vq": ", and `prior=released_rffusion` comes close to the released RFfusion; they are published as "

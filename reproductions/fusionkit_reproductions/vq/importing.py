@@ -9,8 +9,6 @@ from fusionkit.weights.checkpoint import described, fitted, state_dict
 from .config import VQConfig
 from .network import VQModel
 
-__all__ = ["VQImporter"]
-
 CODEBOOK = "quantize.embedding.weight"
 
 

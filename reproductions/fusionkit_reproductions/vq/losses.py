@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from .lpips import LPIPS
 
-__all__ = ["GeneratorTerms", "PatchDiscriminator", "VQLoss", "discriminator_loss", "frequency_loss"]
-
 Form = Literal["corrected", "released"]
 
 

@@ -12,8 +12,6 @@ from fusionkit.errors import WeightsError
 from fusionkit.weights import differences
 from fusionkit.weights.checkpoint import read_checkpoint, state_dict
 
-__all__ = ["LPIPS"]
-
 # VGG-16 up to relu5_3: channels of each convolution, "M" a max pool; numbered as torchvision's `features`
 LAYERS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)
 SLICE_ENDS = (4, 9, 16, 23, 30)

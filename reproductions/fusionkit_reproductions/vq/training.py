@@ -32,8 +32,6 @@ from .decoder import VQDecoder, VQOptions
 from .losses import frequency_loss
 from .network import VQModel
 
-__all__ = ["FusionTrainer", "ReconstructionTrainer", "VQTrainer", "VQTrainerOptions"]
-
 SMALL = VQConfig(
     embed_dim=8,
     n_embed=4096,
