@@ -85,7 +85,7 @@ def _by_focus(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
 def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     """T = x̂₀ + heat (raised - lowered) + (1 - heat) worth · (night((S - (1 - trust) veil)₊) - x̂₀)₊.
 
-    The sum is over all sources but the reference. raised = (1 - down) (S - T)₊, lowered = down · min(T - S, T -
+    The sum is over all sources but the reference. raised = (1 - down) (S' - T)₊, lowered = down · min(T - S, T -
     floor)₊: what is hot is as bright as in S, or, where that does not stand out from a bright surround, darker than it
     by a visible contrast (`Standing`). night(s) = D (1 - exp(-lit s / D)): S in the dark, never brighter than D there;
     T never falls where x̂₀ rises: a lit window has no dark rim. trust: whether S as a whole shows more than noise.
@@ -107,7 +107,7 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
         for i, w in ((i, every[i]) for i in others)
     ]
     standing = [
-        Standing.of(sources.reference_luma, sources.luma[i], hot, partial(evidence.steady, f"mean {i}"))
+        Standing.of(sources.reference_luma, sources.luma[i], hot, steady(i), sources.valid[i])
         for i, hot in zip(others, heat, strict=True)
     ]
     brightness = torch.empty_like(x0)
@@ -126,7 +126,7 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
                 inside = enlarged_rows(fading[i], faded, place, width).mul_(valid[..., place, :])
                 hot, shown = hot.mul_(inside), shown.mul_(inside)
             night = _night((y - (1 - own.trust) * own.veil).clamp_min_(0), t, evidence.lit).mul_(shown)
-            change = (y - t).clamp_min_(0)
+            change = stands.shown(y).sub_(t).clamp_min_(0)
             if lowered is not None:
                 down, floor = lowered
                 change.lerp_(torch.maximum(y, floor).sub_(t).clamp_max_(0), down)

@@ -6,11 +6,13 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from fusionkit.numerics.choice import with_data
 from fusionkit.numerics.thermal import GUIDE_PART, ThermalSaliency, ramp, surround
 from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, reduced
 
 # set by eye on made scenes, and by eye and the audit on pairs of VIFB, MSRS and RoadScene (docs/decisions/heat.md)
 CONTRAST = 0.15  # luma by which a hot object is to differ from its surround
+TIMES = 2.0  # a hot object exceeds the reference's median by that times what it exceeds the source's by, at most
 LACKING = 0.4, 0.8  # shares of that contrast between which being brighter suffices
 BRIGHT = 0.75, 0.9  # luma of a surround, near and twice as far, between which a hot object may be shown darker than it
 BLACK = 0.5  # share of a source's mean below which it counts as black, wholly at 0
@@ -25,31 +27,50 @@ class Standing(NamedTuple):
     down: share in which it is darker, since max(V, S) exceeds a bright surround V̄ by less than a visible contrast c;
     not where only its own glare is bright, or the object is so large that its surround is a few pixels of itself.
     floor: V̄ - c, which it is lowered to, in [S, V]. follow: how much the edges of S count: not where V (1 - 2 S / mean
-    S) is high, as in a bright sky that is black in S, and not around objects that stand out dark.
+    S) is high, as in a bright sky that is black in S, and not around objects that stand out dark. ground: median of V -
+    TIMES · median of S; no hot object is raised beyond TIMES · S + ground, so that what is hardly warmer than a bright
+    ground in S has no grey veil.
 
     follow: (B, 1, h, w); lowered: down and floor as channels, (B, 2, h, w), None where down is 0 everywhere. Each
-    sample is of `factor`² pixels.
+    sample is of `factor`² pixels. ground: (B, 1, 1, 1).
     """
 
     follow: Tensor
     lowered: Tensor | None
     factor: int
+    ground: Tensor
 
     @classmethod
     def of(
-        cls, reference: Tensor, source: Tensor, heat: ThermalSaliency, steady: Callable[[Tensor], Tensor] = lambda x: x
+        cls,
+        reference: Tensor,
+        source: Tensor,
+        heat: ThermalSaliency,
+        steady: Callable[[str, Tensor], Tensor] = lambda _, x: x,
+        valid: Tensor | None = None,
     ) -> Self:
-        """From lumas (B, 1, H, W) and the heat of the source; steady: averages its mean over the frames of a video."""
+        """From lumas (B, 1, H, W) and the heat of the source.
+
+        steady: averages its mean and the ground over the frames of a video. valid: (B, 1, H, W) of bool, where the
+        source has data.
+        """
         v, s = reduced(reference, heat.factor), reduced(source, heat.factor)
         height, width = s.shape[-2:]
-        black = 1 - box_mean(s, 1) / (BLACK * steady(s.mean((2, 3), keepdim=True))).clamp_min(1e-3)
+        black = 1 - box_mean(s, 1) / (BLACK * steady("mean", s.mean((2, 3), keepdim=True))).clamp_min(1e-3)
         sky = ramp(box_max(box_mean(v, 1).mul_(black), 1), EMPTY)
         step = max(1, min(height, width) // COARSE)
-        coarse = _shown(reduced(v, step), reduced(s, step), reduced(heat.objects(s), step))
+        v, few = reduced(v, step), reduced(s, step)
+        seen, own = (torch.stack([row.median() for row in with_data(y, valid)]) for y in (v, few))
+        ground = steady("ground", (seen - TIMES * own).view(-1, 1, 1, 1))
+        coarse = _shown(v, few, reduced(heat.objects(s), step))
         if coarse is None:
-            return cls(1 - sky, None, heat.factor)
+            return cls(1 - sky, None, heat.factor, ground)
         maps = enlarged_rows(coarse, step, slice(0, height), width)
-        return cls((1 - sky) * (1 - maps[:, 2:]), maps[:, :2], heat.factor)
+        return cls((1 - sky) * (1 - maps[:, 2:]), maps[:, :2], heat.factor, ground)
+
+    def shown(self, y: Tensor) -> Tensor:
+        """How bright hot objects of the source's luma y are shown at most: (B, 1, H, W)."""
+        return torch.minimum(y, TIMES * y + self.ground)
 
     def rows(self, rows: slice, width: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Follow, and down and floor if they matter, at rows of the pixels, `width` long: (B, 1, rows, width) each."""

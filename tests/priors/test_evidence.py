@@ -38,6 +38,15 @@ def test_a_hot_man_is_bright_whatever_he_is_in_the_visible_image(in_visible):
     assert float(fused[man].mean()) > 0.8
 
 
+def test_a_dark_coat_before_bright_ground_in_the_infrared_image_has_no_veil():
+    coat, face = disc(center=(66, 40), radius=8), disc(center=(52, 40), radius=5)
+    infrared = (0.55 + 0.08 * coat).maximum(0.95 * face)
+    visible = 0.3 * (1 - coat) + 0.04 * coat
+    fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
+    assert float(fused[(coat * (1 - face)).bool()].mean()) < 0.25  # 0.63 in the infrared image
+    assert float(fused[face.bool()].mean()) > 0.8
+
+
 def test_a_cold_sky_stays_as_bright_as_it_is(generator):
     infrared, visible, man, sky = street()
     fused = correct(make(EMTV, evidence="heat"), visible, make_sources(infrared, visible))
