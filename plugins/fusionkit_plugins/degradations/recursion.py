@@ -38,7 +38,7 @@ BLUNT = 1.5  # weight of an error's square in v: windows see only the part of it
 SIDE, SEEN = 8, 6.0  # side of the blocks of cosines; variances of noise from which one is signal without the pilot
 SETTLED = 0.2  # v below which what is shown becomes the pilot, in full at none
 TILE, MARGIN = 64, 8  # side of a tile, and what it sees around, pixels
-MUCH, FEW = 0.5, 0.04  # share of a tile without pilot from which it is asked for; share of the tiles that are, a frame
+MUCH, FEW = 0.1, 0.34  # share of a tile without pilot from which it is asked for; share of the tiles that are, a frame
 NEW, MOST = 0.9, 0.2  # v from which a pixel is new, and share of these from which a frame is taken as a shot's first
 
 
