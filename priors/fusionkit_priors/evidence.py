@@ -87,10 +87,10 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
 
     The sum is over all sources but the reference. raised = (1 - down) (S' - T)₊, lowered = down · min(T - S, T -
     floor)₊: what is hot is as bright as in S (S': less over a bright ground in S), or, where that does not stand out
-    from a bright surround, darker than it by a visible contrast (`Standing`). night(s) = D (1 - exp(-lit s / D)): S in the dark, never brighter than D there;
-    T never falls where x̂₀ rises: a lit window has no dark rim. trust: whether S as a whole shows more than noise.
-    worth: structure of S over all contrast of S and the structure of the reference; at least the trust (`Worth`). Heat
-    and worth are 0 where S has no data.
+    from a bright surround, darker than it by a visible contrast (`Standing`). night(s) = D (1 - exp(-lit s / D)): S in
+    the dark, never brighter than D there; T never falls where x̂₀ rises: a lit window has no dark rim. trust: whether S
+    as a whole shows more than noise. worth: structure of S over all contrast of S and the structure of the reference;
+    at least the trust (`Worth`). Heat and worth are 0 where S has no data.
     """
 
     def steady(index: int) -> Callable[[str, Tensor], Tensor]:
