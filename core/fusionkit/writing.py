@@ -39,10 +39,13 @@ def extension_of(path: Path) -> str:
     return max(known, key=len, default=path.suffix.lower())
 
 
-def depth_in(path: Path, depth: Depth) -> Depth:
-    """The depth to store a picture with that is kept at `depth`: the next deeper one where the format lacks it."""
+def depth_in(path: Path, depth: Depth, otherwise: Depth | None = None) -> Depth:
+    """The depth to store a picture with that is kept at `depth`: the next deeper one where the format lacks it.
+
+    otherwise: where it has none, by default `depth`, which `check_output` refuses.
+    """
     held, order = _record(_writer(path)).depths, list(DTYPE)
-    return next((d for d in order[order.index(depth) :] if d in held), depth)
+    return next((d for d in order[order.index(depth) :] if d in held), otherwise or depth)
 
 
 def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False, readings: bool = False) -> None:

@@ -62,7 +62,7 @@ def fuse_files(
             raise OutputError(f"{beside}: is named for two files of this run; choose another name for one of them")
         taken.append(beside)
     if options.save_depth:
-        check_output(Path(options.save_depth), _depth_of_map(Path(options.save_depth)), 1)
+        check_output(Path(options.save_depth), depth_in(Path(options.save_depth), "16", "8"), 1)
     _check_format(job, options)
     refuse_unread([job.places], options.reading)
     outcome = fuse_job(pipeline, options, (), job, progress=progress)
@@ -326,14 +326,9 @@ def _fused(
 
 
 def _save_depth(path: Path, fused: FusedPicture) -> None:
-    """Write the depth of a focus stack, with 16 bits where the format has them."""
+    """Write the depth of a focus stack, with 16 bits or more where the format has them."""
     plane = fused.planes["depth"][(..., *fused.cut)] if fused.cut else fused.planes["depth"]
-    write_image(path, plane, _depth_of_map(path), strip=True)
-
-
-def _depth_of_map(path: Path) -> Depth:
-    """Depth of a map: 16 bits, or what the format has instead."""
-    return "8" if extension_of(path) in (".jpg", ".jpeg", ".webp", ".bmp") else depth_in(path, "16")
+    write_image(path, plane, depth_in(path, "16", "8"), strip=True)
 
 
 def _beside(reference: Path, depth: Depth) -> Path:
