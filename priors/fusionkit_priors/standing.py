@@ -46,8 +46,8 @@ class Standing(NamedTuple):
         reference: Tensor,
         source: Tensor,
         heat: ThermalSaliency,
-        steady: Callable[[str, Tensor], Tensor] = lambda _, x: x,
-        valid: Tensor | None = None,
+        steady: Callable[[str, Tensor], Tensor],
+        valid: Tensor | None,
     ) -> Self:
         """From lumas (B, 1, H, W) and the heat of the source.
 

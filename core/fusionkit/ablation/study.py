@@ -100,14 +100,7 @@ def load_pairs(
     groups = spread(match_folders(folders).groups, limit)
     wanted = source_ranges(groups, reading)
     odd, read = [str(span) for span in wanted if span != "auto"], replace(reading, range=wanted).all
-    return [
-        Case(
-            bare_name(paths[-1]),
-            (*(sha256(p) for p in paths), *odd),
-            partial(read, paths),
-        )
-        for paths in groups
-    ]
+    return [Case(bare_name(paths[-1]), (*(sha256(p) for p in paths), *odd), partial(read, paths)) for paths in groups]
 
 
 def load_scenes(name: str, count: int, size: tuple[int, int]) -> list[Case]:

@@ -37,14 +37,9 @@ from .field import Field, checkerboard, gain_of, pixels
 COARSE, FINE = (160, 2), (280, 3)  # to find the layers, and the planes: longest side, radius of windows, pixels
 REACH = 1 / 9  # largest shift, of the longest side
 SOFT = 0.5  # energy of an edgeless window, relative to the mean one
-STEP, LEAP = (
-    0.4,
-    (6.0, 0.3),
-)  # of the layers: cost of a step of one pixel; of a larger one, less at edges by this factor
-BREAK = (
-    4.0,
-    1.0,
-)  # of the planes: cost of a break; at edges 1 / (1 + g) of it, g their strength relative to the mean one
+STEP = 0.4  # cost of a step of one pixel in layers
+# cost b of a larger step in layers, and of a break of planes, and k: b / (1 + k g) at edges of strength g over the mean
+LEAP, BREAK = (6.0, 0.3), (4.0, 1.0)
 STAY = 0.05, 0.02  # cost of a shift in layers, and of a plane, against the transform's own place
 MOST, LEAST = 10, 20  # layers, and pixels of one
 WORTH = 40.0  # least sum over its pixels by which a plane agrees better than the next best
