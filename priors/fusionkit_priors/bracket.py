@@ -14,7 +14,6 @@ from .decision import Decision
 from .evidence import frame_gradient, grain_floor, own_energy
 from .exposure import Bracket
 
-BAND, APART = 30, 16  # rows of a band by which a frame's grain is told; one of so many bands
 Solve = Callable[[Tensor, Callable[[slice], tuple[Tensor, Tensor]], Tensor, Tensor], Tensor]
 """The M-step: of T, which it may overwrite, G at given rows, and the least and largest luma of all frames."""
 
@@ -40,7 +39,7 @@ class ExplainedBracket(Bracket):
         state = super().accumulate(state, frame, turn)
         if not turn:
             return state
-        (height, width), floor = frame.luma.shape[-2:], grain_floor(_few_rows(frame.luma))
+        (height, width), floor = frame.luma.shape[-2:], grain_floor(frame.luma)
         for part in strips(height, width, 2):
             gx, gy, weight = frame_gradient(frame.luma[..., part.rows, :], floor)
             for i, plane in enumerate((gx.mul_(weight), gy.mul_(weight), weight)):
@@ -59,9 +58,3 @@ class ExplainedBracket(Bracket):
             return x.add_(cx.mul_(own)).div_(total), y.add_(cy.mul_(own)).div_(total)
 
         return self.solve(toned, explained, state["low"], state["high"])
-
-
-def _few_rows(y: Tensor) -> Tensor:
-    """Bands of rows of a large image, a sixteenth of it."""
-    bands = [y[..., top : top + BAND, :] for top in range(0, y.shape[-2] - BAND, APART * BAND)]
-    return torch.cat(bands, -2) if len(bands) > 4 else y

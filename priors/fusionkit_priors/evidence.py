@@ -31,7 +31,7 @@ from .worth import FLATTEST, TIMES, Worth, quantiles
 # set by the audit, by eye and by blind votes on pairs of VIFB, MSRS, TNO and RoadScene (docs/decisions/em-tv.md)
 LEAST = 0.9  # share of the reference's edge weight removed, times heat²: its texture shows where heat is clipped
 DARK = 0.3  # luma up to which darkness is lifted
-GRAIN = 3  # side of the squares of pixels whose gradients tell what is grain
+GRAIN, FEW = 3, 64  # side of the squares of pixels whose gradients tell what is grain; rows of them, up to twice that
 JOINED = 32  # samples along the shorter side, at least, of the coarsest band in which sources in focus are joined
 FADE = 1 / 24  # deviation, in sides, in which evidence sets in inside a source's data
 OWN = 1.5  # factor of the energy of the current image's gradients
@@ -217,13 +217,15 @@ def frame_gradient(luma: Tensor, floor: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
 
 def grain_floor(y: Tensor) -> Tensor:
-    """Energy of gradients that grain may have: three times what the flattest 15 % of an image have, (B, 1, 1, 1)."""
-    few = []
-    for part in strips(y.shape[-2], y.shape[-1], 1, step=GRAIN):
-        gx, gy = gradient(y[..., part.rows, :])
-        energy = gx.square_().addcmul_(gy, gy)[..., part.inner, :]
-        few.append(reduced(energy, GRAIN).flatten(1))
-    return TIMES * quantiles(torch.cat(few, dim=1), FLATTEST)[0]
+    """Energy of gradients that grain may have: three times what the flattest 15 % of an image have, (B, 1, 1, 1).
+
+    In some `FEW` rows of squares.
+    """
+    apart = max(1, y.shape[-2] // (FEW * GRAIN))
+    rows = y.unfold(-2, GRAIN + 1, GRAIN * apart).mT.flatten(1, 2) if y.shape[-2] > GRAIN else y
+    gx, gy = gradient(rows)
+    energy = gx.square_().addcmul_(gy, gy)[..., :GRAIN, :]
+    return TIMES * quantiles(reduced(energy, GRAIN), FLATTEST)[0]
 
 
 def _energy(gx: Tensor, gy: Tensor) -> Tensor:

@@ -103,5 +103,5 @@ def to_tensor(pixels: "np.ndarray[Any, Any]") -> Tensor:
 
 
 def to_array(t: Tensor) -> "np.ndarray[Any, Any]":
-    """(B, C, H, W) -> (H, W, C) of the first image."""
-    return t[0].permute(1, 2, 0).cpu().numpy()
+    """(B, C, H, W) -> (H, W, C) of the first image, laid out as files are."""
+    return t[0].permute(1, 2, 0).contiguous().cpu().numpy()

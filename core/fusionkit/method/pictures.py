@@ -80,7 +80,7 @@ def images_of(pictures: Sequence[Picture], device: torch.device) -> Sequence[Ten
     if max(p.size[0] * p.size[1] for p in pictures) > WHOLE_PIXELS:
         release_pages()  # a decoder's
         return StoredImages(pictures, device)
-    return [to_tensor(p.pixels) for p in pictures]
+    return [to_tensor(p.pixels).contiguous() for p in pictures]  # plane by plane: luma takes half as long
 
 
 def reference_of(colorful: Sequence[bool], stated: int = 0, settings: Sequence[CameraSettings] = ()) -> int:

@@ -21,6 +21,7 @@ from ..images.convert import StoredImages, to_array, to_tensor
 from ..images.metadata import CameraSettings
 from ..images.picture import Array, Picture, Span
 from ..images.validity import mirrored
+from ..memory import reuse_pages
 from ..numerics.luma import luma as bt601
 from ..numerics.precision import takes_winograd
 from ..reading.ranges import share_range
@@ -76,6 +77,7 @@ class Pipeline:
             raise OptionError(f"expected a PipelineConfig or its fields, such as prior={config!r:.40}")
         self.config = c = config or choose(task, preset, dict(choices))
         self.device = find_device(device)
+        reuse_pages()
         self.parts = parts_of(c, self.device)
         self.stages = [build("stage", choice, self.device) for choice in stages_of(c, self.prior)]
         for stage in self.stages:

@@ -13,19 +13,29 @@ def box_mean(x: Tensor, radius: int) -> Tensor:
     for axis in (-1, -2):
         length = x.shape[axis]
         r = min(radius, length - 1)
-        if r == 1:  # three passes in place of ten
-            total = x.clone()
-            total.narrow(axis, 1, length - 1).add_(x.narrow(axis, 0, length - 1))
-            total.narrow(axis, 0, length - 1).add_(x.narrow(axis, 1, length - 1))
-        else:
-            total = _window_sum(F.pad(x, (r, r, 0, 0) if axis == -1 else (0, 0, r, r)), axis, 2 * r + 1)
-        x, full = total, full * (2 * r + 1)
+        full *= 2 * r + 1
+        if r == 1 and length > 2 and not x.requires_grad:
+            x = _three(x, axis)
+            continue
+        x = _window_sum(F.pad(x, (r, r, 0, 0) if axis == -1 else (0, 0, r, r)), axis, 2 * r + 1)
         held = [min(i + r + 1, length) - max(i - r, 0) for i in range(r)]  # at either end windows hold fewer pixels
         ends = x.new_tensor([(2 * r + 1) / count for count in held])
         last = ends[: length - r].flip(0)
         x.narrow(axis, 0, r).mul_(ends if axis == -1 else ends[:, None])
         x.narrow(axis, length - len(last), len(last)).mul_(last if axis == -1 else last[:, None])
     return x.div_(full)
+
+
+def _three(x: Tensor, axis: int) -> Tensor:
+    """Sums of three neighbours along an axis, of the two at either end times 3 / 2: two passes in place of ten."""
+    count = x.shape[axis] - 2
+    left, middle, right = (x.narrow(axis, i, count) for i in range(3))
+    total = torch.empty_like(x)
+    torch.add(middle, left, out=total.narrow(axis, 1, count)).add_(right)
+    for end, beside in ((0, 1), (count + 1, count)):
+        ends = torch.add(x.narrow(axis, end, 1), x.narrow(axis, beside, 1), out=total.narrow(axis, end, 1))
+        ends.mul_(1.5)
+    return total
 
 
 def box_max(x: Tensor, radius: int) -> Tensor:
@@ -114,16 +124,24 @@ def enlarged_rows(x: Tensor, factor: int, rows: slice, width: int) -> Tensor:
     """Interpolate samples of factor² pixels each, (B, C, h, w), linearly to rows of the pixels, `width` long."""
     if factor == 1:
         return x[..., rows, :]
-    place = (torch.arange(rows.start, rows.stop, device=x.device) + 0.5) / factor - 0.5
-    place = place.clamp_(0, x.shape[-2] - 1)
-    above, first = place.long(), max(0, (2 * rows.start + 1 - factor) // (2 * factor))
-    below = (above + 1).clamp_max(x.shape[-2] - 1)
-    few, count = x[..., first : int(below[-1]) + 1, :], x.shape[-1]  # widened before they become more
+
+    def above(row: int) -> int:  # the sample at or above the middle of a row; -1 over the first one's
+        return (2 * row + 1 - factor) // (2 * factor)
+
+    first, count = above(rows.start), x.shape[-1]
+    few = torch.arange(first, above(rows.stop - 1) + 2, device=x.device).clamp_(0, x.shape[-2] - 1)
+    few = x.index_select(-2, few)  # widened before they become more
     few = torch.cat([few[..., :1], few, few[..., -1:]], -1)
     wide = few.new_empty(*few.shape[:-1], factor * count)
-    for i in range(factor):  # by slices: on a CPU, `interpolate` takes three times as long
-        share = (i + 0.5) / factor - 0.5
+    result = few.new_empty(*few.shape[:-2], rows.stop - rows.start, width)
+    shares = [(i + 0.5) / factor - 0.5 for i in range(factor)]
+    for i, share in enumerate(shares):  # by slices: on a CPU, `interpolate` takes three times as long
         left = few[..., share >= 0 :]
         wide[..., i::factor] = torch.lerp(left[..., :count], left[..., 1 : count + 1], share % 1)
-    upper, lower = (wide[..., :width].index_select(-2, row - first) for row in (above, below))
-    return upper.lerp_(lower, (place - above).view(-1, 1).to(x))
+    for row in range(rows.start, min(rows.start + factor, rows.stop)):
+        part = result[..., row - rows.start :: factor, :]
+        upper, lower = (
+            wide.narrow(-2, at, part.shape[-2])[..., :width] for at in (above(row) - first, above(row) - first + 1)
+        )
+        torch.lerp(upper, lower, shares[row % factor] % 1, out=part)
+    return result

@@ -16,11 +16,12 @@ from torch import Generator, Tensor
 
 from fusionkit.contracts import Degradation, Options
 from fusionkit.flow.restoring import Restoration
+from fusionkit.numerics.noise import SIZE, estimate_noise
 from fusionkit.numerics.noise import Noise as Model
-from fusionkit.numerics.noise import estimate_noise
 
 DEAD_ZONE = 1.5 / 255  # estimates of noise below count as none: no clean photograph measured reaches it
 SCALES = 3, 4  # at which enlarged noise is sought
+LINES = 24  # about the number of rows, and of columns, that tell how rough a picture is
 # largest typical distance of a pixel from the mean of two neighbours, in deviations of the noise: 0.17 to 0.25 where it
 # was enlarged; 0.34 and more in clean pictures whose texture looks like noise at a scale
 SMOOTH = 0.28
@@ -75,26 +76,31 @@ class Enlarged(Degradation):
 
 def enlarged_noise(y: Tensor) -> tuple[Model, int]:
     """The noise of y (1, 1, H, W) at the scale at which it is white, if y was enlarged; and that scale, 1 if not."""
+    if min(y.shape[-2:]) < SIZE * max(SCALES):
+        return Model(), 1
     rough = _roughness(y)
     for scale in SCALES:
-        seen = _sampled(y, scale)
-        if rough < SMOOTH * _roughness(seen):  # as is noise by far: most pictures need no estimate of it
-            (found,) = estimate_noise(seen)
+        if rough < SMOOTH * _roughness(y, scale):  # as is noise by far: most pictures need no estimate of it
+            (found,) = estimate_noise(_sampled(y, scale))
             if found.level >= DEAD_ZONE and rough < SMOOTH * found.level:
                 return found, scale
     return Model(), 1
 
 
-def _roughness(y: Tensor) -> float:
+def _roughness(y: Tensor, scale: int = 1) -> float:
     """Median distance of pixels that are not clipped from the mean of two neighbours, of both axes the larger one.
 
-    As the deviation of a normal distribution; in every sixteenth row and column. NaN where all are clipped.
+    As the deviation of a normal distribution; in some `LINES` rows and columns of the samples. NaN: all are clipped.
     """
     found = []
-    for lines in (y[..., ::16, :], y.mT[..., ::16, :]):
+    for pixels in (y, y.mT):
+        apart = max(1, pixels.shape[-2] // (scale * LINES))
+        few = pixels.unfold(-2, scale, scale * apart).mT.flatten(-3, -2)
+        lines = _sampled(few, scale)
         middle = lines[..., 1:-1]
-        inside = (middle - 0.5).abs() < 0.5 - 1 / 255
-        found.append((lines[..., 2:] + lines[..., :-2] - 2 * middle)[inside].abs().median())
+        clipped = (middle - 0.5).abs() >= 0.5 - 1 / 255
+        distance = (lines[..., 2:] + lines[..., :-2] - 2 * middle).abs_().masked_fill_(clipped, torch.nan)
+        found.append(distance.nanmedian())
     return float(torch.stack(found).max()) / (2 * 0.6745)
 
 
