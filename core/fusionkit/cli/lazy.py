@@ -62,7 +62,7 @@ class Commands(TyperGroup):
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that is called, loaded now; an empty word, as of a shell's variable that is not set, is refused."""
+        """The command that is called, loaded now. An empty word, as of an unset variable of the shell, is refused."""
         for before, word in pairwise(["", *args]):
             if EMPTY.fullmatch(word):
                 empty = word or f"{before} ''"
