@@ -71,7 +71,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "degradation noise.offset": {"slope": 0.01},
     "degradation noise.correlation": {"level": 12.0},
     **{f"degradation jpeg.{name}": {"quality": 20} for name in ("steps", "offset")},
-    **{f"degradation stripes.{name}": {"direction": "columns"} for name in ("level", "drift", "steps")},
+    **{f"degradation stripes.{name}": {"direction": "columns"} for name in ("level", "drift", "steps", "scale")},
+    "degradation blur.steps": {"sigma": 1.5},
+    **{f"degradation low_resolution.{name}": {"factor": 2.0} for name in ("steps", "optics")},
 }
 # what else an option needs beside its conditions: a method in which it acts
 NEEDS: dict[str, dict[str, Any]] = {

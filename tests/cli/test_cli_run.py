@@ -133,6 +133,10 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
         (ir, tmp_path / "bad.png"): "bad.png: not an image in a known format",
         (ir, tmp_path / "none.png"): "none.png: cannot be opened: No such file",
         ("--pairs", ir, vis): "not a folder",
+        ("--task", "", ir, vis): "--task '': is empty",
+        ("--review=", ir, vis): "--review=: is empty",
+        ("--preset", "/", ir, vis): "/: cannot be read: Is a directory",
+        ("--prior-opt", "lit=0.5", "--prior-opt", "lit=0.7", ir, vis): "--prior-opt lit: given twice",
     }
     for arguments, reason in cases.items():
         text = wrong("run", *arguments, "-o", out, out=out.parent)

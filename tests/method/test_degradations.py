@@ -279,7 +279,13 @@ def test_named_without_options_it_is_estimated_and_the_user_is_told_where_it_is_
         (["plus", "plus:amount=1"], "plus is named twice for one source"),
         (["2=plus", "2=fakes:plus"], "plus is named twice for one source"),
         (["0=plus", "plus"], "plus is named twice for one source"),
-        (["plus:amount"], "no degradation 'plus:amount'"),
+        (["plus:amount"], "no degradation 'plus:amount'; options of plus are KEY=VALUE"),
+        (["plus:"], "'plus:': expected NAME or NAME:KEY=VALUE"),
+        (["1="], "'': expected NAME or NAME:KEY=VALUE"),
+        (["vis.png=plus"], "`restore=vis.png=plus`: before = stands the number of a source"),
+        (["-1=plus"], "before = stands the number of a source"),
+        (["plus:amount=1,amount=2"], "amount: given twice"),
+        (["noise:level=0"], "`level=0` is no noise"),
         (["plus:=1"], "`restore` '=1': expected KEY=VALUE"),
         (["plus:amount=much"], "degradation plus: amount=much: expected a number"),
         (["plus:amont=1"], "no option 'amont'; did you mean 'amount'"),
@@ -291,6 +297,15 @@ def test_what_is_wrong_is_one_line(fakes, wanted, reason):
     with pytest.raises((OptionError, PluginError, UnknownPlugin), match=reason) as error:
         Pipeline(restore=wanted, device="cpu")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "how", ["noise:scale=2", "noise:correlation=0.3", "blur:steps=2", "jpeg:steps=2", "stripes:steps=1"]
+)
+def test_options_that_say_how_a_degradation_is_undone_undo_only_what_is_found(fakes, ramp, how):
+    sources = Sources.of([ramp])
+    assert restore(sources, how) == (sources, [])
+    assert "found, so nothing is undone" in sources.report.notes[0]
 
 
 def test_none_seeks_nothing(fakes, ramp):
@@ -400,6 +415,8 @@ def test_what_is_not_automatic_is_advised_of_colour_in_sources_that_have_any(mor
     assert "advice" not in [row.degradation for row in rows]
     told = [note for note in sources.report.notes if "tint" in note]
     assert told == ["vis.png has a tint of 0.25; `restore=auto` `restore=advice` undoes it"]
+    restore(only := replace(sources, images=(coloured, coloured[:, 2:].expand(1, 3, -1, -1))), "2=auto")
+    assert not any("ir.png has" in note for note in only.report.notes)
     restored, rows = restore(sources, "advice")
     assert named(rows) == [("vis.png", "advice")]
     assert float(restored.images[0][:, 2].mean()) > float(coloured[:, 2].mean()) + 0.03

@@ -97,6 +97,8 @@ def test_options_that_do_not_fit_are_refused():
         camera(height=100)
     with pytest.raises(NoEffect):
         camera(height=100, width=100, factor=3.0)
+    with pytest.raises(OptionError, match="40x100 is less than the picture's 64x48"):
+        camera(height=100, width=40).begin(photograph(48, 64))
 
 
 def test_the_user_reads_how_much_it_is_enlarged():

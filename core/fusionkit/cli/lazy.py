@@ -4,6 +4,7 @@ import difflib
 import inspect
 import re
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from typer.main import get_command
 
 from ..errors import OptionError
 
+EMPTY = re.compile(r"(--[\w-]+=)?")  # a word of a command without a value
 CODE = re.compile(r'fusionkit |[\w."]+ = ')  # lines of a docstring that are commands or TOML
 
 # command, which is its module: the first paragraph of its help
@@ -60,7 +62,11 @@ class Commands(TyperGroup):
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that is called, loaded now."""
+        """The command that is called, loaded now. An empty word, as of an unset variable of the shell, is refused."""
+        for before, word in pairwise(["", *args]):
+            if EMPTY.fullmatch(word):
+                empty = word or f"{before} ''"
+                raise OptionError(f"{empty}: is empty; give a value, or leave the option out")
         if args and args[0] in COMMANDS:
             self.load(args[0])
         elif args and not args[0].startswith("-"):

@@ -23,8 +23,9 @@ class Degradation(Remembering, ABC):
     is the flow's at the noise's own level; else the noise of y is that of the result. asks_flow: whether `undo` does.
     deviation: of the noise that it stands for, in units of [0, 1]; white noise is left to the one that is undone next,
     where that ends clean. coarse: it is broader than pixels; contrast below it is lost, so it counts as what is left.
-    decisive: options that say all where the user gives one: nothing is estimated beside it. resizes: x may be of
-    another size than y; if none is asked for or told, sources of several sizes are refused unread.
+    decisive: options that say all where the user gives one: nothing is estimated beside it. manner: options that say
+    how it is undone, not what it is; given without others they undo only what is found. resizes: x may be of another
+    size than y; if none is asked for or told, sources of several sizes are refused unread.
     memory: of a video's shot, in which y is one frame of many; each source and plane has its own.
     """
 
@@ -35,6 +36,7 @@ class Degradation(Remembering, ABC):
     deviation: float = 0.0
     coarse: bool = False
     decisive: ClassVar[Set[str]] = frozenset()
+    manner: ClassVar[Set[str]] = frozenset({"steps"})
 
     @classmethod
     def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:

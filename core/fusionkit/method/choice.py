@@ -85,10 +85,14 @@ class Restoring(Options):
     def _take(cls, value: Any) -> Any:
         match value:
             case str():
-                number, equals, text = value.partition("=")
-                alone = bool(equals) and number.strip().isdigit()
-                choice = named(text if alone else value, "`restore`")
-                return {"source": int(number) if alone else 0, "degradation": choice}
+                number, alone, text = value.partition("=")
+                if ":" in number or not alone:
+                    return {"degradation": named(value, "`restore`")}
+                if not number.strip().isdecimal():
+                    raise OptionError(
+                        f"`restore={value}`: before = stands the number of a source, from 1, or 0 for all"
+                    )
+                return {"source": int(number), "degradation": named(text.strip(), "`restore`")}
             case Restoring():
                 return {"source": value.source, "degradation": value.degradation}
             case Mapping() if "degradation" in value:

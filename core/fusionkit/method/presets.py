@@ -72,7 +72,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
     A preset of this distribution names its own plug-ins; names in others are looked up as a user's are.
     """
     own = Path(name)
-    if own.suffix or own.parent.name or own.is_file():
+    if own.suffix or own.parent.name or not own.name or own.is_file():
         return _toml(own, str(name))
     shipped = _shipped_presets().get(str(name), {own.with_suffix(".toml"): ""})
     if len(shipped) > 1:

@@ -148,7 +148,9 @@ class Restorer:
     @staticmethod
     def _concerns(link: Sought, sources: Sources, plane: Plane) -> bool:
         """Whether a degradation is sought in a source: of colour in those that have any, or in one that is named."""
-        return not link.kind.color or link.source >= 0 or bool(sources.colored[plane.source][plane.image])
+        return (
+            not link.kind.color or (link.asked and link.source >= 0) or bool(sources.colored[plane.source][plane.image])
+        )
 
     @staticmethod
     def _found(link: Sought, sources: Sources, plane: Plane) -> Degradation | None:

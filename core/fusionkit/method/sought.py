@@ -82,7 +82,8 @@ class Sought:
         found = self.given if self.given.keys() & self.kind.decisive else self.kind.estimate(y, told)
         if found is None and self.asked and self.learned:  # its options describe nothing that is found in pictures
             found = {}
-        if found is None and not (self.asked and (self.given or told)):
+        what = self.kind.Options.model_fields.keys() - self.kind.manner
+        if found is None and not (self.asked and (told or (self.given.keys() & what if what else self.given))):
             return None
         options = effective(self.kind.Options, {**(told if found is None else found), **self.given})
         if not self.given.keys() <= options.keys():  # what was found excludes what was given

@@ -16,7 +16,9 @@ def named(text: str, flag: str) -> dict[str, Any]:
     flag: the option of the command line or the field, for messages.
     """
     head, equals, rest = text.partition("=")
-    *name, key = head.split(":") if equals else [text, ""]
+    *name, key = head.split(":") if equals else [*text.split(":"), ""]
+    if not name or not all(name):
+        raise OptionError(f"{flag} {text!r}: expected NAME or NAME:KEY=VALUE,KEY=VALUE")
     options = f"{key}={rest}" if equals else ""
     pairs = re.split(PAIRS, options) if options else []
     return {"name": ":".join(name), "options": key_values(pairs, flag)}
@@ -38,6 +40,8 @@ def key_values(items: Sequence[str], flag: str, *, nest: bool = True, example: s
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
                 raise OptionError(f"{flag} {key}: {parent} was given a value of its own")
+        if last in table:
+            raise OptionError(f"{flag} {key.strip()}: given twice")
         table[last] = from_text(text, None, f"{flag} {key}")
     return result
 

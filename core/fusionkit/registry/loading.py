@@ -133,6 +133,8 @@ class Registry:
         known = self.names(kind)
         near = difflib.get_close_matches(short_name(name), known, n=1)
         others = f"; did you mean {near[0]!r}? {ALL}" if near else f"; installed: {', '.join(known) or 'none'}"
+        if (one := name.partition(":")[0]) in known:
+            others = f"; options of {one} are KEY=VALUE"
         message = f"no {kind} {name!r}{others}"
         restriction = os.environ.get(RESTRICT_VARIABLE)
         if restriction is not None:

@@ -37,6 +37,7 @@ class Enlarged(Degradation):
     """A degradation that is undone in every `scale`th pixel each way; the difference is enlarged."""
 
     Options = EnlargedOptions
+    manner = frozenset({"steps", "scale"})
 
     @abstractmethod
     def degraded(self, x: Tensor, generator: Generator | None) -> Tensor:

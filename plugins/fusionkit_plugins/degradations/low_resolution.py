@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
 from fusionkit.contracts import Splitting, SplittingOptions
+from fusionkit.errors import OptionError
 from fusionkit.options import When
 
 LEAST_RATIO, MOST_RATIO = 1.2, 8.0  # of the sides, between which `estimate` answers
@@ -52,6 +53,7 @@ class LowResolution(Splitting):
     Options = LowResolutionOptions
     options: LowResolutionOptions
     resizes = True
+    manner = frozenset({"steps", "optics"})
     highest = 49 / 255
     weight = 0.12
 
@@ -77,6 +79,10 @@ class LowResolution(Splitting):
         height, width = self.options.height, self.options.width
         if not height:
             height, width = (round(n * self.options.factor) for n in y.shape[-2:])
+        if height < y.shape[-2] or width < y.shape[-1]:
+            raise OptionError(
+                f"low_resolution: {width}x{height} is less than the picture's {y.shape[-1]}x{y.shape[-2]}"
+            )
         return F.interpolate(y, size=(height, width), mode="bicubic")
 
     def prox(self, x0: Tensor, y: Tensor, strength: float) -> Tensor:

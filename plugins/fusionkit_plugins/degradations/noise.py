@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.signal import lfilter
 from torch import Generator, Tensor
 
@@ -32,6 +32,12 @@ class NoiseOptions(EnlargedOptions):
     )
     correlation: float = Field(0.0, ge=0, lt=1, description="of neighbours in a row, as the noise of line scanners has")
 
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if "level" in self.model_fields_set and not self.level and not self.slope:
+            raise ValueError("`level=0` is no noise; leave it out to have it estimated, or give `slope`")
+        return self
+
 
 class Noise(Enlarged):
     """y = x + s ε, which is (1 - t) y on the flow's path with t = s / (1 + s): a point of the path itself.
@@ -41,6 +47,7 @@ class Noise(Enlarged):
 
     Options = NoiseOptions
     decisive = frozenset({"level", "slope"})
+    manner = Enlarged.manner | {"correlation"}
 
     @property
     def deviation(self) -> float:  # type: ignore[override]
