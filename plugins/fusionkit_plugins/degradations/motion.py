@@ -5,8 +5,6 @@ cost of a shift is the mean square of what it leaves, over a block and its neigh
 whole by more than chance makes of the noise, so that what rests stays bit for bit, and flat parts move with the rest.
 """
 
-import itertools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -64,17 +62,19 @@ def _costs(before: Tensor, now: Tensor, around: Tensor, reach: int) -> Tensor:
     height, width = around.shape[-2:]
     side = now.shape[-1] // width
     far = int(around.abs().max()) + reach
-    windows = F.pad(before, (far,) * 4, mode="replicate")[0, 0].unfold(0, side + 2 * reach, 1)
-    windows = windows.unfold(1, side + 2 * reach, 1)
+    before = F.pad(before, (far,) * 4, mode="replicate")[0, 0]
     right, down = around + far - reach
+    if reach == REACH:  # many shifts of few pixels, about that of the whole
+        windows = before[int(down[0, 0]) :, int(right[0, 0]) :].unfold(0, height * side, 1).unfold(1, width * side, 1)
+        span = slice(2 * reach + 1)
+        return reduced((windows[span, span] - now[0, 0]).square_(), side)
+    windows = before.unfold(0, side + 2 * reach, 1).unfold(1, side + 2 * reach, 1)
     down = down + side * torch.arange(height, device=now.device)[:, None]
     there = windows[down, right + side * torch.arange(width, device=now.device)]
     here = now[0, 0].view(height, side, width, side).transpose(1, 2).contiguous()
     span = range(2 * reach + 1)
-    left = [
-        (here - there[..., y : y + side, x : x + side]).square_().mean((2, 3)) for y, x in itertools.product(span, span)
-    ]
-    return torch.stack(left).view(len(span), len(span), height, width)
+    rows = [[(here - there[..., y : y + side, x : x + side]).square_().mean((2, 3)) for x in span] for y in span]
+    return torch.stack([torch.stack(row) for row in rows])
 
 
 def _lowest(volume: Tensor, around: Tensor, margin: float, factor: int) -> Tensor:

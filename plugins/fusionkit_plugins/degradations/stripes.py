@@ -29,7 +29,9 @@ from fusionkit.errors import FusionkitError, NoEffect, OptionError
 from fusionkit.flow.restoring import Restoration, falling
 from fusionkit.images.convert import to_tensor
 from fusionkit.numerics.luma import luma
+from fusionkit.numerics.window import box_mean
 from fusionkit.options import FilePath, word
+from fusionkit.sources import STILL
 
 from .enlarged import Enlarged, EnlargedOptions, enlarged_noise
 
@@ -137,7 +139,7 @@ class Stripes(Enlarged):
                 count = 0
             lines = found
         self.memory.keep("lines", (lines, count + 1))
-        return y - lines
+        return y - lines if self.memory is STILL else y - _shown(lines, y)
 
     def _find_lines(self, y: Tensor, noise: float) -> Restoration:
         """The offsets of one picture, in its size."""
@@ -217,6 +219,15 @@ class Stripes(Enlarged):
 def _alike(one: Tensor, other: Tensor) -> bool:
     """Whether two frames' offsets are those of one sensor: half of their power is common."""
     return bool(2 * (one * other).mean() > one.square().mean().minimum(other.square().mean()))
+
+
+def _shown(lines: Tensor, y: Tensor) -> Tensor:
+    """What of the lines a video's frame shows: little where dark ones are clipped to black, or light ones to white.
+
+    The rest would stay in an average over time. The other way round, clipping once more takes it.
+    """
+    black, white = (box_mean(hidden.to(y), REACH) for hidden in (y < QUANTUM / 2, y > 1 - QUANTUM / 2))
+    return lines * (1 - torch.where(lines < 0, black, white))
 
 
 def _turns(direction: str) -> tuple[bool, ...]:
