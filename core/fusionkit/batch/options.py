@@ -35,6 +35,7 @@ WORDS: dict[Mode, str] = {
     "shards": "`shards`",
     "video": "video",
 }
+RADIANCE = (".exr", ".hdr")  # results that are the light of a bracket, where its exposures are known
 REVIEWED = 200  # pairs of a review, about 25 kB each
 IMAGES: tuple[Mode, ...] = ("single", "folders", "shards")
 
@@ -84,7 +85,7 @@ class FileOptions(Options):
         description="the one or three bands to use of files with others than grey or RGB (multispectral images), "
         "numbered from 1, as in 4,3,2; give once, or once per source",
     )
-    times: Annotated[tuple[float, ...], For(("single", "folders"), (".exr", ".hdr"))] = Field(
+    times: Annotated[tuple[float, ...], For(("single", "folders"), RADIANCE)] = Field(
         (),
         description="exposure times of the frames in seconds, in their order, as in 1/30,1/8,0.5: the result is the "
         "radiance of the bracket; by default those of the EXIF",
