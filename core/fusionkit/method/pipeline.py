@@ -68,6 +68,10 @@ class Pipeline:
         self.config = c = config or choose(task, preset, dict(choices))
         self.device = find_device(device)
         self.parts = parts_of(c, self.device)
+        self.prior: Prior = self.parts["prior"].plugin
+        self.backbone: Backbone = self.parts["backbone"].plugin
+        self.decoder: Decoder = self.parts["decoder"].plugin
+        self.color: ColorSpace = self.parts["color"].plugin
         self.stages = [build("stage", choice, self.device) for choice in stages_of(c, self.prior)]
         for stage in self.stages:
             if stage.plugin.bt601 and not self.color.bt601:
@@ -91,26 +95,6 @@ class Pipeline:
             else:
                 shown[str(name)] = value
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
-
-    @property
-    def prior(self) -> Prior:
-        """The fusion prior."""
-        return self.parts["prior"].plugin
-
-    @property
-    def backbone(self) -> Backbone:
-        """The flow model."""
-        return self.parts["backbone"].plugin
-
-    @property
-    def decoder(self) -> Decoder:
-        """The autoencoder."""
-        return self.parts["decoder"].plugin
-
-    @property
-    def color(self) -> ColorSpace:
-        """The colour space."""
-        return self.parts["color"].plugin
 
     @property
     def has_flow(self) -> bool:
