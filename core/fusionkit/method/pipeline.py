@@ -30,7 +30,7 @@ from .checks import check_answer, check_sizes, note_places, sources_of, staged
 from .choice import Choice
 from .config import PipelineConfig, sampling_of
 from .device import find_device
-from .filling import data_anywhere, filled
+from .filling import filled, with_nan
 from .flags import stages_of
 from .folding import FoldedPrior
 from .frames import Series
@@ -223,8 +223,7 @@ class Pipeline:
         if given and any(held == luma.untyped_storage().data_ptr() for luma in sources.luma):
             image = image.clone()  # stages may change it in place
         image = self.after(image, given, watch)
-        anywhere = data_anywhere(sources, image.shape[-2:])
-        image = image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
+        image = with_nan(image, sources)
         if sources.cut is not None:
             facts.cut, image = sources.cut, image[(..., *sources.cut)]
         return image

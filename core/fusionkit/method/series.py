@@ -25,7 +25,7 @@ from ..scene import recognise, written
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint, between_frames
 from .checks import check_answer, staged
-from .filling import data_anywhere
+from .filling import with_nan
 from .frames import Run, Series, changes
 from .result import Facts, FusedPicture, with_gaps
 from .sampler import merged_in_strips
@@ -181,8 +181,7 @@ def _finished(run: Run, planes: Tensor) -> FusedPicture:
 def concluded(run: Run, image: Tensor, sources: Sources) -> FusedPicture:
     """The image as a picture like the reference, with all notes and records. sources: the reference alone."""
     pipeline, facts = run.pipeline, run.facts
-    anywhere = data_anywhere(sources, image.shape[-2:])
-    image = image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
+    image = with_nan(image, sources)
     main = run.main
     if run.cut is not None:
         main, image, facts.cut = main.part(*run.cut), image[(..., *run.cut)], run.cut
