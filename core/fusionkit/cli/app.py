@@ -51,13 +51,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stopped)
     signal.signal(signal.SIGINT, _stopped)
     try:
-        sys.exit(app(prog_name="fusionkit", standalone_mode=False))
+        status = app(prog_name="fusionkit", standalone_mode=False)
     except (UsageError, FusionkitError, OSError, MemoryError, RuntimeError, ValueError) as error:
         from .messages import printable
 
         if reason := _reason(error):
             print(f"fusionkit: error: {printable(reason)}", file=sys.stderr)
         sys.exit(2)
+    sys.exit(status)
 
 
 def _reason(error: Any) -> str:

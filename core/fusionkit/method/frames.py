@@ -21,8 +21,9 @@ from ..reading import read_image
 from ..reading.ranges import in_range
 from ..sources import EACH, FrameMemory
 from ..timing import Stopwatch
-from .checks import check_sizes, note_places, sources_of, staged
+from .checks import check_sizes, note_places, staged
 from .filling import filled
+from .images import sources_of
 from .result import Facts
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from ..scene import SCENE_KINDS, Scene, SceneChoice
 from ..sources import STILL, Report
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint
-from .checks import check_answer, check_sizes, note_places, sources_of, staged
+from .checks import check_answer, check_sizes, note_places, staged
 from .choice import Choice
 from .config import PipelineConfig, sampling_of
 from .device import find_device
@@ -34,6 +34,7 @@ from .filling import filled, with_nan
 from .flags import stages_of
 from .folding import FoldedPrior
 from .frames import Series
+from .images import sources_of
 from .keywords import Choices
 from .parts import build, parts_of
 from .pictures import fuse_at_once, notes_of, reference_of
