@@ -330,10 +330,10 @@ class TestEveryPath:
 
     def test_pipes_do_not_hang(self, pipe, tmp_path, pair_files):
         from fusionkit.ablation.grid import load_grid
-        from fusionkit.reading import header_pixels
+        from fusionkit.reading import header_size
         from fusionkit.weights.importing import read_config
 
-        assert header_pixels(pipe("a.png")) is None
+        assert header_size(pipe("a.png")) is None
         with pytest.raises(OptionError, match="a pipe or a device"):
             load_grid(pipe("g.toml"))
         with pytest.raises(OptionError, match="a pipe or a device"):

@@ -17,63 +17,33 @@ from .registry.hookspecs import hookimpl
 from .registry.records import *  # noqa: F403
 from .threads import wait_briefly
 
-if TYPE_CHECKING:
-    from .api import Pipeline, fuse
-    from .contracts import (
-        Backbone,
-        ColorSpace,
-        Decoder,
-        Degradation,
-        Detector,
-        Metric,
-        Options,
-        Prior,
-        Reader,
-        Sources,
-        Stage,
-        Streaming,
-        Writer,
-    )
-    from .errors import FusionWarning
-    from .images import Picture
-    from .method.choice import Choice
-    from .method.config import PipelineConfig, SamplerOptions
-    from .method.result import Fused
-    from .reading import read_image
-    from .registry.loading import list_plugins
-    from .writing import write_image
+if TYPE_CHECKING:  # for checkers of types
+    from .api import Pipeline as Pipeline
+    from .api import fuse as fuse
+    from .contracts import Backbone as Backbone
+    from .contracts import ColorSpace as ColorSpace
+    from .contracts import Decoder as Decoder
+    from .contracts import Degradation as Degradation
+    from .contracts import Detector as Detector
+    from .contracts import Metric as Metric
+    from .contracts import Options as Options
+    from .contracts import Prior as Prior
+    from .contracts import Reader as Reader
+    from .contracts import Sources as Sources
+    from .contracts import Stage as Stage
+    from .contracts import Streaming as Streaming
+    from .contracts import Writer as Writer
+    from .errors import FusionWarning as FusionWarning
+    from .images import Picture as Picture
+    from .method.choice import Choice as Choice
+    from .method.config import PipelineConfig as PipelineConfig
+    from .method.config import SamplerOptions as SamplerOptions
+    from .method.result import Fused as Fused
+    from .reading import read_image as read_image
+    from .registry.loading import list_plugins as list_plugins
+    from .writing import write_image as write_image
 
 wait_briefly()  # works only before torch is imported
-
-__all__ = [
-    "Backbone",
-    "Choice",
-    "ColorSpace",
-    "Decoder",
-    "Degradation",
-    "Detector",
-    "Fused",
-    "FusionWarning",
-    "Metric",
-    "Options",
-    "Picture",
-    "Pipeline",
-    "PipelineConfig",
-    "Prior",
-    "Reader",
-    "SamplerOptions",
-    "Sources",
-    "Stage",
-    "Streaming",
-    "Writer",
-    "__version__",  # noqa: F405
-    "fuse",
-    "hookimpl",
-    "list_plugins",
-    "read_image",
-    "write_image",
-]
-__all__ += records.__all__
 
 _LAZY = {
     **dict.fromkeys(("Choice", "PipelineConfig", "SamplerOptions"), ".method.config"),
@@ -89,6 +59,10 @@ _LAZY = {
     "read_image": ".reading",
     "write_image": ".writing",
 }
+
+__all__ = list(_LAZY)
+__all__ += ["__version__", "hookimpl"]  # noqa: F405
+__all__ += records.__all__
 
 
 def __getattr__(name: str) -> object:

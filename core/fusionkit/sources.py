@@ -197,14 +197,9 @@ class Sources:
         """Some images of the batch; the sources themselves where that is all."""
         if list(indices) == list(range(len(self.luma[0]))):
             return self
-        return replace(
-            self,
-            images=tuple(image[list(indices)] for image in self.images),
-            luma=tuple(y[list(indices)] for y in self.luma),
-            noise=tuple(level[list(indices)] for level in self.noise),
-            valid=tuple(None if valid is None else valid[list(indices)] for valid in self.valid),
-            known_scenes=tuple(self.known_scenes[b] for b in indices) if self.known_scenes else (),
-        )
+        batches = {name: getattr(self, name) for name in ("images", "luma", "noise", "valid")}
+        own: dict[str, Any] = {n: tuple(x if x is None else x[list(indices)] for x in s) for n, s in batches.items()}
+        return replace(self, **own, known_scenes=tuple(self.known_scenes[b] for b in indices if self.known_scenes))
 
     def only(self, index: int) -> Self:
         """One source alone, its own reference; of the same kind of scene."""

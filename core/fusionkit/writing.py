@@ -5,6 +5,7 @@ Files appear whole or not at all.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -39,6 +40,15 @@ def extension_of(path: Path) -> str:
     return max(known, key=len, default=path.suffix.lower())
 
 
+def written_with(option: str) -> tuple[str, ...]:
+    """Extensions of the installed writers that have an option of this name."""
+    found = list[str]()
+    for writer in _writers():
+        with suppress(FusionkitError):  # of one package, which is told when its writer is used
+            found += _record(writer).extensions if option in _class(writer).Options.model_fields else ()
+    return tuple(found)
+
+
 def depth_in(path: Path, depth: Depth, otherwise: Depth | None = None) -> Depth:
     """The depth to store a picture with that is kept at `depth`: the next deeper one where the format lacks it.
 
@@ -67,7 +77,7 @@ def check_output(path: Path, depth: Depth, channels: int, *, alpha: bool = False
         raise OutputError(f"{path}: {extension} holds no readings beside a picture; write {better}")
     if channels > 1 and not record.color:
         raise OutputError(f"{path}: {extension} holds grey alone; write {_alternatives()}")
-    reason = cast(type[Writer], load_class(writer)).refuses(depth, channels, alpha=alpha and record.alpha)
+    reason = _class(writer).refuses(depth, channels, alpha=alpha and record.alpha)
     if reason:
         raise OutputError(f"{path}: {reason}")
 
@@ -168,7 +178,7 @@ def holds_volumes(path: Path) -> bool:
 def _made(path: Path, given: Mapping[str, Any]) -> tuple[Writer, WriterRecord]:
     """The writer of a path with those options that it reads, and its record."""
     plugin = _writer(path)
-    known = cast(type[Writer], load_class(plugin)).Options.model_fields
+    known = _class(plugin).Options.model_fields
     return create(plugin, {name: value for name, value in given.items() if name in known}), _record(plugin)
 
 
@@ -273,6 +283,10 @@ def _geo(metadata: Metadata, nodata: float | None, *, same: bool) -> tuple[tuple
         return kept
     text = f"{nodata:.17g}"
     return (*kept, (GDAL_NODATA, 2, len(text) + 1, text))
+
+
+def _class(plugin: Registered) -> type[Writer]:
+    return cast(type[Writer], load_class(plugin))
 
 
 def _record(plugin: Registered) -> WriterRecord:

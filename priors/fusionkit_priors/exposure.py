@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Frame, Frames, Options, Prior, Sources
 from fusionkit.numerics.choice import clamped
-from fusionkit.numerics.chroma import DARK, MOST, room
+from fusionkit.numerics.chroma import DARK, followed, room
 from fusionkit.numerics.strips import in_strips, strips
 from fusionkit.numerics.window import enlarged_rows, guided_filter, guided_line, reduced
 from fusionkit.options import WeightsName
@@ -26,9 +26,9 @@ TONE_ROWS = 240  # least height or width of the copy that the tone is found on, 
 BASE_PART, BASE_EPS = 8, 0.5  # guided filter that leaves local contrast out: the shorter side over its radius; eps
 ENDS = 0.01  # luma closer than this to black or white counts as this far from it
 FLAT = 4 / 255, 12 / 255  # deviation of sources up to which the network does not decide; from which it does alone
-# as colour spaces mix the chroma of exposures: powers with which it grows and falls with luma; weight with which every
-# frame counts, so that a clipped one is never alone
-GROWS, FALLS, EVERY = 0.75, 0.5, 0.02
+# as colour spaces mix the chroma of exposures: power with which it grows with luma; weight with which every frame
+# counts, so that a clipped one is never alone
+GROWS, EVERY = 0.75, 0.02
 
 
 class ExposureOptions(Options):
@@ -240,9 +240,8 @@ class Bracket:
                 mixture[..., part.place, :] + DARK,
                 planes[..., part.place, :],
             )
-            ratio = (luma + DARK) / shown
-            follows = torch.where(ratio < 1, ratio**FALLS, ratio**GROWS).clamp_max_(MOST)
-            rows[:, 1:].mul_(follows.mul_(shown**GROWS).div_(rows[:, :1].clamp_min(1e-9)))
+            factor = followed((luma + DARK) / shown)
+            rows[:, 1:].mul_(factor.mul_(shown**GROWS).div_(rows[:, :1].clamp_min(1e-9)))
             rows[:, :1] = luma
         return planes
 

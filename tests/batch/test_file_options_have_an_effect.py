@@ -11,8 +11,10 @@ from fusionkit import scenes
 from fusionkit.batch.options import FileOptions, For, refuse_ignored
 from fusionkit.batch.plan import Job, plan_folders
 from fusionkit.batch.run import fuse_files, fuse_folders
-from fusionkit.errors import FusionkitError
+from fusionkit.errors import FusionkitError, NoEffect
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.registry.loading import load_registry
+from fusionkit.writing import written_with
 
 # values of text, tuples and limits, which no type tells
 VALUES: dict[str, list[Any]] = {
@@ -74,7 +76,8 @@ def left(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, **given: Any)
     """The files that a run leaves, by name, or that it was refused."""
     marks = [mark for mark in FileOptions.model_fields[name].metadata if isinstance(mark, For)]
     modes = next((mark.modes for mark in marks if mark.modes), ("single",))
-    suffix = next((mark.formats[0] for mark in marks if mark.formats), ".tif")
+    formats = written_with(name) if any(mark.written for mark in marks) else ()
+    suffix = next(iter(formats or [mark.formats[0] for mark in marks if mark.formats]), ".tif")
     write_sources(folder, name)
     monkeypatch.chdir(folder)
     out = folder / "out"
@@ -107,3 +110,31 @@ def test_an_option_of_files_changes_what_a_run_leaves_or_is_refused(name, tmp_pa
         changed = left(tmp_path / str(i), name, monkeypatch, **{name: value})
         assert changed != base, f"{name}={value!r} is accepted, and changes nothing"
         assert changed != "refused" or name == "max_pixels", f"{name}={value!r} is refused"
+
+
+WRITER = """
+import fusionkit
+from fusionkit.contracts import Options, Writer
+
+class FileOptions(Options):
+    quality: int | None = None
+
+class Mine(Writer):
+    Options = FileOptions
+    def write(self, path, stored):
+        return ()
+
+@fusionkit.hookimpl
+def fusionkit_writers():
+    yield fusionkit.WriterRecord(name="mine", summary="mine", target="fk_mine:Mine", extensions=(".mine",), depths=("8",))
+"""
+
+
+def test_quality_is_for_all_formats_whose_writers_have_such_an_option(site, monkeypatch):
+    options = FileOptions(quality=50)
+    with pytest.raises(NoEffect, match=r"no effect on .mine files; it is read for .jpg, .jpeg, .webp$"):
+        refuse_ignored(options, "single", ".mine", ("single",))
+    site.add("fk-mine", WRITER)
+    registry = load_registry(restriction="imagefusionkit,fk-mine")
+    monkeypatch.setattr("fusionkit.writing.get_registry", lambda: registry)
+    refuse_ignored(options, "single", ".mine", ("single",))

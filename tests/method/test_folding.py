@@ -46,16 +46,15 @@ class TestFold:
         torch.testing.assert_close(FoldedPrior(prior, YCBCR).energy(x0, sources), sum(pairs) / 2)
 
 
-def test_each_pair_knows_the_noise_of_its_own_sources(generator):
+def test_each_pair_knows_noise_and_views_of_its_own_sources(generator):
     class Looks(EMTVPaper):
         seen = []
 
         def correct(self, x0, sources, state, sigma):
-            self.seen.append([float(level) for level in sources.noise])
+            self.seen.append(([float(level) for level in sources.noise], sources.views))
             return super().correct(x0, sources, state, sigma)
 
-    sources = replace(
-        random_sources(generator, count=3), noise=tuple(torch.tensor(s).view(1, 1, 1, 1) for s in (0.25, 0.5, 0.125))
-    )
+    noise = tuple(torch.tensor(s).view(1, 1, 1, 1) for s in (0.25, 0.5, 0.125))
+    sources = replace(random_sources(generator, count=3), noise=noise, views=(0.1, 0.2, 0.3))
     correct(FoldedPrior(Looks(EMTVPaperOptions()), YCBCR), sources.luma[-1], sources)
-    assert Looks.seen == [[0.25, 0.125], [0.5, 0.125]]
+    assert Looks.seen == [([0.25, 0.125], (0.1, 0.3)), ([0.5, 0.125], (0.2, 0.3))]

@@ -9,7 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..contracts import Metric, Sources
+from torch import Tensor
+
+from ..contracts import Metric, Options, Sources
 from ..engines.engine import Engine, SerialEngine
 from ..errors import FusionkitError, InputError, NoEffect, OptionError, SizeMismatch
 from ..extras import DISTRIBUTION
@@ -21,6 +23,7 @@ from ..method.result import FusedPicture
 from ..reading import read_image
 from ..reading.matching import bare_name, match_folders, spread
 from ..reading.ranges import Reading, source_ranges
+from ..registry.loading import get_registry
 from ..scenes import SCENES
 from ..scoring.baselines import baseline_rows
 from ..scoring.cache import ScoreCache, pair_key
@@ -31,10 +34,10 @@ from ..storage.manifest import Manifest, digest, sha256
 from ..storage.outcome import Outcome, attempt
 from ..timing import Stopwatch
 from ..writing import write_image
-from .clean import clean_metrics
 from .grid import Cell, Grid, cleanly
 
 CELLS, ROWS, BASELINES = "cells", "pairs.jsonl", "baselines"
+ROUNDING = 1 / 12  # squared grey levels: the error of 8-bit files, below which none is told
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,28 @@ def load_scenes(name: str, count: int, size: tuple[int, int]) -> list[Case]:
     return [
         Case(f"{name}-{seed}", (f"{made} {seed}",), partial(made_pictures, name, size, seed)) for seed in range(count)
     ]
+
+
+class CleanFusion(Metric):
+    """A metric of a result against the fusion of the clean sources, given in the sources' place."""
+
+    def __init__(self, name: str, most: float = math.inf) -> None:
+        super().__init__(Options())
+        self.metric: Metric = get_registry().create("metric", f"{DISTRIBUTION}:{name}", {})
+        self.definition = f"{name} of the 8-bit luma to the same method's fusion of the clean sources, nothing restored"
+        self.range, self.version = self.metric.range, self.metric.version
+        if most < math.inf:
+            self.definition += f", dB; at most {most:.1f}, the error of rounding"
+            self.range = (0.0, most)
+
+    def __call__(self, fused: Tensor, sources: Sources) -> Tensor:
+        """fused (B, 1, H, W), luma in [0, 1]; sources: the clean fusion alone -> (B,)."""
+        return self.metric(fused, sources).clamp_max(self.range[1])
+
+
+def clean_metrics() -> dict[str, Metric]:
+    """PSNR, of equal images that of the rounding to 8 bits, so that they count in means, and SSIM; by name."""
+    return {"clean.PSNR": CleanFusion("PSNR", 10 * math.log10(255**2 / ROUNDING)), "clean.SSIM": CleanFusion("SSIM")}
 
 
 class Study:

@@ -47,8 +47,7 @@ def save_aligned(
         if cut is not None:
             left, top, right, bottom = cut
             picture = picture.part(slice(top, bottom), slice(left, right))
-        quality = options.quality if extension_of(path) in (".jpg", ".jpeg", ".webp") else None
-        write_image(path, picture, quality=quality, png_level=options.png_level, strip=options.strip)
+        write_image(path, picture, quality=options.quality, png_level=options.png_level, strip=options.strip)
 
 
 def lying(row: Row | None, size: Size, given: Size) -> Tensor:

@@ -22,10 +22,14 @@ NEUTRAL = frozenset({"max_pixels", "save_transform", "save_depth", "save_aligned
 
 @dataclass(frozen=True, slots=True)
 class For:
-    """Marks a field that only some runs (`single`, `folders`, `shards`, `video`) or formats read; empty: all."""
+    """Marks a field that only some runs (`single`, `folders`, `shards`, `video`) or formats read; empty: all.
+
+    written: those formats whose writers have an option of its name.
+    """
 
     modes: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    written: bool = False
 
 
 Mode = Literal["single", "folders", "shards", "video"]
@@ -35,6 +39,7 @@ WORDS: dict[Mode, str] = {
     "shards": "`shards`",
     "video": "video",
 }
+RADIANCE = (".exr", ".hdr")  # results that are the light of a bracket, where its exposures are known
 REVIEWED = 200  # pairs of a review, about 25 kB each
 IMAGES: tuple[Mode, ...] = ("single", "folders", "shards")
 
@@ -84,7 +89,7 @@ class FileOptions(Options):
         description="the one or three bands to use of files with others than grey or RGB (multispectral images), "
         "numbered from 1, as in 4,3,2; give once, or once per source",
     )
-    times: Annotated[tuple[float, ...], For(("single", "folders"), (".exr", ".hdr"))] = Field(
+    times: Annotated[tuple[float, ...], For(("single", "folders"), RADIANCE)] = Field(
         (),
         description="exposure times of the frames in seconds, in their order, as in 1/30,1/8,0.5: the result is the "
         "radiance of the bracket; by default those of the EXIF",
@@ -108,10 +113,10 @@ class FileOptions(Options):
         "", description="folder for all images of one set as `align` moves them, in their own depth and colours"
     )
     strip: Annotated[bool, For(IMAGES)] = Field(False, description="leave out metadata such as EXIF, GPS and XMP")
-    quality: Annotated[int | None, For(IMAGES, (".jpg", ".jpeg", ".webp"))] = Field(
+    quality: Annotated[int | None, For(IMAGES, written=True)] = Field(
         None, ge=1, le=100, description="quality of JPEG, by default 95, and of WebP, by default lossless"
     )
-    png_level: Annotated[int, For(IMAGES, (".png",))] = Field(1, ge=0, le=9, description="PNG compression")
+    png_level: Annotated[int, For(IMAGES, written=True)] = Field(1, ge=0, le=9, description="PNG compression")
     max_pixels: Annotated[int, For(IMAGES)] = Field(
         150_000_000, ge=1, le=10**11, description="refuse images of more pixels"
     )
@@ -182,6 +187,8 @@ def refuse_ignored(options: BaseModel, mode: Mode, suffix: str, read: Sequence[M
 
     read: the kinds of runs that read this model; its fields may narrow them by `For`.
     """
+    from ..writing import written_with
+
     for name, info in type(options).model_fields.items():
         value = getattr(options, name)
         if value == info.get_default():
@@ -193,5 +200,6 @@ def refuse_ignored(options: BaseModel, mode: Mode, suffix: str, read: Sequence[M
             where = f"{'results of ' if mode != 'single' else ''}{WORDS[mode]}"
             words = " or ".join(WORDS[m] for m in modes)
             raise NoEffect(f"{shown} has no effect on {where}; it is read with {words}")
-        if narrowed.formats and suffix and suffix not in narrowed.formats:
-            raise NoEffect(f"{shown} has no effect on {suffix} files; it is read for {', '.join(narrowed.formats)}")
+        formats = written_with(name) if narrowed.written and suffix else narrowed.formats
+        if formats and suffix and suffix not in formats:
+            raise NoEffect(f"{shown} has no effect on {suffix} files; it is read for {', '.join(formats)}")

@@ -128,7 +128,7 @@ def _of_stack(job: Job) -> Job:
     return replace(job, sources=job.sources * len(found), pictures=tuple(range(len(found))))
 
 
-def by_picture(job: Job, reference: int = 0, notes: list[str] | None = None) -> list[Job]:
+def by_picture(job: Job, reference: int, notes: list[str]) -> list[Job]:
     """Make a job for each picture of the reference, where files hold several (slices of volumes); else keep the job.
 
     A single file of several pictures (a thermal camera's, with the visible image inside) becomes one job of them.
@@ -156,7 +156,7 @@ def by_picture(job: Job, reference: int = 0, notes: list[str] | None = None) -> 
     rows = [(i, row) for i, row in enumerate(zip(*columns, strict=True)) if None not in row]
     if not rows:
         return [replace(job, refused=f"{path}: none of its slices lies where the others have any")]
-    if len(rows) < len(main) and notes is not None:
+    if len(rows) < len(main):
         notes.append(
             f"{len(main) - len(rows)} of {len(main)} slices of {path} lie where other sources have none: left out"
         )

@@ -21,7 +21,7 @@ from ..method.pipeline import Pipeline
 from ..method.radiance import exposures_of, fuse_radiance, unexposed
 from ..method.result import FusedPicture
 from ..method.series import AT_ONCE, Progress
-from ..reading import header_pixels
+from ..reading import header_size
 from ..reading.matching import bare_name
 from ..reading.ranges import refuse_unread, source_ranges
 from ..storage.atomic import Staged, check_place, remove_strays, stage
@@ -31,13 +31,12 @@ from ..storage.regular import check_regular
 from ..timing import Stopwatch
 from ..writing import check_output, depth_in, extension_of, store_image, store_volume, write_image
 from .aligned import aligned_paths, save_aligned
-from .options import IMAGES, FileOptions, refuse_ignored
+from .options import IMAGES, RADIANCE, FileOptions, refuse_ignored
 from .plan import Job
 from .readings import readings_of
 from .volumes import Slices, common_notes, rows_of_slices, slices_of
 
 LOCK, LEDGER = ".fusionkit.lock", "manifest.jsonl"
-RADIANCE = (".exr", ".hdr")  # results that are the light of a bracket, where its exposures are known
 LEAST_BYTES = 14  # memory per pixel and source: grey and colour in 8 bits with the cheapest prior; em_tv takes 18
 
 
@@ -344,8 +343,8 @@ def _check_memory(job: Job, options: FileOptions, prior: str = "") -> None:
 
     prior: its name, where other priors take many frames one after another.
     """
-    pixels = [header_pixels(path) for path in job.sources]
-    known = [count for count in pixels if count is not None and count <= options.max_pixels]
+    sizes = [header_size(path) for path in job.sources]
+    known = [size[0] * size[1] for size in sizes if size and size[0] * size[1] <= options.max_pixels]
     needed, free = LEAST_BYTES * max(known, default=0) * len(known), free_memory()
     if free is not None and needed > free:
         raise OutputError(

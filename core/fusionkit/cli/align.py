@@ -10,6 +10,7 @@ from ..engines.options import EngineOptions
 from ..errors import OptionError
 from .fields import model_options, with_options
 from .given import Given
+from .messages import tell_failures
 from .parameters import Force
 from .voice import Reporter
 
@@ -90,10 +91,7 @@ def fit(
             report=say,
         )
     save_transforms(output, rig.rows)
-    for line in rig.failures[:10]:
-        reporter.warning(f"not read: {line}")
-    if len(rig.failures) > 10:
-        reporter.warning(f"and {len(rig.failures) - 10} more could not be read")
+    tell_failures(rig.failures, "not read", " could not be read")
     for line in rig.lines:
         typer.echo(line)
     typer.echo(str(output))

@@ -1,8 +1,9 @@
 """The application: its commands, and errors in one line."""
 
+import difflib
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from ..streams import own_streams
 from .lazy import Commands
 
 MEMORY = "not enough memory; a smaller --tile, smaller images or fewer at once need less"
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer has its own copy of Click, which does not export it
 
 app = typer.Typer(
     cls=Commands,
@@ -49,16 +51,20 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stopped)
     signal.signal(signal.SIGINT, _stopped)
     try:
-        app()
-    except (FusionkitError, OSError, MemoryError, RuntimeError, ValueError) as error:
+        status = app(prog_name="fusionkit", standalone_mode=False)
+    except (UsageError, FusionkitError, OSError, MemoryError, RuntimeError, ValueError) as error:
         from .messages import printable
 
-        print(f"fusionkit: error: {printable(_reason(error))}", file=sys.stderr)
+        if reason := _reason(error):
+            print(f"fusionkit: error: {printable(reason)}", file=sys.stderr)
         sys.exit(2)
+    sys.exit(status)
 
 
-def _reason(error: Exception) -> str:
-    """An error in a line; one of the program's own is raised again."""
+def _reason(error: Any) -> str:
+    """An error in a line, empty where help was printed instead; one of the program's own is raised again."""
+    if isinstance(error, UsageError):
+        return _misuse(error)
     if isinstance(error, FusionkitError):
         return str(error)
     if isinstance(error, OSError):  # disks, permissions and names too long that nothing nearer has put into words
@@ -68,6 +74,16 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError) or "memory" in str(error):
         return MEMORY
     raise error
+
+
+def _misuse(error: Any) -> str:
+    """What is wrong with the words of a command, and the nearest option that exists, or the help that lists all."""
+    command = error.ctx.command_path if error.ctx else " ".join(["fusionkit", *sys.argv[1:2]])
+    possible = getattr(error, "possibilities", None) or ()
+    near = difflib.get_close_matches(getattr(error, "option_name", ""), possible, n=1)
+    said = error.message if possible else error.format_message().rstrip(".")
+    way = f"; did you mean {near[0]}?" if near else f"; `{command} -h` says what it takes"
+    return said and said[0].lower() + said[1:] + ("" if said.endswith("?") else way)
 
 
 def _stopped(number: int, _: object) -> None:

@@ -84,7 +84,9 @@ def model_options(
         else:
             shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
             how["show_default"] = default not in (None, "") and shown
-            yield _parameter(name, str | None, None, typer.Option(flag_of(name), metavar=_metavar(info), **how))
+            kinds = describe_type(info)  # in capitals; choices as they are typed
+            metavar = kinds.replace(" | ", "|") if " | " in kinds else kinds.upper()
+            yield _parameter(name, str | None, None, typer.Option(flag_of(name), metavar=metavar, **how))
 
 
 def _parameter(name: str, annotation: Any, default: Any, option: Any) -> inspect.Parameter:
@@ -97,12 +99,6 @@ def _limits(info: Any) -> str:
     bounds = [bound for bound in describe_limits(info) if float(bound.split()[1]) < LARGE]
     low, high = (next((b[3:] for b in bounds if b.startswith(sign)), "") for sign in (">= ", "<= "))
     return f"{low} to {high}" if low and high else f"from {low}" if bounds == [f">= {low}"] else " ".join(bounds)
-
-
-def _metavar(info: Any) -> str:
-    """The type of a field in capitals; choices as they are typed."""
-    described = describe_type(info)
-    return described.replace(" | ", "|") if " | " in described else described.upper()
 
 
 def _sentence(text: str) -> str:

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,29 +66,22 @@ def progress(unit: str = "", total: int = 0, *, count: Callable[[], int] | None 
     from rich.console import Console
 
     console = Console(stderr=True)
-    if console.is_terminal:
-        with _bar(console) as bar:
-            task = bar.add_task("", total=total or None)
-
-            def draw(state: Progress) -> None:
-                bar.update(task, completed=state.done, total=state.total or None, description=str(state))
-
-            state = Progress(draw, unit, total)
-            with _counted(state, count):
-                yield state
-    else:
-        state = Progress(_lines(console), unit, total)
+    with _bar(console) if console.is_terminal else nullcontext(_lines(console)) as show:
+        state = Progress(show, unit, total)
         with _counted(state, count):
             yield state
 
 
-def _bar(console: "Console") -> Any:
-    """A bar with a line of text."""
+@contextmanager
+def _bar(console: "Console") -> Iterator[Callable[[Progress], None]]:
+    """Draws a state as a bar with a line of text."""
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bars
 
     columns = (BarColumn(), TextColumn("{task.description}", markup=False))
-    return Bars(*columns, console=console, transient=True, redirect_stdout=False)
+    with Bars(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda state: bar.update(task, completed=state.done, total=state.total or None, description=str(state))
 
 
 def _lines(console: "Console") -> Callable[[Progress], None]:

@@ -40,13 +40,13 @@ def import_checkpoint(
     Averaged weights (EMA) are taken where there are any; every missing or unexpected tensor is an error.
     """
     from ..weights.importing import import_weights, option_of
-    from ..weights.store import Stored, list_weights
+    from ..weights.store import get_weights
 
     path, imported = import_weights(checkpoint, name, config=config, plugin=plugin, force=force)
     for note in imported.notes:
         typer.echo(f"note: {note}", err=True)
     count = sum(t.numel() for t in imported.tensors.values())
-    option = next(option_of(s) for s in list_weights() if isinstance(s, Stored) and s.name == name)
+    option = option_of(get_weights(name))
     typer.echo(f"{path} ({len(imported.tensors)} tensors, {count:,} values); use it with {option}={name}")
 
 

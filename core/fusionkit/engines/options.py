@@ -1,7 +1,6 @@
 """The engine and its workers. Imports nothing heavy: the command line derives its options from it."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,8 +23,8 @@ class EngineOptions(Options):
         description="running Ray cluster, such as auto or ray://HOST:10001; by default one is started here",
     )
 
-    def make(self, lost: Callable[[Any], Any] = lost) -> Engine:
-        """Make the engine; `lost(task)` is the result of a task whose process was killed on each try."""
+    def make(self) -> Engine:
+        """Make the engine."""
         if self.engine == "ray":
             from .cluster import RayEngine
 

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .lazy import LazySequence
 from .picture import Picture
 
 POOLED = 128  # rows of the result that are averaged at once
 
 
-class StoredImages(Sequence[Tensor]):
+class StoredImages(LazySequence[Tensor]):
     """Pictures as a sequence of tensors (1, C, H, W) in [0, 1], each converted on every access.
 
     Stored values of 8 or 16 bits take a quarter or half of a tensor's memory; `rows` converts only these rows.
@@ -27,16 +28,8 @@ class StoredImages(Sequence[Tensor]):
         """Number of images."""
         return len(self.pictures)
 
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Tensor]: ...
-
-    def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
-        """One image, or several as a list."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
+    def made(self, index: int) -> Tensor:
+        """One image."""
         return self.rows(index, slice(0, self.height(index)))
 
     def only(self, index: int) -> "StoredImages":
@@ -68,7 +61,7 @@ class ChangedImages(StoredImages):
         heights: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         super().__init__(given.pictures, given.device)
-        self._given, self._changed, self._make, self._heights = given, changed, make, heights
+        self._given, self._changed, self._rows, self._heights = given, changed, make, heights
 
     def height(self, index: int) -> int:
         """Number of rows of one image."""
@@ -78,7 +71,7 @@ class ChangedImages(StoredImages):
     def rows(self, index: int, rows: slice) -> Tensor:
         """Rows of one image."""
         index %= len(self)
-        return self._make(index, rows) if index in self._changed else self._given.rows(index, rows)
+        return self._rows(index, rows) if index in self._changed else self._given.rows(index, rows)
 
 
 def image_rows(images: Sequence[Tensor], index: int, rows: slice) -> Tensor:

@@ -24,5 +24,9 @@ class LazySequence(Sequence[T]):
 
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         """One item, or several as a list."""
-        numbers = range(self._count)[index]
-        return self._make(numbers) if isinstance(numbers, int) else [self._make(i) for i in numbers]
+        numbers = range(len(self))[index]
+        return self.made(numbers) if isinstance(numbers, int) else [self.made(i) for i in numbers]
+
+    def made(self, index: int) -> T:
+        """Make one item."""
+        return self._make(index)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from ..errors import ImageReadError
 from ..storage.regular import check_regular
@@ -43,6 +43,7 @@ CALIBRATED = (
     (b"Camera:PerspectiveFocalLength", b"Camera:PrincipalPoint"),
 )
 WIDEST = 20.0  # largest tangent of half a field of view that is believed
+Read = TypeVar("Read")
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # formats with EXIF
 
 
@@ -121,7 +122,7 @@ def read_metadata(image: Any, notes: list[str]) -> Metadata:
             exif[RESOLUTION_UNIT] = INCH
         return _metadata(exif, image.info.get("xmp", b""), {}, notes)
 
-    return _guarded(read, notes)
+    return _guarded(read, NO_METADATA, notes)
 
 
 def read_exif(block: bytes, xmp: bytes, notes: list[str]) -> Metadata:
@@ -133,7 +134,7 @@ def read_exif(block: bytes, xmp: bytes, notes: list[str]) -> Metadata:
         exif.load(block)
         return _metadata(exif, xmp, {}, notes)
 
-    return _guarded(read, notes) if block or xmp else NO_METADATA
+    return _guarded(read, NO_METADATA, notes) if block or xmp else NO_METADATA
 
 
 def read_tiff_metadata(path: Path, notes: list[str], offset: int = 0) -> Metadata:
@@ -146,7 +147,7 @@ def read_tiff_metadata(path: Path, notes: list[str], offset: int = 0) -> Metadat
             if head[:3] in RAW_TIFF:  # Olympus and Panasonic number their TIFF differently
                 head = b"II*\0" + head[4:]
             if head[:4] not in (b"II*\0", b"MM\0*"):
-                return Metadata()  # over 4 GB
+                return NO_METADATA  # over 4 GB
             tags = TiffImagePlugin.ImageFileDirectory_v2(head)
             at = offset or tags.next  # which loading moves on
             stream.seek(at)
@@ -156,46 +157,35 @@ def read_tiff_metadata(path: Path, notes: list[str], offset: int = 0) -> Metadat
             exif.load_from_fp(stream, at)
             return _metadata(exif, tags.get(XMP, b""), tags, notes)
 
-    return _guarded(read, notes)
+    return _guarded(read, NO_METADATA, notes)
 
 
 def settings_in(path: Path) -> CameraSettings:
     """What a file's camera wrote, read without the pixels."""
     from PIL import Image
 
-    def read() -> Any:
+    def read() -> CameraSettings:
         check_regular(path, ImageReadError)
         with Image.open(path, formats=FORMATS) as image:
-            return _with_ifd(image.getexif())
+            return _settings(image.getexif())
 
-    return _settings(read)
+    return _guarded(read, UNSTATED)
 
 
 def camera_settings(metadata: Metadata) -> CameraSettings:
     """What the EXIF says of the camera's settings."""
     from PIL import Image
 
-    def read() -> Any:
+    def read() -> CameraSettings:
         exif = Image.Exif()
         exif.load(metadata.exif)
-        return _with_ifd(exif)
+        return _settings(exif)
 
-    return _settings(read) if metadata.exif else UNSTATED
-
-
-def _with_ifd(exif: Any) -> Any:
-    exif.get_ifd(EXIF_IFD)  # kept, while the file is open
-    return exif
+    return _guarded(read, UNSTATED) if metadata.exif else UNSTATED
 
 
-def _settings(read: Callable[[], Any]) -> CameraSettings:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            exif = read()
-            stated = exif.get_ifd(EXIF_IFD)
-    except Exception:  # damaged files raise anything
-        return UNSTATED
+def _settings(exif: Any) -> CameraSettings:
+    stated = exif.get_ifd(EXIF_IFD)
     seconds, aperture, iso, distance = (_positive(stated.get(c)) for c in (EXPOSURE, F_NUMBER, ISO, DISTANCE))
     make = " ".join(str(exif.get(c, "")).strip("\0 ") for c in (MAKE, MODEL_NAME)).strip()
     camera = make and f"{make} {_positive(stated.get(LENGTH)) or ''}"
@@ -238,14 +228,16 @@ def _numbers(xmp: bytes, name: bytes) -> list[float]:
         return []
 
 
-def _guarded(read: Callable[[], Metadata], notes: list[str]) -> Metadata:
+def _guarded(read: Callable[[], Read], otherwise: Read, notes: list[str] | None = None) -> Read:
+    """What is read, else the other, with a note."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return read()
-    except Exception:  # damaged blocks raise anything
-        notes.append("its metadata are damaged and were left out")
-        return Metadata()
+    except Exception:  # damaged files and blocks raise anything
+        if notes is not None:
+            notes.append("its metadata are damaged and were left out")
+        return otherwise
 
 
 def _metadata(exif: Any, xmp: Any, tags: Any, notes: list[str]) -> Metadata:

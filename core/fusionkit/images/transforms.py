@@ -48,11 +48,6 @@ class Transform(Options):
             raise ValueError("maps the reference to a line or a point")
         return value
 
-    @property
-    def complete(self) -> bool:
-        """Whether nothing about its convention is open."""
-        return self.size is not None or len(self.matrix) == 2
-
 
 class Transforms(Options):
     """Transforms of one file. reference: its number, from 1; size: its (width, height).
@@ -135,7 +130,7 @@ def read_transforms(path: Path) -> Transforms:
         elif isinstance(content, dict) and not {"reference", "size"} <= set(content):
             raise ValueError("`reference` and `size` are missing")
         found = Transforms.model_validate_json(json.dumps(content))
-        if found.reference is not None and not all(one.complete for one in found.transforms):
+        if found.reference is not None and any(one.size is None and len(one.matrix) == 3 for one in found.transforms):
             raise ValueError("a (3, 3) matrix needs the `size` of its source beside it")
         if len({one.source for one in found.transforms}) < len(found.transforms):
             raise ValueError("one source has several transforms")

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, ValidationError, create_model, field_validator, model_validator
@@ -162,7 +162,7 @@ class PipelineConfig(Options):
 
     def __reduce__(self) -> Any:
         """Pickle the fields that were set; unpickling makes the class with the stages' fields again."""
-        return _again, ({name: getattr(self, name) for name in self.model_fields_set},)
+        return partial(PipelineConfig, **{name: getattr(self, name) for name in self.model_fields_set}), ()
 
     @model_validator(mode="before")
     @classmethod
@@ -198,10 +198,6 @@ class PipelineConfig(Options):
         if 0 < value < 128:
             raise ValueError("must be 0 or at least 128")
         return value
-
-
-def _again(choices: dict[str, Any]) -> PipelineConfig:
-    return PipelineConfig(**choices)
 
 
 def configuration() -> type[PipelineConfig]:

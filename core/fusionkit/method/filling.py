@@ -82,12 +82,12 @@ def filled(sources: Sources) -> Sources:
     return replace(sources, luma=tuple(lumas), images=_images(sources, plan))
 
 
-def data_anywhere(sources: Sources, size: Sequence[int]) -> Tensor | None:
-    """Where any source has data, (B, 1, height, width) of bool; None: everywhere."""
+def with_nan(image: Tensor, sources: Sources) -> Tensor:
+    """An image (B, C, H, W) with NaN where no source has data."""
     if any(valid is None for valid in sources.valid):
-        return None
-    found = _resized(torch.stack([v for v in sources.valid if v is not None]).any(0), size)
-    return None if bool(found.all()) else found
+        return image
+    found = _resized(torch.stack([v for v in sources.valid if v is not None]).any(0), image.shape[-2:])
+    return image if bool(found.all()) else image.masked_fill(~found, torch.nan)
 
 
 def _filling(sources: Sources, index: int, by: int, both: Tensor, where: Tensor) -> _Filling:

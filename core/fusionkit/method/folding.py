@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ..contracts import ColorSpace, Prior, Sources
+from ..sources import EACH
 from .sampler import corrected
 
 
@@ -25,15 +26,9 @@ class FoldedPrior(Prior):
         image = sources.images[sources.reference]
         if reference is not sources.reference_luma:
             image = self.color.merge(reference, [self.color.split(image)[1]] * len(sources), sources)
-        indices = (other, sources.reference)
-        return replace(
-            sources,
-            images=(sources.images[other], image),
-            luma=(sources.luma[other], reference),
-            names=tuple(sources.names[i] for i in indices),
-            noise=tuple(sources.noise[i] for i in indices),
-            reference=1,
-        )
+        own: dict[str, Any] = {n: tuple(getattr(sources, n)[i] for i in (other, sources.reference)) for n in EACH}
+        own |= {"images": (sources.images[other], image), "luma": (sources.luma[other], reference)}
+        return replace(sources, reference=1, **own)
 
     def _pairs(self, sources: Sources) -> list[Sources]:
         return [self._pair(sources, i, sources.reference_luma) for i in self._others(sources)]

@@ -23,6 +23,7 @@ from ..sources import EACH, FrameMemory
 from ..timing import Stopwatch
 from .checks import check_sizes, note_places, staged
 from .filling import filled
+from .images import sources_of
 from .result import Facts
 
 if TYPE_CHECKING:
@@ -116,9 +117,8 @@ class Run:
             self.notes.setdefault(note, []).append(name)
         valid = None if picture.valid is None else torch.from_numpy(picture.valid)[None, None]
         with self.watch.stage("convert"):
-            sources = self.pipeline.sources_of(
-                StoredImages([picture], self.pipeline.device), self.frames.names[index : index + 1], [valid]
-            )
+            images, color = StoredImages([picture], self.pipeline.device), self.pipeline.color
+            sources = sources_of(images, self.frames.names[index : index + 1], [valid], color, images.device)
         return replace(
             sources,
             degraded=(picture.degraded,),

@@ -1,6 +1,5 @@
 """Sources in, one image out: builds the plug-ins once and fuses any number of times."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,13 +15,10 @@ from torch import Tensor
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, ShotMemory, Sources, Stage
 from ..errors import InputError, OptionError, SizeMismatch, warn_of
 from ..extras import DISTRIBUTION
-from ..images.accept import beyond_unit
-from ..images.convert import StoredImages, to_array, to_tensor
+from ..images.convert import to_tensor
 from ..images.metadata import CameraSettings
 from ..images.picture import Array, Picture, Span
-from ..images.validity import mirrored
 from ..memory import reuse_pages
-from ..numerics.luma import luma as bt601
 from ..numerics.precision import takes_winograd
 from ..reading.ranges import share_range
 from ..reading.take import Source, as_source
@@ -35,10 +31,11 @@ from .checks import check_answer, check_sizes, note_places, staged
 from .choice import Choice
 from .config import PipelineConfig, sampling_of
 from .device import find_device
-from .filling import data_anywhere, filled
+from .filling import filled, with_nan
 from .flags import stages_of
 from .folding import FoldedPrior
 from .frames import Series
+from .images import sources_of
 from .keywords import Choices
 from .parts import build, parts_of
 from .pictures import fuse_at_once, notes_of, reference_of
@@ -54,12 +51,7 @@ Told = Mapping[str, Mapping[str, Any]]
 
 
 class Pipeline:
-    """A configured method, ready to fuse.
-
-    Made from a `PipelineConfig`, or from its fields: Pipeline(prior="laplacian"), Pipeline(task="ivif"),
-    Pipeline(prior=MyPrior(options)). task, preset: choices that the fields override. device: "auto" takes CUDA, then
-    Apple's MPS, then the CPU. Same seed, machine and options: same bytes.
-    """
+    """A configured method, ready to fuse; its arguments are those of `fusionkit.Pipeline`, which also takes folders."""
 
     def __init__(
         self,
@@ -79,6 +71,10 @@ class Pipeline:
         self.device = find_device(device)
         reuse_pages()
         self.parts = parts_of(c, self.device)
+        self.prior: Prior = self.parts["prior"].plugin
+        self.backbone: Backbone = self.parts["backbone"].plugin
+        self.decoder: Decoder = self.parts["decoder"].plugin
+        self.color: ColorSpace = self.parts["color"].plugin
         self.stages = [build("stage", choice, self.device) for choice in stages_of(c, self.prior)]
         for stage in self.stages:
             if stage.plugin.bt601 and not self.color.bt601:
@@ -102,26 +98,6 @@ class Pipeline:
             else:
                 shown[str(name)] = value
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
-
-    @property
-    def prior(self) -> Prior:
-        """The fusion prior."""
-        return self.parts["prior"].plugin
-
-    @property
-    def backbone(self) -> Backbone:
-        """The flow model."""
-        return self.parts["backbone"].plugin
-
-    @property
-    def decoder(self) -> Decoder:
-        """The autoencoder."""
-        return self.parts["decoder"].plugin
-
-    @property
-    def color(self) -> ColorSpace:
-        """The colour space."""
-        return self.parts["color"].plugin
 
     @property
     def has_flow(self) -> bool:
@@ -185,7 +161,7 @@ class Pipeline:
         shot: the memory of a video's shot, which this frame continues: kinds of scene, noise and places as the first
         frame has them, the prior's last state, and a part for each stage and each degradation.
         """
-        sources = self.sources_of(images, names, valid)
+        sources = sources_of(images, names, valid, self.color, self.device)
         scenes = (self.stated_scene,) * len(sources.luma[0]) if self.stated_scene else ()
         sources = replace(
             sources,
@@ -246,11 +222,11 @@ class Pipeline:
         facts.evaluations += sample.evaluations
         image = sample.image
         del sample  # its image goes as soon as a stage makes another
-        if given and any(_share(image, t) for t in sources.luma):
+        held = image.untyped_storage().data_ptr()
+        if given and any(held == luma.untyped_storage().data_ptr() for luma in sources.luma):
             image = image.clone()  # stages may change it in place
         image = self.after(image, given, watch)
-        anywhere = data_anywhere(sources, image.shape[-2:])
-        image = image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
+        image = with_nan(image, sources)
         if sources.cut is not None:
             facts.cut, image = sources.cut, image[(..., *sources.cut)]
         return image
@@ -284,40 +260,6 @@ class Pipeline:
         for row in restored:
             sources.report.note(row.note(), warning=not row.undone and self.has_flow)
         return sources
-
-    def sources_of(self, images: Sequence[Tensor], names: Sequence[str], valid: Sequence[Tensor | None]) -> Sources:
-        """Sources of images, checked, on this device."""
-        if not len(images):
-            raise InputError("fusing needs images; got none")
-        known = list(valid) or [None] * len(images)
-        checked = images
-        if not isinstance(images, StoredImages):  # whose values are in range by what they are
-            checked = []
-            for i, image in enumerate(images):
-                taken, gaps = self._checked(image, i)
-                if gaps and known[i] is None:
-                    taken, known[i] = _without_nan(taken)
-                checked.append(taken)
-            if len({len(image) for image in checked}) > 1:
-                raise SizeMismatch(f"sources differ in shape: {', '.join(str(tuple(i.shape)) for i in checked)}")
-        if names and len(names) != len(checked):
-            raise InputError(f"{len(names)} names for {len(checked)} sources")
-        to_luma = bt601 if self.color.bt601 else lambda image: self.color.split(image)[0]
-        sources = Sources.of(checked, to_luma, names=tuple(names))
-        return replace(sources, valid=tuple(None if v is None else v.to(self.device) for v in known))
-
-    def _checked(self, image: Tensor, index: int) -> tuple[Tensor, bool]:
-        """The source as float32 on the device, and whether it has NaN, which say that there are no data."""
-        if image.ndim != 4 or image.shape[1] not in (1, 3):
-            raise InputError(f"source {index + 1} has shape {tuple(image.shape)}, expected (B, 1 or 3, H, W)")
-        if image.numel() == 0:
-            raise InputError(f"source {index + 1} is empty: shape {tuple(image.shape)}")
-        low, high = float(image.amin()), float(image.amax())
-        if gaps := math.isnan(low):
-            low, high = (float(image.nan_to_num(v).aminmax()[i]) for i, v in enumerate((1.0, 0.0)))
-        if not (low >= 0 and high <= 1):
-            raise InputError(f"source {index + 1} has values {beyond_unit(low, high)}")
-        return image.to(self.device, torch.float32), gaps
 
     def _batches(self, sources: Sources, reference: int | None) -> list[tuple[int, list[int]]]:
         """Which images go through together, and the index of their reference; rk45 fits its steps to each alone."""
@@ -442,15 +384,3 @@ class Pipeline:
                 fused.facts.notes[:0] = notes_of(pictures)
         warn_of(fused.facts.notes)
         return in_kind(images[fused.reference], sources[fused.reference], fused)
-
-
-def _without_nan(image: Tensor) -> tuple[Tensor, Tensor]:
-    """The images (B, C, H, W) with values where they are NaN, and where they are not."""
-    nan = image.isnan().any(1, keepdim=True)
-    rows = [mirrored(~n[0].cpu().numpy(), to_array(x[None]))[0] for x, n in zip(image, nan, strict=True)]
-    return torch.cat([to_tensor(row) for row in rows]).to(image), ~nan
-
-
-def _share(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors have their values in common."""
-    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()

@@ -43,12 +43,8 @@ def chroma_of(color: ColorSpace, sources: Sources, source: int, image: int) -> S
     return found
 
 
-def put_back(color: ColorSpace, sources: Sources, planes: Sequence[Plane], shot: bool = False) -> Sources:
-    """Sources with the restored planes in their places; images without any keep their bits.
-
-    shot: of a video: a colour is then merged as that of one source where that may be, not as a mixture of equals, from
-    which it differs by rounding and in half the time.
-    """
+def put_back(color: ColorSpace, sources: Sources, planes: Sequence[Plane]) -> Sources:
+    """Sources with the restored planes in their places; images without any keep their bits."""
     found = {(p.source, p.image): p for p in planes}
     changed, lumas = {p.source for p in planes}, list(sources.luma)
     for i in changed:
@@ -57,6 +53,7 @@ def put_back(color: ColorSpace, sources: Sources, planes: Sequence[Plane], shot:
             raise SizeMismatch("the images of this batch are restored to different sizes; fuse them one by one")
         lumas[i] = torch.cat(parts)
     clean = replace(sources, luma=tuple(lumas))
+    count = 1 if color.blends else len(sources)  # colour of one source, in half the time of a mixture of equals
     moved = {i for i in changed if lumas[i].shape != sources.luma[i].shape}
 
     def made(i: int, b: int, rows: slice) -> Tensor:
@@ -65,7 +62,7 @@ def put_back(color: ColorSpace, sources: Sources, planes: Sequence[Plane], shot:
         first, last, _ = rows.indices(height)
         wide = slice(max(0, first - reach), min(height, last + reach))
         image = sources.images[i][b : b + 1] if i in moved else image_rows(clean.images, i, wide)[b : b + 1]
-        strip = merged(color, clean, image, found[i, b], wide, 1 if shot and color.blends else len(sources))
+        strip = merged(color, clean, image, found[i, b], wide, count)
         return strip[..., first - wide.start : last - wide.start, :].clamp(0, 1)
 
     whole = {i: torch.cat([made(i, b, slice(None)) for b in range(len(lumas[i]))]) for i in moved}

@@ -80,7 +80,9 @@ def load_preset(name: str | Path) -> dict[str, Any]:
         raise OptionError(f"preset {str(name)!r} is shipped by {files}: give the path of one")
     [(path, owner)] = shipped.items()
     choices = _toml(path, str(name))
-    return _built_in(choices) if owner == DISTRIBUTION else choices
+    if owner == DISTRIBUTION:
+        choices |= {key: f"{DISTRIBUTION}:{choices[key]}" for key in METHOD if isinstance(choices.get(key), str)}
+    return choices
 
 
 def _shipped_presets() -> dict[str, dict[Path, str]]:
@@ -95,9 +97,3 @@ def _shipped_presets() -> dict[str, dict[Path, str]]:
 def _toml(path: Path, name: str) -> dict[str, Any]:
     known = ", ".join(preset_names())
     return read_toml(path, f"not found; shipped: {known}; or give a .toml file", f"preset {name!r}")
-
-
-def _built_in(choices: dict[str, Any]) -> dict[str, Any]:
-    """Qualify names of plug-ins by this distribution, whatever else is installed."""
-    qualified = {key: f"{DISTRIBUTION}:{choices[key]}" for key in METHOD if isinstance(choices.get(key), str)}
-    return {**choices, **qualified}

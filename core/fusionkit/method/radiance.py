@@ -83,7 +83,7 @@ class Radiance:
         """Exposures in units of the reference's."""
         return np.asarray(self.exposures) / self.exposures[reference]
 
-    def accumulate(self, state: dict[str, Any], frame: Frame, turn: int) -> dict[str, Any]:
+    def accumulate(self, state: Any, frame: Frame, turn: int) -> dict[str, Any]:
         """The frame's levels at some places; then its light, weighted."""
         height, width = frame.luma.shape[-2:]
         if turn == 0:

@@ -17,7 +17,7 @@ from ..numerics.choice import all_finite
 from ..numerics.noise import estimate_noise
 from ..registry.loading import options_of
 from ..scene import SCENE_KINDS
-from ..sources import STILL, ShotMemory
+from ..sources import STILL
 from ..timing import Stopwatch
 from .choice import Restoring
 from .cleaning import TOGETHER, Cleaner
@@ -101,8 +101,7 @@ class Restorer:
         for plane in planes:
             noise[plane.source][plane.image] = plane.noise
         changed = [plane for plane in planes if plane.changed]
-        shot = isinstance(memory, ShotMemory)
-        return replace(put_back(self.color, sources, changed, shot) if changed else sources, noise=noise), rows
+        return replace(put_back(self.color, sources, changed) if changed else sources, noise=noise), rows
 
     def _restored(
         self, sources: Sources, plane: Plane, memory: Memory, watch: Stopwatch

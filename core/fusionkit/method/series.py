@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..contracts import Frame, Frames, Prior, Sources, Stage
+from ..contracts import Frames, Prior, Sources, Stage
 from ..errors import Caution
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Picture
@@ -25,13 +25,14 @@ from ..scene import recognise, written
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint, between_frames
 from .checks import check_answer, staged
-from .filling import data_anywhere
+from .filling import with_nan
 from .frames import Run, Series, changes
 from .result import Facts, FusedPicture, with_gaps
 from .sampler import merged_in_strips
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
+    from .radiance import Radiance
 
 AT_ONCE = 4  # sources that are fused in memory: a rig's, and the usual brackets of three
 LOOKED_AT = 5  # frames, spread over a series, that tell its kind of scene, its range and whether it has colour
@@ -125,20 +126,7 @@ def _small(picture: Picture) -> Picture:
     return replace(picture, values=picture.values[::step, ::step].copy(), alpha=None, valid=None)
 
 
-class Streams(Protocol):
-    """What takes frames one by one; see `Prior`."""
-
-    def passes(self, frames: Frames) -> int:
-        """Number of passes."""
-
-    def begin(self, frames: Frames, state: Any, turn: int) -> Any:
-        """State before a pass."""
-
-    def accumulate(self, state: Any, frame: Frame, turn: int) -> Any:
-        """State with one more frame."""
-
-
-def accumulated(run: Run, prior: Streams, progress: Progress | None, checkpoint: Checkpoint | None) -> Any:
+def accumulated(run: Run, prior: "Prior | Radiance", progress: Progress | None, checkpoint: Checkpoint | None) -> Any:
     """The state after all passes; some are read ahead, beside the work on the one before."""
     passes, count = prior.passes(run.frames), len(run.frames)
     turn, first, state = (checkpoint and checkpoint.load()) or (0, 0, None)
@@ -193,8 +181,7 @@ def _finished(run: Run, planes: Tensor) -> FusedPicture:
 def concluded(run: Run, image: Tensor, sources: Sources) -> FusedPicture:
     """The image as a picture like the reference, with all notes and records. sources: the reference alone."""
     pipeline, facts = run.pipeline, run.facts
-    anywhere = data_anywhere(sources, image.shape[-2:])
-    image = image if anywhere is None else image.masked_fill(~anywhere, torch.nan)
+    image = with_nan(image, sources)
     main = run.main
     if run.cut is not None:
         main, image, facts.cut = main.part(*run.cut), image[(..., *run.cut)], run.cut

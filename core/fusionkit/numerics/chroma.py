@@ -13,3 +13,9 @@ CLIPPED, LEFT = 0.1, 0.01  # distance from white below which a channel begins to
 def room(image: Tensor) -> Tensor:
     """Weight of colours (B, 3, H, W) in [0, 1] by how far the brightest channel is from being clipped, (B, 1, H, W)."""
     return (1 - reduce(torch.maximum, image.chunk(image.shape[1], 1))).clamp_(LEFT * CLIPPED, CLIPPED)
+
+
+def followed(ratio: Tensor) -> Tensor:
+    """Factor of chroma where luma changes by a ratio: its power of ¾ where it rises, its root where it falls."""
+    root = ratio.sqrt()
+    return root.clamp_min(1).sqrt_().mul_(root).clamp_max_(MOST)

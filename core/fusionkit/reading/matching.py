@@ -143,7 +143,10 @@ def match_slices(folders: Sequence[Path], reference: int = 0) -> Matching | None
                 alone.append(main.files[k])
             else:
                 matching.groups.append(tuple(s.files[i] for s, i in zip(series, row, strict=True) if i is not None))
-                matching.names.append(_whole_name(main.files[k]))
+                file = main.files[k]  # without a known extension, its whole name counts: it may be a UID
+                matching.names.append(
+                    bare_name(file) if file.name.lower().endswith(readable_extensions()) else file.name
+                )
         if len({s.space for s in series}) > 1:
             places = "; ".join(f"{folder} in {s.space}" for s, folder in zip(series, folders, strict=True))
             matching.notes = [f"slices matched in the order of their positions, since their spaces differ: {places}"]
@@ -342,11 +345,6 @@ def _lines(stream: TextIO) -> Iterator[str]:
 def _stem(path: Path) -> str:
     """Name that files are matched by: composed and decomposed accents are the same, and so are both cases."""
     return unicodedata.normalize("NFC", bare_name(path)).casefold()
-
-
-def _whole_name(path: Path) -> str:
-    """The bare name; of a file without a known extension, whose name may be a UID, all of it."""
-    return bare_name(path) if path.name.lower().endswith(readable_extensions()) else path.name
 
 
 def bare_name(path: Path) -> str:

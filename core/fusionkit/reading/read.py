@@ -145,12 +145,6 @@ def slice_of(path: Path) -> tuple[str, Place, tuple[int, int]] | None:
         return None  # reported when the file is fused
 
 
-def header_pixels(path: Path) -> int | None:
-    """Width times height from a file's header; None where it does not state them."""
-    size = header_size(path)
-    return size and size[0] * size[1]
-
-
 def header_size(path: Path) -> tuple[int, int] | None:
     """Width and height of a picture as it is shown, from its file's header; None where that does not state them."""
     from PIL import ExifTags, Image
@@ -240,7 +234,9 @@ def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
         )
     for reader in _rated(path)[0]:
         if _record(reader).several:
-            _forget_gone()
+            if not all(one.exists() for one in list(_of_kept)):  # as those of a visitor who left the page
+                _of_kept.clear()
+                _kept.cache_clear()
             status = path.stat()
             found = _kept(reader, path, max_pixels, (status.st_size, status.st_mtime_ns))
         else:
@@ -254,13 +250,6 @@ def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
 def _kept(reader: Registered, path: Path, max_pixels: int, _version: tuple[int, int]) -> Sequence[Stored]:
     _of_kept.append(path)
     return _read(reader, path, max_pixels)
-
-
-def _forget_gone() -> None:
-    """Let go of pictures whose files are gone, as those of a visitor who left the page."""
-    if not all(path.exists() for path in list(_of_kept)):
-        _of_kept.clear()
-        _kept.cache_clear()
 
 
 def _read(plugin: Registered, path: Path, max_pixels: int) -> Sequence[Stored]:

@@ -55,7 +55,7 @@ def make_app(token: str, hosts: frozenset[str] | None, limits: Limits | None = N
     app.state.sessions, app.state.worker = sessions, worker
     _assets()
     app.middleware("http")(guard(token, hosts))
-    app.exception_handler(FusionkitError)(_one_line(sessions))
+    app.exception_handler(FusionkitError)(one_line(sessions.told))
     page, api = f"/{token}", f"/{token}/api"
     app.get(page + "/")(lambda: asset("index", "html"))
     app.get(page + "/{name}.{suffix}")(asset)
@@ -83,15 +83,16 @@ def guard(token: str, hosts: frozenset[str] | None) -> Callable[..., Awaitable[R
     return guarded
 
 
-def _one_line(sessions: Sessions) -> Callable[[Request, Any], JSONResponse]:
-    def one_line(_: Request, error: FusionkitError) -> JSONResponse:
-        """Answer with the error's line, in which files have the visitor's names."""
-        text = sessions.told(str(error)).replace(
+def one_line(told: Callable[[str], str]) -> Callable[[Request, Any], JSONResponse]:
+    """Answers with an error's line, in the words of a page."""
+
+    def answer(_: Request, error: FusionkitError) -> JSONResponse:
+        text = told(str(error)).replace(
             "if it is genuine, raise max pixels", "whoever started the server can raise its limit"
         )
         return JSONResponse({"error": text}, 503 if isinstance(error, Busy) else 422)
 
-    return one_line
+    return answer
 
 
 @cache

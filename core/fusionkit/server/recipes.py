@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..method.words import as_text
 from ..registry.kinds import METHOD
 from .choices import spans_of
 
@@ -18,10 +19,10 @@ def as_command(choices: Mapping[str, Any], names: Sequence[str], many: Sequence[
         for one in (
             value.replace(", ", ",").split() if field == "range" else value if isinstance(value, list) else [value]
         ):
-            words += [flag] if one is True else [flag, _text(one)]
+            words += [flag] if one is True else [flag, as_text(one)]
     for key, kind in METHOD.items():
         for option, value in choices.get(f"{key}_options", {}).items():
-            words += [f"{kind.flag}-opt", f"{option}={_text(value)}"]
+            words += [f"{kind.flag}-opt", f"{option}={as_text(value)}"]
     return shlex.join([*words, "-o", "fused" if many else "fused.png"])
 
 
@@ -45,13 +46,6 @@ def as_python(choices: Mapping[str, Any], names: Sequence[str]) -> str:
         sources = [f"fusionkit.read_image({name}, {span!r})" for name, span in zip(sources, each, strict=True)]
     arguments = [*sources, *(f"{key}={value!r}" for key, value in choices.items() if key != "range")]
     return f"import fusionkit\n\nfusionkit.fuse({', '.join(arguments)}).save('fused.png')\n"
-
-
-def _text(value: Any) -> str:
-    """Write a value as the command line takes it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
 def _toml(value: Any) -> str:

@@ -4,14 +4,14 @@ import random
 from pathlib import Path
 from threading import Lock
 
-from fastapi import Body, FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi import Body, FastAPI
+from fastapi.responses import FileResponse, Response
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import FusionkitError, InputError
 from ..judging.study import Viewer, Vote, all_votes, keep_vote, open_study
 from ..options import first_of
-from .app import asset, guard
+from .app import asset, guard, one_line
 
 
 def make_study_app(folder: Path, token: str, hosts: frozenset[str] | None) -> FastAPI:
@@ -21,7 +21,7 @@ def make_study_app(folder: Path, token: str, hosts: frozenset[str] | None) -> Fa
     numbers = {sheet.number for sheet in study.sheets}
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(guard(token, hosts))
-    app.exception_handler(FusionkitError)(_one_line)
+    app.exception_handler(FusionkitError)(one_line(str))
     page = f"/{token}"
 
     def sheets(viewer: str) -> dict[str, object]:
@@ -61,7 +61,3 @@ def _viewer(name: str) -> str:
         return TypeAdapter(Viewer).validate_python(name.strip())
     except ValidationError:
         raise InputError("a viewer's name has 1 to 60 letters, digits, spaces, or . @ + -") from None
-
-
-def _one_line(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": str(error)}, 422)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fusionkit.contracts import Options, Sources
 from fusionkit.errors import OptionError
-from fusionkit.numerics.chroma import DARK, MOST, room
+from fusionkit.numerics.chroma import DARK, MOST, followed, room
 from fusionkit.numerics.luma import luma as bt601
 from fusionkit.numerics.window import box_mean
 from fusionkit.scene import SCENE_KINDS
@@ -57,9 +57,8 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
     there = torch.stack([has for _, _, has in colored]).view(len(colored), -1, 1, 1, 1)
     several = there.sum(0) > 1
     ratio = torch.stack([((luma + DARK) / (y + DARK)).clamp_min(0) for _, y, _ in colored])
-    root, lit = ratio.sqrt(), _of_kind("unclipped", sources)
-    rise = _where(lit, lambda: root.clamp_min(1).sqrt_().mul_(root), lambda: torch.where(ratio < 1, root, ratio))
-    rise = rise.clamp_max_(MOST)
+    lit = _of_kind("unclipped", sources)
+    rise = _where(lit, lambda: followed(ratio), lambda: torch.where(ratio < 1, ratio.sqrt(), ratio).clamp_max_(MOST))
     scaled = torch.stack([c for c, _, _ in colored]) * _where(
         several, lambda: rise, lambda: torch.ones_like(rise) if fall is None else fall
     )
