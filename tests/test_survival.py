@@ -109,7 +109,11 @@ def test_the_command(scene, tmp_path):
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
         assert said in refused.stderr
         assert not (tmp_path / "x.json").exists()
+    mixed = run_cli("survival", tmp_path / "ir", tmp_path / "vis" / "1.png", "--priors", "average")
+    assert (mixed.returncode, len(mixed.stderr.splitlines())) == (2, 1)
+    assert "two folders or two pictures" in mixed.stderr
     hidden = ("--priors", "average", "--contrast", "0.005", "--noise", "50", "--align", "none", "--restore", "none")
     silent = run_cli("survival", tmp_path / "ir", tmp_path / "vis", *hidden)
     assert silent.returncode == 2
     assert "raise --contrast" in silent.stderr
+    assert "average" not in silent.stdout

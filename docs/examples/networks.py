@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,11 +104,14 @@ def trained(net: nn.Module, seed: int = 0) -> nn.Module:
     return net
 
 
-def export(net: nn.Module, place: Path, card: str, *, channels: Sequence[int] = (1, 1), **how: bool) -> None:
-    """Write the network, one input for each number of channels, with its card beside it; fixed=True: one size only."""
+def export(net: nn.Module, place: Path, card: str, *, channels: Sequence[int] = (1, 1), **how: Any) -> None:
+    """Write the network, one input for each number of channels, with its card beside it.
+
+    fixed=True: for one size only. kind: type of its numbers.
+    """
     names = [f"x{i}" for i in range(len(channels))]
     free = {} if how.get("fixed") else {name: {2: "h", 3: "w"} for name in [*names, "y"]}
-    given = tuple(torch.rand(1, c, 32, 48) for c in channels)
+    given = tuple(torch.rand(1, c, 32, 48, dtype=how.get("kind")) for c in channels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's age
         torch.onnx.export(

@@ -19,7 +19,7 @@ from fusionkit.numerics.luma import luma
 from fusionkit.options import WeightsName
 from fusionkit.storage.manifest import sha256
 from fusionkit.weights.files import open_weights, read_tensors
-from fusionkit.weights.foreign import card_of, onnx_session, read_card
+from fusionkit.weights.foreign import OnnxModel, card_of, read_card
 from fusionkit.weights.store import find_weights
 
 GRAPH = "graph"  # name of the only tensor of stored weights: the bytes of the file
@@ -43,15 +43,17 @@ class Card(Options):
     range: Span = Field((0.0, 1.0), description="black and white of the inputs")
     output: Color = Field("luma", description="what the network gives; of colours the luma is used")
     output_range: Span | None = Field(None, description="black and white of the output; by default the inputs'")
-    multiple: int = Field(1, ge=1, le=4096, description="height and width are padded to a multiple of it")
+    multiple: int = Field(1, ge=1, le=1024, description="height and width are padded to a multiple of it")
     size: tuple[int, int] | None = Field(None, description="the only height and width that the network takes")
     overlap: int = Field(64, ge=0, le=4096, description="pixels that tiles of large images share")
     credit: str = Field("", description="whose network it is, for manifests")
 
     @model_validator(mode="after")
     def _fits(self) -> "Card":
-        if self.inputs == ("all",) and self.stacked:
-            raise ValueError("stacked has no effect: all sources are channels of one input already")
+        if self.stacked and len(self.inputs) == 1:
+            raise ValueError("stacked has no effect: there is one input already")
+        if self.size is not None and "multiple" in self.model_fields_set:
+            raise ValueError("multiple has no effect beside size")
         if self.inputs != ("all",) and ("all" in self.inputs or self.inputs.count("reference") != 1):
             raise ValueError('inputs: expected "reference" once and "other" for each other source, or "all" alone')
         if not isinstance(self.color, str) and len(self.color) != len(self.inputs):
@@ -202,14 +204,12 @@ class _Onnx:
     """A network that onnxruntime runs."""
 
     def __init__(self, place: Path) -> None:
-        self.session = onnx_session(_bytes(place), str(place))
-        self.names = [given.name for given in self.session.get_inputs()]
+        self.model = OnnxModel(_bytes(place), str(place))
 
     def __call__(self, given: Sequence[Tensor]) -> Tensor:
-        if len(given) != len(self.names):
-            raise PluginError(f"it has {len(self.names)} inputs ({', '.join(self.names)}), its card says {len(given)}")
-        feeds = {name: part.cpu().numpy() for name, part in zip(self.names, given, strict=True)}
-        return torch.from_numpy(self.session.run(None, feeds)[0]).to(given[0].device)
+        if len(given) != len(names := [into.name for into in self.model.inputs]):
+            raise PluginError(f"it has {len(names)} inputs ({', '.join(names)}), its card says {len(given)}")
+        return torch.from_numpy(self.model(*(part.cpu().numpy() for part in given))[0]).to(given[0].device)
 
 
 class _Exported:

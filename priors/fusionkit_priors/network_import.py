@@ -9,7 +9,7 @@ import torch
 
 from fusionkit.errors import WeightsError
 from fusionkit.weights import CheckpointImporter, Imported
-from fusionkit.weights.foreign import card_of, onnx_session
+from fusionkit.weights.foreign import OnnxModel, card_of
 
 from .network import CARD, GRAPH, Card
 
@@ -26,7 +26,7 @@ class OnnxImporter(CheckpointImporter):
         if config is None:
             raise WeightsError(f"an ONNX file needs its card (`config`): a .toml, such as {CARD}")
         card = card_of(config, Card, Path("card"))
-        given = onnx_session(checkpoint, "the model").get_inputs()
+        given = OnnxModel(checkpoint, "the model").inputs
         expected = 1 if card.stacked or card.inputs == ("all",) else len(card.inputs)
         if len(given) != expected:
             raise WeightsError(

@@ -525,6 +525,7 @@ class TestVotes:
         place = study.output / "study"
         ran = run_cli("judge", "make", "--methods", study.output, "--pairs", *pairs, "-o", place)
         assert ran.returncode == 0, ran.stderr
+        assert "left out" not in ran.stderr, "the journals of the cells are no lost pictures"
         return study, place
 
     def test_methods_on_the_sources_as_they_are_take_part(self, voted):
@@ -556,6 +557,14 @@ class TestVotes:
         text = re.sub(r"\s+", " ", written["report.html"].read_text())
         assert "<td>average, degradation=none</td>" in text
         assert "<td>0</td><td>2</td><td>0</td> <td>0 %<small>0 " in text
+
+    def test_votes_on_one_scene_have_no_interval_over_scenes(self, voted):
+        study, place = voted
+        key = open_key(place_of_key(place), open_study(place))
+        number = next(number for number, sides in key.sheets.items() if not sides.check)
+        keep_vote(place, Vote(viewer="v", sheet=number, choice="A"))
+        report = next(path for path in write_reports(study) if path.suffix == ".html")
+        assert re.search(r"</small></td><td>–</td></tr>", report.read_text())
 
     def test_a_name_twice_is_refused(self, voted):
         study, place = voted

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from fusionkit.cli.judge import _print
 from fusionkit.cli.parameters import named_folders
@@ -227,6 +229,15 @@ class TestTally:
             assert shifted == pytest.approx(np.log(odds[strength.method]), abs=0.25)
             assert strength.low < strength.share < strength.high
 
+    @pytest.mark.parametrize(("wins", "losses"), [(3, 2), (200, 0), (5000, 1)])
+    def test_strengths_are_the_maximum_of_their_likelihood(self, wins, losses):
+        """Two methods: ln s solves wins - (wins + losses) / (1 + s^-2) + 1/2 - 1 / (1 + 1/s) = 0, however one-sided."""
+        key = key_for(["x", "y"], wins + losses)
+        best, worst = tally(key, votes_for(key, "v", lambda s: "x" if int(s.scene) < wins else "y")).strengths
+        log = brentq(lambda t: wins - (wins + losses) * expit(2 * t) + 0.5 - expit(t), 0, 50)
+        assert best.share == pytest.approx(expit(log), abs=1e-6)
+        assert worst.share == pytest.approx(1 - best.share, abs=1e-6)
+
     def test_an_unbeaten_method_has_a_finite_strength(self):
         key = key_for(["x", "y"], 5)
         best, worst = tally(key, votes_for(key, "v", lambda s: "x")).strengths
@@ -260,6 +271,24 @@ class TestTally:
         assert found.compared[0].wins == 4
         with pytest.raises(InputError, match="failed the checks"):
             tally(key, left)
+
+    def test_who_chooses_one_side_whatever_it_shows_does_not_count(self):
+        """Sides are shuffled, so a coin explains how often a viewer chose the left one."""
+        key = key_for(["x", "y"], 40)
+        left = [Vote(viewer="left", sheet=number, choice="A") for number in key.sheets]
+        fair = [*votes_for(key, "fair", lambda s: "x")]
+        found = tally(key, [*fair, *left])
+        assert [(v.name, v.counts) for v in found.viewers] == [("fair", True), ("left", False)]
+        assert (found.compared[0].wins, found.compared[0].losses) == (40, 0)
+        with pytest.raises(InputError, match="chose one side"):
+            tally(key, left)
+
+    def test_one_scene_has_no_interval_over_scenes(self):
+        key = key_for(["x", "y"], 1)
+        votes = [v for i in range(9) for v in votes_for(key, f"v{i}", lambda s, i=i: "x" if i < 7 else "y")]
+        found = tally(key, votes)
+        assert np.isnan([*found.compared[0].by_scene, found.strengths[0].low, found.strengths[0].high]).all()
+        assert found.compared[0].share == pytest.approx(7 / 9)
 
     def test_agreement_is_what_the_literature_computes(self):
         """The example of Krippendorff ("Computing Krippendorff's alpha-reliability", 2011), two observers, binary."""

@@ -1,6 +1,7 @@
 """Detectors that are brought: pictures are fitted into their input, and their boxes come back in the picture's pixels."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,35 @@ def test_objectness_times_class_and_overlaps_once(tmp_path):
     (found,) = detector(place, card)(torch.zeros(1, 3, 64, 64))
     assert (found.label, found.box) == ("b", (15, 15, 25, 25))
     assert found.score == pytest.approx(0.8)
+
+
+def test_corners_score_and_class_of_one_output(tmp_path):
+    rows = [[0, 0, 20, 20, 0.9, 1], [40, 40, 60, 60, 0.8, 0], [40, 41, 60, 60, 0.7, 0], [0, 0, 0, 0, 0, 0]]
+    place = answering(tmp_path, y=np.array([rows], np.float32))
+    card = 'size = [64, 64]\nlabels = ["a", "b"]\ndecoder = "yolo-end2end"'
+    found = detector(place, card)(torch.zeros(1, 3, 64, 64))
+    assert [(f.label, f.box) for f in found] == [("b", (0, 0, 20, 20)), ("a", (40, 40, 60, 60))]
+
+
+class OfPublishedForm(torch.nn.Module):
+    """One box over the left half, its score the mean of the picture, as torchvision or RT-DETR give it."""
+
+    def forward(self, image, size=None):
+        size = torch.tensor([[image.shape[-1], image.shape[-2]]]) if size is None else size
+        box = torch.cat([0 * size, size], 1) * torch.tensor([[1.0, 1.0, 0.5, 1.0]])
+        return box, image.mean().reshape(1), (0 * size[0, :1]).long()
+
+
+@pytest.mark.parametrize("given", [(torch.ones(3, 64, 96),), (torch.ones(1, 3, 64, 96), torch.tensor([[96, 64]]))])
+def test_one_picture_without_batch_and_pictures_with_their_size(tmp_path, given):
+    place = tmp_path / "published.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = {"input_names": ["x", "size"][: len(given)], "output_names": ["boxes", "scores", "labels"]}
+        torch.onnx.export(OfPublishedForm(), given, place, dynamo=False, **names)
+    (found,) = detector(place, 'size = [64, 96]\nlabels = ["a"]\ndecoder = "boxes"')(torch.ones(1, 3, 128, 192))
+    assert found.box == pytest.approx((0, 0, 96, 128))
+    assert found.score == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

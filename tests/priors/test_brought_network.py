@@ -81,6 +81,11 @@ class TestInputs:
         found = fused(exported(tmp_path, Half(), f"range = {span}"), *pair)
         torch.testing.assert_close(found, 0.25 * pair[0] + 0.75 * pair[1], atol=1e-5, rtol=0)
 
+    @pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+    def test_numbers_are_of_the_networks_type(self, tmp_path, pair, kind):
+        found = fused(exported(tmp_path, Half().to(kind), "", kind=kind), *pair)
+        torch.testing.assert_close(found, 0.25 * pair[0] + 0.75 * pair[1], atol=2e-3, rtol=0)
+
     def test_output_of_another_range(self, tmp_path, pair):
         found = fused(exported(tmp_path, Half(), "output_range = [0, 2]"), *pair)
         torch.testing.assert_close(found, (0.25 * pair[0] + 0.75 * pair[1]) / 2)
@@ -137,6 +142,8 @@ class TestRefused:
             ('inputs = ["all", "other"]', '"all" alone'),
             ('inputs = ["other", "other"]', '"reference" once'),
             ('inputs = ["all"]\nstacked = true', "stacked has no effect"),
+            ('inputs = ["reference"]\nstacked = true', "stacked has no effect"),
+            ("size = [128, 96]\nmultiple = 32", "multiple has no effect"),
             ("range = [0, inf]", "finite"),
             ('color = ["luma", "rgb", "rgb"]', "one for each input"),
             ("size = [32, 32]\noverlap = 64", "above the overlap"),
@@ -166,6 +173,13 @@ class TestRefused:
         with pytest.raises(PluginError, match="gives shape"):
             fused(exported(tmp_path, Half(), 'output = "rgb"'), *pair)
 
+    def test_weights_beside_the_file_are_told(self, tmp_path, pair):
+        """What torch's exporter writes by default."""
+        file = exported(tmp_path, DenseFuse(), "")
+        onnx.save(onnx.load(file), file, save_as_external_data=True, location="net.onnx.data", size_threshold=0)
+        with pytest.raises(WeightsError, match="export it with external_data=False"):
+            fused(file, *pair)
+
     def test_too_few_sources(self, tmp_path, pair):
         with pytest.raises(InputError, match="takes 2 sources, there are 1"):
             fused(exported(tmp_path, Half(), ""), pair[0])
@@ -183,6 +197,9 @@ class TestRefused:
         torch.testing.assert_close(found, 0.25 * pair[0] + 0.75 * pair[1])
         with pytest.raises(OptionError, match="no effect"):
             prior(exported(tmp_path, Half(), ""), trusted=True)
+        taken = run_cli("weights", "import", place, "--as", "mine", "--config", place.with_suffix(".toml"))
+        assert taken.returncode == 2
+        assert "exported to ONNX" in taken.stderr
 
 
 class TestUse:
@@ -209,6 +226,7 @@ class TestUse:
         monkeypatch.setenv("FUSIONKIT_HOME", str(tmp_path / "home"))
         file = exported(tmp_path, Half(), 'inputs = ["reference", "other"]')
         wanted = fused(file, *pair)
+        file = str(Path(file).rename(tmp_path / "net.ONNX"))
         refused = run_cli("weights", "import", file, "--as", "mine")
         assert refused.returncode == 2
         assert "card" in refused.stderr

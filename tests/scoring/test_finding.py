@@ -78,6 +78,9 @@ def test_a_result_behind_its_better_source_is_told_and_no_other(pairs):
     (warning,) = findings(pairs, "good", "bad").behind()
     assert warning.startswith("bad misses 33.3% more of the labelled objects than ir alone")
     assert "chance" not in warning
+    one = find_objects(pairs_of(pairs, "bad")[:1], read_boxes(pairs / "labels"), Bright())
+    assert np.isnan([one.miss_rate("bad").low, one.miss_rate("bad").high]).all()
+    assert "(one picture, which may be chance)" in next(one.behind())
 
 
 def test_intervals_are_over_pairs(pairs):

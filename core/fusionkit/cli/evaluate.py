@@ -16,7 +16,7 @@ from .given import Given
 from .messages import tell_failures
 from .parameters import named_folders
 from .progress import progress
-from .reports import check_report, print_table, wide_enough, write_record
+from .reports import check_report, finite, print_table, wide_enough, write_record
 
 if TYPE_CHECKING:
     from .. import contracts
@@ -202,8 +202,8 @@ def _print_found(found: "Findings") -> None:
     lines = []
     for method in found.missed:
         missed, false = found.miss_rate(method), found.false_finds(method)
-        shares = f"{missed.mean:.1%}", f"{missed.low:.1%} to {missed.high:.1%}"
-        lines.append((method, *shares, f"{false.mean:.2f}", f"{false.low:.2f} to {false.high:.2f}"))
+        shares = finite(".1%", missed.mean), finite(".1%", missed.low, missed.high)
+        lines.append((method, *shares, finite(".2f", false.mean), finite(".2f", false.low, false.high)))
     print_table(("", "missed ↓", "95 %", "false finds a picture ↓", "95 %"), lines, 100)
     typer.echo(f"{sum(found.labelled)} labelled objects in {len(found.pairs)} pictures; detector: {found.detector}")
     for warning in found.behind():

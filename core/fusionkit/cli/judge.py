@@ -1,6 +1,6 @@
 """`fusionkit judge`: a blind comparison of methods by people."""
 
-import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,7 +83,8 @@ def tally(
     fusionkit judge tally study -o votes.json
 
     Shares are of decided votes, with Wilson's interval and one over resampled scenes, since votes on one scene are not
-    independent. Strengths are Bradley and Terry's. Viewers who fail more than a third of the checks do not count.
+    independent. Strengths are Bradley and Terry's. Viewers who fail more than a third of the checks, or choose one side
+    whatever it shows, do not count.
     """
     from ..judging.study import all_votes, open_key, open_study, place_of_key
     from ..judging.tally import tally as count
@@ -98,11 +99,9 @@ def tally(
 
 def _print(result: "Tally") -> None:
     """Print tables of the comparisons, of the strengths where there are more than two methods, and of the viewers."""
-    from .reports import print_table, wide_enough
+    from .reports import finite, print_table, wide_enough
 
-    def shown(*shares: float) -> str:
-        return " to ".join(f"{share:.0%}" for share in shares if math.isfinite(share)) or "-"
-
+    shown = partial(finite, ".0%")
     rows = []
     for row in result.compared:
         counts = map(str, (row.wins, row.losses, row.even))

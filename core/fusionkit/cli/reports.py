@@ -1,6 +1,7 @@
 """Reports of commands: tables on the terminal, and files."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,11 @@ def wide_enough(columns: int) -> "Console":
 
     console = Console(markup=False)
     return console if console.is_terminal else Console(width=max(console.width, columns), markup=False)
+
+
+def finite(form: str, *values: float) -> str:
+    """Print numbers by a format, such as the ends of an interval; those that are none are left out, "-" without any."""
+    return " to ".join(format(value, form) for value in values if math.isfinite(value)) or "-"
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence["RenderableType"]], columns: int = 0) -> None:

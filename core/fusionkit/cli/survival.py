@@ -52,6 +52,7 @@ def survival(
     from ..comparison import scene_of, suitable
     from ..reading import read_image
     from ..reading.matching import match_folders, spread
+    from ..survival import APART, SIZES
     from ..survival import survival as follow
     from .progress import progress
     from .reports import check_report, write_record
@@ -61,6 +62,8 @@ def survival(
     groups: Sequence[tuple[Path, ...]] = [pairs]
     if all(path.is_dir() for path in pairs):
         groups = spread(match_folders(pairs).groups, limit)
+    elif any(path.is_dir() for path in pairs):
+        raise OptionError("give two folders or two pictures, not one of each")
     elif limit != PAIRS:
         raise NoEffect(f"`limit={limit}` has no effect on two pictures; it is read with folders")
     scenes = [[read_image(path) for path in group] for group in groups]
@@ -70,18 +73,21 @@ def survival(
         found = list(follow(scenes, methods, contrast=contrast, noise=noise / 255, device=device, report=say))
     if all(one.reason for one in found):
         raise OptionError(f"{found[0].name}: {found[0].reason}")
+    if not any(one.targets for one in found):
+        raise OptionError(
+            f"the observer finds no target in its source; raise --contrast, lower --noise, or give pictures of more "
+            f"than {APART * SIZES[-1]:g} pixels a side"
+        )
     if output is not None:
         about = {"pairs": [[str(path) for path in group] for group in groups], "contrast": contrast, "noise": noise}
         write_record(output, {**about, "methods": [one.record() for one in found]})
     _print(found)
-    if not any(one.targets for one in found):
-        raise OptionError("the observer finds no target in its source; raise --contrast, or lower --noise")
 
 
 def _print(found: "list[Survival]") -> None:
     from ..survival import SIZES
     from .messages import printable
-    from .reports import print_table
+    from .reports import finite, print_table
 
     heads, rows = ("kept, by width", *(f"{w:g}" for w in SIZES), "smallest kept", "95 %", "invented"), []
     for one in sorted(found, key=lambda one: (math.isnan(one.smallest()[0]), one.smallest()[0])):
@@ -91,8 +97,7 @@ def _print(found: "list[Survival]") -> None:
         counts = [one.kept(size) for size in range(len(SIZES))]
         shares = [f"{kept / of:.0%}" if of else "-" for kept, of in counts]
         best, low, high = (f"{w:g}" if math.isfinite(w) else f"> {SIZES[-1]:g}" for w in one.smallest())
-        invented = f"{one.invented():.1%}".replace("nan%", "-")
-        rows.append((one.name, *shares, best, f"{low} to {high}", invented))
+        rows.append((one.name, *shares, best, f"{low} to {high}", finite(".1%", one.invented())))
     print_table(heads, rows, 100 + max(len(one.name) for one in found))
     most = max((one for one in found if not one.reason), key=lambda one: len(one.targets), default=None)
     if most is not None:

@@ -13,12 +13,16 @@ from ..scoring.statistics import CONFIDENCE, RESAMPLES, SEED, TAILS
 from .study import EVEN, Key, Vote
 
 CARELESS = 1 / 3  # share of failed checks above which a viewer's votes do not count
-ROUNDS = 300  # of the iteration for strengths, which converges linearly
+ONE_SIDED = 0.001  # p of a viewer's lefts and rights, by a fair coin, below which the votes do not count
+ROUNDS, CLOSE = 100, 1e-9  # steps for strengths at most, and the largest one that ends them
 
 
 @dataclass(frozen=True)
 class Viewer:
-    """One viewer: votes that count, checks that were answered and passed, share of decided votes for the left side."""
+    """One viewer: votes, checks that were answered and passed, share of decided votes for the left side.
+
+    counts: whether the votes do; not of who failed more than a third of the checks, or chose one side only.
+    """
 
     name: str
     votes: int
@@ -33,7 +37,7 @@ class Compared:
     """Votes for the first and the second of two methods, and for neither.
 
     share: of the first in the decided votes, nan without any; low, high: Wilson's interval (95 %), as if votes were
-    independent; by_scene: interval over resampled scenes, whose votes are not.
+    independent; by_scene: interval over resampled scenes, whose votes are not; nan of a single scene.
     """
 
     first: str
@@ -78,7 +82,7 @@ class Tally:
 
 
 def tally(key: Key, votes: Iterable[Vote]) -> Tally:
-    """Count votes; of one viewer for one sheet the last counts, and none of those who failed a third of the checks.
+    """Count votes; of one viewer for one sheet the last counts, and none of viewers whose votes do not (`Viewer`).
 
     Raises InputError where a vote is of a sheet that the study does not have, or where none counts.
     """
@@ -91,7 +95,8 @@ def tally(key: Key, votes: Iterable[Vote]) -> Tally:
     heard = {viewer.name for viewer in viewers if viewer.counts}
     counted = [v for v in last.values() if v.viewer in heard and not key.sheets[v.sheet].check]
     if not counted:
-        raise InputError("there are no votes that count" + ("; every viewer failed the checks" if viewers else ""))
+        why = "; every viewer failed the checks or chose one side" if viewers else ""
+        raise InputError(f"there are no votes that count{why}")
     scenes = sorted({key.sheets[v.sheet].scene for v in counted})
     wins, even = _matrices(key, counted, scenes)
     picks = np.random.default_rng(SEED).multinomial(len(scenes), [1 / len(scenes)] * len(scenes), RESAMPLES)
@@ -117,10 +122,18 @@ def _viewers(key: Key, votes: Sequence[Vote]) -> tuple[Viewer, ...]:
         passed = sum(v.choice not in (EVEN, key.sheets[v.sheet].check) for v in checks)
         others = [v for v in own if not key.sheets[v.sheet].check]
         decided = [v for v in others if v.choice != EVEN]
-        left = sum(v.choice == "A" for v in decided) / len(decided) if decided else float("nan")
-        counts = len(checks) - passed <= CARELESS * len(checks)
-        found.append(Viewer(name, len(others), len(checks), passed, left, counts))
+        left = sum(v.choice == "A" for v in decided)
+        counts = len(checks) - passed <= CARELESS * len(checks) and _by_chance(left, len(decided))
+        share = left / len(decided) if decided else float("nan")
+        found.append(Viewer(name, len(others), len(checks), passed, share, counts))
     return tuple(found)
+
+
+def _by_chance(left: int, decided: int) -> bool:
+    """Whether shuffled sides explain so many votes for the left."""
+    from scipy.stats import binomtest
+
+    return not decided or bool(binomtest(left, decided).pvalue >= ONE_SIDED)
 
 
 def _matrices(key: Key, votes: Sequence[Vote], scenes: Sequence[str]) -> tuple[Any, Any]:
@@ -153,23 +166,33 @@ def _compared(methods: Sequence[str], wins: Any, even: Any, picks: Any) -> Itera
             low, high = float(interval.low), float(interval.high)
             ours, theirs = picks @ wins[:, i, j], picks @ wins[:, j, i]
             some = ours + theirs > 0
-            by_scene = tuple(np.quantile(ours[some] / (ours + theirs)[some], TAILS).tolist())
+            if np.count_nonzero((wins[:, i, j] + wins[:, j, i]) > 0) > 1:
+                by_scene = tuple(np.quantile(ours[some] / (ours + theirs)[some], TAILS).tolist())
         yield Compared(methods[i], methods[j], won, lost, neither, share, low, high, by_scene)
 
 
 def _strengths(methods: Sequence[str], wins: Any, picks: Any) -> tuple[Strength, ...]:
     """Strengths by Bradley & Terry (Biometrika, 1952), even votes as half a win of each.
 
-    By the iteration of Hunter (Annals of Statistics, 2004) for the votes and for each resample of the scenes together.
-    Each method also draws once with one of average strength, so that strengths of unbeaten methods are finite.
+    Their logarithms have the greatest likelihood, by Newton's steps, for the votes and for each resample of the scenes
+    together, shorter where they could pass the maximum. Each method also draws once with one of average strength, so
+    that strengths of unbeaten methods are finite.
     """
+    from scipy.special import expit
+
     resampled = np.concatenate([wins.sum(0)[None], np.tensordot(picks, wins, 1)])
-    games, won, strength = resampled + resampled.transpose(0, 2, 1), resampled.sum(2) + 0.5, np.ones(len(methods))
+    games, won = resampled + resampled.transpose(0, 2, 1), resampled.sum(2) + 0.5
+    log = np.zeros(won.shape)
     for _ in range(ROUNDS):
-        sums = strength[..., :, None] + strength[..., None, :]
-        strength = won / ((games / sums).sum(-1) + 1 / (strength + 1))
-    shares = strength / (strength + 1)
-    low, high = np.quantile(shares[1:], TAILS, axis=0)
+        own, beats = expit(log), expit(log[:, :, None] - log[:, None])
+        curve = games * beats * (1 - beats)
+        hessian = (curve.sum(2) + own * (1 - own))[..., None] * np.eye(len(methods)) - curve
+        step = np.linalg.solve(hessian, (won - own - (games * beats).sum(2))[..., None])[..., 0]
+        log += step / (1 + np.abs(step).max(1, keepdims=True))
+        if np.abs(step).max() < CLOSE:
+            break
+    shares = expit(log)
+    low, high = np.quantile(shares[1:], TAILS, axis=0) if picks.shape[1] > 1 else np.full((2, len(methods)), np.nan)
     found = [Strength(m, float(shares[0, i]), float(low[i]), float(high[i])) for i, m in enumerate(methods)]
     return tuple(sorted(found, key=lambda s: -s.share))
 

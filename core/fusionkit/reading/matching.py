@@ -16,7 +16,7 @@ from .read import images_among, readable_extensions
 from .slices import series_in
 
 TABLES = (".csv", ".parquet")
-LEDGER = "manifest.jsonl"
+LEDGERS = ".jsonl"  # extension of the records that runs and ablations leave beside their results
 NAMED = 10  # files without a partner that are named
 Item = TypeVar("Item")
 MOST_BYTES = 2_000_000_000
@@ -61,10 +61,8 @@ class Matching:
     def in_folder(self, folder: Path) -> list[Path]:
         """Images in a folder, sorted; the others are counted here. Hidden files and ledgers of runs are passed over."""
         if not folder.is_dir():
-            raise InputError(
-                f"{folder}: not a folder; `pairs` takes folders, patterns such as 'shots/*_ir.png', or one table .csv"
-            )
-        passed = (p for p in sorted(folder.iterdir()) if not (p.name.startswith(".") or p.name.endswith(LEDGER)))
+            raise InputError(f"{folder}: not a folder")
+        passed = (p for p in sorted(folder.iterdir()) if not (p.name.startswith(".") or p.name.endswith(LEDGERS)))
         images, others = images_among(p for p in passed if not p.is_dir())
         if text := str(others):
             self.left_out.append(f"{folder}: {text}")
@@ -105,6 +103,11 @@ def match(sources: Sequence[Path], group: int = 0, reference: int = 0) -> Matchi
         raise InputError("give folders or patterns with *, not both")
     if any(patterns):
         return match_patterns(sources)
+    for folder in sources:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}: not a folder; `pairs` takes folders, patterns such as 'shots/*_ir.png', or one table .csv"
+            )
     if len(sources) == 1:
         matching = Matching()
         matching.groups = [(path,) for path in matching.in_folder(sources[0])]

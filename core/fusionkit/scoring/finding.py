@@ -47,10 +47,8 @@ class Findings:
             loss = bootstrap(np.array(self.missed[method]) - np.array(self.missed[best]), np.array(self.labelled))
             if loss.mean > 0:
                 sure = "" if loss.low > 0 else ", which may be chance"
-                yield (
-                    f"{method} misses {loss.mean:.1%} more of the labelled objects than {best} alone (95 %: "
-                    f"{loss.low:+.1%} to {loss.high:+.1%}{sure})"
-                )
+                range_ = f"95 %: {loss.low:+.1%} to {loss.high:+.1%}" if loss.defined > 1 else "one picture"
+                yield f"{method} misses {loss.mean:.1%} more of the labelled objects than {best} alone ({range_}{sure})"
 
     def record(self) -> dict[str, Any]:
         """Everything, as JSON holds it."""

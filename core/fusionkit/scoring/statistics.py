@@ -16,7 +16,10 @@ DIGITS = 4  # of the largest number of a printed column
 
 @dataclass(frozen=True)
 class Summary:
-    """One metric of one method: mean over the pairs where it is defined, its interval, the number of those pairs."""
+    """One metric of one method: mean over the pairs where it is defined, its interval, the number of those pairs.
+
+    low, high: nan of a single pair, which says nothing of others.
+    """
 
     mean: float
     low: float
@@ -35,13 +38,15 @@ def bootstrap(values: Array, of: Array | None = None) -> Summary:
     of: what they are counts of, (n,); then the ratio of the sums. nan without any.
     """
     of = np.ones(values.size) if of is None else of
-    if not of.any():
-        return Summary(math.nan, math.nan, math.nan, 0)
+    count = int(np.count_nonzero(of))
+    mean = float(values.sum() / of.sum()) if count else math.nan
+    if count < 2:
+        return Summary(mean, math.nan, math.nan, count)
     picks = resamples(values.size)
     sums = of[picks].sum(1)
     some = sums > 0
     low, high = np.quantile(values[picks].sum(1)[some] / sums[some], TAILS)
-    return Summary(float(values.sum() / of.sum()), float(low), float(high), int(np.count_nonzero(of)))
+    return Summary(mean, float(low), float(high), count)
 
 
 def decimals(values: Iterable[float]) -> int:

@@ -150,11 +150,10 @@ def _notes(evaluation: Evaluation, names: Sequence[str]) -> tuple[str, ...]:
         notes.append(f"Baselines in italics{dagger}.")
     if left:
         notes.append(f"Not in the table, since made for other kinds of scene: {', '.join(left)}.")
-    notes.append(f"Measured by fusionkit {version(DISTRIBUTION)}: {CONVENTIONS}.")
     for dialect, own in spoken.items():
         which = "all metrics" if len(own) == len(names) else ", ".join(_heading(name, names) for name in own)
         notes += [f"Dialect {dialect}: {which}."] if dialect else []
-    return tuple(notes)
+    return (*notes, f"Measured by fusionkit {version(DISTRIBUTION)}: {CONVENTIONS}.")
 
 
 def _dialect(name: str) -> str:

@@ -98,9 +98,12 @@ def read_checkpoint(path: Path) -> Any:
     """Read a .pth, .pt, .ckpt or .safetensors file, tensors on the CPU, without running its code; .onnx as bytes."""
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    check_regular(path, WeightsError, MOST_BYTES if path.suffix == ".onnx" else None)
+    if path.suffix == ".pt2":
+        raise WeightsError(f"{path}: a program of torch.export is used as it is (`prior.file`), or exported to ONNX")
+    onnx = path.suffix.lower() == ".onnx"
+    check_regular(path, WeightsError, MOST_BYTES if onnx else None)
     try:
-        if path.suffix == ".onnx":
+        if onnx:
             return path.read_bytes()
         with path.open("rb") as stream:
             is_zip = stream.read(4) == b"PK\x03\x04"

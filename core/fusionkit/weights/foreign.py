@@ -1,15 +1,19 @@
 """Networks of others, as files that are run and not converted: ONNX models, and the cards beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ..errors import WeightsError, one_line
 from ..extras import install
+from ..images.picture import Array
 from ..options import Options, validate_options
 from ..storage.regular import check_regular, read_toml
 
 MOST_BYTES = 2_000_000_000  # of a file; larger ONNX models keep their values in other files
+FLOATS = {"tensor(float16)": np.float16, "tensor(double)": np.float64}  # inputs that do not take float32
 
 Card = TypeVar("Card", bound=Options)
 
@@ -32,17 +36,34 @@ def card_of(content: Any, model: type[Card], place: Path) -> Card:
     return validate_options(model, content if isinstance(content, Mapping) else {"card": content}, str(place))
 
 
-def onnx_session(model: bytes, name: str) -> Any:
-    """A session of onnxruntime on the CPU. Raises WeightsError for bytes that are no model, or without onnxruntime."""
-    import torch
+class OnnxModel:
+    """A model that onnxruntime runs on the CPU: arrays in the order of its inputs, in the type that each takes.
 
-    try:
-        import onnxruntime
-    except ImportError:
-        raise WeightsError(f"{name}: onnxruntime is not installed: {install('onnx')}") from None
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads, settings.log_severity_level = torch.get_num_threads(), 3
-    try:
-        return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own kinds
-        raise WeightsError(f"{name}: no ONNX model that can be run: {one_line(error)[:200]}") from None
+    outputs: names of those that are asked for; by default all. Raises WeightsError for bytes that are no model, or
+    without onnxruntime; a call raises what onnxruntime does.
+    """
+
+    def __init__(self, model: bytes, name: str, outputs: Sequence[str] | None = None) -> None:
+        import torch
+
+        try:
+            import onnxruntime
+        except ImportError:
+            raise WeightsError(f"{name}: onnxruntime is not installed: {install('onnx')}") from None
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads, settings.log_severity_level = torch.get_num_threads(), 3
+        try:
+            self._session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own kinds
+            reason = one_line(error)[:200]
+            if "External data" in reason:
+                reason = "its weights lie in another file; export it with external_data=False"
+            raise WeightsError(f"{name}: no ONNX model that can be run: {reason}") from None
+        self.inputs, self._outputs = self._session.get_inputs(), outputs
+
+    def __call__(self, *given: Array) -> list[Array]:
+        """Run it; there are as many arrays as inputs."""
+        feeds = {
+            into.name: np.asarray(part, FLOATS.get(into.type)) for into, part in zip(self.inputs, given, strict=True)
+        }
+        return list(self._session.run(self._outputs, feeds))

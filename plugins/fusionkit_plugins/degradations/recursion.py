@@ -92,7 +92,7 @@ def _continued(before: State, y: Tensor, noise: float) -> State:
 
 
 def _unclipped(y: Tensor, scene: Tensor, noise: float) -> Tensor:
-    """y less what clipping to [0, 1] adds to the mean of its noise: s (φ(z) - z Q(z)) where the scene is z s from black.
+    """y less what clipping to [0, 1] adds to the mean of its noise: s (φ(z) - z Q(z)) where the scene is z s off black.
 
     The flow knows clipped noise; an average keeps the offset. By 0.4 (1 - z / 3.1)⁴, which is 0.002 off.
     """

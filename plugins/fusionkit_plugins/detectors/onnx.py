@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from fusionkit.images.picture import Array
 from fusionkit.options import FilePath, When
 from fusionkit.scoring.detection import union
 from fusionkit.storage.manifest import sha256
-from fusionkit.weights.foreign import onnx_session, read_card
+from fusionkit.weights.foreign import OnnxModel, read_card
 
 CARD = 'size = [640, 640], decoder = "yolo", labels = ["person"]'
 GREY = 114 / 255  # beside a picture that does not fill the input, as YOLO's code pads
@@ -31,10 +31,11 @@ class OnnxDetectorCard(Options):
         description="height and width of the input; pictures are fitted in, the rest is grey"
     )
     labels: tuple[str, ...] = Field(min_length=1, description="names of the classes, in the network's order")
-    decoder: Literal["yolo", "yolo-objectness", "boxes"] = Field(
+    decoder: Literal["yolo", "yolo-objectness", "yolo-end2end", "boxes"] = Field(
         "yolo",
         description="yolo: (1, 4 + classes, boxes), centre, width, height (YOLOv8 to 11); yolo-objectness: (1, boxes, "
-        "5 + classes) (YOLOv5, 7); boxes: three outputs, corners, scores and classes (torchvision, RT-DETR)",
+        "5 + classes) (YOLOv5, 7); yolo-end2end: (1, boxes, 6), corners, score, class (YOLOv10, exports with nms); "
+        "boxes: three outputs, corners, scores and classes (torchvision, RT-DETR)",
     )
     outputs: Annotated[tuple[str, str, str], When("decoder", "boxes")] = Field(
         ("boxes", "scores", "labels"), description="names of the outputs"
@@ -82,19 +83,22 @@ class OnnxDetector(Detector):
         self.provenance = {"weights": self._place.name, "sha256": digest}
 
     @cached_property
-    def _session(self) -> Any:
-        return onnx_session(self._place.read_bytes(), str(self._place))
+    def _model(self) -> OnnxModel:
+        outputs = self.card.outputs if self.card.decoder == "boxes" else None
+        return OnnxModel(self._place.read_bytes(), str(self._place), outputs)
 
     def prepare(self) -> None:
         """Load the network now."""
-        _ = self._session
+        _ = self._model
 
     def __call__(self, image: Tensor) -> Sequence[Detection]:
         """Find objects in an image (1, 3, H, W), the surest first."""
         given, scale = self._fitted(image)
         try:
-            names = list(self.card.outputs) if self.card.decoder == "boxes" else None
-            answers = self._session.run(names, {self._session.get_inputs()[0].name: given})
+            first, *others = self._model.inputs
+            image_only = given[0] if len(first.shape) == 3 else given  # torchvision's take one picture
+            sizes = [np.array([self.card.size[::-1]]) for _ in others]  # RT-DETR's also take width and height
+            answers = self._model(image_only, *sizes)
             boxes, scores, classes = self._decoded([np.asarray(a, np.float32) for a in answers])
         except Exception as error:  # of onnxruntime, and of answers in another shape
             raise PluginError(
@@ -125,6 +129,9 @@ class OnnxDetector(Detector):
         if self.card.decoder == "boxes":
             boxes, scores, classes = (a.reshape(-1, 4) if i == 0 else a.ravel() for i, a in enumerate(answers))
             classes = classes - self.card.first_class
+        elif self.card.decoder == "yolo-end2end":
+            (rows,) = answers[0]
+            boxes, scores, classes = rows[:, :4], rows[:, 4], rows[:, 5]
         else:
             (rows,) = answers[0]
             rows = rows.T if self.card.decoder == "yolo" else rows
