@@ -39,6 +39,7 @@ EVERYWHERE, TYPICAL = 0.25, 0.5  # quantiles over blocks: rain falls in all of t
 DIRECTED = 4.0  # power across the fall over that across the median direction, from which it is rain
 SEEN, BRIGHTER = 1.5, -0.12  # least deviation of the streaks, levels, and least skewness in nearly all blocks
 DEVIATIONS = 40 / 255, 4 / 255  # at which the flow is first and last asked
+START = 80 / 255  # deviation that the scene has where nothing is estimated yet
 BELOW = 0.02  # share of the picture that may be darker than without rain
 
 
@@ -127,6 +128,7 @@ class RainOptions(SplittingOptions):
     angle: float = Field(
         0.0, ge=-STEEP, le=STEEP, description="of the fall from the vertical, degrees; above 0: to the left"
     )
+    mist: bool = Field(False, description="whether there is mist among the streaks, as haze")
 
 
 class Rain(Degradation):
@@ -137,7 +139,7 @@ class Rain(Degradation):
     is the mean of r, normally distributed with the power spectrum P, where the flow's estimate x̂₀ is off by s (Wiener).
     P is what blocks of y have across the fall beyond what they have in other directions: nothing else of y changes.
     Streaks only add light, so that r is raised until hardly any of it is below zero, as far as nothing turns black.
-    Taken from all colours alike, since rain has none. Where mist is found behind the streaks, it is undone as haze.
+    Taken from all colours alike, since rain has none. Mist among the streaks is undone as `haze` is.
     """
 
     Options = RainOptions
@@ -163,7 +165,9 @@ class Rain(Degradation):
             return None
         lines = torch.fft.irfft2(blocks * (streaks / power.clamp_min(1e-12)).clamp_max(1))
         lopsided = (lines**3).mean((1, 2)) / lines.square().mean((1, 2)).pow(1.5).clamp_min(1e-12)
-        return {"angle": angle} if float(lopsided.quantile(EVERYWHERE)) > BRIGHTER else None
+        if float(lopsided.quantile(EVERYWHERE)) <= BRIGHTER:
+            return None
+        return {"angle": angle, "mist": Haze.estimate(y, told) is not None}
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """Streaks of 31x3 pixels over a fifth of the picture, drawn from the generator."""
@@ -178,15 +182,20 @@ class Rain(Degradation):
         """Deviations of the estimate fall from the highest to the lowest."""
         down, right = (min(BLOCK // 2, n - 1) for n in y.shape[-2:])
         light = F.pad(luma(y), (right, right, down, down), mode="reflect")
-        power, streaks = self._power(light), torch.zeros_like(light)
+        power = self._power(light)
+
+        def streaks_in(rest: Tensor, s: float) -> Tensor:
+            return torch.fft.irfft2(torch.fft.rfft2(rest) * (power / (power + s**2)), s=light.shape[-2:])
+
+        streaks = streaks_in(light, START)  # the strongest, which the flow would take for the scene's
         for s in falling(*DEVIATIONS, self.options.steps):
             x0 = yield light - streaks, s
-            streaks = torch.fft.irfft2(torch.fft.rfft2(light - x0) * (power / (power + s**2)), s=light.shape[-2:])
+            streaks = streaks_in(light - x0, s)
         streaks = streaks[..., down : down + y.shape[-2], right : right + y.shape[-1]]
         x = y - streaks
         least, darkest = (float(thinned(v).quantile(BELOW)) for v in (streaks, x))
         x = x.sub_(max(0.0, min(-least, darkest))).clamp_(0, 1)
-        return x if Haze.estimate(luma(x), {}) is None else (yield from Haze().undo(x, noise))
+        return (yield from Haze().undo(x, noise)) if self.options.mist else x
 
     def _power(self, y: Tensor) -> Tensor:
         """Power spectrum of the streaks in y, in the order of `rfft2`; of a picture smaller than a block none."""
@@ -200,8 +209,8 @@ class Rain(Degradation):
         return F.grid_sample(power[None, None], places[None], align_corners=True)[0, 0]
 
     def describe(self) -> str:
-        """Such as "rain at 15 degrees"."""
-        return f"rain at {self.options.angle:z.0f} degrees"
+        """Such as "rain at 15 degrees, with mist"."""
+        return f"rain at {self.options.angle:z.0f} degrees" + ", with mist" * self.options.mist
 
 
 def _blocks(y: Tensor) -> Tensor:
