@@ -25,10 +25,10 @@ from .grain import cleaned, thinned
 SIDE = 200  # least shorter side of the copy on which haze is measured
 PATCH, EDGES = 4, 1e-3  # radius on it of the dark channel; regulariser of the guided filter, four times as wide
 BRIGHTEST = 0.001  # share of the picture with the brightest dark channel, which shows the airlight
-LEAST = 0.15  # share of the scene's light below which nothing is brought back; of its colour twice as much
+LEAST, COLOUR = 0.1, 0.75  # share of the scene's light below which nothing is brought back; power of it for colour
 FLAT = 0.2 / 255  # deviation of a place from its surroundings, of which haze hides nothing: sky, rounding
 MOST = 0.9  # quantile of the gain of light, of which rounding and JPEG are cleaned
-BRIGHT, DIM = 0.85, 0.3  # least airlight and least median brightness that are left, as a camera exposes
+BRIGHT, DIM = 0.85, 0.35  # least airlight and least median brightness that are left, as a camera exposes
 VEIL = 0.3, 0.9  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, between which it is hazy
 
 BLOCK, BLOCKS = 64, 256  # side of the blocks whose spectra tell rain, pixels; how many are looked at, about
@@ -46,7 +46,7 @@ BELOW = 0.02  # share of the picture that may be darker than without rain
 class HazeOptions(Options):
     """Options of the degradation `haze`."""
 
-    strength: float = Field(0.95, gt=0, le=1, description="share of the veil that is taken away")
+    strength: float = Field(1.0, gt=0, le=1, description="share of the veil that is taken away")
 
 
 class Haze(Degradation):
@@ -75,7 +75,7 @@ class Haze(Degradation):
         return 0.5 * x + 0.5
 
     def undo(self, y: Tensor, noise: float) -> Restoration:
-        """x = (y - A) / t + A, of chroma with a larger t: JPEG has left blocks of it; then expose and clean."""
+        """x = (y - A) / t + A, of chroma with a larger t; then expose and clean."""
         small, x = _copy(y), torch.empty_like(y)
         _, air = _veil(small)
         veil = -box_max(-(small / air).amin(1, keepdim=True), PATCH)
@@ -92,7 +92,7 @@ class Haze(Degradation):
             t = (gain * luma(rows) + offset).clamp(LEAST, 1)
             apart = rows - air
             light = luma(apart)
-            x[..., part.place, :] = exposed * (light / t + (apart - light) / t.clamp_min(2 * LEAST) + air)
+            x[..., part.place, :] = exposed * (light / t + (apart - light) / t.pow(COLOUR) + air)
         x = _opened(x.clamp_(0, 1))
         return (yield from cleaned(x, float((exposed / through.clamp_min(LEAST)).quantile(MOST))))
 
