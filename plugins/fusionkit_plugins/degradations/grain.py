@@ -12,7 +12,7 @@ from fusionkit.numerics.window import box_mean, enlarged_rows, guided_filter
 from ..color.ycbcr import from_ycbcr, to_ycbcr
 
 NOISY = 1.5 / 255  # least deviation of noise that is cleaned
-ROUNDED = 1 / 255, 2 / 255  # error of 8 bits and JPEG in luma and chroma, before light is raised
+ROUNDED = 1 / 255  # error of 8 bits and JPEG, before light is raised
 SEEN = 2**13  # pixels that are looked at, about
 BLOCK, FLATTEST = 16, 0.1  # side of a block; share of the blocks that are taken for flat
 LEAST_SIDE = 16  # of a copy that the flow is asked to clean
@@ -26,13 +26,13 @@ def cleaned(x: Tensor, gain: float) -> Restoration:
     error of 8 bits and of JPEG. gain: by which contrast was raised, 1 or more.
     """
     light, chroma = to_ycbcr(x)
-    level = _level(light, ROUNDED[0] * (gain - 1))
+    level = _level(light, ROUNDED * (gain - 1))
     if level:
         light = yield light, level
     for channel in range(0 if chroma is None else 2):
         assert chroma is not None
         half = F.avg_pool2d(chroma[:, channel : channel + 1], 2, ceil_mode=True)
-        if level := _level(half + 0.5, ROUNDED[1] * (gain - 1)):
+        if level := _level(half + 0.5, ROUNDED * (gain - 1)):
             half = guided_filter(half, half, BLOCK // 2, level**2)
             chroma[:, channel : channel + 1] = enlarged_rows(half, 2, slice(0, x.shape[-2]), x.shape[-1])
     return from_ycbcr(light, chroma).clamp(0, 1)

@@ -27,7 +27,7 @@ PATCH, EDGES = 4, 1e-3  # radius on it of the dark channel; regulariser of the g
 BRIGHTEST = 0.001  # share of the picture with the brightest dark channel, which shows the airlight
 LEAST, COLOUR = 0.1, 0.75  # share of the scene's light below which nothing is brought back; power of it for colour
 FLAT = 0.2 / 255  # deviation of a place from its surroundings, of which haze hides nothing: sky, rounding
-MOST = 0.9  # quantile of the gain of light, of which rounding and JPEG are cleaned
+MOST = 0.8  # quantile of the gain of light, of which rounding and JPEG are cleaned
 BRIGHT, DIM = 0.85, 0.35  # least airlight and least median brightness that are left, as a camera exposes
 VEIL = 0.3, 0.9  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, between which it is hazy
 
