@@ -231,7 +231,7 @@ def _beyond(power: Tensor, angle: float) -> Tensor:
     """The power of streaks at an angle: what is there beyond the median of all directions."""
     ring = torch.hypot(*_cycles(power)).round()
     found = torch.zeros_like(power)
-    for radius in ring.unique()[CYCLES[0] // 2 :]:
+    for radius in range(CYCLES[0] // 2, int(ring.max()) + 1):
         at = ring == radius
         found[at] = power[at] - power[at].median()
     return found.clamp_min_(0) * _within(power, angle, BROAD)
@@ -240,7 +240,7 @@ def _beyond(power: Tensor, angle: float) -> Tensor:
 def _cycles(power: Tensor) -> tuple[Tensor, Tensor]:
     """Cycles to a block of each frequency, down and right."""
     down, right = BLOCK * torch.fft.fftfreq(BLOCK), BLOCK * torch.fft.rfftfreq(BLOCK)
-    return tuple(n.to(power) for n in torch.meshgrid(down, right, indexing="ij"))
+    return down.to(power)[:, None], right.to(power)
 
 
 def _streaky(power: Tensor) -> Tensor:
