@@ -27,20 +27,17 @@ PATCH, EDGES = 4, 1e-3  # radius on it of the dark channel; regulariser of the g
 BRIGHTEST = 0.001  # share of the picture with the brightest dark channel, which shows the airlight
 LEAST, COLOUR = 0.1, 0.75  # share of the scene's light below which nothing is brought back; power of it for colour
 FLAT = 0.2 / 255  # deviation of a place from its surroundings, of which haze hides nothing: sky, rounding
-MOST = 0.8  # quantile of the gain of light, of which rounding and JPEG are cleaned
-BRIGHT, DIM = 0.85, 0.35  # least airlight and least median brightness that are left, as a camera exposes
+DIM = 0.35  # least median brightness that is left, as a camera exposes
 VEIL = 0.3, 0.9  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, between which it is hazy
 
-BLOCK, BLOCKS = 64, 256  # side of the blocks whose spectra tell rain, pixels; how many are looked at, about
-CYCLES = 6, 24  # to a block, that streaks have across
-NARROW, BROAD = 1.5, 6  # most cycles to a block along the fall of streaks: to tell their direction, to undo them
+BLOCK = 64  # side of the blocks whose spectra tell rain, pixels
+CYCLES = 6, 24  # to a block, that streaks have across; at most as few as the former have they along the fall
+NARROW = 1.5  # cycles along the fall, by which their direction is told
 TURN, STEEP = 5, 45  # between the directions that are looked at, and the last one, degrees from the vertical
-EVERYWHERE, TYPICAL = 0.25, 0.5  # quantiles over blocks: rain falls in all of them, lines of the scene lie in few
+EVERYWHERE = 0.25  # quantile over blocks: rain falls in all of them, lines of the scene lie in few
 DIRECTED = 4.0  # power across the fall over that across the median direction, from which it is rain
 SEEN, BRIGHTER = 1.5, -0.12  # least deviation of the streaks, levels, and least skewness in nearly all blocks
 DEVIATIONS = 40 / 255, 4 / 255  # at which the flow is first and last asked
-START = 80 / 255  # deviation that the scene has where nothing is estimated yet
-BELOW = 0.02  # share of the picture that may be darker than without rain
 
 
 class HazeOptions(Options):
@@ -75,7 +72,7 @@ class Haze(Degradation):
         return 0.5 * x + 0.5
 
     def undo(self, y: Tensor, noise: float) -> Restoration:
-        """x = (y - A) / t + A, of chroma with a larger t; then expose and clean."""
+        """x = (y - A) / t + A, of chroma with a larger t; the airlight becomes white."""
         small, x = _copy(y), torch.empty_like(y)
         _, air = _veil(small)
         veil = -box_max(-(small / air).amin(1, keepdim=True), PATCH)
@@ -85,7 +82,7 @@ class Haze(Degradation):
             shown = box_mean(shown, 2 * PATCH)
         through = 1 - self.options.strength * veil.clamp(0, 1) * (1 - (1 + shown / FLAT**2) ** -2)
         line = torch.cat(guided_line(light, through, 4 * PATCH, EDGES), 1)
-        exposed = (BRIGHT / luma(air)).clamp_min(1)
+        exposed = 1 / luma(air)
         for part in strips(y.shape[-2], y.shape[-1], reach=0):
             rows = y[..., part.place, :]
             gain, offset = enlarged_rows(line, _factor(y), part.place, y.shape[-1])[0]
@@ -93,8 +90,8 @@ class Haze(Degradation):
             apart = rows - air
             light = luma(apart)
             x[..., part.place, :] = exposed * (light / t + (apart - light) / t.pow(COLOUR) + air)
-        x = _opened(x.clamp_(0, 1))
-        return (yield from cleaned(x, float((exposed / through.clamp_min(LEAST)).quantile(MOST))))
+        x = _opened(x.clamp_(0, 1), float(thinned(luma(y)).median()))
+        return (yield from cleaned(x, float((exposed / through.clamp_min(LEAST)).square().mean().sqrt())))
 
     def describe(self) -> str:
         """The name alone."""
@@ -109,10 +106,10 @@ def _copy(y: Tensor) -> Tensor:
     return reduced(y, _factor(y))
 
 
-def _opened(x: Tensor) -> Tensor:
-    """Brighten x by a power until its median is `DIM`: where a veil was, what is under it lay in less light."""
-    median = max(float(thinned(luma(x)).median()), 1e-2)
-    return x.pow_(math.log(DIM) / math.log(median)) if median < DIM else x
+def _opened(x: Tensor, was: float) -> Tensor:
+    """Brighten x by a power until its median is `DIM`, or half of what it was: what a veil covers lies in less light."""
+    median, least = max(float(thinned(luma(x)).median()), 1e-2), min(DIM, was / 2)
+    return x.pow_(math.log(least) / math.log(median)) if median < least else x
 
 
 def _veil(small: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,7 +135,7 @@ class Rain(Degradation):
 
     is the mean of r, normally distributed with the power spectrum P, where the flow's estimate x̂₀ is off by s (Wiener).
     P is what blocks of y have across the fall beyond what they have in other directions: nothing else of y changes.
-    Streaks only add light, so that r is raised until hardly any of it is below zero, as far as nothing turns black.
+    Streaks only add light, so that r is raised by two deviations, as far as nothing gets darker than black.
     Taken from all colours alike, since rain has none. Mist among the streaks is undone as `haze` is.
     """
 
@@ -187,14 +184,13 @@ class Rain(Degradation):
         def streaks_in(rest: Tensor, s: float) -> Tensor:
             return torch.fft.irfft2(torch.fft.rfft2(rest) * (power / (power + s**2)), s=light.shape[-2:])
 
-        streaks = streaks_in(light, START)  # the strongest, which the flow would take for the scene's
+        streaks = streaks_in(light, 2 * DEVIATIONS[0])  # the strongest, which the flow would take for the scene's
         for s in falling(*DEVIATIONS, self.options.steps):
             x0 = yield light - streaks, s
             streaks = streaks_in(light - x0, s)
         streaks = streaks[..., down : down + y.shape[-2], right : right + y.shape[-1]]
         x = y - streaks
-        least, darkest = (float(thinned(v).quantile(BELOW)) for v in (streaks, x))
-        x = x.sub_(max(0.0, min(-least, darkest))).clamp_(0, 1)
+        x = x.sub_(thinned(x).min().clamp(0, float(2 * streaks.std()))).clamp_(0, 1)
         return (yield from Haze().undo(x, noise)) if self.options.mist else x
 
     def _power(self, y: Tensor) -> Tensor:
@@ -202,7 +198,7 @@ class Rain(Degradation):
         height, width = y.shape[-2:]
         if min(height, width) < BLOCK:
             return y.new_zeros(1)
-        power = _beyond(_spectrum(_blocks(y), TYPICAL), self.options.angle)
+        power = _beyond(_spectrum(_blocks(y), 0.5), self.options.angle)
         power = torch.cat([power[BLOCK // 2 :], power[: BLOCK // 2 + 1]])  # from the lowest frequency to the highest
         rows, columns = 2 * torch.fft.fftfreq(height), 4 * torch.fft.rfftfreq(width) - 1
         places = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1).to(y)
@@ -215,8 +211,8 @@ class Rain(Degradation):
 
 def _blocks(y: Tensor) -> Tensor:
     """Coefficients of blocks of a picture (1, 1, H, W): (N, BLOCK, BLOCK / 2 + 1), in the order of `rfft2`."""
-    blocks = y[0, 0].unfold(0, BLOCK, BLOCK // 2).unfold(1, BLOCK, BLOCK // 2).flatten(0, 1)
-    blocks = blocks[:: max(1, len(blocks) // BLOCKS)]
+    step = max(BLOCK // 2, min(y.shape[-2:]) // 16)
+    blocks = y[0, 0].unfold(0, BLOCK, step).unfold(1, BLOCK, step).flatten(0, 1)
     window = torch.hann_window(BLOCK, device=y.device)
     return torch.fft.rfft2((blocks - blocks.mean((1, 2), keepdim=True)) * window[:, None] * window * (8 / 3 / BLOCK))
 
@@ -234,7 +230,7 @@ def _beyond(power: Tensor, angle: float) -> Tensor:
     for radius in range(CYCLES[0] // 2, int(ring.max()) + 1):
         at = ring == radius
         found[at] = power[at] - power[at].median()
-    return found.clamp_min_(0) * _within(power, angle, BROAD)
+    return found.clamp_min_(0) * _within(power, angle, CYCLES[0])
 
 
 def _cycles(power: Tensor) -> tuple[Tensor, Tensor]:
