@@ -107,7 +107,7 @@ def _copy(y: Tensor) -> Tensor:
 
 
 def _opened(x: Tensor, was: float) -> Tensor:
-    """Brighten x by a power until its median is `DIM`, or half of what it was: what a veil covers lies in less light."""
+    """Brighten x by a power until its median is `DIM`, or half of what it was: veils of light hide places in shade."""
     median, least = max(float(thinned(luma(x)).median()), 1e-2), min(DIM, was / 2)
     return x.pow_(math.log(least) / math.log(median)) if median < least else x
 
@@ -190,7 +190,7 @@ class Rain(Degradation):
             streaks = streaks_in(light - x0, s)
         streaks = streaks[..., down : down + y.shape[-2], right : right + y.shape[-1]]
         x = y - streaks
-        x = x.sub_(thinned(x).min().clamp(0, float(2 * streaks.std()))).clamp_(0, 1)
+        x = x.sub_(thinned(x).min().clamp(0, 2 * float(streaks.square().mean().sqrt()))).clamp_(0, 1)
         return (yield from Haze().undo(x, noise)) if self.options.mist else x
 
     def _power(self, y: Tensor) -> Tensor:
