@@ -150,7 +150,8 @@ class Rain(Degradation):
             return None
         blocks, turns = _blocks(y), torch.arange(-STEEP, STEEP + 1, TURN, device=y.device)
         power = _spectrum(blocks, EVERYWHERE)
-        across = torch.stack([power[_within(power, int(turn), NARROW) & _streaky(power)].mean() for turn in turns])
+        seen = _streaky(power)
+        across = torch.stack([power[_within(power, int(turn), NARROW) & seen].mean() for turn in turns])
         at, typical = int(across.argmax()), across.median()
         if float(across[at]) <= DIRECTED * float(typical):
             return None
@@ -220,7 +221,8 @@ def _blocks(y: Tensor) -> Tensor:
 def _spectrum(blocks: Tensor, share: float) -> Tensor:
     """Power that all but a share of the blocks have; of white noise it is the variance."""
     # of exponentially distributed values, as the power of noise is, this quantile is that share of the mean
-    return blocks.abs().square().kthvalue(max(1, int(share * len(blocks))), 0).values / -math.log(1 - share)
+    power = (blocks.real.square() + blocks.imag.square()).permute(1, 2, 0).contiguous()
+    return power.kthvalue(max(1, int(share * len(blocks)))).values / -math.log(1 - share)
 
 
 def _beyond(power: Tensor, angle: float) -> Tensor:
@@ -245,7 +247,8 @@ def _streaky(power: Tensor) -> Tensor:
 
 
 def _within(power: Tensor, angle: float, most: float) -> Tensor:
-    """Where the power of streaks at an angle lies: at most so many cycles to a block along the fall."""
+    """Where the power of streaks at an angle lies: at most so many cycles along the fall, and twice as many across."""
     down, right = _cycles(power)
     turn = math.radians(angle)
-    return (down * math.cos(turn) - right * math.sin(turn)).abs() <= most
+    along, across = down * math.cos(turn) - right * math.sin(turn), down * math.sin(turn) + right * math.cos(turn)
+    return along.abs() <= (across.abs() / 2).clamp_max(most)
