@@ -67,9 +67,9 @@ SHORT = {"VIF", "Qabf", "SSIM", "MI", "EN"}
 # degradations: name, target, place, automatic, evaluations, summary
 DEGRADATIONS = (
     ("blur", "blur:Blur", 10, False, 5, "blur of a lens or of movement: Gaussian, motion, out of focus, a kernel's"),
-    ("haze", "weather:Haze", 25, False, 0, "a veil of light, by the dark channel: fog, smoke, glare, distance"),
-    ("rain", "weather:Rain", 35, False, 1, "streaks of rain, by morphological openings along their direction"),
-    ("darkness", "learned:Darkness", 20, False, 3, "too little light, by a network, with the noise that then appears"),
+    ("haze", "weather:Haze", 25, False, 1, "a veil of light, by the dark channel: fog, smoke, glare, distance"),
+    ("rain", "weather:Rain", 35, True, 5, "streaks of rain, with a spectrum of their own, by splitting"),
+    ("darkness", "learned:Darkness", 20, False, 1, "too little light, by a network, with the noise that then appears"),
     ("low_resolution", "low_resolution:LowResolution", 30, True, 5, "fewer pixels than `resize` stretches a source to"),
     ("noise", "noise:Noise", 40, True, 1, "white noise, noise that grows with light, noise along rows"),
     ("stripes", "stripes:Stripes", 50, True, 6, "columns and rows, constant or drifting; a camera's fixed pattern"),

@@ -1,10 +1,12 @@
 """Degradations of a third party, whose answers are known: which are undone, in which order, and what the user is told."""
 
+import ast
 from dataclasses import replace
 
 import pytest
 import torch
 
+from fusionkit.cli.messages import in_flags
 from fusionkit.contracts import Backbone, Options, ShotMemory, Sources
 from fusionkit.errors import InputError, OptionError, PluginError, SizeMismatch, UnknownPlugin
 from fusionkit.images.convert import StoredImages
@@ -13,6 +15,7 @@ from fusionkit.method.config import PipelineConfig
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.method.restore import Restorer
 from fusionkit.registry.loading import get_registry
+from fusionkit.server.catalog import labelled
 from fusionkit.timing import Stopwatch
 from fusionkit_plugins.color.ycbcr import YCbCr
 from fusionkit_plugins.degradations.noise import Noise
@@ -414,7 +417,7 @@ def test_what_is_not_automatic_is_advised_of_colour_in_sources_that_have_any(mor
     _, rows = restore(sources, "auto")
     assert "advice" not in [row.degradation for row in rows]
     told = [note for note in sources.report.notes if "tint" in note]
-    assert told == ["vis.png has a tint of 0.25; `restore=auto` `restore=advice` undoes it"]
+    assert told == ['vis.png has a tint of 0.25; `restore=["auto", "advice"]` undoes it']
     restore(only := replace(sources, images=(coloured, coloured[:, 2:].expand(1, 3, -1, -1))), "2=auto")
     assert not any("ir.png has" in note for note in only.report.notes)
     restored, rows = restore(sources, "advice")
@@ -437,7 +440,11 @@ def test_light_and_weather_are_sought_in_infrared_and_visible_scenes_alone(more,
 def test_one_note_offers_all_that_a_source_has_beside_what_is_undone(more, ramp):
     restorer = Restorer(Flow(), IdentityDecoder(IdentityOptions()), YCbCr(YCbCr.Options()), PipelineConfig().restore)
     note = restorer._offer("vis.png", {"rain": "rain at 15 degrees", "haze": "haze"})
-    assert note == "vis.png has rain at 15 degrees and haze; `restore=auto` `restore=rain` `restore=haze` undoes them"
+    assert note == 'vis.png has rain at 15 degrees and haze; `restore=["auto", "rain", "haze"]` undoes them'
+    assert labelled(note).endswith("; restore: auto, rain, haze undoes them")
+    assert in_flags(note).endswith("; --restore auto --restore rain --restore haze undoes them")
+    asked = ast.literal_eval(note.split("`")[1].removeprefix("restore="))
+    assert [str(one) for one in PipelineConfig(restore=asked).restore] == asked
 
 
 def test_a_package_that_does_not_load_leaves_the_others_at_work(more, ramp):

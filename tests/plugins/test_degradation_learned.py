@@ -12,8 +12,9 @@ from fusionkit.numerics.noise import estimate_noise
 from fusionkit.numerics.window import box_mean
 from fusionkit.training.options import TrainOptions
 from fusionkit.weights.network import Network
-from fusionkit_plugins.degradations import learned
+from fusionkit_plugins.color.ycbcr import from_ycbcr, to_ycbcr
 from fusionkit_plugins.degradations.affine_grid import AffineGrid, AffineGridConfig, Tones, thumbnail
+from fusionkit_plugins.degradations.grain import cleaned
 from fusionkit_plugins.degradations.learned import Darkness
 from fusionkit_plugins.degradations.learned_training import DarknessTrainer, DarknessTrainerOptions
 from fusionkit_plugins.degradations.rendering import darkened
@@ -88,7 +89,7 @@ class TestDarkness:
     def test_strips_change_nothing(self, photo, monkeypatch):
         degradation = untrained()
         whole = degradation.clean(photo)
-        monkeypatch.setattr(learned, "PIXELS", 5 * photo.shape[-1])
+        monkeypatch.setattr("fusionkit_plugins.degradations.learned.PIXELS", 5 * photo.shape[-1])
         assert torch.allclose(degradation.clean(photo), whole, atol=1e-6)
         assert not torch.allclose(whole, photo, atol=0.01)
 
@@ -120,9 +121,9 @@ class TestDarkness:
         assert torch.allclose(darkness.undone(dark), darkness.clean(dark))
         assert torch.allclose(darkness.undone(lit), torch.lerp(lit, darkness.clean(lit), 0.5))
 
-    def test_darkness_asks_for_luma_and_for_chroma_at_half_the_size(self, photo, monkeypatch):
+    def test_luma_is_cleaned_by_the_flow_and_colour_by_itself(self, photo, monkeypatch):
         degradation, asked = untrained(), []
-        noisy = photo + 0.08 * torch.randn(photo.shape, generator=seeded())
+        noisy = (photo + 0.08 * torch.randn(photo.shape, generator=seeded())).clamp(0, 1)
         monkeypatch.setattr(degradation, "clean", lambda y: noisy)
 
         def clean(asks):
@@ -130,10 +131,23 @@ class TestDarkness:
             return [x for x, _ in asks]
 
         [x] = side_by_side([degradation.undo(photo, 0.0)], clean)
-        height, width = photo.shape[-2:]
-        assert [size for size, _ in asked] == [(height, width), (height // 2, width // 2), (height // 2, width // 2)]
+        assert [size for size, _ in asked] == [photo.shape[-2:]]
         assert 0.02 < asked[0][1] < 0.12
-        assert psnr(luma(x), luma(noisy.clamp(0, 1))) > 25  # a flow that keeps what it is asked
+        light, color = to_ycbcr(x)
+        assert psnr(light, luma(noisy)) > 25  # a flow that keeps what it is asked
+        assert psnr(color, to_ycbcr(photo)[1]) > psnr(to_ycbcr(noisy)[1], to_ycbcr(photo)[1]) + 6
+
+    def test_blocks_of_flat_colour_go_and_edges_of_colour_stay(self):
+        """JPEG keeps the mean of chroma in blocks of 16 pixels; a gain makes their steps visible."""
+        steps = torch.randint(-3, 4, (2, 8, 8), generator=seeded()).float().kron(torch.ones(16, 16)) / 255
+        color = steps + 0.3 * (torch.arange(128) >= 64).float() - 0.15
+        y = from_ycbcr(torch.full((1, 1, 128, 128), 0.5), color[None])
+        [x] = side_by_side([cleaned(y, 4.0)], lambda asks: [x for x, _ in asks])
+        left, right = to_ycbcr(x)[1].split([62, 66], -1)  # chroma is interpolated from half the size
+        right = right[..., 4:]
+        assert float(left.std()) < 0.65 * float(steps.std())
+        assert float(right.std()) < 0.65 * float(steps.std())
+        assert abs(float(right.mean() - left.mean()) - 0.3) < 0.01
 
     def test_a_picture_without_noise_is_not_cleaned(self, monkeypatch):
         degradation, smooth = untrained(), torch.linspace(0.1, 0.9, 64).expand(1, 3, 64, 64)
@@ -146,11 +160,11 @@ class TestDarkness:
         noise = box_mean(torch.randn(1, 1, 160, 160, generator=torch.Generator().manual_seed(0)), 1)
         plane = 0.3 + 18 / 255 * noise
         assert estimate_noise(plane)[0].level == 0
-        asked, level = next(learned._cleaned(plane, 0.0))
-        assert asked is plane
+        asked, level = next(cleaned(plane, 1.0))
+        assert torch.equal(asked, plane)
         assert 2 / 255 < level < 6 / 255  # of 6, of which the local mean takes half
         camera = torch.from_numpy(skimage_data.camera())[None, None].float() / 255
-        assert learned._grain(camera) < learned.NOISY
+        assert list(cleaned(camera, 1.0)) == []
 
 
 class TestShippedWeights:

@@ -11,6 +11,7 @@ import typer
 from ..batch.options import FileOptions, ResultOptions
 from ..engines.options import EngineOptions
 from ..method.config import SamplerOptions, configuration
+from ..method.words import from_text
 from ..options import ByKey
 from ..video.options import VideoOptions
 
@@ -43,7 +44,7 @@ def flag_of(field: str) -> str:
 
 
 def in_flags(message: str) -> str:
-    """Replace each `field` or `field=value` of a message by its option."""
+    """Replace each `field` or `field=value` of a message by its option, a list by as many options as it has values."""
     fields = {name: info for model in (configuration(), *MODELS) for name, info in model.model_fields.items()}
 
     def flag(match: re.Match[str]) -> str:
@@ -54,7 +55,10 @@ def in_flags(message: str) -> str:
             return match[0]
         if value in ("true", "false"):
             return flag_of(field if value == "true" else f"no_{field}")
-        return flag_of(field) + (f" {value}" if value else "")
+        values = [value] if value else []
+        if value and value.startswith("["):
+            values = from_text(value, None, field)
+        return " ".join(f"{flag_of(field)} {value}" for value in values) or flag_of(field)
 
     return re.sub(r"`(?:sampler\.)?([a-z][a-z_]*)(?:=([^`]*))?`", flag, message)
 

@@ -24,6 +24,7 @@ from .cleaning import TOGETHER, Cleaner
 from .config import Precision
 from .planes import Plane, chroma_of, merged, put_back
 from .sought import Restored, Sought, sought
+from .words import as_text
 
 BLOCK = 8  # pixels of a side of JPEG's blocks
 
@@ -181,8 +182,9 @@ class Restorer:
 
     def _offer(self, name: str, offered: Mapping[str, str]) -> str:
         """Name what a source has, and all that undoes it beside what is undone already."""
-        asked = " ".join(f"`restore={choice}`" for choice in (*self.wanted, *offered))
-        return f"{name} has {' and '.join(offered.values())}; {asked} undoes {'them' if len(offered) > 1 else 'it'}"
+        asked = as_text([str(choice) for choice in (*self.wanted, *offered)])
+        them = "them" if len(offered) > 1 else "it"
+        return f"{name} has {' and '.join(offered.values())}; `restore={asked}` undoes {them}"
 
     def _row(
         self, sources: Sources, plane: Plane, link: Sought, degradation: Degradation, count: int, *, undone: bool

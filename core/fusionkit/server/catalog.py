@@ -38,7 +38,12 @@ def catalog() -> dict[str, Any]:
 
 def labelled(text: str) -> str:
     """A text of the core with the page's labels in the place of fields: `resize=reference` is resize: reference."""
-    return re.sub(r"`(\w+)(=?)([^`]*)`", lambda m: m[1].replace("_", " ") + (": " if m[2] else "") + m[3], text)
+
+    def label(match: re.Match[str]) -> str:
+        field, equals, value = match.groups()
+        return field.replace("_", " ") + (": " if equals else "") + re.sub(r'[\["\]]', "", value)
+
+    return re.sub(r"`(\w+)(=?)([^`]*)`", label, text)
 
 
 def _task() -> dict[str, Any]:

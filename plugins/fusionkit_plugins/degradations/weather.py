@@ -1,11 +1,12 @@
-"""Weather between camera and scene: haze, a veil of light; rain, thin bright streaks of one direction. No network.
+"""Weather between camera and scene: haze, a veil of light; rain, thin bright streaks of one direction.
 
 haze:  y = t x + (1 - t) A      A: airlight, t: share of the scene's light that comes through
-rain:  y = x + r                r: bright, narrow across the direction of the fall, long along it
+rain:  y = x + r                r >= 0: narrow across the direction of the fall, long along it
 """
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,34 +14,37 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from fusionkit.contracts import Degradation, Options
-from fusionkit.flow.restoring import Restoration
+from fusionkit.contracts import Degradation, Options, SplittingOptions
+from fusionkit.flow.restoring import Restoration, falling
 from fusionkit.numerics.luma import luma
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, guided_line, reduced
+
+from .grain import cleaned, thinned
 
 # set by eye and on pairs with truth (docs/decisions/darkness-and-weather.md)
 SIDE = 200  # least shorter side of the copy on which haze is measured
 PATCH, EDGES = 4, 1e-3  # radius on it of the dark channel; regulariser of the guided filter, four times as wide
 BRIGHTEST = 0.001  # share of the picture with the brightest dark channel, which shows the airlight
-LEAST = 0.15  # share of the scene's light below which nothing is brought back; of its colour twice as much
+LEAST, COLOUR = 0.1, 0.75  # share of the scene's light below which nothing is brought back; power of it for colour
 FLAT = 0.2 / 255  # deviation of a place from its surroundings, of which haze hides nothing: sky, rounding
+DIM = 0.35  # least median brightness that is left, as a camera exposes
 VEIL = 0.3, 0.9  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, between which it is hazy
 
-BLOCK, BLOCKS = 32, 256  # side of the blocks whose spectra tell rain, pixels; how many are looked at, about
-CYCLES = 3, 12  # to a block, that streaks have across
-TURN, STEEP = 5, 45  # width of a bin of directions, and the last one, degrees from the vertical
+BLOCK = 64  # side of the blocks whose spectra tell rain, pixels
+CYCLES = 6, 24  # to a block, that streaks have across; at most as few as the former have they along the fall
+NARROW = 1.5  # cycles along the fall, by which their direction is told
+TURN, STEEP = 5, 45  # between the directions that are looked at, and the last one, degrees from the vertical
 EVERYWHERE = 0.25  # quantile over blocks: rain falls in all of them, lines of the scene lie in few
-DIRECTED = 5.0  # power across the fall over that across the median direction, from which it is rain
-SEEN = 2.2  # root of that power, levels, below which nothing is seen of it
-STRONGEST = 5  # deviations of all streaks from which a bright line begins to be the scene's; at twice this, it is
-LEFT = 0.5  # deviation of what is left of streaks over that of what was taken
+DIRECTED = 4.0  # power across the fall over that across the median direction, from which it is rain
+SEEN, BRIGHTER = 1.5, -0.12  # least deviation of the streaks, levels, and least skewness in nearly all blocks
+DEVIATIONS = 40 / 255, 4 / 255  # at which the flow is first and last asked
 
 
 class HazeOptions(Options):
     """Options of the degradation `haze`."""
 
-    strength: float = Field(0.95, gt=0, le=1, description="share of the veil that is taken away")
+    strength: float = Field(1.0, gt=0, le=1, description="share of the veil that is taken away")
 
 
 class Haze(Degradation):
@@ -54,7 +58,6 @@ class Haze(Degradation):
 
     Options = HazeOptions
     color = True
-    asks_flow = False
     decisive = frozenset({"strength"})
 
     @classmethod
@@ -70,7 +73,7 @@ class Haze(Degradation):
         return 0.5 * x + 0.5
 
     def undo(self, y: Tensor, noise: float) -> Restoration:
-        """x = (y - A) / t + A, of chroma with a larger t: JPEG has left blocks of it."""
+        """x = (y - A) / t + A, of chroma with a larger t; the airlight becomes white."""
         small, x = _copy(y), torch.empty_like(y)
         _, air = _veil(small)
         veil = -box_max(-(small / air).amin(1, keepdim=True), PATCH)
@@ -80,15 +83,16 @@ class Haze(Degradation):
             shown = box_mean(shown, 2 * PATCH)
         through = 1 - self.options.strength * veil.clamp(0, 1) * (1 - (1 + shown / FLAT**2) ** -2)
         line = torch.cat(guided_line(light, through, 4 * PATCH, EDGES), 1)
+        exposed = 1 / luma(air)
         for part in strips(y.shape[-2], y.shape[-1], reach=0):
             rows = y[..., part.place, :]
             gain, offset = enlarged_rows(line, _factor(y), part.place, y.shape[-1])[0]
             t = (gain * luma(rows) + offset).clamp(LEAST, 1)
             apart = rows - air
             light = luma(apart)
-            x[..., part.place, :] = light / t + (apart - light) / t.clamp_min(2 * LEAST) + air
-        return x.clamp_(0, 1)
-        yield
+            x[..., part.place, :] = exposed * (light / t + (apart - light) / t.pow(COLOUR) + air)
+        x = _opened(x.clamp_(0, 1), float(thinned(luma(y)).median()))
+        return (yield from cleaned(x, float((exposed / through.clamp_min(LEAST)).square().mean().sqrt())))
 
     def describe(self) -> str:
         """The name alone."""
@@ -103,6 +107,12 @@ def _copy(y: Tensor) -> Tensor:
     return reduced(y, _factor(y))
 
 
+def _opened(x: Tensor, was: float) -> Tensor:
+    """Brighten x by a power until its median is `DIM`, or half of what it was: veils of light hide places in shade."""
+    median, least = max(float(thinned(luma(x)).median()), 1e-2), min(DIM, was / 2)
+    return x.pow_(math.log(least) / math.log(median)) if median < least else x
+
+
 def _veil(small: Tensor) -> tuple[Tensor, Tensor]:
     """The dark channel (1, 1, h, w), and the airlight, (1, C, 1, 1): the mean where the dark channel is brightest."""
     dark = -box_max(-small.amin(1, keepdim=True), PATCH)
@@ -110,25 +120,24 @@ def _veil(small: Tensor) -> tuple[Tensor, Tensor]:
     return dark, small.flatten(2)[..., at].mean(2)[..., None, None].clamp_min(1e-2)
 
 
-class RainOptions(Options):
+class RainOptions(SplittingOptions):
     """Options of the degradation `rain`."""
 
     angle: float = Field(
         0.0, ge=-STEEP, le=STEEP, description="of the fall from the vertical, degrees; above 0: to the left"
     )
-    width: int = Field(
-        9, ge=3, le=99, description="pixels across, below which what is bright and long counts as a streak"
-    )
+    mist: bool = Field(False, description="whether there is mist among the streaks, as haze")
 
 
 class Rain(Degradation):
-    """Streaks of rain: what is brighter than its neighbours on both sides, across the fall, for some pixels along it.
+    """Streaks of rain: light that is added everywhere, with a spectrum of its own, undone by splitting.
 
-        r = opening along the fall of (y - opening of y across it)
+        r = P / (P + s²) (y - x̂₀),  x = y - r
 
-    Morphological openings (Serra, "Image analysis and mathematical morphology", 1982) on the picture sheared by whole
-    pixels, so that the fall is vertical; taken from all colours alike, since rain has none. What they leave is half as
-    strong as what they took, and is cleaned by the flow.
+    is the mean of r, normally distributed with the power spectrum P, where the flow's estimate x̂₀ is off by s (Wiener).
+    P is what blocks of y have across the fall beyond what they have in other directions: nothing else of y changes.
+    Streaks only add light, so that r is raised by two deviations, as far as nothing gets darker than black.
+    Taken from all colours alike, since rain has none. Mist among the streaks is undone as `haze` is.
     """
 
     Options = RainOptions
@@ -137,80 +146,130 @@ class Rain(Degradation):
 
     @classmethod
     def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The angle, where one direction stands out in most blocks of the picture."""
-        if min(y.shape[-2:]) < 4 * BLOCK:
+        """The angle, where one direction stands out in most blocks of the picture, and what does so is bright lines."""
+        if min(y.shape[-2:]) < 2 * BLOCK:
             return None
-        power = _directions(255 * y[0, 0])
-        at = int(power.argmax())
-        sure = power[at] > max(DIRECTED * float(power.median()), SEEN**2)
-        near = torch.arange(max(0, at - 1), min(at + 2, len(power)))
-        weight = (power[near] - power.median()).clamp_min(0).cpu()
-        return {"angle": round(TURN * float((near * weight).sum() / weight.sum()) - STEEP, 1)} if sure else None
+        if _across(_spectrum(_blocks(y, 2), EVERYWHERE)).max() <= DIRECTED / 2:  # nearly every picture
+            return None
+        blocks = _blocks(y)
+        power = _spectrum(blocks, EVERYWHERE)
+        across, turns = _across(power), _turns().to(y)
+        at = int(across.argmax())
+        if across[at] <= DIRECTED:
+            return None
+        near = slice(max(0, at - 1), at + 2)
+        weight = (across[near] - 1).clamp_min(0)
+        angle = round(float((turns[near] * weight).sum() / weight.sum()), 1)
+        streaks = _beyond(power, angle)
+        if float(2 * streaks.sum()) < (SEEN * BLOCK / 255) ** 2:
+            return None
+        lines = torch.fft.irfft2(blocks * (streaks / power.clamp_min(1e-12)).clamp_max(1))
+        lopsided = (lines**3).mean((1, 2)) / lines.square().mean((1, 2)).pow(1.5).clamp_min(1e-12)
+        if float(lopsided.quantile(EVERYWHERE)) <= BRIGHTER:
+            return None
+        return {"angle": angle, "mist": Haze.estimate(y, told) is not None}
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """Streaks of 31x3 pixels over a fifth of the picture, drawn from the generator."""
-        drops = (torch.rand(1, 1, *x.shape[-2:], generator=generator) < 0.0025).to(x)
-        streaks = F.max_pool2d(_sheared(drops, self._slope), (31, 3), 1, (15, 1))
-        return x + 0.2 * _sheared_back(streaks, self._slope, x.shape[-1])
+        height, width = x.shape[-2:]
+        drops = (torch.rand(1, 1, height, 2 * height + width, generator=generator) < 0.0025).to(x)
+        streaks = F.max_pool2d(drops, (31, 3), 1, (15, 1))
+        moved = (math.tan(math.radians(self.options.angle)) * torch.arange(height)).round().long()[:, None]
+        places = (torch.arange(width) + height + moved).to(x.device)
+        return x + 0.2 * streaks.gather(-1, places.expand(1, 1, -1, -1))
 
     def undo(self, y: Tensor, noise: float) -> Restoration:
-        """Take the streaks away, then ask the flow once."""
-        sheared, width = _sheared(luma(y), self._slope), self.options.width // 2
-        bright = sheared - _opened(sheared, (0, width))
-        streaks = _sheared_back(_opened(bright, (width // 2, 0)), self._slope, y.shape[-1])
-        deviation = float(streaks.square().mean().sqrt())
-        if not deviation:
-            return y
-        x = (y - streaks * (2 - streaks / (STRONGEST * deviation)).clamp(0, 1)).clamp_(0, 1)
-        light = luma(x)
-        clean = yield light, LEFT * deviation
-        return (x + (clean - light)).clamp_(0, 1)
+        """Deviations of the estimate fall from the highest to the lowest."""
+        down, right = (min(BLOCK // 2, n - 1) for n in y.shape[-2:])
+        light = F.pad(luma(y), (right, right, down, down), mode="reflect")
+        power = self._power(light)
 
-    @property
-    def _slope(self) -> float:
-        return math.tan(math.radians(self.options.angle))
+        def streaks_in(rest: Tensor, s: float) -> Tensor:
+            return torch.fft.irfft2(torch.fft.rfft2(rest) * (power / (power + s**2)), s=light.shape[-2:])
+
+        streaks = streaks_in(light, 2 * DEVIATIONS[0])  # the strongest, which the flow would take for the scene's
+        for s in falling(*DEVIATIONS, self.options.steps):
+            x0 = yield light - streaks, s
+            streaks = streaks_in(light - x0, s)
+        streaks = streaks[..., down : down + y.shape[-2], right : right + y.shape[-1]]
+        x = y - streaks
+        x = x.sub_(thinned(x).min().clamp(0, 2 * float(streaks.square().mean().sqrt()))).clamp_(0, 1)
+        return (yield from Haze().undo(x, noise)) if self.options.mist else x
+
+    def _power(self, y: Tensor) -> Tensor:
+        """Power spectrum of the streaks in y, in the order of `rfft2`; of a picture smaller than a block none."""
+        height, width = y.shape[-2:]
+        if min(height, width) < BLOCK:
+            return y.new_zeros(1)
+        power = _beyond(_spectrum(_blocks(y), 0.5), self.options.angle)
+        power = torch.cat([power[BLOCK // 2 :], power[: BLOCK // 2 + 1]])  # from the lowest frequency to the highest
+        rows, columns = 2 * torch.fft.fftfreq(height), 4 * torch.fft.rfftfreq(width) - 1
+        places = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1).to(y)
+        return F.grid_sample(power[None, None], places[None], align_corners=True)[0, 0]
 
     def describe(self) -> str:
-        """Such as "rain at 15 degrees"."""
-        return f"rain at {self.options.angle:z.0f} degrees"
+        """Such as "rain at 15 degrees, with mist"."""
+        return f"rain at {self.options.angle:z.0f} degrees" + ", with mist" * self.options.mist
 
 
-def _directions(y: Tensor) -> Tensor:
-    """Mean power across each direction from -STEEP to STEEP, of nearly all blocks of a picture (H, W), levels²."""
-    rows, columns = (n // BLOCK for n in y.shape)
-    blocks = y[: rows * BLOCK, : columns * BLOCK].view(rows, BLOCK, columns, BLOCK).transpose(1, 2)
-    blocks = blocks.reshape(-1, BLOCK, BLOCK)[:: max(1, rows * columns // BLOCKS)]
+def _blocks(y: Tensor, apart: int = 1) -> Tensor:
+    """Coefficients of blocks of a picture (1, 1, H, W): (N, BLOCK, BLOCK / 2 + 1), in the order of `rfft2`.
+
+    apart: factor of the distance between them.
+    """
+    step = apart * max(BLOCK // 2, min(y.shape[-2:]) // 16)
+    blocks = y[0, 0].unfold(0, BLOCK, step).unfold(1, BLOCK, step).flatten(0, 1)
     window = torch.hann_window(BLOCK, device=y.device)
-    window = window[:, None] * window * (8 / 3 / BLOCK)
-    power = torch.fft.rfft2((blocks - blocks.mean((1, 2), keepdim=True)) * window).abs().square()
-    power = power.kthvalue(max(1, int(EVERYWHERE * len(blocks))), 0).values
-    fy, fx = torch.meshgrid(torch.fft.fftfreq(BLOCK), torch.fft.rfftfreq(BLOCK), indexing="ij")
-    radius, angle = BLOCK * torch.hypot(fx, fy), torch.rad2deg(torch.atan2(fy, fx))
-    within = (radius >= CYCLES[0]) & (radius <= CYCLES[1])
-    masks = [within & ((angle - a).abs() <= TURN / 2) for a in range(-STEEP, STEEP + 1, TURN)]
-    return torch.stack([power[mask.to(y.device)].mean() for mask in masks])
+    return torch.fft.rfft2((blocks - blocks.mean((1, 2), keepdim=True)) * window[:, None] * window * (8 / 3 / BLOCK))
 
 
-def _places(height: int, slope: float) -> Tensor:
-    """Whole pixels by which each row is moved to the right, (H, 1), from 0."""
-    moved = (slope * torch.arange(height)).round().long()[:, None]
-    return moved - moved.min()
+def _spectrum(blocks: Tensor, share: float) -> Tensor:
+    """Power that all but a share of the blocks have; of white noise it is the variance."""
+    # of exponentially distributed values, as the power of noise is, this quantile is that share of the mean
+    power = (blocks.real.square() + blocks.imag.square()).permute(1, 2, 0).contiguous()
+    return power.kthvalue(max(1, int(share * len(blocks)))).values / -math.log(1 - share)
 
 
-def _sheared(x: Tensor, slope: float) -> Tensor:
-    """x (1, 1, H, W), each row moved; the ends are repeated."""
-    moved, width = _places(x.shape[-2], slope).to(x.device), x.shape[-1]
-    at = torch.arange(width + int(moved.max()), device=x.device) - moved
-    return x.gather(-1, at.clamp_(0, width - 1).expand(1, 1, -1, -1))
+def _beyond(power: Tensor, angle: float) -> Tensor:
+    """The power of streaks at an angle: what is there beyond the median of all directions."""
+    ring = torch.hypot(*_cycles(power)).round()
+    found = torch.zeros_like(power)
+    for radius in range(CYCLES[0] // 2, int(ring.max()) + 1):
+        at = ring == radius
+        found[at] = power[at] - power[at].median()
+    return found.clamp_min_(0) * _within(power, angle, CYCLES[0])
 
 
-def _sheared_back(x: Tensor, slope: float, width: int) -> Tensor:
-    """The inverse of `_sheared`, for pictures `width` wide."""
-    at = torch.arange(width, device=x.device) + _places(x.shape[-2], slope).to(x.device)
-    return x.gather(-1, at.expand(1, 1, -1, -1))
+def _cycles(power: Tensor) -> tuple[Tensor, Tensor]:
+    """Cycles to a block of each frequency, down and right."""
+    down, right = BLOCK * torch.fft.fftfreq(BLOCK), BLOCK * torch.fft.rfftfreq(BLOCK)
+    return down.to(power)[:, None], right.to(power)
 
 
-def _opened(x: Tensor, reach: tuple[int, int]) -> Tensor:
-    """Morphological opening by a rectangle of 2 reach + 1 pixels."""
-    size = (2 * reach[0] + 1, 2 * reach[1] + 1)
-    return F.max_pool2d(-F.max_pool2d(-x, size, 1, reach), size, 1, reach)
+def _turns() -> Tensor:
+    """The directions that are looked at, degrees."""
+    return torch.arange(-STEEP, STEEP + 1, TURN)
+
+
+@cache
+def _lines() -> Tensor:
+    """For each direction the frequencies across it that streaks have, of equal weights with the sum 1."""
+    power = torch.empty(BLOCK, BLOCK // 2 + 1)
+    radius = torch.hypot(*_cycles(power))
+    seen = (radius >= CYCLES[0]) & (radius <= CYCLES[1])
+    lines = torch.stack([(_within(power, int(turn), NARROW) & seen).float().flatten() for turn in _turns()])
+    return lines / lines.sum(1, keepdim=True)
+
+
+def _across(power: Tensor) -> Tensor:
+    """Mean power across each direction, over that of the median direction."""
+    across = _lines().to(power) @ power.flatten()
+    return across / across.median().clamp_min(1e-12)
+
+
+def _within(power: Tensor, angle: float, most: float) -> Tensor:
+    """Where the power of streaks at an angle lies: at most so many cycles along the fall, and twice as many across."""
+    down, right = _cycles(power)
+    turn = math.radians(angle)
+    along, across = down * math.cos(turn) - right * math.sin(turn), down * math.sin(turn) + right * math.cos(turn)
+    return along.abs() <= (across.abs() / 2).clamp_max(most)

@@ -1,0 +1,61 @@
+"""What appears once light is raised: noise, grain that JPEG has left, the steps of 8 bits."""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from fusionkit.flow.restoring import Restoration
+from fusionkit.numerics.noise import estimate_noise
+from fusionkit.numerics.window import box_mean, enlarged_rows, guided_filter
+
+from ..color.ycbcr import from_ycbcr, to_ycbcr
+
+NOISY = 1.5 / 255  # least deviation of noise that is cleaned
+ROUNDED = 1 / 255  # error of 8 bits and JPEG, before light is raised
+SEEN = 2**13  # pixels that are looked at, about
+BLOCK, FLATTEST = 16, 0.1  # side of a block; share of the blocks that are taken for flat
+LEAST_SIDE = 16  # of a copy that the flow is asked to clean
+
+
+def cleaned(x: Tensor, gain: float) -> Restoration:
+    """The picture x (1, 1 or 3, H, W) in [0, 1], its luma cleaned by the flow; its chroma, at half the size, guided by
+    itself (He et al., TPAMI 2013): noise, and the blocks that JPEG leaves of flat colour, go, and edges of colour stay.
+
+    Each is cleaned of the noise that is estimated there, or of the grain of the flattest blocks, and at least of the
+    error of 8 bits and of JPEG. gain: by which contrast was raised, 1 or more.
+    """
+    light, chroma = to_ycbcr(x)
+    level = _level(light, ROUNDED * (gain - 1))
+    if level:
+        light = yield light, level
+    for channel in range(0 if chroma is None else 2):
+        assert chroma is not None
+        half = F.avg_pool2d(chroma[:, channel : channel + 1], 2, ceil_mode=True)
+        if level := _level(half + 0.5, ROUNDED * (gain - 1)):
+            half = guided_filter(half, half, BLOCK // 2, level**2)
+            chroma[:, channel : channel + 1] = enlarged_rows(half, 2, slice(0, x.shape[-2]), x.shape[-1])
+    return from_ycbcr(light, chroma).clamp(0, 1)
+
+
+def thinned(x: Tensor) -> Tensor:
+    """Every so many pixels each way, about `SEEN` in all."""
+    step = max(1, math.isqrt(x.shape[-2] * x.shape[-1] // SEEN))
+    return x[..., ::step, ::step]
+
+
+def _level(plane: Tensor, least: float) -> float:
+    """Deviation of the noise of a plane (1, 1, H, W) in [0, 1] that is to be cleaned, or 0."""
+    if min(plane.shape[-2:]) < LEAST_SIDE:
+        return 0.0
+    level = max(least, estimate_noise(plane.clamp(0, 1))[0].level, _grain(plane))
+    return level if level >= NOISY else 0.0
+
+
+def _grain(plane: Tensor) -> float:
+    """Deviation in the flattest blocks beyond their local mean: noise whose spectrum falls, as JPEG leaves it.
+
+    A picture that was opened has flat places; for others the blocks would be texture.
+    """
+    blocks = (plane - box_mean(plane, 1)).unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).flatten(4)
+    return float(blocks.std(-1).flatten().quantile(FLATTEST))
