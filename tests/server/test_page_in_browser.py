@@ -153,8 +153,11 @@ def test_what_cannot_be_read_is_said(page, folder, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     page.set_input_files("#files", [str(tmp_path / "bad.png"), str(folder / "vis/0.png")])
     expect(page.locator("#status")).to_contain_text("bad.png: ")
-    page.set_input_files("#files", [str(folder / "vis/0.png")])
-    expect(page.locator("#status")).to_contain_text("two files")
+    (tmp_path / "notes.npy").write_bytes(b"no picture")
+    page.set_input_files("#files", [str(tmp_path / "notes.npy"), str(folder / "vis/0.png")])
+    expect(page.locator("#status")).to_contain_text(
+        "notes.npy: no picture of a kind that is read here. 0.png is here; two files"
+    )
     page.set_input_files("#files", [str(folder / "ir/0.png")])  # some pick one at a time
     page.wait_for_selector(".method[data-done]")
 

@@ -78,7 +78,7 @@ def fuse_files(
     except BaseException:
         outcome.staged.discard()
         raise
-    outcome.staged.commit()
+    outcome.staged.commit(replace=options.force)
     return outcome
 
 
