@@ -204,6 +204,13 @@ def test_a_picture_keeps_its_shape_and_a_failure_leaves_no_old_one(page, folder,
     assert page.problems == []
 
 
+def test_a_sample_of_poor_cameras_comes_out_restored(page):
+    page.locator("#samples button", has_text="poor cameras").click()
+    page.wait_for_selector(".method[data-done]", timeout=60_000)
+    expect(page.locator(".method")).to_contain_text("visible.png: darkness, restored")
+    assert page.locator(".method .asked label", has_text="resize").locator("select").input_value() == "reference"
+
+
 def test_a_sample_is_there_to_try_and_a_reload_keeps_files_and_choices(page):
     page.locator("#samples button", has_text="two exposures").click()
     page.wait_for_selector(".method[data-done]")

@@ -629,9 +629,9 @@ addEventListener("drop", async (event) => {
 });
 addEventListener("pagehide", () => { if (state.session) fetch(`api/sessions/${state.session}/leave`, { method: "POST", keepalive: true }); });
 state.catalog = await json("api/catalog");
-for (const { name, title } of state.catalog.samples) {
+for (const { name, title, choices } of state.catalog.samples) {
   const button = element("button", { type: "button", textContent: title });
-  button.addEventListener("click", () => { say("Making the sample …"); begin(++state.run, null, (session) => ask(`api/sessions/${session}/samples/${name}`, { method: "POST" })); });
+  button.addEventListener("click", () => { say("Making the sample …"); begin(++state.run, null, (session) => ask(`api/sessions/${session}/samples/${name}`, { method: "POST" }), null, [["", choices]]); });
   $("#samples").append(button);
 }
 const kept = JSON.parse(sessionStorage.getItem("fusionkit") ?? "null");
