@@ -310,8 +310,7 @@ def _writer(path: Path) -> Registered:
     extension = extension_of(path)
     found = [writer for writer in _writers() if extension in _record(writer).extensions]
     if not found:
-        raise OutputError(
-            f"{path}: {f'cannot write {path.suffix!r}' if path.suffix else 'has no extension'}; use one of "
-            f"{', '.join(writable_extensions())}"
-        )
+        without = "is a folder, not a file" if path.is_dir() else "has no extension"
+        reason = f"cannot write {path.suffix!r}" if path.suffix else without
+        raise OutputError(f"{path}: {reason}; use one of {', '.join(writable_extensions())}")
     return next((writer for writer in found if writer.distribution != DISTRIBUTION), found[0])

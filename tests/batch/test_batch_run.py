@@ -228,6 +228,30 @@ def test_a_foreign_file_in_the_way_fails_its_pair_only(folders, tmp_path):
     assert outcomes["three"].status == "done"
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_while_fusing_is_not_replaced(folders, tmp_path, monkeypatch, links):
+    from fusionkit_priors.baselines import Average
+
+    out, correct = tmp_path / "out.png", Average.correct
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no links here")))
+
+    def other_run(self, *args):
+        (out.write_bytes(b"of another run") if links else None)
+        return correct(self, *args)
+
+    monkeypatch.setattr(Average, "correct", other_run)
+    job = Job("x", (folders[0] / "one.png", folders[1] / "one.png"), out)
+    if links:
+        with pytest.raises(OutputError, match="exists already; `force` overwrites it"):
+            fuse_files(pipeline(), job, FileOptions())
+        assert out.read_bytes() == b"of another run"
+    else:
+        fuse_files(pipeline(), job, FileOptions())
+        assert load_image(out).size == load_image(folders[1] / "one.png").size
+    assert [p.name for p in tmp_path.iterdir() if ".tmp" in p.name] == []
+
+
 def test_a_broken_pair_is_reported_and_the_rest_go_on(folders, tmp_path):
     (folders[1] / "one.png").write_bytes(b"")
     load_image(folders[1] / "three.png").resize((50, 40)).save(folders[1] / "three.png")

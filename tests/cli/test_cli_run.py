@@ -130,7 +130,10 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
         ("--decoder", "vq", ir, vis): "works on pixels",
         (ir,): "fusing needs two or more images of one scene; got one",
         (ir, ir): "fusing needs two different images; all are ",
-        (ir, tmp_path / "bad.png"): "bad.png: not an image in a known format",
+        (
+            ir,
+            tmp_path / "bad.png",
+        ): "bad.png: not an image in a known format, or its header is damaged; export it as PNG",
         (ir, tmp_path / "none.png"): "none.png: cannot be opened: No such file",
         ("--pairs", ir, vis): "not a folder",
         ("--task", "", ir, vis): "--task '': is empty",

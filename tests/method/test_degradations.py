@@ -311,6 +311,17 @@ def test_options_that_say_how_a_degradation_is_undone_undo_only_what_is_found(fa
     assert "found, so nothing is undone" in sources.report.notes[0]
 
 
+def test_several_stand_in_one_text_with_commas():
+    text = "auto, 2=haze:strength=0.5,jpeg:table=[1,2,3],noise:level=4, correlation=0.5"
+    assert [str(one) for one in PipelineConfig(restore=text).restore] == [
+        "auto",
+        "2=haze:strength=0.5",
+        "jpeg:table=[1, 2, 3]",
+        "noise:level=4,correlation=0.5",
+    ]
+    assert PipelineConfig(restore=[text]).restore == PipelineConfig(restore=text).restore
+
+
 def test_none_seeks_nothing(fakes, ramp):
     sources = Sources.of([(ramp + 0.05) * 0.5])
     assert restore(sources, "none") == (sources, [])

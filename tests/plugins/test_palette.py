@@ -50,6 +50,12 @@ def test_no_legend_on_small_pictures_is_said(pair):
     assert "no legend: a side is below 100 px" in result.notes
 
 
+def test_a_range_above_all_values_is_said(pair):
+    (note,) = (note for note in fused("iron:30,60", pair).notes if "nothing is above" in note)
+    assert note == "source 1: nothing is above 30, where `palette` begins; its range is 0 to 1"
+    assert not any("nothing is above" in note for note in fused("iron:0.9,60", pair).notes)
+
+
 def test_a_grey_result_becomes_colour(pair):
     assert fused("iron:0.5,0.9", [pair[0], pair[1][:, :1]]).shape == (1, 3, 120, 140)
 

@@ -90,6 +90,8 @@ class TestTables:
         [
             ("", "no rows"),
             ("ir,vis\n", "no rows"),
+            ("a/x.png,b/x.png\na/y.png,b/y.png\n", "expected a first row of column names, with commas.*not 'a/x.png'"),
+            ("ir;vis\na.png;b.png\n", "expected a first row of column names, with commas"),
             ("ir,vis\na.png,\n", "row 2 has no path in vis"),
             ("ir,vis,name\na.png,b.png,../out\n", "is no file name"),
             ('ir,vis\n"a.png,b.png\n', "cannot be read"),

@@ -153,8 +153,11 @@ def test_what_cannot_be_read_is_said(page, folder, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     page.set_input_files("#files", [str(tmp_path / "bad.png"), str(folder / "vis/0.png")])
     expect(page.locator("#status")).to_contain_text("bad.png: ")
-    page.set_input_files("#files", [str(folder / "vis/0.png")])
-    expect(page.locator("#status")).to_contain_text("two files")
+    (tmp_path / "notes.npy").write_bytes(b"no picture")
+    page.set_input_files("#files", [str(tmp_path / "notes.npy"), str(folder / "vis/0.png")])
+    expect(page.locator("#status")).to_contain_text(
+        "notes.npy: no picture of a kind that is read here. 0.png is here; two files"
+    )
     page.set_input_files("#files", [str(folder / "ir/0.png")])  # some pick one at a time
     page.wait_for_selector(".method[data-done]")
 
@@ -199,6 +202,13 @@ def test_a_picture_keeps_its_shape_and_a_failure_leaves_no_old_one(page, folder,
     assert page.locator(".method .asked label", has_text="resize").locator("select").input_value() == "reference"
     assert shown(page, ".method .picture") > 0
     assert page.problems == []
+
+
+def test_a_sample_of_poor_cameras_comes_out_restored(page):
+    page.locator("#samples button", has_text="poor cameras").click()
+    page.wait_for_selector(".method[data-done]", timeout=60_000)
+    expect(page.locator(".method")).to_contain_text("visible.png: darkness, restored")
+    assert page.locator(".method .asked label", has_text="resize").locator("select").input_value() == "reference"
 
 
 def test_a_sample_is_there_to_try_and_a_reload_keeps_files_and_choices(page):

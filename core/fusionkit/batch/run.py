@@ -77,7 +77,7 @@ def fuse_files(
     except BaseException:
         outcome.staged.discard()
         raise
-    outcome.staged.commit()
+    outcome.staged.commit(replace=options.force)
     return outcome
 
 

@@ -15,6 +15,7 @@ from ..registry.kinds import KINDS, METHOD
 from ..registry.loading import Registry, get_registry, short_name
 from .choice import Choice, Restoring, gathered
 from .flags import flag_field, stage_flags
+from .words import several
 
 Precision = Literal["auto", "float32", "bfloat16"]
 MOVES = When("strength", above=0)
@@ -178,7 +179,8 @@ class PipelineConfig(Options):
     @field_validator("restore", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
-        return value if isinstance(value, list | tuple) else (value,)
+        given = value if isinstance(value, list | tuple) else (value,)
+        return [one for item in given for one in (several(item) if isinstance(item, str) else (item,))]
 
     @field_validator("restore")
     @classmethod

@@ -75,7 +75,7 @@ def filled(sources: Sources) -> Sources:
             )
         lumas[index], known[index] = luma, own | other
         plan.setdefault(index, []).append(filling)
-        share = float(where.float().mean())
+        share = max(0.001, float(where.float().mean()))
         sources.report.note(
             f"{sources.names[index]} has no data in {share:.1%} of the picture, where {sources.names[by]} is shown"
         )

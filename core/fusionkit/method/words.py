@@ -7,7 +7,7 @@ from typing import Any, get_origin
 
 from ..errors import OptionError
 
-PAIRS = r",(?=[A-Za-z_][\w.]*=)"  # between KEY=VALUE and KEY=VALUE
+PAIRS = r",\s*(?=[A-Za-z_][\w.]*=)"  # between KEY=VALUE and KEY=VALUE
 
 
 def named(text: str, flag: str) -> dict[str, Any]:
@@ -61,8 +61,8 @@ def from_text(value: Any, annotation: Any, name: str) -> Any:
 
 
 def several(text: str) -> list[str]:
-    """Split at commas; options of one plug-in stay with it: noise:level=8,correlation=0.5."""
-    return re.split(r",(?![A-Za-z_][\w.]*=)", text)
+    """Split at commas; options of one plug-in stay with it, and lists whole: noise:level=8,correlation=0.5."""
+    return re.split(r",(?![^\[]*\])(?!\s*[A-Za-z_][\w.]*=)\s*", text)
 
 
 def as_text(value: Any) -> str:

@@ -218,6 +218,8 @@ def match_table(path: Path) -> Matching:
     columns = [column for column in rows[0] if column not in ("name", "")] if rows else []
     if not columns:
         raise InputError(f"{path}: no rows; expected a first row of column names, such as ir,vis, and a path in each")
+    if odd := [c for c in columns if c.lower().endswith(readable_extensions()) or ";" in c or "\t" in c]:
+        raise InputError(f"{path}: expected a first row of column names, with commas, such as ir,vis; not {odd[0]!r}")
     matching = Matching()
     taken: dict[str, Path] = {}
     for number, row in enumerate(rows, 2):
@@ -334,7 +336,7 @@ def _table(path: Path) -> list[dict[str, object]]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             return [dict(row) for row in csv.DictReader(_lines(stream), restkey="", strict=True)]
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', '') or error}") from None
 
 
 def _lines(stream: TextIO) -> Iterator[str]:

@@ -34,6 +34,7 @@ COLOURS = (1, 3)  # bands of grey and of RGB
 CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # bytes that text has none of
 KEPT = 4  # files of several pictures, of which the last ones stay in memory
 _of_kept = deque[Path](maxlen=KEPT)
+UNKNOWN = "not an image in a known format, or its header is damaged; export it as PNG or TIFF"
 MOST_WORDS = 300  # characters of a decoder that are repeated; some repeat the file
 NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")  # of a picture in a file
 UNABLE = re.compile("support|implement|require|not available")  # words of a decoder that lacks something
@@ -243,7 +244,7 @@ def open_pictures(path: Path, max_pixels: int = MAX_PIXELS) -> Sequence[Stored]:
             found = _read(reader, path, max_pixels)
         if found:
             return found
-    raise ImageReadError(f"{path}: not an image in a known format, or its header is damaged")
+    raise ImageReadError(f"{path}: {UNKNOWN}")
 
 
 @lru_cache(maxsize=KEPT)
@@ -288,7 +289,7 @@ def _reason(error: Exception) -> str:
         return f"cannot be opened: {error.strerror}"
     text = re.sub(r"\bb(['\"])(.*?)\1", r"\2", one_line(error))[:MOST_WORDS].rstrip(".") or type(error).__name__
     if "cannot identify image file" in text:
-        return "not an image in a known format, or its header is damaged"
+        return UNKNOWN
     if isinstance(error, LookupError | struct.error):
         text = "damaged: parts of its data are missing"
     able = isinstance(error, NotImplementedError) or UNABLE.search(text)

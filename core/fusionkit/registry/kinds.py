@@ -106,8 +106,8 @@ KINDS: dict[str, Kind] = {
             several=True,
             flag="--restore",
             help="what the flow undoes in the sources first: auto: what is found with confidence, clean sources stay "
-            "as they are; none; or degradations, whose options are estimated where they are not given; NUMBER= before "
-            "one: in that source alone",
+            "as they are; none; or degradations, as in auto,haze, whose options are estimated where not given; NUMBER= "
+            "before one: in that source alone",
         ),
         Kind(name="metric", scaffold="share of neighbouring pixels that differ"),
         Kind(

@@ -14,7 +14,7 @@ from ..options import describe_field, opens
 from ..registry.kinds import METHOD, SEVERAL
 from ..registry.loading import Registered, get_registry, load_class
 from ..registry.records import PriorRecord
-from ..scenes import SCENES
+from ..scenes import SCENES, Scene
 from .choices import ASKED, SAMPLING, fields, weights_names
 
 
@@ -27,7 +27,7 @@ def catalog() -> dict[str, Any]:
     rows["range"]["schema"] = {"default": "auto"}  # in words, one for all sources or one a source
     return {
         "priors": [_prior(plugin) for plugin in priors],
-        "samples": [{"name": name, "title": scene.shows} for name, scene in SCENES.items()],
+        "samples": [{"name": name, "title": scene.shows, "choices": _sampled(scene)} for name, scene in SCENES.items()],
         "asked": [rows[name] for name in ASKED],
         "fields": [row for name, row in rows.items() if name not in ASKED],
         "sampling": _fields(SamplerOptions, SAMPLING),
@@ -44,6 +44,11 @@ def labelled(text: str) -> str:
         return field.replace("_", " ") + (": " if equals else "") + re.sub(r'[\["\]]', "", value)
 
     return re.sub(r"`(\w+)(=?)([^`]*)`", label, text)
+
+
+def _sampled(scene: Scene) -> dict[str, str]:
+    """The choices by which a sample is fused first: what undoes its cameras, which differ in size."""
+    return {"resize": "reference", "restore": ",".join(("auto", *scene.restore))} if scene.degraded else {}
 
 
 def _task() -> dict[str, Any]:

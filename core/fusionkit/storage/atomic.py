@@ -20,13 +20,26 @@ class Staged:
     temporary: Path
     path: Path
 
-    def commit(self) -> None:
-        """Rename it to `path`, replacing a file of that name."""
+    def commit(self, *, replace: bool = True) -> None:
+        """Rename it to `path`; replace: a file of that name may go, else OutputError, also if it has just appeared."""
         try:
-            self.temporary.replace(self.path)
+            if replace or not self._linked():
+                self.temporary.replace(self.path)
         except OSError as error:
             self.discard()
             raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+
+    def _linked(self) -> bool:
+        """Give it its name if no file has it; False on file systems without links."""
+        try:
+            os.link(self.temporary, self.path)
+        except FileExistsError:
+            self.discard()
+            raise OutputError(f"{self.path}: exists already; `force` overwrites it") from None
+        except OSError:
+            return False
+        self.discard()
+        return True
 
     def discard(self) -> None:
         """Remove the temporary file."""

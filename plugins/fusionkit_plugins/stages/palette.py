@@ -100,6 +100,11 @@ class Palette(Stage):
             rows = image[..., part.place, :]
             rows.lerp_(colours[at[:, 0]].movedim(3, 1), share)
             hot[..., part.place, :] = share
+        if not bool(hot.any()):
+            sources.report.note(
+                f"{sources.names[index]}: nothing is above {self.options.ends[0]:g}, where `palette` begins; its range "
+                f"is {black:g} to {white:g}"
+            )
         self._draw_legend(image, hot, sources)
         return image
 

@@ -201,10 +201,15 @@ async function match() {
   try {
     const found = await post("api/scenes", { names: state.files.map(pathOf), patterns: $("#patterns").value, group: Number($("#group").value) });
     const scenes = found.scenes.map((s) => ({ name: s.name, files: s.files.map((i) => state.files[i]), mark: "" }));
-    if (scenes[0].files.length < 2) return say(`${scenes[0].files[0].name} is here; two files or more make one picture: add another one.`, true);
+    if (scenes[0].files.length < 2) {
+      const [here] = scenes[0].files, others = state.files.filter((file) => file !== here).map((file) => file.name);
+      state.files = [here];
+      const out = others.length ? `${others.join(", ")}: no picture of a kind that is read here. ` : "";
+      return say(`${out}${here.name} is here; two files or more make one picture: add another one.`, true);
+    }
     Object.assign(state, { scenes, many: found.many });
     $("#patterns").value = found.patterns;
-    const of = `${scenes[0].files.length} files`, left = found.left ? `, ${found.left} files left out` : "";
+    const of = `${scenes[0].files.length} files`, left = found.left ? `, ${found.left} file${found.left > 1 ? "s" : ""} left out` : "";
     $("#matched").textContent = (scenes.length > 1 ? `${scenes.length} scenes of ${of}` : `One scene of ${of}`) + left;
     $("#scenes").hidden = state.files.length < 3;
     $("#all").hidden = $("#scene-field").hidden = scenes.length < 2;
@@ -624,9 +629,9 @@ addEventListener("drop", async (event) => {
 });
 addEventListener("pagehide", () => { if (state.session) fetch(`api/sessions/${state.session}/leave`, { method: "POST", keepalive: true }); });
 state.catalog = await json("api/catalog");
-for (const { name, title } of state.catalog.samples) {
+for (const { name, title, choices } of state.catalog.samples) {
   const button = element("button", { type: "button", textContent: title });
-  button.addEventListener("click", () => { say("Making the sample …"); begin(++state.run, null, (session) => ask(`api/sessions/${session}/samples/${name}`, { method: "POST" })); });
+  button.addEventListener("click", () => { say("Making the sample …"); begin(++state.run, null, (session) => ask(`api/sessions/${session}/samples/${name}`, { method: "POST" }), null, [["", choices]]); });
   $("#samples").append(button);
 }
 const kept = JSON.parse(sessionStorage.getItem("fusionkit") ?? "null");
