@@ -90,7 +90,7 @@ class Haze(Degradation):
             t = (gain * luma(rows) + offset).clamp(LEAST, 1)
             apart = rows - air
             light = luma(apart)
-            x[..., part.place, :] = (light / t + (apart - light) / t.pow(COLOUR)) / luma(air) + 1
+            x[..., part.place, :] = (light / t + (apart - light) / t.pow(COLOUR)) * exposed + 1
         x = _opened(x.clamp_(0, 1), float(thinned(luma(y)).median()))
         return (yield from cleaned(x, float((exposed / through.clamp_min(LEAST)).square().mean().sqrt())))
 
