@@ -17,8 +17,8 @@ from fusionkit.method.pipeline import Pipeline  # noqa: E402
 from fusionkit.scenes import infrared_visible, multi_focus  # noqa: E402
 from fusionkit.storage.outcome import Outcome, Stopped, lost  # noqa: E402
 from fusionkit.video.options import VideoOptions, address, is_video  # noqa: E402
-from fusionkit.video.plan import plan_video  # noqa: E402
-from fusionkit.video.run import fuse_video  # noqa: E402
+from fusionkit.video.plan import Segment, plan_video  # noqa: E402
+from fusionkit.video.run import _lost, fuse_video  # noqa: E402
 from fusionkit.video.streams import Stream  # noqa: E402
 from harness import run_cli  # noqa: E402
 
@@ -252,6 +252,41 @@ def test_frames_without_a_partner_are_counted_and_left_out(pair, pipeline, tmp_p
     assert outcome.counts["alone"] == pytest.approx(14, abs=1)
     _, [outcome] = fuse(pipeline, [short, pair[1]], tmp_path / "far.mp4", match_within=10)
     assert outcome.counts["alone"] == 0
+
+
+@pytest.mark.parametrize("segment", [10, 0.5])
+def test_frames_that_are_missing_inside_a_stream_are_noted_with_their_time(pair, pipeline, tmp_path, segment):
+    for source, gone in zip(pair, ((6, 7), (14, 15, 16)), strict=True):
+        with av.open(str(source)) as whole, av.open(str(tmp_path / source.name), "w") as cut:
+            stream = cut.add_stream_from_template(whole.streams.video[0])
+            for k, packet in enumerate(whole.demux(video=0)):
+                if packet.dts is not None and k not in gone:
+                    packet.stream = stream
+                    cut.mux(packet)
+    for files, expected in ((pair, []), ([tmp_path / path.name for path in pair], ["ir.mp4", "vis.mp4"])):
+        _, outcomes = fuse(pipeline, files, tmp_path / f"{len(expected)}.mp4", segment=segment)
+        assert {o.status for o in outcomes} == {"done"}
+        noted = [note for o in outcomes for note in o.notes if "missing" in note]
+        assert sorted(note.split(":")[0] for note in noted) == expected
+    times, images = read(tmp_path / "2.mp4")
+    for note, path in zip(sorted(noted), (tmp_path / "ir.mp4", tmp_path / "vis.mp4"), strict=True):
+        found, _ = read(path)
+        before = max(range(len(found) - 1), key=lambda k: found[k + 1] - found[k])
+        assert f"after {found[before]:.2f} s" in note
+    whole = read(pair[1])[1][21]
+    near = images[int(np.argmin(np.abs(np.array(times) - 0.7)))]  # behind both gaps the streams are in step
+    assert float(np.abs(near.astype(int) - pipeline.fuse(read(pair[0])[1][14], whole)).mean()) < 8
+
+
+def test_a_changing_rate_is_no_loss_and_damage_is(tmp_path):
+    segment = Segment(0, 0.0, 10.0, (), tmp_path)
+    uneven = [(t, False) for t in (0.0, 0.1, 0.13, 0.3, 0.33, 0.36, 0.7, 0.8)]
+    assert not list(_lost("a", uneven, segment))
+    steady = [(k / 10, k in (3, 41, 55, 60, 70)) for k in range(80)]
+    assert list(_lost("a", steady, segment)) == ["a: damaged frames at 0.30, 4.10, 5.50 s and at 2 more"]
+    assert list(_lost("a", steady[:20] + steady[22:], replace(segment, start=1.95))) == [
+        "a: damaged frames at 4.10, 5.50, 6.00 s and at 1 more"
+    ]
 
 
 def test_a_sequence_of_images_is_video(pipeline, tmp_path):

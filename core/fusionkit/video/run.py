@@ -13,6 +13,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from ..contracts import ShotMemory
 from ..engines.engine import Engine, SerialEngine
 from ..errors import Caution, InputError, OutputError
@@ -26,6 +28,8 @@ from .streams import Frame
 from .write import Writer, join
 
 WARM = 12  # frames before a segment that settle the running averages
+WIDE, STEADY = 1.75, 0.75  # usual steps that a gap is longer than; share of usual ones from which a rate is steady
+NAMED = 3  # times that a note on gaps names
 
 
 def fuse_video(
@@ -83,6 +87,7 @@ def _fuse(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) ->
     warm = max(begin, segment.start - WARM / video.streams[video.reference].rate)
     shot, count, alone, last = ShotMemory(), 0, 0, 0.0
     notes: dict[str, None] = {}
+    logs = [list[tuple[float, bool]]() for _ in video.streams]
     if begin < warm and (frames := next((f for f in _moments(video, begin) if None not in f), None)):
         _fused(pipeline, video, frames, shot, {})  # fixes the values of the whole shot on its first frame
         shot.settle()
@@ -90,7 +95,7 @@ def _fuse(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) ->
     seen = segment.path.with_suffix(SEEN)
     with stage(segment.path) as staged, Writer(staged.temporary, video) as writer, seen.open("wb", 0) as tally:
         try:
-            for frames in _moments(video, warm):
+            for frames in _moments(video, warm, logs):
                 main = frames[video.reference]
                 assert main is not None
                 if main.time >= segment.stop:
@@ -113,22 +118,44 @@ def _fuse(pipeline: Pipeline, video: Video, ledger: Ledger, segment: Segment) ->
             raise InputError(f"no frames of one moment within {video.within:.3f} s; say more by `match_within`")
     if segment.number == len(video.segments) - 1 and (short := video.cut_short(last)):
         notes[Caution(short)] = None
+    notes |= {Caution(text): None for i, log in enumerate(logs) for text in _lost(video.names[i], log, segment)}
     counts, size = {"frames": count, "alone": alone}, staged.temporary.stat().st_size
     record = {"sources": [], "output": {"path": str(segment.path), "bytes": size}, **counts}
     told, output = tuple(notes), str(video.output)
     return Outcome(segment.key, notes=told, output=output, staged=staged, record=record, counts=counts)
 
 
-def _moments(video: Video, start: float) -> Iterator[tuple[Frame | None, ...]]:
-    """For each frame of the reference, the nearest frame of every other stream; None where it is not near enough."""
-    others = {
-        i: _Nearest(stream.frames(max(0.0, start - 2 * video.within)))
-        for i, stream in enumerate(video.streams)
-        if i != video.reference
-    }
-    for main in video.streams[video.reference].frames(start):
+def _moments(
+    video: Video, start: float, logs: Sequence[list[tuple[float, bool]]] | None = None
+) -> Iterator[tuple[Frame | None, ...]]:
+    """For each frame of the reference, the nearest frame of every other stream; None where it is not near enough.
+
+    logs: a list a stream, which takes time and damage of its frames; none of live streams, which have no end.
+    """
+
+    def read(i: int, start: float) -> Iterator[Frame]:
+        for frame in video.streams[i].frames(start):
+            if logs is not None and not video.streams[i].live:
+                logs[i].append((frame.time, frame.damaged))
+            yield frame
+
+    early = max(0.0, start - 2 * video.within)
+    others = {i: _Nearest(read(i, early)) for i in range(len(video.streams)) if i != video.reference}
+    for main in read(video.reference, start):
         found = [main if i == video.reference else others[i].at(main.time) for i in range(len(video.streams))]
         yield tuple(f if f is not None and abs(f.time - main.time) <= video.within else None for f in found)
+
+
+def _lost(name: str, log: Sequence[tuple[float, bool]], segment: Segment) -> Iterator[str]:
+    """Notes on frames that are missing from a steady rate, and on damaged ones, in a segment's part of a stream."""
+    times = np.array([time for time, _ in log])
+    steps = np.diff(times) / max(np.median(np.diff(times)) if len(times) > 1 else 1, 1e-9)
+    gaps = times[:-1][steps > WIDE] if (np.abs(steps - 1) < 0.25).sum() > STEADY * len(steps) else ()
+    for what, found in (("frames are missing after", gaps), ("damaged frames at", [time for time, damaged in log if damaged])):
+        own = [time for time in found if segment.start <= time < segment.stop]
+        if own:
+            more = f" and at {len(own) - NAMED} more" if len(own) > NAMED else ""
+            yield f"{name}: {what} {', '.join(f'{time:.2f}' for time in own[:NAMED])} s{more}"
 
 
 class _Nearest:

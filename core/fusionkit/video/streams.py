@@ -28,10 +28,14 @@ def av() -> Any:
 
 @dataclass(frozen=True)
 class Frame:
-    """time: seconds from the stream's first frame. values: (H, W, 1 or 3), uint8 or uint16."""
+    """time: seconds from the stream's first frame. values: (H, W, 1 or 3), uint8 or uint16.
+
+    damaged: the decoder says that parts of it are made up.
+    """
 
     time: float
     values: Array
+    damaged: bool = False
 
     def grey(self) -> "Frame":
         """The frame with one channel, if its three are equal: codecs store grey as colour."""
@@ -79,14 +83,14 @@ class Stream:
                     container.seek(int((start - BACK + first) / stream.time_base), stream=stream)
                 except av().FFmpegError:
                     container.seek(0)  # a sequence of images
-            number = 0
+            time = 0.0
             try:
-                for number, frame in enumerate(container.decode(stream), 1):
-                    time = (number - 1) / self.rate if frame.time is None else frame.time - first
+                for number, frame in enumerate(container.decode(stream)):
+                    time = number / self.rate if frame.time is None else frame.time - first
                     if time >= start - 1e-6:
-                        yield Frame(time, self._values(frame))
+                        yield Frame(time, self._values(frame), bool(getattr(frame, "is_corrupt", False)))
             except av().FFmpegError as error:
-                raise ImageReadError(f"{self.source}: damaged after {number} frames: {error.strerror}") from None
+                raise ImageReadError(f"{self.source}: damaged after {time:.2f} s: {error.strerror}") from None
 
     def _values(self, frame: Any) -> Array:
         grey = len(frame.format.components) == 1
