@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from threading import Lock
 from typing import Annotated, Any, Literal
 
 import torch
@@ -104,16 +103,11 @@ class NetworkPrior(Prior):
         self.max_sources = None if self.card.inputs == ("all",) else len(self.card.inputs)
         credit = {"credit": self.card.credit} if self.card.credit else {}
         self.provenance = {"weights": self._place.name, "sha256": digest, **credit}
-        self._lock = Lock()
+        self._network = _Exported(self._place) if self._place.suffix == ".pt2" else _Onnx(self._place)
 
     def prepare(self) -> None:
         """Load the network now."""
-        with self._lock:
-            _ = self._network
-
-    @cached_property
-    def _network(self) -> Callable[[Sequence[Tensor]], Tensor]:
-        return _Exported(self._place) if self._place.suffix == ".pt2" else _Onnx(self._place)
+        self._network.prepare()
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The network's luma (B, 1, H, W)."""
@@ -174,12 +168,6 @@ class NetworkPrior(Prior):
             )
         return luma(answer.float())[..., : size[0], : size[1]]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_network", "_lock")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=Lock())
-
 
 def _found(options: NetworkPriorOptions) -> tuple[Path, Card, str]:
     """The file of a network, its card and its SHA-256. Raises WeightsError, OptionError."""
@@ -204,7 +192,11 @@ class _Onnx:
     """A network that onnxruntime runs."""
 
     def __init__(self, place: Path) -> None:
-        self.model = OnnxModel(_bytes(place), str(place))
+        self.model = OnnxModel(partial(_bytes, place), str(place))
+
+    def prepare(self) -> None:
+        """Load it now."""
+        _ = self.model.inputs
 
     def __call__(self, given: Sequence[Tensor]) -> Tensor:
         if len(given) != len(names := [into.name for into in self.model.inputs]):
@@ -216,17 +208,28 @@ class _Exported:
     """A program of torch.export."""
 
     def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def prepare(self) -> None:
+        """Load it now."""
+        _ = self.program
+
+    @cached_property
+    def program(self) -> Any:
+        """The program, read at the first use."""
         logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # our error describes a damaged file
         try:
-            self.program = torch.export.load(place).module()
+            return torch.export.load(self.place).module()
         except Exception as error:  # a damaged file can raise anything
-            raise WeightsError(
-                f"{place}: no program of torch.export that can be read: {one_line(error)[:200]}"
-            ) from None
+            reason = one_line(error)[:200]
+            raise WeightsError(f"{self.place}: no program of torch.export that can be read: {reason}") from None
 
     def __call__(self, given: Sequence[Tensor]) -> Tensor:
         answer = self.program.to(given[0].device)(*given)
         return answer[0] if isinstance(answer, list | tuple) else answer
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"place": self.place}
 
 
 def _bytes(place: Path) -> bytes:

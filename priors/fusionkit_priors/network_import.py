@@ -26,7 +26,7 @@ class OnnxImporter(CheckpointImporter):
         if config is None:
             raise WeightsError(f"an ONNX file needs its card (`config`): a .toml, such as {CARD}")
         card = card_of(config, Card, Path("card"))
-        given = OnnxModel(checkpoint, "the model").inputs
+        given = OnnxModel(lambda: checkpoint, "the model").inputs
         expected = 1 if card.stacked or card.inputs == ("all",) else len(card.inputs)
         if len(given) != expected:
             raise WeightsError(
