@@ -9,7 +9,6 @@ import numpy as np
 
 from ..errors import FusionkitError, WeightsError, one_line
 from ..extras import install
-from ..images.picture import Array
 from ..options import Options, validate_options
 from ..storage.regular import check_regular, read_toml
 
@@ -73,7 +72,7 @@ class OnnxModel:
         """Inputs with `name`, `shape` and `type`; loads the model."""
         return self._session.get_inputs()
 
-    def __call__(self, *given: Array) -> list[Array]:
+    def __call__(self, *given: "np.ndarray[Any, Any]") -> list[Any]:
         """Run it; there are as many arrays as inputs."""
         pairs = zip(self.inputs, given, strict=True)
         feeds = {into.name: np.asarray(part, FLOATS.get(into.type)) for into, part in pairs}
