@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import FusionkitError, WeightsError, one_line
+from ..errors import FusionkitError, PluginError, WeightsError, one_line
 from ..extras import install
 from ..options import Options, validate_options
 from ..storage.regular import check_regular, read_toml
@@ -72,7 +72,13 @@ class OnnxModel:
         """Inputs with `name`, `shape` and `type`; loads the model."""
         return self._session.get_inputs()
 
-    def __call__(self, *given: "np.ndarray[Any, Any]") -> list[Any]:
+    def prepare(self, count: int) -> None:
+        """Load the model now. Raises PluginError where it has another number of inputs."""
+        if len(self.inputs) != count:
+            names = ", ".join(into.name for into in self.inputs)
+            raise PluginError(f"{self._name} has {len(self.inputs)} inputs ({names}), its card says {count}")
+
+    def __call__(self, *given: Any) -> list[Any]:
         """Run it; there are as many arrays as inputs."""
         pairs = zip(self.inputs, given, strict=True)
         feeds = {into.name: np.asarray(part, FLOATS.get(into.type)) for into, part in pairs}
