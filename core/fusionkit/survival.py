@@ -212,14 +212,10 @@ def _with(image: Array, targets: Sequence[Target], contrast: float) -> Array:
 
 def _noisy(pictures: Sequence[Picture], noise: float, seed: int) -> list[Picture]:
     """The pictures with white noise of this deviation, equal in all channels."""
-    if not noise:
-        return list(pictures)
     rng = np.random.default_rng(seed)
-    made = []
-    for picture in pictures:
-        grain = rng.normal(0, noise, picture.pixels.shape[:2])[..., None]
-        made.append(replace(picture, values=np.clip(picture.pixels + grain, 0, 1).astype(np.float32)))
-    return made
+    grains = [rng.normal(0, noise, (*picture.pixels.shape[:2], 1)) for picture in pictures]
+    values = [np.clip(p.pixels + grain, 0, 1).astype(np.float32) for p, grain in zip(pictures, grains, strict=True)]
+    return [replace(p, values=v) for p, v in zip(pictures, values, strict=True)] if noise else list(pictures)
 
 
 def _luma(picture: Picture) -> Array:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from threading import Lock
 from typing import Annotated, Any, Literal
 
 import torch
@@ -66,6 +65,11 @@ class Card(Options):
         return self
 
     @property
+    def count(self) -> int:
+        """Number of the network's inputs."""
+        return 1 if self.stacked or self.inputs == ("all",) else len(self.inputs)
+
+    @property
     def colors(self) -> tuple[Color, ...]:
         """What each input takes."""
         return (self.color,) * len(self.inputs) if isinstance(self.color, str) else self.color
@@ -104,16 +108,13 @@ class NetworkPrior(Prior):
         self.max_sources = None if self.card.inputs == ("all",) else len(self.card.inputs)
         credit = {"credit": self.card.credit} if self.card.credit else {}
         self.provenance = {"weights": self._place.name, "sha256": digest, **credit}
-        self._lock = Lock()
+        self._network: _Exported | OnnxModel = _Exported(self._place)
+        if self._place.suffix != ".pt2":
+            self._network = OnnxModel(partial(_bytes, self._place), str(self._place))
 
     def prepare(self) -> None:
         """Load the network now."""
-        with self._lock:
-            _ = self._network
-
-    @cached_property
-    def _network(self) -> Callable[[Sequence[Tensor]], Tensor]:
-        return _Exported(self._place) if self._place.suffix == ".pt2" else _Onnx(self._place)
+        self._network.prepare(self.card.count)
 
     def correct(self, x0: Tensor, sources: Sources, state: Any, sigma: float) -> tuple[Tensor, None]:
         """The network's luma (B, 1, H, W)."""
@@ -154,11 +155,12 @@ class NetworkPrior(Prior):
         """One call of the network: (1, C, h, w) -> luma (1, 1, h, w) in the output's range."""
         size = image.shape[-2:]
         padded = pad_to_multiple(image, self.card.multiple)
-        whole = self.card.stacked or self.card.inputs == ("all",)
-        given = [padded] if whole else list(torch.split(padded, list(widths), dim=1))
+        given = [padded] if self.card.count == 1 else list(torch.split(padded, list(widths), dim=1))
         self.prepare()
+        host = isinstance(self._network, OnnxModel)
         try:
-            answer = self._network([part.contiguous() for part in given])
+            answers = self._network(*(part.contiguous().cpu() if host else part.contiguous() for part in given))
+            answer = torch.as_tensor(answers[0]).to(image.device) if isinstance(answers, list | tuple) else answers
         except Exception as error:  # of onnxruntime and of the network, which can raise anything
             reason = one_line(error)[:200]
             shapes = ", ".join("x".join(map(str, part.shape)) for part in given)
@@ -173,12 +175,6 @@ class NetworkPrior(Prior):
                 f"{padded.shape[-1]}); its card can state output, multiple, size"
             )
         return luma(answer.float())[..., : size[0], : size[1]]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_network", "_lock")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=Lock())
 
 
 def _found(options: NetworkPriorOptions) -> tuple[Path, Card, str]:
@@ -200,33 +196,31 @@ def _found(options: NetworkPriorOptions) -> tuple[Path, Card, str]:
     return place, read_card(place, Card, CARD), sha256(place)
 
 
-class _Onnx:
-    """A network that onnxruntime runs."""
-
-    def __init__(self, place: Path) -> None:
-        self.model = OnnxModel(_bytes(place), str(place))
-
-    def __call__(self, given: Sequence[Tensor]) -> Tensor:
-        if len(given) != len(names := [into.name for into in self.model.inputs]):
-            raise PluginError(f"it has {len(names)} inputs ({', '.join(names)}), its card says {len(given)}")
-        return torch.from_numpy(self.model(*(part.cpu().numpy() for part in given))[0]).to(given[0].device)
-
-
 class _Exported:
     """A program of torch.export."""
 
     def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def prepare(self, count: int) -> None:
+        """Load it now; it tells the number of its inputs when it is called."""
+        _ = self.program
+
+    @cached_property
+    def program(self) -> Any:
+        """The program, read at the first use."""
         logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # our error describes a damaged file
         try:
-            self.program = torch.export.load(place).module()
+            return torch.export.load(self.place).module()
         except Exception as error:  # a damaged file can raise anything
-            raise WeightsError(
-                f"{place}: no program of torch.export that can be read: {one_line(error)[:200]}"
-            ) from None
+            reason = one_line(error)[:200]
+            raise WeightsError(f"{self.place}: no program of torch.export that can be read: {reason}") from None
 
-    def __call__(self, given: Sequence[Tensor]) -> Tensor:
-        answer = self.program.to(given[0].device)(*given)
-        return answer[0] if isinstance(answer, list | tuple) else answer
+    def __call__(self, *given: Tensor) -> Any:
+        return self.program.to(given[0].device)(*given)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"place": self.place}
 
 
 def _bytes(place: Path) -> bytes:

@@ -1,5 +1,6 @@
 """Detectors that are brought: pictures are fitted into their input, and their boxes come back in the picture's pixels."""
 
+import pickle
 import shutil
 import warnings
 from pathlib import Path
@@ -43,6 +44,11 @@ def test_boxes_are_in_the_pictures_pixels(file, zoom):
     assert found.label == "blob"
     assert found.box == pytest.approx((64 * zoom, 32 * zoom, 96 * zoom, 64 * zoom))
     assert found.score > 0.9
+
+
+def test_it_travels_to_other_processes_after_its_first_use(file):
+    own, image = detector(file), with_blob(96, 128, 32, 64, 32)
+    assert pickle.loads(pickle.dumps((own, own(image))))[0](image) == own(image)
 
 
 def test_another_aspect_is_fitted_and_nothing_is_found_in_the_grey_beside(file):

@@ -147,6 +147,15 @@ def test_labels_that_the_detector_does_not_know_are_refused(pairs):
         findings(pairs, "good")
 
 
+def test_a_class_that_is_never_found_is_told(pairs):
+    (pairs / "labels" / "classes.txt").write_text("thing\ncar\n")
+    with (pairs / "labels" / "0.txt").open("a") as stream:
+        stream.write("\n1 0.5 0.5 0.1 0.1")
+    found = findings(pairs, "all")
+    assert found.never == ("car",)
+    assert sum(found.missed["all"]) == 1
+
+
 def test_labels_of_other_pictures_and_empty_ones_are_refused(pairs):
     (pairs / "others").mkdir()
     (pairs / "others" / "elsewhere.txt").write_text("0 0.5 0.5 0.1 0.1")
@@ -201,7 +210,7 @@ def test_the_command_tells_who_misses_and_warns(tmp_path):
         (tmp_path / "labels" / f"{scene}.txt").write_text(
             "0 0.625 0.5 0.25 0.3333333\n0 0.125 0.1666667 0.25 0.3333333\n"
         )
-    (tmp_path / "labels" / "classes.txt").write_text("blob\n")
+    (tmp_path / "labels" / "classes.txt").write_text("blob\ncar\n")
     methods = [x for name in ("lost", "both") for x in ("--fused", tmp_path / name)]
     detector = ("--detector", "onnx", "--detector-opt", f"file={blob_detector()}", "--labels", tmp_path / "labels")
     pairs, report = ("--pairs", tmp_path / "ir", tmp_path / "vis"), tmp_path / "report.json"
@@ -211,6 +220,9 @@ def test_the_command_tells_who_misses_and_warns(tmp_path):
     assert "lost misses 50.0% more of the labelled objects than ir alone" in ran.stderr
     assert "both misses" not in ran.stderr
     assert json.loads(report.read_text())["objects"]["methods"]["both"]["miss_rate"]["mean"] == 0
+    (tmp_path / "labels" / "0.txt").write_text("1 0.5 0.5 0.1 0.1\n")
+    told = run_cli("evaluate", *methods, *pairs, *detector, "--metrics", "EN")
+    assert "nothing was found of car; all of these count as missed" in told.stderr
     refused = run_cli("evaluate", *methods, *pairs, "--labels", tmp_path / "labels")
     assert refused.returncode == 2
     assert "no detector is chosen" in refused.stderr

@@ -145,3 +145,4 @@ class TestRenderings:
     def test_the_dialect_is_said(self):
         found = make({"a": {"vifb.SSIM": (1, 2)}, "b": {"vifb.SSIM": (2, 3)}}, {"vifb.SSIM": metric()})
         assert all("Dialect vifb: all metrics." in RENDERINGS[kind](table_of(found)) for kind in (".tex", ".md"))
+        assert "Dialect vifb: all metrics." in table_of(found).notes[:-1], "the terminal leaves out the last note"

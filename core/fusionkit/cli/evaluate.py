@@ -206,5 +206,7 @@ def _print_found(found: "Findings") -> None:
         lines.append((method, *shares, finite(".2f", false.mean), finite(".2f", false.low, false.high)))
     print_table(("", "missed ↓", "95 %", "false finds a picture ↓", "95 %"), lines, 100)
     typer.echo(f"{sum(found.labelled)} labelled objects in {len(found.pairs)} pictures; detector: {found.detector}")
+    if found.never:
+        typer.echo(f"note: nothing was found of {', '.join(found.never)}; all of these count as missed", err=True)
     for warning in found.behind():
         typer.secho(f"warning: {warning}", fg="yellow", err=True)

@@ -150,7 +150,8 @@ def make_study(
             name, clean = rng.choice(sides)
             spoilt = [(name, clean), (name, _spoilt(clean))]
             rng.shuffle(spoilt)
-            made.append(_written(work, len(made) + 1, scene, pictures, spoilt, _side_of(spoilt, clean), sheets))
+            side: Literal["A", "B"] = "B" if spoilt[0][1] is clean else "A"
+            made.append(_written(work, len(made) + 1, scene, pictures, spoilt, side, sheets))
         report(scene, done, len(wanted))
     if not made:
         shutil.rmtree(work)
@@ -216,11 +217,6 @@ def _alike(results: Sequence[Picture]) -> list[Array]:
 def _spoilt(image: Array) -> Array:
     width = SMEAR * image.shape[1]
     return np.asarray(DARK * gaussian_filter(image, (width, width, 0)), np.float32)
-
-
-def _side_of(sides: Sequence[tuple[str, Array]], clean: Array) -> Literal["A", "B"]:
-    """The side that is spoilt."""
-    return "B" if sides[0][1] is clean else "A"
 
 
 def _written(

@@ -22,7 +22,8 @@ TOGETHER = "both sources together"
 class Findings:
     """Counts by method and pair: labelled objects, those missed, and finds that are no labelled object.
 
-    sources: the methods that are a source alone. Both sources together: what the detector finds in either.
+    sources: the methods that are a source alone. Both sources together: what the detector finds in either. never:
+    labels of which nothing was found anywhere, such as those that the detector does not know; they count as missed.
     """
 
     detector: str
@@ -31,6 +32,7 @@ class Findings:
     missed: dict[str, list[int]] = field(default_factory=dict)
     false: dict[str, list[int]] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
     def miss_rate(self, method: str) -> Summary:
         """Share of labelled objects that are missed, with its interval over resampled pairs."""
@@ -56,6 +58,7 @@ class Findings:
             "detector": self.detector,
             "pairs": self.pairs,
             "labelled": self.labelled,
+            "never_found": self.never,
             "methods": {
                 name: {
                     "missed": self.missed[name],
@@ -113,6 +116,7 @@ def find_objects(
     if known and not known & given:
         named_so, finds_so = (", ".join(sorted(names)) for names in (given, known))
         raise InputError(f"the file of labels names {named_so}; the detector finds {finds_so}")
+    found.never = tuple(sorted(given - known))
     return found
 
 

@@ -1,14 +1,14 @@
 """Networks of others, as files that are run and not converted: ONNX models, and the cards beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import WeightsError, one_line
+from ..errors import FusionkitError, PluginError, WeightsError, one_line
 from ..extras import install
-from ..images.picture import Array
 from ..options import Options, validate_options
 from ..storage.regular import check_regular, read_toml
 
@@ -39,31 +39,50 @@ def card_of(content: Any, model: type[Card], place: Path) -> Card:
 class OnnxModel:
     """A model that onnxruntime runs on the CPU: arrays in the order of its inputs, in the type that each takes.
 
-    outputs: names of those that are asked for; by default all. Raises WeightsError for bytes that are no model, or
-    without onnxruntime; a call raises what onnxruntime does.
+    read: gives the bytes of the file, at the first use; a pickled model reads them where it arrives. outputs: names of
+    those that are asked for; by default all. Raises WeightsError for bytes that are no model, or without onnxruntime; a
+    call raises what onnxruntime does.
     """
 
-    def __init__(self, model: bytes, name: str, outputs: Sequence[str] | None = None) -> None:
+    def __init__(self, read: Callable[[], bytes], name: str, outputs: Sequence[str] | None = None) -> None:
+        self._read, self._name, self._outputs = read, name, outputs
+
+    @cached_property
+    def _session(self) -> Any:
         import torch
 
         try:
             import onnxruntime
         except ImportError:
-            raise WeightsError(f"{name}: onnxruntime is not installed: {install('onnx')}") from None
+            raise WeightsError(f"{self._name}: onnxruntime is not installed: {install('onnx')}") from None
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads, settings.log_severity_level = torch.get_num_threads(), 3
         try:
-            self._session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(self._read(), settings, providers=["CPUExecutionProvider"])
+        except FusionkitError:
+            raise
         except Exception as error:  # onnxruntime's own kinds
             reason = one_line(error)[:200]
             if "External data" in reason:
                 reason = "its weights lie in another file; export it with external_data=False"
-            raise WeightsError(f"{name}: no ONNX model that can be run: {reason}") from None
-        self.inputs, self._outputs = self._session.get_inputs(), outputs
+            raise WeightsError(f"{self._name}: no ONNX model that can be run: {reason}") from None
 
-    def __call__(self, *given: Array) -> list[Array]:
+    @property
+    def inputs(self) -> Any:
+        """Inputs with `name`, `shape` and `type`; loads the model."""
+        return self._session.get_inputs()
+
+    def prepare(self, count: int) -> None:
+        """Load the model now. Raises PluginError where it has another number of inputs."""
+        if len(self.inputs) != count:
+            names = ", ".join(into.name for into in self.inputs)
+            raise PluginError(f"{self._name} has {len(self.inputs)} inputs ({names}), its card says {count}")
+
+    def __call__(self, *given: Any) -> list[Any]:
         """Run it; there are as many arrays as inputs."""
-        feeds = {
-            into.name: np.asarray(part, FLOATS.get(into.type)) for into, part in zip(self.inputs, given, strict=True)
-        }
+        pairs = zip(self.inputs, given, strict=True)
+        feeds = {into.name: np.asarray(part, FLOATS.get(into.type)) for into, part in pairs}
         return list(self._session.run(self._outputs, feeds))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_session"}

@@ -1,7 +1,6 @@
 """Any detector in an ONNX file, by a card that says how its boxes are read."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -77,19 +76,16 @@ class OnnxDetector(Detector):
             raise OptionError("detector onnx needs `file`, an .onnx file with its card beside it")
         self._place = Path(options.file)
         self.card = read_card(self._place, OnnxDetectorCard, CARD)
+        outputs = self.card.outputs if self.card.decoder == "boxes" else None
+        self._model = OnnxModel(self._place.read_bytes, str(self._place), outputs)
         digest = sha256(self._place)
         self.definition = f"{self._place.name} ({digest[:12]}), its boxes as {self.card.decoder}"
         self.version = f"{digest}, {self.card.model_dump()}, {options.threshold}"
         self.provenance = {"weights": self._place.name, "sha256": digest}
 
-    @cached_property
-    def _model(self) -> OnnxModel:
-        outputs = self.card.outputs if self.card.decoder == "boxes" else None
-        return OnnxModel(self._place.read_bytes(), str(self._place), outputs)
-
     def prepare(self) -> None:
         """Load the network now."""
-        _ = self._model
+        _ = self._model.inputs
 
     def __call__(self, image: Tensor) -> Sequence[Detection]:
         """Find objects in an image (1, 3, H, W), the surest first."""

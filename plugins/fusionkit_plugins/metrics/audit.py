@@ -19,22 +19,6 @@ from fusionkit.scoring.levels import correlated, filtered, gaussian, levels
 
 from .hot_objects import DEFINITION, RING, HotObject, hot_mask, hot_objects
 
-__all__ = [
-    "Crushed",
-    "Drift",
-    "Halo",
-    "Hot",
-    "KeptOthers",
-    "KeptReference",
-    "NoiseGain",
-    "Outside",
-    "Polarity",
-    "Rescued",
-    "Rims",
-    "Sharper",
-    "Solid",
-]
-
 EDGE_BLUR = 0.7  # deviation of the Gaussian before the Sobel filter, pixels
 # an edge of one source alone exceeds: a quantile of the source's edges, a multiple of the others', a number of levels
 EDGE_SHARE, EDGE_RATIO, EDGE_FLOOR = 0.90, 3.0, 1.5
