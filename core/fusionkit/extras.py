@@ -1,4 +1,4 @@
-"""Optional dependencies: the extras of a distribution, as its metadata state them, and the command that installs one.
+"""Distributions: their extras, as metadata state them, the command that installs one, and the culprit of an error.
 
 The command names the packages themselves, since that works for every installation: from an index, from a clone that has
 moved, or from a wheel.
@@ -6,10 +6,13 @@ moved, or from a wheel.
 
 import re
 from functools import cache
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from pathlib import Path
 from shlex import join
+from traceback import walk_tb
 
 DISTRIBUTION = "imagefusionkit"  # of this project; `fusionkit` on the package index is another's
+GROUP = "fusionkit"  # of the entry points of packages with plug-ins
 
 
 @cache
@@ -49,3 +52,17 @@ def installed(requirement: str) -> str:
 def install(extra: str, distribution: str = DISTRIBUTION) -> str:
     """The command that installs an extra: pip install 'pydicom>=3'."""
     return join(["pip", "install", *required(distribution).get(extra, [f"{distribution}[{extra}]"])])
+
+
+def culprit(error: BaseException) -> str:
+    """An exception in a line that begins with the third party's package in whose code it was raised; "" for others."""
+    theirs = {
+        entry.module.partition(".")[0]: f"{entry.dist.name} {entry.dist.version}"
+        for entry in entry_points(group=GROUP)
+        if entry.dist is not None and entry.dist.name != DISTRIBUTION
+    }
+    for frame, line in reversed(list(walk_tb(error.__traceback__))):
+        if package := theirs.get(frame.f_globals.get("__name__", "").partition(".")[0]):
+            text = " ".join(str(error).split())[:500]
+            return f"{package}: {type(error).__name__}: {text} ({Path(frame.f_code.co_filename).name}, line {line})"
+    return ""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import FusionkitError
-from ..extras import DISTRIBUTION
+from ..extras import DISTRIBUTION, culprit
 from ..memory import keep_pages
 from ..storage.outcome import Stopped
 from ..streams import own_streams
@@ -50,17 +50,21 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stopped)
     try:
         app()
-    except (FusionkitError, OSError, MemoryError, RuntimeError, ValueError) as error:
+    except Stopped:
+        raise
+    except (Exception, SystemExit) as error:
         from .messages import printable
 
         print(f"fusionkit: error: {printable(_reason(error))}", file=sys.stderr)
         sys.exit(2)
 
 
-def _reason(error: Exception) -> str:
-    """An error in a line; one of the program's own is raised again."""
+def _reason(error: Exception | SystemExit) -> str:
+    """An error in a line; the end of a command and one of the program's own are raised again."""
     if isinstance(error, FusionkitError):
         return str(error)
+    if theirs := culprit(error):
+        return theirs
     if isinstance(error, OSError):  # disks, permissions and names too long that nothing nearer has put into words
         return (f"{error.filename}: " if error.filename else "") + (error.strerror or str(error))
     if "null byte" in str(error):  # of the operating system, for any path

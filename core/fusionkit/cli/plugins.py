@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import FusionkitError, UnknownPlugin
+from ..errors import FusionkitError, PluginClash, UnknownPlugin
 from ..extras import DISTRIBUTION
 from ..options import describe_field, validate_options
 from ..registry.kinds import KINDS
@@ -134,7 +134,8 @@ def check(
 
 def _check(plugin: "Registered") -> None:
     """Refuse a plug-in that breaks its contract, or whose name clashes, though each of the two can be chosen."""
-    from ..registry.loading import get_registry
+    from ..method.flags import stage_flags
+    from ..registry.loading import get_registry, import_target
 
     record, registry = plugin.record, get_registry()
     name = f"{plugin.distribution}:{record.name}"
@@ -143,3 +144,8 @@ def _check(plugin: "Registered") -> None:
     validate_options(implementation.Options, {}, f"{plugin.kind} {record.name}: default options")
     if record.trainer is not None:
         registry.trainer(plugin.kind, name)
+    if record.importer is not None:
+        import_target(plugin, record.importer)
+    flags = {flag.name for flag in getattr(record, "flags", ())}
+    if lost := sorted(flags - {flag.name for flag in stage_flags(registry)}):
+        raise PluginClash(f"{plugin.title}: a field of a configuration is called {lost[0]!r} already; rename the flag")
