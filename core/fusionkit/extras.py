@@ -6,13 +6,13 @@ moved, or from a wheel.
 
 import re
 from functools import cache
-from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from shlex import join
 from traceback import walk_tb
 
 DISTRIBUTION = "imagefusionkit"  # of this project; `fusionkit` on the package index is another's
-GROUP = "fusionkit"  # of the entry points of packages with plug-ins
+OWNERS: dict[str, str] = {}  # of modules with plug-ins that were found: distribution and version, by top package
 
 
 @cache
@@ -56,13 +56,9 @@ def install(extra: str, distribution: str = DISTRIBUTION) -> str:
 
 def culprit(error: BaseException) -> str:
     """An exception in a line that begins with the third party's package in whose code it was raised; "" for others."""
-    theirs = {
-        entry.module.partition(".")[0]: f"{entry.dist.name} {entry.dist.version}"
-        for entry in entry_points(group=GROUP)
-        if entry.dist is not None and entry.dist.name != DISTRIBUTION
-    }
     for frame, line in reversed(list(walk_tb(error.__traceback__))):
-        if package := theirs.get(frame.f_globals.get("__name__", "").partition(".")[0]):
+        owner = OWNERS.get(frame.f_globals.get("__name__", "").partition(".")[0], DISTRIBUTION)
+        if owner.partition(" ")[0] != DISTRIBUTION:
             text = " ".join(str(error).split())[:500]
-            return f"{package}: {type(error).__name__}: {text} ({Path(frame.f_code.co_filename).name}, line {line})"
+            return f"{owner}: {type(error).__name__}: {text} ({Path(frame.f_code.co_filename).name}, line {line})"
     return ""

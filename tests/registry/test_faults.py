@@ -7,9 +7,10 @@ import torch
 
 from fusionkit.comparison import compare
 from fusionkit.contracts import Sources
-from fusionkit.errors import FusionkitError, PluginError
+from fusionkit.errors import BrokenPlugin, FusionkitError, OptionError, PluginError
 from fusionkit.images.accept import as_picture
 from fusionkit.method.pipeline import Pipeline
+from fusionkit.method.words import key_values
 from fusionkit.registry.loading import get_registry, load_registry
 from fusionkit.scoring.detection import consistency_metrics
 from fusionkit.scoring.evaluation import score_images
@@ -425,3 +426,60 @@ def test_all_that_bear_a_name_are_shown(site):
     assert shown.returncode == 0
     assert "average (prior, fk-bad 1.0)" in shown.stdout
     assert "average (prior, imagefusionkit" in shown.stdout
+
+
+@pytest.mark.parametrize("options", ["pydantic.BaseModel", "Loose"])
+def test_options_that_would_take_any_name_are_refused(add, options):
+    loose = "import pydantic\nclass Loose(Options):\n    model_config = {'extra': 'ignore'}\n"
+    add("prior", f"{loose}Options = {options}")
+    with pytest.raises(BrokenPlugin, match="which forbids unknown options") as caught:
+        get_registry().create("prior", "bad", {"misspelt": 1})
+    told(caught.value)
+
+
+OPTIONS = """from pydantic import Field
+class Its(Options):
+    model_config = {"title": "its"}
+    number: float = 1.0
+    count: int | None = None
+    pair: tuple[float, float] = (0.0, 1.0)
+    many: tuple[int, ...] = ()
+    words: list[str] = []
+Options = Its"""
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"pair": "0.2,0.5"}, {"pair": (0.2, 0.5)}),
+        ({"many": "1,2"}, {"many": (1, 2)}),
+        ({"many": "7"}, {"many": (7,)}),
+        ({"words": "a,b"}, {"words": ["a", "b"]}),
+        ({"number": "3", "count": "4"}, {"number": 3.0, "count": 4}),
+    ],
+)
+def test_options_are_taken_in_words(add, given, taken):
+    add("prior", OPTIONS)
+    assert {name: getattr(get_registry().create("prior", "bad", given).options, name) for name in taken} == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"pair": "0.2"}, "pair=0.2: expected number,number"),
+        ({"pair": "0.2,nan"}, "pair=nan: input should be a finite number"),
+        ({"many": ""}, "many=: expected list of whole number"),
+        ({"number": True}, "`number=true`: expected a number"),
+        ({"count": False}, "`count=false`: expected a whole number"),
+        ({"number": "5mm"}, "number=5mm: expected a number"),
+    ],
+)
+def test_wrong_values_are_refused(add, given, reason):
+    add("prior", OPTIONS)
+    with pytest.raises(OptionError, match=f"^prior bad: {reason}"):
+        get_registry().create("prior", "bad", given)
+
+
+def test_an_option_given_twice_is_refused():
+    with pytest.raises(OptionError, match="--prior-opt lit: given twice"):
+        key_values(["lit=0.3", "lit=0.5"], "--prior-opt")

@@ -38,6 +38,8 @@ def key_values(items: Sequence[str], flag: str, *, nest: bool = True, example: s
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
                 raise OptionError(f"{flag} {key}: {parent} was given a value of its own")
+        if last in table:
+            raise OptionError(f"{flag} {key}: given twice")
         table[last] = from_text(text, None, f"{flag} {key}")
     return result
 

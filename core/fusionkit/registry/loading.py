@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
 import pluggy
 
 from ..errors import BrokenPlugin, FusionkitError, PluginClash, UnknownPlugin, one_line
-from ..extras import GROUP, install
+from ..extras import OWNERS, install
 from . import hookspecs
 from .kinds import KINDS, Kind, kind_named
 from .records import PluginRecord
@@ -30,6 +30,7 @@ from .records import PluginRecord
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+GROUP = "fusionkit"
 RESTRICT_VARIABLE = "FUSIONKIT_PLUGINS"
 ALL = "`fusionkit plugins list` names all"
 HOOKS = {kind.hook: kind for kind in KINDS.values()}
@@ -219,17 +220,16 @@ def _attributes(kind: Kind) -> "type[BaseModel]":
 
 def options_of(plugin: Registered, options: Mapping[str, Any] | None = None) -> Any:
     """Validate the options of a plug-in; its class is imported, no object is made."""
-    from ..options import validate_options
+    from ..options import split_texts, validate_options
 
     if missing := plugin.missing:
         raise BrokenPlugin(f"{plugin.kind} {plugin.record.name} needs {', '.join(missing)}: {plugin.remedy}")
-    return validate_options(load_class(plugin).Options, options or {}, f"{plugin.kind} {plugin.record.name}")
+    model = load_class(plugin).Options
+    return validate_options(model, split_texts(model, options or {}), f"{plugin.kind} {plugin.record.name}")
 
 
 def load_class(plugin: Registered) -> type[Any]:
     """Import the class of a plug-in and check that it keeps the contract of its kind."""
-    from pydantic import BaseModel
-
     from .. import contracts
 
     implementation = import_target(plugin, plugin.record.target)
@@ -242,9 +242,13 @@ def load_class(plugin: Registered) -> type[Any]:
     if abstract:
         raise BrokenPlugin(f"{plugin.title}: does not implement {', '.join(abstract)}")
     model = getattr(implementation, "Options", None)
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+    strict = (
+        isinstance(model, type) and issubclass(model, contracts.Options) and model.model_config["extra"] == "forbid"
+    )
+    if not strict:
         raise BrokenPlugin(
-            f"{plugin.title}: {implementation.__name__}.Options must be a subclass of fusionkit.contracts.Options"
+            f"{plugin.title}: {implementation.__name__}.Options must be a subclass of fusionkit.contracts.Options, "
+            "which forbids unknown options"
         )
     return implementation
 
@@ -323,6 +327,7 @@ def load_registry(entries: Iterator[EntryPoint] | None = None, restriction: str 
             else:
                 kind, record = item
                 registry.plugins.append(Registered(*origin, record, kind.name))
+                OWNERS[record.target.partition(":")[0].partition(".")[0]] = " ".join(origin)
     registry.plugins.sort(key=lambda p: (p.kind, p.record.name, p.distribution))
     return registry
 
