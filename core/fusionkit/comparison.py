@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from .contracts import Metric, Sources, Stage
-from .errors import FusionkitError
-from .extras import DISTRIBUTION
+from .errors import FusionkitError, one_line
+from .extras import DISTRIBUTION, culprit
 from .images.convert import to_array, to_tensor
 from .images.picture import Array, Picture
 from .images.sheet import checkerboard, contact_sheet, sized, smaller
@@ -22,6 +22,7 @@ from .registry.records import PriorRecord
 from .scene import SCENE_KINDS, Scene
 from .scoring.evaluation import as_sources, score_images
 from .scoring.metrics import load_metrics
+from .storage.outcome import Stopped
 from .timing import Stopwatch
 
 
@@ -104,8 +105,13 @@ def compare(
             watch = Stopwatch()
             with watch.stage("all"):
                 result = pipeline.fuse_pictures(pictures)
-        except (FusionkitError, ImportError) as error:
-            yield Entry(name, reason=str(error).splitlines()[0])
+        except Stopped:
+            raise
+        except (Exception, SystemExit) as error:
+            reason = one_line(error) if isinstance(error, FusionkitError | ImportError) else culprit(error)
+            if not reason:  # our own fault
+                raise
+            yield Entry(name, reason=reason)
             continue
         fused = result.picture.pixels
         moved = "aligned" in result.found or fused.shape[:2] != sources.reference_luma.shape[-2:]

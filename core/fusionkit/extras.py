@@ -1,4 +1,4 @@
-"""Optional dependencies: the extras of a distribution, as its metadata state them, and the command that installs one.
+"""Distributions: their extras, as metadata state them, the command that installs one, and the culprit of an error.
 
 The command names the packages themselves, since that works for every installation: from an index, from a clone that has
 moved, or from a wheel.
@@ -7,9 +7,12 @@ moved, or from a wheel.
 import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from shlex import join
+from traceback import walk_tb
 
 DISTRIBUTION = "imagefusionkit"  # of this project; `fusionkit` on the package index is another's
+OWNERS: dict[str, str] = {}  # of modules with plug-ins that were found: distribution and version, by top package
 
 
 @cache
@@ -49,3 +52,13 @@ def installed(requirement: str) -> str:
 def install(extra: str, distribution: str = DISTRIBUTION) -> str:
     """The command that installs an extra: pip install 'pydicom>=3'."""
     return join(["pip", "install", *required(distribution).get(extra, [f"{distribution}[{extra}]"])])
+
+
+def culprit(error: BaseException) -> str:
+    """An exception in a line that begins with the third party's package in whose code it was raised; "" for others."""
+    for frame, line in reversed(list(walk_tb(error.__traceback__))):
+        owner = OWNERS.get(frame.f_globals.get("__name__", "").partition(".")[0], DISTRIBUTION)
+        if owner.partition(" ")[0] != DISTRIBUTION:
+            text = " ".join(str(error).split())[:500]
+            return f"{owner}: {type(error).__name__}: {text} ({Path(frame.f_code.co_filename).name}, line {line})"
+    return ""

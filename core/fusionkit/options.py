@@ -8,6 +8,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
@@ -89,6 +90,16 @@ class Options(BaseModel):
             for when in conditions(info):
                 if when.field not in cls.model_fields:
                     raise TypeError(f"{cls.__name__}.{name}: When names {when.field!r}, which is no field")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, values: Any) -> Any:
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            info = cls.model_fields.get(name) if isinstance(value, bool) else None
+            kinds = {info.annotation, *get_args(info.annotation)} if info is not None else set()
+            if info is not None and kinds & {int, float} and bool not in kinds:
+                raise ValueError(f"`{name}={str(value).lower()}`: {_expected(info)}")
+        return values
 
     @model_validator(mode="after")
     def _all_read(self) -> Self:
@@ -174,6 +185,18 @@ def validate_options(model: type[Model], options: Mapping[str, Any], owner: str)
         raise explained(error, model, owner) from None
     except NoEffect as error:
         raise NoEffect(f"{owner}: {error}" if owner else str(error)) from None
+
+
+def split_texts(model: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with texts such as "0.1,0.9" split at commas where a field holds several values."""
+    texts = {name: value for name, value in options.items() if isinstance(value, str) and name in model.model_fields}
+    several = {}
+    for name, text in texts.items():
+        annotation = model.model_fields[name].annotation
+        any_number = get_origin(annotation) is list or Ellipsis in get_args(annotation)
+        if text and get_origin(annotation) in (tuple, list) and ("," in text or any_number):
+            several[name] = text.split(",")
+    return {**options, **several}
 
 
 def explained(error: ValidationError, model: type[BaseModel], owner: str = "") -> OptionError:
@@ -283,6 +306,8 @@ def describe_type(annotation: Any) -> str:
         return str(annotation).replace("typing.", "")
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return str(annotation.model_config.get("title") or "table")
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " | ".join(str(member.value) for member in annotation)
     named = {int: "whole number", float: "number", str: "text", bool: "yes or no"}
     return str(named.get(annotation) or getattr(annotation, "__name__", annotation))
 

@@ -6,48 +6,28 @@ from typing import Any
 from fusionkit import DecoderRecord, MetricRecord, PriorRecord, hookimpl
 from fusionkit.registry.records import TableRow
 
-PRIORS: tuple[dict[str, Any], ...] = (
-    {
-        "name": "em_tv_paper",
-        "target": "em_tv_paper:EMTVPaper",
-        "summary": "EM with total variation, as DDFM and RFfusion state it; two sources",
-        "yardstick": True,
-    },
-    {
-        "name": "ddfm",
-        "target": "ddfm:DDFM",
-        "summary": "em_tv_paper at each of 100 steps from pure noise, as in DDFM (baseline)",
-    },
-    {
-        "name": "ccf",
-        "target": "ccf:CCF",
-        "summary": "differentiable conditions weighted at each step, after CCF (baseline)",
-    },
-    {
-        "name": "released_rffusion",
-        "target": "released_rffusion:ReleasedRFfusion",
-        "summary": "closed form of what the released RFfusion computes (baseline)",
-        "yardstick": True,
-        "rows": (TableRow(place=5, label="released RFfusion (closed form)"),),
-    },
+# priors: name, target, summary, more of the record
+PRIORS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    (
+        "em_tv_paper",
+        "em_tv_paper:EMTVPaper",
+        "EM with total variation, as DDFM and RFfusion state it; two sources",
+        {"yardstick": True},
+    ),
+    ("ddfm", "ddfm:DDFM", "em_tv_paper at each of 100 steps from pure noise, as in DDFM (baseline)", {}),
+    ("ccf", "ccf:CCF", "differentiable conditions weighted at each step, after CCF (baseline)", {}),
+    (
+        "released_rffusion",
+        "released_rffusion:ReleasedRFfusion",
+        "closed form of what the released RFfusion computes (baseline)",
+        {"yardstick": True, "rows": (TableRow(place=5, label="released RFfusion (closed form)"),)},
+    ),
 )
 DIALECTS = (
-    (
-        "cddfuse",
-        "Evaluator.py of CDDFuse and RFfusion computes it",
-        "EN SD SF AG MI MSE CC PSNR SCD VIFF Qabf SSIM",
-    ),
-    (
-        "linfeng",
-        "Evaluation-for-Image-Fusion's table of TNO has it",
-        "EN SD SF AG MI MSE CC PSNR SCD VIF Qabf SSIM",
-    ),
+    ("cddfuse", "Evaluator.py of CDDFuse and RFfusion computes it", "EN SD SF AG MI MSE CC PSNR SCD VIFF Qabf SSIM"),
+    ("linfeng", "Evaluation-for-Image-Fusion's table of TNO has it", "EN SD SF AG MI MSE CC PSNR SCD VIF Qabf SSIM"),
     ("vifb", "the benchmark VIFB computes it", "EN CE MI SD SF AG EI PSNR RMSE SSIM Qabf Qcb Qcv"),
-    (
-        "ivif_zoo",
-        "IVIF_ZOO's eval_torch.py computes it",
-        "EN MI SF AG SD CC SCD VIF MSE PSNR Qabf Nabf SSIM MS_SSIM",
-    ),
+    ("ivif_zoo", "IVIF_ZOO's eval_torch.py computes it", "EN MI SF AG SD CC SCD VIF MSE PSNR Qabf Nabf SSIM MS_SSIM"),
 )
 LOWER = {"MSE", "RMSE", "CE", "Nabf", "Qcv"}  # is better
 
@@ -55,8 +35,8 @@ LOWER = {"MSE", "RMSE", "CE", "Nabf", "Qcv"}  # is better
 @hookimpl
 def fusionkit_priors() -> Iterator[PriorRecord]:
     """Priors of published methods, as their code computes them."""
-    for prior in PRIORS:
-        yield PriorRecord(**{**prior, "target": f"fusionkit_reproductions.{prior['target']}"})
+    for name, target, summary, more in PRIORS:
+        yield PriorRecord(name=name, summary=summary, target=f"fusionkit_reproductions.{target}", **more)
 
 
 @hookimpl

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fusionkit.registry.kinds import KINDS
 from harness import run_cli
-
-KINDS = ["prior", "backbone", "decoder", "color-space", "degradation", "metric", "reader", "writer"]
 
 
 def install(package: Path, site: Path) -> None:
@@ -25,7 +24,7 @@ def install(package: Path, site: Path) -> None:
     (info / "entry_points.txt").write_text(f"[fusionkit]\n{name} = {target}\n")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS])
 def test_the_package_passes_its_tests_and_is_found(kind, tmp_path):
     package, site = tmp_path / "package", tmp_path / "site"
     site.mkdir()
@@ -42,9 +41,19 @@ def test_the_package_passes_its_tests_and_is_found(kind, tmp_path):
     assert leftovers == []
 
 
-def test_a_name_that_the_template_imports_gets_a_class_of_another(tmp_path):
-    assert run_cli("new", "prior", "sources", "--out", tmp_path / "a").returncode == 0
-    assert "class SourcesPrior(Prior)" in next((tmp_path / "a" / "src").glob("*/implementation.py")).read_text()
+@pytest.mark.parametrize(
+    ("kind", "name", "cls"),
+    [
+        ("prior", "sources", "SourcesPrior(Prior)"),
+        ("degradation", "splitting", "SplittingDegradation(Splitting)"),
+        ("color-space", "sequence", "SequenceColorSpace(ColorSpace)"),
+        ("metric", "options", "OptionsMetric(Metric)"),
+        ("metric", "stored", "Stored(Metric)"),
+    ],
+)
+def test_a_name_that_the_template_imports_gets_a_class_of_another(tmp_path, kind, name, cls):
+    assert run_cli("new", kind, name, "--out", tmp_path / "a").returncode == 0
+    assert f"class {cls}" in next((tmp_path / "a" / "src").glob("*/implementation.py")).read_text()
 
 
 @pytest.mark.parametrize(

@@ -529,7 +529,9 @@ def test_evaluations_are_those_of_the_source_that_took_most(fakes, ramp):
 
 
 def test_a_wrong_result_is_named(fakes, ramp):
-    with pytest.raises(PluginError, match=r"fakes\.Broken\.undo returned shape \(1, 48, 64\) for \(1, 1, 48, 64\)"):
+    with pytest.raises(
+        PluginError, match=r"fakes\.Broken\.undo returned shape \(1, 48, 64\), expected \(1, 1, 48, 64\)"
+    ):
         restore(Sources.of([ramp]), "broken:amount=1")
 
 

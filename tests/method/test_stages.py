@@ -137,7 +137,7 @@ class Breaks(Stage):
 
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_a_broken_stage_is_named(scene, where):
-    with pytest.raises(PluginError, match=f"stage Breaks: {where} returned"):
+    with pytest.raises(PluginError, match=rf"\.Breaks\.{where} returned"):
         Pipeline(stages=[Breaks(where)], **PLAIN).run(scene)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import FusionkitError
-from ..extras import DISTRIBUTION
+from ..extras import DISTRIBUTION, culprit
 from ..memory import keep_pages
 from ..storage.outcome import Stopped
 from ..streams import own_streams
@@ -52,7 +52,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stopped)
     try:
         status = app(prog_name="fusionkit", standalone_mode=False)
-    except (UsageError, FusionkitError, OSError, MemoryError, RuntimeError, ValueError) as error:
+    except Stopped:
+        raise
+    except (Exception, SystemExit) as error:
         from .messages import printable
 
         if reason := _reason(error):
@@ -67,6 +69,8 @@ def _reason(error: Any) -> str:
         return _misuse(error)
     if isinstance(error, FusionkitError):
         return str(error)
+    if theirs := culprit(error):
+        return theirs
     if isinstance(error, OSError):  # disks, permissions and names too long that nothing nearer has put into words
         return (f"{error.filename}: " if error.filename else "") + (error.strerror or str(error))
     if "null byte" in str(error):  # of the operating system, for any path

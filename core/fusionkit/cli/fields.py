@@ -12,8 +12,10 @@ import typer
 from pydantic import BaseModel
 
 from ..method.config import SamplerOptions, configuration
+from ..method.flags import foreign_flags
 from ..options import ByKey, conditions, describe_limits, describe_type
 from ..registry.kinds import METHOD, SEVERAL
+from ..registry.loading import get_registry
 from .messages import flag_of, in_flags
 from .parameters import plugins_completion
 
@@ -108,12 +110,15 @@ def _sentence(text: str) -> str:
 
 
 def with_options(*parameters: inspect.Parameter) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command's `**given` these parameters."""
+    """Give a command's `**given` these parameters; a third party's of a name that is taken is left to --set."""
+    names, foreign = [p.name for p in parameters], foreign_flags(get_registry())
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command)
         own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        command.__signature__ = signature.replace(parameters=[*own, *parameters])  # type: ignore[attr-defined]
+        every = [*(p.name for p in own), *names]
+        more = [p for p in parameters if p.name not in foreign or every.count(p.name) == 1]
+        command.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
         return command
 
     return decorate

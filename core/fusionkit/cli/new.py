@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from importlib import resources
 from importlib.metadata import version
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 from typing import Annotated
@@ -17,10 +18,6 @@ from ..extras import DISTRIBUTION
 from ..registry.kinds import KINDS, kind_named
 
 SCAFFOLDS = sorted(kind.name for kind in KINDS.values() if kind.scaffold)
-# names that the templates import: a class of such a name would hide it
-IMPORTED = {"Any", "ClassVar", "Detection", "F", "Field", "Generator", "Options", "Sequence", "Sources", "Splitting"}
-IMPORTED |= {"Path", "ImageReadError", "Stored", "Tensor"}
-IMPORTED |= {name for kind in KINDS.values() for name in (kind.contract, kind.conformance)}
 # template -> where it goes in the package
 FILES = {
     "pyproject.toml.txt": "pyproject.toml",
@@ -62,7 +59,10 @@ def new(
         raise OutputError(f"{folder}: exists; remove it, or give another folder with --out")
     identifier = name.replace("-", "_")
     cls = "".join(part.capitalize() for part in re.split("[-_]", name))
-    cls += kind.title().replace("-", "") if cls in IMPORTED else ""
+    templates = resources.files("fusionkit") / "templates"
+    text = (templates / kind / "implementation.py.txt").read_text(encoding="utf-8")
+    if cls in (*re.findall(r"\w+", text), row.conformance):  # what the module imports, which the class would hide
+        cls += row.contract
     words = {
         "kind": kind,
         "name": name,
@@ -79,15 +79,14 @@ def new(
         "framework": DISTRIBUTION,
         "version": version(DISTRIBUTION),
     }
-    _write(folder, kind, words)
+    _write(folder, templates, kind, words)
     typer.echo(f"{folder}: a working {kind}")
     typer.echo(f"  cd {folder} && pip install -e '.[test]' && pytest")
     typer.echo(f"  fusionkit plugins show {name}")
 
 
-def _write(folder: Path, kind: str, words: dict[str, str]) -> None:
+def _write(folder: Path, templates: Traversable, kind: str, words: dict[str, str]) -> None:
     """Write all files or none: the folder is made under a temporary name and moved into place."""
-    templates = resources.files("fusionkit") / "templates"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         whole = Path(temporary) / "package"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import FusionkitError, UnknownPlugin
+from ..errors import FusionkitError, PluginClash, UnknownPlugin
 from ..extras import DISTRIBUTION
 from ..options import describe_field, validate_options
 from ..registry.kinds import KINDS
@@ -77,24 +77,19 @@ def show(name: Annotated[str, typer.Argument(help="NAME, or distribution:NAME.")
     from rich.console import Console
     from rich.text import Text
 
-    from ..registry.loading import ALL, get_registry
+    from ..registry.loading import ALL, get_registry, load_class
 
-    registry = get_registry()
-    distribution, _, short = name.rpartition(":")
-    kinds = [
-        kind
-        for kind in KINDS
-        if any(p.record.name == short and distribution in ("", p.distribution) for p in registry.of_kind(kind))
-    ]
-    if not kinds:
-        near = difflib.get_close_matches(name, sorted({n for k in KINDS for n in registry.names(k)}), n=1)
+    registry, (distribution, _, short) = get_registry(), name.rpartition(":")
+    named = [p for p in registry.plugins if p.name == short and distribution in ("", p.distribution)]
+    if not named:
+        near = difflib.get_close_matches(name, sorted({p.name for p in registry.plugins}), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UnknownPlugin(f"no plug-in {name!r}; {hint}{ALL}")
     console = Console()
-    for kind in kinds:
-        plugin, implementation = registry.find(kind, name), registry.load(kind, name)
-        console.print(f"{plugin.record.name} ({kind}, {plugin.origin})", style="bold", markup=False)
-        console.print(plugin.record.summary, markup=False)
+    for plugin in sorted(named, key=lambda p: [*KINDS].index(p.kind)):
+        implementation = load_class(plugin)
+        console.print(f"{plugin.name} ({plugin.kind}, {plugin.origin})", style="bold", markup=False)
+        console.print(plugin.summary, markup=False)
         if implementation.__doc__:
             console.print("\n" + inspect.cleandoc(implementation.__doc__), markup=False, highlight=False)
         fields = implementation.Options.model_fields
@@ -134,7 +129,8 @@ def check(
 
 def _check(plugin: "Registered") -> None:
     """Refuse a plug-in that breaks its contract, or whose name clashes, though each of the two can be chosen."""
-    from ..registry.loading import get_registry
+    from ..method.flags import stage_flags
+    from ..registry.loading import get_registry, import_target
 
     record, registry = plugin.record, get_registry()
     name = f"{plugin.distribution}:{record.name}"
@@ -143,3 +139,8 @@ def _check(plugin: "Registered") -> None:
     validate_options(implementation.Options, {}, f"{plugin.kind} {record.name}: default options")
     if record.trainer is not None:
         registry.trainer(plugin.kind, name)
+    if record.importer is not None:
+        import_target(plugin, record.importer)
+    flags = {flag.name for flag in getattr(record, "flags", ())}
+    if lost := sorted(flags - {flag.name for flag in stage_flags(registry)}):
+        raise PluginClash(f"{plugin.title}: a field of a configuration is called {lost[0]!r} already; rename the flag")

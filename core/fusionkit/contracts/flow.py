@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from .base import Plugin
@@ -22,12 +23,12 @@ class Backbone(Plugin, ABC):
     """
 
     domain: Literal["latent", "pixel", "any"]
-    channels: int | None
-    multiple: int = 1
+    channels: Annotated[int | None, Field(ge=1)]
+    multiple: Annotated[int, Field(ge=1)] = 1
     decoder: str = "identity"
     decoder_options: Mapping[str, Any] = MappingProxyType({})
-    restores: float = 0.0
-    overlap: int = 0
+    restores: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    overlap: Annotated[int, Field(ge=0)] = 0
 
     @abstractmethod
     def velocity(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -42,9 +43,9 @@ class Decoder(Plugin, ABC):
     """
 
     lossless: bool = False
-    factor: int = 1
-    overlap: int = 0
-    channels: int | None = None
+    factor: Annotated[int, Field(ge=1)] = 1
+    overlap: Annotated[int, Field(ge=0)] = 0
+    channels: Annotated[int | None, Field(ge=1)] = None
 
     @abstractmethod
     def encode(self, image: Tensor) -> Tensor:

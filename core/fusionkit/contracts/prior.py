@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from ..sources import Frame, Frames, Sources
@@ -24,7 +24,7 @@ class Prior(Plugin, ABC):
     """
 
     reads_x0: bool = True
-    max_sources: int | None = None
+    max_sources: Annotated[int | None, Field(ge=2)] = None
     has_energy: bool = False
     sampling: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     look: Literal["faithful", "vivid"] = "faithful"

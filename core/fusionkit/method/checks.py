@@ -1,12 +1,11 @@
-"""Checks of the sources before the sampler: sizes, places; and of what plug-ins return."""
+"""Checks of the sources before the sampler: sizes, places, and what stages leave."""
 
-from collections.abc import Sequence
-
-from torch import Tensor
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..contracts import Sources, Stage
-from ..errors import PluginError, SizeMismatch
-from ..numerics.choice import all_finite
+from ..contracts.base import check_image, unfit
+from ..errors import SizeMismatch
 from ..numerics.homography import displacement, scale_of, size_of
 from ..numerics.registration import look_apart, register
 from ..timing import Stopwatch
@@ -51,22 +50,22 @@ def note_places(sources: Sources) -> None:
             report.note(f"{name} {where}; `align=affine` corrects this", warning=True)
 
 
+def told_by(stage: Stage, sources: Sources) -> Sequence[Mapping[str, Mapping[str, Any]]]:
+    """What a stage says of the sources' degradations; empty where nothing. Raises PluginError for anything else."""
+    told: object = stage.degradations(sources)
+    if isinstance(told, Sequence) and len(told) in (0, len(sources)) and all(isinstance(t, Mapping) for t in told):
+        return told
+    raise unfit(stage, "degradations", f"{told!r:.80}, expected a mapping for each source")
+
+
 def staged(name: str, stage: Stage, sources: Sources, watch: Stopwatch) -> Sources:
     """The sources as a stage leaves them for the next. Raises PluginError where it returns anything else."""
     with watch.stage(f"stage {name}"):
-        sources = stage.before(sources)
-    if not isinstance(sources, Sources):
-        raise PluginError(f"stage {name}: before returned {type(sources).__name__}, expected Sources")
-    return sources
-
-
-def check_answer(answer: Tensor, shape: Sequence[int] | None, what: str, plugin: object = None) -> None:
-    """Refuse what no image can be made of, instead of writing it. Raises PluginError.
-
-    what: function that answered, of `plugin`; or, without it, as messages name it.
-    """
-    name = what if plugin is None else f"{type(plugin).__module__}.{type(plugin).__name__}.{what}"
-    if shape is not None and answer.shape != tuple(shape):
-        raise PluginError(f"{name} returned shape {tuple(answer.shape)}, expected {tuple(shape)}")
-    if not all_finite(answer):
-        raise PluginError(f"{name} returned NaN or infinite values; check its options")
+        left: object = stage.before(sources)
+    if not isinstance(left, Sources):
+        raise unfit(stage, "before", f"{type(left).__name__}, expected Sources")
+    if not len(left.images) == len(left.luma) == len(sources):
+        raise unfit(stage, "before", f"{len(left.luma)} sources, expected {len(sources)}")
+    for y in left.luma if left is not sources else ():
+        check_image(y, len(sources.luma[0]), y.shape[-2:], "before", stage)
+    return left

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from ..contracts import Backbone, Decoder
+from ..contracts.base import check_answer
 from ..flow.path import x0_from_velocity
 from ..flow.restoring import Ask
 from ..memory import release_pages
 from ..numerics.precision import arithmetic
 from ..timing import Stopwatch
-from .checks import check_answer
 from .config import Precision
 
 TOGETHER = 2**20  # pixels that go through the flow at once
@@ -57,8 +57,8 @@ class Cleaner:
         x_t = self.decoder.encode(x).mul(1 - time)
         del x
         with arithmetic(device, self.precision, cleaning=True):
-            v = self.backbone.velocity(x_t, t).float()
+            v = self.backbone.velocity(x_t, t)
         check_answer(v, x_t.shape, "velocity", self.backbone)
         height, width = x_t.shape[-2:]
-        x0 = self.decoder.decode(x0_from_velocity(x_t, v, time), (height, width))
+        x0 = self.decoder.decode(x0_from_velocity(x_t, v.float(), time), (height, width))
         return torch.split(x0, [len(x) for x, _ in asked])

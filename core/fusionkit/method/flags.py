@@ -21,19 +21,30 @@ def stage_flags(registry: Registry) -> list[StageFlag]:
     return [flag for _, flags in _flagged(registry) for flag in flags]
 
 
+def foreign_flags(registry: Registry) -> set[str]:
+    """Names of flags of third parties, which may be those of other options of a command."""
+    stages = (p for p in registry.of_kind("stage") if p.distribution != DISTRIBUTION)
+    return {flag.name for p in stages for flag in cast(StageRecord, p.record).flags}
+
+
 def _flagged(registry: Registry) -> list[tuple[Registered, list[StageFlag]]]:
     """Stages with their flags, the outermost first; of two flags of one name the built-in one counts, or the first."""
-    from .config import PipelineConfig
-
     stages = [(plugin, cast(StageRecord, plugin.record)) for plugin in registry.of_kind("stage")]
     owners: dict[str, StageRecord] = {}
     for _, record in sorted(stages, key=lambda stage: stage[0].distribution != DISTRIBUTION):
         for flag in record.flags:
             owners.setdefault(flag.name, record)
     return [
-        (plugin, [f for f in record.flags if owners[f.name] is record and f.name not in PipelineConfig.model_fields])
+        (plugin, [f for f in record.flags if owners[f.name] is record and not _taken(f.name)])
         for plugin, record in sorted(stages, key=lambda stage: stage[1].place)
     ]
+
+
+def _taken(name: str) -> bool:
+    """Whether a configuration has this name already."""
+    from .config import PipelineConfig
+
+    return name in PipelineConfig.model_fields or hasattr(PipelineConfig, name)
 
 
 def flag_field(flag: StageFlag) -> tuple[Any, Any]:

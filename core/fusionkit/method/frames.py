@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Frame, Frames, Memory, Report, Sources, Stage
+from ..contracts.base import unfit
 from ..errors import SizeMismatch
 from ..images.colour import in_profile
 from ..images.convert import ChangedImages, StoredImages
@@ -97,6 +98,8 @@ class Run:
             frames = LazySequence(len(self.frames), lambda i: self.staged(i, self.read(i)).only(0))
             with self.watch.stage(f"stage {part.name}"):
                 stages = part.plugin.of_series(frames, self.frames)
+            if len(stages) != len(self.frames):
+                raise unfit(part.plugin, "of_series", f"{len(stages)} stages, expected one for each frame")
             self.stages.append(stages)
 
     def read(self, index: int) -> Sources:

@@ -10,12 +10,14 @@ from pydantic import BaseModel
 from torch import nn
 
 from .. import contracts
-from ..errors import OptionError, PluginError
+from ..contracts.base import check_answer, unfit
+from ..errors import OptionError, PluginError, UnknownPlugin
 from ..extras import DISTRIBUTION
+from ..options import validate_options
 from ..registry.kinds import KINDS, METHOD
-from ..registry.loading import create, get_registry
+from ..registry.loading import check_whole, create, get_registry
 from .choice import Choice
-from .config import PipelineConfig
+from .config import PipelineConfig, SamplerOptions
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Part:
         """DISTRIBUTION:NAME; of an object, its name alone."""
         return f"{self.distribution}:{self.name}" if self.distribution else self.name
 
+    @property
+    def title(self) -> str:
+        """Kind, name and origin, as error messages name the plug-in."""
+        return f"{self.kind} {self.name!r} of {self.origin}"
+
     def record(self) -> dict[str, Any]:
         """Row of the manifest: name, origin, all options, and the plug-in's `provenance`."""
         options = getattr(self.plugin, "options", None)
@@ -48,19 +55,6 @@ def _weights(module: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _check_whole(kind: str, name: str, plugin: contracts.Plugin) -> None:
-    """Refuse an object that lacks what its contract states without a default, with the line that adds it."""
-    own = type(plugin).__name__
-    if not hasattr(plugin, "options") and type(plugin).Options is not contracts.Options:
-        raise PluginError(f"{kind} {name}: {own} has no options; its __init__ must call super().__init__(options)")
-    stated = getattr(contracts, KINDS[kind].contract).__annotations__
-    if missing := [field for field in stated if not hasattr(plugin, field)]:
-        raise PluginError(
-            f"{kind} {name}: {own} lacks {' and '.join(missing)}; state them in the class, as `help(fusionkit."
-            f"{KINDS[kind].contract})` describes"
-        )
 
 
 def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str] = ()) -> Part:
@@ -80,11 +74,11 @@ def build(kind: str, choice: Choice, device: torch.device, prefer: Sequence[str]
                 f"{kind} {name}: expected a name or an object of a class derived from "
                 f"fusionkit.contracts.{KINDS[kind].contract}, got {plugin!r:.100}"
             )
+        check_whole(plugin, KINDS[kind], f"{kind} {name}")
     else:
         registered = get_registry().find(kind, choice.name, prefer)
         plugin = create(registered, choice.options)
         name, origin, distribution = registered.record.name, registered.origin, registered.distribution
-    _check_whole(kind, name, plugin)
     if isinstance(plugin, nn.Module):
         plugin = plugin.to(device).requires_grad_(False).eval()
     return Part(kind, name, origin, plugin, distribution)
@@ -103,9 +97,30 @@ def parts_of(config: PipelineConfig, device: torch.device) -> dict[str, Part]:
     else:
         options = {**backbone.plugin.decoder_options, **(chosen.options if chosen else {})}
         choice = Choice(name=backbone.plugin.decoder, options=options)
-        decoder = build("decoder", choice, device, prefer=(backbone.distribution, DISTRIBUTION))
+        try:
+            decoder = build("decoder", choice, device, prefer=(backbone.distribution, DISTRIBUTION))
+        except UnknownPlugin as error:
+            raise UnknownPlugin(f"{backbone.title}: {error}") from None
     _check_domains(backbone, decoder)
+    prior = parts["prior"]
+    validate_options(SamplerOptions, prior.plugin.sampling, f"{prior.title}: sampling")
+    _check_color(parts["color"].plugin, device)
     return {**parts, "decoder": decoder}
+
+
+def _check_color(space: contracts.ColorSpace, device: torch.device) -> None:
+    """Refuse a colour space that takes no image apart."""
+    for channels in (1, 3):
+        image = torch.full((1, channels, 2, 3), 0.5, device=device)
+        found: object = space.split(image)
+        if not (isinstance(found, tuple) and len(found) == 2):
+            raise unfit(space, "split", f"{type(found).__name__}, expected luma and chroma")
+        luma, chroma = found
+        check_answer(luma, (1, 1, 2, 3), "split", space)
+        if not 0 <= luma.amin() <= luma.amax() <= 1:
+            raise unfit(space, "split", f"a luma up to {luma.amax():g}, expected values in [0, 1]")
+        if chroma is not None:
+            check_answer(chroma, (1, 2, 2, 3), "split", space)
 
 
 def _check_domains(backbone: Part, decoder: Part) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, ShotMemory, Sources, Stage
+from ..contracts.base import check_image
 from ..errors import InputError, OptionError, SizeMismatch, warn_of
 from ..extras import DISTRIBUTION
 from ..images.convert import to_tensor
@@ -27,7 +28,7 @@ from ..scene import SCENE_KINDS, Scene, SceneChoice
 from ..sources import STILL, Report
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint
-from .checks import check_answer, check_sizes, note_places, staged
+from .checks import check_sizes, note_places, staged, told_by
 from .choice import Choice
 from .config import PipelineConfig, sampling_of
 from .device import find_device
@@ -236,13 +237,13 @@ class Pipeline:
         for name, plugin, seen in reversed(given):
             with watch.stage(f"stage {name}"):
                 image = plugin.after(image, seen)
-            check_answer(image, (*image.shape[:-2], *seen.reference_luma.shape[-2:]), f"stage {name}: after")
+            check_image(image, len(seen.luma[0]), seen.reference_luma.shape[-2:], "after", plugin)
         low, high = image.amin(), image.amax()
         return image if low >= 0 and high <= 1 else image.clamp(0, 1)
 
     def _restored(self, sources: Sources, facts: Facts, watch: Stopwatch, memory: Memory) -> Sources:
         """The sources as the flow restores them, those that a stage would enlarge in their new size."""
-        told = [stage.plugin.degradations(sources) for stage in self.stages]
+        told = [told_by(stage.plugin, sources) for stage in self.stages]
         degraded = tuple(
             {**own, **{name: options for t in told if t for name, options in t[i].items()}}
             for i, own in enumerate(sources.degraded)

@@ -11,9 +11,10 @@ from functools import partial
 from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Degradation, Memory, Sources
+from ..contracts.base import check_answer, unfit
 from ..errors import OptionError, PluginError
+from ..extras import culprit
 from ..flow.restoring import LEFT, Ask, Restoration, side_by_side
-from ..numerics.choice import all_finite
 from ..numerics.noise import estimate_noise
 from ..registry.loading import options_of
 from ..scene import SCENE_KINDS
@@ -128,7 +129,9 @@ class Restorer:
             if degradation.asks_flow and not self.able:
                 plane.rows.append(self._row(sources, plane, link, degradation, 0, undone=False))
             else:
-                x, count = yield from _counted(degradation.undo(y, noise), watch)
+                if not isinstance(restoration := degradation.undo(y, noise), Generator):
+                    raise unfit(link.kind, "undo", "no generator, which `x0 = yield x, s` makes of it")
+                x, count = yield from _counted(restoration, link.kind, watch)
                 noise = LEFT if degradation.ends_clean and noise else noise
                 self._take(plane, link, x, y)
                 plane.rows.append(self._row(sources, plane, link, degradation, count, undone=True))
@@ -170,12 +173,21 @@ class Restorer:
         for link in links:
             if not self._concerns(link, sources, plane):
                 continue
-            with watch.stage("estimate"):
-                found = _once(_part(memory, link, plane), partial(self._found, link, sources, plane))
-            if found is not None and (link.automatic or link.asked):
+            try:
+                with watch.stage("estimate"):
+                    found = _once(_part(memory, link, plane), partial(self._found, link, sources, plane))
+                    wanted = link.automatic or link.asked
+                    words = "" if found is None or wanted else found.describe()
+            except Exception as error:
+                reason = str(error) if isinstance(error, PluginError) else culprit(error)
+                if link.asked or not reason:
+                    raise
+                plane.notes.append(f"left out: {reason}")  # of another package, which nobody asked for
+                continue
+            if found is not None and wanted:
                 return link, found
             if found is not None:
-                plane.offered[link.name] = found.describe()
+                plane.offered[link.name] = words
             elif found is None and link.asked:
                 plane.notes.append(f"{name}: no {link.name} found, so nothing is undone; its options can be given")
         return None
@@ -202,11 +214,8 @@ class Restorer:
 
     def _take(self, plane: Plane, link: Sought, x: Tensor, y: Tensor) -> None:
         """Take up the luma or image x that was restored from y."""
-        if x.ndim != 4 or x.shape[:2] != y.shape[:2] or not all_finite(x):
-            raise PluginError(
-                f"{link.kind.__module__}.{link.kind.__name__}.undo returned shape {tuple(x.shape)} for "
-                f"{tuple(y.shape)}, or values that are not finite"
-            )
+        like = x if getattr(x, "ndim", 0) == len(y.shape) else y  # it may have another size than before
+        check_answer(x, (*y.shape[:2], *like.shape[2:]), "undo", link.kind)
         plane.changed = True
         if not link.kind.color:
             plane.luma = x.clamp(0, 1)
@@ -262,7 +271,9 @@ def _once(memory: Memory, find: Callable[[], Degradation | None]) -> Degradation
     return memory.once("found", remembering)
 
 
-def _counted(restoration: Restoration, watch: Stopwatch) -> Generator[Ask, Tensor, tuple[Tensor, int]]:
+def _counted(
+    restoration: Restoration, kind: type[Degradation], watch: Stopwatch
+) -> Generator[Ask, Tensor, tuple[Tensor, int]]:
     """A restoration's result with the number of its evaluations; its own time counts as `restore`."""
     count, answer = 0, None
     while True:
@@ -271,5 +282,7 @@ def _counted(restoration: Restoration, watch: Stopwatch) -> Generator[Ask, Tenso
                 asked = restoration.send(answer)  # type: ignore[arg-type]  # None starts a generator
         except StopIteration as end:
             return end.value, count
+        if not (isinstance(asked, tuple) and len(asked) == 2 and getattr(asked[0], "shape", ())[1:2] == (1,)):
+            raise unfit(kind, "undo", f"{asked!r:.60} by its yield, expected a picture (1, 1, H, W) and a deviation")
         answer = yield asked
         count += 1

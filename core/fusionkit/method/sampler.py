@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..contracts import Backbone, ColorSpace, Decoder, Memory, Prior, Sources
-from ..errors import NoEffect, OptionError, PluginError
+from ..contracts.base import check_answer, check_image, unfit
+from ..errors import NoEffect, OptionError
 from ..flow import solvers
 from ..flow.path import interpolate, noise_share, x0_from_velocity
 from ..flow.schedule import make_schedule
@@ -19,7 +20,6 @@ from ..numerics.precision import arithmetic
 from ..numerics.strips import is_large, strips
 from ..sources import STILL
 from ..timing import Stopwatch
-from .checks import check_answer
 from .config import SamplerOptions
 
 
@@ -87,7 +87,9 @@ class Sampler:
                 "estimate; use a prior that does, such as em_tv, or `strength=0`"
             )
         for name, needed in self.prior.unread(steps=o.steps if o.strength else 1, inject=o.inject).items():
-            value, info = getattr(self.prior.options, name), type(self.prior.options).model_fields[name]
+            if (info := type(self.prior.options).model_fields.get(name)) is None:
+                raise unfit(self.prior, "unread", f"{name!r}, which is none of its options")
+            value = getattr(self.prior.options, name)
             if value != info.get_default(call_default_factory=True):
                 raise NoEffect(f"{type(self.prior).__name__}'s `{name}={value}` is read only with {needed}")
         if o.detail == "drop" and self.decoder.lossless:
@@ -211,7 +213,7 @@ class _CorrectedFlow:
         check_answer(luma, x0.shape, "correct", prior)
         if advance:
             self.state = state
-        return luma
+        return luma.to(x0.dtype)
 
     def velocity(self, x: Tensor, t: float) -> Tensor:
         """The field, guided by the energy where that is asked for: v' = v + scale · t / (1 - t) · ∇ E(x̂₀(x))."""
@@ -220,14 +222,16 @@ class _CorrectedFlow:
         self.evaluations += 1
         if not (o.guided and o.guidance_range[0] <= t <= o.guidance_range[1]):
             with self.watch.stage("velocity"), self.arithmetic():
-                v = backbone.velocity(x, time).float()
+                v = backbone.velocity(x, time)
             check_answer(v, x.shape, "velocity", backbone)
-            return v
+            return v.float()
         with self.watch.stage("guidance"), torch.enable_grad():
             x = x.detach().requires_grad_()
             v = backbone.velocity(x, time)
             luma = self.to_luma(self.decode(x0_from_velocity(x, v, t))) + self.lost
-            (gradient,) = torch.autograd.grad(self.sampler.prior.energy(luma, self.sources).sum(), x)
+            energy = self.sampler.prior.energy(luma, self.sources)
+            check_answer(energy, (len(x),), "energy", self.sampler.prior)
+            (gradient,) = torch.autograd.grad(energy.sum(), x)
         # from score -grad E: v = -(t score + x) / (1 - t)
         return v.detach() + o.guidance_scale * t / (1 - t) * gradient
 
@@ -253,7 +257,9 @@ class _CorrectedFlow:
         color, (height, width) = self.sampler.color, luma.shape[-2:]
         with self.watch.stage("color"):
             if color.reach is None or not is_large(height, width):
-                return color.merge(luma, self.chromas, self.sources)
+                image = color.merge(luma, self.chromas, self.sources)
+                check_image(image, len(luma), (height, width), "merge", color)
+                return image
             release_pages()  # the prior's
             return merged_in_strips(color, luma, lambda rows: self.chromas_of(self.sources.rows(rows)), self.sources)
 
@@ -261,17 +267,20 @@ class _CorrectedFlow:
         """x as an image."""
         height, width = self.sources.luma[0].shape[-2:]
         with self.watch.stage("decode"), self.arithmetic():
-            image = self.sampler.decoder.decode(x, (height, width)).float()
-        check_answer(image, (x.shape[0], image.shape[1], height, width), "decode", self.sampler.decoder)
-        return image
+            image = self.sampler.decoder.decode(x, (height, width))
+        check_image(image, len(x), (height, width), "decode", self.sampler.decoder)
+        return image.float()
 
     def encode(self, image: Tensor) -> Tensor:
         """An image in the backbone's domain; grey images are spread over the channels that it wants."""
         decoder = self.sampler.decoder
+        image = self.in_channels(image)
         with self.watch.stage("encode"), self.arithmetic():
-            x = decoder.encode(self.in_channels(image)).float()
-        check_answer(x, None, "encode", decoder)
-        return x
+            x = decoder.encode(image)
+        (batch, channels), size = image.shape[:2], image.shape[-2:]
+        cells = (-(-side // decoder.factor) for side in size)
+        check_answer(x, (batch, decoder.channels or channels, *cells), "encode", decoder)
+        return x.float()
 
     def finish(self, image: Tensor) -> Tensor:
         """The image as the decoder paints it, with its own number of channels."""
@@ -314,11 +323,8 @@ def corrected(prior: Prior, x0: Tensor, sources: Sources, state: Any, sigma: flo
     """What a prior's `correct` returns, if it is the luma and the next state."""
     found: object = prior.correct(x0, sources, state, sigma)
     if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Tensor)):
-        name = f"{type(prior).__module__}.{type(prior).__name__}.correct"
-        raise PluginError(
-            f"{name} returned {type(found).__name__}, expected a pair: the luma, and the state for the next step "
-            "(`return luma, None` where there is none)"
-        )
+        expected = "a pair: the luma, and the state for the next step (`return luma, None` where there is none)"
+        raise unfit(prior, "correct", f"{type(found).__name__}, expected {expected}")
     return found
 
 
@@ -328,7 +334,9 @@ def merged_in_strips(
     """A luma with colour, strip by strip, laid out as files are. chromas: of each source, at these rows."""
     (height, width), image = luma.shape[-2:], None
     for part in strips(height, width, color.reach):
-        merged = color.merge(luma[..., part.rows, :], chromas(part.rows), sources.rows(part.rows))
+        strip = luma[..., part.rows, :]
+        merged = color.merge(strip, chromas(part.rows), sources.rows(part.rows))
+        check_image(merged, len(luma), strip.shape[-2:], "merge", color)
         if image is None:
             size = (*merged.shape[:2], height, width)
             image = torch.empty(size, device=merged.device, memory_format=torch.channels_last)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..contracts import Frames, Prior, Sources, Stage
+from ..contracts.base import check_answer, unfit
 from ..errors import Caution
 from ..images.convert import to_array, to_tensor
 from ..images.picture import Picture
@@ -24,7 +25,7 @@ from ..reading.ranges import in_range
 from ..scene import recognise, written
 from ..timing import Stopwatch
 from .checkpoint import Checkpoint, between_frames
-from .checks import check_answer, staged
+from .checks import staged
 from .filling import with_nan
 from .frames import Run, Series, changes
 from .result import Facts, FusedPicture, with_gaps
@@ -110,7 +111,10 @@ def looked_at(
     frames = Frames(tuple(series.names), index, (0, 0), scene, settings, pipeline.device)
     facts = Facts(frames.report.notes, index, found=frames.report.records, planes=frames.report.planes)
     run = Run(pipeline, series, main, frames, looked, span, colored, watch, facts)
-    if not passes(frames):
+    count: object = passes(frames)
+    if not isinstance(count, int) or count < 0:
+        raise unfit(pipeline.prior, "passes", f"{count!r}, expected 0 or more")
+    if not count:
         return None
     with torch.no_grad():
         run.survey()

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..contracts import Degradation
-from ..errors import FusionkitError
+from ..contracts.base import unfit
+from ..errors import BrokenPlugin, FusionkitError
 from ..options import effective
-from ..registry.loading import Registered, get_registry, load_class, options_of
+from ..registry.loading import Registered, create, get_registry, load_class, made, options_of
 from ..registry.records import DegradationRecord
 from .choice import Restoring
 from .parts import build
@@ -79,24 +80,35 @@ class Sought:
         if self.instance is not None:
             return _placed(self.instance, y.device)
         assert self.plugin is not None
-        found = self.given if self.given.keys() & self.kind.decisive else self.kind.estimate(y, told)
+        found = self.given if self.given.keys() & self.kind.decisive else self._estimated(self.kind.estimate(y, told))
         if found is None and self.asked and self.learned:  # its options describe nothing that is found in pictures
             found = {}
         what = self.kind.Options.model_fields.keys() - self.kind.manner
         if found is None and not (self.asked and (told or (self.given.keys() & what if what else self.given))):
             return None
-        options = effective(self.kind.Options, {**(told if found is None else found), **self.given})
+        options = {**(told if found is None else found), **self.given}
+        if unknown := options.keys() - self.kind.Options.model_fields.keys():
+            raise BrokenPlugin(
+                f"{self.plugin.title}: no option {', '.join(sorted(unknown))}, which was estimated or told"
+            )
+        options = effective(self.kind.Options, options)
         if not self.given.keys() <= options.keys():  # what was found excludes what was given
             options = dict(self.given)
         wanted = options_of(self.plugin, options)
         if not self.kept or self.kept[0].options != wanted:
-            self.kept[:] = [self.kind(wanted)]
+            self.kept[:] = [made(self.plugin, wanted)]
         return _placed(self.kept[0], y.device)
 
     def find_chroma(self, y: Tensor) -> Degradation | None:
         """The degradation with the options of a chroma plane y, if it has it."""
-        found = self.kind.estimate_chroma(y) if self.plugin is not None else None
-        return None if found is None or self.plugin is None else self.kind(options_of(self.plugin, found))
+        found = self._estimated(self.kind.estimate_chroma(y)) if self.plugin is not None else None
+        return None if found is None or self.plugin is None else create(self.plugin, found)
+
+    def _estimated(self, found: object) -> Mapping[str, Any] | None:
+        """The options that were estimated, if they are some."""
+        if found is None or isinstance(found, Mapping):
+            return found
+        raise unfit(self.kind, "estimate", f"{type(found).__name__}, expected options, or None")
 
     def by(self, degradation: Degradation, count: int) -> str:
         """What undid it in `count` evaluations of the flow, for the user's note."""

@@ -6,23 +6,29 @@ reported only when they are listed or chosen.
 """
 
 import difflib
+import inspect
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
 
 import pluggy
 
-from ..errors import BrokenPlugin, PluginClash, UnknownPlugin
-from ..extras import install
+from ..errors import BrokenPlugin, FusionkitError, PluginClash, UnknownPlugin, one_line
+from ..extras import OWNERS, install
 from . import hookspecs
 from .kinds import KINDS, Kind, kind_named
 from .records import PluginRecord
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 GROUP = "fusionkit"
 RESTRICT_VARIABLE = "FUSIONKIT_PLUGINS"
@@ -73,7 +79,7 @@ class Registered(_Origin):
     @property
     def missing(self) -> list[str]:
         """Required modules that are not installed."""
-        return [module for module in self.record.modules if find_spec(module) is None]
+        return [module for module in self.record.modules if not _there(module)]
 
     @property
     def remedy(self) -> str:
@@ -161,22 +167,71 @@ class Registry:
 
 def create(plugin: Registered, options: Mapping[str, Any] | None = None) -> Any:
     """Build a plug-in from its options."""
-    return load_class(plugin)(options_of(plugin, options))
+    return made(plugin, options_of(plugin, options))
+
+
+def made(plugin: Registered, options: Any) -> Any:
+    """Build a plug-in from valid options. Raises BrokenPlugin where its class does not take them."""
+    implementation = load_class(plugin)
+    try:
+        instance = implementation(options)
+    except FusionkitError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BrokenPlugin(f"{plugin.title} cannot be made: {type(error).__name__}: {one_line(error)}") from error
+    check_whole(instance, KINDS[plugin.kind], plugin.title)
+    return instance
+
+
+def check_whole(instance: Any, kind: Kind, title: str) -> None:
+    """Refuse an object without the attributes that its contract annotates, or with wrong values, in one line."""
+    from pydantic import ValidationError
+
+    from .. import contracts
+    from ..options import explain
+
+    own, model = type(instance).__name__, _attributes(kind)
+    if not hasattr(instance, "options") and type(instance).Options is not contracts.Options:
+        raise BrokenPlugin(f"{title}: {own} has no options; its __init__ must call super().__init__(options)")
+    stated = {name: getattr(instance, name) for name in model.model_fields if hasattr(instance, name)}
+    if missing := [name for name in model.model_fields if name not in stated]:
+        raise BrokenPlugin(
+            f"{title}: {own} lacks {' and '.join(missing)}; state them in the class, as `help(fusionkit."
+            f"{kind.contract})` describes"
+        )
+    try:
+        model.model_validate(stated)
+    except ValidationError as error:
+        raise BrokenPlugin(explain(error, model, f"{title}: {own}")) from None
+
+
+@cache
+def _attributes(kind: Kind) -> "type[BaseModel]":
+    """The attributes that a kind's contract annotates, as a model."""
+    from pydantic import ConfigDict, create_model
+
+    from .. import contracts
+
+    contract = getattr(contracts, kind.contract)
+    fields: dict[str, Any] = {}
+    for name, annotation in inspect.get_annotations(contract).items():
+        constant = str(get_origin(annotation)) == "typing.ClassVar"
+        fields[name] = (get_args(annotation)[0] if constant else annotation, ...)
+    return create_model(kind.contract, __config__=ConfigDict(strict=True, protected_namespaces=()), **fields)
 
 
 def options_of(plugin: Registered, options: Mapping[str, Any] | None = None) -> Any:
     """Validate the options of a plug-in; its class is imported, no object is made."""
-    from ..options import validate_options
+    from ..options import split_texts, validate_options
 
     if missing := plugin.missing:
         raise BrokenPlugin(f"{plugin.kind} {plugin.record.name} needs {', '.join(missing)}: {plugin.remedy}")
-    return validate_options(load_class(plugin).Options, options or {}, f"{plugin.kind} {plugin.record.name}")
+    model = load_class(plugin).Options
+    return validate_options(model, split_texts(model, options or {}), f"{plugin.kind} {plugin.record.name}")
 
 
 def load_class(plugin: Registered) -> type[Any]:
     """Import the class of a plug-in and check that it keeps the contract of its kind."""
-    from pydantic import BaseModel
-
     from .. import contracts
 
     implementation = import_target(plugin, plugin.record.target)
@@ -189,9 +244,13 @@ def load_class(plugin: Registered) -> type[Any]:
     if abstract:
         raise BrokenPlugin(f"{plugin.title}: does not implement {', '.join(abstract)}")
     model = getattr(implementation, "Options", None)
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+    strict = (
+        isinstance(model, type) and issubclass(model, contracts.Options) and model.model_config["extra"] == "forbid"
+    )
+    if not strict:
         raise BrokenPlugin(
-            f"{plugin.title}: {implementation.__name__}.Options must be a subclass of fusionkit.contracts.Options"
+            f"{plugin.title}: {implementation.__name__}.Options must be a subclass of fusionkit.contracts.Options, "
+            "which forbids unknown options"
         )
     return implementation
 
@@ -212,6 +271,14 @@ def import_target(plugin: Registered, target: str) -> Any:
         ) from error
 
 
+def _there(module: str) -> bool:
+    """Whether a module is installed."""
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # of a package that is not there itself
+        return False
+
+
 def _canonical(distribution: str) -> str:
     """A distribution's name as pip compares it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
@@ -223,7 +290,7 @@ def _records(manager: pluggy.PluginManager, entry: EntryPoint, name: str) -> Ite
         module = entry.load()
         manager.register(module, name)
     except (Exception, SystemExit) as error:
-        yield f"{type(error).__name__}: {error}"
+        yield f"{type(error).__name__}: {one_line(error)}"
         return
     for caller in manager.get_hookcallers(module) or []:
         if caller.name not in HOOKS:
@@ -241,7 +308,7 @@ def _records(manager: pluggy.PluginManager, entry: EntryPoint, name: str) -> Ite
                     else:
                         yield f"{caller.name} yielded {type(record).__name__}, expected {kind.record.__name__}"
             except (Exception, SystemExit) as error:
-                yield f"{caller.name} failed: {type(error).__name__}: {error}"
+                yield f"{caller.name} failed: {type(error).__name__}: {one_line(error)}"
 
 
 def load_registry(entries: Iterator[EntryPoint] | None = None, restriction: str | None = None) -> Registry:
@@ -254,13 +321,15 @@ def load_registry(entries: Iterator[EntryPoint] | None = None, restriction: str 
         origin = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown distribution", "?")
         if wanted is not None and _canonical(origin[0]) not in wanted:
             continue
-        found = list(_records(manager, entry, f"{number}:{origin[0]}:{entry.name}"))
+        with redirect_stdout(sys.stderr):  # what a package prints is none of our output
+            found = list(_records(manager, entry, f"{number}:{origin[0]}:{entry.name}"))
         for item in found or ["implements no hook that yields anything"]:
             if isinstance(item, str):
                 registry.failures.append(Failure(*origin, entry.name, item))
             else:
                 kind, record = item
                 registry.plugins.append(Registered(*origin, record, kind.name))
+                OWNERS[record.target.partition(":")[0].partition(".")[0]] = " ".join(origin)
     registry.plugins.sort(key=lambda p: (p.kind, p.record.name, p.distribution))
     return registry
 

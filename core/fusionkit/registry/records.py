@@ -1,12 +1,13 @@
 """Records of plug-ins: light and frozen, they name an implementation but do not import it.
 
 A record is found by listing entry points; its `target` is imported only when the plug-in is chosen. Nothing here may
-import torch.
+import torch. Values are checked when the record is made, so that a wrong one is an error of its package alone.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 __all__ = [
     "BackboneRecord",
@@ -25,8 +26,58 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Marks a text of a certain form. pattern: of all of it. words: what it is, for messages."""
+
+    pattern: str
+    words: str
+
+
+Name = Annotated[str, Text(r"[^\s:,=+]+", "a name without spaces and : , = +")]
+Words = Annotated[str, Text(r"\S[^\n\r]*", "a line of text")]
+Place = Annotated[str, Text(r"\w+(\.\w+)*:\w+", '"module:Class"')]
+Extensions = tuple[Annotated[str, Text(r"\.[^A-Z/]+", 'extensions such as ".png", in lower case')], ...]
+
+
+class _Checked:
+    """Refuses fields of wrong types."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for one in fields(self):  # type: ignore[arg-type]  # a dataclass
+            if (expected := _unfit(getattr(self, one.name), one.type)) is not None:
+                own = f"{type(self).__name__} {getattr(self, 'name', '')!r}"
+                raise TypeError(f"{own}: {one.name}={getattr(self, one.name)!r}, expected {expected}")
+
+
+def _unfit(value: object, annotation: Any) -> str | None:
+    """What was expected of an annotated value; None where it fits."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        formed = isinstance(value, str) and re.fullmatch(arguments[1].pattern, value)
+        return None if formed else str(arguments[1].words)
+    if origin is Literal:
+        return None if value in arguments else " or ".join(map(repr, arguments))
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return "a tuple"
+        each = arguments[:1] * len(value) if Ellipsis in arguments else arguments
+        if len(value) != len(each):
+            return f"{len(each)} values"
+        return next((wrong for pair in zip(value, each, strict=True) if (wrong := _unfit(*pair)) is not None), None)
+    if origin is not Mapping and arguments:  # a union
+        unfit = [_unfit(value, one) for one in arguments]
+        return None if None in unfit else unfit[0]
+    fits = annotation is Any or (
+        isinstance(value, origin or annotation) and (annotation is not int or not isinstance(value, bool))
+    )
+    return None if fits else (origin or annotation).__name__
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PluginRecord:
+class PluginRecord(_Checked):
     """One plug-in.
 
     name: how users choose it. summary: one line for `fusionkit plugins list`. target: "module:Class"; the class
@@ -37,21 +88,14 @@ class PluginRecord:
     import`; the options then have a field `weights`.
     """
 
-    name: str
-    summary: str
-    target: str
+    name: Name
+    summary: Words
+    target: Place
     modules: tuple[str, ...] = ()
     extra: str = ""
     rank: int = 0
-    trainer: str | None = None
-    importer: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse wrong types when the record is listed, as an error of its package."""
-        for name in ("name", "summary", "target"):
-            value = getattr(self, name)
-            if not (isinstance(value, str) and value):
-                raise TypeError(f"{type(self).__name__}.{name} must be a text, got {value!r}")
+    trainer: Place | None = None
+    importer: Place | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +104,7 @@ class BackboneRecord(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TableRow:
+class TableRow(_Checked):
     """A row that a built-in prior has in every table of an evaluation.
 
     place: of the row, from 1. label: its name. options: the prior's. alone: it shows one source and fuses nothing.
@@ -135,7 +179,7 @@ class DetectorRecord(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StageFlag:
+class StageFlag(_Checked):
     """A field of configurations, and an option of the command line, that adds a stage.
 
         StageFlag(name="denoise", help="...", values={"none": None, "weak": {}, "strong": {"radius": 5}})
@@ -148,8 +192,8 @@ class StageFlag:
     command: whether `fusionkit run` has an option of its own for it.
     """
 
-    name: str
-    help: str
+    name: Annotated[str, Text(r"[a-z][a-z0-9_]*", "lower-case letters, digits and _")]
+    help: Words
     values: Mapping[str, Mapping[str, Any] | None] | None = field(default=None, hash=False)
     option: str = ""
     type: object = str
@@ -160,6 +204,7 @@ class StageFlag:
 
     def __post_init__(self) -> None:
         """The first value is the default."""
+        _Checked.__post_init__(self)
         if bool(self.values) == bool(self.option):
             raise TypeError(f"StageFlag {self.name}: state values, or the option that takes the value")
         if self.values:
@@ -188,7 +233,7 @@ class ReaderRecord(PluginRecord):
     fallback: it is tried on every file, after all others, since it knows more formats than it lists.
     """
 
-    extensions: tuple[str, ...] = ()
+    extensions: Extensions = ()
     magic: tuple[tuple[int, bytes], ...] = ()
     mark: bytes = b""
     several: bool = False
@@ -207,7 +252,7 @@ class WriterRecord(PluginRecord):
     messages.
     """
 
-    extensions: tuple[str, ...] = ()
+    extensions: Extensions = ()
     depths: tuple[Literal["8", "16", "float"], ...] = ("8",)
     alpha: bool = False
     color: bool = True

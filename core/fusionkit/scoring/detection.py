@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..contracts import Detection, Detector, Metric, Sources
 from ..contracts import Options as NoOptions
+from ..contracts.base import unfit
 
 SAME = 0.5  # intersection over union from which two boxes are one object
 # metric: its meaning, and the weight of the result's number of objects against the sources'
@@ -52,7 +53,17 @@ def union(groups: Sequence[Sequence[Detection]]) -> list[Detection]:
 def detect(detector: Detector, images: Tensor) -> list[Sequence[Detection]]:
     """Objects in each image (B, 1 or 3, H, W)."""
     with torch.inference_mode():
-        return [detector(image.expand(3, -1, -1)[None]) for image in images]
+        return [_checked(detector, detector(image.expand(3, -1, -1)[None])) for image in images]
+
+
+def _checked(detector: Detector, found: object) -> Sequence[Detection]:
+    """What a detector returned, if it is a list of objects with finite boxes and scores."""
+    if not isinstance(found, Sequence) or not all(isinstance(one, Detection) for one in found):
+        raise unfit(detector, "__call__", f"{found!r:.60}, expected a list of fusionkit.contracts.Detection")
+    for one in found:
+        if len(one.box) != 4 or not all(map(math.isfinite, (*one.box, one.score))):
+            raise unfit(detector, "__call__", f"{one!r:.100}, expected a box of four finite numbers and a finite score")
+    return found
 
 
 class _Counts:

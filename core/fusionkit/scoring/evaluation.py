@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Metric, Sources
+from ..contracts.base import check_answer
 from ..engines.engine import Engine, SerialEngine
 from ..errors import InputError
 from ..extras import DISTRIBUTION
@@ -397,4 +398,6 @@ def score_images(
 
 def _value(image: Tensor, grey: Tensor, sources: Sources, metric: Metric) -> float:
     with torch.inference_mode():
-        return float(metric(image if metric.color else grey, sources))
+        found = metric(image if metric.color else grey, sources)
+    check_answer(found, (1,), "__call__", metric, finite=False)
+    return float(found)

@@ -60,8 +60,9 @@ class PairMetric(Metric):
         f = levels(fused)
         return undefined(f) if min(f.shape[-2:]) < self.least else self.measure(f, *map(levels, sources.luma))
 
+    @staticmethod
     @abstractmethod
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """Measure grey levels (B, 1, H, W) in float64 of the result and both sources: (B,), nan where undefined."""
 
 

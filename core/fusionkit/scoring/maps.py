@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Metric, Sources
+from ..contracts.base import check_answer
 from ..images.convert import to_array
 from ..images.picture import Array
 from ..numerics.luma import luma
@@ -34,7 +35,10 @@ def overlay(fused: Tensor, sources: Sources, metrics: Mapping[str, Metric]) -> A
     grey = luma(fused).clamp(0, 1)
     picture = (0.35 + 0.65 * grey).expand(-1, 3, -1, -1)
     for kind, color in (("lost", LOST), ("invented", INVENTED)):
-        maps = [m.map(fused if m.color else grey, sources) for m in metrics.values() if m.shows == kind]
+        shown = [m for m in metrics.values() if m.shows == kind]
+        maps = [m.map(fused if m.color else grey, sources) for m in shown]
+        for metric, places in zip(shown, maps, strict=True):
+            check_answer(places, grey.shape, "map", metric)
         if maps:
             share = (torch.stack(maps).amax(0).to(picture) / FULL).clamp(0, 1)
             picture = (1 - share) * picture + share * picture.new_tensor(color).view(1, 3, 1, 1)

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from ..contracts import Metric
-from ..errors import FusionkitError, InputError, SizeMismatch
+from ..errors import FusionkitError, InputError, SizeMismatch, one_line
+from ..extras import culprit
 from ..images.convert import to_tensor
 from ..memory import release_pages
 from ..method.choice import Choice
@@ -193,7 +194,7 @@ class Worker:
                 if result.of is not None and isinstance(error, SizeMismatch):
                     self._hurry(session, result.of)
             except BaseException as error:  # raised by a plug-in, even sys.exit(); the thread goes on
-                result.become("failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+                result.become("failed", culprit(error) or f"{type(error).__name__}: {one_line(error)[:300]}")
             line.running = None
             del job, session, result  # else they stay in memory until the next one comes
             release_pages()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 from ..errors import FusionkitError, OutputError, one_line
+from ..extras import culprit
 from .atomic import Staged
 
 KILLED = "its process was killed each time, perhaps for memory; fewer `jobs` need less"
@@ -61,10 +62,10 @@ def attempt(work: Callable[[AnyTask], Outcome], task: AnyTask) -> Outcome:
         reason = str(error).removeprefix(f"{task.key}: ")
         return Outcome(task.key, "failed", reason, blame="disk" if disk else "files")
     except (Exception, SystemExit) as error:
-        text = one_line(error)[:500]
+        text = culprit(error) or f"{type(error).__name__}: {one_line(error)[:500]}"
         hint = MEMORY if "memory" in text or isinstance(error, MemoryError) else ""
         blame: Literal["", "disk"] = "disk" if isinstance(error, OSError) else ""
-        return Outcome(task.key, "failed", f"{type(error).__name__}: {text}{hint}", blame=blame)
+        return Outcome(task.key, "failed", f"{text}{hint}", blame=blame)
 
 
 def lost(task: Task) -> Outcome:

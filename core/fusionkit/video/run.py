@@ -151,8 +151,9 @@ def _lost(name: str, log: Sequence[tuple[float, bool]], segment: Segment) -> Ite
     times = np.array([time for time, _ in log])
     steps = np.diff(times) / max(np.median(np.diff(times)) if len(times) > 1 else 1, 1e-9)
     gaps = times[:-1][steps > WIDE] if (np.abs(steps - 1) < 0.25).sum() > STEADY * len(steps) else ()
-    for what, found in (("frames are missing after", gaps), ("damaged frames at", [time for time, damaged in log if damaged])):
-        own = [time for time in found if segment.start <= time < segment.stop]
+    damaged = [at for at, broken in log if broken]
+    for what, found in (("frames are missing after", gaps), ("damaged frames at", damaged)):
+        own = [at for at in found if segment.start <= at < segment.stop]
         if own:
             more = f" and at {len(own) - NAMED} more" if len(own) > NAMED else ""
             yield f"{name}: {what} {', '.join(f'{time:.2f}' for time in own[:NAMED])} s{more}"

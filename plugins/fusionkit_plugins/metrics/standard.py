@@ -85,10 +85,7 @@ class SCD(PairMetric):
 
     definition = "r(F - B, A) + r(F - A, B), Pearson over pixels; nan where F equals a source up to a constant"
     range = (-2.0, 2.0)
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Sum of the correlations of differences: (B,)."""
-        return grey.correlation(f - b, a) + grey.correlation(f - a, b)
+    measure = staticmethod(lambda f, a, b: grey.correlation(f - b, a) + grey.correlation(f - a, b))
 
 
 class MSE(SourceMetric):

@@ -21,10 +21,7 @@ class Nabf(PairMetric):
     )
     range = (0.0, 1.0)
     higher_is_better = False
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Edges that no source has: (B,); nan for images under 2 pixels a side, and where no source has weight."""
-        return artefacts(f, a, b, weak=0.001)
+    measure = staticmethod(lambda f, a, b: artefacts(f, a, b, weak=0.001))
 
 
 class MS_SSIM(SourceMetric):  # noqa: N801 - the name that papers print
@@ -53,7 +50,8 @@ class Qy(PairMetric):
     range = (-1.0, 1.0)
     least = 7
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """Similarity to the more alike source: (B,); nan for images under 7 pixels a side."""
         mean = partial(filtered, window=gaussian(7, 1.5, f.device))
         of_ab, of_af, of_bf = (ssim_map(x, y, mean, 255.0) for x, y in ((a, b), (a, f), (b, f)))
@@ -72,9 +70,10 @@ class Qw(PairMetric):
     range = (-1.0, 1.0)
     least = 8  # side of the windows
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """Weighted index: (B,); nan for images under 8 pixels a side, and where both sources are flat."""
-        window = torch.full((self.least,), 1 / self.least, dtype=torch.float64, device=f.device)  # exact sums
+        window = torch.full((Qw.least,), 1 / Qw.least, dtype=torch.float64, device=f.device)  # exact sums
         mean = partial(filtered, window=window)
         # Q0 is SSIM without constants; these small ones make 0 / 0 one, as Q0 of two equal flat windows is
         of_a, of_b = (ssim_map(x, f, mean, data_range=1e-6) for x in (a, b))
@@ -92,10 +91,7 @@ class Qcb(PairMetric):
         "Gaussians 2 and 4 wide (31x31), exponents 3 and 2, Z = 0.0001; borders replicated, images not stretched"
     )
     range = (0.0, 1.0)
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Contrast that is kept: (B,)."""
-        return preserved_contrast(f, a, b, _surround)
+    measure = staticmethod(lambda f, a, b: preserved_contrast(f, a, b, _surround))
 
 
 def _surround(x: Tensor, deviation: float) -> Tensor:
@@ -110,10 +106,7 @@ class Qcv(PairMetric):
         "weighted by the blocks' sums of Sobel strength^5; borders replicated, images not stretched"
     )
     higher_is_better = False
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Weighted difference, squared grey levels: (B,); nan where no source has an edge."""
-        return visible_difference(f, a, b)
+    measure = staticmethod(visible_difference)
 
 
 class FMI(PairMetric):
@@ -127,11 +120,12 @@ class FMI(PairMetric):
     least = 3
     ROWS = 16  # rows of windows computed at once: 81 joint values each
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """Information kept: (B,); nan for images under 3 pixels a side. Seconds for a megapixel."""
         values = []
-        for top in range(0, f.shape[-2] - 2, self.ROWS):
-            w, *sources = (_windows(x[:, 0, top : top + self.ROWS + 2]) for x in (f, a, b))
+        for top in range(0, f.shape[-2] - 2, FMI.ROWS):
+            w, *sources = (_windows(x[:, 0, top : top + FMI.ROWS + 2]) for x in (f, a, b))
             values.append(torch.stack([_information(s, w) for s in sources]).mean(0))
         return torch.cat(values, dim=1).mean(1)
 

@@ -12,7 +12,19 @@ from torch import Tensor
 
 from fusionkit.numerics.ssim import ssim_map
 from fusionkit.scoring.fidelity import vifp
-from fusionkit.scoring.levels import PairMetric, correlation, entropy, filtered, gradient_energy, sobel, undefined
+from fusionkit.scoring.levels import (
+    PairMetric,
+    average_gradient,
+    correlation,
+    entropy,
+    filtered,
+    gradient_energy,
+    sobel,
+)
+
+
+def _mse(f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return ((a - f).square() + (b - f).square()).flatten(1).mean(1) / 2
 
 
 class EN(PairMetric):
@@ -20,10 +32,7 @@ class EN(PairMetric):
 
     definition = "-sum p log2 p over the 256 grey levels"
     range = (0.0, 8.0)
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Bits, (B,)."""
-        return entropy(f)
+    measure = staticmethod(lambda f, a, b: entropy(f))
 
 
 class SD(PairMetric):
@@ -31,31 +40,21 @@ class SD(PairMetric):
 
     definition = "population standard deviation, grey levels"
     range = (0.0, 127.5)
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Grey levels, (B,)."""
-        return f.flatten(1).std(1, correction=0)
+    measure = staticmethod(lambda f, a, b: f.flatten(1).std(1, correction=0))
 
 
 class SF(PairMetric):
     """Spatial frequency."""
 
     definition = "sqrt(mean squared row difference + mean squared column difference), grey levels"
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Grey levels, (B,)."""
-        return gradient_energy(f).sqrt()
+    measure = staticmethod(lambda f, a, b: gradient_energy(f).sqrt())
 
 
 class AG(PairMetric):
     """Average gradient."""
 
     definition = "mean of sqrt((gx² + gy²) / 2), central differences, one-sided at the borders, grey levels"
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Grey levels, (B,)."""
-        gy, gx = torch.gradient(f, dim=(-2, -1))
-        return ((gx.square() + gy.square()) / 2).sqrt().flatten(1).mean(1)
+    measure = staticmethod(lambda f, a, b: average_gradient(f))
 
 
 class MI(PairMetric):
@@ -63,7 +62,8 @@ class MI(PairMetric):
 
     definition = "I(F, A) + I(F, B) over 256 levels each, nats"
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """Nats, (B,)."""
         return math.log(2) * (2 * entropy(f) + entropy(a) + entropy(b) - entropy(f, a) - entropy(f, b))
 
@@ -73,10 +73,7 @@ class MSE(PairMetric):
 
     definition = "mean of the two mean squared differences, squared grey levels"
     higher_is_better = False
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Squared grey levels, (B,)."""
-        return _mse(f, a, b)
+    measure = staticmethod(_mse)
 
 
 class CC(PairMetric):
@@ -84,10 +81,7 @@ class CC(PairMetric):
 
     definition = "mean of r(A, F) and r(B, F), Pearson over pixels; nan where any image is constant"
     range = (-1.0, 1.0)
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,)."""
-        return (correlation(a, f) + correlation(b, f)) / 2
+    measure = staticmethod(lambda f, a, b: (correlation(a, f) + correlation(b, f)) / 2)
 
 
 class PSNR(PairMetric):
@@ -95,10 +89,7 @@ class PSNR(PairMetric):
 
     definition = "10 log10(max(F)² / MSE): the peak is the result's own maximum, not 255"
     range = (-math.inf, math.inf)
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Decibels, (B,)."""
-        return 10 * torch.log10(f.flatten(1).amax(1).square() / _mse(f, a, b))
+    measure = staticmethod(lambda f, a, b: 10 * torch.log10(f.flatten(1).amax(1).square() / _mse(f, a, b)))
 
 
 class SCD(PairMetric):
@@ -106,22 +97,15 @@ class SCD(PairMetric):
 
     definition = "r(F - B, A) + r(F - A, B), Pearson over pixels; nan where F equals a source up to a constant"
     range = (-2.0, 2.0)
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,)."""
-        return correlation(f - b, a) + correlation(f - a, b)
+    measure = staticmethod(lambda f, a, b: correlation(f - b, a) + correlation(f - a, b))
 
 
 class VIFF(PairMetric):
     """Visual information fidelity; in truth two pixel-domain VIFs, not Han's VIFF."""
 
     definition = "vifp(A, F) + vifp(B, F), four scales, 'valid' filters, noise variance 2; 1 for a constant source"
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,); nan for images under 41 pixels a side, where the coarsest scale has no position left."""
-        if min(f.shape[-2:]) < 41:
-            return undefined(f)
-        return vifp(a, f) + vifp(b, f)
+    least = 41  # the coarsest scale has no position left below
+    measure = staticmethod(lambda f, a, b: vifp(a, f) + vifp(b, f))
 
 
 class Qabf(PairMetric):
@@ -129,9 +113,10 @@ class Qabf(PairMetric):
 
     definition = "Sobel strength and orientation kept of A and B, weighted by strength; equal strengths give g, not 1"
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """(B,)."""
-        return self.of_edges(*(sobel(x, "constant") for x in (f, a, b)))
+        return Qabf.of_edges(*(sobel(x, "constant") for x in (f, a, b)))
 
     @classmethod
     def of_edges(cls, of_f: tuple[Tensor, Tensor], *of_sources: tuple[Tensor, Tensor]) -> Tensor:
@@ -158,23 +143,12 @@ class SSIM(PairMetric):
 
     definition = "SSIM(F, A) + SSIM(F, B), 7x7 mean, sample covariance, constants of a range of 2 on 0 to 255"
     range = (-2.0, 2.0)
-    SIZE = 7
-    DATA_RANGE = 2.0
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,); nan for images under 7 pixels a side."""
-        if min(f.shape[-2:]) < self.SIZE:
-            return undefined(f)
-        return self.ssim(f, a) + self.ssim(f, b)
-
-    def ssim(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean over positions whose window lies inside the image, (B,)."""
-        samples, window = self.SIZE**2, torch.ones(self.SIZE)  # exact sums
-        value = ssim_map(
-            x, y, lambda image: filtered(image, window) / samples, self.DATA_RANGE, samples / (samples - 1)
-        )
-        return value.flatten(1).mean(1)
+    least = 7
+    measure = staticmethod(lambda f, a, b: _ssim(f, a) + _ssim(f, b))
 
 
-def _mse(f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return ((a - f).square() + (b - f).square()).flatten(1).mean(1) / 2
+def _ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Mean over positions whose window lies inside the image, (B,)."""
+    samples, window = SSIM.least**2, torch.ones(SSIM.least)  # exact sums
+    value = ssim_map(x, y, lambda image: filtered(image, window) / samples, 2.0, samples / (samples - 1))
+    return value.flatten(1).mean(1)

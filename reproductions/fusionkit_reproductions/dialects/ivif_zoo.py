@@ -75,10 +75,7 @@ class Nabf(PairMetric):
     )
     range = (0.0, 1.0)
     higher_is_better = False
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,); nan for images under 2 pixels a side, and where no source has weight."""
-        return artefacts(f, a, b, weak=0.0)
+    measure = staticmethod(lambda f, a, b: artefacts(f, a, b, weak=0.0))
 
 
 class VIF(PairMetric):
@@ -89,9 +86,10 @@ class VIF(PairMetric):
         "(n - 1) / 2, n), off centre"
     )
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """(B,)."""
-        a_f, b_f = (vifp(x, f, window=self._window, mean=self._mean) for x in (a, b))
+        a_f, b_f = (vifp(x, f, window=VIF._window, mean=VIF._mean) for x in (a, b))
         return a_f + b_f
 
     @staticmethod
@@ -111,11 +109,11 @@ class SSIM(PairMetric):
 
     definition = "SSIM(F, A) + SSIM(F, B), Gaussian 11x11 of deviation 1.5, no padding, grey levels times 255, L = 255"
     range = (-2.0, 2.0)
+    least = 11
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,); nan for images under 11 pixels a side."""
-        if min(f.shape[-2:]) < 11:
-            return undefined(f)
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
+        """(B,)."""
         window = gaussian(11, 1.5, f.device)
         return sum(  # type: ignore[return-value]
             ssim_map(f * 255, x * 255, lambda y: filtered(y, window), 255.0).flatten(1).mean(1) for x in (a, b)

@@ -16,7 +16,7 @@ from torch import Tensor
 from fusionkit.contracts import Metric, Sources
 from fusionkit.numerics.ssim import ssim_map
 from fusionkit.scoring.fidelity import vifp
-from fusionkit.scoring.levels import PairMetric, entropy, filtered, gaussian, levels, undefined
+from fusionkit.scoring.levels import PairMetric, entropy, filtered, gaussian, levels
 
 from . import cddfuse, plain
 
@@ -94,7 +94,8 @@ class MI(PairMetric):
 
     definition = "I(F, A) + I(F, B), bits, 256 levels each, of which the joint histogram counts 254 and 255 together"
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """Bits, (B,)."""
         merged = [x.clamp_max(254) for x in (f, a, b)]
         joint = sum(entropy(merged[0], x) for x in merged[1:])
@@ -108,11 +109,11 @@ class VIF(PairMetric):
         "vifp(A, F) + vifp(B, F), four scales, 'valid' filters, noise variance 2; the finest scale's products of 8-bit "
         "integers saturate at 255"
     )
+    least = 41
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,); nan for images under 41 pixels a side."""
-        if min(f.shape[-2:]) < 41:
-            return undefined(f)
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
+        """(B,)."""
         a_f, b_f = (vifp(x, f, first_product=lambda x, y: (x * y).clamp_max(255)) for x in (a, b))
         return a_f + b_f
 
@@ -126,9 +127,10 @@ class Qabf(PairMetric):
     )
     range = (0.0, 1.0)
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """(B,)."""
-        return cddfuse.Qabf.of_edges(*(self._edges(x / 255) for x in (f, a, b)))
+        return cddfuse.Qabf.of_edges(*(Qabf._edges(x / 255) for x in (f, a, b)))
 
     @staticmethod
     def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,7 +161,8 @@ class SSIM(PairMetric):
     )
     range = (-1.0, 1.0)
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """(B,)."""
         window = gaussian(11, 1.5, f.device)
 

@@ -30,8 +30,9 @@ class _ByChannel(Metric):
         f, a, b = (levels(x).expand_as(fused).flatten(0, 1)[:, None] for x in (fused, *originals))
         return self.measure(f, a, b).view(len(fused), -1).mean(1)
 
+    @staticmethod
     @abstractmethod
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """Grey levels (B, 1, H, W) in float64 of the result, the first and the second source -> (B,)."""
 
 
@@ -40,10 +41,7 @@ class EN(_ByChannel):
 
     definition = "-sum p log2 p over 256 levels, mean over R, G, B"
     range = (0.0, 8.0)
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Bits, (B,)."""
-        return entropy(f)
+    measure = staticmethod(lambda f, a, b: entropy(f))
 
 
 class CE(_ByChannel):
@@ -52,9 +50,10 @@ class CE(_ByChannel):
     definition = "mean over sources of sum p_S log2(p_S / p_F) over the levels that both have, mean over R, G, B"
     higher_is_better = False
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """Bits, (B,)."""
-        p, *of_sources = (self._histogram(x) for x in (f, a, b))
+        p, *of_sources = (CE._histogram(x) for x in (f, a, b))
         terms = (torch.where((p > 0) & (q > 0), q * torch.log2(q / p), 0.0).sum(1) for q in of_sources)
         return sum(terms) / 2  # type: ignore[return-value]
 
@@ -70,9 +69,10 @@ class MI(_ByChannel):
     definition = "I(F, A) + I(F, B), each image stretched to 0 to 255 first, 256 levels, nats, mean over R, G, B"
     range = (0.0, float("inf"))
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """Nats, (B,)."""
-        return cddfuse.MI(self.options).measure(*(_stretched(x) for x in (f, a, b)))
+        return cddfuse.MI.measure(*(_stretched(x) for x in (f, a, b)))
 
 
 class SD(_ByChannel):
@@ -80,10 +80,7 @@ class SD(_ByChannel):
 
     definition = "population standard deviation, grey levels, mean over R, G, B"
     range = (0.0, 127.5)
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Grey levels, (B,)."""
-        return f.flatten(1).std(1, correction=0)
+    measure = staticmethod(lambda f, a, b: f.flatten(1).std(1, correction=0))
 
 
 class AG(_ByChannel):
@@ -91,7 +88,8 @@ class AG(_ByChannel):
 
     definition = "sum of sqrt((gx² + gy²) / 2), central differences, over (height - 1) (width - 1), mean over R, G, B"
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, _a: Tensor, _b: Tensor, /) -> Tensor:
         """Grey levels, (B,); nan for images one pixel wide or high."""
         height, width = f.shape[-2:]
         return average_gradient(f) * (height * width / max(1, (height - 1) * (width - 1)))
@@ -101,10 +99,7 @@ class EI(_ByChannel):
     """Edge intensity."""
 
     definition = "mean of the Sobel strength, borders replicated, grey levels, over R, G, B"
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Grey levels, (B,)."""
-        return sobel(f)[0].flatten(1).mean(1)
+    measure = staticmethod(lambda f, a, b: sobel(f)[0].flatten(1).mean(1))
 
 
 class SF(Metric):
@@ -130,7 +125,8 @@ class RMSE(_ByChannel):
     definition = "mean over sources of sqrt(sum of squared differences) / pixels, images in 0 to 1, over R, G, B"
     higher_is_better = False
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """(B,)."""
         return sum((x - f).square().flatten(1).sum(1).sqrt() for x in (a, b)) / (2 * f[0].numel())  # type: ignore[return-value]
 
@@ -140,9 +136,10 @@ class PSNR(_ByChannel):
 
     definition = "20 log10(255 / sqrt(mean over sources of sqrt(sum of squared differences) / pixels)), over R, G, B"
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """Decibels, (B,)."""
-        return 20 * torch.log10(255 / RMSE(self.options).measure(f, a, b).sqrt())
+        return 20 * torch.log10(255 / RMSE.measure(f, a, b).sqrt())
 
 
 class SSIM(_ByChannel):
@@ -150,10 +147,7 @@ class SSIM(_ByChannel):
 
     definition = "SSIM(F, A) + SSIM(F, B), Gaussian 11x11 of deviation 1.5, no padding, L = 255, mean over R, G, B"
     range = (-2.0, 2.0)
-
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """(B,); nan for images under 11 pixels a side."""
-        return undefined(f) if min(f.shape[-2:]) < 11 else ssim(f, a) + ssim(f, b)
+    measure = staticmethod(lambda f, a, b: undefined(f) if min(f.shape[-2:]) < 11 else ssim(f, a) + ssim(f, b))
 
 
 class Qabf(_ByChannel):
@@ -161,9 +155,10 @@ class Qabf(_ByChannel):
 
     definition = "Sobel strength and orientation kept of A and B, on levels times 255; equal strengths give g, not 1"
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """(B,)."""
-        return cddfuse.Qabf(self.options).measure(f * 255, a * 255, b * 255)
+        return cddfuse.Qabf.measure(f * 255, a * 255, b * 255)
 
 
 def _surround(x: Tensor, deviation: float) -> Tensor:
@@ -179,7 +174,8 @@ class Qcb(_ByChannel):
     definition = "Chen and Blum's, images stretched to 0 to 255 first, zero borders, windows cut at 31x31, over R, G, B"
     range = (0.0, 1.0)
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """(B,)."""
         f, a, b = (_stretched(x) for x in (f, a, b))
         return preserved_contrast(f, a, b, _surround)
@@ -191,7 +187,8 @@ class Qcv(_ByChannel):
     definition = "Chen and Varshney's, images stretched to 0 to 255 first, zero borders and filled-up blocks, R, G, B"
     higher_is_better = False
 
-    def measure(self, f: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    @staticmethod
+    def measure(f: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
         """Squared grey levels, (B,)."""
         f, a, b = (_stretched(x) for x in (f, a, b))
         return visible_difference(f, a, b, padding="constant", filled=True)
