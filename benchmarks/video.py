@@ -45,9 +45,9 @@ def write(path: Path, scene: np.ndarray, rate: int, count: int, noise: float, se
         stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
         for k in range(count):
             y, x = place(k, rate)
-            image = 255 * np.broadcast_to(scene[y : y + HEIGHT, x : x + WIDTH], (HEIGHT, WIDTH, 3))
-            image = (image + noise * rng.standard_normal(image.shape)).clip(0, 255)
-            frame = av.VideoFrame.from_ndarray(image.astype(np.uint8), format="rgb24")
+            image = 255 * scene[y : y + HEIGHT, x : x + WIDTH]  # an infrared camera's noise has one channel, too
+            image = (image + noise * rng.standard_normal(image.shape)).clip(0, 255).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(np.repeat(image, 3 // image.shape[2], 2), format="rgb24")
             frame.pts, frame.time_base = k, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

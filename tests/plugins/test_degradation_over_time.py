@@ -88,6 +88,41 @@ def test_a_moving_part_leaves_no_trail(restorer):
     assert decibels([together[trail]], [truth[-1][trail]]) > decibels([alone[trail]], [truth[-1][trail]]) - 0.5
 
 
+def test_what_is_dark_is_not_lit_by_noise_that_black_clips(restorer):
+    truth = [0.12 * frame for frame in pan(7, 0)]
+    frames = [y.clamp(0, 1) for y in noisy(truth)]
+    alone, together = (cleaned(restorer, frames, memory) for memory in (None, ShotMemory()))
+    assert decibels(together[4:], truth[4:]) > decibels(alone[4:], truth[4:]) + 1
+    assert abs(255 * float((together[-1] - truth[-1]).mean())) < 0.6  # clipping adds 3 levels
+
+
+def test_what_changes_its_shape_is_as_clean_as_in_one_frame(restorer):
+    truth, other = [frame.clone() for frame in pan(6, 0)], pan(1, top=260)[0]
+    for k, frame in enumerate(truth):
+        limb = 60 + 2 * k * (k % 2)
+        frame[..., 30:110, 10 + 9 * k : 74 + 9 * k] = other[..., 30:110, limb : limb + 64]
+    alone, together = (cleaned(restorer, noisy(truth), memory) for memory in (None, ShotMemory()))
+    part = [[x[..., 30:110, 10:130] for x in frames[3:]] for frames in (together, alone, truth)]
+    assert decibels(part[0], part[2]) > decibels(part[1], part[2]) - 0.65
+
+
+def lines_in_black(count):
+    offsets = 10 / 255 * torch.randn(1, 1, 1, 256, generator=torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(4)
+    return [(offsets + 12 / 255 * torch.randn(1, 1, 200, 256, generator=generator)).clamp(0, 1) for _ in range(count)]
+
+
+def test_lines_that_black_hides_leave_no_streaks():
+    offsets = 10 / 255 * torch.randn(1, 1, 1, 256, generator=torch.Generator().manual_seed(3))
+    memory, means = ShotMemory(), []
+    memory.keep("lines", (offsets.expand(1, 1, 200, 256), 13))  # as they were found in the lit part
+    for y in lines_in_black(3):
+        stripes = Stripes(Stripes.Options(direction="columns", level=10)).remembering(memory)
+        (x,) = side_by_side([stripes.undo(y, 0.0)], lambda asks: [x for x, _ in asks])
+        means.append(x.clamp(0, 1).mean(-2))
+    assert 255 * float(torch.cat(means).mean(0).std()) < 2.5  # 4 where all of an offset is given back
+
+
 def test_a_shot_that_settles_begins_anew_in_every_channel(restorer):
     colour = torch.cat([pan(1)[0] * share for share in (1, 0.8, 0.6)], 1)
     frames = [Sources.of([x.clamp(0, 1)]) for x in noisy([colour] * 3)]

@@ -148,15 +148,14 @@ def _moments(
 
 def _lost(name: str, log: Sequence[tuple[float, bool]], segment: Segment) -> Iterator[str]:
     """Notes on frames that are missing from a steady rate, and on damaged ones, in a segment's part of a stream."""
-    times = np.array([time for time, _ in log])
+    times = np.array([at for at, _ in log])
     steps = np.diff(times) / max(np.median(np.diff(times)) if len(times) > 1 else 1, 1e-9)
     gaps = times[:-1][steps > WIDE] if (np.abs(steps - 1) < 0.25).sum() > STEADY * len(steps) else ()
-    damaged = [at for at, broken in log if broken]
-    for what, found in (("frames are missing after", gaps), ("damaged frames at", damaged)):
-        own = [at for at in found if segment.start <= at < segment.stop]
+    for what, found in (("frames are missing after", gaps), ("damaged frames at", [at for at, bad in log if bad])):
+        own = [f"{at:.2f}" for at in found if segment.start <= at < segment.stop]
         if own:
             more = f" and at {len(own) - NAMED} more" if len(own) > NAMED else ""
-            yield f"{name}: {what} {', '.join(f'{time:.2f}' for time in own[:NAMED])} s{more}"
+            yield f"{name}: {what} {', '.join(own[:NAMED])} s{more}"
 
 
 class _Nearest:

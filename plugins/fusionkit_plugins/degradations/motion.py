@@ -66,8 +66,7 @@ def _costs(before: Tensor, now: Tensor, around: Tensor, reach: int) -> Tensor:
     right, down = around + far - reach
     if reach == REACH:  # many shifts of few pixels, about that of the whole
         windows = before[int(down[0, 0]) :, int(right[0, 0]) :].unfold(0, height * side, 1).unfold(1, width * side, 1)
-        shifts = slice(2 * reach + 1)
-        return reduced((windows[shifts, shifts] - now[0, 0]).square_(), side)
+        return reduced((windows[: 2 * reach + 1, : 2 * reach + 1] - now[0, 0]).square_(), side)
     windows = before.unfold(0, side + 2 * reach, 1).unfold(1, side + 2 * reach, 1)
     down = down + side * torch.arange(height, device=now.device)[:, None]
     there = windows[down, right + side * torch.arange(width, device=now.device)]

@@ -6,7 +6,7 @@
 The recursive filter of a constant along the motion (Kalman 1960; with motion compensation Dubois and Sabri, "Noise
 reduction in image sequences using motion-compensated temporal filtering", IEEE Trans. Communications 1984). s is the
 deviation of y's noise; v, e and Q are shares of s². Where y - ā is more than noise, its excess estimates e, the square
-of an error by motion or change.
+of an error by motion or change. What black and white clip of the noise would stay in the average, and is taken off.
 
 The pilot moves along. It says which cosines of a block are signal, as the first estimate of BM3D does (Dabov et al.,
 "Image denoising by sparse 3-D transform-domain collaborative filtering", IEEE Trans. Image Processing 2007, section
@@ -92,7 +92,7 @@ def _continued(before: State, y: Tensor, noise: float) -> State:
 
 
 def _unclipped(y: Tensor, scene: Tensor, noise: float) -> Tensor:
-    """y less what clipping to [0, 1] adds to the mean of its noise: s (φ(z) - z Q(z)) where the scene is z s off black.
+    """y less what clipping to [0, 1] adds to the noise's mean: s (φ(z) - z Q(z)) where the scene is z s from black.
 
     The flow knows clipped noise; an average keeps the offset. By 0.4 (1 - z / 3.1)⁴, which is 0.002 off.
     """
