@@ -75,7 +75,8 @@ class TestEstimate:
         blinds = camera.clone()
         blinds[..., 100:300, 100:260] += 0.1 * torch.sin(torch.arange(160) * 1.3)
         noisy = camera + 5 * LEVEL * torch.randn(camera.shape, generator=torch.Generator().manual_seed(0))
-        for picture in (camera, page, blinds, noisy, torch.full_like(camera, 0.5), camera[..., :40, :40]):
+        fence = camera * 0.8 + 0.1 * (torch.arange(camera.shape[-1]) % 7 < 2)
+        for picture in (camera, page, blinds, fence, noisy, torch.full_like(camera, 0.5), camera[..., :40, :40]):
             assert Stripes.estimate(picture, {}) is None
 
     def test_what_is_told_stands(self, camera):
