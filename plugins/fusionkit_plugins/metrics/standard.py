@@ -8,55 +8,8 @@ from torch import Tensor
 from fusionkit.contracts import Metric, Sources
 from fusionkit.scoring import fidelity
 from fusionkit.scoring import levels as grey
-from fusionkit.scoring.levels import PairMetric, ResultMetric, SourceMetric
-
-
-class EN(ResultMetric):
-    """EN (Roberts et al., 2008), bits."""
-
-    definition = "-sum p log2 p over the 256 grey levels of the rounded 8-bit luma"
-    range = (0.0, 8.0)
-    measure = staticmethod(grey.entropy)
-
-
-class SD(ResultMetric):
-    """SD (Rao, 1997), grey levels."""
-
-    definition = "population standard deviation of the rounded 8-bit luma, in grey levels"
-    range = (0.0, 127.5)
-
-    @staticmethod
-    def measure(f: Tensor, /) -> Tensor:
-        """Standard deviation of the pixels: (B,)."""
-        return f.flatten(1).std(1, correction=0)
-
-
-class SF(ResultMetric):
-    """SF (Eskicioglu & Fisher, 1995), grey levels."""
-
-    definition = "sqrt(mean squared row difference + mean squared column difference), 8-bit luma, in grey levels"
-    range = (0.0, 255 * math.sqrt(2))
-
-    @staticmethod
-    def measure(f: Tensor, /) -> Tensor:
-        """Root of the gradient energy: (B,)."""
-        return grey.gradient_energy(f).sqrt()
-
-
-class AG(ResultMetric):
-    """AG (Cui et al., 2015), grey levels; nan for images one pixel wide or high."""
-
-    definition = "mean of sqrt((gx² + gy²) / 2), central differences, 8-bit luma, in grey levels"
-    range = (0.0, 255.0)
-    measure = staticmethod(grey.average_gradient)
-
-
-class MI(SourceMetric):
-    """MI (Qu et al., 2002), bits."""
-
-    definition = "sum over sources of H(F) + H(S) - H(F, S), 256 levels each, bits"
-    summed = True
-    measure = staticmethod(grey.mutual_information)
+from fusionkit.scoring.levels import SourceMetric
+from fusionkit.scoring.plain import AG, CC, EN, MI, MSE, SCD, SD, SF  # noqa: F401  # metrics of this module, too
 
 
 class NMI(SourceMetric):
@@ -70,31 +23,6 @@ class NMI(SourceMetric):
         """Mutual information over the mean of the entropies: (B,)."""
         entropies = grey.entropy(f) + grey.entropy(s)
         return 2 * (entropies - grey.entropy(f, s)) / entropies
-
-
-class CC(SourceMetric):
-    """CC (Deshmukh & Bhosale, 2010)."""
-
-    definition = "mean over sources of Pearson's r with the result; nan where an image is constant"
-    range = (-1.0, 1.0)
-    measure = staticmethod(grey.correlation)
-
-
-class SCD(PairMetric):
-    """SCD (Aslantas & Bendes, 2015), for two sources."""
-
-    definition = "r(F - B, A) + r(F - A, B), Pearson over pixels; nan where F equals a source up to a constant"
-    range = (-2.0, 2.0)
-    measure = staticmethod(lambda f, a, b: grey.correlation(f - b, a) + grey.correlation(f - a, b))
-
-
-class MSE(SourceMetric):
-    """MSE, squared grey levels."""
-
-    definition = "mean over sources of the mean squared difference, 8-bit luma, in squared grey levels"
-    range = (0.0, 255.0**2)
-    higher_is_better = False
-    measure = staticmethod(grey.squared_error)
 
 
 class PSNR(Metric):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.numerics.ssim import ssim_map
+from fusionkit.scoring import plain
 from fusionkit.scoring.fidelity import vifp
 from fusionkit.scoring.levels import (
     PairMetric,
@@ -92,12 +93,8 @@ class PSNR(PairMetric):
     measure = staticmethod(lambda f, a, b: 10 * torch.log10(f.flatten(1).amax(1).square() / _mse(f, a, b)))
 
 
-class SCD(PairMetric):
+class SCD(plain.SCD):
     """Sum of the correlations of differences."""
-
-    definition = "r(F - B, A) + r(F - A, B), Pearson over pixels; nan where F equals a source up to a constant"
-    range = (-2.0, 2.0)
-    measure = staticmethod(lambda f, a, b: correlation(f - b, a) + correlation(f - a, b))
 
 
 class VIFF(PairMetric):

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
 from fusionkit.numerics.ssim import ssim_map
+from fusionkit.scoring import plain
 from fusionkit.scoring.fidelity import artefacts, ms_ssim, vifp
 from fusionkit.scoring.levels import PairMetric, filtered, gaussian, levels, undefined
 
-from . import cddfuse, linfeng, plain
+from . import cddfuse, linfeng
 
 
 class EN(Metric):
@@ -50,7 +51,7 @@ class CC(plain.CC):
     """Correlation, as the standard one."""
 
 
-class SCD(cddfuse.SCD):
+class SCD(plain.SCD):
     """Sum of the correlations of differences, as the standard one."""
 
 

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from fusionkit.contracts import Metric, Sources
 from fusionkit.numerics.ssim import ssim_map
+from fusionkit.scoring import plain
 from fusionkit.scoring.fidelity import vifp
 from fusionkit.scoring.levels import PairMetric, entropy, filtered, gaussian, levels
 
-from . import cddfuse, plain
+from . import cddfuse
 
 
 class EN(plain.EN):
@@ -29,7 +30,7 @@ class CC(plain.CC):
     """Correlation, as the standard one."""
 
 
-class SCD(cddfuse.SCD):
+class SCD(plain.SCD):
     """Sum of the correlations of differences, as the standard one."""
 
 

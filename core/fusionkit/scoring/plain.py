@@ -1,10 +1,9 @@
-"""Metrics that several codes compute as their papers define them, for any number of sources."""
+"""Metrics that this project and several others compute as their papers define them, on the 8-bit luma of the result."""
 
 import math
 
-from torch import Tensor
-
-from fusionkit.scoring.levels import (
+from .levels import (
+    PairMetric,
     ResultMetric,
     SourceMetric,
     average_gradient,
@@ -17,7 +16,7 @@ from fusionkit.scoring.levels import (
 
 
 class EN(ResultMetric):
-    """Entropy, bits."""
+    """EN (Roberts et al., 2008), bits."""
 
     definition = "-sum p log2 p over the 256 grey levels of the rounded 8-bit luma"
     range = (0.0, 8.0)
@@ -25,31 +24,23 @@ class EN(ResultMetric):
 
 
 class SD(ResultMetric):
-    """Standard deviation, grey levels."""
+    """SD (Rao, 1997), grey levels."""
 
     definition = "population standard deviation of the rounded 8-bit luma, in grey levels"
     range = (0.0, 127.5)
-
-    @staticmethod
-    def measure(f: Tensor) -> Tensor:
-        """Measure grey levels (B, 1, H, W): (B,)."""
-        return f.flatten(1).std(1, correction=0)
+    measure = staticmethod(lambda f: f.flatten(1).std(1, correction=0))
 
 
 class SF(ResultMetric):
-    """Spatial frequency, grey levels."""
+    """SF (Eskicioglu & Fisher, 1995), grey levels."""
 
     definition = "sqrt(mean squared row difference + mean squared column difference), 8-bit luma, in grey levels"
     range = (0.0, 255 * math.sqrt(2))
-
-    @staticmethod
-    def measure(f: Tensor) -> Tensor:
-        """Measure grey levels (B, 1, H, W): (B,)."""
-        return gradient_energy(f).sqrt()
+    measure = staticmethod(lambda f: gradient_energy(f).sqrt())
 
 
 class AG(ResultMetric):
-    """Average gradient, grey levels; nan for images one pixel wide or high."""
+    """AG (Cui et al., 2015), grey levels; nan for images one pixel wide or high."""
 
     definition = "mean of sqrt((gx² + gy²) / 2), central differences, 8-bit luma, in grey levels"
     range = (0.0, 255.0)
@@ -57,7 +48,7 @@ class AG(ResultMetric):
 
 
 class MI(SourceMetric):
-    """Mutual information, bits."""
+    """MI (Qu et al., 2002), bits."""
 
     definition = "sum over sources of H(F) + H(S) - H(F, S), 256 levels each, bits"
     summed = True
@@ -65,7 +56,7 @@ class MI(SourceMetric):
 
 
 class CC(SourceMetric):
-    """Correlation coefficient."""
+    """CC (Deshmukh & Bhosale, 2010)."""
 
     definition = "mean over sources of Pearson's r with the result; nan where an image is constant"
     range = (-1.0, 1.0)
@@ -73,9 +64,17 @@ class CC(SourceMetric):
 
 
 class MSE(SourceMetric):
-    """Mean squared error, squared grey levels."""
+    """MSE, squared grey levels."""
 
     definition = "mean over sources of the mean squared difference, 8-bit luma, in squared grey levels"
     range = (0.0, 255.0**2)
     higher_is_better = False
     measure = staticmethod(squared_error)
+
+
+class SCD(PairMetric):
+    """SCD (Aslantas & Bendes, 2015), for two sources."""
+
+    definition = "r(F - B, A) + r(F - A, B), Pearson over pixels; nan where F equals a source up to a constant"
+    range = (-2.0, 2.0)
+    measure = staticmethod(lambda f, a, b: correlation(f - b, a) + correlation(f - a, b))
