@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from fusionkit.errors import FusionkitError, OptionError
+from fusionkit.errors import BrokenPlugin, FusionkitError, OptionError
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.registry.loading import get_registry
 from fusionkit.server.catalog import catalog
@@ -136,7 +136,7 @@ def test_an_option_that_can_name_a_file_is_refused_by_its_type(installed, option
 
 
 def test_what_no_type_describes_is_refused(installed):
-    with pytest.raises(OptionError, match="cannot be chosen here: weights"):
+    with pytest.raises(BrokenPlugin, match="which forbids unknown options"):
         checked({"prior": "loose", "prior_options": {"weights": "/etc/passwd"}})
 
 
