@@ -73,6 +73,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     **{f"degradation jpeg.{name}": {"quality": 20} for name in ("steps", "offset")},
     **{f"degradation stripes.{name}": {"direction": "columns"} for name in ("level", "drift", "steps", "scale")},
     "degradation blur.steps": {"sigma": 1.5},
+    "degradation rain.steps": {"angle": 10.0},
     **{f"degradation low_resolution.{name}": {"factor": 2.0} for name in ("steps", "optics")},
 }
 # what else an option needs beside its conditions: a method in which it acts

@@ -90,7 +90,7 @@ def test_what_is_no_image_is_refused_in_one_line(image, reason, tmp_path):
         (lambda p: write_image(GREY, p / "a.png"), "`path` is a ndarray; give a path first, then the image"),
         (lambda p: write_image(p / "a.xyz", GREY), r"cannot write '\.xyz'; use one of \.png"),
         (lambda p: write_image(p / "a", GREY), "a: has no extension; use one of"),
-        (lambda p: write_image(p, GREY), "has no extension"),
+        (lambda p: write_image(p, GREY), "is a folder, not a file"),
         (lambda p: write_image(p / "a.png", GREY, depth=12), "`depth=12`: expected 8, 16 or float"),
         (lambda p: write_image(p / "a.jpg", GREY, depth=16), r"\.jpg cannot hold 16-bit images"),
         (lambda p: write_image(p / "a.jpg", GREY, quality=0), "`quality=0`: expected 1 to 100"),
