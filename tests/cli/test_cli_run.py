@@ -139,6 +139,7 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
         ("--task", "", ir, vis): "--task '': is empty",
         ("--review=", ir, vis): "--review=: is empty",
         ("--preset", "/", ir, vis): "/: cannot be read: Is a directory",
+        ("--quiet", "--verbose", ir, vis): "--verbose has no effect with --quiet",
         ("--prior-opt", "lit=0.5", "--prior-opt", "lit=0.7", ir, vis): "--prior-opt lit: given twice",
     }
     for arguments, reason in cases.items():

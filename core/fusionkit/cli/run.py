@@ -7,7 +7,7 @@ import typer
 
 from ..batch.options import FileOptions, Mode, ResultOptions
 from ..engines.options import EngineOptions
-from ..errors import OptionError
+from ..errors import NoEffect, OptionError
 from ..method.config import SamplerOptions, configuration
 from ..registry.kinds import KINDS
 from ..registry.kinds import METHOD as PARTS
@@ -118,6 +118,8 @@ def run(
     """
     if shards and (pairs or group):
         raise OptionError("`shards` and `pairs` or `group` exclude each other")
+    if verbose and (quiet or machine):
+        raise NoEffect(f"--verbose has no effect with {'--quiet' if quiet else '--json'}; leave one of them out")
     mode: Mode = (
         "shards" if shards else "folders" if pairs or group else "video" if _is_video(sources, output) else "single"
     )
