@@ -246,7 +246,6 @@ def in_kind(
 
 def with_gaps(main: Picture, pixels: Array) -> Picture:
     """The reference with other pixels (H, W, C): its alpha, or nodata, stays where no other source has data (NaN)."""
-    pixels = np.ascontiguousarray(pixels)
     if main.valid is None:
         return replace(main, values=pixels)
     anywhere: Array = np.asarray(np.isfinite(pixels).all(axis=2))

@@ -1,21 +1,22 @@
 """What appears once light is raised: noise, grain that JPEG has left, the steps of 8 bits."""
 
-import math
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from fusionkit.flow.restoring import Restoration
+from fusionkit.numerics.choice import subsample
 from fusionkit.numerics.noise import estimate_noise
 from fusionkit.numerics.window import box_mean, enlarged_rows, guided_filter
 
 from ..color.ycbcr import from_ycbcr, to_ycbcr
+from .enlarged import DEAD_ZONE
 
-NOISY = 1.5 / 255  # least deviation of noise that is cleaned
 ROUNDED = 1 / 255  # error of 8 bits and JPEG, before light is raised
-SEEN = 2**13  # pixels that are looked at, about
 BLOCK, FLATTEST = 16, 0.1  # side of a block; share of the blocks that are taken for flat
-LEAST_SIDE = 16  # of a copy that the flow is asked to clean
+
+thinned = partial(subsample, enough=2**13)  # of a picture, pixels that suffice for its brightness
 
 
 def cleaned(x: Tensor, gain: float) -> Restoration:
@@ -38,18 +39,12 @@ def cleaned(x: Tensor, gain: float) -> Restoration:
     return from_ycbcr(light, chroma).clamp(0, 1)
 
 
-def thinned(x: Tensor) -> Tensor:
-    """Every so many pixels each way, about `SEEN` in all."""
-    step = max(1, math.isqrt(x.shape[-2] * x.shape[-1] // SEEN))
-    return x[..., ::step, ::step]
-
-
 def _level(plane: Tensor, least: float) -> float:
     """Deviation of the noise of a plane (1, 1, H, W) in [0, 1] that is to be cleaned, or 0."""
-    if min(plane.shape[-2:]) < LEAST_SIDE:
+    if min(plane.shape[-2:]) < BLOCK:
         return 0.0
     level = max(least, estimate_noise(plane.clamp(0, 1))[0].level, _grain(plane))
-    return level if level >= NOISY else 0.0
+    return level if level >= DEAD_ZONE else 0.0
 
 
 def _grain(plane: Tensor) -> float:
