@@ -1,35 +1,54 @@
 """Trainers of the flow (`fusionkit train rf`).
 
-By default a U-Net like the shipped one learns from pixels, on the part of the path where noisy images lie. An NCSN++
-learns plain rectified flow on a decoder's latents, on the whole path.
+By default a network like the shipped one learns from pixels, on the part of the path where noisy images lie. With
+`domain=latent` one learns plain rectified flow on a decoder's latents, on the whole path.
 """
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fusionkit.contracts import Decoder, Options
+from fusionkit.contracts import Decoder, Options, pad_to_multiple
 from fusionkit.errors import OptionError
 from fusionkit.flow.path import interpolate, x0_from_velocity
 from fusionkit.numerics.luma import luma
-from fusionkit.options import WeightsName
+from fusionkit.options import WeightsName, When
 from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 from .noising import add_noise, thermal_like
 from .rf import RectifiedFlow, RFOptions
-from .unet import UNet, UNetConfig
 
-SMALL = NCSNppConfig(
-    image_size=32, num_channels=8, centered=True, nf=64, ch_mult=(1, 1, 2), attn_resolutions=(), scale_by_sigma=False
-)
+# networks by domain: the shipped one, and a small one of the published kind
+NETWORKS = {
+    "pixel": NCSNppConfig(
+        num_channels=1,
+        patch=2,
+        centered=True,
+        nf=32,
+        ch_mult=(1, 2, 3, 3),
+        normalization="none",
+        attention=False,
+        attn_resolutions=(),
+        scale_by_sigma=False,
+    ),
+    "latent": NCSNppConfig(
+        image_size=32,
+        num_channels=8,
+        centered=True,
+        nf=64,
+        ch_mult=(1, 1, 2),
+        attn_resolutions=(),
+        scale_by_sigma=False,
+    ),
+}
 LATENT_TIMES = (0.05, 0.1, 0.2, 0.4, 0.7)
 LEVELS = (10, 15, 25, 50)  # deviations, of 255, of the noise in validation on pixels
 LAST = 0.4  # largest t in training on pixels: a deviation of 85 levels
@@ -38,38 +57,48 @@ LAST = 0.4  # largest t in training on pixels: a deviation of 85 levels
 class RFTrainerOptions(Options):
     """Options of the `rf` trainer."""
 
-    architecture: UNetConfig | NCSNppConfig = Field(UNetConfig(), description="network; a partial NCSN++ is completed")
-    time_power: float = Field(
-        1.0, gt=0, description="latents: t = u^power with u uniform; above 1 favours little noise"
+    domain: Literal["pixel", "latent"] = Field("pixel", description="what it learns: luma, or a decoder's latents")
+    architecture: NCSNppConfig = Field(
+        NETWORKS["pixel"],
+        description="network; what is left out is as in the shipped one, for latents as in a small one",
     )
-    weights: WeightsName = Field(
-        "",
-        description="pixels: weights to start from; their architecture is taken, or grown to `architecture`, if given",
+    time_power: Annotated[float, When("domain", "latent")] = Field(
+        1.0, gt=0, description="t = u^power with u uniform; above 1 favours little noise"
     )
-    halved: float = Field(0.4, ge=0, le=1, description="pixels: share of crops taken twice as large and halved")
+    weights: Annotated[WeightsName, When("domain", "pixel")] = Field(
+        "", description="weights to start from; their architecture is taken"
+    )
+    halved: Annotated[float, When("domain", "pixel")] = Field(
+        0.4, ge=0, le=1, description="share of crops taken twice as large and halved"
+    )
 
-    @field_validator("architecture", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _complete(cls, value: Any) -> Any:
-        """A partial architecture without a name changes the small NCSN++."""
-        partial = isinstance(value, dict) and value.get("name") != "unet"
-        return NCSNppConfig.model_validate({**SMALL.model_dump(), **value}) if partial else value
+    def _complete(cls, values: Any) -> Any:
+        """Complete the architecture by that of the domain; beside weights, which have one, it is refused."""
+        given, base = values.get("architecture", {}), NETWORKS.get(str(values.get("domain", "pixel")))
+        if given and values.get("weights"):
+            raise ValueError("architecture: weights have their own; leave one of the two out")
+        if base is None or not isinstance(given, dict):
+            return values
+        return {**values, "architecture": {**base.model_dump(), **given}}
 
 
 class RFTrainer(Trainer):
-    """Trainer on pixels or on latents, by the network that the options name."""
+    """Trainer on pixels or on latents, by the options' domain."""
 
     Options = RFTrainerOptions
     kind = "backbone rf"
+    module: NCSNpp
 
     @classmethod
     def wants_decoder(cls, options: RFTrainerOptions) -> bool:
         """Tell whether the network learns from latents."""
-        return isinstance(options.architecture, NCSNppConfig)
+        return options.domain == "latent"
 
     def __new__(cls, options: RFTrainerOptions, *_: Any) -> Any:
         """Make the trainer for these options."""
-        task = LatentTrainer if isinstance(options.architecture, NCSNppConfig) else PixelTrainer
+        task = LatentTrainer if options.domain == "latent" else PixelTrainer
         return super().__new__(task if cls is RFTrainer else cls)
 
 
@@ -81,11 +110,15 @@ class PixelTrainer(RFTrainer):
     sharper and free of a camera's noise.
     """
 
-    module: UNet
-
     def __init__(self, options: RFTrainerOptions, decoder: Decoder | None = None) -> None:
-        self.options = options
-        self.module = _continued(options) if options.weights else UNet(cast(UNetConfig, options.architecture))
+        self.options, self.module = options, NCSNpp(options.architecture)
+        if options.weights:
+            begun = RectifiedFlow(RFOptions(weights=options.weights))
+            if begun.predicts != "noise":
+                raise OptionError(
+                    f"weights={options.weights}: predict no noise of pixels, so pixels cannot go on from them"
+                )
+            self.module = begun.network.module.requires_grad_(True)
 
     def open(self, folders: Sequence[Path], options: TrainOptions, paired: bool = False) -> None:
         """Read images large enough for the crops that are halved; raises OptionError where crops do not fit."""
@@ -120,12 +153,13 @@ class PixelTrainer(RFTrainer):
         generator, figures = torch.Generator().manual_seed(0), dict[str, float]()
         for level in LEVELS:
             s = 2 * level / 255
-            t = s / (1 + s)
             ratios = []
             for image in held_out:
                 x0 = 2 * luma(image) - 1
-                x = (1 - t) * (x0 + s * torch.randn(x0.shape, generator=generator).to(x0.device))
-                ratios.append(-10 * math.log10(float((_denoised(module, x, t) - x0).square().mean()) / 4))
+                y = x0 + s * torch.randn(x0.shape, generator=generator).to(x0.device)
+                padded = pad_to_multiple(y, self.module.config.multiple)
+                noise = module(padded, torch.full((1,), s, device=y.device))[..., : y.shape[-2], : y.shape[-1]]
+                ratios.append(-10 * math.log10(float((y - s * noise - x0).square().mean()) / 4))
             figures[f"psnr_{level}"] = sum(ratios) / len(ratios)
         return figures
 
@@ -136,29 +170,9 @@ class PixelTrainer(RFTrainer):
             "decoder": "identity",
             "decoder_options": {"signal": "signed"},
             "restores": LAST,
+            "predicts": "noise",
             "time": "the noise of x_t / (1 - t), whose deviation is t / (1 - t)",
         }
-
-
-def _denoised(module: nn.Module, x: Tensor, t: float) -> Tensor:
-    """Estimate x̂₀ of x_t (1, C, H, W) by one evaluation."""
-    flow = RectifiedFlow(RFOptions(), cast(UNet | NCSNpp, module))
-    return x0_from_velocity(x, flow.velocity(x, torch.full((1,), t, device=x.device)), t)
-
-
-def _continued(options: RFTrainerOptions) -> UNet:
-    """Load the network to continue from, with the residual blocks that `architecture` adds, at first the identity."""
-    network = RectifiedFlow(RFOptions(weights=options.weights)).network.module.requires_grad_(True)
-    if not isinstance(network, UNet):
-        raise OptionError(f"weights={options.weights}: no weights of a U-Net, so pixels cannot go on from them")
-    if "architecture" not in options.model_fields_set:
-        return network
-    grown = UNet(cast(UNetConfig, options.architecture))
-    own, more = network.state_dict(), grown.state_dict()
-    if any(name not in more or more[name].shape != tensor.shape for name, tensor in own.items()):
-        raise OptionError(f"weights={options.weights}: only blocks can be added to a network, not widths changed")
-    grown.load_state_dict({**more, **own})
-    return grown
 
 
 class LatentTrainer(RFTrainer):
@@ -166,12 +180,11 @@ class LatentTrainer(RFTrainer):
 
     def __init__(self, options: RFTrainerOptions, decoder: Decoder | None = None) -> None:
         assert decoder is not None
-        assert isinstance(options.architecture, NCSNppConfig)
         channels = options.architecture.num_channels
         if decoder.channels not in (None, channels):
             raise OptionError(f"architecture.num_channels={channels}, but the latents have {decoder.channels}")
         self.options, self.decoder = options, decoder
-        self.module: NCSNpp = NCSNpp(options.architecture)
+        self.module = NCSNpp(options.architecture)
 
     def to(self, device: torch.device) -> None:
         """Compute on `device`, the decoder, too."""
@@ -198,12 +211,14 @@ class LatentTrainer(RFTrainer):
         x̂₀ = (1 - t) / ((1 - t)² + t²) x_t, the linear estimate for white latents.
         """
         generator, figures = torch.Generator().manual_seed(0), dict[str, float]()
+        flow = RectifiedFlow(RFOptions(), cast(NCSNpp, module))
         for t in LATENT_TIMES:
             errors, linear = [], []
             for image in images:
                 z = self.decoder.encode(image)
                 x = interpolate(z, torch.randn(z.shape, generator=generator).to(z.device), t)
-                errors.append(float((_denoised(module, x, t) - z).square().mean()))
+                x0 = x0_from_velocity(x, flow.velocity(x, torch.full((1,), t, device=x.device)), t)
+                errors.append(float((x0 - z).square().mean()))
                 linear.append(float((x * (1 - t) / ((1 - t) ** 2 + t**2) - z).square().mean()))
             figures[f"denoised_{t}"] = -10 * math.log10(sum(errors) / len(errors))
             figures[f"wiener_{t}"] = -10 * math.log10(sum(linear) / len(linear))

@@ -68,7 +68,7 @@ class When:
     def _wanted(self) -> str:
         if self.above is not None:
             return f"above {self.above:g}"
-        *words, last = map(word, self.values)
+        *words, last = (word(value) or "left out" for value in self.values)
         return f"{', '.join(words)} or {last}" if words else last
 
 
@@ -326,4 +326,6 @@ def word(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, tuple | list):
         return ",".join(map(word, value))
+    if isinstance(value, BaseModel):
+        return ",".join(f"{name}={word(getattr(value, name))}" for name in value.model_fields_set)
     return f"{value:g}" if isinstance(value, float) else str(value)

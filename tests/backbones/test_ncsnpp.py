@@ -52,6 +52,7 @@ def test_embeddings():
     t = torch.tensor([0.3, 2.0])
     phase = t[:, None] * projection.W * 2 * torch.pi
     torch.testing.assert_close(projection(t), torch.cat([phase.sin(), phase.cos()], 1))
+    assert torch.equal(projection.W, projection.W.half().float())  # phases of hundreds of radians, stored as float16
     assert sinusoidal_embedding(t, 7).shape == (2, 7)
 
 
@@ -71,6 +72,9 @@ VARIANTS = [
     {"centered": True},
     {"attn_resolutions": ()},
     {"scale_by_sigma": False},
+    {"normalization": "none"},
+    {"attention": False},
+    {"patch": 2},
 ]
 
 

@@ -124,7 +124,7 @@ def test_errors_are_one_line_exit_2_and_leave_nothing(pair_files, tmp_path):
         ("--seed", "3", ir, vis): "--seed 3 has no effect: nothing random is drawn",
         ("--align", "affine", "--transform", "t.json", ir, vis): "--align affine has no effect beside --transform",
         ("--depth", "12", ir, vis): "--depth 12: expected 8, 16 or float",
-        ("--tile", "3", ir, vis): "--tile 3: must be 0 or at least 128",
+        ("--tile", "3", ir, vis): "--tile 3: must be 0 or at least 256",
         ("--preset", tmp_path / "none.toml", ir, vis): "not found",
         ("--decoder", "vq", "--backbone", "rf", "--decoder-opt", "weights=no", ir, vis): "weights 'no' not found",
         ("--decoder", "vq", ir, vis): "works on pixels",

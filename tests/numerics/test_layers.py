@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from fusionkit.numerics.layers import Convolution, attention, fastest_format, winograd
 from fusionkit.numerics.private import has_winograd
-from fusionkit_backbones.unet import UNet, UNetConfig
+from fusionkit_backbones.ncsnpp import NCSNpp
+from fusionkit_backbones.rf_training import NETWORKS
 
 needs_nnpack = pytest.mark.skipif(not has_winograd(), reason="this PyTorch or processor has no NNPACK")
 
@@ -104,7 +105,7 @@ class TestLayout:
     @pytest.mark.parametrize(("size", "most"), [((16, 24), 1e-5), ((40, 40), 1e-5), ((72, 80), 1e-4)])
     def test_it_changes_no_result(self, size, most, generator):
         """The last is large enough for Winograd's algorithm."""
-        network = UNet(UNetConfig(widths=(48, 64))).eval()
+        network = NCSNpp(NETWORKS["pixel"].model_copy(update={"nf": 48, "ch_mult": (1, 2)})).eval()
         x, s = torch.rand(2, 1, *size, generator=generator), torch.tensor([0.1, 0.2])
         with torch.no_grad():
             assert fastest_format(torch.rand(1, 4, 8, 8)).is_contiguous(memory_format=torch.channels_last)

@@ -186,7 +186,7 @@ class TestVerify:
     @pytest.mark.parametrize(
         ("name", "change"),
         [
-            ("rf-luma", {"widths": (8, 16, 24)}),
+            ("rf-luma", {"nf": 16}),
             ("vq-small", {"n_embed": 7}),
             ("learned-rendered", {"detail": 7}),
             ("focus-rendered", {"widths": (8, 8)}),

@@ -1,7 +1,7 @@
 """The layers of NCSN++. Attribute names (`Conv_0`, `NIN_1` ...) are those of the published state dicts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from fusionkit.numerics.layers import Convolution, attention
 from .resampling import FIRConv2d, Resampling
 
 SQRT2 = math.sqrt(2.0)
+Norm = Callable[[int], nn.Module]  # the normalisation of so many channels
 
 
 def variance_scaling_(weight: Tensor, scale: float, fan_in: int, fan_out: int) -> Tensor:
@@ -49,7 +50,8 @@ class GaussianFourierProjection(nn.Module):
 
     def __init__(self, size: int, scale: float) -> None:
         super().__init__()
-        self.W = nn.Parameter(torch.randn(size) * scale, requires_grad=False)
+        frequencies = (torch.randn(size) * scale).half().float()  # which weights stored as float16 keep
+        self.W = nn.Parameter(frequencies, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         # the order of the products matters: the phases reach several hundred radians
@@ -80,9 +82,9 @@ class NIN(nn.Module):
 class AttnBlockpp(nn.Module):
     """Self-attention over all positions, with a residual connection."""
 
-    def __init__(self, channels: int, *, init_scale: float, skip_rescale: bool) -> None:
+    def __init__(self, channels: int, *, norm: Norm, init_scale: float, skip_rescale: bool) -> None:
         super().__init__()
-        self.GroupNorm_0 = group_norm(channels)
+        self.GroupNorm_0 = norm(channels)
         self.NIN_0 = NIN(channels, channels)
         self.NIN_1 = NIN(channels, channels)
         self.NIN_2 = NIN(channels, channels)
@@ -141,6 +143,7 @@ class ResnetBlock(nn.Module):
         out_ch: int,
         *,
         temb_ch: int,
+        norm: Norm,
         style: str,
         taps: Sequence[float] | None,
         dropout: float,
@@ -152,10 +155,10 @@ class ResnetBlock(nn.Module):
         super().__init__()
         self.scale = SQRT2 if skip_rescale else 1.0
         self.resampling = Resampling(taps, up=up) if up or down else None
-        self.GroupNorm_0 = group_norm(in_ch)
+        self.GroupNorm_0 = norm(in_ch)
         self.Conv_0 = conv(in_ch, out_ch, 3)
         self.Dense_0 = dense(temb_ch, out_ch)  # unconditional checkpoints carry it too
-        self.GroupNorm_1 = group_norm(out_ch)
+        self.GroupNorm_1 = norm(out_ch)
         self.Dropout_0 = nn.Dropout(dropout)
         self.Conv_1 = conv(out_ch, out_ch, 3, init_scale=init_scale)
         self.shortcut = "identity"
@@ -170,8 +173,9 @@ class ResnetBlock(nn.Module):
             h, x = self.resampling(h), self.resampling(x)
         h = self.Conv_0(h)
         if temb is not None:
-            h = h + self.Dense_0(F.silu(temb))[:, :, None, None]
-        h = self.Conv_1(self.Dropout_0(F.silu(self.GroupNorm_1(h))))
+            h += self.Dense_0(F.silu(temb))[:, :, None, None]
+        h = self.Conv_1(self.Dropout_0(F.silu(self.GroupNorm_1(h), inplace=not torch.is_grad_enabled())))
         if self.shortcut != "identity":
             x = getattr(self, self.shortcut)(x)
-        return (x + h) / self.scale
+        h += x
+        return h.div_(self.scale)

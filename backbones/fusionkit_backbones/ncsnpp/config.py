@@ -14,24 +14,32 @@ FIXED = {
     "conv_size": 3,
 }
 
+REACH = 96  # pixels; in a network without attention, others change less than a hundredth of a level
+
 
 class NCSNppConfig(BaseModel):
     """Architecture of `NCSNpp` (Song et al., "Score-Based Generative Modeling through SDEs", appendix H).
 
     Names and defaults are those of the published CelebA-HQ rectified-flow configuration, so that a
-    checkpoint's own configuration can be passed unchanged.
+    checkpoint's own configuration can be passed unchanged. Three settings beyond it make the network for pixels:
+    `patch`, `normalization` and `attention`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_size: int = Field(256, ge=1, description="nominal size; only its ratio to attn_resolutions matters")
     num_channels: int = Field(3, ge=1, le=10_000, description="channels of input and output")
+    patch: int = Field(
+        1, ge=1, le=16, description="side of the blocks of pixels that become channels (pixel unshuffle)"
+    )
     centered: bool = Field(False, description="input is already in [-1, 1]; otherwise the network applies 2x - 1")
     nf: int = Field(128, ge=4, le=10_000, description="channels of the first level")
     ch_mult: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
         (1, 1, 2, 2, 2, 2, 2), min_length=1, description="channel factor of each level"
     )
     num_res_blocks: int = Field(2, ge=1, le=1000, description="residual blocks a level")
+    normalization: Literal["GroupNorm", "none"] = "GroupNorm"
+    attention: bool = Field(True, description="attention between the blocks of the coarsest level")
     attn_resolutions: tuple[int, ...] = Field((16,), description="nominal sizes at which a level has attention")
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     resamp_with_conv: bool = Field(True, description="a convolution in the resampling of ddpm blocks")
@@ -69,7 +77,12 @@ class NCSNppConfig(BaseModel):
     @property
     def multiple(self) -> int:
         """Number that height and width must be multiples of."""
-        return int(2 ** (len(self.ch_mult) - 1))
+        return int(self.patch * 2 ** (len(self.ch_mult) - 1))
+
+    @property
+    def overlap(self) -> int:
+        """Pixels around a tile that influence it; 0 where attention sees all of them."""
+        return 0 if self.attention or self.attn_resolutions else REACH
 
     def has_attention(self, level: int) -> bool:
         """Tell whether a level of the network has attention, for images of any size."""

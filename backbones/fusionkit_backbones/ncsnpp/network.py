@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusionkit.numerics.layers import fastest_format
+
 from .blocks import (
     SQRT2,
     AttnBlockpp,
     Combine,
     GaussianFourierProjection,
+    Norm,
     Resample,
     ResnetBlock,
     conv,
@@ -26,6 +29,8 @@ from .resampling import Resampling
 
 class NCSNpp(nn.Module):
     """U-Net of Song et al. (2021), appendix H; state-dict names and parameter order of the published code.
+
+    With `patch` 2, blocks of 2x2 pixels enter and leave as channels (pixel unshuffle and shuffle; Shi et al., 2016).
 
     forward: x (B, num_channels, H, W), label (B,) > 0 -> (B, num_channels, H, W). H and W must be
     multiples of `config.multiple`. With Fourier features the label is the noise level itself (published rectified flows
@@ -59,10 +64,13 @@ class NCSNpp(nn.Module):
             temb = next(layers)(F.silu(temb))
         else:
             temb = None
-        hs = self._down(x if c.centered else 2 * x - 1, temb, layers)
+        x = x if c.centered else 2 * x - 1
+        hs = self._down(x if c.patch == 1 else fastest_format(F.pixel_unshuffle(x, c.patch)), temb, layers)
         h = next(layers)(hs[-1], temb)
-        h = next(layers)(h)
+        if c.attention:
+            h = next(layers)(h)
         h = self._up(next(layers)(h, temb), hs, temb, layers)
+        h = h if c.patch == 1 else F.pixel_shuffle(h, c.patch)
         return h / sigma.view(-1, 1, 1, 1) if c.scale_by_sigma else h
 
     def _down(self, x: Tensor, temb: Tensor | None, layers: Iterator[nn.Module]) -> list[Tensor]:
@@ -119,12 +127,15 @@ class _Builder:
 
     def __init__(self, c: NCSNppConfig) -> None:
         self.config = c
-        self.attention = partial(AttnBlockpp, init_scale=c.init_scale, skip_rescale=c.skip_rescale)
+        self.channels = c.num_channels * c.patch**2
+        self.norm: Norm = group_norm if c.normalization == "GroupNorm" else _no_norm
+        self.attention = partial(AttnBlockpp, norm=self.norm, init_scale=c.init_scale, skip_rescale=c.skip_rescale)
         self.taps = c.fir_kernel if c.fir else None
         self.resampler = partial(Resample, taps=self.taps)
         self.block = partial(
             ResnetBlock,
             temb_ch=4 * c.nf,
+            norm=self.norm,
             style=c.resblock_type,
             taps=self.taps,
             dropout=c.dropout,
@@ -140,17 +151,18 @@ class _Builder:
         if c.conditional:
             yield dense(2 * c.nf if c.embedding_type == "fourier" else c.nf, 4 * c.nf)
             yield dense(4 * c.nf, 4 * c.nf)
-        yield conv(c.num_channels, c.nf, 3)
+        yield conv(self.channels, c.nf, 3)
         skips = [c.nf]  # channels of the features that are skipped to the way up
         yield from self._down(skips)
         ch = skips[-1]
         yield self.block(ch, ch)
-        yield self.attention(ch)
+        if c.attention:
+            yield self.attention(ch)
         yield self.block(ch, ch)
         yield from self._up(ch, skips)
 
     def _down(self, skips: list[int]) -> Iterator[nn.Module]:
-        c, pyramid_ch = self.config, self.config.num_channels
+        c, pyramid_ch = self.config, self.channels
         for level, mult in enumerate(c.ch_mult):
             for _ in range(c.num_res_blocks):
                 yield self.block(skips[-1], c.nf * mult)
@@ -181,7 +193,7 @@ class _Builder:
             if c.progressive == "output_skip":
                 yield from self._head(ch)
             elif c.progressive == "residual" and coarsest:
-                yield from (group_norm(ch), conv(ch, ch, 3))
+                yield from (self.norm(ch), conv(ch, ch, 3))
             elif c.progressive == "residual":
                 yield self.resampler(pyramid_ch, ch, up=True, with_conv=True)
             pyramid_ch = ch
@@ -196,5 +208,9 @@ class _Builder:
         return self.block(ch, ch, up=up, down=not up)
 
     def _head(self, ch: int) -> Iterator[nn.Module]:
-        yield group_norm(ch)
-        yield conv(ch, self.config.num_channels, 3, init_scale=self.config.init_scale)
+        yield self.norm(ch)
+        yield conv(ch, self.channels, 3, init_scale=self.config.init_scale)
+
+
+def _no_norm(_: int) -> nn.Module:
+    return nn.Identity()

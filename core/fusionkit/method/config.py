@@ -143,7 +143,7 @@ class PipelineConfig(Options):
         0,
         ge=0,
         le=65_536,
-        description="side of the networks' tiles in pixels, at least 128; 0: 512 for images over 1.5 megapixels, else "
+        description="side of the networks' tiles in pixels, at least 256; 0: 768 for images over 1.5 megapixels, else "
         "none",
     )
 
@@ -197,8 +197,8 @@ class PipelineConfig(Options):
     @field_validator("tile")
     @classmethod
     def _tile_size(cls, value: int) -> int:
-        if 0 < value < 128:
-            raise ValueError("must be 0 or at least 128")
+        if 0 < value < 256:
+            raise ValueError("must be 0 or at least 256")
         return value
 
 

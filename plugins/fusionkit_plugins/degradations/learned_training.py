@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from fusionkit.contracts import Decoder, Options
 from fusionkit.errors import InputError
 from fusionkit.images.convert import to_tensor
 from fusionkit.numerics.luma import luma
-from fusionkit.options import WeightsName
+from fusionkit.options import WeightsName, When
 from fusionkit.reading import read_image
 from fusionkit.training.data import hold_out, list_images
 from fusionkit.training.loop import Trainer
@@ -74,8 +74,10 @@ def _copy(path: Path, crop: int, largest: float) -> Tensor:
 class DarknessTrainerOptions(Options):
     """Options of the trainer of `darkness`."""
 
-    architecture: AffineGridConfig = Field(AffineGridConfig(), description="the network")
-    weights: WeightsName = Field("", description="weights to start from; their architecture is taken")
+    architecture: Annotated[AffineGridConfig, When("weights", "")] = Field(
+        AffineGridConfig(), description="the network; of weights to start from, theirs"
+    )
+    weights: WeightsName = Field("", description="weights to start from")
     clean: float = Field(0.2, ge=0, le=1, description="share of pictures that are clean and are to stay as they are")
     whole: float = Field(0.7, ge=0, le=1, description="share of pictures at t = 1; the others lie on the path to clean")
 
