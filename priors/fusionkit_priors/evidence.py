@@ -109,7 +109,7 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
         for i, w in ((i, every[i]) for i in others)
     ]
     standing = [
-        Standing.of(sources.reference_luma, sources.luma[i], hot, steady(i), sources.valid[i])
+        Standing.of(sources.reference_luma, hot, steady(i), sources.valid[i])
         for i, hot in zip(others, heat, strict=True)
     ]
     brightness = torch.empty_like(x0)
