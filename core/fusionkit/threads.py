@@ -1,4 +1,4 @@
-"""Threads of PyTorch: how long idle ones keep their cores, and parallel tasks with one thread each."""
+"""Threads of PyTorch: how many there are, how long idle ones keep their cores, parallel tasks with one thread each."""
 
 import os
 import sys
@@ -41,8 +41,8 @@ def on_free_cores() -> Iterator[None]:
     """Let PyTorch use as many threads as there are free cores, at most those it has; also a decorator.
 
     At the end of each operation threads wait for the one whose core another program has, thousands of times a picture.
-    Only for what gives the same bytes with any number of threads: sums of more than 32,768 values to one do not, means
-    of means along the axes do.
+    Only for what gives the same bytes with any number of threads. A sum of more than 32,768 values to one does not;
+    take the mean of means along the axes.
     """
     import torch
 
@@ -64,15 +64,12 @@ def on_free_cores() -> Iterator[None]:
 def _other_tasks() -> int:
     """Number of other programs' threads that run or wait for a core now; 0 where the system is not Linux."""
     with suppress(OSError, ValueError, IndexError):
-        if _running() > 1:  # than this thread alone
-            # PyTorch's threads spin for a while
-            own = [_words(f"/proc/self/task/{task}/stat")[0] == "R" for task in os.listdir("/proc/self/task")]
-            return max(0, _running() - sum(own))
+        if _words("/proc/loadavg")[3].startswith("1/"):  # this thread alone
+            return 0
+        own = [_words(f"/proc/self/task/{task}/stat")[0] == "R" for task in os.listdir("/proc/self/task")]
+        running = int(_words("/proc/loadavg")[3].partition("/")[0])
+        return max(0, running - sum(own))  # PyTorch's threads spin for a while
     return 0
-
-
-def _running() -> int:
-    return int(_words("/proc/loadavg")[3].partition("/")[0])
 
 
 def _words(path: str) -> list[str]:

@@ -55,7 +55,8 @@ class Standing(NamedTuple):
         """
         v, s = reduced(reference, heat.factor), heat.small
         height, width = s.shape[-2:]
-        black = 1 - box_mean(s, 1) / (BLACK * steady("mean", s.mean(3, keepdim=True).mean(2, keepdim=True))).clamp_min(1e-3)
+        mean = steady("mean", s.mean(3, keepdim=True).mean(2, keepdim=True))
+        black = 1 - box_mean(s, 1) / (BLACK * mean).clamp_min(1e-3)
         sky = ramp(box_max(box_mean(v, 1).mul_(black), 1), EMPTY)
         step = max(1, min(height, width) // COARSE)
         v, few = reduced(v, step), reduced(s, step)

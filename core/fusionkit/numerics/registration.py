@@ -182,7 +182,8 @@ def _peak(reference: Tensor, source: Tensor, factor: int) -> Offset:
     """Find the shift between two spectra, to a fraction of a pixel, in pixels of the whole image."""
     cross = reference.conj() * source
     strength = cross.abs()
-    correlation = torch.fft.fftshift(torch.fft.ifft2(cross / (strength + 1e-3 * strength.mean(1).mean() + 1e-12).sqrt()).real)
+    strength = strength + 1e-3 * strength.mean(1).mean() + 1e-12
+    correlation = torch.fft.fftshift(torch.fft.ifft2(cross / strength.sqrt()).real)
     height, width = correlation.shape
     reach = int(REACH * height) + 2, int(REACH * width) + 2
     middle = height // 2, width // 2

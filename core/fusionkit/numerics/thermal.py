@@ -56,8 +56,8 @@ class ThermalSaliency:
     not salient. Averaged over three squares, and fitted to the source's edges by a guided filter on a copy of about 360
     to 720 rows (He & Sun, "Fast guided filter", 2015), so that it does not depend on resolution.
 
-    gain, offset, small: (B, 1, h, w), each sample of `factor`² pixels; small: the source, reduced. spread: the deviation of the source, (B, 1, 1, 1), as
-    saliency counts it.
+    gain, offset, small: (B, 1, h, w), each sample of `factor`² pixels; small: the source itself. spread: the deviation
+    of the source, (B, 1, 1, 1), as saliency counts it.
     """
 
     gain: Tensor
