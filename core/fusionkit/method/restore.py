@@ -19,6 +19,7 @@ from ..numerics.noise import estimate_noise
 from ..registry.loading import options_of
 from ..scene import SCENE_KINDS
 from ..sources import STILL
+from ..threads import on_free_cores
 from ..timing import Stopwatch
 from .choice import Restoring
 from .cleaning import TOGETHER, Cleaner
@@ -165,6 +166,7 @@ class Restorer:
             return None
         return link.find(_with_data(plane.luma, sources, plane), sources.degraded[plane.source].get(link.name, {}))
 
+    @on_free_cores()
     def _next(
         self, links: Iterator[Sought], sources: Sources, plane: Plane, memory: Memory, watch: Stopwatch
     ) -> tuple[Sought, Degradation] | None:

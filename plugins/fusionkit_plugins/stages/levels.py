@@ -15,6 +15,7 @@ from fusionkit.numerics.strips import strips
 from fusionkit.numerics.thermal import ThermalSaliency, hidden_share
 from fusionkit.numerics.window import reduced
 from fusionkit.scene import SCENE_KINDS
+from fusionkit.threads import on_free_cores
 
 # set by blind votes on VIFB, MSRS, RoadScene and TNO
 DARKEST = 10 / 255  # distance from black and from white that a stretch keeps
@@ -97,6 +98,7 @@ class Vivid(Stage):
                 lumas[i] = _raised(y, low, gain, heat)
         return replace(sources, luma=tuple(lumas))
 
+    @on_free_cores()
     def after(self, image: Tensor, sources: Sources) -> Tensor:
         """The stretched image, each of the batch by its own luma."""
         o = self.options
