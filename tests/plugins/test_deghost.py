@@ -101,3 +101,11 @@ def test_batches_are_treated_image_by_image():
     alone = [Pipeline(**choices, deghost="auto").fuse_tensors([t[b : b + 1] for t in both]) for b in (0, 1)]
     fused = Pipeline(**choices, deghost="auto").fuse_tensors(both)
     assert torch.allclose(fused, torch.cat(alone), atol=1e-6)
+
+
+def test_no_frame_is_said_to_lack_what_only_the_reference_lacks():
+    frames = bracket([110] * 5)
+    alpha = np.full(LIGHT.shape[:2], 255, np.uint8)
+    alpha[:40] = 0
+    frames[2] = as_picture(np.dstack([frames[2].values, alpha]), "frame 3")
+    assert not [note for note in fuse(frames, deghost="auto").notes if "no data" in note]
