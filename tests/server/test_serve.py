@@ -265,6 +265,8 @@ class TestRefused:
         assert "--allow-remote" in refused.stderr
         with pytest.raises(OptionError, match="token"):
             serve(token="short")
+        with pytest.raises(OptionError, match="`device` has no effect"):
+            serve(device="auto", study=Path("study"))
 
     @pytest.mark.parametrize(
         ("shape", "stored", "said"),
