@@ -100,11 +100,11 @@ class Restorer:
         rows = [row for plane in planes for row in plane.rows]
         if not rows:
             return sources, []
-        noise = tuple(y.new_zeros(len(y), 1, 1, 1) for y in sources.luma)
+        noise, had = (tuple(y.new_zeros(len(y), 1, 1, 1) for y in sources.luma) for _ in range(2))
         for plane in planes:
-            noise[plane.source][plane.image] = plane.noise
+            noise[plane.source][plane.image], had[plane.source][plane.image] = plane.noise, plane.had
         changed = [plane for plane in planes if plane.changed]
-        return replace(put_back(self.color, sources, changed) if changed else sources, noise=noise), rows
+        return replace(put_back(self.color, sources, changed) if changed else sources, noise=noise, had=had), rows
 
     def _restored(
         self, sources: Sources, plane: Plane, memory: Memory, watch: Stopwatch
@@ -119,7 +119,7 @@ class Restorer:
             if degradation.coarse:
                 coarse = max(coarse, degradation.deviation)
             elif degradation.deviation:
-                plane.noise = degradation.deviation
+                plane.noise = plane.had = degradation.deviation
                 following = self._next(links, sources, plane, memory, watch)
                 if following is not None and following[1].ends_clean:
                     noise, current = degradation.deviation, following
@@ -142,7 +142,7 @@ class Restorer:
                 if not link.kind.color:
                     yield from self._restored_chroma(sources, plane, link, memory)
             current = following or self._next(links, sources, plane, memory, watch)
-        plane.noise = max(plane.noise, coarse)
+        plane.noise, plane.had = max(plane.noise, coarse), max(plane.had, coarse)
 
     def _links_of(self, source: int) -> list[Sought]:
         """What is sought in a source: what was chosen for it alone takes the place of the same for all."""
