@@ -19,7 +19,7 @@ from .scene import Scene, recognise
 
 FOLLOWS = 0.2  # weight of the current frame in running averages
 # fields of `Sources` that have a value a source, beside the images
-EACH = ("luma", "names", "noise", "valid", "degraded", "views", "spans", "settings")
+EACH = ("luma", "names", "noise", "veiled", "valid", "degraded", "views", "spans", "settings")
 
 
 @dataclass
@@ -132,7 +132,8 @@ class Sources:
     decoded lazily, on each access. luma: their (B, 1, H, W). reference: index, from 0, of the source whose look the
     result takes where sources disagree (the visible image of an infrared pair). names: what messages call each source.
     noise: deviation of the noise that each source's luma still has, (B, 1, 1, 1) in units of [0, 1]; zeros where none
-    is known. valid: where each source has data, (B, 1, H, W) of bool, None for everywhere; other pixels are mirrored
+    is known. veiled: whether weather hides some of what each source would show, (B, 1, 1, 1) of bool. valid: where each
+    source has data, (B, 1, H, W) of bool, None for everywhere; other pixels are mirrored
     from there until the stages are through, afterwards they show other sources (`fusionkit.method.filling`). to_luma:
     makes luma of an image. report: takes notes and records for the user. degraded: for each source, what its file says
     of degradations, by their names. views: for each, the tangent of half its field of view along the longer side, where
@@ -147,6 +148,7 @@ class Sources:
     reference: int = -1
     names: tuple[str, ...] = ()
     noise: tuple[Tensor, ...] = ()
+    veiled: tuple[Tensor, ...] = ()
     valid: tuple[Tensor | None, ...] = ()
     to_luma: Callable[[Tensor], Tensor] = bt601
     report: Report = field(default_factory=Report, compare=False)
@@ -170,6 +172,7 @@ class Sources:
             "settings": self.settings or (UNSTATED,) * count,
             "valid": self.valid or (None,) * count,
             "noise": self.noise or tuple(y.new_zeros(len(y), 1, 1, 1) for y in self.luma),
+            "veiled": self.veiled or tuple(y.new_zeros(len(y), 1, 1, 1, dtype=torch.bool) for y in self.luma),
         }
         for name, value in filled.items():
             object.__setattr__(self, name, value)
@@ -197,7 +200,7 @@ class Sources:
         """Some images of the batch; the sources themselves where that is all."""
         if list(indices) == list(range(len(self.luma[0]))):
             return self
-        batches = {name: getattr(self, name) for name in ("images", "luma", "noise", "valid")}
+        batches = {name: getattr(self, name) for name in ("images", "luma", "noise", "veiled", "valid")}
         own: dict[str, Any] = {n: tuple(x if x is None else x[list(indices)] for x in s) for n, s in batches.items()}
         return replace(self, **own, known_scenes=tuple(self.known_scenes[b] for b in indices if self.known_scenes))
 

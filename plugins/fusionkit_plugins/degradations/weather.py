@@ -27,8 +27,8 @@ SIDE = 200  # least shorter side of the copy on which haze is measured
 PATCH, EDGES = 4, 1e-3  # radius on it of the dark channel; regulariser of the guided filter, four times as wide
 BRIGHTEST = 0.001  # share of the picture with the brightest dark channel, which shows the airlight
 LEAST, COLOUR = 0.1, 0.75  # share of the scene's light below which nothing is brought back; power of it for colour
-FLAT = 0.2 / 255  # deviation of a place from its surroundings, of which haze hides nothing: sky, rounding
-DIM = 0.35  # least median brightness that is left, as a camera exposes
+FLAT = 0.3 / 255  # deviation of a place from its surroundings, of which haze hides nothing: sky, rounding
+DIM = 0.45  # least median brightness that is left, as a camera exposes
 VEIL = 0.3, 0.9  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, between which it is hazy
 
 BLOCK = 64  # side of the blocks whose spectra tell rain, pixels
@@ -52,12 +52,13 @@ class Haze(Degradation):
 
     The dark channel, the least value of any colour around a place, would be near zero without a veil, so that it shows
     how thick the veil is; refined along the picture's edges (He, Sun & Tang, "Single image haze removal using dark
-    channel prior", IEEE TPAMI 2011, eq. 12 and 22; guided filter in place of matting, TPAMI 2013). What is nearly the
-    airlight itself is sky, whose contrast is raised less (Jiang et al., 2013).
+    channel prior", IEEE TPAMI 2011, eq. 12 and 22; guided filter in place of matting, TPAMI 2013). Veils grow
+    with distance, as a ground does upwards: none is thicker than half of any row above it, or grey roads would turn
+    black. What is nearly the airlight itself is sky, whose contrast is raised less (Jiang et al., 2013).
     """
 
     Options = HazeOptions
-    color = True
+    color = veils = True
     decisive = frozenset({"strength"})
 
     @classmethod
@@ -77,6 +78,7 @@ class Haze(Degradation):
         small, x = _copy(y), torch.empty_like(y)
         _, air = _veil(small)
         veil = -box_max(-(small / air).amin(1, keepdim=True), PATCH)
+        veil = torch.minimum(veil, veil.median(-1, keepdim=True).values.cummin(-2).values)
         light = luma(small)
         shown = (light - box_mean(light, PATCH // 2)).square()
         for _ in range(2):
@@ -92,7 +94,7 @@ class Haze(Degradation):
             light = luma(apart)
             x[..., part.place, :] = (light / t + (apart - light) / t.pow(COLOUR)) * exposed + 1
         x = _opened(x.clamp_(0, 1), float(thinned(luma(y)).median()))
-        return (yield from cleaned(x, float((exposed / through.clamp_min(LEAST)).square().mean().sqrt())))
+        return (yield from cleaned(x, (exposed / through.clamp_min(LEAST)).clamp_min(1)))
 
     def describe(self) -> str:
         """The name alone."""
@@ -108,8 +110,8 @@ def _copy(y: Tensor) -> Tensor:
 
 
 def _opened(x: Tensor, was: float) -> Tensor:
-    """Brighten x by a power until its median is `DIM`, or half of what it was: veils of light hide places in shade."""
-    median, least = max(float(thinned(luma(x)).median()), 1e-2), min(DIM, was / 2)
+    """Brighten x by a power until its median is `DIM`, or three quarters of what it was: veils of light hide places in shade."""
+    median, least = max(float(thinned(luma(x)).median()), 1e-2), min(DIM, 0.75 * was)
     return x.pow_(math.log(least) / math.log(median)) if median < least else x
 
 
@@ -141,7 +143,7 @@ class Rain(Degradation):
     """
 
     Options = RainOptions
-    color = True
+    color = veils = True
     decisive = frozenset({"angle"})
 
     @classmethod
