@@ -128,17 +128,18 @@ def running_average(before: Tensor | None, value: Tensor) -> Tensor:
 class Sources:
     """The registered images of one scene.
 
-    images: each (B, 3, H, W) or (B, 1, H, W) in [0, 1], all of one size once the stages are through; large pictures are
-    decoded lazily, on each access. luma: their (B, 1, H, W). reference: index, from 0, of the source whose look the
-    result takes where sources disagree (the visible image of an infrared pair). names: what messages call each source.
-    noise: deviation of the noise that each source's luma still has, (B, 1, 1, 1) in units of [0, 1]; zeros where none
-    is known. veiled: whether each showed weather, which was undone as far as it can be, (B, 1, 1, 1) of bool. valid:
-    where each source has data, (B, 1, H, W) of bool, None for everywhere; other pixels are mirrored from there until the stages are through, afterwards they show other sources (`fusionkit.method.filling`). to_luma:
-    makes luma of an image. report: takes notes and records for the user. degraded: for each source, what its file says
-    of degradations, by their names. views: for each, the tangent of half its field of view along the longer side, where
+    images: each (B, 3, H, W) or (B, 1, H, W) in [0, 1], all of one size once the stages are through; large pictures
+    are decoded lazily, on each access. luma: their (B, 1, H, W). reference: index, from 0, of the source whose look
+    the result takes where sources disagree (the visible image of an infrared pair). names: what messages call each
+    source. noise: deviation of the noise that each source's luma still has, (B, 1, 1, 1) in units of [0, 1]; zeros
+    where none is known. veiled: whether each showed weather, which was undone as far as it can be, (B, 1, 1, 1) of
+    bool. valid: where each source has data, (B, 1, H, W) of bool, None for everywhere; other pixels are mirrored from
+    there until the stages are through, afterwards they show other sources (`fusionkit.method.filling`). to_luma: makes
+    luma of an image. report: takes notes and records for the user. degraded: for each source, what its file says of
+    degradations, by their names. views: for each, the tangent of half its field of view along the longer side, where
     its file states it. spans: the stored values of each one's black and white, (0, 1) where none are known. settings:
-    what the camera of each wrote. known_scenes: the kind of scene of each image, where it is decided already. cut: rows
-    and columns that the result is cut down to. whole: the sources that a strip was cut from.
+    what the camera of each wrote. known_scenes: the kind of scene of each image, where it is decided already. cut:
+    rows and columns that the result is cut down to. whole: the sources that a strip was cut from.
     """
 
     images: Sequence[Tensor]

@@ -32,7 +32,7 @@ DIM = 0.45  # least median brightness that is left, as a camera exposes
 VEIL = 0.3  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, from which it is hazy
 
 BLOCK = 64  # side of the blocks whose spectra tell rain, pixels
-CYCLES = 6  # to a block, of streaks: across the fall at least, along it at most; a quarter tells its direction
+CYCLES = 6  # to a block, of streaks: at least across the fall, at most along it; up to 4 times tell direction
 STEEP = 45  # largest angle of the fall, degrees from the vertical
 TURNS = torch.arange(-STEEP, STEEP + 1, 5)  # the directions that are looked at, degrees
 EVERYWHERE = 0.25  # quantile over blocks: rain falls in all of them, lines of the scene lie in few
@@ -250,9 +250,8 @@ def _lines() -> Tensor:
     """For each direction the frequencies across it that streaks have, of equal weights with the sum 1."""
     power = torch.empty(BLOCK, BLOCK // 2 + 1)
     radius = torch.hypot(*_cycles(power))
-    lines = torch.stack(
-        [(_within(power, int(turn), CYCLES / 4) & (radius >= CYCLES)).float().flatten() for turn in TURNS]
-    )
+    seen = (radius >= CYCLES) & (radius <= 4 * CYCLES)
+    lines = torch.stack([(_within(power, int(turn), CYCLES / 4) & seen).float().flatten() for turn in TURNS])
     return lines / lines.sum(1, keepdim=True)
 
 

@@ -74,10 +74,11 @@ class Vivid(Stage):
     white stay. a brings m to 40 levels, as far as the contrast at m, times the gain above, stays below the options'.
 
     With `hot` above 1, or where weather was undone in the reference, hot objects stand out even where the thermal
-    camera shows them dim; its grey has no scale of its own, and people at 100 levels vanish beside a visible image that fills
-    the range. Where sources show heat, each grey one but the reference becomes S + h (gain - 1) (S - low) before it is
-    fused: h its thermal saliency (`fusionkit.numerics.thermal`), gain as large as brings its high quantile to 217
-    levels, at most `hot`, or 3 in weather. This changes luma only: a later stage that makes other images undoes it.
+    camera shows them dim; its grey has no scale of its own, and people at 100 levels vanish beside a visible image
+    that fills the range. Where sources show heat, each grey one but the reference becomes S + h (gain - 1) (S - low)
+    before it is fused: h its thermal saliency (`fusionkit.numerics.thermal`), gain as large as brings its high
+    quantile to 217 levels, at most `hot`, or 3 in weather. This changes luma only: a later stage that makes other
+    images undoes it.
     """
 
     Options = VividOptions
