@@ -26,6 +26,7 @@ class Plane:
     luma: Tensor
     noise: float = 0.0
     had: float = 0.0
+    veiled: bool = False
     chroma: dict[int, Tensor] = field(default_factory=dict)
     rows: list[Restored] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -101,10 +101,13 @@ class Restorer:
         if not rows:
             return sources, []
         noise, had = (tuple(y.new_zeros(len(y), 1, 1, 1) for y in sources.luma) for _ in range(2))
+        veiled = tuple(y.clone() for y in sources.veiled)
         for plane in planes:
             noise[plane.source][plane.image], had[plane.source][plane.image] = plane.noise, plane.had
+            veiled[plane.source][plane.image] = plane.veiled
         changed = [plane for plane in planes if plane.changed]
-        return replace(put_back(self.color, sources, changed) if changed else sources, noise=noise, had=had), rows
+        restored = put_back(self.color, sources, changed) if changed else sources
+        return replace(restored, noise=noise, had=had, veiled=veiled), rows
 
     def _restored(
         self, sources: Sources, plane: Plane, memory: Memory, watch: Stopwatch
@@ -135,6 +138,7 @@ class Restorer:
                 x, count = yield from _counted(restoration, link.kind, watch)
                 noise = LEFT if degradation.ends_clean and noise else noise
                 self._take(plane, link, x, y)
+                plane.veiled |= degradation.veils
                 plane.rows.append(self._row(sources, plane, link, degradation, count, undone=True))
                 if plane.noise and (degradation.deviation or degradation.ends_clean):
                     rest = partial(estimate_noise, plane.luma)
@@ -186,11 +190,11 @@ class Restorer:
                     raise
                 plane.notes.append(f"left out: {reason}")  # of another package, which nobody asked for
                 continue
-            if found is not None and wanted:
-                return link, found
             if found is not None:
+                if wanted:
+                    return link, found
                 plane.offered[link.name] = words
-            elif found is None and link.asked:
+            elif link.asked:
                 plane.notes.append(f"{name}: no {link.name} found, so nothing is undone; its options can be given")
         return None
 
