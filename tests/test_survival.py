@@ -112,6 +112,9 @@ def test_the_command(scene, tmp_path):
     mixed = run_cli("survival", tmp_path / "ir", tmp_path / "vis" / "1.png", "--priors", "average")
     assert (mixed.returncode, len(mixed.stderr.splitlines())) == (2, 1)
     assert "two folders or two pictures" in mixed.stderr
+    two = run_cli("survival", tmp_path / "ir" / "1.png", tmp_path / "vis" / "1.png", "--limit", "10")
+    assert (two.returncode, len(two.stderr.splitlines())) == (2, 1)
+    assert "--limit 10 has no effect on two pictures" in two.stderr
     hidden = ("--priors", "average", "--contrast", "0.005", "--noise", "50", "--align", "none", "--restore", "none")
     silent = run_cli("survival", tmp_path / "ir", tmp_path / "vis", *hidden)
     assert silent.returncode == 2

@@ -1,4 +1,4 @@
-"""How PyTorch's threads wait, and tasks side by side."""
+"""How PyTorch's threads wait, how many there are beside other programs, and tasks side by side."""
 
 import os
 import subprocess
@@ -7,8 +7,11 @@ import threading
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from fusionkit.threads import POLICIES, TURNS, side_by_side
+from fusionkit import Pipeline, threads
+from fusionkit.scenes import infrared_visible
+from fusionkit.threads import POLICIES, TURNS, on_free_cores, side_by_side
 
 
 def told(code, **settings):
@@ -50,6 +53,72 @@ def two_threads():
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+class TestOnFreeCores:
+    @pytest.mark.parametrize(("others", "number"), [(0, 2), (1, 1), (7, 1)])
+    def test_takes_what_others_leave(self, two_threads, monkeypatch, others, number):
+        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+        monkeypatch.setattr(threads, "_other_tasks", lambda: others)
+        with on_free_cores():
+            assert torch.get_num_threads() == number
+            seen = []
+            new = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+            new.start()
+            new.join()
+        assert [torch.get_num_threads(), *seen] == [2, 2]
+
+    def test_the_number_is_given_back_after_an_error(self, two_threads, monkeypatch):
+        monkeypatch.setattr(threads, "_other_tasks", lambda: 1000)
+        with pytest.raises(ZeroDivisionError), on_free_cores():
+            print(1 // 0)
+        assert torch.get_num_threads() == 2
+
+    def test_one_thread_of_the_users_stays_one(self, monkeypatch):
+        monkeypatch.setattr(threads, "_other_tasks", lambda: pytest.fail("was asked"))
+        with on_free_cores():
+            assert torch.get_num_threads() == 1
+
+    def test_own_threads_that_spin_do_not_count(self, monkeypatch):
+        files = {"loadavg": "0.1 0.2 0.3 4/99 7", "stat": "7 (a) R) R 1 2"}
+        monkeypatch.setattr(os, "listdir", lambda path: ["7", "8"])
+        monkeypatch.setattr(threads, "_words", lambda path: files[path.split("/")[-1]].rpartition(")")[2].split())
+        assert threads._other_tasks() == 2
+        files["stat"] = "7 (a) R) S 1 2"
+        assert threads._other_tasks() == 4
+        files["loadavg"] = "not Linux"
+        assert threads._other_tasks() == 0
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+    def test_a_busy_program_counts(self):
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+            try:
+                assert any(threads._other_tasks() for _ in range(100_000))
+            finally:
+                busy.kill()
+
+    def test_no_sum_depends_on_the_number(self):
+        found = []
+
+        class Twice(TorchDispatchMode):
+            """Computes reductions that are large enough for several threads by two as well."""
+
+            def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+                once = function(*args, **(kwargs or {}))
+                made = not function._schema.is_mutable and function._schema.returns[0].alias_info is None
+                large = max((x.numel() for x in args if isinstance(x, torch.Tensor)), default=0)
+                if made and large > 2**15 and isinstance(once, torch.Tensor) and once.numel() < large // 64:
+                    torch.set_num_threads(2)
+                    found.append((str(function), torch.equal(once, function(*args, **(kwargs or {})))))
+                    torch.set_num_threads(1)
+                return once
+
+        images = [torch.from_numpy(x).movedim(-1, 0)[None].float() for x in infrared_visible((192, 256), seed=3)]
+        pipeline = Pipeline(device="cpu")
+        with Twice():
+            pipeline.run(images)
+        assert "aten.mean.dim" in dict(found)
+        assert [name for name, same in found if not same] == []
 
 
 class TestSideBySide:

@@ -64,7 +64,7 @@ class Pipeline(method.Pipeline):
         if not isinstance(files, FileOptions):
             files = validate_options(FileOptions, files or {}, "files")
         refuse_ignored(files, "folders", result.ext, IMAGES)
-        plan = plan_folders(paths, place, result.ext, group, self.config.reference)
+        plan = plan_folders(paths, place, result.ext, group, self.config.reference, limit)
         outcomes, number = fuse_plan(self, plan, place, files, result, engine)
         found = []
         for outcome in _shown(outcomes, number) if progress is True else outcomes:

@@ -19,7 +19,7 @@ from .scene import Scene, recognise
 
 FOLLOWS = 0.2  # weight of the current frame in running averages
 # fields of `Sources` that have a value a source, beside the images
-EACH = ("luma", "names", "noise", "valid", "degraded", "views", "spans", "settings")
+EACH = ("luma", "names", "noise", "had", "veiled", "valid", "degraded", "views", "spans", "settings")
 
 
 @dataclass
@@ -132,13 +132,15 @@ class Sources:
     decoded lazily, on each access. luma: their (B, 1, H, W). reference: index, from 0, of the source whose look the
     result takes where sources disagree (the visible image of an infrared pair). names: what messages call each source.
     noise: deviation of the noise that each source's luma still has, (B, 1, 1, 1) in units of [0, 1]; zeros where none
-    is known. valid: where each source has data, (B, 1, H, W) of bool, None for everywhere; other pixels are mirrored
-    from there until the stages are through, afterwards they show other sources (`fusionkit.method.filling`). to_luma:
-    makes luma of an image. report: takes notes and records for the user. degraded: for each source, what its file says
-    of degradations, by their names. views: for each, the tangent of half its field of view along the longer side, where
-    its file states it. spans: the stored values of each one's black and white, (0, 1) where none are known. settings:
-    what the camera of each wrote. known_scenes: the kind of scene of each image, where it is decided already. cut: rows
-    and columns that the result is cut down to. whole: the sources that a strip was cut from.
+    is known. had: of the noise that each had before it was restored. veiled: whether each showed weather, which was
+    undone as far as it can be, (B, 1, 1, 1) of bool. valid: where each source has data, (B, 1, H, W) of
+    bool, None for everywhere; other pixels are mirrored from there until the stages are through, afterwards they show
+    other sources (`fusionkit.method.filling`). to_luma: makes luma of an image. report: takes notes and records for the
+    user. degraded: for each source, what its file says of degradations, by their names. views: for each, the tangent of
+    half its field of view along the longer side, where its file states it. spans: the stored values of each one's black
+    and white, (0, 1) where none are known. settings: what the camera of each wrote. known_scenes: the kind of scene of
+    each image, where it is decided already. cut: rows and columns that the result is cut down to. whole: the sources
+    that a strip was cut from.
     """
 
     images: Sequence[Tensor]
@@ -147,6 +149,8 @@ class Sources:
     reference: int = -1
     names: tuple[str, ...] = ()
     noise: tuple[Tensor, ...] = ()
+    had: tuple[Tensor, ...] = ()
+    veiled: tuple[Tensor, ...] = ()
     valid: tuple[Tensor | None, ...] = ()
     to_luma: Callable[[Tensor], Tensor] = bt601
     report: Report = field(default_factory=Report, compare=False)
@@ -161,6 +165,7 @@ class Sources:
     def __post_init__(self) -> None:
         """Fill in what was not given."""
         count = len(self.luma)
+        noise = self.noise or tuple(y.new_zeros(len(y), 1, 1, 1) for y in self.luma)
         filled = {
             "reference": self.reference % count if count else 0,
             "names": self.names or tuple(f"source {i + 1}" for i in range(count)),
@@ -169,7 +174,9 @@ class Sources:
             "spans": self.spans or ((0.0, 1.0),) * count,
             "settings": self.settings or (UNSTATED,) * count,
             "valid": self.valid or (None,) * count,
-            "noise": self.noise or tuple(y.new_zeros(len(y), 1, 1, 1) for y in self.luma),
+            "noise": noise,
+            "had": self.had or noise,
+            "veiled": self.veiled or tuple(y.new_zeros(len(y), 1, 1, 1, dtype=torch.bool) for y in self.luma),
         }
         for name, value in filled.items():
             object.__setattr__(self, name, value)
@@ -197,7 +204,7 @@ class Sources:
         """Some images of the batch; the sources themselves where that is all."""
         if list(indices) == list(range(len(self.luma[0]))):
             return self
-        batches = {name: getattr(self, name) for name in ("images", "luma", "noise", "valid")}
+        batches = {n: getattr(self, n) for n in ("images", "luma", "noise", "had", "veiled", "valid")}
         own: dict[str, Any] = {n: tuple(x if x is None else x[list(indices)] for x in s) for n, s in batches.items()}
         return replace(self, **own, known_scenes=tuple(self.known_scenes[b] for b in indices if self.known_scenes))
 

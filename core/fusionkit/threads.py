@@ -1,11 +1,12 @@
-"""Threads of PyTorch: how long idle ones keep their cores, and parallel tasks with one thread each."""
+"""Threads of PyTorch: how many there are, how long idle ones keep their cores, parallel tasks with one thread each."""
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cache
-from threading import Barrier
+from threading import Barrier, Thread
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -33,6 +34,48 @@ def waiting() -> str:
     if not _late:
         return said or "as PyTorch has it"
     return f"{said} came too late, torch was imported before fusionkit; another busy program costs much time"
+
+
+@contextmanager
+def on_free_cores() -> Iterator[None]:
+    """Let PyTorch use as many threads as there are free cores, at most those it has; also a decorator.
+
+    At the end of each operation threads wait for the one whose core another program has, thousands of times a picture.
+    Only for what gives the same bytes with any number of threads. A sum of more than 32,768 values to one does not;
+    take the mean of means along the axes.
+    """
+    import torch
+
+    count = torch.get_num_threads()
+    fit = count if count == 1 else max(1, min(count, (os.cpu_count() or count) - _other_tasks()))
+    if fit == count:
+        yield
+        return
+    torch.set_num_threads(fit)
+    keeper = Thread(target=torch.set_num_threads, args=(count,))  # new threads get the last number that was set
+    keeper.start()
+    keeper.join()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
+
+
+def _other_tasks() -> int:
+    """Number of other programs' threads that run or wait for a core now; 0 where the system is not Linux."""
+    with suppress(OSError, ValueError, IndexError):
+        if _words("/proc/loadavg")[3].startswith("1/"):  # this thread alone
+            return 0
+        own = [_words(f"/proc/self/task/{task}/stat")[0] == "R" for task in os.listdir("/proc/self/task")]
+        running = int(_words("/proc/loadavg")[3].partition("/")[0])
+        return max(0, running - sum(own))  # PyTorch's threads spin for a while
+    return 0
+
+
+def _words(path: str) -> list[str]:
+    """Words of a file of the kernel, after the program's name if it states one."""
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read().rpartition(")")[2].split()
 
 
 def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

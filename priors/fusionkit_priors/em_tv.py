@@ -18,6 +18,7 @@ from fusionkit.numerics.window import box_mean, enlarged_rows, reduced
 from fusionkit.options import WeightsName, When
 from fusionkit.scene import SCENE_KINDS, Scene, SceneChoice
 from fusionkit.sources import Report, running_average
+from fusionkit.threads import on_free_cores
 
 from .bracket import ExplainedBracket
 from .decision import Decision, DecisionNet, Exposed, InFocus
@@ -168,6 +169,11 @@ class EMTV(Prior):
         target = STRATEGIES[SCENE_KINDS[kind].evidence](x0, sources, evidence)
         if not target.follows:
             return target.brightness
+        return self._integrated(target, x0, sources, steady)
+
+    @on_free_cores()
+    def _integrated(self, target: Target, x0: Tensor, sources: Sources, steady: Callable[[str, Any], Tensor]) -> Tensor:
+        """The M-steps of a target, which they overwrite."""
         fused, last = target.brightness, self.options.iterations - 1
         floors = [steady(f"grain {i}", grain_floor(y)) for i, y in enumerate(sources.luma)]
         displaced = copies(sources, steady)

@@ -20,6 +20,7 @@ from fusionkit.numerics.pyramid import collapse, gaussian_pyramid, laplacian_pyr
 from fusionkit.numerics.strips import in_strips, strips
 from fusionkit.numerics.thermal import ThermalSaliency
 from fusionkit.numerics.window import box_mean, enlarged_rows, gaussian_blur, reduced
+from fusionkit.threads import on_free_cores
 
 from .decision import Decision
 from .density import layered
@@ -82,6 +83,7 @@ def _by_focus(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     return Target(in_strips(clamped, joined, x0, *sources.luma, reach=0), ())
 
 
+@on_free_cores()
 def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
     """T = x̂₀ + heat (raised - lowered) + (1 - heat) worth · (night((S - (1 - trust) veil)₊) - x̂₀)₊.
 
@@ -107,7 +109,7 @@ def _by_heat(x0: Tensor, sources: Sources, evidence: Evidence) -> Target:
         for i, w in ((i, every[i]) for i in others)
     ]
     standing = [
-        Standing.of(sources.reference_luma, sources.luma[i], hot, steady(i), sources.valid[i])
+        Standing.of(sources.reference_luma, hot, steady(i), sources.valid[i])
         for i, hot in zip(others, heat, strict=True)
     ]
     brightness = torch.empty_like(x0)

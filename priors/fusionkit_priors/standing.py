@@ -44,25 +44,25 @@ class Standing(NamedTuple):
     def of(
         cls,
         reference: Tensor,
-        source: Tensor,
         heat: ThermalSaliency,
         steady: Callable[[str, Tensor], Tensor],
         valid: Tensor | None,
     ) -> Self:
-        """From lumas (B, 1, H, W) and the heat of the source.
+        """From the luma (B, 1, H, W) of the reference and the heat of the source.
 
         steady: averages its mean and the ground over the frames of a video. valid: (B, 1, H, W) of bool, where the
         source has data.
         """
-        v, s = reduced(reference, heat.factor), reduced(source, heat.factor)
+        v, s = reduced(reference, heat.factor), heat.small
         height, width = s.shape[-2:]
-        black = 1 - box_mean(s, 1) / (BLACK * steady("mean", s.mean((2, 3), keepdim=True))).clamp_min(1e-3)
+        mean = steady("mean", s.mean(3, keepdim=True).mean(2, keepdim=True))
+        black = 1 - box_mean(s, 1) / (BLACK * mean).clamp_min(1e-3)
         sky = ramp(box_max(box_mean(v, 1).mul_(black), 1), EMPTY)
         step = max(1, min(height, width) // COARSE)
         v, few = reduced(v, step), reduced(s, step)
         seen, own = (torch.stack([row.median() for row in with_data(y, valid)]) for y in (v, few))
         ground = steady("ground", (seen - TIMES * own).view(-1, 1, 1, 1))
-        coarse = _shown(v, few, reduced(heat.objects(s), step))
+        coarse = _shown(v, few, reduced(heat.objects(), step))
         if coarse is None:
             return cls(1 - sky, None, heat.factor, ground)
         maps = enlarged_rows(coarse, step, slice(0, height), width)

@@ -446,7 +446,14 @@ class TestCommand:
         assert (out / "report.html").stat().st_size > 10_000
 
     @pytest.mark.parametrize(
-        ("text", "message"), [("[base]\nprior = 'average'", "no data"), ("[data]\nscenes = 'x'", "scenes 'x'")]
+        ("text", "message"),
+        [
+            ("[base]\nprior = 'average'", "no data"),
+            ("[data]\nlimit = 2", "no data"),
+            ("[data]\nscenes = 'x'", "scenes 'x'"),
+            ("[data]\nscenes = 'infrared-visible'\nlimit = 2", "data.limit has no effect with data.scenes"),
+            ("[data]\npairs = ['a', 'b']\ncount = 2", "data.count has no effect with data.pairs"),
+        ],
     )
     def test_a_mistake_is_one_line_and_exit_code_2(self, tmp_path, text, message):
         done = run_cli("ablate", write_grid(tmp_path / "g.toml", text), "-o", tmp_path / "out")

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from fusionkit.batch import plan as plan_module
 from fusionkit.batch.options import NEUTRAL, FileOptions
 from fusionkit.batch.plan import Job, job_of, plan_folders, plan_images
 from fusionkit.batch.run import fuse_files, fuse_folders, method_digest
@@ -18,6 +19,7 @@ from fusionkit.errors import InputError, NoEffect, OptionError, OutputError
 from fusionkit.method.config import make_config
 from fusionkit.method.pipeline import Pipeline
 from fusionkit.reading import read_image
+from fusionkit.reading.ranges import FILES
 from fusionkit.storage.manifest import Manifest, sha256
 from fusionkit.writing import write_image
 from harness import load_image
@@ -455,3 +457,18 @@ class TestRanges:
         again, outcomes = self.spans(thermal, tmp_path / "a")
         assert again == first[:1]
         assert [o.status for o in outcomes] == ["skipped"] * 3 + ["done"]
+
+
+def test_a_limit_opens_few_files(tmp_path, monkeypatch):
+    image = np.zeros((8, 8), np.uint8)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for k in range(100):
+            write_image(tmp_path / name / f"{k:03d}.png", image)
+    opened: list[Path] = []
+    several_in = plan_module.several_in
+    monkeypatch.setattr(plan_module, "several_in", lambda path: opened.append(path) or several_in(path))
+    folders, out = [tmp_path / "a", tmp_path / "b"], tmp_path / "out"
+    few = plan_folders(folders, out, limit=3)
+    assert len(opened) <= 2 * (3 + FILES)
+    assert few == plan_folders(folders, out)

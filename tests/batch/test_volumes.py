@@ -113,3 +113,5 @@ def test_folders_of_volumes_have_a_file_a_slice(tmp_path):
         volume(tmp_path / name / "p.nii.gz", ramp((24, 20, 3)))
     plan = plan_folders([tmp_path / "a", tmp_path / "b"], tmp_path / "out", ".nii.gz")
     assert [job.output.name for job in plan.jobs] == [f"p_000{k}.nii.gz" for k in (1, 2, 3)]
+    few = plan_folders([tmp_path / "a", tmp_path / "b"], tmp_path / "out", ".nii.gz", limit=1)
+    assert few.jobs == plan.jobs

@@ -83,6 +83,7 @@ def test_all_sources_go_in_one_batch_each_at_its_own_t(smooth, generator):
     assert t[1] > 2 * t[0]
     assert [r.source for r in found] == ["source 1", "source 3"]
     assert restored.luma[1] is sources.luma[1]
+    assert [float(level) * 255 for level in restored.had] == pytest.approx([10, 0, 30], rel=0.15)
 
 
 def test_clean_sources_keep_their_bits_and_no_network_is_asked(smooth):

@@ -216,6 +216,18 @@ class TestVivid:
 
         assert contrast(hot) > contrast(plain) + 0.05
 
+    def test_dim_people_stand_out_where_weather_veils_the_reference(self):
+        """Of two images the one that was veiled is raised without being asked for, and no note asks for it."""
+        infrared = torch.full((2, 1, 64, 64), 0.1)
+        infrared[..., 20:30, 20:30] = 0.2
+        veiled = tuple(torch.tensor(x).view(2, 1, 1, 1) for x in ([False, False], [True, False]))
+        given = replace(Sources.of([infrared, torch.rand(2, 3, 64, 64)]), veiled=veiled)
+        shown = Vivid(VividOptions()).before(given)
+        assert float(shown.luma[0][0, 0, 23:27, 23:27].mean()) == pytest.approx(0.4, abs=0.01)
+        assert torch.equal(shown.luma[0][1], infrared[1])
+        Vivid(VividOptions()).after(torch.full((2, 3, 64, 64), 0.42), given.select([0]))
+        assert not given.report.notes
+
     @pytest.mark.parametrize(
         ("most", "person", "shown", "told"),
         [(1.0, 0.4, 0.42, True), (1.0, 0.4, 0.7, False), (1.0, 0.95, 0.42, False), (1.5, 0.4, 0.42, False)],

@@ -22,7 +22,7 @@ def test_a_warm_wall_is_no_object_and_a_band_across_it_is(generator):
     wall[..., 84:98, :] += 0.13
     for left in (30, 110, 190):
         wall[..., 20:60, left : left + 36] = wall[..., 120:160, left : left + 36] = 0.3
-    objects = ThermalSaliency.of(wall).objects(wall)
+    objects = ThermalSaliency.of(wall).objects()
     assert float(objects[..., 86:96, :].mean()) > 0.8
     assert float(objects[..., 66:78, :].mean()) < 0.2
 

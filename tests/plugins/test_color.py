@@ -108,6 +108,15 @@ def test_colours_of_a_source_change_with_its_luma():
     torch.testing.assert_close(both, chroma, atol=3e-3, rtol=0)
 
 
+def test_heat_adds_no_colour():
+    """What is dark in all sources in colour, and hot, keeps the little colour that it has."""
+    chroma, y = torch.tensor([0.01, 0.03]).view(1, 2, 1, 1), torch.full((1, 1, 1, 1), 0.1)
+    hot, lit = torch.full_like(y, 0.9), torch.full_like(y, 0.2)
+    torch.testing.assert_close(mix([None, chroma, chroma], 0, hot, [hot, y, y], "heat"), chroma, atol=1e-5, rtol=0)
+    exposures = mix([None, chroma, 0 * chroma], 0, hot, [hot, y, lit], "heat")
+    torch.testing.assert_close(exposures, chroma * (0.2 + 4 / 255) / (0.1 + 4 / 255), atol=1e-5, rtol=0)
+
+
 def test_one_scan_in_colour_falls_with_its_luma_and_rises_with_none():
     """Which keeps hue and saturation, or the chroma; where kinds of scenes are not layered it stays."""
     pet = torch.tensor([0.9, 0.4, 0.1]).view(1, 3, 1, 1).expand(2, 3, 8, 8)

@@ -1,12 +1,17 @@
 """Deghosting: what moves in a bracket is shown by one frame; where nothing moves nothing is changed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from skimage import data
 
+from fusionkit.contracts import Sources
 from fusionkit.errors import OptionError
 from fusionkit.images.accept import as_picture
 from fusionkit.method.pipeline import Pipeline
+from fusionkit_plugins.stages.deghost import Deghost, DeghostOptions
 
 LIGHT = (data.coffee()[40:280, 100:420] / 255) ** 2.2
 PERSON = (data.astronaut()[20:110, 180:250] / 255) ** 2.2
@@ -101,3 +106,22 @@ def test_batches_are_treated_image_by_image():
     alone = [Pipeline(**choices, deghost="auto").fuse_tensors([t[b : b + 1] for t in both]) for b in (0, 1)]
     fused = Pipeline(**choices, deghost="auto").fuse_tensors(both)
     assert torch.allclose(fused, torch.cat(alone), atol=1e-6)
+
+
+def test_no_frame_is_said_to_lack_what_only_the_reference_lacks():
+    frames = bracket([110] * 5)
+    alpha = np.full(LIGHT.shape[:2], 255, np.uint8)
+    alpha[:40] = 0
+    frames[2] = as_picture(np.dstack([frames[2].values, alpha]), "frame 3")
+    assert not [note for note in fuse(frames, deghost="auto").notes if "no data" in note]
+
+
+def test_blotches_that_cleaning_left_do_not_move():
+    images = [torch.from_numpy(one.pixels).permute(2, 0, 1)[None].contiguous() for one in bracket([110] * 3)]
+    rows, columns = torch.meshgrid(torch.arange(240.0) - 200, torch.arange(320.0) - 60, indexing="ij")
+    images[1] = (images[1] + 0.1 * torch.exp(-(rows.square() + columns.square()) / 98)).clamp(0, 1)
+    for level, moves in ((0.0, True), (0.1, False)):
+        had = tuple(torch.full((1, 1, 1, 1), level) for _ in images)
+        sources = replace(Sources.of(images, reference=1), known_scenes=("exposure",), had=had)
+        Deghost(DeghostOptions()).before(sources)
+        assert ("moved" in sources.report.records) is moves

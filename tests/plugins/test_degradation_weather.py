@@ -114,6 +114,14 @@ def test_a_dim_veil_is_exposed_anew(photograph):
     assert float(luma(clear).std()) > 2 * float(luma(dim).std())
 
 
+def test_a_grey_road_in_haze_stays_grey(photograph):
+    """Its darkest colour is as far from black as a veil's; what is dark above it tells that there is less."""
+    scene = photograph.clone()
+    scene[..., 250:, :] = 0.4 + 0.02 * torch.rand(134, 600, generator=torch.Generator().manual_seed(1))
+    clear = undone(Haze(), Haze().forward(scene))
+    assert float(clear[..., 270:, :].mean()) > 0.3
+
+
 def test_a_sky_in_which_nothing_shows_stays_as_bright_as_it_is(photograph):
     hazy = Haze().forward(photograph)
     hazy[..., :200, :] = 0.83 + 0.02 * torch.linspace(0, 1, 600)

@@ -251,6 +251,29 @@ class TestFiles:
         with pytest.raises(ImageReadError, match="inflates to more than"):
             read_image(tmp_path / "b.dcm", max_pixels=10_000)
 
+    def test_items_are_bounded_in_deflated_files_too(self, tmp_path, monkeypatch):
+        dicom(tmp_path / "a.dcm", blob(), **PLAIN)
+        data = change(tmp_path / "a.dcm", RequestAttributesSequence=Sequence([Dataset() for _ in range(2000)]))
+        data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        data.save_as(tmp_path / "a.dcm")
+        assert len(DicomReader().read(tmp_path / "a.dcm", 10**6)) == 1
+        monkeypatch.setattr("fusionkit_plugins.readers.dicom_elements.MOST_ITEMS", 1000)
+        with pytest.raises(ImageReadError, match="more than 1000 items"):
+            DicomReader().read(tmp_path / "a.dcm", 10**6)
+
+    def test_pixels_are_no_items(self, tmp_path):
+        values = np.tile(np.array([0xFFFE, 0xE000], np.uint16), (2048, 1024))
+        dicom(tmp_path / "a.dcm", values, **PLAIN, BitsStored=16)
+        assert read_image(tmp_path / "a.dcm").size == (2048, 2048)
+
+    def test_a_file_of_several_frames_is_parsed_once(self, tmp_path, monkeypatch):
+        dicom(tmp_path / "a.dcm", np.stack([blob(), blob()[::-1]]), **PLAIN)
+        whole, parsed = pydicom.filereader.read_partial, []
+        monkeypatch.setattr(pydicom.filereader, "read_partial", lambda *a, **k: parsed.append(a) or whole(*a, **k))
+        first, second = DicomReader().read(tmp_path / "a.dcm", 10**6)
+        assert np.array_equal(first.values, second.values[::-1])
+        assert len(parsed) == 1
+
     @pytest.mark.parametrize(
         "name",
         [

@@ -265,6 +265,24 @@ class TestRefused:
         assert "--allow-remote" in refused.stderr
         with pytest.raises(OptionError, match="token"):
             serve(token="short")
+        with pytest.raises(OptionError, match="`device` has no effect"):
+            serve(device="auto", study=Path("study"))
+
+    @pytest.mark.parametrize(
+        ("shape", "stored", "said"),
+        [
+            ((3, 40, 50), {}, "3 pictures; save the one"),
+            ((40, 50, 5), {"planarconfig": "contig"}, "5 bands; save the one"),
+        ],
+    )
+    def test_pictures_and_bands_that_cannot_be_chosen_here_are_not_offered(self, visitor, shape, stored, said):
+        tifffile = pytest.importorskip("tifffile")
+        stream = io.BytesIO()
+        tifffile.imwrite(stream, np.zeros(shape, np.uint8), photometric="minisblack", **stored)
+        error = visitor.bring(stream.getvalue(), pair()[1], names=("many.tif", "vis.png")).json()["error"]
+        assert said in error
+        assert "#1" not in error
+        assert "=" not in error
 
 
 def visitor_folder(client, visitor):

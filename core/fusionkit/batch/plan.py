@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import FusionkitError, InputError, OptionError, OutputError
-from ..reading.matching import Matching, in_turn, match
+from ..reading.matching import Matching, in_turn, match, spread
+from ..reading.ranges import FILES
 from ..reading.read import numbered, open_pictures, several_in
 from ..reading.slices import partners
 from ..storage import places
@@ -54,12 +55,13 @@ class Plan(Matching):
 
 
 def plan_folders(
-    sources: Sequence[Path], output: Path, extension: str = ".png", group: int = 0, reference: int = 0
+    sources: Sequence[Path], output: Path, extension: str = ".png", group: int = 0, reference: int = 0, limit: int = 0
 ) -> Plan:
     """Make a job for each group of files that folders, patterns or a table name, with its result in `output`.
 
     group: number of consecutive files of one folder or pattern that make a group. reference: number of the source whose
-    slices are fused where files hold volumes, from 1; 0: the last.
+    slices are fused where files hold volumes, from 1; 0: the last. limit: number of jobs that will be done; 0: all.
+    Where these and a spread of the others hold one picture a file, no other file is opened.
     """
     if os.path.realpath(output) in {os.path.realpath(p) for f in sources for p in (f, f if f.is_dir() else f.parent)}:
         raise OutputError(f"{output}: is a folder of sources; choose another for the results")
@@ -67,7 +69,9 @@ def plan_folders(
     named = zip(matching.names, matching.groups, strict=True)
     groups = [Job(name, files, output / f"{name}{extension}") for name, files in named]
     notes = [*matching.notes]
-    every = [job for group in groups for job in by_picture(group, reference, notes)]
+    looked_at = [*groups[:limit], *spread(groups, FILES)] if limit and len(groups[0].sources) > 1 else []
+    plain = bool(looked_at) and all(by_picture(one, reference, []) == [one] for one in looked_at)
+    every = groups if plain else [job for one in groups for job in by_picture(one, reference, notes)]
     jobs, alone = [job for job in every if len(job.sources) > 1], [j.sources[0] for j in every if len(j.sources) == 1]
     if alone and not jobs:
         raise InputError(

@@ -64,6 +64,10 @@ def ablate(
     engine = asked.options(EngineOptions)
     parsed = load_grid(grid)
     data = parsed.data
+    chosen = "pairs" if data.pairs else "scenes" if data.scenes and not pairs else ""
+    beside = data.model_fields_set & {"pairs": {"scenes", "count", "size"}, "scenes": {"limit"}}.get(chosen, set())
+    if beside:
+        raise NoEffect(f"{grid}: data.{min(beside)} has no effect with data.{chosen}; leave it out")
     if folders := list(pairs) if pairs else [Path(p) for p in data.pairs]:
         files = asked.options(FileOptions)
         cases = load_pairs(folders, data.limit, files.reading)

@@ -161,7 +161,7 @@ def _plan(
     if output is None:
         raise OptionError(NEEDED[mode])
     if mode == "folders":
-        return plan_folders(sources, output, options.result.ext, group, reference)
+        return plan_folders(sources, output, options.result.ext, group, reference, options.result.limit)
     return plan_shards([str(source) for source in sources], str(output)) if mode == "shards" else Plan()
 
 

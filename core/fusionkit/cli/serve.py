@@ -22,11 +22,14 @@ def serve(
     token: Annotated[
         str, typer.Option(metavar="TEXT", help="Secret part of the page's address.", show_default="a new random one")
     ] = "",
-    max_megabytes: Annotated[int, typer.Option(metavar="N", min=1, help="Largest file, in megabytes.")] = MEGABYTES,
+    max_megabytes: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Largest file, in megabytes.", show_default=str(MEGABYTES))
+    ] = None,
     max_megapixels: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Largest picture, in megapixels.")
-    ] = MEGAPIXELS,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+        int | None,
+        typer.Option(metavar="N", min=1, help="Largest picture, in megapixels.", show_default=str(MEGAPIXELS)),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")] = None,
     study: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Show this study of `judge make` to those who vote, and nothing else."),
@@ -44,13 +47,9 @@ def serve(
         raise OptionError(f"{host} exposes the page to the network; add `allow_remote` if you want that")
     if token and (len(token) < 16 or not token.replace("-", "").replace("_", "").isalnum()):
         raise OptionError("`token` must have 16 or more letters, digits, - or _")
-    given = {
-        "max_megabytes": max_megabytes != MEGABYTES,
-        "max_megapixels": max_megapixels != MEGAPIXELS,
-        "device": device != "auto",
-    }
-    if study is not None and any(given.values()):
-        raise NoEffect(f"`{next(n for n in given if given[n])}` has no effect with `study`, which fuses nothing")
+    given = {"max_megabytes": max_megabytes, "max_megapixels": max_megapixels, "device": device}
+    if study is not None and (unread := [name for name, value in given.items() if value is not None]):
+        raise NoEffect(f"`{unread[0]}` has no effect with `study`, which fuses nothing")
     try:
         from ..server.app import make_app
         from ..server.listening import listen, serve_until_stopped
@@ -60,9 +59,11 @@ def serve(
     from ..method.device import find_device
     from ..server.sessions import Limits
 
+    device = device or "auto"
     find_device(device)
     token = token or secrets.token_urlsafe(18)
-    limits = Limits(bytes=max_megabytes * 1_000_000, pixels=max_megapixels * 1_000_000)
+    most = max_megabytes or MEGABYTES, max_megapixels or MEGAPIXELS
+    limits = Limits(bytes=most[0] * 1_000_000, pixels=most[1] * 1_000_000)
     hosts = LOCAL if host in LOCAL else None
     app = make_study_app(study, token, hosts) if study else make_app(token, hosts, limits, device)
     listening = listen(host, port)

@@ -33,7 +33,10 @@ def survival(
             metavar="LEVELS", min=0, max=50, help="White noise that is added to the sources, in levels of 255."
         ),
     ] = 0.0,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Pairs at most, spread over the folders.")] = PAIRS,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Pairs at most, spread over the folders.", show_default=str(PAIRS)),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Report with everything, .json.")] = None,
     values: Set = [],  # noqa: B006
     device: Device = "auto",
@@ -61,10 +64,10 @@ def survival(
     base = Given(given).common(values)
     groups: Sequence[tuple[Path, ...]] = [pairs]
     if all(path.is_dir() for path in pairs):
-        groups = spread(match_folders(pairs).groups, limit)
+        groups = spread(match_folders(pairs).groups, limit or PAIRS)
     elif any(path.is_dir() for path in pairs):
         raise OptionError("give two folders or two pictures, not one of each")
-    elif limit != PAIRS:
+    elif limit:
         raise NoEffect(f"`limit={limit}` has no effect on two pictures; it is read with folders")
     scenes = [[read_image(path) for path in group] for group in groups]
     methods = suitable(scene_of(scenes[0]), priors)

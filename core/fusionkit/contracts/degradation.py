@@ -26,11 +26,13 @@ class Degradation(Remembering, ABC):
     decisive: options that say all where the user gives one: nothing is estimated beside it. manner: options that say
     how it is undone, not what it is; given without others they undo only what is found. resizes: x may be of another
     size than y; if none is asked for or told, sources of several sizes are refused unread.
+    veils: it hides what another source may still show, also once it is undone.
     memory: of a video's shot, in which y is one frame of many; each source and plane has its own.
     """
 
     color: bool = False
     resizes: bool = False
+    veils: bool = False
     ends_clean: bool = False
     asks_flow: bool = True
     deviation: float = 0.0

@@ -8,6 +8,7 @@ from ..contracts.base import check_image, unfit
 from ..errors import SizeMismatch
 from ..numerics.homography import displacement, scale_of, size_of
 from ..numerics.registration import look_apart, register
+from ..threads import on_free_cores
 from ..timing import Stopwatch
 
 OTHER_VIEW = 0.05  # relative difference from which fields of view are told instead of a shift
@@ -26,6 +27,7 @@ def check_sizes(sources: Sources) -> None:
             )
 
 
+@on_free_cores()
 def note_places(sources: Sources) -> None:
     """Note and record each source that seems to lie elsewhere than the reference, where `align` would find it."""
     reference, report = sources.reference, sources.report

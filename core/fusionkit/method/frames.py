@@ -140,9 +140,10 @@ class Run:
         if checked:
             note_places(staged)
         self.begun.add(index)
-        aside = Report()
-        whole = filled(replace(staged, report=aside))
-        if first and aside.notes and self.cut is None:
+        whole = filled(replace(staged, report=Report()))
+        own, *reference = whole.valid
+        shown = own is not None and any(bool((~own if v is None else ~own & v).any()) for v in reference)
+        if first and shown and self.cut is None:
             note = f"no data in a part of the picture, where {self.main.name} is shown"
             self.notes.setdefault(note, []).append(self.frames.names[index])
         return Frame(index, replace(whole, report=staged.report).only(0), self.chroma)

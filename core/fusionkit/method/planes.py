@@ -16,12 +16,17 @@ from .sought import Restored
 
 @dataclass
 class Plane:
-    """One source of one image on its way: its luma (1, 1, H, W) and what became of it."""
+    """One source of one image on its way: its luma (1, 1, H, W) and what became of it.
+
+    noise: deviation of the noise that it still has. had: that it had.
+    """
 
     source: int
     image: int
     luma: Tensor
     noise: float = 0.0
+    had: float = 0.0
+    veiled: bool = False
     chroma: dict[int, Tensor] = field(default_factory=dict)
     rows: list[Restored] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

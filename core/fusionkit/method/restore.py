@@ -19,6 +19,7 @@ from ..numerics.noise import estimate_noise
 from ..registry.loading import options_of
 from ..scene import SCENE_KINDS
 from ..sources import STILL
+from ..threads import on_free_cores
 from ..timing import Stopwatch
 from .choice import Restoring
 from .cleaning import TOGETHER, Cleaner
@@ -99,11 +100,14 @@ class Restorer:
         rows = [row for plane in planes for row in plane.rows]
         if not rows:
             return sources, []
-        noise = tuple(y.new_zeros(len(y), 1, 1, 1) for y in sources.luma)
+        noise, had = (tuple(y.new_zeros(len(y), 1, 1, 1) for y in sources.luma) for _ in range(2))
+        veiled = tuple(y.clone() for y in sources.veiled)
         for plane in planes:
-            noise[plane.source][plane.image] = plane.noise
+            noise[plane.source][plane.image], had[plane.source][plane.image] = plane.noise, plane.had
+            veiled[plane.source][plane.image] = plane.veiled
         changed = [plane for plane in planes if plane.changed]
-        return replace(put_back(self.color, sources, changed) if changed else sources, noise=noise), rows
+        restored = put_back(self.color, sources, changed) if changed else sources
+        return replace(restored, noise=noise, had=had, veiled=veiled), rows
 
     def _restored(
         self, sources: Sources, plane: Plane, memory: Memory, watch: Stopwatch
@@ -118,7 +122,7 @@ class Restorer:
             if degradation.coarse:
                 coarse = max(coarse, degradation.deviation)
             elif degradation.deviation:
-                plane.noise = degradation.deviation
+                plane.noise = plane.had = degradation.deviation
                 following = self._next(links, sources, plane, memory, watch)
                 if following is not None and following[1].ends_clean:
                     noise, current = degradation.deviation, following
@@ -134,6 +138,7 @@ class Restorer:
                 x, count = yield from _counted(restoration, link.kind, watch)
                 noise = LEFT if degradation.ends_clean and noise else noise
                 self._take(plane, link, x, y)
+                plane.veiled |= degradation.veils
                 plane.rows.append(self._row(sources, plane, link, degradation, count, undone=True))
                 if plane.noise and (degradation.deviation or degradation.ends_clean):
                     rest = partial(estimate_noise, plane.luma)
@@ -141,7 +146,7 @@ class Restorer:
                 if not link.kind.color:
                     yield from self._restored_chroma(sources, plane, link, memory)
             current = following or self._next(links, sources, plane, memory, watch)
-        plane.noise = max(plane.noise, coarse)
+        plane.noise, plane.had = max(plane.noise, coarse), max(plane.had, coarse)
 
     def _links_of(self, source: int) -> list[Sought]:
         """What is sought in a source: what was chosen for it alone takes the place of the same for all."""
@@ -165,6 +170,7 @@ class Restorer:
             return None
         return link.find(_with_data(plane.luma, sources, plane), sources.degraded[plane.source].get(link.name, {}))
 
+    @on_free_cores()
     def _next(
         self, links: Iterator[Sought], sources: Sources, plane: Plane, memory: Memory, watch: Stopwatch
     ) -> tuple[Sought, Degradation] | None:
@@ -184,11 +190,11 @@ class Restorer:
                     raise
                 plane.notes.append(f"left out: {reason}")  # of another package, which nobody asked for
                 continue
-            if found is not None and wanted:
-                return link, found
             if found is not None:
+                if wanted:
+                    return link, found
                 plane.offered[link.name] = words
-            elif found is None and link.asked:
+            elif link.asked:
                 plane.notes.append(f"{name}: no {link.name} found, so nothing is undone; its options can be given")
         return None
 

@@ -175,14 +175,15 @@ def _spectrum(field: Tensor) -> Tensor:
     """Fourier transform of a field that is faded out at the borders."""
     height, width = field.shape
     rows, columns = (torch.hann_window(n, periodic=False, device=field.device).sqrt() for n in (height, width))
-    return torch.fft.fft2((field - field.mean()) * rows[:, None] * columns)
+    return torch.fft.fft2((field - field.mean(1).mean()) * rows[:, None] * columns)
 
 
 def _peak(reference: Tensor, source: Tensor, factor: int) -> Offset:
     """Find the shift between two spectra, to a fraction of a pixel, in pixels of the whole image."""
     cross = reference.conj() * source
     strength = cross.abs()
-    correlation = torch.fft.fftshift(torch.fft.ifft2(cross / (strength + 1e-3 * strength.mean() + 1e-12).sqrt()).real)
+    strength = strength + 1e-3 * strength.mean(1).mean() + 1e-12
+    correlation = torch.fft.fftshift(torch.fft.ifft2(cross / strength.sqrt()).real)
     height, width = correlation.shape
     reach = int(REACH * height) + 2, int(REACH * width) + 2
     middle = height // 2, width // 2

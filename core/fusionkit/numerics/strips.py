@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .tile_fit import fast_length
+
 # Pixels of a strip, about: a dozen planes stay in a processor's cache. With half as many, PyTorch's threads wait for
 # each other a tenth of the time.
 PIXELS = 2**19
@@ -54,24 +56,12 @@ def even_strips(height: int, width: int, reach: int, factor: int = 1) -> list[St
     """
     seen = height
     if is_large(factor * height, factor * width):
-        seen = min(height, _smooth(max(1, SOLVED // (factor * width), 2 * reach) + 2 * reach))
+        seen = min(height, fast_length(max(1, SOLVED // (factor * width), 2 * reach) + 2 * reach))
     found, count = [], height if seen == height else seen - 2 * reach
     for start in range(0, height, count):
         stop, first = min(start + count, height), min(max(0, start - reach), height - seen)
         found.append(Strip(slice(first, first + seen), slice(start, stop)))
     return found
-
-
-def _smooth(least: int) -> int:
-    """Smallest product of powers of 2, 3 and 5 that is not below `least`."""
-    while True:
-        rest = least
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return least
-        least += 1
 
 
 def in_strips(function: Callable[..., Tensor], *images: Tensor, reach: int) -> Tensor:

@@ -41,7 +41,7 @@ def hidden_share(result: Tensor, source: Tensor, valid: Tensor | None = None) ->
     result, source: luma (B, 1, H, W); small copies suffice. valid: (B, 1, H, W) of bool, where the source has data.
     """
     found = ThermalSaliency.of(source, valid=valid)
-    hot, y = found.objects(reduced(source, found.factor)), reduced(result, found.factor)
+    hot, y = found.objects(), reduced(result, found.factor)
     hot = hot if valid is None else hot * F.interpolate(valid.float(), hot.shape[-2:], mode="area")
     hidden = hot * ((y - surround(y, hot)).abs() < SEEN)
     return hidden.flatten(1).sum(1) / hot.flatten(1).sum(1).clamp_min(1e-3 * hot[0].numel())
@@ -56,14 +56,15 @@ class ThermalSaliency:
     not salient. Averaged over three squares, and fitted to the source's edges by a guided filter on a copy of about 360
     to 720 rows (He & Sun, "Fast guided filter", 2015), so that it does not depend on resolution.
 
-    gain, offset: (B, 1, h, w), each sample of `factor`² pixels. spread: the deviation of the source, (B, 1, 1, 1), as
-    saliency counts it.
+    gain, offset, small: (B, 1, h, w), each sample of `factor`² pixels; small: the source itself. spread: the deviation
+    of the source, (B, 1, 1, 1), as saliency counts it.
     """
 
     gain: Tensor
     offset: Tensor
     factor: int
     spread: Tensor
+    small: Tensor
 
     @classmethod
     def of(
@@ -92,13 +93,14 @@ class ThermalSaliency:
             opened = box_max(-box_max(-coarse, radius), radius)
             opened = enlarged_rows(opened, step, slice(0, small.shape[-2]), small.shape[-1])
             evidence += ramp((smooth - opened - beneath) / spread, (WARM, HOT)) / len(WIDTHS)
-        return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3 + noise), factor, spread)
+        return cls(*guided_line(small, evidence, max(2, side // GUIDE_PART), 1e-3 + noise), factor, spread, small)
 
-    def objects(self, small: Tensor) -> Tensor:
-        """Where hot objects are, in [0, 1], from the source reduced by `factor` (B, 1, h, w).
+    def objects(self) -> Tensor:
+        """Where hot objects are, in [0, 1], (B, 1, h, w).
 
         Those that are hotter than their own surround too, by half the spread: a warm wall is none, a bridge in it is.
         """
+        small = self.small
         radius = max(2, min(small.shape[-2:]) // PART)
         hotter = ((small - box_mean(small, radius)) / self.spread).clamp_(0, 1)
         return torch.addcmul(self.offset, self.gain, small).clamp_(0, 1).mul_(hotter).mul_(2).clamp_max_(1)

@@ -59,7 +59,7 @@ def orientation(luma: Tensor) -> Tensor:
     down[..., 1:-1, 1:-1] = y[..., 2:, 1:-1] - y[..., :-2, 1:-1]
     squared = right.square() + down.square()
     magnitude = squared.sqrt()
-    around = box_mean(magnitude, 15) + 0.5 * magnitude.mean() + 1e-4
+    around = box_mean(magnitude, 15) + 0.5 * magnitude.mean(-1).mean() + 1e-4
     weight = (magnitude / around).clamp_max(STRONGEST) / squared.clamp_min(1e-18)
     parts = torch.cat([(right.square() - down.square()) * weight, 2 * right * down * weight], 1)
     real, imaginary = gaussian_blur(parts, 1.0)[0]

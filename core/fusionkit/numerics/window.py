@@ -84,7 +84,7 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
     return x
 
 
-def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: float) -> Tensor:
+def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: Tensor | float) -> Tensor:
     """Smooth x along the edges of `guide` (He et al., TPAMI 2013): per window the best fit x ≈ a guide + b.
 
     a = cov(guide, x) / (var(guide) + eps), b = mean(x) - a mean(guide), both averaged over windows.

@@ -277,9 +277,10 @@ def _matched(tables: Iterable[Iterable[tuple[str, Path]]], matching: Matching) -
                 doubled.add(key)
         unique.append(table)
     common = set.intersection(*map(set, unique)) - doubled
+    kept = common | doubled
     matching.groups = [tuple(t[key] for t in unique) for key in sorted(common)]
     matching.names = [bare_name(group[-1]) for group in matching.groups]
-    matching.unmatched = sorted(p for t in unique for key, p in t.items() if key not in common | doubled)
+    matching.unmatched = sorted(p for t in unique for key, p in t.items() if key not in kept)
     return matching
 
 
@@ -354,7 +355,8 @@ def _stem(path: Path) -> str:
 
 def bare_name(path: Path) -> str:
     """The file's name without its extension, which may have two parts, as in .nii.gz."""
-    length = max((len(e) for e in readable_extensions() if path.name.lower().endswith(e)), default=0)
-    if 0 < length < len(path.name):
-        return path.name[:-length]
+    known, name = readable_extensions(), path.name.lower()
+    dots = (i for i, letter in enumerate(name) if letter == "." and i)
+    if at := next((i for i in dots if name[i:] in known), 0):
+        return path.name[: at - len(name)]
     return path.name if path.suffix[1:].isdigit() else path.stem  # IM.0001, and 1.2.840.1 as scanners name files

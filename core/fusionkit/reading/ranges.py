@@ -128,6 +128,8 @@ def _spread_over(files: Sequence[Path | Place], index: int, reading: Reading) ->
             pictures.append(reading.read(file, index, "auto"))
         except FusionkitError:
             continue  # reported when the file is fused
+        if pictures[-1].depth == "8":
+            break  # has no range
     return pictures
 
 

@@ -22,7 +22,7 @@ from ..extras import DISTRIBUTION
 from ..images.picture import PEAK, Array, Depth, FromFile, Picture, Range, Span, own_span, range_note, to_unit
 from ..images.place import Place
 from ..images.validity import mirrored, where_valid
-from ..registry.loading import Registered, create, get_registry
+from ..registry.loading import Registered, Registry, create, get_registry
 from ..registry.records import ReaderRecord
 from ..storage.regular import check_regular
 from ..streams import silence
@@ -164,11 +164,15 @@ def header_size(path: Path) -> tuple[int, int] | None:
 
 def readable_extensions() -> tuple[str, ...]:
     """Extensions, in lower case, of all readers, including those whose library is missing."""
-    return _extensions(tuple(get_registry().of_kind("reader")))
+    return _readable(get_registry())
 
 
 @cache
-def _extensions(readers: tuple[Registered, ...]) -> tuple[str, ...]:
+def _readable(registry: Registry) -> tuple[str, ...]:
+    return _extensions(registry.of_kind("reader"))
+
+
+def _extensions(readers: Iterable[Registered]) -> tuple[str, ...]:
     return tuple(sorted({extension for reader in readers for extension in _record(reader).extensions}))
 
 
@@ -191,10 +195,10 @@ def images_among(paths: Iterable[Path]) -> tuple[list[Path], LeftOut]:
 
     A file of an extension that an installed reader lists is taken for an image; of others the first bytes decide.
     """
-    installed = tuple(reader for reader in get_registry().of_kind("reader") if reader.installed)
+    known = _extensions(reader for reader in get_registry().of_kind("reader") if reader.installed)
     images, others = list[Path](), LeftOut()
     for path in paths:
-        kind = None if path.name.lower().endswith(_extensions(installed)) and path.is_file() else _unread(path)
+        kind = None if path.name.lower().endswith(known) and path.is_file() else _unread(path)
         if kind is None:
             images.append(path)
         else:
@@ -310,7 +314,8 @@ def _rated(path: Path) -> tuple[list[Registered], bytes]:
         raise ImageReadError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}") from None
     if not plugins:
         raise ImageReadError(f"{path}: no reader is installed for it; `fusionkit plugins list` shows those that are")
-    rated = [(_rating(_record(p), path, head, marked), p.distribution != DISTRIBUTION, p) for p in plugins]
+    name = path.name.lower()
+    rated = [(_rating(_record(p), name, head, marked), p.distribution != DISTRIBUTION, p) for p in plugins]
     return [p for rating, _, p in sorted(rated, key=lambda row: row[:2], reverse=True) if rating], head
 
 
@@ -319,12 +324,12 @@ def _begins(record: ReaderRecord, head: bytes) -> bool:
     return any(head[at : at + len(text)] == text for at, text in record.magic)
 
 
-def _rating(record: ReaderRecord, path: Path, head: bytes, marked: bytes) -> int:
+def _rating(record: ReaderRecord, name: str, head: bytes, marked: bytes) -> int:
     """Certainty of a reader, 0 to 5: a mark inside, then extension and magic, the extension, magic, any file."""
     if record.mark:
         return 5 if record.mark in marked else 0
     magic = _begins(record, head)
-    named = path.name.lower().endswith(record.extensions)
+    named = name.endswith(record.extensions)
     if magic:
         return 4 if named else 2
     if record.fallback:

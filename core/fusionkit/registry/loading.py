@@ -109,7 +109,8 @@ class Registry:
 
     def of_kind(self, kind: str) -> list[Registered]:
         """Plug-ins of one kind, sorted by name."""
-        return [p for p in self.plugins if p.kind == kind_named(kind).name]
+        name = kind_named(kind).name
+        return [p for p in self.plugins if p.kind == name]
 
     def names(self, kind: str) -> list[str]:
         """Sorted names of one kind."""

@@ -1,5 +1,6 @@
 """The web application: page, catalog, access. Files and results have routes of their own."""
 
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -33,6 +34,12 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
+}
+# what messages advise that a visitor cannot do, and what can be done
+ADVICE = {
+    "if it is genuine, raise max pixels": "whoever started the server can raise its limit",
+    "name one as .*": "save the one to fuse as a file of its own",
+    "name the one or three to use.*": "save the one or three to fuse as a file of their own",
 }
 
 
@@ -87,9 +94,9 @@ def one_line(told: Callable[[str], str]) -> Callable[[Request, Any], JSONRespons
     """Answers with an error's line, in the words of a page."""
 
     def answer(_: Request, error: FusionkitError) -> JSONResponse:
-        text = told(str(error)).replace(
-            "if it is genuine, raise max pixels", "whoever started the server can raise its limit"
-        )
+        text = told(str(error))
+        for elsewhere, here in ADVICE.items():
+            text = re.sub(elsewhere, here, text)
         return JSONResponse({"error": text}, 503 if isinstance(error, Busy) else 422)
 
     return answer

@@ -32,16 +32,16 @@ class ChromaOptions(Options):
 def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor, sources: Sources) -> Tensor | None:
     """One chroma (B, 2, H, W), zero for neutral, for the fused luma, from those of the sources; None when none has any.
 
-    Several are first scaled as their own luma rises to the fused one, up to three times at most, or by the square root
-    of its fall: a colour of the same saturation is stronger where it is brighter, but bright light has bleached it as
-    well. Then they are averaged pixel by pixel with their strength as weight, as is usual in exposure fusion
-    (Prabhakar et al., "DeepFuse", ICCV 2017, equation 3; here one weight for both channels, which keeps the hue, and
-    after scaling: what a clipped source has left of its colour does not count). Of exposures the colour rises with the
-    luma to the power of 3/4 (between frames of brackets it rises with the root, which looks dull), and sources count as
-    far as no channel is clipped: what is left of a clipped sky is cyan, of a sunset yellow. Where sources differ in
-    focus, colour comes from the one whose luma the result has: a blurred colour is no colour of the sharp object. One
-    alone stays as it is, or falls with its luma where scans are layered; a grey image stored in three channels has no
-    colour.
+    Several are first scaled as their own luma rises to the fused one, up to three times at most and in infrared and
+    visible scenes up to the brightest source in colour, or by the square root of its fall: a colour of the same
+    saturation is stronger where it is brighter, but bright light has bleached it as well, and heat has none. Then they
+    are averaged pixel by pixel with their strength as weight, as is usual in exposure fusion (Prabhakar et al.,
+    "DeepFuse", ICCV 2017, equation 3; here one weight for both channels, which keeps the hue, and after scaling: what a
+    clipped source has left of its colour does not count). Of exposures the colour rises with the luma to the power of
+    3/4 (between frames of brackets it rises with the root, which looks dull), and sources count as far as no channel is
+    clipped: what is left of a clipped sky is cyan, of a sunset yellow. Where sources differ in focus, colour comes from
+    the one whose luma the result has: a blurred colour is no colour of the sharp object. One alone stays as it is, or
+    falls with its luma where scans are layered; a grey image stored in three channels has no colour.
     """
     if chroma_from:
         if chroma_from > len(chromas):
@@ -56,7 +56,8 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
         return colored[0][0] if fall is None else colored[0][0] * fall[0]
     there = torch.stack([has for _, _, has in colored]).view(len(colored), -1, 1, 1, 1)
     several = there.sum(0) > 1
-    ratio = torch.stack([((luma + DARK) / (y + DARK)).clamp_min(0) for _, y, _ in colored])
+    light = _where(_of_kind("strongest", sources), lambda: _in_colour(luma, colored), lambda: luma)
+    ratio = torch.stack([((light + DARK) / (y + DARK)).clamp_min(0) for _, y, _ in colored])
     lit = _of_kind("unclipped", sources)
     rise = _where(lit, lambda: followed(ratio), lambda: torch.where(ratio < 1, ratio.sqrt(), ratio).clamp_max_(MOST))
     scaled = torch.stack([c for c, _, _ in colored]) * _where(
@@ -72,6 +73,11 @@ def mix_chroma(chromas: Sequence[Tensor | None], chroma_from: int, luma: Tensor,
         distance = torch.stack([box_mean((luma - y).abs(), REACH) for _, y, _ in colored])
         weight = torch.where(focus, weight / (distance + NEAR).square(), weight)
     return (weight * scaled).sum(0) / weight.sum(0)
+
+
+def _in_colour(luma: Tensor, colored: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """The fused luma, at most that of the brightest source in colour. colored: chroma, luma, whether it has colour."""
+    return torch.minimum(luma, reduce(torch.maximum, (y * has.view(-1, 1, 1, 1) for _, y, has in colored)))
 
 
 def _layered_fall(luma: Tensor, lumas: Sequence[Tensor], sources: Sources) -> Tensor | None:

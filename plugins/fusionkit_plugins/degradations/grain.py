@@ -19,24 +19,34 @@ BLOCK, FLATTEST = 16, 0.1  # side of a block; share of the blocks that are taken
 thinned = partial(subsample, enough=2**13)  # of a picture, pixels that suffice for its brightness
 
 
-def cleaned(x: Tensor, gain: float) -> Restoration:
+def cleaned(x: Tensor, gain: Tensor | float) -> Restoration:
     """The picture x (1, 1 or 3, H, W) in [0, 1], its luma cleaned by the flow; its chroma, at half the size, guided by
     itself (He et al., TPAMI 2013): noise, and the blocks that JPEG leaves of flat colour, go, and edges of colour stay.
 
     Each is cleaned of the noise that is estimated there, or of the grain of the flattest blocks, and at least of the
-    error of 8 bits and of JPEG. gain: by which contrast was raised, 1 or more.
+    error of 8 bits and of JPEG; luma, where that is more than the flow was told of, as chroma is. gain: by which
+    contrast was raised, 1 or more; where it differs, (1, 1, h, w) of any size.
     """
     light, chroma = to_ycbcr(x)
-    level = _level(light, ROUNDED * (gain - 1))
+    error = ROUNDED * (x.new_ones(1, 1, 1, 1) * gain - 1)
+    typical = float(error.square().mean().sqrt())
+    level = _level(light, typical)
     if level:
         light = yield light, level
+        if float(error.max()) > level:
+            beyond = (error.square() - level**2).clamp_min(1e-6)
+            light = guided_filter(light, light, BLOCK // 2, _sized(beyond, light))
     for channel in range(0 if chroma is None else 2):
         assert chroma is not None
         half = F.avg_pool2d(chroma[:, channel : channel + 1], 2, ceil_mode=True)
-        if level := _level(half + 0.5, ROUNDED * (gain - 1)):
-            half = guided_filter(half, half, BLOCK // 2, level**2)
+        if level := _level(half + 0.5, typical):
+            half = guided_filter(half, half, BLOCK // 2, _sized(error.square().clamp_min(level**2), half))
             chroma[:, channel : channel + 1] = enlarged_rows(half, 2, slice(0, x.shape[-2]), x.shape[-1])
     return from_ycbcr(light, chroma).clamp(0, 1)
+
+
+def _sized(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, like.shape[-2:], mode="bilinear")
 
 
 def _level(plane: Tensor, least: float) -> float:

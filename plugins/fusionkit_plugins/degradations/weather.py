@@ -14,31 +14,30 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from fusionkit.contracts import Degradation, Options, SplittingOptions
-from fusionkit.flow.restoring import Restoration, falling
+from fusionkit.contracts import Degradation, Options, Splitting, SplittingOptions
+from fusionkit.flow.restoring import LEFT, Restoration, falling
 from fusionkit.numerics.luma import luma
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, guided_line, reduced
 
-from .grain import cleaned, thinned
+from .grain import ROUNDED, cleaned, thinned
 
 # set by eye and on pairs with truth (docs/decisions/darkness-and-weather.md)
 SIDE = 200  # least shorter side of the copy on which haze is measured
-PATCH, EDGES = 4, 1e-3  # radius on it of the dark channel; regulariser of the guided filter, four times as wide
-BRIGHTEST = 0.001  # share of the picture with the brightest dark channel, which shows the airlight
-LEAST, COLOUR = 0.1, 0.75  # share of the scene's light below which nothing is brought back; power of it for colour
-FLAT = 0.2 / 255  # deviation of a place from its surroundings, of which haze hides nothing: sky, rounding
-DIM = 0.35  # least median brightness that is left, as a camera exposes
-VEIL = 0.3, 0.9  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, between which it is hazy
+PATCH = 4  # radius on it of the dark channel; the guided filter is four times as wide
+LEAST = 0.1  # share of the scene's light below which nothing is brought back; contrast below which veils have no edge
+COLOUR = 0.75  # power of the share of light by which colour is brought back
+FLAT = ROUNDED / 12**0.5  # deviation of what rounding alone shows: haze hides nothing there
+DIM = 0.45  # least median brightness that is left, as a camera exposes
+VEIL = 0.3  # share of the airlight, mean of the dark channel's 5 % and 25 % quantiles, from which it is hazy
 
 BLOCK = 64  # side of the blocks whose spectra tell rain, pixels
-CYCLES = 6, 24  # to a block, that streaks have across; at most as few as the former have they along the fall
-NARROW = 1.5  # cycles along the fall, by which their direction is told
-TURN, STEEP = 5, 45  # between the directions that are looked at, and the last one, degrees from the vertical
+CYCLES = 6  # to a block, of streaks: at least across the fall, at most along it; up to 4 times tell direction
+STEEP = 45  # largest angle of the fall, degrees from the vertical
+TURNS = torch.arange(-STEEP, STEEP + 1, 5)  # the directions that are looked at, degrees
 EVERYWHERE = 0.25  # quantile over blocks: rain falls in all of them, lines of the scene lie in few
 DIRECTED = 4.0  # power across the fall over that across the median direction, from which it is rain
-SEEN, BRIGHTER = 1.5, -0.12  # least deviation of the streaks, levels, and least skewness in nearly all blocks
-DEVIATIONS = 40 / 255, 4 / 255  # at which the flow is first and last asked
+BRIGHTER = -0.12  # least skewness of the streaks in nearly all blocks
 
 
 class HazeOptions(Options):
@@ -52,12 +51,13 @@ class Haze(Degradation):
 
     The dark channel, the least value of any colour around a place, would be near zero without a veil, so that it shows
     how thick the veil is; refined along the picture's edges (He, Sun & Tang, "Single image haze removal using dark
-    channel prior", IEEE TPAMI 2011, eq. 12 and 22; guided filter in place of matting, TPAMI 2013). What is nearly the
-    airlight itself is sky, whose contrast is raised less (Jiang et al., 2013).
+    channel prior", IEEE TPAMI 2011, eq. 12 and 22; guided filter in place of matting, TPAMI 2013). Veils grow
+    with distance, as a ground does upwards: none is thicker than half of any row above it, or grey roads would turn
+    black. What is nearly the airlight itself is sky, whose contrast is raised less (Jiang et al., 2013).
     """
 
     Options = HazeOptions
-    color = True
+    color = veils = True
     decisive = frozenset({"strength"})
 
     @classmethod
@@ -66,7 +66,7 @@ class Haze(Degradation):
         small = _copy(y)
         veil, air = _veil(small)
         low, lower = (veil / air)[..., ::PATCH, ::PATCH].flatten().quantile(y.new_tensor([0.05, 0.25])).tolist()
-        return {} if VEIL[0] < (low + lower) / 2 < VEIL[1] else None
+        return {} if VEIL < (low + lower) / 2 < 1 - LEAST else None
 
     def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """Half of the light comes through; the airlight is white."""
@@ -77,12 +77,13 @@ class Haze(Degradation):
         small, x = _copy(y), torch.empty_like(y)
         _, air = _veil(small)
         veil = -box_max(-(small / air).amin(1, keepdim=True), PATCH)
+        veil = torch.minimum(veil, veil.median(-1, keepdim=True).values.cummin(-2).values)
         light = luma(small)
         shown = (light - box_mean(light, PATCH // 2)).square()
         for _ in range(2):
             shown = box_mean(shown, 2 * PATCH)
         through = 1 - self.options.strength * veil.clamp(0, 1) * (1 - (1 + shown / FLAT**2) ** -2)
-        line = torch.cat(guided_line(light, through, 4 * PATCH, EDGES), 1)
+        line = torch.cat(guided_line(light, through, 4 * PATCH, LEAST**2), 1)
         exposed = 1 / luma(air)
         for part in strips(y.shape[-2], y.shape[-1], reach=0):
             rows = y[..., part.place, :]
@@ -92,7 +93,7 @@ class Haze(Degradation):
             light = luma(apart)
             x[..., part.place, :] = (light / t + (apart - light) / t.pow(COLOUR)) * exposed + 1
         x = _opened(x.clamp_(0, 1), float(thinned(luma(y)).median()))
-        return (yield from cleaned(x, float((exposed / through.clamp_min(LEAST)).square().mean().sqrt())))
+        return (yield from cleaned(x, (exposed / through.clamp_min(LEAST)).clamp_min(1)))
 
     def describe(self) -> str:
         """The name alone."""
@@ -108,15 +109,15 @@ def _copy(y: Tensor) -> Tensor:
 
 
 def _opened(x: Tensor, was: float) -> Tensor:
-    """Brighten x by a power until its median is `DIM`, or half of what it was: veils of light hide places in shade."""
-    median, least = max(float(thinned(luma(x)).median()), 1e-2), min(DIM, was / 2)
+    """Brighten x by a power until its median is `DIM`, or what the least veil leaves of what it was."""
+    median, least = max(float(thinned(luma(x)).median()), 1e-2), min(DIM, (1 - VEIL) * was)
     return x.pow_(math.log(least) / math.log(median)) if median < least else x
 
 
 def _veil(small: Tensor) -> tuple[Tensor, Tensor]:
     """The dark channel (1, 1, h, w), and the airlight, (1, C, 1, 1): the mean where the dark channel is brightest."""
     dark = -box_max(-small.amin(1, keepdim=True), PATCH)
-    at = dark.flatten().topk(max(1, int(BRIGHTEST * dark.numel()))).indices
+    at = dark.flatten().topk(min(dark.numel(), (2 * PATCH + 1) ** 2)).indices
     return dark, small.flatten(2)[..., at].mean(2)[..., None, None].clamp_min(1e-2)
 
 
@@ -134,26 +135,25 @@ class Rain(Degradation):
 
         r = P / (P + s²) (y - x̂₀),  x = y - r
 
-    is the mean of r, normally distributed with the power spectrum P, where the flow's estimate x̂₀ is off by s (Wiener).
-    P is what blocks of y have across the fall beyond what they have in other directions: nothing else of y changes.
-    Streaks only add light, so that r is raised by two deviations, as far as nothing gets darker than black.
-    Taken from all colours alike, since rain has none. Mist among the streaks is undone as `haze` is.
+    is the mean of r, normally distributed with the power spectrum P, where the flow's estimate x̂₀ is off by s (Wiener),
+    half of the deviation that it is asked at. P is what nearly all blocks of y have across the fall beyond what they
+    have in other directions: nothing else of y changes. Streaks only add light, so that r is raised by two deviations,
+    as far as nothing gets darker than black. Taken from all colours alike, since rain has none. Mist among the streaks
+    is undone as `haze` is.
     """
 
     Options = RainOptions
-    color = True
+    color = veils = True
     decisive = frozenset({"angle"})
 
     @classmethod
     def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The angle, where one direction stands out in most blocks of the picture, and what does so is bright lines."""
-        if min(y.shape[-2:]) < 2 * BLOCK:
-            return None
-        if _across(_spectrum(_blocks(y, 2), EVERYWHERE)).max() <= DIRECTED / 2:  # nearly every picture
-            return None
+        if min(y.shape[-2:]) < 2 * BLOCK or _across(_spectrum(_blocks(y, 2))).max() <= DIRECTED / 2:
+            return None  # nearly every picture
         blocks = _blocks(y)
-        power = _spectrum(blocks, EVERYWHERE)
-        across, turns = _across(power), _turns().to(y)
+        power = _spectrum(blocks)
+        across, turns = _across(power), TURNS.to(y)
         at = int(across.argmax())
         if across[at] <= DIRECTED:
             return None
@@ -161,7 +161,7 @@ class Rain(Degradation):
         weight = (across[near] - 1).clamp_min(0)
         angle = round(float((turns[near] * weight).sum() / weight.sum()), 1)
         streaks = _beyond(power, angle)
-        if float(2 * streaks.sum()) < (SEEN * BLOCK / 255) ** 2:
+        if float(2 * streaks.sum()) < (ROUNDED * BLOCK) ** 2:
             return None
         lines = torch.fft.irfft2(blocks * (streaks / power.clamp_min(1e-12)).clamp_max(1))
         lopsided = (lines**3).mean((1, 2)) / lines.square().mean((1, 2)).pow(1.5).clamp_min(1e-12)
@@ -184,13 +184,13 @@ class Rain(Degradation):
         light = F.pad(luma(y), (right, right, down, down), mode="reflect")
         power = self._power(light)
 
-        def streaks_in(rest: Tensor, s: float) -> Tensor:
-            return torch.fft.irfft2(torch.fft.rfft2(rest) * (power / (power + s**2)), s=light.shape[-2:])
+        def streaks_in(rest: Tensor, off: float) -> Tensor:
+            return torch.fft.irfft2(torch.fft.rfft2(rest) * (power / (power + off**2)), s=light.shape[-2:])
 
-        streaks = streaks_in(light, 2 * DEVIATIONS[0])  # the strongest, which the flow would take for the scene's
-        for s in falling(*DEVIATIONS, self.options.steps):
+        streaks = streaks_in(light, 2 * Splitting.highest)  # the strongest, which the flow would take for the scene's
+        for s in falling(Splitting.highest, LEFT, self.options.steps):
             x0 = yield light - streaks, s
-            streaks = streaks_in(light - x0, s)
+            streaks = streaks_in(light - x0, s / 2)
         streaks = streaks[..., down : down + y.shape[-2], right : right + y.shape[-1]]
         x = y - streaks
         x = x.sub_(thinned(x).min().clamp(0, 2 * float(streaks.square().mean().sqrt()))).clamp_(0, 1)
@@ -201,7 +201,7 @@ class Rain(Degradation):
         height, width = y.shape[-2:]
         if min(height, width) < BLOCK:
             return y.new_zeros(1)
-        power = _beyond(_spectrum(_blocks(y), 0.5), self.options.angle)
+        power = _beyond(_spectrum(_blocks(y)), self.options.angle)
         power = torch.cat([power[BLOCK // 2 :], power[: BLOCK // 2 + 1]])  # from the lowest frequency to the highest
         rows, columns = 2 * torch.fft.fftfreq(height), 4 * torch.fft.rfftfreq(width) - 1
         places = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1).to(y)
@@ -223,21 +223,20 @@ def _blocks(y: Tensor, apart: int = 1) -> Tensor:
     return torch.fft.rfft2((blocks - blocks.mean((1, 2), keepdim=True)) * window[:, None] * window * (8 / 3 / BLOCK))
 
 
-def _spectrum(blocks: Tensor, share: float) -> Tensor:
-    """Power that all but a share of the blocks have; of white noise it is the variance."""
-    # of exponentially distributed values, as the power of noise is, this quantile is that share of the mean
+def _spectrum(blocks: Tensor) -> Tensor:
+    """Power that nearly all blocks have; of white noise, whose power is exponentially distributed, the variance."""
     power = (blocks.real.square() + blocks.imag.square()).permute(1, 2, 0).contiguous()
-    return power.kthvalue(max(1, int(share * len(blocks)))).values / -math.log(1 - share)
+    return power.kthvalue(max(1, int(EVERYWHERE * len(blocks)))).values / -math.log(1 - EVERYWHERE)
 
 
 def _beyond(power: Tensor, angle: float) -> Tensor:
     """The power of streaks at an angle: what is there beyond the median of all directions."""
     ring = torch.hypot(*_cycles(power)).round()
     found = torch.zeros_like(power)
-    for radius in range(CYCLES[0] // 2, int(ring.max()) + 1):
+    for radius in range(CYCLES // 2, int(ring.max()) + 1):
         at = ring == radius
         found[at] = power[at] - power[at].median()
-    return found.clamp_min_(0) * _within(power, angle, CYCLES[0])
+    return found.clamp_min_(0) * _within(power, angle, CYCLES)
 
 
 def _cycles(power: Tensor) -> tuple[Tensor, Tensor]:
@@ -246,18 +245,13 @@ def _cycles(power: Tensor) -> tuple[Tensor, Tensor]:
     return down.to(power)[:, None], right.to(power)
 
 
-def _turns() -> Tensor:
-    """The directions that are looked at, degrees."""
-    return torch.arange(-STEEP, STEEP + 1, TURN)
-
-
 @cache
 def _lines() -> Tensor:
     """For each direction the frequencies across it that streaks have, of equal weights with the sum 1."""
     power = torch.empty(BLOCK, BLOCK // 2 + 1)
     radius = torch.hypot(*_cycles(power))
-    seen = (radius >= CYCLES[0]) & (radius <= CYCLES[1])
-    lines = torch.stack([(_within(power, int(turn), NARROW) & seen).float().flatten() for turn in _turns()])
+    seen = (radius >= CYCLES) & (radius <= 4 * CYCLES)
+    lines = torch.stack([(_within(power, int(turn), CYCLES / 4) & seen).float().flatten() for turn in TURNS])
     return lines / lines.sum(1, keepdim=True)
 
 

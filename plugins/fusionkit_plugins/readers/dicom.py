@@ -1,10 +1,9 @@
 """Reader of DICOM. Needs pydicom; compressed pixels also need imagecodecs, pylibjpeg or gdcm."""
 
 import warnings
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,27 +18,17 @@ from fusionkit.images.place import Place, Volume, across, in_order, is_place
 from fusionkit.reading.read import MAX_PIXELS, open_pictures
 
 from . import dicom_codecs
-from .pillow import check_all, check_pixels, check_whole, most_bytes, split
+from .dicom_elements import Facts, facts_of, first_of, given, parsed
+from .pillow import check_all, check_pixels, check_whole, split
 
-PREAMBLE, DEFLATED = 132, "1.2.840.10008.1.2.1.99"
-ITEMS = b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00"  # tags of items, in both orders of bytes
 GREY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-# functional groups (PS3.3 C.7.6.16) that tell of a frame's values and place
-GROUPS = (
-    "PixelValueTransformationSequence",
-    "FrameVOILUTSequence",
-    "PixelMeasuresSequence",
-    "PlaneOrientationSequence",
-    "PlanePositionSequence",
-)
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 PLACE = (
     *("FrameOfReferenceUID", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "SliceThickness", "Rows", "Columns", "NumberOfFrames"),
 )
-PIXEL_GROUP = 0x7FE00000  # the first tag of pixels
-MOST_ELEMENTS, MOST_ITEMS = 100_000, 1_000_000  # of a file, beside those in sequences; of its sequences, about
 FRAME = "DICOM frame of reference "  # how places name their space, before its UID
+PREAMBLE = 132  # bytes before the elements
 SERIES_FILES = 20_000  # files of a folder that are searched for a series
 
 
@@ -54,10 +43,16 @@ class DicomReader(Reader):
     def read(self, path: Path, max_pixels: int) -> Sequence[Stored]:
         """Return one picture per frame; those of several are decoded when the first of them is asked for."""
         data = _opened(path, max_pixels)
-        if (count := int(data.NumberOfFrames)) == 1:
-            return _all(path, max_pixels, data)
-        frames = cache(lambda: _all(path, max_pixels, _opened(path, max_pixels)))
-        return Pictures(count, lambda i: frames()[i])
+
+        @cache
+        def frames() -> list[Stored]:
+            found = _all(path, max_pixels, data)
+            for name in PIXELS:
+                data.pop(name, None)  # what places keep of the file are its other elements
+            return found
+
+        count = int(data.NumberOfFrames)
+        return frames() if count == 1 else Pictures(count, lambda i: frames()[i])
 
     def slice_of(self, path: Path) -> tuple[str, Place, tuple[int, int]] | None:
         """Series, place and size of a file of one slice; its pixels are not read."""
@@ -74,7 +69,7 @@ def _all(path: Path, max_pixels: int, data: Any) -> list[Stored]:
     names = [f"frame {i + 1}" for i in range(len(frames))] if len(frames) > 1 else [""]
     if kind not in GREY:
         return [_coloured(frame, data, name) for frame, name in zip(frames, names, strict=True)]
-    grey = [_Grey(frame, data, _facts(data, i)) for i, frame in enumerate(frames)]
+    grey = [_Grey(frame, data, facts_of(data, i)) for i, frame in enumerate(frames)]
     floats = any(g.values.dtype.kind == "f" for g in grey)  # slopes of frames may differ
     values = [g.values.astype(np.float32) if floats else g.values for g in grey]
     alone = len(grey) == 1 and grey[0].valid.all()
@@ -100,17 +95,16 @@ def _all(path: Path, max_pixels: int, data: Any) -> list[Stored]:
 def _opened(path: Path, max_pixels: int) -> Any:
     """The parsed file, with the defaults of empty elements, after all checks of its size."""
     pydicom: Any = import_module("pydicom")
-    _check_inflated(check_whole(path, max_pixels), max_pixels)
-    data = _parsed(path)
-    if not any(_given(data, name) for name in PIXELS):
+    data = parsed(check_whole(path, max_pixels), max_pixels)
+    if not any(given(data, name) for name in PIXELS):
         raise ImageReadError(f"{path}: a DICOM object without pixels; choose one with an image")
-    samples = int(_given(data, "SamplesPerPixel") or 1)
-    rows, columns, count = (int(_given(data, name) or 1) for name in ("Rows", "Columns", "NumberOfFrames"))
+    samples = int(given(data, "SamplesPerPixel") or 1)
+    rows, columns, count = (int(given(data, name) or 1) for name in ("Rows", "Columns", "NumberOfFrames"))
     check_pixels(path, columns, rows, max_pixels)
-    if _given(data, "BitsAllocated") is None:
+    if given(data, "BitsAllocated") is None:
         raise ImageReadError(f"{path}: a DICOM object that states no Bits Allocated; export it again")
     check_all(path, columns, rows, count, max_pixels, samples * int(data.BitsAllocated) // 8)
-    bits = int(_given(data, "BitsStored") or data.BitsAllocated)
+    bits = int(given(data, "BitsStored") or data.BitsAllocated)
     defaults = {
         "SamplesPerPixel": samples,
         "PhotometricInterpretation": "MONOCHROME2" if samples == 1 else "RGB",
@@ -121,7 +115,7 @@ def _opened(path: Path, max_pixels: int) -> Any:
         **({"PlanarConfiguration": 0} if samples > 1 else {}),
     }
     for name, value in defaults.items():
-        if not _given(data, name):
+        if not given(data, name):
             setattr(data, name, value)
     if int(data.HighBit) >= bits:
         raise ImageReadError(
@@ -135,98 +129,6 @@ def _opened(path: Path, max_pixels: int) -> Any:
     return data
 
 
-def _parsed(path: Path, tags: Sequence[str] = ()) -> Any:
-    """The elements of a file, or those of `tags` before its pixels; some files have no header."""
-    pydicom: Any = import_module("pydicom")
-    _check_items(path)
-    count = 0
-
-    def stop(tag: int, _vr: str | None, _length: int) -> bool:
-        nonlocal count
-        if (count := count + 1) > MOST_ELEMENTS:
-            raise ImageReadError(f"{path}: damaged: has more than {MOST_ELEMENTS} elements; copy it again")
-        return bool(tags) and tag >= PIXEL_GROUP
-
-    with path.open("rb") as stream:
-        chosen = [pydicom.tag.Tag(tag) for tag in tags] or None
-        return pydicom.filereader.read_partial(stream, stop, force=True, specific_tags=chosen)
-
-
-def _check_items(path: Path) -> None:
-    """Refuse a file with so many items of sequences that to parse them would take minutes and gigabytes."""
-    if path.stat().st_size < 8 * MOST_ITEMS:  # each has eight bytes
-        return
-    with path.open("rb") as stream:
-        parts = iter(partial(stream.read, 1 << 24), b"")
-        if sum(max(map(part.count, ITEMS)) for part in parts) > MOST_ITEMS:
-            raise ImageReadError(f"{path}: damaged: has more than {MOST_ITEMS} items of sequences; copy it again")
-
-
-def _check_inflated(path: Path, max_pixels: int) -> None:
-    """Refuse a deflated file that holds more than the pixels of several frames, before pydicom inflates it whole."""
-    pydicom: Any = import_module("pydicom")
-    with path.open("rb") as stream:
-        if stream.read(PREAMBLE)[128:] != b"DICM":
-            return
-        meta = pydicom.filereader.read_file_meta_info(path)
-        if meta.get("TransferSyntaxUID") != DEFLATED:
-            return
-        stream.seek(PREAMBLE + 12 + int(meta.FileMetaInformationGroupLength))
-        inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while not inflate.eof and (chunk := inflate.unconsumed_tail or stream.read(1 << 16)):
-            total += len(inflate.decompress(chunk, 1 << 22))
-            if total > most_bytes(max_pixels):
-                raise ImageReadError(
-                    f"{path}: inflates to more than {total >> 20} MB (decompression bomb?); if it is genuine, raise "
-                    "`max_pixels`"
-                )
-
-
-def _given(data: Any, name: str) -> Any:
-    """The value of an element; None where it is missing or empty."""
-    value = data.get(name)
-    empty = value is None or (hasattr(value, "__len__") and len(value) == 0)
-    return None if empty else value
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What the file says of one frame: the frame's own functional groups, the shared ones, the file's top level."""
-
-    layers: tuple[Any, ...]
-
-    def __call__(self, name: str) -> Any:
-        return next((v for layer in self.layers if (v := _given(layer, name)) is not None), None)
-
-    def number(self, name: str, default: float) -> float:
-        """The number of this name, or the first of several."""
-        value = _first(self(name))
-        return default if value is None else value
-
-    def numbers(self, name: str, count: int) -> Array | None:
-        """So many numbers of this name; None where there are others."""
-        value = self(name)
-        found = np.array([float(v) for v in value]) if value is not None and hasattr(value, "__len__") else np.empty(0)
-        return found if found.shape == (count,) and np.isfinite(found).all() else None
-
-    @property
-    def thickness(self) -> float:
-        """mm that a slice alone stands for."""
-        spacing = self.numbers("PixelSpacing", 2)
-        return self.number("SliceThickness", 0) or (float(spacing.max()) if spacing is not None else 1.0)
-
-    def offset(self, index: int) -> float:
-        """mm of a frame of a dose grid from the first one (PS3.3 C.8.8.3.2)."""
-        offsets = self("GridFrameOffsetVector")
-        return float(offsets[index]) if offsets is not None and index < len(offsets) else 0.0
-
-
-def _facts(data: Any, index: int) -> _Facts:
-    shared = list(_given(data, "SharedFunctionalGroupsSequence") or ())
-    groups = list(_given(data, "PerFrameFunctionalGroupsSequence") or ())[index : index + 1] + shared[:1]
-    return _Facts((*(_given(group, name)[0] for group in groups for name in GROUPS if _given(group, name)), data))
-
-
 def _frames(path: Path, data: Any) -> tuple[Array, str]:
     """Frames (N, H, W) or (N, H, W, 3) in native byte order, and what grey values or colours stand for."""
     pixels: Any = import_module("pydicom.pixels")
@@ -237,7 +139,7 @@ def _frames(path: Path, data: Any) -> tuple[Array, str]:
             f"{path}: pixels in {kind}; MONOCHROME1, MONOCHROME2, PALETTE COLOR, RGB and YBR_FULL can be read"
         )
     try:
-        frames = data.pixel_array
+        frames = pixels.pixel_array(data)
     except (NotImplementedError, RuntimeError) as error:
         syntax, text = data.file_meta.TransferSyntaxUID, one_line(error)
         missing = syntax in dicom_codecs.DECODERS and not dicom_codecs.is_available(syntax)
@@ -274,7 +176,7 @@ def _filled(values: Array, white: int) -> Array:
 class _Grey:
     """Values (H, W) of a frame, in the units of the modality or as the VOI LUT gives them; valid, window and white."""
 
-    def __init__(self, raw: Array, data: Any, facts: _Facts) -> None:
+    def __init__(self, raw: Array, data: Any, facts: Facts) -> None:
         self.facts, self.valid = facts, _not_padding(raw, facts)
         self.notes: tuple[str, ...] = ()
         self.window: Span | None = None
@@ -308,9 +210,9 @@ class _Grey:
             self.window = self.white = None
         self.values = values
 
-    def _windowed(self, values: Array, facts: _Facts) -> Array:
+    def _windowed(self, values: Array, facts: Facts) -> Array:
         """Find the window; 8 bits and sigmoids are mapped at once, since black and white alone do not say them."""
-        center, width = (_first(facts(name)) for name in ("WindowCenter", "WindowWidth"))
+        center, width = (first_of(facts(name)) for name in ("WindowCenter", "WindowWidth"))
         if center is None or width is None or not (width > 0 and np.isfinite(center + width)):
             return values
         if str(facts("VOILUTFunction") or "").upper() == "SIGMOID":  # PS3.3 C.11.2.1.3.1
@@ -326,15 +228,9 @@ class _Grey:
         return values
 
 
-def _first(value: Any) -> float | None:
-    """The first of one or several numbers, some of which may be empty; None where there is none."""
-    several = hasattr(value, "__len__") and not isinstance(value, str)
-    return next((float(v) for v in (value if several else (value,)) if v not in (None, "")), None)
-
-
-def _not_padding(raw: Array, facts: _Facts) -> Array:
+def _not_padding(raw: Array, facts: Facts) -> Array:
     """(H, W) of bool: False at the pixel padding value, or from it to the range limit (PS3.3 C.7.5.1.1.2)."""
-    value = _first(facts("PixelPaddingValue"))
+    value = first_of(facts("PixelPaddingValue"))
     if value is None or raw.dtype.kind == "f":
         return np.isfinite(raw)
     low, high = sorted((value, facts.number("PixelPaddingRangeLimit", value)))
@@ -344,7 +240,7 @@ def _not_padding(raw: Array, facts: _Facts) -> Array:
 
 def _looked_up(values: Array, item: Any, data: Any) -> tuple[Array, int]:
     """Values (H, W) through a look-up table (PS3.3 C.11.1.1.1), and the bits of its entries."""
-    if not (_given(item, "LUTDescriptor") and _given(item, "LUTData")):
+    if not (given(item, "LUTDescriptor") and given(item, "LUTData")):
         raise ImageReadError("damaged: a look-up table has no entries; export it again")
     count, first, bits = (int(v) for v in item.LUTDescriptor)
     entries = item.LUTData
@@ -370,7 +266,7 @@ def _places(
     rows = [_Row(path, "", p, f.thickness, v.shape) for p, f, v in zip(known, facts, values, strict=True)]
     order = _in_order(rows)
     if order is None:  # echoes, phases, or a film, of which the header may state the first position alone
-        moved = any(_given(data, f"{which}FunctionalGroupsSequence") for which in ("Shared", "PerFrame"))
+        moved = any(given(data, f"{which}FunctionalGroupsSequence") for which in ("Shared", "PerFrame"))
         return list(found) if moved or len(rows) == 1 else [None] * len(rows)
     matrices = np.stack([rows[k].place.matrix for k in order])
 
@@ -385,7 +281,7 @@ def _places(
     return [Place(p.space, p.matrix, whole) for p in known]
 
 
-def _place(facts: _Facts, offset: float = 0.0) -> Place | None:
+def _place(facts: Facts, offset: float = 0.0) -> Place | None:
     """Position and orientation of a plane in its frame of reference, in mm (PS3.3 C.7.6.2.1.1).
 
     offset: mm from the stated position, across the plane.
@@ -459,10 +355,10 @@ def _folder(folder: Path, _changed: int) -> dict[str, _Row]:
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                data = _parsed(path, PLACE)
-                facts = _facts(data, 0)
+                data = parsed(path, MAX_PIXELS, PLACE)
+                facts = facts_of(data, 0)
                 place, count = _place(facts), int(facts.number("NumberOfFrames", 1))
-                if place is not None and count == 1 and _given(data, "Rows"):
+                if place is not None and count == 1 and given(data, "Rows"):
                     series = str(facts("SeriesInstanceUID") or "")
                     size = (int(data.Rows), int(data.Columns))
                     table[path.name] = _Row(path, series, place, facts.thickness, size)

@@ -28,6 +28,7 @@ LEVELS = 1024  # of the curves from frame to frame
 STEP = 2 / 255  # two values of a frame that are one
 LEAST, SPREADS, MOST = 8 / 255, 4.0, 0.15  # difference that is none: at least, in deviations, at most
 ENDS = 0.02, 0.98  # below which and above which a frame may show anything darker, or brighter
+REST = 0.25  # share of a noise's deviation that cleaning leaves as blotches; on noisy MEFB and rendered walkers
 AREA = 30  # least pixels of the copies that move
 NEAR = 30  # parts of the longer side by which moving parts are apart that count as one
 MARGIN = 3  # pixels of the copies around what moves, over which it gives way
@@ -94,11 +95,13 @@ class _Shown:
 class _Bracket:
     """Reduced copies of frames, (3 or 1, h, w) each, where they have data, and what they say of each other.
 
-    still: what is known not to move, from which the curves are taken.
+    rest: height of the blotches that cleaning has left of each one's noise. still: what is known not to move, from
+    which the curves are taken.
     """
 
     copies: list[Array]
     valid: list[Mask]
+    rest: list[float]
     still: Mask
     moving: dict[tuple[int, int], Mask] = field(default_factory=dict)
 
@@ -128,7 +131,8 @@ class _Bracket:
         if (one, other) not in self.moving:
             curves = self.curves(one, other)
             channels = zip(self.copies[one], self.copies[other], curves, strict=True)
-            ratio = [_apart(a, b, curve, self.still) for a, b, curve in channels]
+            rest = self.rest[one], self.rest[other]
+            ratio = [_apart(a, b, curve, self.still, rest) for a, b, curve in channels]
             found = ndimage.binary_opening(np.max(ratio, 0) > 1, np.ones((3, 3), bool))
             self.moving[one, other] = found & self.valid[one] & self.valid[other]
         return self.moving[one, other]
@@ -159,7 +163,7 @@ class _Bracket:
         """The same, with curves of what does not move by them."""
         labels, count = self.regions(base)
         still = self.still & (labels == 0)
-        return _Bracket(self.copies, self.valid, still) if count and still.mean() > LEFT else self
+        return _Bracket(self.copies, self.valid, self.rest, still) if count and still.mean() > LEFT else self
 
     def regions(self, base: int) -> tuple[NDArray[np.integer[Any]], int]:
         """Parts of the picture in which any frame moves against one: their numbers from 1, and how many there are."""
@@ -201,8 +205,11 @@ def _box(box: Sequence[slice], size: Sequence[int]) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _apart(one: Array, other: Array, curve: Array, still: Mask) -> Array:
-    """How far a channel of two frames is apart at each pixel, in differences that are none, as where all is still."""
+def _apart(one: Array, other: Array, curve: Array, still: Mask, blotches: tuple[float, float]) -> Array:
+    """How far a channel of two frames is apart at each pixel, in differences that are none, as where all is still.
+
+    blotches: by which each frame may be off beside that.
+    """
     at = np.linspace(0.5 / LEVELS, 1 - 0.5 / LEVELS, LEVELS)
     predicted = np.interp(one, at, curve)
     bins = (one * 31.99).astype(int)
@@ -211,10 +218,10 @@ def _apart(one: Array, other: Array, curve: Array, still: Mask) -> Array:
     spread = np.interp(np.arange(32), *_known(spread))
     allowed = np.clip(SPREADS * 1.48 * spread, LEAST, MOST)[bins]
     low, high = ndimage.minimum_filter(one, 3), ndimage.maximum_filter(one, 3)
-    least = np.where(low < ENDS[0], 0.0, np.interp(low - STEP, at, curve))
-    most = np.where(high > ENDS[1], 1.0, np.interp(high + STEP, at, curve))
+    least = np.where(low < ENDS[0], 0.0, np.interp(low - STEP - blotches[0], at, curve))
+    most = np.where(high > ENDS[1], 1.0, np.interp(high + STEP + blotches[0], at, curve))
     gap = np.maximum(least - ndimage.maximum_filter(other, 3), ndimage.minimum_filter(other, 3) - most)
-    found: Array = (gap / allowed).astype(np.float32)
+    found: Array = ((gap - blotches[1]) / allowed).astype(np.float32)
     return found
 
 
@@ -327,7 +334,8 @@ def _bracket(sources: Sequence[Sources]) -> tuple[_Bracket, int, tuple[int, int]
     channels = max(len(one) for one in copies)
     copies = [np.repeat(one, channels, 0) if len(one) < channels else one for one in copies]
     everywhere = np.logical_and.reduce(valid)
-    return _Bracket(copies, valid, everywhere if everywhere.any() else ~everywhere), factor, size
+    rest = [REST * float(one.had[0]) for one in sources]
+    return _Bracket(copies, valid, rest, everywhere if everywhere.any() else ~everywhere), factor, size
 
 
 def _part(source: Sources, box: Sequence[slice], where: Mask, factor: int, size: tuple[int, int]) -> _Part:

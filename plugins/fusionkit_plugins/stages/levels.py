@@ -15,9 +15,11 @@ from fusionkit.numerics.strips import strips
 from fusionkit.numerics.thermal import ThermalSaliency, hidden_share
 from fusionkit.numerics.window import reduced
 from fusionkit.scene import SCENE_KINDS
+from fusionkit.threads import on_free_cores
 
 # set by blind votes on VIFB, MSRS, RoadScene and TNO
 DARKEST = 10 / 255  # distance from black and from white that a stretch keeps
+WEATHER = 3.0  # largest factor of the contrast of what is hot where weather was undone in the reference
 BRIGHT = 0.85  # luma that the hottest pixels of a dim source are raised to
 ROOT = 1 / ((1 + DARKEST) ** 0.5 - DARKEST**0.5)  # factor by which a root from there reaches white
 OPEN = 40 / 255  # luma that the median of a dark result is raised to; set by eye on eight nights of MSRS' training set
@@ -53,7 +55,10 @@ class VividOptions(Options):
     ignored: float = Field(0.005, ge=0, lt=0.5, description="share of the pixels at either end that may be clipped")
     scenes: Literal["all", "heat"] = Field("all", description="heat: only results of sources that show it")
     hot: float = Field(
-        1.0, ge=1, description="largest factor of the contrast of what is hot in dim infrared sources; 1: as it is"
+        1.0,
+        ge=1,
+        description="largest factor of the contrast of what is hot in dim infrared sources; 1: as it is, or up to 3 "
+        "where weather was undone in the reference",
     )
 
 
@@ -69,11 +74,12 @@ class Vivid(Stage):
     (1 - a) x + a r(x), with r(x) = √(x + d) - √d, relative to its value at 1, and d of 10 levels, so that black and
     white stay. a brings m to 40 levels, as far as the contrast at m, times the gain above, stays below the options'.
 
-    With `hot` above 1, hot objects stand out even where the thermal camera shows them dim; its grey has no scale of its
-    own, and people at 100 levels vanish beside a visible image that fills the range. Where sources show heat, each grey
-    one but the reference becomes S + h (gain - 1) (S - low) before it is fused: h its thermal saliency
-    (`fusionkit.numerics.thermal`), gain as large as brings its high quantile to 217 levels, at most `hot`. This changes
-    luma only: a later stage that makes other images undoes it.
+    With `hot` above 1, or where weather was undone in the reference, hot objects stand out even where the thermal
+    camera shows them dim; its grey has no scale of its own, and people at 100 levels vanish beside a visible image
+    that fills the range. Where sources show heat, each grey one but the reference becomes S + h (gain - 1) (S - low)
+    before it is fused: h its thermal saliency (`fusionkit.numerics.thermal`), gain as large as brings its high
+    quantile to 217 levels, at most `hot`, or 3 in weather. This changes luma only: a later stage that makes other
+    images undoes it.
     """
 
     Options = VividOptions
@@ -83,7 +89,8 @@ class Vivid(Stage):
     def before(self, sources: Sources) -> Sources:
         """The sources with what is hot raised in the luma of grey ones beside the reference."""
         several = len({y.shape for y in sources.luma}) > 1  # which are refused once no stage is left
-        if self.options.hot == 1 or several or not any(self._shows_heat(sources)):
+        most = sources.veiled[sources.reference].float().mul(WEATHER).clamp_min(self.options.hot)
+        if several or bool((most == 1).all()) or not any(self._shows_heat(sources)):
             return sources
         shows = torch.tensor(self._shows_heat(sources))
         lumas = list(sources.luma)
@@ -91,16 +98,17 @@ class Vivid(Stage):
             raised = shows.to(y.device) & ~sources.colored[i]
             if i != sources.reference and bool(raised.any()):
                 valid = _mask(sources, i)
-                low, gain = self._raise(y, i, self.options.hot, valid)
+                low, gain = self._raise(y, i, most, valid)
                 gain = torch.where(raised.view(-1, 1, 1, 1), gain, torch.ones_like(gain))
                 heat = ThermalSaliency.of(y, partial(self.memory.steady, f"heat {i}"), valid=valid)
                 lumas[i] = _raised(y, low, gain, heat)
         return replace(sources, luma=tuple(lumas))
 
+    @on_free_cores()
     def after(self, image: Tensor, sources: Sources) -> Tensor:
         """The stretched image, each of the batch by its own luma."""
         o = self.options
-        if o.hot == 1:
+        if o.hot == 1 and not bool(sources.veiled[sources.reference].any()):
             self.memory.once("hidden", partial(self._tell, image, sources))
         applies = [o.scenes == "all" or shows for shows in self._shows_heat(sources)]
         if not any(applies):
@@ -122,10 +130,10 @@ class Vivid(Stage):
                 rows.lerp_(_rooted(rows), opened)
         return image
 
-    def _raise(self, y: Tensor, index: int, most: float, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _raise(self, y: Tensor, index: int, most: Tensor | float, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """The low end of a source, and how far its contrast can be raised, at most `most`: (B, 1, 1, 1) each."""
         low, _, high = self._ends(subsample(y, SAMPLES), f"source {index}", valid)
-        return low, (BRIGHT - low).div((high - low).clamp_min(1e-3)).clamp(1, most)
+        return low, (BRIGHT - low).div((high - low).clamp_min(1e-3)).clamp_min(1).minimum(torch.as_tensor(most).to(low))
 
     def _tell(self, image: Tensor, sources: Sources) -> None:
         """A note where much of what is hot in a dim source does not show in the result."""
