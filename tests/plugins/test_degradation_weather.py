@@ -94,6 +94,8 @@ def test_mist_among_the_streaks_goes_with_them(photograph):
     assert found["mist"]
     rain = Rain(RainOptions(**found))
     assert rain.describe() == "rain at 20 degrees, with mist"
+    assert rain.veils
+    assert not Rain().veils
     veiled = undone(Rain(RainOptions(angle=found["angle"])), rainy)
     assert error(undone(rain, rainy), photograph) < 0.7 * error(veiled, photograph)
 

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from fusionkit.contracts import Degradation, Options, Splitting, SplittingOptions
 from fusionkit.flow.restoring import LEFT, Restoration, falling
+from fusionkit.numerics.choice import order_statistics
 from fusionkit.numerics.luma import luma
 from fusionkit.numerics.strips import strips
 from fusionkit.numerics.window import box_max, box_mean, enlarged_rows, guided_line, reduced
@@ -143,8 +144,13 @@ class Rain(Degradation):
     """
 
     Options = RainOptions
-    color = veils = True
+    color = True
     decisive = frozenset({"angle"})
+
+    @property
+    def veils(self) -> bool:  # type: ignore[override]
+        """Whether there is mist among the streaks, which alone hide nothing."""
+        return bool(self.options.mist)
 
     @classmethod
     def estimate(cls, y: Tensor, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -226,7 +232,8 @@ def _blocks(y: Tensor, apart: int = 1) -> Tensor:
 def _spectrum(blocks: Tensor) -> Tensor:
     """Power that nearly all blocks have; of white noise, whose power is exponentially distributed, the variance."""
     power = (blocks.real.square() + blocks.imag.square()).permute(1, 2, 0).contiguous()
-    return power.kthvalue(max(1, int(EVERYWHERE * len(blocks)))).values / -math.log(1 - EVERYWHERE)
+    rank = max(0, int(EVERYWHERE * len(blocks)) - 1)
+    return order_statistics(power.flatten(0, 1), [rank]).view(power.shape[:2]) / -math.log(1 - EVERYWHERE)
 
 
 def _beyond(power: Tensor, angle: float) -> Tensor:

@@ -19,7 +19,7 @@ from fusionkit.threads import on_free_cores
 
 # set by blind votes on VIFB, MSRS, RoadScene and TNO
 DARKEST = 10 / 255  # distance from black and from white that a stretch keeps
-WEATHER = 3.0  # largest factor of the contrast of what is hot where weather was undone in the reference
+WEATHER = 3.0  # largest factor of the contrast of what is hot where a veil of weather was undone in the reference
 BRIGHT = 0.85  # luma that the hottest pixels of a dim source are raised to
 ROOT = 1 / ((1 + DARKEST) ** 0.5 - DARKEST**0.5)  # factor by which a root from there reaches white
 OPEN = 40 / 255  # luma that the median of a dark result is raised to; set by eye on eight nights of MSRS' training set
@@ -58,7 +58,7 @@ class VividOptions(Options):
         1.0,
         ge=1,
         description="largest factor of the contrast of what is hot in dim infrared sources; 1: as it is, or up to 3 "
-        "where weather was undone in the reference",
+        "where a veil of weather was undone in the reference",
     )
 
 
@@ -74,11 +74,11 @@ class Vivid(Stage):
     (1 - a) x + a r(x), with r(x) = √(x + d) - √d, relative to its value at 1, and d of 10 levels, so that black and
     white stay. a brings m to 40 levels, as far as the contrast at m, times the gain above, stays below the options'.
 
-    With `hot` above 1, or where weather was undone in the reference, hot objects stand out even where the thermal
-    camera shows them dim; its grey has no scale of its own, and people at 100 levels vanish beside a visible image
-    that fills the range. Where sources show heat, each grey one but the reference becomes S + h (gain - 1) (S - low)
-    before it is fused: h its thermal saliency (`fusionkit.numerics.thermal`), gain as large as brings its high
-    quantile to 217 levels, at most `hot`, or 3 in weather. This changes luma only: a later stage that makes other
+    With `hot` above 1, or where a veil of weather was undone in the reference, hot objects stand out even where the
+    thermal camera shows them dim; its grey has no scale of its own, and people at 100 levels vanish beside a visible
+    image that fills the range. Where sources show heat, each grey one but the reference becomes S + h (gain - 1)
+    (S - low) before it is fused: h its thermal saliency (`fusionkit.numerics.thermal`), gain as large as brings its
+    high quantile to 217 levels, at most `hot`, or 3 in weather. This changes luma only: a later stage that makes other
     images undoes it.
     """
 
