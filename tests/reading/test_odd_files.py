@@ -307,13 +307,13 @@ class TestLimits:
         dicom(tmp_path / "a.dcm")
         whole, begin = (tmp_path / "a.dcm").read_bytes(), b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff"
         at, items = whole.index(b"\x08\x00\x16\x00"), b"\xfe\xff\x00\xe0\0\0\0\0"
-        for number, refused in ((1, False), (1_100_000, True)):
+        for number, refused in ((1, False), (330_000, True)):
             end = b"\xfe\xff\xdd\xe0\0\0\0\0"
             (tmp_path / "b.dcm").write_bytes(whole[:at] + begin + number * items + end + whole[at:])
             if not refused:
                 assert read_image(tmp_path / "b.dcm").size == (40, 24)
                 continue
-            with pytest.raises(ImageReadError, match="more than 1000000 items"):
+            with pytest.raises(ImageReadError, match="more than 300000 items"):
                 read_image(tmp_path / "b.dcm")
 
     @pytest.mark.parametrize("span", [(5, 5), (10, 5), (0, float("nan")), (float("-inf"), 2)])

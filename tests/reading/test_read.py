@@ -242,7 +242,7 @@ BAD = {
     "truncated.png": (_truncated, "export or copy it again"),
     "truncated.jpg": (_truncated, "truncated"),
     "crc.png": (_bad_crc, "checksum"),
-    "bomb.png": (_bomb, "1600000000 pixels is over the limit"),
+    "bomb.png": (_bomb, "(1600000000 pixels|40000x40000) is over the limit"),
     "bomb16.png": (_bomb16, "40000x40000 is over the limit"),
     "frames.gif": (_animated, "holds 2 pictures; name one as frames.gif#1"),
     "pages.tif": (_pages, "holds 2 pictures"),

@@ -27,7 +27,7 @@ GROUPS = (
 ITEM = 8  # bytes of an item without content
 PIXEL_GROUP = 0x7FE00000  # the first tag of pixels
 UNDEFINED = 0xFFFFFFFF  # length of what ends with a delimiter
-MOST_ELEMENTS, MOST_ITEMS = 100_000, 1_000_000  # of a file, beside those in sequences; of its sequences, about
+MOST_ELEMENTS, MOST_ITEMS = 100_000, 300_000  # of a file, beside those in sequences; of its sequences, about
 
 
 class _Bounded(BufferedReader):
