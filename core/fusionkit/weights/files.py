@@ -55,7 +55,7 @@ class WeightsFile:
         try:
             return TypeAdapter(model).validate_python(values)
         except ValidationError as error:
-            raise WeightsError(f"{self.json}: not {what} ({first_of(error)})") from None
+            raise WeightsError(f"{self.json}: not {what} ({first_of(error)}); train or import them again") from None
 
 
 def open_weights(path: Path) -> WeightsFile:
