@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fusionkit.contracts import Decoder, Options, pad_to_multiple
+from fusionkit.contracts import Decoder, Options
 from fusionkit.errors import OptionError
 from fusionkit.flow.path import interpolate, x0_from_velocity
 from fusionkit.numerics.luma import luma
 from fusionkit.options import WeightsName, When
 from fusionkit.training.loop import Trainer
 from fusionkit.training.options import TrainOptions
+from fusionkit.weights.network import Network
 
 from .ncsnpp import NCSNpp, NCSNppConfig
 from .noising import add_noise, thermal_like
@@ -111,14 +112,8 @@ class PixelTrainer(RFTrainer):
     """
 
     def __init__(self, options: RFTrainerOptions, decoder: Decoder | None = None) -> None:
-        self.options, self.module = options, NCSNpp(options.architecture)
-        if options.weights:
-            begun = RectifiedFlow(RFOptions(weights=options.weights))
-            if begun.predicts != "noise":
-                raise OptionError(
-                    f"weights={options.weights}: predict no noise of pixels, so pixels cannot go on from them"
-                )
-            self.module = begun.network.module.requires_grad_(True)
+        self.options = options
+        self.module = _begun(options.weights) if options.weights else NCSNpp(options.architecture)
 
     def open(self, folders: Sequence[Path], options: TrainOptions, paired: bool = False) -> None:
         """Read images large enough for the crops that are halved; raises OptionError where crops do not fit."""
@@ -151,14 +146,14 @@ class PixelTrainer(RFTrainer):
     def validate(self, module: nn.Module, held_out: Sequence[Tensor]) -> dict[str, float]:
         """Measure the PSNR in dB of luma after one evaluation, for white noise of several `LEVELS`, not clipped."""
         generator, figures = torch.Generator().manual_seed(0), dict[str, float]()
+        network = Network(cast(NCSNpp, module), NCSNpp, NCSNppConfig, kind=self.kind, otherwise="")
         for level in LEVELS:
             s = 2 * level / 255
             ratios = []
             for image in held_out:
                 x0 = 2 * luma(image) - 1
                 y = x0 + s * torch.randn(x0.shape, generator=generator).to(x0.device)
-                padded = pad_to_multiple(y, self.module.config.multiple)
-                noise = module(padded, torch.full((1,), s, device=y.device))[..., : y.shape[-2], : y.shape[-1]]
+                noise = network(y, torch.full((1,), s, device=y.device))
                 ratios.append(-10 * math.log10(float((y - s * noise - x0).square().mean()) / 4))
             figures[f"psnr_{level}"] = sum(ratios) / len(ratios)
         return figures
@@ -173,6 +168,14 @@ class PixelTrainer(RFTrainer):
             "predicts": "noise",
             "time": "the noise of x_t / (1 - t), whose deviation is t / (1 - t)",
         }
+
+
+def _begun(weights: str) -> NCSNpp:
+    """The network of weights that predict the noise of pixels, to go on from."""
+    flow = RectifiedFlow(RFOptions(weights=weights))
+    if flow.predicts != "noise":
+        raise OptionError(f"weights={weights}: predict no noise of pixels, so pixels cannot go on from them")
+    return flow.network.module.requires_grad_(True)
 
 
 class LatentTrainer(RFTrainer):

@@ -54,7 +54,7 @@ def timed() -> Timed | None:
     """
     if not has_winograd():
         return None
-    path, machine = kept_in(), f"{processor()}, torch {torch.__version__}"
+    path, machine = kept_in(), measured()
     with suppress(OSError, OutputError, Timeout):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock"), timeout=WAIT):
@@ -65,6 +65,11 @@ def timed() -> Timed | None:
                     temporary.write_text(json.dumps(known, indent=1))
             return known[machine]
     return _measure()
+
+
+def measured() -> str:
+    """What an answer is about: processor, PyTorch, and the layers that were timed."""
+    return f"{processor()}, torch {torch.__version__}, layers {LAYERS}"
 
 
 def processor() -> str:
